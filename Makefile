@@ -1,0 +1,38 @@
+# Lamella. `make demo` and `make test` set up .venv by themselves, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.PHONY: demo test test-slow test-gpu check format bench clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dev]"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/lamella demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -m "not slow and not bench and not gpu"
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+test-gpu: $(VENV)/installed
+	$(BIN)/python -m pytest -m gpu
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed
+	$(BIN)/python -m pytest -m bench -s tests/benchmarks
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Ray and the command line: spreads the pipeline's work over processes and machines."""

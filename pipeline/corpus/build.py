@@ -1,0 +1,92 @@
+"""From entries of a source to rows of an image table, and from a row back to pixels."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.corpus.decode import DecodeLimits, decode, probe
+from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.reader import EntryReader
+from pipeline.corpus.refused import Refused
+from schemas.corpus import IMAGES, RefusalReason, SourceKind
+
+
+def probe_entries(
+    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+) -> tuple[Any, int]:
+    """Return the image table of these entries, and how many of them are ignored.
+
+    Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
+    A picture that is refused keeps its row, so rows + ignored = entries. Only in folders and tars
+    is anything ignored.
+
+    Returns:
+        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the count).
+    """
+    rows: list[dict[str, Any]] = []
+    ignored = 0
+    with EntryReader(root, limits) as reader:
+        for entry in entries:
+            if kind in ("folder", "webdataset") and _ignored(reader, entry):
+                ignored += 1
+            else:
+                rows.append(_probe_entry(reader, entry, limits))
+    return pa.Table.from_pylist(rows, schema=IMAGES), ignored
+
+
+def _ignored(reader: EntryReader, entry: Entry) -> bool:
+    if has_picture_name(entry.name):
+        return False
+    try:
+        head = reader.head(entry)
+    except Refused:
+        head = b""
+    return is_ignored(entry.name, head)
+
+
+def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": entry.name,
+        "container": entry.container,
+        "offset": entry.offset,
+        "size_bytes": entry.size_bytes if entry.size_bytes >= 0 else None,
+        "detail": "",
+    }
+    try:
+        data = reader.read(entry)
+        row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
+        row["format"] = sniff(data)
+        found = probe(data, limits)
+        row["width"], row["height"] = found.width, found.height
+    except Refused as refused:
+        row["refusal"], row["detail"] = refused.reason.value, refused.detail
+    return row
+
+
+def decode_row(
+    reader: EntryReader, row: Mapping[str, Any], limits: DecodeLimits
+) -> NDArray[np.uint8]:
+    """Return the pixels of one row of an image table, (H, W, 3) uint8 RGB.
+
+    Args:
+        reader: opened on the corpus's root, with these limits.
+        row: the columns of `IMAGES`, as `Table.to_pylist` gives them.
+        limits: those the corpus was made with.
+
+    Raises:
+        Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
+            (changed); or the pixel data is damaged.
+    """
+    if row["refusal"] is not None:
+        raise Refused(RefusalReason(row["refusal"]), row["detail"])
+    entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"])
+    data = reader.read(entry)
+    if hashlib.sha256(data).digest() != row["sha256"]:
+        was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
+        raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
+    return decode(data, limits)

@@ -1,0 +1,250 @@
+"""From the bytes of a picture to RGB pixels, by one fixed recipe, or to a named refusal.
+
+Safe in threads: no state of the decoding library is changed, and nothing is shared.
+"""
+
+import io
+import struct
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from pipeline.corpus.formats import SUPPORTED, sniff, webp_size
+from pipeline.corpus.refused import Refused
+from schemas.corpus import RefusalReason
+
+RGB_RECIPE = "rgb-1"
+"""Names what `decode` does; another recipe gets another name, and other results.
+
+EXIF orientation applied; the first frame or page; transparency laid over white; palettes
+resolved; CMYK taken as Adobe writes it; grey of 16 bits scaled by 255 / 65535 and rounded;
+colour of 16 bits cut to its high byte; colour profiles not applied.
+"""
+
+MAX_PIXELS = 178_956_970
+"""The most pixels a limit may allow: from here on the decoding library has a guard of its own."""
+
+# Remarks on damaged metadata, by the thousand in a large corpus. Set once, and only for the
+# library's own modules: `warnings.catch_warnings` around a decode is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """What one picture may cost.
+
+    Raises:
+        ValueError: a limit below 1, or max_pixels above `MAX_PIXELS`.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    max_bytes: int = 512 * 2**20
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_pixels <= MAX_PIXELS:
+            raise ValueError(f"max_pixels must be 1 to {MAX_PIXELS}; got {self.max_pixels}")
+        if self.max_bytes < 1:
+            raise ValueError(f"max_bytes must be at least 1; got {self.max_bytes}")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a header says: the format, and the size in pixels after EXIF orientation."""
+
+    format: str
+    width: int
+    height: int
+
+
+# Classes, not Image.open: it warns or raises on a pixel count that is a global of the library,
+# and turns a JPEG with a second picture behind the first into another format.
+_READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "pnm": PpmImagePlugin.PpmImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+assert set(_READERS) == SUPPORTED
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
+_ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG_VERSION = 274, 258, 262, 254, 50706
+
+
+def probe(data: bytes, limits: DecodeLimits) -> Probe:
+    """Return format and size from the header alone; no pixel is decoded.
+
+    Raises:
+        Refused: empty, too large, in no format read here, too many pixels, or a damaged header.
+    """
+    name = _check_format(data, limits)
+    try:
+        image, turn = _open(data, name, limits)
+        width, height = _oriented_size(image, turn)
+    except Exception as error:
+        raise _refusal(error, data) from error
+    return Probe(name, width, height)
+
+
+def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Return the pixels, (H, W, 3) uint8 RGB, by the recipe that `RGB_RECIPE` names.
+
+    Height and width are those that `probe` gives.
+
+    Raises:
+        Refused: what `probe` refuses, and pixel data that is damaged, cut short, or of a kind
+            with no fixed meaning as a colour (floating point, 32-bit, Lab).
+    """
+    name = _check_format(data, limits)
+    try:
+        image, turn = _open(data, name, limits)
+        width, height = _oriented_size(image, turn)
+        image.load()
+        rgb = _to_rgb(image)
+        if turn is not None:
+            rgb = rgb.transpose(turn)
+        pixels = np.array(rgb, dtype=np.uint8)
+    except Exception as error:
+        raise _refusal(error, data) from error
+    if pixels.shape != (height, width, 3):
+        shape = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise Refused(RefusalReason.CORRUPT, f"the header says {width} x {height}, it has {shape}")
+    return pixels
+
+
+def _check_format(data: bytes, limits: DecodeLimits) -> str:
+    if not data:
+        raise Refused(RefusalReason.EMPTY_FILE)
+    if len(data) > limits.max_bytes:
+        raise too_large(len(data), limits.max_bytes)
+    name = sniff(data)
+    if name is None:
+        raise Refused(RefusalReason.NOT_AN_IMAGE, f"it starts with {data[:12]!r}")
+    if name not in SUPPORTED:
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, name)
+    return name
+
+
+def too_large(size_bytes: int, max_bytes: int) -> Refused:
+    """Return the refusal of a file over the limit, worded the same wherever it is noticed."""
+    return Refused(
+        RefusalReason.TOO_LARGE_FILE, f"{size_bytes:,} bytes, the limit is {max_bytes:,}"
+    )
+
+
+def _check_pixels(size: tuple[int, int], limits: DecodeLimits) -> None:
+    if size[0] * size[1] > limits.max_pixels:
+        raise Refused(
+            RefusalReason.TOO_MANY_PIXELS,
+            f"{size[0]:,} x {size[1]:,}, the limit is {limits.max_pixels:,} pixels",
+        )
+
+
+def _open(
+    data: bytes, name: str, limits: DecodeLimits
+) -> tuple[ImageFile.ImageFile, Image.Transpose | None]:
+    """Read the header; the turn is the one still to be made once the pixels are there."""
+    if name == "webp" and (size := webp_size(data)):
+        _check_pixels(size, limits)
+    image = _READERS[name](io.BytesIO(data))
+    _check_pixels(image.size, limits)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if _DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE) == 1:
+            # The first page of a camera's raw file is a thumbnail, not the picture.
+            raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "raw: the first page is a preview")
+        # The library turns a TIFF as it loads it, and its size is the turned one already; an
+        # orientation in XMP it would follow in the pixels and not in the size.
+        image.info.pop("xmp", None)
+        return image, None
+    return image, _TURNS.get(_orientation(image))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the EXIF orientation, 1 where there is none or it cannot be read.
+
+    Only what stands before the pixels counts: asking further would decode a PNG.
+    """
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get("exif", b""))
+        value = exif.get(_ORIENTATION, 1)
+    except Exception:  # damaged metadata is no reason to lose the picture
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _oriented_size(image: ImageFile.ImageFile, turn: Image.Transpose | None) -> tuple[int, int]:
+    return (image.size[1], image.size[0]) if turn in _SIDEWAYS else image.size
+
+
+def _to_rgb(image: ImageFile.ImageFile) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _grey16_to_rgb(image)
+    if image.mode in ("F", "LAB", "HSV"):
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, f"pixels of kind {image.mode}")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    colours = image.convert("RGBA")
+    white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, colours).convert("RGB")
+
+
+def _grey16_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
+    """Scale grey of up to 16 bits to 8, rounding: 65535 gives 255, 257 gives 1, 128 gives 0."""
+    white, inverted = 65535, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.mode == "I":
+            raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "signed or 32-bit grey")
+        bits = image.tag_v2.get(_BITS, (16,))
+        white = (1 << min(16, bits[0])) - 1
+        inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
+    values = np.asarray(image).astype(np.uint32)
+    grey = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
+    if inverted:
+        grey = 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _refusal(error: Exception, data: bytes) -> Refused:
+    """Map whatever the decoding library raised to a refusal; it raises of every kind."""
+    if isinstance(error, Refused):
+        return error
+    message = str(error) or type(error).__name__
+    if isinstance(error, Image.DecompressionBombError):
+        return Refused(RefusalReason.TOO_MANY_PIXELS, message)
+    ends = (EOFError, IndexError, struct.error)
+    lowered = message.lower()
+    short = any(word in lowered for word in ("truncated", "not enough", "end of file", "eof"))
+    if data[:4] == b"RIFF":
+        short = len(data) < int.from_bytes(data[4:8], "little") + 8
+    if short or isinstance(error, ends) or isinstance(error.__cause__, ends):
+        return Refused(RefusalReason.TRUNCATED, message)
+    return Refused(RefusalReason.CORRUPT, message)

@@ -1,0 +1,88 @@
+"""What a source holds before any picture is opened: entries in a fixed order."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from schemas.corpus import RefusalReason, SourceKind
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class Entry(NamedTuple):
+    """One candidate image: where its bytes are.
+
+    `container` is "" for a plain file whose path under the root is `name`, else the tar or Parquet
+    file, relative to the root; `offset` is the byte where the data starts in a tar, or the row in
+    a Parquet file. `size_bytes` is -1 where it is not known without reading. `fault` is set where
+    the listing already knows that nothing can be read.
+    """
+
+    name: str
+    container: str = ""
+    offset: int = 0
+    size_bytes: int = -1
+    modified_ns: int = 0
+    fault: RefusalReason | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The entries of a source in their fixed order.
+
+    By name, in byte order, for folders and lists; by container, then place within it, for tars
+    and Parquet files, so that a shard reads a container from front to back. Names may repeat.
+    `skipped` counts what was seen and not listed: links to folders, and what is no regular file.
+    """
+
+    kind: SourceKind
+    root: str
+    entries: tuple[Entry, ...]
+    skipped: int = 0
+
+    def digest(self) -> str:
+        """Return a SHA-256, in hex, over kind and entries; the root's own place is not in it."""
+        digest = hashlib.sha256(self.kind.encode())
+        for entry in self.entries:
+            digest.update(b"\n" + json.dumps(entry).encode())
+        return digest.hexdigest()
+
+
+def local_path(text: str) -> str:
+    """Return the path that a plain path or a file:// address names.
+
+    Raises:
+        ValueError: an address with any other scheme; the message names those allowed.
+    """
+    match = _SCHEME.match(text)
+    if match is None:
+        return text
+    if match[1].lower() == "file":
+        path = unquote(text[match.end() :])
+        if path.startswith("/"):
+            return path
+        raise ValueError("a file:// address must name an absolute path: file:///folder/a.jpg")
+    raise ValueError(f"scheme {match[1]}:// is not read here; allowed: a local path, or file://")
+
+
+def file_facts(path: str) -> tuple[int, int]:
+    """Return (size in bytes, modification time in ns) of a file, or (-1, 0) where it is missing."""
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return -1, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
+def storable(name: str) -> tuple[str, RefusalReason | None]:
+    """Return the name as it can be stored, and the fault if that is not the name itself."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raw = name.encode("utf-8", "surrogateescape")
+        return raw.decode("utf-8", "backslashreplace"), RefusalReason.BAD_NAME
+    return name, RefusalReason.BAD_NAME if "\0" in name else None

@@ -1,0 +1,168 @@
+"""Reading the bytes of one entry, at random, from a plain file, a tar or a Parquet file."""
+
+import bisect
+import itertools
+import os
+import stat
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.corpus.containers import ParquetColumns
+from pipeline.corpus.decode import DecodeLimits, too_large
+from pipeline.corpus.formats import HEAD_BYTES
+from pipeline.corpus.listing import Entry, local_path
+from pipeline.corpus.refused import Refused
+from pipeline.errors import InputError
+from schemas.corpus import RefusalReason
+
+
+def read_entry(root: str, entry: Entry) -> bytes:
+    """Return the bytes of one entry; for many, an `EntryReader` keeps containers open.
+
+    Raises:
+        Refused: as `EntryReader.read`.
+    """
+    with EntryReader(root) as reader:
+        return reader.read(entry)
+
+
+class EntryReader:
+    """Reads entries of one listing, keeping the last tar and the last Parquet row group open.
+
+    For one thread: each has its own. Entries in the listing's order read each container once.
+    """
+
+    def __init__(self, root: str, limits: DecodeLimits | None = None) -> None:
+        """Open nothing yet; files over `limits.max_bytes` will be refused before they are read."""
+        self._root = root
+        self._max_bytes = (limits or DecodeLimits()).max_bytes
+        self._tar: tuple[str, BinaryIO] | None = None
+        self._parquet: _ParquetRows | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the open containers; reading again opens them again."""
+        if self._tar:
+            self._tar[1].close()
+        if self._parquet:
+            self._parquet.close()
+        self._tar = self._parquet = None
+
+    def read(self, entry: Entry) -> bytes:
+        """Return all bytes of an entry.
+
+        Raises:
+            Refused: missing, unreadable, too-large-file, or the fault that the entry has.
+        """
+        return self._read(entry, None)
+
+    def head(self, entry: Entry) -> bytes:
+        """Return the first `HEAD_BYTES` bytes of an entry, or all if it has fewer.
+
+        Raises:
+            Refused: missing, unreadable, or the fault that the entry has.
+        """
+        return self._read(entry, HEAD_BYTES)
+
+    def _read(self, entry: Entry, at_most: int | None) -> bytes:
+        if entry.fault:
+            raise Refused(entry.fault)
+        try:
+            if not entry.container:
+                return self._file(os.path.join(self._root, entry.name), at_most)
+            if entry.container.lower().endswith(".tar"):
+                return self._member(entry, at_most)
+            return self._row(entry, at_most)
+        except FileNotFoundError as error:
+            raise Refused(RefusalReason.MISSING, error.strerror or "") from error
+        except (OSError, ValueError, pa.ArrowException, InputError) as error:
+            detail = getattr(error, "strerror", None) or type(error).__name__
+            raise Refused(RefusalReason.UNREADABLE, detail) from error
+
+    def _file(self, path: str, at_most: int | None) -> bytes:
+        facts = os.stat(path)
+        if not stat.S_ISREG(facts.st_mode):
+            # Opening a pipe would wait for ever.
+            raise Refused(RefusalReason.UNREADABLE, "not a regular file")
+        if at_most is None:
+            self._check_size(facts.st_size)
+        with open(path, "rb") as handle:
+            data = handle.read(self._max_bytes + 1 if at_most is None else at_most)
+        if at_most is None:
+            self._check_size(len(data))
+        return data
+
+    def _member(self, entry: Entry, at_most: int | None) -> bytes:
+        size_bytes = entry.size_bytes if at_most is None else min(entry.size_bytes, at_most)
+        self._check_size(size_bytes)
+        if self._tar is None or self._tar[0] != entry.container:
+            self.close()
+            handle = open(os.path.join(self._root, entry.container), "rb")  # noqa: SIM115
+            self._tar = (entry.container, handle)
+        self._tar[1].seek(entry.offset)
+        data = self._tar[1].read(size_bytes)
+        if len(data) < size_bytes:
+            raise Refused(RefusalReason.UNREADABLE, "the tar ends before this member does")
+        return data
+
+    def _row(self, entry: Entry, at_most: int | None) -> bytes:
+        if self._parquet is None or self._parquet.container != entry.container:
+            self.close()
+            self._parquet = _ParquetRows(self._root, entry.container)
+        value = self._parquet.value(entry.offset)
+        if isinstance(value, dict):
+            value = value["path"] if value["bytes"] is None else value["bytes"]
+        if isinstance(value, str):
+            folder = os.path.dirname(os.path.join(self._root, entry.container))
+            return self._file(os.path.join(folder, local_path(value)), at_most)
+        if value is None:
+            raise Refused(RefusalReason.MISSING, "the row holds neither bytes nor a path")
+        data = bytes(value)
+        if at_most is not None:
+            return data[:at_most]
+        self._check_size(len(data))
+        return data
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise too_large(size_bytes, self._max_bytes)
+
+
+class _ParquetRows:
+    """One open Parquet file, and the column of pictures of the row group last asked for."""
+
+    def __init__(self, root: str, container: str) -> None:
+        self.container = container
+        self._file = pq.ParquetFile(os.path.join(root, container))
+        self._columns = ParquetColumns.of(self._file.schema_arrow, container)
+        metadata = self._file.metadata
+        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        self._starts = list(itertools.accumulate(counts, initial=0))
+        self._group = -1
+        self._values: Any = None
+
+    def value(self, row: int) -> Any:
+        if not 0 <= row < self._starts[-1]:
+            raise Refused(RefusalReason.MISSING, f"the file has {self._starts[-1]} rows")
+        group = bisect.bisect_right(self._starts, row) - 1
+        if group != self._group:
+            self._values = None  # let the last one go before the next is read
+            table = self._file.read_row_group(group, columns=[self._columns.data])
+            self._group, self._values = group, table.column(self._columns.data)
+        return self._values[row - self._starts[group]].as_py()
+
+    def close(self) -> None:
+        self._file.close()

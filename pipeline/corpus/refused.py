@@ -1,0 +1,28 @@
+"""The one exception with which an image leaves the corpus."""
+
+import re
+
+from pipeline.errors import LamellaError
+from schemas.corpus import RefusalReason
+
+DETAIL_CHARACTERS = 200
+
+
+class Refused(LamellaError):
+    """An image that gives no pixels: a reason from the closed set, and a line that says more.
+
+    The detail is cleaned so that it is the same on every machine and in every attempt.
+    """
+
+    def __init__(self, reason: RefusalReason, detail: str = "") -> None:
+        """Keep the reason and a detail without addresses, line ends or excess length."""
+        # Messages of decoders hold object addresses and, for hostile files, raw bytes.
+        text = re.sub(r" at 0x[0-9a-f]+", "", detail)
+        text = text.encode("ascii", "backslashreplace").decode()
+        text = " ".join(text.split())[:DETAIL_CHARACTERS]
+        super().__init__(reason, text)
+        self.reason = reason
+        self.detail = text
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail or self.reason.meaning}"

@@ -1,0 +1,142 @@
+"""The corpus stage: list a source, look at every file once, give ids, cut shards."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.corpus.build import probe_entries
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Entry, Listing
+from pipeline.errors import InputError
+from pipeline.run.drive import OnProgress, complete, quiet
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.commit import attempt, create_once
+from pipeline.store.storage import Store, open_store
+from pipeline.store.tables import write_parquet
+from schemas.base import digest_of
+from schemas.corpus import CorpusManifest, ShardRef, SourceKind
+from schemas.files import DoneRecord
+
+
+@dataclass(frozen=True)
+class ProbeTask:
+    """Some entries of the listing, in its order, that become one shard."""
+
+    key: str
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class ProbeStage:
+    """Reads each entry once: its hash, its format, its size; refuses what is no picture."""
+
+    store_url: str
+    folder: str
+    inputs: str
+    root: str
+    kind: SourceKind
+    limits: DecodeLimits
+    name: str = "corpus"
+    uses_gpu: bool = False
+
+    def open(self) -> Callable[[ProbeTask], DoneRecord]:
+        store = open_store(self.store_url)
+
+        def probe(task: ProbeTask) -> DoneRecord:
+            table, ignored = probe_entries(self.root, self.kind, task.entries, self.limits)
+            refused = table.num_rows - table.column("refusal").null_count
+            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
+                folder = f"{self.folder}/images"
+
+                def fill(path: Path) -> int:
+                    return write_parquet(table, path)
+
+                work.write("images", folder, "parquet", fill)
+                return work.finish(images=table.num_rows, refused=refused, ignored=ignored)
+
+        return probe
+
+
+def build_corpus(
+    store: Store,
+    runner: Runner,
+    listing: Listing,
+    name: str,
+    *,
+    shard_size: int,
+    limits: DecodeLimits,
+    on_progress: OnProgress = quiet,
+) -> CorpusManifest:
+    """Return the manifest of a source, made now or found in the store.
+
+    The folder is keyed by the listing (names, sizes, times), so that a source that changed is
+    another corpus and the same one is never looked at twice.
+
+    Raises:
+        InputError: the source holds no pictures.
+        StageFailed: entries could not be looked at.
+    """
+    facts = [listing.digest(), shard_size, limits.max_pixels, limits.max_bytes]
+    inputs = digest_of(facts)
+    corpus_key = layout.keyed(name, inputs)
+    path = layout.manifest(corpus_key)
+    if store.exists(path):
+        return _moved(CorpusManifest.from_json(store.read(path)), listing.root)
+    folder = layout.corpus(corpus_key)
+    tasks = [
+        ProbeTask(layout.shard_key(number), listing.entries[start : start + shard_size])
+        for number, start in enumerate(range(0, len(listing.entries), shard_size))
+    ]
+    stage = ProbeStage(store.url, folder, inputs, listing.root, listing.kind, limits)
+    records = complete(
+        store,
+        runner,
+        stage,
+        tasks,
+        folder,
+        inputs,
+        units=lambda task: len(task.entries),
+        on_progress=on_progress,
+    )
+    manifest = _manifest(name, listing, records)
+    found = create_once(store, path, manifest.to_json())
+    return _moved(CorpusManifest.from_json(found), listing.root)
+
+
+def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusManifest:
+    shards: list[ShardRef] = []
+    first = 0
+    for record in records:
+        counts = record.counts
+        shards.append(
+            ShardRef(
+                key=record.key,
+                first_image_id=first,
+                images=counts["images"],
+                refused=counts["refused"],
+                ignored=counts["ignored"],
+                file=record.files["images"],
+            )
+        )
+        first += counts["images"]
+    ignored = sum(shard.ignored for shard in shards)
+    if first == 0:
+        raise InputError(
+            f"{listing.root} holds no pictures: {ignored:,} files looked at, none of them is one"
+        )
+    return CorpusManifest(
+        name=name,
+        root=listing.root,
+        kind=listing.kind,
+        shards=tuple(shards),
+        images=first,
+        refused=sum(shard.refused for shard in shards),
+        ignored=ignored,
+        content_digest=digest_of([shard.file.content() for shard in shards]),
+    )
+
+
+def _moved(manifest: CorpusManifest, root: str) -> CorpusManifest:
+    """Return the manifest with the source where it now is: the same pictures may have moved."""
+    return manifest.model_copy(update={"root": root})

@@ -1,0 +1,56 @@
+"""Errors with names: what a caller may handle, and what the command line turns into one line.
+
+Every message says the rule, both values where two disagree, and what to do.
+"""
+
+
+class LamellaError(Exception):
+    """Whatever this project raises on purpose."""
+
+
+class InputError(LamellaError):
+    """The call, the settings or the data given cannot be used; nothing was written."""
+
+
+class UnknownLayer(InputError):
+    """A layer that the network does not have."""
+
+
+class MismatchedQueries(InputError):
+    """Answers that are not for the same queries were brought together."""
+
+
+class IncompatibleInputs(InputError):
+    """Two things made with different specs were brought together; both digests are shown."""
+
+
+class StoreError(LamellaError):
+    """The store did not do, or does not hold, what was asked of it."""
+
+
+class MissingFile(StoreError):
+    """A file that a record names is not in the store."""
+
+
+class CorruptFile(StoreError):
+    """A file differs from what its record says in size or SHA-256."""
+
+
+class CommitConflict(StoreError):
+    """Another writer created the record first, with other contents."""
+
+
+class CommitUnknown(StoreError):
+    """The outcome of a commit could not be read back; nothing was deleted, a retry is safe."""
+
+
+class StageFailed(LamellaError):
+    """Tasks of a stage failed; the message names them and the command that resumes."""
+
+
+class SnapshotIncomplete(LamellaError):
+    """A shard without a done record stands between the job and its snapshot."""
+
+
+class ShardUnavailable(LamellaError):
+    """A segment did not answer, so the batch of queries is not answered."""

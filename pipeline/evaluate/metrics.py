@@ -1,0 +1,158 @@
+"""Scores of one ranking, computed from the ranks at which the right pictures stand.
+
+Ranks are counted from 0, after what must be ignored (junk, sometimes the query) has left the
+ranking. Definitions: the published evaluation rules of Oxford5k, Holidays and UKB.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ties = Literal["image id", "best", "worst"]
+
+NS_DEPTH = 4
+"""UKB looks at the four first pictures: an object has four."""
+
+
+def order_by_score(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return image ids (N,) by score, falling, then by image id, rising.
+
+    Args:
+        scores: (N,) float64; the place in the array is the image id.
+    """
+    return np.lexsort((np.arange(len(scores)), -scores)).astype(np.int64)
+
+
+def ranks_of(
+    scores: NDArray[np.float64],
+    positive_ids: NDArray[np.int64],
+    ignored_ids: NDArray[np.int64] | None = None,
+    ties: Ties = "image id",
+) -> NDArray[np.int64]:
+    """Return the ranks (P,), rising, of the positive images once the ignored have left.
+
+    Equal to looking the positives up in `order_by_score` without the ignored, but sorts values
+    only, which matters in a sweep.
+
+    Args:
+        scores: (N,) float64; the place in the array is the image id.
+        positive_ids: (P,) distinct image ids.
+        ignored_ids: distinct image ids that leave the ranking; none of them positive.
+        ties: among equal scores by image id, or with the positives first or last, which bounds
+            what any tie rule could have given.
+
+    Raises:
+        ValueError: a score is not a number, or an image is both positive and ignored.
+    """
+    if np.isnan(scores).any():
+        raise ValueError(f"image {int(np.argmax(np.isnan(scores)))} has no number as its score")
+    kept = np.ones(len(scores), dtype=np.bool_)
+    if ignored_ids is not None:
+        kept[ignored_ids] = False
+    if not kept[positive_ids].all():
+        raise ValueError("an image is both positive and ignored; it can be one of them")
+    rising = np.sort(scores[kept])
+    found = scores[positive_ids]
+    above = len(rising) - np.searchsorted(rising, found, side="right")
+    equal = len(rising) - above - np.searchsorted(rising, found, side="left")
+    ranks = above.astype(np.int64)
+    for place in np.flatnonzero(equal > 1):
+        same = found == found[place]
+        before = int(np.count_nonzero(same & (positive_ids < positive_ids[place])))
+        if ties == "image id":
+            tied = kept & (scores == found[place])
+            before = int(np.count_nonzero(tied[: positive_ids[place]]))
+        elif ties == "worst":
+            before += int(equal[place]) - int(np.count_nonzero(same))
+        ranks[place] += before
+    return np.sort(ranks)
+
+
+def average_precision(ranks: NDArray[np.int64], positives: int) -> float:
+    """Return the area under precision and recall by trapezoids, 0 to 1.
+
+    At each positive the mean of the precision just before and just after it, over the number of
+    positives; before the first picture precision counts as 1 (compute_ap of Oxford5k,
+    holidays_map of Holidays; not the finite sum that others call average precision).
+
+    >>> average_precision(np.array([0, 2]), 3)  # ((1 + 1) / 2 + (1 / 2 + 2 / 3) / 2) / 3
+    0.5277777777777778
+
+    Args:
+        ranks: (P,) where the positives that were returned stand, from 0, distinct.
+        positives: how many there are, returned or not.
+
+    Raises:
+        ValueError: no positives, more ranks than positives, or ranks not distinct or negative.
+    """
+    _check(ranks, positives)
+    rising = np.sort(ranks).astype(np.float64)
+    found = np.arange(len(rising), dtype=np.float64)
+    before = np.divide(found, rising, out=np.ones_like(rising), where=rising > 0)
+    after = (found + 1) / (rising + 1)
+    return float(((before + after) / 2).sum() / positives)
+
+
+def average_precision_over_ties(
+    scores: NDArray[np.float64],
+    positive_ids: NDArray[np.int64],
+    ignored_ids: NDArray[np.int64] | None,
+    positives: int,
+) -> tuple[float, float, float]:
+    """Return the least, the expected and the greatest average precision over all tie orders.
+
+    The expectation is exact. In a run of n equal scores, m of them positive, standing after b
+    pictures of which a are positive, place j holds a positive with probability m / n and has then
+    on average j (m - 1) / (n - 1) positives of the run before it; precision is linear in that.
+    """
+    kept = np.ones(len(scores), dtype=np.bool_)
+    if ignored_ids is not None:
+        kept[ignored_ids] = False
+    positive = np.zeros(len(scores), dtype=np.bool_)
+    positive[positive_ids] = True
+    expected, pictures_before, positives_before = 0.0, 0, 0
+    for score in np.unique(scores[kept])[::-1]:
+        run = kept & (scores == score)
+        size, right = int(run.sum()), int((run & positive).sum())
+        if right:
+            place = np.arange(size, dtype=np.float64)
+            already = positives_before + place * (right - 1) / max(size - 1, 1)
+            rank = pictures_before + place
+            before = np.divide(already, rank, out=np.ones_like(rank), where=rank > 0)
+            after = (already + 1) / (rank + 1)
+            expected += float(((before + after) / 2).sum()) * right / size
+        pictures_before, positives_before = pictures_before + size, positives_before + right
+    least = average_precision(ranks_of(scores, positive_ids, ignored_ids, "worst"), positives)
+    greatest = average_precision(ranks_of(scores, positive_ids, ignored_ids, "best"), positives)
+    return least, expected / positives, greatest
+
+
+def ns_score(ranks: NDArray[np.int64]) -> float:
+    """Return how many positives are among the four first, 0 to 4 (UKB's N-S, or 4 x recall at 4).
+
+    The query is one of the four, and counts.
+    """
+    return float(np.count_nonzero(ranks < NS_DEPTH))
+
+
+def recall_at(ranks: NDArray[np.int64], positives: int, k: int) -> float:
+    """Return the share of the positives among the k first.
+
+    Raises:
+        ValueError: as in `average_precision`, or k below 1.
+    """
+    _check(ranks, positives)
+    if k < 1:
+        raise ValueError(f"recall looks at 1 picture or more; got k = {k}")
+    return float(np.count_nonzero(ranks < k)) / positives
+
+
+def _check(ranks: NDArray[np.int64], positives: int) -> None:
+    if positives < 1 or len(ranks) > positives:
+        raise ValueError(
+            f"a query has at least 1 positive and no more ranks than positives; "
+            f"got {len(ranks)} ranks, {positives} positives"
+        )
+    if len(np.unique(ranks)) != len(ranks) or (ranks < 0).any():
+        raise ValueError(f"ranks are distinct and count from 0; got {ranks.tolist()}")

@@ -1,0 +1,249 @@
+"""The report as one HTML page that needs nothing else: no network, no other file.
+
+Names come from whoever named the pictures, so they are escaped everywhere, unprintable
+characters are spelled out, and the page's policy runs no script but its own.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from pipeline.evaluate.explain import QueryPicture
+from schemas.report import TOP_SCORE, Metric, RetrievalReport, SweepPoint
+
+VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
+JPEG_START = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class ScoreLine:
+    """A line of the score table; `width` is the bar's, in percent of the perfect score."""
+
+    label: str
+    kind: str
+    setting: str
+    score: str
+    width: float
+    ties: str = ""
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A cell of the (t, p) map; `heat` is 0 at the sweep's lowest score and 1 at its highest."""
+
+    point: SweepPoint
+    text: str
+    heat: float
+    used: bool
+    best: bool
+
+
+def render(
+    report: RetrievalReport,
+    queries: Sequence[QueryPicture] = (),
+    thumbnails: Mapping[str, bytes] | None = None,
+) -> str:
+    """Return the page.
+
+    Args:
+        report: the figures.
+        queries: the queries to show, with their rankings.
+        thumbnails: JPEG bytes by thumbnail id; each stands in the page once, and those that no
+            query uses are left out. A picture without one is shown as its rank alone.
+
+    Raises:
+        ValueError: a thumbnail is not a JPEG.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    folder = files("pipeline.evaluate")
+    script = folder.joinpath("report.js").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable
+    environment.filters["short"] = lambda value: short_score(value, report.metric)
+    template = environment.from_string(
+        folder.joinpath("report.html.jinja").read_text(encoding="utf-8")
+    )
+    classes, rules = _thumbnail_rules(queries, thumbnails or {})
+    return template.render(
+        report=report,
+        queries=queries,
+        layers=[entry.layer for entry in report.fusion.layers],
+        lines=score_lines(report),
+        heat=heat_rows(report),
+        story=story(report),
+        warning=background_warning(report),
+        top_score=f"{TOP_SCORE[report.metric]:g}",
+        marks=VERDICT_MARKS,
+        thumbnail_class=classes,
+        thumbnail_rules=rules,
+        style=folder.joinpath("report.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def printable(text: str) -> str:
+    """Return text with control, direction and other unprintable characters spelled out.
+
+    >>> printable("a\\x1b[31mb")
+    'a\\\\x1b[31mb'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def short_score(score: float, metric: Metric) -> str:
+    """Return a score as tables print it: 3.94 for N-S, .602 for mAP."""
+    if metric == "N-S":
+        return f"{score:.2f}"
+    return f"{score:.3f}".removeprefix("0")
+
+
+def score_lines(report: RetrievalReport) -> list[ScoreLine]:
+    """Return the score table: every row, then the sweep's best and its cross-validated figure."""
+    top = TOP_SCORE[report.metric]
+    labels = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"}
+    lines = []
+    for row in report.rows:
+        maps = [
+            f"{layer}: t {t:g}, p {p:g}"
+            for layer, t, p in zip(row.layers, row.t, row.p, strict=True)
+            if t < 1.0
+        ]
+        setting = "; ".join(maps) if row.kind == "mapped" else ""
+        ties = ""
+        if row.highest - row.lowest >= 5e-4:
+            ties = f"ties: {row.lowest:.3f} to {row.highest:.3f}"
+        lines.append(
+            ScoreLine(
+                label=labels[row.kind].format(printable(row.name)),
+                kind=row.kind,
+                setting=printable(setting),
+                score=f"{row.score:.3f}",
+                width=100 * row.score / top,
+                ties=ties,
+            )
+        )
+    if report.best is not None:
+        best = report.best
+        at = f"t {best.t:g}, p {best.p:g}; tuned on these very queries"
+        lines.append(
+            ScoreLine("best of the sweep", "swept", at, f"{best.score:.3f}", 100 * best.score / top)
+        )
+    if report.cross_validated is not None:
+        honest = report.cross_validated
+        chosen = " and ".join(f"t {point.t:g}, p {point.p:g}" for point in honest.chosen)
+        lines.append(
+            ScoreLine(
+                label="sweep, cross-validated",
+                kind="swept",
+                setting=f"chosen on the other half of the queries: {chosen}",
+                score=f"{honest.score:.3f}",
+                width=100 * honest.score / top,
+            )
+        )
+    return lines
+
+
+def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None]]]:
+    """Return p and the cells over t, p falling, as the map is drawn; None where none was swept."""
+    if not report.sweep:
+        return []
+    points = {(point.t, point.p): point for point in report.sweep}
+    scores = [point.score for point in report.sweep]
+    low, span = min(scores), (max(scores) - min(scores)) or 1.0
+    used = report.fusion.layers[0]
+
+    def cell(t: float, p: float) -> HeatCell | None:
+        point = points.get((t, p))
+        if point is None:
+            return None
+        return HeatCell(
+            point=point,
+            text=short_score(point.score, report.metric),
+            heat=(point.score - low) / span,
+            used=(t, p) == (used.t, used.p),
+            best=point == report.best,
+        )
+
+    thresholds = sorted({point.t for point in report.sweep})
+    powers = sorted({point.p for point in report.sweep}, reverse=True)
+    return [(p, [cell(t, p) for t in thresholds]) for p in powers]
+
+
+def story(report: RetrievalReport) -> str:
+    """Return the one sentence: what the mapped fusion scores beside the sum and the best layer."""
+    mapped, direct = report.row("mapped").score, report.row("direct").score
+    alone = report.best_alone()
+    layers = [printable(entry.layer) for entry in report.fusion.layers]
+    if len(layers) == 1:
+        return f"{layers[0]} alone scores {mapped:.3f} {report.metric}."
+    listed = f"{', '.join(layers[:-1])} and {layers[-1]}"
+    return (
+        f"Fused by the map, {listed} score {mapped:.3f} {report.metric}: "
+        f"{_against(mapped - direct)} their plain sum, "
+        f"{_against(mapped - alone.score)} {printable(alone.name)} alone."
+    )
+
+
+def background_warning(report: RetrievalReport) -> str:
+    """Return what to say where t lies below the background similarity; empty where it does not."""
+    below = report.below_background()
+    if not below:
+        return ""
+    thresholds = {entry.layer: entry.t for entry in report.fusion.layers}
+    layers = "; ".join(
+        f"t = {thresholds[entry.layer]:g} lies below {entry.median:.2f}, the median similarity of "
+        f"unrelated pictures in {printable(entry.layer)}"
+        for entry in below
+    )
+    mapped, direct = report.row("mapped").score, report.row("direct").score
+    effect = (
+        f"here the map hurts: {mapped:.3f} against {direct:.3f} for the plain sum"
+        if mapped < direct
+        else f"the map still gives {mapped:.3f} against {direct:.3f} for the plain sum"
+    )
+    text = f"{layers}. It lifts related and unrelated pictures alike, and {effect}."
+    if report.best is not None:
+        best = report.best
+        text += f" The sweep gives {best.score:.3f} at t = {best.t:g}, p = {best.p:g}"
+        if report.cross_validated is not None:
+            text += f", {report.cross_validated.score:.3f} cross-validated"
+        text += "."
+    return text
+
+
+def _against(difference: float) -> str:
+    if abs(difference) < 5e-4:
+        return "level with"
+    return f"{abs(difference):.3f} {'above' if difference > 0 else 'below'}"
+
+
+def _thumbnail_rules(
+    queries: Sequence[QueryPicture], thumbnails: Mapping[str, bytes]
+) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return thumbnail id -> class, and (class, base64) once for each thumbnail in use."""
+    wanted = dict.fromkeys(
+        thumbnail_id
+        for query in queries
+        for thumbnail_id in (
+            query.thumbnail_id,
+            *(picture.thumbnail_id for row in query.rankings for picture in row.pictures),
+        )
+        if thumbnail_id in thumbnails
+    )
+    classes = {thumbnail_id: f"t{place}" for place, thumbnail_id in enumerate(wanted)}
+    for thumbnail_id in classes:
+        if not thumbnails[thumbnail_id].startswith(JPEG_START):
+            raise ValueError(f"thumbnails are JPEG bytes; that of {thumbnail_id!r} is not")
+    rules = [
+        (name, base64.b64encode(thumbnails[thumbnail_id]).decode())
+        for thumbnail_id, name in classes.items()
+    ]
+    return classes, rules

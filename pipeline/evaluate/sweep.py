@@ -1,0 +1,244 @@
+"""Scores of every ranking from one table of similarities: no search is run again.
+
+Each layer alone, the direct sum, the mapped fusion, and the grid over (t, p) come from the same
+exact similarities, a batch of queries at a time, in any batching and to the same bits.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, MismatchedQueries
+from pipeline.evaluate.folds import cross_validate
+from pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve, score_query
+from pipeline.search.fuse import fuse
+from schemas.query import FusionSpec, LayerMap
+from schemas.report import (
+    BackgroundSimilarity,
+    CrossValidated,
+    RowKind,
+    ScoreRow,
+    SweepPoint,
+)
+
+SWEPT_T = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+SWEPT_P = (0.05, 0.15, 0.3, 0.45, 0.6, 0.8)
+
+BACKGROUND_BINS = 10_000
+"""The median background similarity is found to 1e-4, in memory that does not grow with queries."""
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What is scored: the rankings of the table, then the points of the grid.
+
+    Attributes:
+        truth: the queries, in image ids.
+        fusion: the mapped fusion, C layers from high to low.
+        rankings: (kind, similarities it takes, fusion) of each row.
+        grid: (t, p, fusion) of each point.
+    """
+
+    truth: ResolvedTruth
+    fusion: FusionSpec
+    rankings: tuple[tuple[RowKind, slice, FusionSpec], ...]
+    grid: tuple[tuple[float, float, FusionSpec], ...]
+
+
+@dataclass(frozen=True)
+class SweepPart:
+    """The scores of queries first_query .. first_query + B.
+
+    Attributes:
+        first_query: place of the first one in the ground truth.
+        scores: (R, B) float64, a row a ranking.
+        lowest: (R, B), had equal scores been ordered in the worst way.
+        highest: (R, B), in the best way.
+        swept: (G, B), a row a point of the grid.
+        background: (C, bins) int64, counts of similarities of unrelated pictures.
+    """
+
+    first_query: int
+    scores: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    swept: NDArray[np.float64]
+    background: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """All that a report says about scores, and the score of each query in every ranking (R, Q)."""
+
+    rows: tuple[ScoreRow, ...]
+    sweep: tuple[SweepPoint, ...]
+    best: SweepPoint | None
+    cross_validated: CrossValidated | None
+    background: tuple[BackgroundSimilarity, ...]
+    scores: NDArray[np.float64]
+
+
+def plan_sweep(
+    truth: GroundTruth,
+    names: Sequence[str],
+    fusion: FusionSpec,
+    t: Sequence[float] = SWEPT_T,
+    p: Sequence[float] = SWEPT_P,
+) -> SweepPlan:
+    """Return what to score: with two layers and more, (t, p) of the highest layer are swept.
+
+    The other layers keep their maps, so points whose t lies above the second layer's are left
+    out. The setting in use joins the axes where it is a map at all.
+
+    Args:
+        truth: the queries.
+        names: of all N pictures, in manifest order; the place is the image id.
+        fusion: the mapped fusion, layers from high to low.
+        t: thresholds of the grid.
+        p: powers of the grid.
+
+    Raises:
+        InputError: as `resolve`.
+    """
+    layers, top = fusion.layers, fusion.layers[0]
+    rankings: list[tuple[RowKind, slice, FusionSpec]] = [
+        ("alone", slice(place, place + 1), fusion.alone(entry.layer))
+        for place, entry in enumerate(layers)
+    ]
+    whole = slice(0, len(layers))
+    rankings += [("direct", whole, fusion.direct()), ("mapped", whole, fusion)]
+    used = top.t < 1.0 and top.p < 1.0
+    points = product(
+        sorted({*t, *([top.t] if used else [])}), sorted({*p, *([top.p] if used else [])})
+    )
+    grid = tuple(
+        (at, power, FusionSpec(layers=(LayerMap(layer=top.layer, t=at, p=power), *layers[1:])))
+        for at, power in points
+        if len(layers) > 1 and at <= layers[1].t
+    )
+    return SweepPlan(resolve(truth, names), fusion, tuple(rankings), grid)
+
+
+def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.float64]) -> SweepPart:
+    """Return every score of a run of queries.
+
+    Args:
+        plan: what to score.
+        first_query: place in the ground truth of the first query of the run.
+        similarities: (C, B, N) float64 in [0, 1]: layers of the fusion from high to low, queries
+            in the order of the ground truth, images in manifest order.
+
+    Raises:
+        MismatchedQueries: the shape is not that of the layers, queries and images of the plan.
+        InputError: a similarity lies outside [0, 1].
+    """
+    layers, queries = len(plan.fusion.layers), len(plan.truth.queries)
+    batch = similarities.shape[1] if similarities.ndim == 3 else 0
+    fits = batch and 0 <= first_query <= queries - batch
+    if not fits or similarities.shape != (layers, batch, len(plan.truth.names)):
+        raise MismatchedQueries(
+            f"similarities are ({layers} layers, queries, {len(plan.truth.names)} images) with at "
+            f"most {queries} queries; got {similarities.shape} from query {first_query}: search "
+            "with the layers and the corpus of the plan"
+        )
+    if not ((similarities >= 0.0) & (similarities <= 1.0)).all():
+        raise InputError(
+            f"similarities lie in [0, 1]; got {similarities.min()} to {similarities.max()}: "
+            "clamp the cosine where the search computes it"
+        )
+    metric = plan.truth.truth.metric_name
+    scores, lowest, highest = np.empty((3, len(plan.rankings), batch))
+    swept = np.empty((len(plan.grid), batch))
+    background = np.zeros((layers, BACKGROUND_BINS), dtype=np.int64)
+    for column in range(batch):
+        table = np.ascontiguousarray(similarities[:, column], dtype=np.float64)
+        query = plan.truth.queries[first_query + column]
+        for row, (_, taken, spec) in enumerate(plan.rankings):
+            fused = fuse(table[taken], spec)
+            scores[row, column] = score_query(metric, query, fused)
+            lowest[row, column] = score_query(metric, query, fused, "worst")
+            highest[row, column] = score_query(metric, query, fused, "best")
+        for row, (_, _, spec) in enumerate(plan.grid):
+            swept[row, column] = score_query(metric, query, fuse(table, spec))
+        query_id = plan.truth.query_ids[first_query + column]
+        unrelated = table[:, query.unrelated(table.shape[1], query_id)]
+        bins = np.minimum((unrelated * BACKGROUND_BINS).astype(np.int64), BACKGROUND_BINS - 1)
+        for layer in range(layers):
+            background[layer] += np.bincount(bins[layer], minlength=BACKGROUND_BINS)
+    return SweepPart(first_query, scores, lowest, highest, swept, background)
+
+
+def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
+    """Return the scores over all queries, whatever batches they came in.
+
+    The best point is the first of the highest mean, in the order of t, then p.
+
+    Raises:
+        MismatchedQueries: the parts do not hold each query once.
+    """
+    ordered = sorted(parts, key=lambda part: part.first_query)
+    places = [
+        place
+        for part in ordered
+        for place in range(part.first_query, part.first_query + part.scores.shape[1])
+    ]
+    if places != list(range(len(plan.truth.queries))):
+        raise MismatchedQueries(
+            f"each of {len(plan.truth.queries)} queries is scored once; the parts hold "
+            f"{len(places)}, {len(set(places))} of them distinct: score the missing batches"
+        )
+    scores = np.concatenate([part.scores for part in ordered], axis=1)
+    lowest = np.concatenate([part.lowest for part in ordered], axis=1).mean(axis=1)
+    highest = np.concatenate([part.highest for part in ordered], axis=1).mean(axis=1)
+    swept = np.concatenate([part.swept for part in ordered], axis=1)
+    rows = tuple(
+        _score_row(plan, kind, spec, scores[row], float(lowest[row]), float(highest[row]))
+        for row, (kind, _, spec) in enumerate(plan.rankings)
+    )
+    points = tuple(
+        SweepPoint(t=t, p=p, score=float(column.mean()))
+        for (t, p, _), column in zip(plan.grid, swept, strict=True)
+    )
+    counts = np.sum([part.background for part in ordered], axis=0)
+    return SweepResult(
+        rows=rows,
+        sweep=points,
+        best=max(points, key=lambda point: point.score) if points else None,
+        cross_validated=cross_validate(plan.truth, [(t, p) for t, p, _ in plan.grid], swept),
+        background=tuple(_backgrounds(plan, counts)),
+        scores=scores,
+    )
+
+
+def _score_row(
+    plan: SweepPlan,
+    kind: RowKind,
+    spec: FusionSpec,
+    scores: NDArray[np.float64],
+    lowest: float,
+    highest: float,
+) -> ScoreRow:
+    layers = tuple(entry.layer for entry in spec.layers)
+    return ScoreRow(
+        name=layers[0] if kind == "alone" else kind,
+        kind=kind,
+        layers=layers,
+        t=tuple(entry.t for entry in spec.layers),
+        p=tuple(entry.p for entry in spec.layers),
+        metric=plan.truth.truth.metric_name,
+        score=float(scores.mean()),
+        lowest=lowest,
+        highest=highest,
+        queries=len(scores),
+    )
+
+
+def _backgrounds(plan: SweepPlan, counts: NDArray[Any]) -> Iterator[BackgroundSimilarity]:
+    for entry, histogram in zip(plan.fusion.layers, counts, strict=True):
+        if total := int(histogram.sum()):
+            middle = int(np.searchsorted(np.cumsum(histogram), (total + 1) // 2))
+            yield BackgroundSimilarity(layer=entry.layer, median=(middle + 0.5) / BACKGROUND_BINS)

@@ -1,0 +1,32 @@
+"""The score table for a terminal."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.evaluate.page import printable, score_lines, story
+from schemas.report import RetrievalReport
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def score_table(report: RetrievalReport) -> "Table":
+    """Return the score table as rich prints it, the same lines as on the page.
+
+    Names are set as plain text: neither markup nor escape sequences in them do anything.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(story(report)), title_justify="left", show_edge=False)
+    table.add_column("ranking")
+    table.add_column(f"{report.metric}, {report.queries:,} queries", justify="right")
+    table.add_column("setting")
+    styles = {"mapped": "bold", "swept": "dim"}
+    for line in score_lines(report):
+        setting = "; ".join(part for part in (line.setting, line.ties) if part)
+        table.add_row(
+            Text(line.label), Text(line.score), Text(setting), style=styles.get(line.kind)
+        )
+    table.caption = Text(f"{printable(report.protocol)}, snapshot {report.snapshot[:12]}")
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,189 @@
+"""What is right for each query, and the score of each query under it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, MismatchedQueries
+from pipeline.evaluate.metrics import Ties, average_precision, ns_score, ranks_of
+
+MetricName = Literal["N-S", "mAP"]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class GroundTruthQuery:
+    """One query; names are picture names as in the corpus manifest.
+
+    Attributes:
+        name: the query picture.
+        positives: right answers that the corpus holds.
+        junk: pictures that leave the ranking before it is scored, neither right nor wrong.
+        remove_self: the query leaves the ranking too.
+        box: corners x1, y1, x2, y2 in pixels of the picture as it is given, or None: all of it.
+        missing: right answers that the corpus lacks; they count as missed.
+
+    Raises:
+        InputError: there is no right answer, or a picture is both right and ignored.
+    """
+
+    name: str
+    positives: frozenset[str]
+    junk: frozenset[str] = frozenset()
+    remove_self: bool = False
+    box: Box | None = None
+    missing: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.relevant == 0:
+            raise InputError(
+                f"a query needs at least 1 right answer; {self.name} has 0: leave it out"
+            )
+        both = self.positives & self.ignored
+        if both:
+            raise InputError(
+                f"a picture is right or ignored, not both; for query {self.name} "
+                f"{min(both)} is both: mend the ground truth"
+            )
+
+    @property
+    def relevant(self) -> int:
+        """How many right answers there are, whether the corpus holds them or not."""
+        return len(self.positives) + len(self.missing)
+
+    @property
+    def ignored(self) -> frozenset[str]:
+        """What leaves the ranking before it is scored."""
+        return self.junk | {self.name} if self.remove_self else self.junk
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The queries of a protocol, in the order in which their scores are given.
+
+    Raises:
+        InputError: there are no queries.
+    """
+
+    protocol: str
+    metric_name: MetricName
+    queries: tuple[GroundTruthQuery, ...]
+
+    def __post_init__(self) -> None:
+        if not self.queries:
+            raise InputError(
+                f"protocol {self.protocol} needs at least 1 query; the corpus gives 0: "
+                "choose another protocol"
+            )
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Right answers of any query that the corpus lacks."""
+        return frozenset().union(*(query.missing for query in self.queries))
+
+
+@dataclass(frozen=True)
+class ResolvedQuery:
+    """A query in image ids: positive and ignored ids (int64, rising), and all right answers."""
+
+    positive_ids: NDArray[np.int64]
+    ignored_ids: NDArray[np.int64]
+    relevant: int
+
+    def unrelated(self, images: int, query_id: int) -> NDArray[np.bool_]:
+        """Return (N,) bool: neither right, nor ignored, nor the query itself."""
+        mask = np.ones(images, dtype=np.bool_)
+        mask[self.positive_ids] = False
+        mask[self.ignored_ids] = False
+        mask[query_id] = False
+        return mask
+
+
+@dataclass(frozen=True)
+class ResolvedTruth:
+    """A ground truth over one corpus: image id = place in `names`."""
+
+    truth: GroundTruth
+    names: tuple[str, ...]
+    queries: tuple[ResolvedQuery, ...]
+    query_ids: tuple[int, ...]
+
+
+def resolve(truth: GroundTruth, names: Sequence[str]) -> ResolvedTruth:
+    """Return the ground truth in image ids.
+
+    Args:
+        truth: names its pictures as the corpus does.
+        names: of all N pictures, in manifest order; the place is the image id.
+
+    Raises:
+        InputError: a name stands twice, or the ground truth names a picture that is not there.
+    """
+    ids = {name: image_id for image_id, name in enumerate(names)}
+    if len(ids) != len(names):
+        twice = next(name for image_id, name in enumerate(names) if ids[name] != image_id)
+        raise InputError(f"a picture name stands once in a corpus; {twice} stands twice")
+
+    def ids_of(wanted: frozenset[str]) -> NDArray[np.int64]:
+        return np.array(sorted(ids[name] for name in wanted), dtype=np.int64)
+
+    for query in truth.queries:
+        named = {query.name} | query.positives | query.junk
+        absent = {name for name in named if name not in ids}
+        if absent:
+            raise InputError(
+                f"the ground truth names only pictures of the corpus; query {query.name} names "
+                f"{min(absent)}, not among {len(ids):,}: build it from this corpus"
+            )
+    resolved = tuple(
+        ResolvedQuery(ids_of(query.positives), ids_of(query.ignored), query.relevant)
+        for query in truth.queries
+    )
+    query_ids = tuple(ids[query.name] for query in truth.queries)
+    return ResolvedTruth(truth, tuple(names), resolved, query_ids)
+
+
+def score_query(
+    metric_name: MetricName,
+    query: ResolvedQuery,
+    scores: NDArray[np.float64],
+    ties: Ties = "image id",
+) -> float:
+    """Return one query's score from scores (N,): average precision 0 to 1, or N-S 0 to 4."""
+    ranks = ranks_of(scores, query.positive_ids, query.ignored_ids, ties)
+    return ns_score(ranks) if metric_name == "N-S" else average_precision(ranks, query.relevant)
+
+
+def score_queries(
+    truth: GroundTruth,
+    names: Sequence[str],
+    scores: NDArray[np.float64],
+    ties: Ties = "image id",
+) -> NDArray[np.float64]:
+    """Return the score (Q,) of each query; their mean is the score of the ranking.
+
+    Args:
+        truth: the queries, in the order of the rows.
+        names: of all N pictures, in manifest order.
+        scores: (Q, N) float64, of every picture for every query.
+        ties: how equal scores are ordered; see `ranks_of`.
+
+    Raises:
+        MismatchedQueries: scores are not (Q, N).
+        InputError: as `resolve`.
+    """
+    if scores.shape != (len(truth.queries), len(names)):
+        raise MismatchedQueries(
+            f"scores have a row a query and a column a picture; got {scores.shape}, not "
+            f"{(len(truth.queries), len(names))}: rank every query of the ground truth"
+        )
+    resolved = resolve(truth, names)
+    return np.array(
+        [
+            score_query(truth.metric_name, query, row, ties)
+            for query, row in zip(resolved.queries, scores, strict=True)
+        ]
+    )

@@ -1,0 +1,95 @@
+"""The network, cut after the last layer that is wanted, giving all layers in one pass a view."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from pipeline.errors import InputError, UnknownLayer
+from pipeline.extract.efficientnet_lite import fold
+from pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
+from schemas.extraction import ExtractionSpec, View
+
+
+class Backbone:
+    """A network opened once in a worker; views whose layers agree share a pass."""
+
+    def __init__(self, spec: ExtractionSpec, weights: Path, device: str = "cpu") -> None:
+        self.spec = spec
+        self.device = torch.device(device)
+        model = _load(spec, weights)
+        self._by_view: dict[View, nn.Module] = {}
+        for layer in spec.layers:
+            if layer.view not in self._by_view:
+                nodes = {each.node: each.node for each in spec.layers if each.view == layer.view}
+                self._by_view[layer.view] = self._cut(model, nodes)
+        order = slice(None, None, -1) if spec.preprocess.channel_order == "bgr" else slice(None)
+        self._channels = [0, 1, 2][order]
+        self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
+        self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views that the layers need, in the order of the layers."""
+        return tuple(self._by_view)
+
+    def forward(self, pixels: NDArray[np.uint8], view: View) -> Mapping[str, Tensor]:
+        """Return the outputs of a view's nodes for a full batch.
+
+        Args:
+            pixels: (batch_size, h, w, 3) RGB.
+
+        Returns:
+            by node, float32 (batch_size, C, H, W) or (batch_size, D).
+        """
+        with torch.inference_mode():
+            x = torch.from_numpy(pixels).to(self.device)
+            x = x.permute(0, 3, 1, 2)[:, self._channels].to(torch.float32)
+            x = ((x - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+            outputs: Mapping[str, Tensor] = self._by_view[view](x)
+            return outputs
+
+    def _cut(self, model: nn.Module, nodes: dict[str, str]) -> nn.Module:
+        extractor = create_feature_extractor(model, nodes, tracer_kwargs=trace_options()).eval()
+        absent = [name for name, tensor in extractor.named_parameters() if tensor.is_meta]
+        absent += [name for name, tensor in extractor.named_buffers() if tensor.is_meta]
+        absent = [name for name in absent if not name.endswith("num_batches_tracked")]
+        if absent:
+            raise InputError(
+                f"weights {self.spec.weights.name} lack {absent[0]} and {len(absent) - 1} more, "
+                f"which {', '.join(nodes)} of {self.spec.network} need: choose lower layers or "
+                "other weights"
+            )
+        for name, tensor in extractor.named_buffers():
+            if tensor.is_meta:  # counts of training batches: never read at inference
+                owner, _, last = name.rpartition(".")
+                setattr(extractor.get_submodule(owner), last, torch.zeros(()))
+        placed: nn.Module = extractor.to(self.device, memory_format=torch.channels_last)
+        return placed.requires_grad_(False)
+
+
+def _load(spec: ExtractionSpec, weights: Path) -> nn.Module:
+    model = build(spec.network).eval()
+    nodes = node_names(spec.network)
+    if unknown := [layer.node for layer in spec.layers if layer.node not in nodes]:
+        raise UnknownLayer(f"{spec.network} has no node {unknown[0]!r}: it has {', '.join(nodes)}")
+    state = load_state(weights, spec.weights.sha256)
+    try:
+        if spec.network == LITE0 and spec.weights.source == "package":
+            state = fold(state)
+        found = model.load_state_dict(state, strict=False, assign=True)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"weights {spec.weights.name} do not fit {spec.network}: {reason}"
+        ) from error
+    if found.unexpected_keys:
+        raise InputError(
+            f"weights {spec.weights.name} hold {found.unexpected_keys[0]}, which {spec.network} "
+            "does not have: they belong to another network"
+        )
+    return model

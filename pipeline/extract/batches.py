@@ -1,0 +1,37 @@
+"""How a shard's pictures are cut into batches: a pure function of their sizes and the spec.
+
+The last bits of a forward pass depend on the batch's shape, so every batch has the spec's size:
+the last of a shape is padded with zeros, and a picture that turns out unreadable keeps its slot.
+Then workers, threads, retries and the cut into shards change no bit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.extract.preprocess import whole_shape
+from schemas.extraction import ExtractionSpec
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a shard that go through the network together, fewer than the batch size or equal."""
+
+    rows: tuple[int, ...]
+    shape: tuple[int, int]
+
+
+def plan_batches(sizes: Sequence[tuple[int, int] | None], spec: ExtractionSpec) -> list[Batch]:
+    """Return the batches of a shard, shape by shape, rows rising within a shape.
+
+    Args:
+        sizes: (height, width) of each picture as stored, None for one already refused.
+    """
+    by_shape: dict[tuple[int, int], list[int]] = {}
+    for row, size in enumerate(sizes):
+        if size is not None:
+            by_shape.setdefault(whole_shape(*size, spec.preprocess), []).append(row)
+    return [
+        Batch(tuple(rows[start : start + spec.batch_size]), shape)
+        for shape, rows in sorted(by_shape.items())
+        for start in range(0, len(rows), spec.batch_size)
+    ]

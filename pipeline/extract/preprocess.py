@@ -1,0 +1,50 @@
+"""From RGB pixels to the shapes a network sees: one fixed recipe, the same for every picture."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from schemas.extraction import PreprocessSpec, View
+
+
+def whole_shape(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
+    """Return (height, width) of a picture whose shorter edge becomes `spec.short_edge`.
+
+    The longer edge keeps its proportion, capped at `max_aspect`, rounded to the nearest
+    multiple; a 640 x 480 picture at 256 with multiples of 32 becomes 352 x 256.
+    """
+    short, long = sorted((height, width))
+    aspect = min(long / short, spec.max_aspect)
+    step = spec.long_edge_multiple
+    scaled = max(round(spec.short_edge * aspect / step) * step, spec.short_edge)
+    return (spec.short_edge, scaled) if height <= width else (scaled, spec.short_edge)
+
+
+def view_shape(height: int, width: int, view: View, spec: PreprocessSpec) -> tuple[int, int]:
+    """Return (height, width) of what the network sees of a picture in a view."""
+    return whole_shape(height, width, spec) if view == "whole" else (spec.crop, spec.crop)
+
+
+def resize(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return an RGB picture (H, W, 3) at another (height, width); bilinear, antialiased."""
+    if pixels.shape[:2] == shape:
+        return pixels
+    size = (shape[1], shape[0])
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def see(pixels: NDArray[np.uint8], view: View, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return what the network sees of an RGB picture: (h, w, 3) uint8.
+
+    `whole` is the picture at its short edge, `crop` the centre of that, `warp` the picture
+    squeezed into the crop's square.
+    """
+    height, width = pixels.shape[:2]
+    if view == "warp":
+        return resize(pixels, (spec.crop, spec.crop))
+    whole = resize(pixels, whole_shape(height, width, spec))
+    if view == "whole":
+        return whole
+    top = (whole.shape[0] - spec.crop) // 2
+    left = (whole.shape[1] - spec.crop) // 2
+    return whole[top : top + spec.crop, left : left + spec.crop]

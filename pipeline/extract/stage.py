@@ -1,0 +1,186 @@
+"""The extract stage: one image shard in, one Parquet file a layer out, refusals named."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.run.drive import OnProgress, complete, quiet
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.commit import Attempt, attempt, open_committed
+from pipeline.store.storage import Store, open_store
+from pipeline.store.tables import read_parquet, write_parquet
+from schemas.activations import REFUSALS
+from schemas.base import digest_of
+from schemas.corpus import CorpusManifest, RefusalReason, ShardRef
+from schemas.extraction import ExtractionSpec
+from schemas.files import DoneRecord
+
+
+@dataclass(frozen=True)
+class ExtractStage:
+    """Opens the network once; `weights` is where its file lies, `threads` changes no bit."""
+
+    store_url: str
+    folder: str
+    inputs: str
+    root: str
+    limits: DecodeLimits
+    spec: ExtractionSpec
+    weights: Path
+    threads: int
+    name: str = "extract"
+    uses_gpu: bool = True
+
+    def open(self) -> Callable[[ShardRef], DoneRecord]:
+        import torch
+
+        from pipeline.extract.backbone import Backbone
+
+        store = open_store(self.store_url)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        backbone = Backbone(self.spec, self.weights, device)
+
+        def extract(shard: ShardRef) -> DoneRecord:
+            rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+            with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
+                return self._extract(backbone, shard, rows, work)
+
+        return extract
+
+    def _extract(
+        self,
+        backbone: "Backbone",  # noqa: F821
+        shard: ShardRef,
+        rows: list[dict[str, object]],
+        work: Attempt,
+    ) -> DoneRecord:
+        from pipeline.extract.sink import LayerSink
+        from pipeline.extract.work import PictureSource, Refusal, forward_pictures
+
+        refusals = [
+            Refusal(
+                shard.first_image_id + number,
+                str(row["name"]),
+                RefusalReason(str(row["refusal"])),
+                str(row["detail"]),
+            )
+            for number, row in enumerate(rows)
+            if row["refusal"] is not None
+        ]
+        indexed: list[int] = []
+        source = PictureSource(self.root, self.limits)
+        paths = {
+            layer.name: work.scratch / f"{slot}.parquet"
+            for slot, layer in enumerate(self.spec.layers)
+        }
+        with ExitStack() as stack:
+            sinks = {
+                layer.name: stack.enter_context(LayerSink(layer, paths[layer.name]))
+                for layer in self.spec.layers
+            }
+            for batch in forward_pictures(
+                backbone, source, rows, shard.first_image_id, threads=self.threads
+            ):
+                indexed += batch.image_ids.tolist()
+                refusals += batch.refusals
+                for name, vectors in batch.vectors.items():
+                    sinks[name].add_vectors(batch.image_ids, vectors)
+                for name, found in batch.descriptors.items():
+                    sinks[name].add_descriptors(found)
+        for layer in self.spec.layers:
+            if sinks[layer.name].rows:
+                folder = layout.layer_folder(self.folder, layer.name)
+                work.add(layer.name, folder, "parquet", paths[layer.name], sinks[layer.name].rows)
+        ids = pa.table({"image_id": pa.array(sorted(indexed), pa.int64())})
+        work.write(
+            "images", f"{self.folder}/images", "parquet", lambda path: write_parquet(ids, path)
+        )
+        refusals.sort(key=lambda refusal: refusal.image_id)
+        table = pa.Table.from_pylist(
+            [
+                {
+                    "image_id": refusal.image_id,
+                    "name": refusal.name,
+                    "reason": refusal.reason.value,
+                    "detail": refusal.detail,
+                }
+                for refusal in refusals
+            ],
+            schema=REFUSALS,
+        )
+        work.write(
+            "refusals",
+            f"{self.folder}/refusals",
+            "parquet",
+            lambda path: write_parquet(table, path),
+        )
+        if len(indexed) + len(refusals) != shard.images:
+            raise AssertionError(
+                f"shard {shard.key}: {len(indexed)} extracted + {len(refusals)} refused "
+                f"is not its {shard.images} images"
+            )
+        return work.finish(
+            images=shard.images,
+            indexed=len(indexed),
+            refused=len(refusals),
+            **{f"rows.{name}": sink.rows for name, sink in sinks.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Activations of a whole corpus: where they are and what decided them."""
+
+    folder: str
+    inputs: str
+    spec: ExtractionSpec
+    shards: tuple[ShardRef, ...]
+    records: tuple[DoneRecord, ...]
+
+    @property
+    def indexed(self) -> int:
+        """How many images gave activations."""
+        return sum(record.counts["indexed"] for record in self.records)
+
+    @property
+    def refused(self) -> int:
+        """How many images did not."""
+        return sum(record.counts["refused"] for record in self.records)
+
+
+def extract_corpus(
+    store: Store,
+    runner: Runner,
+    manifest: CorpusManifest,
+    spec: ExtractionSpec,
+    weights: Path,
+    *,
+    limits: DecodeLimits,
+    threads: int,
+    on_progress: OnProgress = quiet,
+) -> Extraction:
+    """Return the activations of every shard, making those that are missing.
+
+    Raises:
+        StageFailed: shards failed; the others are kept.
+    """
+    shards: Sequence[ShardRef] = [shard for shard in manifest.shards if shard.images]
+    inputs = digest_of([spec.digest(), manifest.content_digest])
+    folder = layout.extraction(layout.keyed(spec.network, inputs))
+    stage = ExtractStage(store.url, folder, inputs, manifest.root, limits, spec, weights, threads)
+    records = complete(
+        store,
+        runner,
+        stage,
+        shards,
+        folder,
+        inputs,
+        units=lambda shard: shard.images,
+        on_progress=on_progress,
+    )
+    return Extraction(folder, inputs, spec, tuple(shards), tuple(records))

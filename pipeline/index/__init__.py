@@ -1,0 +1,1 @@
+"""From words of images to what a search reads: bags, postings, weights."""

@@ -1,0 +1,125 @@
+"""Bags of words: how often each image holds each visual word, image by image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.compiled import read_only
+
+
+def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:
+    """Check that offsets cut `entries` entries into runs: from 0, never falling, to the end.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != entries:
+        ends = f"{offsets[0]} to {offsets[-1]}" if len(offsets) else "nothing"
+        raise ValueError(f"offsets of {what} must go from 0 to {entries}; got {ends}")
+    if np.any(offsets[1:] < offsets[:-1]):
+        raise ValueError(f"offsets of {what} must not fall")
+
+
+@dataclass(frozen=True, eq=False)
+class BagsOfWords:
+    """The words of n images: image i holds entries offsets[i] to offsets[i + 1].
+
+    Attributes:
+        offsets: (n + 1,) int64.
+        words: (m,) uint32, rising within an image.
+        counts: (m,) uint32, at least 1.
+
+    Raises:
+        ValueError: the arrays do not fit together; the message says which rule.
+    """
+
+    offsets: NDArray[np.int64]
+    words: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("offsets", np.int64), ("words", np.uint32), ("counts", np.uint32)):
+            array = read_only(getattr(self, name), dtype, f"{name} of bags", ndim=1)
+            object.__setattr__(self, name, array)
+        check_offsets(self.offsets, len(self.words), "bags")
+        if len(self.words) != len(self.counts):
+            raise ValueError(f"one count a word; got {len(self.counts)} for {len(self.words)}")
+        if np.any(self.counts == 0):
+            raise ValueError("a word in a bag is counted at least once; got a count of 0")
+        rises = np.ones(len(self.words) + 1, dtype=np.bool_)
+        rises[1:-1] = self.words[1:] > self.words[:-1]
+        rises[self.offsets] = True
+        if not rises.all():
+            entry = int(np.argmin(rises))
+            image = int(np.searchsorted(self.offsets, entry, side="right")) - 1
+            raise ValueError(
+                f"words must rise within an image; image {image} has {self.words[entry - 1]} "
+                f"before {self.words[entry]}"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.offsets) - 1
+
+    def check_words(self, words: int) -> None:
+        """Check that every word is of a vocabulary of this many words.
+
+        Raises:
+            ValueError: a word is not.
+        """
+        if len(self.words) and int(self.words.max()) >= words:
+            raise ValueError(
+                f"words of a vocabulary of {words} end at {words - 1}; got {self.words.max()}: "
+                "the bags were made with another vocabulary"
+            )
+
+
+def bags_from_words(offsets: NDArray[np.int64], words: NDArray[np.uint32]) -> BagsOfWords:
+    """Return the bags of images given the word of each of their descriptors.
+
+    Words 7, 2, 7 of one image become words 2, 7 with counts 1, 2.
+
+    Args:
+        offsets: (n + 1,) int64; image i holds words offsets[i] to offsets[i + 1].
+        words: (m,) uint32, in any order.
+
+    Raises:
+        ValueError: the offsets do not cut the words.
+    """
+    offsets = read_only(offsets, np.int64, "offsets of words", ndim=1)
+    words = read_only(words, np.uint32, "words", ndim=1)
+    check_offsets(offsets, len(words), "words")
+    images = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
+    keys, counts = np.unique((images << np.uint64(32)) | words, return_counts=True)
+    bounds = np.arange(len(offsets), dtype=np.uint64) << np.uint64(32)
+    return BagsOfWords(
+        offsets=np.searchsorted(keys, bounds).astype(np.int64),
+        words=(keys & np.uint64(0xFFFFFFFF)).astype(np.uint32),
+        counts=counts.astype(np.uint32),
+    )
+
+
+def concatenate(parts: Sequence[BagsOfWords]) -> BagsOfWords:
+    """Return the images of all parts, one part after the other. No part gives no image."""
+    offsets, entries = [np.zeros(1, dtype=np.int64)], 0
+    for part in parts:
+        offsets.append(part.offsets[1:] + entries)
+        entries += len(part.words)
+    nothing = np.empty(0, dtype=np.uint32)
+    return BagsOfWords(
+        offsets=np.concatenate(offsets),
+        words=np.concatenate([nothing, *(part.words for part in parts)]),
+        counts=np.concatenate([nothing, *(part.counts for part in parts)]),
+    )
+
+
+def select(bags: BagsOfWords, rows: NDArray[np.int64]) -> BagsOfWords:
+    """Return the bags of the named rows, in the order named; a row may be named twice."""
+    sizes = np.diff(bags.offsets)[rows]
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    within = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], sizes)
+    entries = np.repeat(bags.offsets[:-1][rows], sizes) + within
+    return BagsOfWords(offsets=offsets, words=bags.words[entries], counts=bags.counts[entries])

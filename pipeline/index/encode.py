@@ -1,0 +1,149 @@
+"""The encode stage: local descriptors of a shard become bags of words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.extract.stage import Extraction
+from pipeline.index.bags import BagsOfWords, bags_from_words
+from pipeline.index.files import write_bags
+from pipeline.run.drive import OnProgress, complete, quiet
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.commit import attempt, open_committed
+from pipeline.store.storage import Store, open_store
+from pipeline.store.tables import binary_vectors_of, column, read_parquet
+from pipeline.vocabulary.assign import Assigner, choose_assigner, make_assigner
+from pipeline.vocabulary.rounds import read_centroids
+from schemas.base import digest_of
+from schemas.files import DoneRecord
+from schemas.vocabulary import Vocabulary, VocabularySpec
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """A shard's record of extraction."""
+
+    key: str
+    extracted: DoneRecord
+
+
+@dataclass(frozen=True)
+class EncodeStage:
+    """Opens the assigners of all local layers once."""
+
+    store_url: str
+    folder: str
+    inputs: str
+    vocabularies: Mapping[str, Vocabulary]
+    name: str = "encode"
+    uses_gpu: bool = False
+
+    def open(self) -> Callable[[EncodeTask], DoneRecord]:
+        store = open_store(self.store_url)
+        assigners = {
+            layer: open_assigner(store, vocabulary)
+            for layer, vocabulary in self.vocabularies.items()
+        }
+
+        def encode(task: EncodeTask) -> DoneRecord:
+            files = task.extracted.files
+            ids_table = read_parquet(open_committed(store, files["images"]))
+            image_ids = column(ids_table, "image_id").astype(np.int64)
+            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
+                words: dict[str, int] = {}
+                for layer, assigner in assigners.items():
+                    source = open_committed(store, files[layer]) if layer in files else None
+                    bags = encode_file(source, image_ids, assigner)
+                    folder = layout.layer_folder(self.folder, layer)
+                    _write(work, layer, folder, image_ids, bags)
+                    words[f"words.{layer}"] = len(bags.words)
+                    words[f"empty.{layer}"] = int(np.count_nonzero(np.diff(bags.offsets) == 0))
+                return work.finish(images=len(image_ids), **words)
+
+        return encode
+
+
+def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
+    """Return what gives a vocabulary's words: exact up to a measured size, a graph beyond."""
+    if vocabulary.centroids is None:
+        raise ValueError(f"vocabulary {vocabulary.layer} has no file of centroids")
+    centroids = read_centroids(open_committed(store, vocabulary.centroids, verify=True))
+    return make_assigner(choose_assigner(vocabulary.words, VocabularySpec()), centroids)
+
+
+def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assigner) -> BagsOfWords:
+    """Return the bags of these images from a file of local descriptors, streamed.
+
+    Args:
+        path: in the schema of local activations; None where no image gave a descriptor.
+        image_ids: (n,) rising; every image of the file is among them.
+    """
+    owners: list[NDArray[np.int64]] = []
+    words: list[NDArray[np.uint32]] = []
+    if path is not None:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.metadata.num_row_groups):
+                table = file.read_row_group(group)
+                owners.append(column(table, "image_id").astype(np.int64))
+                vectors = binary_vectors_of(table, "vector", np.float16)
+                words.append(assigner.assign(vectors.astype(np.float32)).words)
+    owner = np.concatenate([np.empty(0, np.int64), *owners])
+    return bags_of_images(owner, np.concatenate([np.empty(0, np.uint32), *words]), image_ids)
+
+
+def bags_of_images(
+    owners: NDArray[np.int64], words: NDArray[np.uint32], image_ids: NDArray[np.int64]
+) -> BagsOfWords:
+    """Return one bag an image, from each descriptor's image and word (m,), in any order."""
+    order = np.argsort(owners, kind="stable")
+    offsets = np.searchsorted(owners[order], np.append(image_ids, np.iinfo(np.int64).max))
+    return bags_from_words(offsets.astype(np.int64), words[order])
+
+
+def _write(
+    work: Any, layer: str, folder: str, image_ids: NDArray[np.int64], bags: BagsOfWords
+) -> None:
+    work.write(layer, folder, "arrow", lambda path: write_bags(image_ids, bags, path))
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Bags of words of a whole corpus, and the extraction they come from."""
+
+    folder: str
+    inputs: str
+    extraction: Extraction
+    vocabularies: Mapping[str, Vocabulary]
+    records: tuple[DoneRecord, ...]
+
+
+def encode_corpus(
+    store: Store,
+    runner: Runner,
+    extraction: Extraction,
+    vocabularies: Mapping[str, Vocabulary],
+    *,
+    on_progress: OnProgress = quiet,
+) -> Encoding:
+    """Return the bags of every shard in every local layer, making those that are missing."""
+    identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
+    inputs = digest_of([extraction.inputs, identities])
+    name = "-".join(vocabularies) or "no-words"
+    folder = layout.encoding(layout.keyed(name, inputs))
+    records = complete(
+        store,
+        runner,
+        EncodeStage(store.url, folder, inputs, dict(vocabularies)),
+        [EncodeTask(record.key, record) for record in extraction.records],
+        folder,
+        inputs,
+        units=lambda task: task.extracted.counts["indexed"],
+        on_progress=on_progress,
+    )
+    return Encoding(folder, inputs, extraction, vocabularies, tuple(records))

@@ -1,0 +1,85 @@
+"""Bags, posting lists and vectors as Arrow files that are memory-mapped, not parsed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.index.bags import BagsOfWords
+from pipeline.index.postings import Postings
+from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+
+
+def _lists(offsets: NDArray[np.int64], values: NDArray[Any]) -> Any:
+    """Return an Arrow column of lists that shares its offsets and values with the arrays."""
+    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+
+
+def _unlist(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    chunks = table.column(name).chunks
+    if not chunks:
+        return np.zeros(1, np.int64), np.empty(0, dtype)
+    (chunk,) = chunks
+    return chunk.offsets.to_numpy(), chunk.values.to_numpy()
+
+
+def write_bags(image_ids: NDArray[np.int64], bags: BagsOfWords, path: Path) -> int:
+    """Write a forward file: each image's words and counts; return the number of images."""
+    columns = {
+        "image_id": pa.array(image_ids),
+        "words": _lists(bags.offsets, bags.words),
+        "counts": _lists(bags.offsets, bags.counts),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_bags(path: Path) -> tuple[NDArray[np.int64], BagsOfWords]:
+    """Map a forward file: image ids (n,) and their bags."""
+    table = map_arrow(path)
+    offsets, words = _unlist(table, "words", np.uint32)
+    _, counts = _unlist(table, "counts", np.uint32)
+    return column(table, "image_id").astype(np.int64), BagsOfWords(offsets, words, counts)
+
+
+def write_postings(postings: Postings, path: Path) -> int:
+    """Write an inverted file: each word's rows and counts; return the number of words."""
+    columns = {
+        "rows": _lists(postings.offsets, postings.rows),
+        "counts": _lists(postings.offsets, postings.counts),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_postings(path: Path) -> Postings:
+    """Map an inverted file."""
+    table = map_arrow(path)
+    offsets, rows = _unlist(table, "rows", np.uint32)
+    _, counts = _unlist(table, "counts", np.uint32)
+    return Postings(offsets, rows, counts)
+
+
+def write_dense(
+    image_ids: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float64],
+    path: Path,
+) -> int:
+    """Write a dense file: vectors (n, D) and their lengths (n,); return n."""
+    columns = {
+        "image_id": pa.array(image_ids),
+        "vector": vectors_column(vectors),
+        "norm": pa.array(norms),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_dense(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
+    """Map a dense file: image ids (n,), vectors (n, D), lengths (n,)."""
+    table = map_arrow(path)
+    return (
+        column(table, "image_id").astype(np.int64),
+        vectors_of(table, "vector"),
+        column(table, "norm"),
+    )

@@ -1,0 +1,81 @@
+"""The inverted file of a segment: for each visual word, the images that hold it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.bags import BagsOfWords, check_offsets
+from pipeline.index.compiled import compiled, read_only
+
+
+@dataclass(frozen=True, eq=False)
+class Postings:
+    """The posting lists of K words: word w holds entries offsets[w] to offsets[w + 1].
+
+    Attributes:
+        offsets: (K + 1,) int64.
+        rows: (m,) uint32, positions of images inside the segment, rising within a word.
+        counts: (m,) uint32, how often the image holds the word.
+
+    Raises:
+        ValueError: the arrays do not fit together. That rows rise is the work of `invert`, and
+            is not read through again here: a segment opens without touching every posting.
+    """
+
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.uint32]
+    counts: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        for name, dtype in (("offsets", np.int64), ("rows", np.uint32), ("counts", np.uint32)):
+            array = read_only(getattr(self, name), dtype, f"{name} of postings", ndim=1)
+            object.__setattr__(self, name, array)
+        check_offsets(self.offsets, len(self.rows), "postings")
+        if len(self.rows) != len(self.counts):
+            raise ValueError(f"one count a row; got {len(self.counts)} for {len(self.rows)}")
+
+    @property
+    def words(self) -> int:
+        """K, the size of the vocabulary."""
+        return len(self.offsets) - 1
+
+
+def invert(bags: BagsOfWords, words: int) -> Postings:
+    """Return the posting lists of a vocabulary of `words` words over these images.
+
+    Raises:
+        ValueError: a bag holds a word outside the vocabulary.
+    """
+    bags.check_words(words)
+    offsets = np.zeros(words + 1, dtype=np.int64)
+    np.cumsum(np.bincount(bags.words, minlength=words), out=offsets[1:])
+    rows = np.empty(len(bags.words), dtype=np.uint32)
+    counts = np.empty(len(bags.words), dtype=np.uint32)
+    _scatter(bags.offsets, bags.words, bags.counts, offsets[:-1].copy(), rows, counts)
+    return Postings(offsets=offsets, rows=rows, counts=counts)
+
+
+def document_frequencies(postings: Postings) -> NDArray[np.int64]:
+    """Return in how many images of the segment each word stands, (K,) int64.
+
+    Those of several segments are added: integers, so in any order.
+    """
+    return np.diff(postings.offsets)
+
+
+@compiled
+def _scatter(
+    offsets: NDArray[np.int64],
+    words: NDArray[np.uint32],
+    counts: NDArray[np.uint32],
+    places: NDArray[np.int64],
+    rows_out: NDArray[np.uint32],
+    counts_out: NDArray[np.uint32],
+) -> None:
+    for image in range(len(offsets) - 1):
+        for entry in range(offsets[image], offsets[image + 1]):
+            word = words[entry]
+            rows_out[places[word]] = image
+            counts_out[places[word]] = counts[entry]
+            places[word] += 1

@@ -1,0 +1,183 @@
+"""The publish stage: totals over all segments, then one snapshot, created once and promoted."""
+
+import datetime
+import secrets
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError, MissingFile, SnapshotIncomplete
+from pipeline.index.encode import Encoding
+from pipeline.index.files import read_postings
+from pipeline.index.postings import document_frequencies
+from pipeline.index.stage import Index
+from pipeline.store import layout
+from pipeline.store.commit import attempt, create_once, open_committed, read_done
+from pipeline.store.storage import Store
+from pipeline.store.tables import column, map_arrow, read_parquet, write_arrow
+from schemas.corpus import CorpusManifest
+from schemas.files import DoneRecord, FileRef
+from schemas.query import FusionSpec, Weighting
+from schemas.snapshot import IndexSnapshot, Promotion, SegmentRef
+
+
+def publish(
+    store: Store,
+    manifest: CorpusManifest,
+    encoding: Encoding,
+    index: Index,
+    *,
+    weighting: Weighting,
+    fusion: FusionSpec,
+) -> IndexSnapshot:
+    """Return the snapshot of an index, created and promoted unless the current one equals it.
+
+    Raises:
+        SnapshotIncomplete: the images of the manifest are not all accounted for.
+        CommitUnknown: the outcome of a commit cannot be read back.
+    """
+    extraction = encoding.extraction
+    if extraction.indexed + extraction.refused != manifest.images:
+        raise SnapshotIncomplete(
+            f"{extraction.indexed:,} indexed + {extraction.refused:,} refused images are not the "
+            f"{manifest.images:,} of corpus {manifest.name}: run the same command again"
+        )
+    totals = _totals(store, encoding, index)
+    current = current_snapshot(store)
+    draft = IndexSnapshot(
+        number=1,
+        published_at=_now(),
+        corpus=manifest.name,
+        root=manifest.root,
+        corpus_content=manifest.content_digest,
+        extraction_folder=extraction.folder,
+        extraction=extraction.spec,
+        vocabularies=dict(encoding.vocabularies),
+        segments=tuple(
+            SegmentRef(
+                key=task.key,
+                shards=task.shards,
+                images=record.counts["images"],
+                files=record.files,
+            )
+            for task, record in zip(index.tasks, index.records, strict=True)
+        ),
+        document_frequencies=totals,
+        weighting=weighting,
+        fusion=fusion,
+        images=manifest.images,
+        indexed=extraction.indexed,
+        refused=extraction.refused,
+        refused_by_reason=refusals_by_reason(store, extraction.records),
+        ignored=manifest.ignored,
+    )
+    if current is not None and current.root_digest == draft.root_digest:
+        return current
+    snapshot = _create_next(store, draft)
+    promote(store, snapshot.number)
+    return snapshot
+
+
+def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str, int]:
+    """Return how many images were refused for each reason."""
+    reasons: Counter[str] = Counter()
+    for record in records:
+        table = read_parquet(open_committed(store, record.files["refusals"]), ["reason"])
+        reasons.update(table.column("reason").to_pylist())
+    return dict(sorted(reasons.items()))
+
+
+def _totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
+    """Return the files of document frequencies over all segments, made once."""
+    totals_folder = f"{index.folder}/totals"
+    found = read_done(store, totals_folder, "totals")
+    if found is not None:
+        return found.files
+    with attempt(store, totals_folder, "totals", "totals", index.inputs) as work:
+        for layer, vocabulary in encoding.vocabularies.items():
+            total = np.zeros(vocabulary.words, np.int64)
+            for record in index.records:
+                path = open_committed(store, record.files[f"{layer}.postings"])
+                total += document_frequencies(read_postings(path))
+            table = pa.table({"document_frequency": pa.array(total)})
+
+            def fill(path: Path, table: pa.Table = table) -> int:
+                return write_arrow(table, path)
+
+            work.write(layer, layout.layer_folder(totals_folder, layer), "arrow", fill)
+        return work.finish().files
+
+
+def _create_next(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
+    number = latest_number(store, layout.snapshot) + 1
+    while True:
+        mine = draft.model_copy(update={"number": number})
+        won = create_once(store, layout.snapshot(number), mine.to_json())
+        if won == mine.to_json():
+            return mine
+        number += 1  # another writer took this number for its own snapshot
+
+
+def promote(store: Store, snapshot: int) -> Promotion:
+    """Make a snapshot the one that queries use.
+
+    Raises:
+        InputError: there is no such snapshot.
+    """
+    if not store.exists(layout.snapshot(snapshot)):
+        raise InputError(f"there is no snapshot {snapshot} in {store.url}: see `lamella snapshots`")
+    number = latest_number(store, layout.promotion) + 1
+    while True:
+        mine = Promotion(
+            number=number,
+            snapshot=snapshot,
+            promoted_at=_now(),
+            commit_id=secrets.token_hex(8),
+        )
+        if create_once(store, layout.promotion(number), mine.to_json()) == mine.to_json():
+            return mine
+        number += 1
+
+
+def latest_number(store: Store, path_of: Callable[[int], str]) -> int:
+    """Return the highest number of a series, by probing n + 1; 0 if it is empty."""
+    number = 0
+    while store.exists(path_of(number + 1)):
+        number += 1
+    return number
+
+
+def read_snapshot(store: Store, number: int) -> IndexSnapshot:
+    """Return a snapshot by number.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return IndexSnapshot.from_json(store.read(layout.snapshot(number)))
+    except MissingFile:
+        raise InputError(
+            f"there is no snapshot {number} in {store.url}: see `lamella snapshots`"
+        ) from None
+
+
+def current_snapshot(store: Store) -> IndexSnapshot | None:
+    """Return the snapshot that the highest promotion names, or None before the first."""
+    latest = latest_number(store, layout.promotion)
+    if latest == 0:
+        return None
+    promotion = Promotion.from_json(store.read(layout.promotion(latest)))
+    return read_snapshot(store, promotion.snapshot)
+
+
+def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:
+    """Return document frequencies (K,) int64 from their file."""
+    return column(map_arrow(open_committed(store, reference)), "document_frequency")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

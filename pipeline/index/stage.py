@@ -1,0 +1,185 @@
+"""The index stage: a run of shards becomes a segment that holds all layers of their images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.bags import concatenate
+from pipeline.index.encode import Encoding
+from pipeline.index.files import read_bags, write_bags, write_dense, write_postings
+from pipeline.index.postings import invert
+from pipeline.run.drive import OnProgress, complete, quiet
+from pipeline.run.stage import Runner
+from pipeline.search.score import dense_norms
+from pipeline.store import layout
+from pipeline.store.commit import Attempt, attempt, open_committed
+from pipeline.store.storage import Store, open_store
+from pipeline.store.tables import binary_vectors_of, column, read_parquet, write_arrow
+from schemas.base import digest_of
+from schemas.extraction import LayerSpec
+from schemas.files import DoneRecord
+
+
+@dataclass(frozen=True)
+class SegmentTask:
+    """The records of consecutive shards, extracted and encoded."""
+
+    key: str
+    extracted: tuple[DoneRecord, ...]
+    encoded: tuple[DoneRecord, ...]
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The shards' keys."""
+        return tuple(record.key for record in self.extracted)
+
+
+@dataclass(frozen=True)
+class IndexStage:
+    """Writes the inverted, forward and dense files of a segment."""
+
+    store_url: str
+    folder: str
+    inputs: str
+    layers: tuple[LayerSpec, ...]
+    words: dict[str, int]
+    name: str = "index"
+    uses_gpu: bool = False
+
+    def open(self) -> Callable[[SegmentTask], DoneRecord]:
+        store = open_store(self.store_url)
+
+        def build(task: SegmentTask) -> DoneRecord:
+            image_ids = np.concatenate(
+                [_indexed(store, record) for record in task.extracted]
+            ).astype(np.int64)
+            counts: dict[str, int] = {}
+            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
+                self._write_ids(work, image_ids)
+                for layer in self.layers:
+                    folder = layout.layer_folder(self.folder, layer.name)
+                    if layer.kind == "local":
+                        counts |= self._local(store, work, task, layer.name, folder)
+                    else:
+                        counts |= _dense(store, work, task, layer.name, folder, image_ids)
+                return work.finish(images=len(image_ids), **counts)
+
+        return build
+
+    def _write_ids(self, work: Attempt, image_ids: NDArray[np.int64]) -> None:
+        import pyarrow as pa
+
+        table = pa.table({"image_id": pa.array(image_ids)})
+        work.write("images", f"{self.folder}/images", "arrow", lambda p: write_arrow(table, p))
+
+    def _local(
+        self, store: Store, work: Attempt, task: SegmentTask, layer: str, folder: str
+    ) -> dict[str, int]:
+        parts = [read_bags(open_committed(store, record.files[layer])) for record in task.encoded]
+        image_ids = np.concatenate([ids for ids, _ in parts])
+        bags = concatenate([bags for _, bags in parts])
+        postings = invert(bags, self.words[layer])
+        work.write(f"{layer}.bags", folder, "bags.arrow", lambda p: write_bags(image_ids, bags, p))
+        work.write(
+            f"{layer}.postings", folder, "postings.arrow", lambda p: write_postings(postings, p)
+        )
+        empty = int(np.count_nonzero(np.diff(bags.offsets) == 0))
+        return {f"postings.{layer}": len(bags.words), f"zero.{layer}": empty}
+
+
+def _indexed(store: Store, record: DoneRecord) -> NDArray[Any]:
+    return column(read_parquet(open_committed(store, record.files["images"])), "image_id")
+
+
+def _dense(
+    store: Store,
+    work: Attempt,
+    task: SegmentTask,
+    layer: str,
+    folder: str,
+    image_ids: NDArray[np.int64],
+) -> dict[str, int]:
+    """Write a layer's vectors in the order of image ids, whatever order the batches had."""
+    ids: list[NDArray[Any]] = []
+    vectors: list[NDArray[np.float32]] = []
+    for record in task.extracted:
+        if layer in record.files:
+            table = read_parquet(open_committed(store, record.files[layer]))
+            ids.append(column(table, "image_id"))
+            vectors.append(binary_vectors_of(table, "vector", np.float32))
+    if not ids:
+        vectors, ids = [np.empty((0, 1), np.float32)], [np.empty(0, np.int64)]
+    order = np.argsort(np.concatenate(ids), kind="stable")
+    if not np.array_equal(np.concatenate(ids)[order], image_ids):
+        raise AssertionError(f"segment {task.key}: layer {layer} is not of the indexed images")
+    sorted_vectors = np.ascontiguousarray(np.concatenate(vectors)[order])
+    norms = dense_norms(sorted_vectors)
+    work.write(
+        f"{layer}.dense",
+        folder,
+        "dense.arrow",
+        lambda path: write_dense(image_ids, sorted_vectors, norms, path),
+    )
+    return {f"zero.{layer}": int(np.count_nonzero(norms == 0))}
+
+
+@dataclass(frozen=True)
+class Index:
+    """The segments of a whole corpus: their tasks and done records, in order."""
+
+    folder: str
+    inputs: str
+    tasks: tuple[SegmentTask, ...]
+    records: tuple[DoneRecord, ...]
+
+
+def index_corpus(
+    store: Store,
+    runner: Runner,
+    encoding: Encoding,
+    *,
+    segment_images: int,
+    on_progress: OnProgress = quiet,
+) -> Index:
+    """Return the segments of a whole corpus, making those that are missing."""
+    extraction = encoding.extraction
+    inputs = digest_of([encoding.inputs, extraction.inputs, segment_images])
+    folder = layout.index(layout.keyed(extraction.spec.network, inputs))
+    tasks = cut_segments(extraction.records, encoding.records, segment_images)
+    words = {layer: vocabulary.words for layer, vocabulary in encoding.vocabularies.items()}
+    records = complete(
+        store,
+        runner,
+        IndexStage(store.url, folder, inputs, extraction.spec.layers, words),
+        tasks,
+        folder,
+        inputs,
+        units=lambda task: sum(record.counts["indexed"] for record in task.extracted),
+        on_progress=on_progress,
+    )
+    return Index(folder, inputs, tuple(tasks), tuple(records))
+
+
+def cut_segments(
+    extracted: Sequence[DoneRecord], encoded: Sequence[DoneRecord], segment_images: int
+) -> list[SegmentTask]:
+    """Return runs of whole shards with at least `segment_images` images each, but the last."""
+    tasks: list[SegmentTask] = []
+    run: list[int] = []
+    images = 0
+    for number, record in enumerate(extracted):
+        run.append(number)
+        images += record.counts["indexed"]
+        if images >= segment_images or number == len(extracted) - 1:
+            tasks.append(
+                SegmentTask(
+                    layout.shard_key(len(tasks)),
+                    tuple(extracted[i] for i in run),
+                    tuple(encoded[i] for i in run),
+                )
+            )
+            run, images = [], 0
+    return tasks

@@ -1,0 +1,40 @@
+"""What a visual word counts for: one global weight a word, frozen in the snapshot."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.query import Weighting
+
+
+def idf(document_frequencies: NDArray[np.int64], images: int) -> NDArray[np.float64]:
+    """Return ln(N / df) of each word, and 0 where no image holds it (Sivic & Zisserman 2003).
+
+    Logarithms are taken one at a time by the C library, and once a value of df: the bits do
+    not depend on the place in the array.
+
+    Args:
+        document_frequencies: (K,) int64, over the whole corpus.
+        images: N, the images of the whole corpus.
+
+    Raises:
+        ValueError: a frequency is negative or above N.
+    """
+    values, places = np.unique(document_frequencies, return_inverse=True)
+    if len(values) and (values[0] < 0 or values[-1] > images):
+        raise ValueError(f"a word stands in 0 to {images} images; got {values[0]} to {values[-1]}")
+    logarithms = [math.log(images / int(value)) if value else 0.0 for value in values]
+    return np.array(logarithms, dtype=np.float64)[places]
+
+
+def word_weights(
+    weighting: Weighting, document_frequencies: NDArray[np.int64], images: int
+) -> NDArray[np.float64]:
+    """Return the weight of each word, (K,) float64: ones for `tf`, the idf for `tf-idf`.
+
+    A word of weight w that stands c times in an image counts c * w there.
+    """
+    if weighting == "tf":
+        return np.ones(len(document_frequencies), dtype=np.float64)
+    return idf(document_frequencies, images)

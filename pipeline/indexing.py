@@ -1,0 +1,138 @@
+"""The whole journey of a corpus, stage after stage; each continues where it was left."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Listing
+from pipeline.corpus.sources import list_source
+from pipeline.corpus.stage import build_corpus
+from pipeline.errors import InputError, StageFailed
+from pipeline.extract.stage import Extraction, extract_corpus
+from pipeline.index.encode import encode_corpus
+from pipeline.index.publish import publish, refusals_by_reason
+from pipeline.index.stage import index_corpus
+from pipeline.resolve import resolve_extraction, resolve_fusion
+from pipeline.run.drive import OnProgress, quiet
+from pipeline.run.stage import Runner
+from pipeline.store.storage import Store
+from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
+from schemas.corpus import CorpusManifest
+from schemas.job import WEIGHTING_OF, JobConfig
+from schemas.snapshot import IndexSnapshot
+
+FEW_REFUSED = 3
+"""So few refused pictures never stop a job, however small the corpus is."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a caller wants to hear of a job while it runs."""
+
+    progress: OnProgress = quiet
+    round: OnRound = no_round
+    corpus: Callable[[CorpusManifest], None] = lambda manifest: None
+
+
+def index_source(
+    store: Store, runner: Runner, source: str, job: JobConfig, *, threads: int, watch: Watch
+) -> IndexSnapshot:
+    """Return the snapshot of a source, making whatever is missing of it.
+
+    Args:
+        threads: of a worker in the extract stage.
+
+    Raises:
+        InputError: the settings or the source cannot be used.
+        StageFailed: tasks failed, or more pictures were refused than the job allows.
+    """
+    spec, weights = resolve_extraction(job)
+    fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
+    limits = DecodeLimits(job.corpus.max_pixels, job.corpus.max_bytes)
+    listing = list_source(source)
+    name = job.name or corpus_name(source, listing)
+    manifest = build_corpus(
+        store,
+        runner,
+        listing,
+        name,
+        shard_size=job.corpus.shard_images,
+        limits=limits,
+        on_progress=watch.progress,
+    )
+    watch.corpus(manifest)
+    check_refused(manifest.refused, manifest.images, job.corpus.max_refused, {})
+    extraction = extract_corpus(
+        store,
+        runner,
+        manifest,
+        spec,
+        weights,
+        limits=limits,
+        threads=threads,
+        on_progress=watch.progress,
+    )
+    _check_extraction(store, extraction, manifest, job)
+    vocabularies = {
+        layer.name: train_vocabulary(
+            store,
+            runner,
+            extraction,
+            layer.name,
+            job.vocabulary,
+            on_progress=watch.progress,
+            on_round=watch.round,
+        )
+        for layer in spec.layers
+        if layer.kind == "local"
+    }
+    encoding = encode_corpus(store, runner, extraction, vocabularies, on_progress=watch.progress)
+    index = index_corpus(
+        store,
+        runner,
+        encoding,
+        segment_images=job.index.segment_images,
+        on_progress=watch.progress,
+    )
+    return publish(
+        store,
+        manifest,
+        encoding,
+        index,
+        weighting=WEIGHTING_OF[job.profile],
+        fusion=fusion,
+    )
+
+
+def corpus_name(source: str, listing: Listing) -> str:
+    """Return a readable name for a source: its last folder, or its file without the ending."""
+    path = Path(source)
+    return (path.stem if path.is_file() else path.resolve().name) or Path(listing.root).name
+
+
+def check_refused(refused: int, images: int, share: float, reasons: dict[str, int]) -> None:
+    """Stop a job whose pictures are mostly not pictures.
+
+    Raises:
+        StageFailed: more than the share, and more than a few, are refused.
+    """
+    if refused > max(FEW_REFUSED, share * images):
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        detail = f" ({listed})" if listed else ""
+        raise StageFailed(
+            f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
+            f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
+        )
+
+
+def _check_extraction(
+    store: Store, extraction: Extraction, manifest: CorpusManifest, job: JobConfig
+) -> None:
+    reasons = refusals_by_reason(store, extraction.records)
+    check_refused(extraction.refused, manifest.images, job.corpus.max_refused, reasons)
+    if extraction.indexed == 0:
+        raise InputError(
+            f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
+            f"({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+        )

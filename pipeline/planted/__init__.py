@@ -1,0 +1,1 @@
+"""A corpus whose truth is known: objects cut from real photographs, each seen several times."""

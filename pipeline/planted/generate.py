@@ -1,0 +1,96 @@
+"""The planted corpus in a folder: one sub-folder an object, one JPEG a view."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import InputError
+from pipeline.planted.photographs import choose_objects, load_photographs
+from pipeline.planted.views import draw_view
+
+
+@dataclass(frozen=True)
+class PlantedCorpus:
+    """Where a planted corpus lies, and how much it holds."""
+
+    folder: Path
+    objects: int
+    views: int
+    pictures: int
+
+
+def generate(
+    folder: Path,
+    *,
+    objects: int = 100,
+    views: int = 4,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PlantedCorpus:
+    """Write a corpus with known truth and return what it holds.
+
+    The views of object 7 are `object_0007/view_0.jpg`, `object_0007/view_1.jpg` and so on: the
+    pictures in one sub-folder are each other's matches, and no others are. The same seed gives the
+    same bytes, and a view does not depend on how many others are made.
+
+    Args:
+        folder: absent or empty. It appears at the end, whole: a run that is killed leaves none.
+        objects: how many, at least 1; the photographs hold a few more than 100.
+        views: how many of each object, at least 1; beyond four the kinds of view come again.
+        seed: at least 0.
+        on_progress: called after each picture with how many are done, and of how many.
+
+    Raises:
+        InputError: the folder holds something, a photograph is missing, or there are fewer objects
+            in the photographs than asked for.
+    """
+    if objects < 1 or views < 1 or seed < 0:
+        raise InputError(
+            f"objects and views must be at least 1 and seed at least 0, not {objects}, {views}"
+            f" and {seed}: change what is out of range"
+        )
+    target = folder.resolve()
+    _refuse_unless_free(target)
+    photographs = load_photographs()
+    patches = choose_objects(photographs, objects)
+    pictures = objects * views
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target: a rename is one step only inside one file system.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.partial-") as made:
+        whole = Path(made) / "whole"
+        for number, patch in enumerate(patches):
+            group = whole / f"object_{number:04d}"
+            group.mkdir(parents=True)
+            for view in range(views):
+                rng = np.random.default_rng([seed, number, view])
+                picture = draw_view(photographs, patch, view, rng)
+                (group / f"view_{view}.jpg").write_bytes(picture)
+                if on_progress is not None:
+                    on_progress(number * views + view + 1, pictures)
+        _refuse_unless_free(target)
+        try:
+            whole.replace(target)
+        except OSError as error:
+            raise InputError(
+                f"the corpus could not be moved to {target}, it appears in one step or not at all"
+                f" ({error.strerror}): give a folder that does not exist"
+            ) from error
+    return PlantedCorpus(folder=folder, objects=objects, views=views, pictures=pictures)
+
+
+def _refuse_unless_free(target: Path) -> None:
+    """Raise InputError unless the target is absent or an empty folder."""
+    if target.is_dir():
+        held = sum(1 for _ in target.iterdir())
+        if held:
+            raise InputError(
+                f"a planted corpus is written into an absent or empty folder, {target} holds"
+                f" {held:,} entries: give another folder or empty this one"
+            )
+    elif target.exists():
+        raise InputError(
+            f"a planted corpus is written into a folder, {target} is a file: give another path"
+        )

@@ -1,0 +1,102 @@
+"""Bring a stage to its end: find what is done, run what is not, and account for every task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import CommitConflict, StageFailed
+from pipeline.run.stage import Runner, Stage, TaskT
+from pipeline.store.commit import read_done
+from pipeline.store.storage import Store
+from schemas.files import DoneRecord
+
+NAMED_FAILURES = 5
+"""How many failed tasks an error message names; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage stands, in tasks and in units of work (pictures, rows)."""
+
+    stage: str
+    done: int
+    total: int
+    units_done: int
+    units_total: int
+
+
+OnProgress = Callable[[Progress], None]
+
+
+def quiet(progress: Progress) -> None:
+    """Show nothing."""
+
+
+def complete(
+    store: Store,
+    runner: Runner,
+    stage: Stage[TaskT],
+    tasks: Sequence[TaskT],
+    folder: str,
+    inputs: str,
+    *,
+    units: Callable[[TaskT], int] = lambda task: 1,
+    on_progress: OnProgress = quiet,
+) -> list[DoneRecord]:
+    """Return the done records of all tasks, in the order of the tasks, running what is missing.
+
+    Args:
+        folder: where the stage keeps its done records.
+        inputs: the digest that every record must have been made from.
+        units: the size of a task, for progress.
+
+    Raises:
+        CommitConflict: a record in the folder was made from other inputs.
+        StageFailed: tasks failed; what succeeded stays done and is not run again.
+    """
+    records: dict[str, DoneRecord] = {}
+    for task in tasks:
+        record = read_done(store, folder, task.key)
+        if record is not None:
+            if record.inputs != inputs:
+                raise CommitConflict(
+                    f"{folder} task {task.key} was made from inputs {record.inputs[:12]}, this "
+                    f"job has {inputs[:12]}: the store belongs to another job, use another store"
+                )
+            records[task.key] = record
+    pending = [task for task in tasks if task.key not in records]
+    sizes = {task.key: units(task) for task in tasks}
+    failures: dict[str, str] = {}
+
+    def report() -> None:
+        on_progress(
+            Progress(
+                stage.name,
+                len(records),
+                len(tasks),
+                sum(sizes[key] for key in records),
+                sum(sizes.values()),
+            )
+        )
+
+    report()
+    for outcome in runner.run(stage, pending):
+        if outcome.record is not None:
+            records[outcome.key] = outcome.record
+        else:
+            failures[outcome.key] = outcome.error or "unknown error"
+        report()
+    if failures:
+        raise StageFailed(_failure_message(stage.name, failures, len(tasks)))
+    if missing := [task.key for task in tasks if task.key not in records]:
+        raise StageFailed(f"{stage.name}: the runner returned nothing for {', '.join(missing)}")
+    return [records[task.key] for task in tasks]
+
+
+def _failure_message(name: str, failures: dict[str, str], total: int) -> str:
+    named = [f"{key}: {failures[key]}" for key in sorted(failures)[:NAMED_FAILURES]]
+    more = len(failures) - len(named)
+    tail = f"; and {more} more" if more > 0 else ""
+    return (
+        f"{name}: {len(failures)} of {total} tasks failed ({'; '.join(named)}{tail}); "
+        "what is done stays done: mend the cause and run the same command again"
+    )

@@ -1,0 +1,24 @@
+"""The one-process runner: tasks in order, one at a time. The plain version of the contract."""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline.run.ledger import Ledger, describe, is_worth_retrying
+from pipeline.run.stage import Outcome, Stage, TaskT
+
+
+class SerialRunner:
+    """Runs every task in this process."""
+
+    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+        """Yield each task's outcome as it ends; nothing is opened when there is no task."""
+        if not tasks:
+            return
+        work = stage.open()
+        ledger = Ledger(tasks)
+        while (task := ledger.start()) is not None:
+            try:
+                outcome: Outcome | None = ledger.succeed(task.key, work(task))
+            except Exception as error:
+                outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))
+            if outcome is not None:
+                yield outcome

@@ -1,0 +1,59 @@
+"""The two protocols that pipeline and cluster agree on: what a stage is, what a runner does."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from schemas.files import DoneRecord
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Task(Protocol):
+    """A unit of work: a small, picklable value that names its inputs."""
+
+    @property
+    def key(self) -> str:
+        """The task's name inside its stage."""
+        ...
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+
+
+class Stage(Protocol[TaskT]):
+    """What a worker opens once and then applies to many tasks.
+
+    A stage is a small picklable value; what is dear (a network, centroids) is made by `open`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether a worker wants a GPU to itself where the cluster has GPUs."""
+        ...
+
+    def open(self) -> Callable[[TaskT], DoneRecord]: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: its done record, or the error that its last attempt met."""
+
+    key: str
+    record: DoneRecord | None
+    error: str | None = None
+    attempts: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.record is None) == (self.error is None):
+            raise ValueError("an outcome holds either a record or an error")
+
+
+class Runner(Protocol):
+    """Applies a stage to tasks, each of which ends in exactly one outcome, in any order."""
+
+    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]: ...

@@ -1,0 +1,1 @@
+"""From layers of a segment to ranked images: score, bound, fuse, merge."""

@@ -1,0 +1,170 @@
+"""The compiled loops of `score`. In one file, because they call one another.
+
+`np.int64(turn)`: a parallel index is unsigned, and unsigned plus signed would become a float.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.compiled import compiled, compiled_parallel, parallel_range
+
+Floats = NDArray[np.float64]
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+Words = NDArray[np.uint32]
+
+# Partial sums of a dense product: enough for every width of vector unit, so that the compiler
+# can use it without changing the order of a sum.
+LANES = 64
+
+
+@compiled
+def cosine(product: float, norm: float, other_norm: float) -> float:
+    """Return the product over both norms, clamped to [0, 1]; 0 where a norm is 0.
+
+    Without a branch, so that many are done at once: then 0 / 1 is 0.
+    """
+    norms = norm * other_norm
+    quotient = product / (norms if norms > 0.0 else 1.0)
+    quotient = quotient if quotient > 0.0 else 0.0
+    return quotient if quotient < 1.0 else 1.0
+
+
+@compiled
+def dot(left: Vectors, right: Vectors, sums: Floats) -> float:
+    """Return the product of two rows: value j goes to partial sum j % LANES, then a fixed tree."""
+    sums[:] = 0.0
+    whole = len(left) - len(left) % LANES
+    for start in range(0, whole, LANES):
+        for lane in range(LANES):
+            sums[lane] += np.float64(left[start + lane]) * np.float64(right[start + lane])
+    for lane in range(len(left) - whole):
+        sums[lane] += np.float64(left[whole + lane]) * np.float64(right[whole + lane])
+    width = LANES // 2
+    while width > 0:
+        for lane in range(width):
+            sums[lane] += sums[lane + width]
+        width //= 2
+    return sums[0]  # type: ignore[no-any-return]
+
+
+@compiled_parallel
+def bag_norms(offsets: Rows, words: Words, counts: Words, weights: Floats, norms: Floats) -> None:
+    """Write the norm of each bag."""
+    for turn in parallel_range(len(norms)):
+        image = np.int64(turn)
+        total = 0.0
+        for entry in range(offsets[image], offsets[image + 1]):
+            value = np.float64(counts[entry]) * weights[words[entry]]
+            total += value * value
+        norms[image] = np.sqrt(total)
+
+
+@compiled
+def run_end(rows: Words, start: int, stop: int, last: int) -> int:
+    """Return the first entry from start to stop whose row is `last` or above, else stop."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if np.int64(rows[middle]) < last:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@compiled_parallel
+def bag_block(
+    query_offsets: Rows,
+    query_words: Words,
+    query_counts: Words,
+    posting_offsets: Rows,
+    posting_rows: Words,
+    posting_counts: Words,
+    weights: Floats,
+    query_norms: Floats,
+    norms: Floats,
+    cursors: Rows,
+    first: int,
+    out: Floats,
+) -> None:
+    """Write the cosines of the rows first to first + b, a word at a time in rising order."""
+    last = first + out.shape[1]
+    base = np.uint64(first)
+    for turn in parallel_range(len(query_norms)):
+        query = np.int64(turn)
+        sums = out[query]
+        sums[:] = 0.0
+        for term in range(query_offsets[query], query_offsets[query + 1]):
+            word = np.int64(query_words[term])
+            factor = np.float64(query_counts[term]) * weights[word] * weights[word]
+            start = cursors[term]
+            stop = run_end(posting_rows, start, posting_offsets[word + 1], last)
+            for entry in range(start, stop):
+                # Unsigned, so that no place counts from the end.
+                place = np.uint64(posting_rows[entry]) - base
+                sums[place] += factor * np.float64(np.int64(posting_counts[entry]))
+            cursors[term] = stop
+        norm = query_norms[query]
+        for row in range(len(sums)):
+            sums[row] = cosine(sums[row], norm, norms[row])
+
+
+@compiled_parallel
+def bag_pairs(
+    query_offsets: Rows,
+    query_words: Words,
+    query_counts: Words,
+    pair_offsets: Rows,
+    pair_rows: Rows,
+    offsets: Rows,
+    words: Words,
+    counts: Words,
+    weights: Floats,
+    query_norms: Floats,
+    norms: Floats,
+    out: Floats,
+) -> None:
+    """Write the cosine of each pair, as a merge of two bags in rising order of words."""
+    for turn in parallel_range(len(query_norms)):
+        query = np.int64(turn)
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            row = pair_rows[pair]
+            entry = offsets[row]
+            end = offsets[row + 1]
+            total = 0.0
+            for term in range(query_offsets[query], query_offsets[query + 1]):
+                word = query_words[term]
+                while entry < end and words[entry] < word:
+                    entry += 1
+                if entry < end and words[entry] == word:
+                    factor = np.float64(query_counts[term]) * weights[word] * weights[word]
+                    total += factor * np.float64(counts[entry])
+            out[pair] = cosine(total, query_norms[query], norms[row])
+
+
+@compiled_parallel
+def dense_norms(vectors: Vectors, norms: Floats) -> None:
+    """Write the norm of each vector."""
+    for turn in parallel_range(len(norms)):
+        row = np.int64(turn)
+        norms[row] = np.sqrt(dot(vectors[row], vectors[row], np.empty(LANES)))
+
+
+@compiled_parallel
+def dense_pairs(
+    queries: Vectors,
+    pair_offsets: Rows,
+    pair_rows: Rows,
+    vectors: Vectors,
+    query_norms: Floats,
+    norms: Floats,
+    out: Floats,
+) -> None:
+    """Write the cosine of each pair of a query and a vector."""
+    for turn in parallel_range(len(query_norms)):
+        query = np.int64(turn)
+        sums = np.empty(LANES)
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            row = pair_rows[pair]
+            product = dot(queries[query], vectors[row], sums)
+            out[pair] = cosine(product, query_norms[query], norms[row])

@@ -1,0 +1,206 @@
+"""The arithmetic that decides: cosines in float64, every sum in one fixed order.
+
+A similarity depends on its query and its image alone, to the bit: not on the segment, the other
+queries of the batch, or threads, which take whole queries or images and never part of a sum.
+Similarities are clamped to [0, 1]; with a bag or vector of zeros they are 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.bags import BagsOfWords, check_offsets
+from pipeline.index.compiled import read_only
+from pipeline.index.postings import Postings
+from pipeline.search import kernels
+
+Floats = NDArray[np.float64]
+Vectors = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Chosen rows of a segment for each query: query q has rows[offsets[q]:offsets[q + 1]].
+
+    Attributes:
+        offsets: (Q + 1,) int64.
+        rows: (m,) int64, positions of images inside the segment.
+    """
+
+    offsets: Rows
+    rows: Rows
+
+    def __post_init__(self) -> None:
+        for name in ("offsets", "rows"):
+            array = read_only(getattr(self, name), np.int64, f"{name} of candidates", ndim=1)
+            object.__setattr__(self, name, array)
+        check_offsets(self.offsets, len(self.rows), "candidates")
+
+    def check(self, queries: int, images: int) -> None:
+        """Check that they are for this many queries and name only rows of this many images.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if len(self.offsets) != queries + 1:
+            raise ValueError(f"candidates of {len(self.offsets) - 1} queries for {queries} queries")
+        if len(self.rows) and not (self.rows.min() >= 0 and self.rows.max() < images):
+            raise ValueError(f"candidates must be rows of {images} images")
+
+
+def bag_norms(bags: BagsOfWords, weights: Floats) -> Floats:
+    """Return sqrt(sum over rising words of (count * weight) ** 2) of each image, (n,) float64.
+
+    Raises:
+        ValueError: a bag holds a word without a weight.
+    """
+    bags.check_words(len(weights))
+    norms = np.empty(len(bags), dtype=np.float64)
+    weights = read_only(weights, np.float64, "weights", ndim=1)
+    kernels.bag_norms(bags.offsets, bags.words, bags.counts, weights, norms)
+    return norms
+
+
+def start_cursors(query_bags: BagsOfWords, postings: Postings) -> Rows:
+    """Return where the posting list of each query word begins, to be moved on block by block."""
+    query_bags.check_words(postings.words)
+    return postings.offsets[:-1][query_bags.words]
+
+
+def add_block(
+    query_bags: BagsOfWords,
+    postings: Postings,
+    weights: Floats,
+    query_norms: Floats,
+    image_norms: Floats,
+    cursors: Rows,
+    first: int,
+    out: Floats,
+) -> None:
+    """Write the similarities of a block of rows into `out`, and move the cursors past it.
+
+    A word at a time, in rising order: for each image that is the order of a merge of two bags.
+    Blocks are taken from the first row to the last, so that sums stay in the processor's cache.
+
+    Args:
+        query_bags: Q bags.
+        postings: of the segment.
+        weights: (K,) of its words.
+        query_norms: (Q,).
+        image_norms: (n,).
+        cursors: one a query word, from `start_cursors` and left by the block before.
+        first: the first row of the block.
+        out: (Q, b), C-contiguous, written.
+    """
+    weights = read_only(weights, np.float64, "weights", ndim=1)
+    norms = read_only(image_norms[first : first + out.shape[1]], np.float64, "norms", ndim=1)
+    query_norms = read_only(query_norms, np.float64, "norms of queries", ndim=1)
+    kernels.bag_block(
+        query_bags.offsets, query_bags.words, query_bags.counts, postings.offsets, postings.rows,
+        postings.counts, weights, query_norms, norms, cursors, first, out,
+    )  # fmt: skip
+
+
+def bag_similarities(
+    query_bags: BagsOfWords,
+    postings: Postings,
+    weights: Floats,
+    query_norms: Floats,
+    image_norms: Floats,
+) -> Floats:
+    """Return the cosine of every query bag with every image of a segment, (Q, n) float64.
+
+    Raises:
+        ValueError: a query holds a word outside the vocabulary.
+    """
+    out = np.empty((len(query_bags), len(image_norms)), dtype=np.float64)
+    cursors = start_cursors(query_bags, postings)
+    add_block(query_bags, postings, weights, query_norms, image_norms, cursors, 0, out)
+    return out
+
+
+def bag_similarities_of(
+    query_bags: BagsOfWords,
+    candidates: Candidates,
+    bags: BagsOfWords,
+    weights: Floats,
+    query_norms: Floats,
+    image_norms: Floats,
+) -> Floats:
+    """Return the cosines with chosen images, (m,) float64, bitwise as `bag_similarities` has them.
+
+    Raises:
+        ValueError: candidates of other queries or images, or a word without a weight.
+    """
+    candidates.check(len(query_bags), len(bags))
+    query_bags.check_words(len(weights))
+    out = np.empty(len(candidates.rows), dtype=np.float64)
+    weights = read_only(weights, np.float64, "weights", ndim=1)
+    image_norms = read_only(image_norms, np.float64, "norms", ndim=1)
+    query_norms = read_only(query_norms, np.float64, "norms of queries", ndim=1)
+    kernels.bag_pairs(
+        query_bags.offsets, query_bags.words, query_bags.counts, candidates.offsets,
+        candidates.rows, bags.offsets, bags.words, bags.counts, weights, query_norms,
+        image_norms, out,
+    )  # fmt: skip
+    return out
+
+
+def dense_norms(vectors: Vectors) -> Floats:
+    """Return the Euclidean norm of each row of (n, D) float32, as (n,) float64.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    norms = np.empty(len(vectors), dtype=np.float64)
+    kernels.dense_norms(read_only(vectors, np.float32, "vectors", ndim=2), norms)
+    if not np.isfinite(norms).all():
+        raise ValueError(f"vectors must be finite; row {int(np.argmin(np.isfinite(norms)))} is not")
+    return norms
+
+
+def dense_similarities(
+    queries: Vectors, vectors: Vectors, query_norms: Floats, vector_norms: Floats
+) -> Floats:
+    """Return the cosine of every query with every vector, (Q, n) float64.
+
+    Products of float32 are exact in float64; they go to 64 partial sums in turn, and those are
+    added as a tree of fixed shape.
+
+    Raises:
+        ValueError: the vectors have another length than the queries.
+    """
+    everyone = Candidates(
+        offsets=np.arange(len(queries) + 1, dtype=np.int64) * len(vectors),
+        rows=np.tile(np.arange(len(vectors), dtype=np.int64), len(queries)),
+    )
+    out = dense_similarities_of(queries, everyone, vectors, query_norms, vector_norms)
+    return out.reshape(len(queries), len(vectors))
+
+
+def dense_similarities_of(
+    queries: Vectors,
+    candidates: Candidates,
+    vectors: Vectors,
+    query_norms: Floats,
+    vector_norms: Floats,
+) -> Floats:
+    """Return the cosines with chosen vectors, (m,) float64, bitwise as `dense_similarities`.
+
+    Raises:
+        ValueError: candidates of other queries or images, or vectors of another length.
+    """
+    candidates.check(len(queries), len(vectors))
+    queries = read_only(queries, np.float32, "queries", ndim=2)
+    vectors = read_only(vectors, np.float32, "vectors", ndim=2)
+    if queries.shape[1] != vectors.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} values, vectors {vectors.shape[1]}")
+    out = np.empty(len(candidates.rows), dtype=np.float64)
+    kernels.dense_pairs(
+        queries, candidates.offsets, candidates.rows, vectors,
+        read_only(query_norms, np.float64, "norms of queries", ndim=1),
+        read_only(vector_norms, np.float64, "norms", ndim=1), out,
+    )  # fmt: skip
+    return out

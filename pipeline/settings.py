@@ -1,0 +1,71 @@
+"""Reading a job: TOML and overrides in, checked settings out, wrong keys named with the nearest."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import InputError
+from schemas.job import JobConfig
+
+
+def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> JobConfig:
+    """Return a job from a TOML file and overrides by dotted key, which win.
+
+    Raises:
+        InputError: the file is absent or no TOML, a key is unknown (the nearest known one is
+            named), or a value is refused (the rule and the value are named).
+    """
+    settings: dict[str, Any] = {}
+    if path is not None:
+        try:
+            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"there is no job file {path}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise InputError(f"job file {path} is not TOML: {error}") from error
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(settings, key.split("."), value)
+    try:
+        return JobConfig.model_validate(settings)
+    except ValidationError as error:
+        where = f"job file {path}" if path is not None else "the settings"
+        raise InputError(f"{where}: {explain(error)}") from None
+
+
+def _set(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        settings = settings.setdefault(key, {})
+    settings[keys[-1]] = value
+
+
+def explain(error: ValidationError) -> str:
+    """Return the first thing that is wrong in a job, as one clause with the way out."""
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = ".".join(location)
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(JobConfig, location[:-1])
+        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"
+        return f"there is no key {key}; {hint}"
+    return f"{key or 'value'}: {first['msg'].removeprefix('Value error, ')}; got {first['input']!r}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Return the keys that a table of the job may have, following its path as far as it goes."""
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None:
+            continue  # a place in a list, or the arm of a union
+        candidates = [field.annotation, *get_args(field.annotation)]
+        candidates += [inner for outer in candidates for inner in get_args(outer)]
+        for candidate in candidates:
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                model = candidate
+                break
+    return list(model.model_fields)

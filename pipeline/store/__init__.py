@@ -1,0 +1,1 @@
+"""Where everything is kept: one small interface, its local folder, paths, commits, tables."""

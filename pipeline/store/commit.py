@@ -1,0 +1,140 @@
+"""Commits: data files first, the done record last and create-only; on doubt, read back."""
+
+import hashlib
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import CommitConflict, CommitUnknown, CorruptFile, MissingFile
+from pipeline.store import layout
+from pipeline.store.storage import Store
+from schemas.files import DoneRecord, FileRef
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256, in hex, of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def create_once(store: Store, path: str, data: bytes) -> bytes:
+    """Create a small file, or find that it exists; return what the store then holds.
+
+    A lost reply makes a winner see its own refusal, so after any error the file is read back:
+    the bytes returned say who won.
+
+    Raises:
+        CommitUnknown: the create failed and the outcome cannot be read; nothing was deleted.
+    """
+    try:
+        store.create(path, data)
+        return data
+    except (CommitConflict, OSError) as error:
+        try:
+            return store.read(path)
+        except (MissingFile, OSError) as unreadable:
+            raise CommitUnknown(
+                f"creating {path} failed ({error}) and it cannot be read back ({unreadable}): "
+                "nothing was deleted; run the same command again"
+            ) from error
+
+
+@dataclass
+class Attempt:
+    """One try at a task: files written here become real only through `finish`."""
+
+    store: Store
+    folder: str
+    stage: str
+    key: str
+    inputs: str
+    scratch: Path
+    token: str = field(default_factory=lambda: secrets.token_hex(6))
+    files: dict[str, FileRef] = field(default_factory=dict)
+
+    def write(self, name: str, folder: str, suffix: str, fill: Callable[[Path], int]) -> FileRef:
+        """Make a file locally, hash it, and put it once under this attempt's own name.
+
+        Args:
+            name: what the done record calls it.
+            folder: where it goes, from `layout`.
+            suffix: the end of its name, such as `parquet`.
+            fill: writes the local file and returns its number of rows.
+        """
+        local = self.scratch / f"written-{len(self.files)}.{suffix}"
+        return self.add(name, folder, suffix, local, fill(local))
+
+    def add(self, name: str, folder: str, suffix: str, local: Path, rows: int) -> FileRef:
+        """Hash a finished local file and put it once under this attempt's own name."""
+        path = layout.attempt_file(folder, self.key, self.token, suffix)
+        reference = FileRef(
+            path=path, size_bytes=local.stat().st_size, sha256=sha256_of(local), rows=rows
+        )
+        self.store.put(path, local)
+        local.unlink()
+        self.files[name] = reference
+        return reference
+
+    def finish(self, **counts: int) -> DoneRecord:
+        """Create the done record; the first attempt wins, and its record is returned.
+
+        Raises:
+            CommitConflict: a record made from other inputs is there.
+            CommitUnknown: the outcome cannot be read back.
+        """
+        record = DoneRecord(
+            stage=self.stage,
+            key=self.key,
+            inputs=self.inputs,
+            files=self.files,
+            counts=counts,
+            commit_id=self.token,
+        )
+        path = layout.done(self.folder, self.key)
+        won = DoneRecord.from_json(create_once(self.store, path, record.to_json()))
+        if won.inputs != self.inputs:
+            raise CommitConflict(
+                f"{path} was made from inputs {won.inputs[:12]}, this task from "
+                f"{self.inputs[:12]}: the folder belongs to another job, use another store"
+            )
+        return won
+
+
+@contextmanager
+def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Iterator[Attempt]:
+    """Open a try at a task, with a scratch folder that vanishes with it."""
+    with tempfile.TemporaryDirectory(prefix=f"lamella-{stage}-{key}-") as scratch:
+        yield Attempt(store, folder, stage, key, inputs, Path(scratch))
+
+
+def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
+    """Return a task's done record, or None where the task is not done."""
+    try:
+        return DoneRecord.from_json(store.read(layout.done(folder, key)))
+    except MissingFile:
+        return None
+
+
+def open_committed(store: Store, reference: FileRef, *, verify: bool = False) -> Path:
+    """Return a local path of a committed file after checking its size, or all of it.
+
+    Raises:
+        MissingFile: it is not there.
+        CorruptFile: its size, or its SHA-256 where `verify` asks for it, is another.
+    """
+    size_bytes = store.size_bytes(reference.path)
+    if size_bytes != reference.size_bytes:
+        raise CorruptFile(
+            f"{reference.path} has {size_bytes:,} bytes, {reference.size_bytes:,} in its done "
+            "record: delete the record and run the stage again"
+        )
+    local = store.local_path(reference.path)
+    if verify and (found := sha256_of(local)) != reference.sha256:
+        raise CorruptFile(
+            f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its done "
+            "record: delete the record and run the stage again"
+        )
+    return local

@@ -1,0 +1,198 @@
+"""The store: named files, created once, never changed. A local folder is one; S3 can be another.
+
+Only four verbs matter to the rest of the project: read, put, create, exists. `put` publishes
+a whole file under a name that nobody else uses (it carries the attempt's token); `create` is
+the one conditional write, and every commit is made of it.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import CommitConflict, MissingFile, StoreError
+
+
+class Store(Protocol):
+    """Named files in a folder or a bucket. Names are relative, with `/`, made by `layout`."""
+
+    @property
+    def url(self) -> str:
+        """The place, in a form that `open_store` takes in any process."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """Return a whole file. Raises MissingFile."""
+        ...
+
+    def put(self, path: str, source: Path) -> None:
+        """Publish a finished local file, whole or not at all."""
+        ...
+
+    def create(self, path: str, data: bytes) -> None:
+        """Create a small file that must not exist yet, durably. Raises CommitConflict."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Say whether a file is there."""
+        ...
+
+    def size_bytes(self, path: str) -> int:
+        """Return a file's size. Raises MissingFile."""
+        ...
+
+    def local_path(self, path: str) -> Path:
+        """Return a local path to map or stream the file from. Raises MissingFile."""
+        ...
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the files right under a folder, in byte order; [] if none."""
+        ...
+
+
+def checked_name(path: str) -> str:
+    """Return the path if it stays inside the store, else raise ValueError."""
+    parts = path.split("/")
+    if not path or "\0" in path or "\\" in path or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"a stored name is relative, without '..' or empty parts; got {path!r}")
+    return path
+
+
+class LocalStore:
+    """A folder. Creation is a finished temporary file linked to its name, then fsync."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def url(self) -> str:
+        return str(self.root)
+
+    def _at(self, path: str) -> Path:
+        return self.root / checked_name(path)
+
+    def read(self, path: str) -> bytes:
+        with self._missing(path):
+            return self._at(path).read_bytes()
+
+    def put(self, path: str, source: Path) -> None:
+        target = self._at(path)
+        temporary = self._temporary(target)
+        try:
+            shutil.copyfile(source, temporary)
+            _fsync(temporary)
+            temporary.replace(target)
+            _fsync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def create(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        temporary = self._temporary(target)
+        try:
+            temporary.write_bytes(data)
+            _fsync(temporary)
+            # link() fails where the name exists, on every file system: the atomic create-only.
+            os.link(temporary, target)
+            _fsync(target.parent)
+        except FileExistsError:
+            raise CommitConflict(f"{path} exists already in {self.url}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def exists(self, path: str) -> bool:
+        return self._at(path).is_file()
+
+    def size_bytes(self, path: str) -> int:
+        with self._missing(path):
+            return self._at(path).stat().st_size
+
+    def local_path(self, path: str) -> Path:
+        if not self.exists(path):
+            raise MissingFile(f"{path} is not in {self.url}")
+        return self._at(path)
+
+    def names(self, prefix: str) -> list[str]:
+        try:
+            entries = list(os.scandir(self._at(prefix)))
+        except FileNotFoundError:
+            return []
+        return sorted(
+            entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")
+        )
+
+    def _temporary(self, target: Path) -> Path:
+        """Return a new hidden name beside the target, on the same file system."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.parent / f".{secrets.token_hex(8)}.tmp"
+
+    @contextlib.contextmanager
+    def _missing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise MissingFile(f"{path} is not in {self.url}") from None
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_store(url: str, *, create: bool = False) -> Store:
+    """Open a store, checking once that it keeps the promise that commits stand on.
+
+    Args:
+        url: a local folder.
+        create: make the folder where it is absent.
+
+    Raises:
+        StoreError: there is no such folder, it cannot be written, or a second create of one
+            name does not fail there.
+    """
+    if "://" in url:
+        raise StoreError(f"a store is a local folder for now; got {url!r}: give a folder's path")
+    root = Path(url).expanduser().resolve()
+    if not root.is_dir():
+        if root.exists():
+            raise StoreError(f"a store is a folder; {root} is a file: give another path")
+        if not create:
+            raise StoreError(f"there is no store at {root}: make one with `lamella index`")
+        root.mkdir(parents=True, exist_ok=True)
+    store = LocalStore(root)
+    if create:
+        probe_create_only(store)
+    return store
+
+
+def probe_create_only(store: Store) -> None:
+    """Check that a second create of one name fails; without that no commit is safe.
+
+    Raises:
+        StoreError: it does not fail, or the store cannot be written.
+    """
+    path = "probe/create-only"
+    try:
+        # The first of these may be refused because an earlier opening made the file.
+        with contextlib.suppress(CommitConflict):
+            store.create(path, b"lamella\n")
+        try:
+            store.create(path, b"lamella\n")
+        except CommitConflict:
+            return
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "an error")
+        raise StoreError(
+            f"{store.url} cannot be written ({name}): free space or change its permissions"
+        ) from error
+    raise StoreError(
+        f"{store.url} lets a second writer replace a file (create-only is ignored): "
+        "commits would not be safe there, choose another store"
+    )

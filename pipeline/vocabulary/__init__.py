@@ -1,0 +1,1 @@
+"""Visual words: approximate k-means over growing batches, as functions of arrays."""

@@ -1,0 +1,140 @@
+"""What a corpus is: its images in order, cut into shards, with a reason for each refused one."""
+
+from enum import StrEnum
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import Field, model_validator
+
+from schemas.base import FORMAT_VERSION, Stored
+from schemas.files import FileRef
+
+SourceKind = Literal["folder", "list", "parquet", "webdataset"]
+
+
+class RefusalReason(StrEnum):
+    """Why an image of the corpus gives no pixels. The set is closed: readers know every value."""
+
+    NOT_AN_IMAGE = "not-an-image"
+    UNSUPPORTED_FORMAT = "unsupported-format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_MANY_PIXELS = "too-many-pixels"
+    TOO_LARGE_FILE = "too-large-file"
+    EMPTY_FILE = "empty-file"
+    MISSING = "missing"
+    UNREADABLE = "unreadable"
+    CHANGED = "changed"
+    BAD_NAME = "bad-name"
+    OUTSIDE_SOURCE = "outside-source"
+
+    @property
+    def meaning(self) -> str:
+        """One line for a person."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    RefusalReason.NOT_AN_IMAGE: "the content is in no known picture format",
+    RefusalReason.UNSUPPORTED_FORMAT: "a known picture format, or a variant of one, not read here",
+    RefusalReason.TRUNCATED: "the data ends before the picture does",
+    RefusalReason.CORRUPT: "the data breaks the rules of its format",
+    RefusalReason.TOO_MANY_PIXELS: "the header names more pixels than the limit",
+    RefusalReason.TOO_LARGE_FILE: "the file has more bytes than the limit",
+    RefusalReason.EMPTY_FILE: "the file has no bytes",
+    RefusalReason.MISSING: "nothing is there under this name",
+    RefusalReason.UNREADABLE: "it exists but cannot be read: permissions, or an I/O error",
+    RefusalReason.CHANGED: "the SHA-256 differs from the one in the manifest",
+    RefusalReason.BAD_NAME: "the name cannot be stored: it is not UTF-8, or has a zero byte",
+    RefusalReason.OUTSIDE_SOURCE: "the name or the link leads outside the source",
+}
+
+
+IMAGES: Any = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("container", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64()),
+        pa.field("sha256", pa.binary(32)),
+        pa.field("format", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("refusal", pa.string()),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+"""One row an image; a refused one keeps its row. Image id = the shard's first_image_id + row.
+
+`container` is "" for a plain file, else the tar or Parquet file, relative to the corpus's root;
+`offset` is the byte where the data starts in a tar, or the row in a Parquet file. `width` and
+`height` are those after EXIF orientation. `size_bytes` and `sha256` are null where the bytes
+could not be read, `format` where it is not known, `width` and `height` where refused. `refusal`
+is a `RefusalReason`, null where the header was read without fault; `detail` says more, or is "".
+"""
+
+
+class ShardRef(Stored):
+    """One shard of the corpus: `images` rows of its file, `refused` of them refused.
+
+    `ignored` counts the files between them that are no pictures and got no id.
+
+    Raises:
+        ValueError: more images refused than there are, or a file with another number of rows.
+    """
+
+    key: str = Field(min_length=1)
+    first_image_id: int = Field(ge=0)
+    images: int = Field(ge=0)
+    refused: int = Field(ge=0)
+    ignored: int = Field(ge=0)
+    file: FileRef
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.refused > self.images:
+            raise ValueError(f"shard {self.key} refuses {self.refused} of {self.images} images")
+        if self.file.rows != self.images:
+            raise ValueError(
+                f"shard {self.key} has {self.images} images, its file {self.file.rows} rows"
+            )
+        return self
+
+
+class CorpusManifest(Stored):
+    """A corpus: the partition into shards that every later stage keeps.
+
+    `images` counts every image with an id, the refused ones among them. `content_digest` is over
+    the image tables, so it changes when any name, place or content does.
+
+    Raises:
+        ValueError: shards that leave or share ids, repeat a key, or do not add up to the totals.
+    """
+
+    format_version: int = FORMAT_VERSION
+    name: str = Field(min_length=1)
+    root: str
+    kind: SourceKind
+    shards: tuple[ShardRef, ...]
+    images: int = Field(ge=0)
+    refused: int = Field(ge=0)
+    ignored: int = Field(ge=0)
+    content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        next_id = 0
+        for shard in self.shards:
+            if shard.first_image_id != next_id:
+                raise ValueError(
+                    f"shard {shard.key} starts at image id {shard.first_image_id}; "
+                    f"the one before ends at {next_id}"
+                )
+            next_id += shard.images
+        if len({shard.key for shard in self.shards}) != len(self.shards):
+            raise ValueError("a shard key stands twice")
+        for field in ("images", "refused", "ignored"):
+            total = sum(getattr(shard, field) for shard in self.shards)
+            if total != getattr(self, field):
+                raise ValueError(f"{field} is {getattr(self, field)}; the shards add up to {total}")
+        return self

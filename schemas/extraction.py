@@ -1,0 +1,98 @@
+"""What is read out of a network: layers, preprocessing, weights. Its digest keys activations."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import FORMAT_VERSION, Stored
+
+LayerKind = Literal["local", "global"]
+Pool = Literal["none", "average", "maximum", "gem"]
+View = Literal["whole", "crop", "warp"]
+
+
+class LayerSpec(Stored):
+    """One layer: where it is in the network and what is kept of it.
+
+    A local layer keeps a descriptor at every position; a global one keeps a single vector,
+    the output itself (fc) or a convolutional output pooled over its positions.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+    node: str = Field(min_length=1, description="the network's own name of the output")
+    kind: LayerKind
+    pool: Pool = "none"
+    gem_power: float = Field(default=3.0, gt=0, description="exponent of GeM pooling")
+    view: View = Field(default="whole", description="which pixels the layer sees")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.kind == "local" and self.pool != "none":
+            raise ValueError(f"layer {self.name} is local and asks for pooling {self.pool}")
+        return self
+
+
+class PreprocessSpec(Stored):
+    """One fixed recipe from RGB pixels to the network's input: (pixel - mean) / std.
+
+    The shorter edge becomes `short_edge` and the longer one keeps its proportion, rounded to a
+    multiple of `long_edge_multiple` (so that pictures share few shapes) and at most `max_aspect`
+    times the shorter. Pillow's bilinear filter with antialiasing.
+    """
+
+    recipe: Literal["pillow-bilinear-1"] = "pillow-bilinear-1"
+    rgb_recipe: Literal["rgb-1"] = "rgb-1"
+    short_edge: int = Field(default=256, ge=16, le=4096)
+    long_edge_multiple: int = Field(default=32, ge=1, le=256)
+    max_aspect: float = Field(default=4.0, ge=1.0, le=16.0)
+    crop: int = Field(default=224, ge=16, le=4096, description="edge of the crop and warp views")
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0; got {self.std}")
+        if self.crop > self.short_edge:
+            raise ValueError(
+                f"the crop cannot exceed the short edge; got crop {self.crop}, "
+                f"short edge {self.short_edge}"
+            )
+        return self
+
+
+class WeightsRef(Stored):
+    """Which weights: from the network's own source, or a file; the checksum decides."""
+
+    source: Literal["package", "torchvision", "file"]
+    name: str = Field(description="the file's name without its folder, for people")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class ExtractionSpec(Stored):
+    """Everything that decides what activations are, to the last bit.
+
+    The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
+    """
+
+    format_version: int = FORMAT_VERSION
+    network: str
+    weights: WeightsRef
+    preprocess: PreprocessSpec
+    layers: tuple[LayerSpec, ...] = Field(min_length=1, description="from high to low")
+    batch_size: int = Field(default=8, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [layer.name for layer in self.layers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each layer needs its own name; got {', '.join(names)}")
+        return self
+
+    def layer(self, name: str) -> LayerSpec:
+        """Return the layer of that name; KeyError if there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)

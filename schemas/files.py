@@ -1,0 +1,44 @@
+"""References to stored files, and the done record that makes a task's files exist."""
+
+from pydantic import Field
+
+from schemas.base import FORMAT_VERSION, Stored
+
+
+class FileRef(Stored):
+    """A committed file: where it is, and what it must be."""
+
+    path: str = Field(min_length=1)
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rows: int = Field(default=0, ge=0)
+
+    def content(self) -> dict[str, object]:
+        """Return what the file holds, without its name: equal for every attempt that made it."""
+        return {"size_bytes": self.size_bytes, "sha256": self.sha256, "rows": self.rows}
+
+
+class DoneRecord(Stored):
+    """The last file a task creates; only through it do the task's other files exist.
+
+    `commit_id` is drawn anew by every attempt, so that a writer who lost the reply can tell
+    its own record from another's.
+    """
+
+    format_version: int = FORMAT_VERSION
+    stage: str
+    key: str
+    inputs: str = Field(description="digest of everything the task read and was told")
+    files: dict[str, FileRef] = {}
+    counts: dict[str, int] = {}
+    commit_id: str
+
+    def content(self) -> dict[str, object]:
+        """Return what was made, without names or tokens: equal for every attempt."""
+        return {
+            "stage": self.stage,
+            "key": self.key,
+            "inputs": self.inputs,
+            "files": {name: file.content() for name, file in sorted(self.files.items())},
+            "counts": dict(sorted(self.counts.items())),
+        }

@@ -1,0 +1,104 @@
+"""A job's settings, as a person writes them in TOML; everything has a default."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.base import Stored
+from schemas.extraction import LayerKind, Pool, View
+from schemas.query import SearchMode, Weighting
+from schemas.vocabulary import VocabularySpec
+
+Profile = Literal["paper", "production"]
+WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
+
+
+class CorpusSettings(Stored):
+    """How a source is cut, and what one picture may cost."""
+
+    shard_images: int = Field(default=500, ge=1, le=100_000)
+    max_refused: float = Field(
+        default=0.1, ge=0, le=1, description="share of refused pictures above which a job stops"
+    )
+    max_pixels: int = Field(default=100_000_000, ge=1, le=178_956_970)
+    max_bytes: int = Field(default=256 * 2**20, ge=1)
+
+
+class LayerSettings(Stored):
+    """A layer, by its short name or its node; what is left out comes from the network."""
+
+    name: str
+    node: str | None = None
+    kind: LayerKind | None = None
+    pool: Pool | None = None
+    gem_power: float = Field(default=3.0, gt=0)
+    view: View | None = None
+
+
+class PreprocessSettings(Stored):
+    """What differs from the network's own recipe."""
+
+    short_edge: int | None = None
+    long_edge_multiple: int | None = None
+    max_aspect: float | None = None
+    crop: int | None = None
+    channel_order: Literal["rgb", "bgr"] | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+
+
+class NetworkSettings(Stored):
+    """Which network sees the pictures, and which of its layers are kept, from high to low."""
+
+    name: str = "efficientnet_lite0"
+    weights: str | None = Field(default=None, description="a local .safetensors or .pth file")
+    weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    layers: tuple[LayerSettings | str, ...] = ()
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    preprocess: PreprocessSettings = PreprocessSettings()
+
+
+class FusionSettings(Stored):
+    """t and p of each layer but the last, high to low; empty takes those of the network."""
+
+    t: tuple[float, ...] = ()
+    p: tuple[float, ...] = ()
+
+
+class IndexSettings(Stored):
+    """How segments are cut; it changes no answer."""
+
+    segment_images: int = Field(default=20_000, ge=1)
+
+
+class SearchSettings(Stored):
+    """How queries are answered."""
+
+    k: int = Field(default=100, ge=1, le=1_000_000)
+    mode: SearchMode = "exact"
+    candidates: int = Field(default=1_000, ge=1)
+    batch_queries: int = Field(default=64, ge=1, le=10_000)
+
+
+class EngineSettings(Stored):
+    """Where the work is done; none of this changes a bit of what is stored."""
+
+    kind: Literal["ray", "serial"] = "ray"
+    address: str | None = None
+    workers: int | None = Field(default=None, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    task_timeout_s: float = Field(default=3600.0, gt=0)
+
+
+class JobConfig(Stored):
+    """All settings of a job."""
+
+    name: str | None = Field(default=None, description="of the corpus; the source's by default")
+    profile: Profile = "production"
+    corpus: CorpusSettings = CorpusSettings()
+    network: NetworkSettings = NetworkSettings()
+    vocabulary: VocabularySpec = VocabularySpec()
+    fusion: FusionSettings = FusionSettings()
+    index: IndexSettings = IndexSettings()
+    search: SearchSettings = SearchSettings()
+    engine: EngineSettings = EngineSettings()

@@ -1,0 +1,53 @@
+"""How layers are fused, and what a batch of queries asks."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Stored
+
+Weighting = Literal["tf", "tf-idf"]
+SearchMode = Literal["exact", "candidates", "paper"]
+
+
+class LayerMap(Stored):
+    """One layer of a fusion and the map f its similarity passes through.
+
+    f(S) = t + (1 - t) * ((S - t) / (1 - t)) ** p  where S > t, and S elsewhere
+    (Yu et al. 2017, equation 3). t = 1 leaves the similarity as it is.
+    """
+
+    layer: str
+    t: float = Field(default=1.0, ge=0.0, le=1.0)
+    p: float = Field(default=1.0, ge=0.0, le=1.0)
+
+
+class FusionSpec(Stored):
+    """The layers of a score, ordered from high to low: F = sum of f_i(S_i).
+
+    Raises:
+        ValueError: a layer stands twice, t falls from high to low, or the last t is not 1.
+    """
+
+    layers: tuple[LayerMap, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [layer.layer for layer in self.layers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each layer may stand once in a fusion; got {', '.join(names)}")
+        thresholds = [layer.t for layer in self.layers]
+        listed = ", ".join(f"{t:g}" for t in thresholds)
+        if thresholds != sorted(thresholds):
+            raise ValueError(f"t must not fall from the high to the low layer; got {listed}")
+        if thresholds[-1] != 1.0:
+            raise ValueError(f"the last (lowest) layer takes t = 1; got {listed}")
+        return self
+
+    def direct(self) -> "FusionSpec":
+        """Return the baseline over the same layers: the plain sum of similarities."""
+        return FusionSpec(layers=tuple(LayerMap(layer=entry.layer) for entry in self.layers))
+
+    def alone(self, layer: str) -> "FusionSpec":
+        """Return the ranking by one layer only."""
+        return FusionSpec(layers=(LayerMap(layer=layer),))

@@ -1,0 +1,104 @@
+"""The snapshot: one immutable record of an index, with one root digest; and its promotion."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import FORMAT_VERSION, Stored, digest_of
+from schemas.extraction import ExtractionSpec
+from schemas.files import FileRef
+from schemas.query import FusionSpec, Weighting
+from schemas.vocabulary import Vocabulary
+
+
+class SegmentRef(Stored):
+    """Shards indexed together: all layers of their images.
+
+    `files` are named `images`, `LAYER.dense`, `LAYER.postings` and `LAYER.bags`.
+    """
+
+    key: str
+    shards: tuple[str, ...] = Field(min_length=1)
+    images: int = Field(ge=0)
+    files: dict[str, FileRef]
+
+    def content(self) -> dict[str, object]:
+        """Return what the segment holds, whichever attempt wrote it."""
+        files = {name: file.content() for name, file in sorted(self.files.items())}
+        return {"key": self.key, "shards": list(self.shards), "files": files}
+
+
+class IndexSnapshot(Stored):
+    """Everything that a query needs, by reference; and the account of every image.
+
+    `root_digest` covers what the index is and not how or when it was made: names of attempts,
+    the number and the time stay out, so equal inputs give equal digests on any machines.
+
+    Raises:
+        ValueError: images are not all indexed or refused, or the root digest is another.
+    """
+
+    format_version: int = FORMAT_VERSION
+    number: int = Field(ge=1)
+    published_at: str
+    corpus: str
+    root: str = Field(description="where the source was; of no weight")
+    corpus_content: str
+    extraction_folder: str
+    extraction: ExtractionSpec
+    vocabularies: dict[str, Vocabulary]
+    segments: tuple[SegmentRef, ...]
+    document_frequencies: dict[str, FileRef]
+    weighting: Weighting
+    fusion: FusionSpec
+    images: int = Field(ge=0)
+    indexed: int = Field(ge=0)
+    refused: int = Field(ge=0)
+    refused_by_reason: dict[str, int]
+    ignored: int = Field(ge=0)
+    root_digest: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.indexed + self.refused != self.images:
+            raise ValueError(
+                f"{self.indexed} indexed + {self.refused} refused is not {self.images} images"
+            )
+        if sum(self.refused_by_reason.values()) != self.refused:
+            raise ValueError("the refusals by reason do not add up to the refused images")
+        expected = self.content_digest()
+        if not self.root_digest:
+            object.__setattr__(self, "root_digest", expected)
+        elif self.root_digest != expected:
+            raise ValueError(
+                f"root digest {self.root_digest[:12]} is not that of the contents, {expected[:12]}"
+            )
+        return self
+
+    def content_digest(self) -> str:
+        """Return the digest of what the index is."""
+        return digest_of(
+            {
+                "format": self.format_version,
+                "corpus": self.corpus_content,
+                "extraction": self.extraction.digest(),
+                "vocabularies": {k: v.identity() for k, v in sorted(self.vocabularies.items())},
+                "segments": [segment.content() for segment in self.segments],
+                "frequencies": {
+                    name: file.content() for name, file in self.document_frequencies.items()
+                },
+                "weighting": self.weighting,
+                "fusion": self.fusion.model_dump(mode="json"),
+                "counts": [self.images, self.indexed, self.refused, self.ignored],
+            }
+        )
+
+
+class Promotion(Stored):
+    """Names the snapshot that queries use; the promotion with the highest number holds."""
+
+    format_version: int = FORMAT_VERSION
+    number: int = Field(ge=1)
+    snapshot: int = Field(ge=1)
+    promoted_at: str
+    commit_id: str

@@ -1,0 +1,34 @@
+"""What a benchmark leaves behind: one JSON list a file under build/bench."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One comparison. `ours` and `peer` are rates in `unit`: more is better, so is a ratio."""
+
+    name: str
+    sizes: dict[str, int]
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str
+
+    @property
+    def ratio(self) -> float:
+        """How many times the rate of the peer."""
+        return self.ours / self.peer
+
+
+def write_record(
+    file_name: str, measurements: Sequence[Measurement], folder: Path = Path("build/bench")
+) -> Path:
+    """Write the measurements to `folder`/`file_name`, replacing it, and return the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file_name
+    entries = [{**asdict(entry), "ratio": round(entry.ratio, 3)} for entry in measurements]
+    path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    return path

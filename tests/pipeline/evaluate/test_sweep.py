@@ -1,0 +1,144 @@
+"""The sweep against the plain way: fuse everything, sort everything, score everything."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError, MismatchedQueries
+from pipeline.evaluate.folds import halves_of
+from pipeline.evaluate.protocols import ukb
+from pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
+from pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
+from pipeline.search.fuse import fuse
+from schemas.query import FusionSpec, LayerMap
+
+NAMES = [f"ukbench{number:05d}.jpg" for number in range(24)]
+TRUTH = ukb(NAMES)
+PAPER = FusionSpec(layers=(LayerMap(layer="fc", t=0.2, p=0.45), LayerMap(layer="conv")))
+
+
+def similarities(layers: int = 2) -> np.ndarray:
+    """Return (layers, 24, 24): objects of four pictures are somewhat more like each other."""
+    rng = np.random.default_rng(7)
+    same = np.arange(24)[:, None] // 4 == np.arange(24) // 4
+    return np.clip(rng.random((layers, 24, 24)) * 0.7 + 0.2 * same, 0.0, 1.0)
+
+
+def test_rows_equal_scoring_each_fusion_by_itself():
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER)
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    expected = [table[0], table[1], table[0] + table[1], fuse(table, PAPER)]
+    for row, scores in zip(result.rows, expected, strict=True):
+        assert row.score == score_queries(TRUTH, NAMES, scores).mean()
+    assert [row.name for row in result.rows] == ["fc", "conv", "direct", "mapped"]
+
+
+def test_every_point_of_the_grid_equals_its_own_fusion():
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER, t=(0.0, 0.5), p=(0.05, 0.8))
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    assert len(result.sweep) == 9  # 3 x 3: the setting in use, (.2, .45), joins both axes
+    for point in result.sweep:
+        top = LayerMap(layer="fc", t=point.t, p=point.p)
+        scores = fuse(table, FusionSpec(layers=(top, PAPER.layers[1])))
+        assert point.score == score_queries(TRUTH, NAMES, scores).mean()
+    used = next(point for point in result.sweep if (point.t, point.p) == (0.2, 0.45))
+    assert used.score == result.rows[-1].score
+    assert result.best is not None
+    assert result.best.score == max(point.score for point in result.sweep)
+
+
+@pytest.mark.parametrize("size", [1, 5, 24])
+def test_the_result_is_the_same_however_queries_are_batched(size):
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER, t=(0.4,), p=(0.6,))
+    whole = summarise(plan, [score_batch(plan, 0, table)])
+    parts = [score_batch(plan, s, table[:, s : s + size]) for s in range(0, 24, size)]
+    split = summarise(plan, parts[::-1])
+    assert split.rows == whole.rows
+    assert split.sweep == whole.sweep
+    assert split.cross_validated == whole.cross_validated
+    assert split.background == whole.background
+
+
+def test_three_layers_sweep_only_thresholds_that_do_not_fall():
+    layers = (LayerMap(layer="a", t=0.2, p=0.45), LayerMap(layer="b", t=0.4, p=0.45))
+    plan = plan_sweep(TRUTH, NAMES, FusionSpec(layers=(*layers, LayerMap(layer="c"))))
+    assert {t for t, _, _ in plan.grid} == {0.0, 0.1, 0.2, 0.3, 0.4}
+    result = summarise(plan, [score_batch(plan, 0, similarities(3))])
+    assert len(result.rows) == 5
+
+
+def test_one_layer_has_nothing_to_sweep():
+    plan = plan_sweep(TRUTH, NAMES, FusionSpec(layers=(LayerMap(layer="a"),)))
+    result = summarise(plan, [score_batch(plan, 0, similarities(1))])
+    assert (result.sweep, result.best, result.cross_validated) == ((), None, None)
+
+
+def test_background_is_the_median_over_unrelated_pictures():
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER, t=(), p=())
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    unrelated = np.arange(24)[:, None] // 4 != np.arange(24) // 4
+    for layer, entry in enumerate(result.background):
+        assert entry.median == pytest.approx(np.median(table[layer][unrelated]), abs=2e-3)
+
+
+def test_ties_are_bounded():
+    table, plan = np.full((2, 24, 24), 0.5), plan_sweep(TRUTH, NAMES, PAPER, t=(), p=())
+    row = summarise(plan, [score_batch(plan, 0, table)]).rows[0]
+    # all equal: by id only object 0 is found, 4 of 24 queries score 4; others between 0 and 4
+    assert (row.lowest, row.score, row.highest) == (0.0, pytest.approx(4 * 4 / 24), 4.0)
+
+
+def test_halves_keep_queries_together_that_share_a_picture():
+    first = halves_of(resolve(TRUTH, NAMES))
+    assert first is not None
+    assert first.reshape(6, 4).all(axis=1).tolist() == [True, False] * 3
+    assert (first.reshape(6, 4).any(axis=1) == first.reshape(6, 4).all(axis=1)).all()
+
+
+def test_a_single_object_cannot_be_halved():
+    truth = GroundTruth("one", "mAP", (GroundTruthQuery("a", frozenset({"b"})),))
+    assert halves_of(resolve(truth, ["a", "b"])) is None
+
+
+def test_cross_validation_scores_what_the_other_half_chose():
+    # a, b right for each other, c, d too; t = 0 suits the first pair, t = .9 the second
+    names = ["a", "b", "c", "d"]
+    pairs = (("a", "b"), ("c", "d"))
+    truth = GroundTruth(
+        "pairs",
+        "mAP",
+        tuple(GroundTruthQuery(q, frozenset({r}), remove_self=True) for q, r in pairs),
+    )
+    plan = plan_sweep(truth, names, FusionSpec(layers=PAPER.layers), t=(0.0, 0.9), p=(0.05,))
+    # a: high layer .30 for b, .60 for c; low layer .30 against .10. Direct .60 < .70: wrong first;
+    # p = .05, t = 0: .3 ** .05 + .30 = 1.24 > .6 ** .05 + .10 = 1.07: right first.
+    # c: high layer .60 for d, .30 for a; low .10 against .30: the other way round.
+    high = np.array([[1.0, 0.3, 0.6, 0.0], [0.3, 0.0, 1.0, 0.6]])
+    low = np.array([[1.0, 0.3, 0.1, 0.0], [0.3, 0.0, 1.0, 0.1]])
+    result = summarise(plan, [score_batch(plan, 0, np.stack([high, low]))])
+    assert result.best is not None
+    assert result.cross_validated is not None
+    assert result.best.score == pytest.approx(0.625)  # one right (1), one in second place (.25)
+    assert result.cross_validated.score == pytest.approx(0.25)  # each half misleads the other
+    assert result.cross_validated.score < result.best.score
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 24), (2, 24, 23), (2, 25, 24), (24, 24), (2, 0, 24)])
+def test_another_shape_is_refused(shape):
+    plan = plan_sweep(TRUTH, NAMES, PAPER)
+    with pytest.raises(MismatchedQueries, match="search with the layers"):
+        score_batch(plan, 0, np.zeros(shape))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, np.nan])
+def test_a_similarity_outside_its_range_is_refused(value):
+    plan = plan_sweep(TRUTH, NAMES, PAPER)
+    with pytest.raises(InputError, match=r"lie in \[0, 1\]"):
+        score_batch(plan, 0, np.full((2, 1, 24), value))
+
+
+def test_a_batch_given_twice_or_not_at_all_is_refused():
+    plan = plan_sweep(TRUTH, NAMES, PAPER, t=(), p=())
+    part = score_batch(plan, 0, similarities()[:, :12])
+    for parts in ([part], [part, part]):
+        with pytest.raises(MismatchedQueries, match="12 of them distinct"):
+            summarise(plan, parts)

@@ -1,0 +1,55 @@
+"""The method, slow and obvious: what the fast code is compared with."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bag = Mapping[int, int]
+
+
+def cosine_of_bags(left: Bag, right: Bag, weights: Sequence[float]) -> float:
+    """Return the cosine of two bags {word: count}, clamped to [0, 1]; 0 with an empty bag."""
+    product = math.fsum(left[w] * right[w] * weights[w] ** 2 for w in left if w in right)
+    return _over_norms(
+        product,
+        math.sqrt(math.fsum((left[w] * weights[w]) ** 2 for w in left)),
+        math.sqrt(math.fsum((right[w] * weights[w]) ** 2 for w in right)),
+    )
+
+
+def cosine_of_vectors(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
+    """Return the cosine of two vectors, clamped to [0, 1]; 0 with a vector of zeros."""
+    return _over_norms(
+        math.fsum(float(a) * float(b) for a, b in zip(left, right, strict=True)),
+        math.sqrt(math.fsum(float(a) ** 2 for a in left)),
+        math.sqrt(math.fsum(float(b) ** 2 for b in right)),
+    )
+
+
+def _over_norms(product: float, left: float, right: float) -> float:
+    if left == 0.0 or right == 0.0:
+        return 0.0
+    return min(max(product / (left * right), 0.0), 1.0)
+
+
+def f(similarity: float, t: float, p: float) -> float:
+    """Return t + (1 - t) * ((S - t) / (1 - t)) ** p above t, and S elsewhere."""
+    if similarity <= t:
+        return similarity
+    return t + (1.0 - t) * ((similarity - t) / (1.0 - t)) ** p
+
+
+def scores(
+    similarities: Sequence[Sequence[float]], maps: Sequence[tuple[float, float]]
+) -> list[float]:
+    """Return F of each image, given its similarities by layer (C, n) and (t, p) of each layer."""
+    images = zip(*similarities, strict=True)
+    return [sum(f(s, t, p) for s, (t, p) in zip(image, maps, strict=True)) for image in images]
+
+
+def ranking(image_ids: Sequence[int], values: Sequence[float], k: int) -> list[tuple[int, float]]:
+    """Return the k best (image id, score): score falling, then image id rising."""
+    pairs = sorted(zip(image_ids, values, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return pairs[:k]
