@@ -10,6 +10,9 @@ from pipeline.run.ledger import describe, is_worth_retrying
 from pipeline.run.stage import Stage
 from schemas.files import DoneRecord
 
+DeviceCheck = Callable[[Stage[Any]], None]
+"""Raises where a worker holds a device that its stage could not use."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -23,9 +26,13 @@ class Reply:
 class Worker:
     """Lives in a process of its own; keeps the stage it opened last."""
 
-    def __init__(self, cpus: int) -> None:
+    def __init__(self, cpus: int, check: DeviceCheck) -> None:
         # numba reads this once, when it is first imported, which only stages do.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
+        if not lent_gpus():
+            # Ray leaves the cards of its machine in sight of a worker that it lent none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._check = check
         self._opened: str | None = None
         self._work: Callable[[Any], DoneRecord] | None = None
 
@@ -38,12 +45,19 @@ class Worker:
         try:
             if self._work is None or self._opened != stage_id:
                 self._work = None  # let go of the last stage's network before the next one's
-                check_device(stage)
+                self._check(stage)
                 self._work = stage.open()
                 self._opened = stage_id
             return Reply(self._work(task))
         except Exception as error:
             return Reply(None, describe(error), is_worth_retrying(error))
+
+
+def lent_gpus() -> list[str]:
+    """Return the ids of the GPUs that Ray lent to this process."""
+    import ray
+
+    return [str(gpu) for gpu in ray.get_gpu_ids()] if ray.is_initialized() else []
 
 
 def check_device(stage: Stage[Any]) -> None:
@@ -52,9 +66,7 @@ def check_device(stage: Stage[Any]) -> None:
     Raises:
         InputError: Ray lent a device that torch does not see.
     """
-    import ray
-
-    lent = ray.get_gpu_ids() if ray.is_initialized() else []
+    lent = lent_gpus()
     if not (stage.uses_gpu and lent):
         return
     import torch

@@ -14,7 +14,7 @@ import ray
 from pipeline.errors import InputError
 
 OBJECT_STORE_BYTES = 256 * 1024**2
-"""Ray's shared memory on one machine; tasks and results are names and counts, so little is enough."""
+"""Ray's shared memory on one machine: tasks and results are names and counts, so little will do."""
 
 
 @contextmanager

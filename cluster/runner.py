@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from cluster.actors import Reply, Worker
+from cluster.actors import DeviceCheck, Reply, Worker, check_device
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
 from pipeline.run.stage import Outcome, Stage, TaskT
@@ -41,6 +41,8 @@ class RayRunner:
             the cluster has some, else one for every `cpus_per_worker` CPUs.
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses.
         task_timeout_s: how long one try at a task may take.
+        start_timeout_s: how long a worker may take to stand.
+        device_check: what a worker does before it opens a stage.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class RayRunner:
         cpus_per_worker: int = 1,
         task_timeout_s: float = TASK_TIMEOUT_S,
         start_timeout_s: float = START_TIMEOUT_S,
+        device_check: DeviceCheck = check_device,
     ) -> None:
         self.cpus_per_worker = cpus_per_worker
         self.task_timeout_s = task_timeout_s
         self.start_timeout_s = start_timeout_s
         self._workers = workers
+        self._device_check = device_check
         self._idle: list[Any] = []
         self._on_gpus = False
 
@@ -161,7 +165,7 @@ class RayRunner:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(self.cpus_per_worker)
+            .remote(self.cpus_per_worker, self._device_check)
         )
         deadline = time.monotonic() + self.start_timeout_s
         calls[actor.ready.remote()] = _Call(actor, None, deadline)

@@ -29,8 +29,8 @@ class DoneRecord(Stored):
     stage: str
     key: str
     inputs: str = Field(description="digest of everything the task read and was told")
-    files: dict[str, FileRef] = {}
-    counts: dict[str, int] = {}
+    files: dict[str, FileRef] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
     commit_id: str
 
     def content(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from schemas.base import FORMAT_VERSION, Stored, digest_of
+from schemas.corpus import ShardRef, SourceKind
 from schemas.extraction import ExtractionSpec
 from schemas.files import FileRef
 from schemas.query import FusionSpec, Weighting
@@ -42,8 +43,10 @@ class IndexSnapshot(Stored):
     number: int = Field(ge=1)
     published_at: str
     corpus: str
+    kind: SourceKind
     root: str = Field(description="where the source was; of no weight")
     corpus_content: str
+    shards: tuple[ShardRef, ...]
     extraction_folder: str
     extraction: ExtractionSpec
     vocabularies: dict[str, Vocabulary]

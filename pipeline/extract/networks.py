@@ -46,10 +46,8 @@ ALIASES: dict[str, dict[str, Alias]] = {
         {"conv1": 1, "conv2": 4, "conv3": 7, "conv4": 9, "conv5": 11}, {"fc1": 2, "fc2": 5}
     ),
     "vgg16": _paper_aliases(
-        {
-            **{"c1_1": 1, "c1_2": 3, "c2_1": 6, "c2_2": 8, "c3_1": 11, "c3_2": 13, "c3_3": 15},
-            **{"c4_1": 18, "c4_2": 20, "c4_3": 22, "c5_1": 25, "c5_2": 27, "c5_3": 29},
-        },
+        {"c1_1": 1, "c1_2": 3, "c2_1": 6, "c2_2": 8, "c3_1": 11, "c3_2": 13, "c3_3": 15}
+        | {"c4_1": 18, "c4_2": 20, "c4_3": 22, "c5_1": 25, "c5_2": 27, "c5_3": 29},
         {"fc1": 1, "fc2": 4},
     ),
 }
@@ -134,7 +132,7 @@ def build(network: str) -> "nn.Module":
     for module in model.modules():
         # An in-place activation would change the output that a layer below it kept.
         if hasattr(module, "inplace"):
-            module.inplace = False
+            module.inplace = False  # type: ignore[assignment]
     return model
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -19,6 +20,9 @@ from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, RefusalReason, ShardRef
 from schemas.extraction import ExtractionSpec
 from schemas.files import DoneRecord
+
+if TYPE_CHECKING:
+    from pipeline.extract.backbone import Backbone
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class ExtractStage:
 
     def _extract(
         self,
-        backbone: "Backbone",  # noqa: F821
+        backbone: "Backbone",
         shard: ShardRef,
         rows: list[dict[str, object]],
         work: Attempt,

@@ -25,7 +25,6 @@ from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
 from pipeline.extract.preprocess import see, view_shape
 from schemas.corpus import RefusalReason
-from schemas.extraction import ExtractionSpec
 
 Row = Mapping[str, Any]
 BATCHES_AHEAD = 2

@@ -52,7 +52,9 @@ def publish(
         number=1,
         published_at=_now(),
         corpus=manifest.name,
+        kind=manifest.kind,
         root=manifest.root,
+        shards=manifest.shards,
         corpus_content=manifest.content_digest,
         extraction_folder=extraction.folder,
         extraction=extraction.spec,
@@ -77,7 +79,7 @@ def publish(
     )
     if current is not None and current.root_digest == draft.root_digest:
         return current
-    snapshot = _create_next(store, draft)
+    snapshot = _newest_if_equal(store, draft) or _create_next(store, draft)
     promote(store, snapshot.number)
     return snapshot
 
@@ -110,6 +112,13 @@ def _totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef
 
             work.write(layer, layout.layer_folder(totals_folder, layer), "arrow", fill)
         return work.finish().files
+
+
+def _newest_if_equal(store: Store, draft: IndexSnapshot) -> IndexSnapshot | None:
+    """Return the newest snapshot if it is the draft's: a run that died left it to be promoted."""
+    number = latest_number(store, layout.snapshot)
+    newest = read_snapshot(store, number) if number else None
+    return newest if newest and newest.root_digest == draft.root_digest else None
 
 
 def _create_next(store: Store, draft: IndexSnapshot) -> IndexSnapshot:

@@ -53,7 +53,9 @@ _INSTALL = "run `pip install lamella[demo]`"
 _LONGEST_SIDE = 800
 _CELL = 8
 _PATCHES = ((192, 144), (144, 192), (160, 160), (144, 112), (112, 144), (120, 120), (104, 104))
+# Below this, in grey levels, is sky and blurred ground: two such patches are the same thing.
 _LEAST_TEXTURE = 3.0
+# Above this, two objects show so much in common that each would be a fair answer to the other.
 _MOST_SHARED = 0.2
 
 

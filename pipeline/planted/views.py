@@ -16,8 +16,6 @@ Corners = npt.NDArray[np.float64]
 _FRAMES = ((320, 240), (240, 320), (288, 288))
 """Few sizes, so that pictures of one size fill a batch."""
 
-_BICUBIC = Image.Resampling.BICUBIC
-
 
 @dataclass(frozen=True)
 class Kind:
@@ -167,7 +165,9 @@ def _lay(picture: Image.Image, print_: Image.Image, corners: Corners) -> None:
     sheet.paste(print_, (2, 2))
     coefficients = _perspective(corners - (left, top), print_.size)
     size = (right - left, bottom - top)
-    laid = sheet.transform(size, Image.Transform.PERSPECTIVE, coefficients, _BICUBIC)
+    laid = sheet.transform(
+        size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC
+    )
     shadow = laid.getchannel("A").filter(ImageFilter.BoxBlur(5))
     shadow = shadow.point([round(value * 0.6) for value in range(256)])
     picture.paste((0, 0, 0), (left + 3, top + 4), shadow)

@@ -1,9 +1,10 @@
 """The one-process runner: tasks in order, one at a time. The plain version of the contract."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from pipeline.run.stage import Outcome, Stage, TaskT
+from schemas.files import DoneRecord
 
 
 class SerialRunner:
@@ -11,12 +12,12 @@ class SerialRunner:
 
     def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield each task's outcome as it ends; nothing is opened when there is no task."""
-        if not tasks:
-            return
-        work = stage.open()
+        work: Callable[[TaskT], DoneRecord] | None = None
         ledger = Ledger(tasks)
         while (task := ledger.start()) is not None:
             try:
+                # Opened for the first task, so that a failed opening is a failed try at a task.
+                work = work or stage.open()
                 outcome: Outcome | None = ledger.succeed(task.key, work(task))
             except Exception as error:
                 outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))

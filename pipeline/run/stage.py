@@ -6,9 +6,6 @@ from typing import Protocol, TypeVar
 
 from schemas.files import DoneRecord
 
-T = TypeVar("T")
-R = TypeVar("R")
-
 
 class Task(Protocol):
     """A unit of work: a small, picklable value that names its inputs."""
@@ -20,9 +17,10 @@ class Task(Protocol):
 
 
 TaskT = TypeVar("TaskT", bound=Task)
+TaskT_contra = TypeVar("TaskT_contra", bound=Task, contravariant=True)
 
 
-class Stage(Protocol[TaskT]):
+class Stage(Protocol[TaskT_contra]):
     """What a worker opens once and then applies to many tasks.
 
     A stage is a small picklable value; what is dear (a network, centroids) is made by `open`.
@@ -36,7 +34,7 @@ class Stage(Protocol[TaskT]):
         """Whether a worker wants a GPU to itself where the cluster has GPUs."""
         ...
 
-    def open(self) -> Callable[[TaskT], DoneRecord]: ...
+    def open(self) -> Callable[[TaskT_contra], DoneRecord]: ...
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,19 @@ class Store(Protocol):
         """Return the names of the files right under a folder, in byte order; [] if none."""
         ...
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders right under a folder, in byte order; [] if none."""
+        ...
+
 
 def checked_name(path: str) -> str:
     """Return the path if it stays inside the store, else raise ValueError."""
-    parts = path.split("/")
-    if not path or "\0" in path or "\\" in path or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"a stored name is relative, without '..' or empty parts; got {path!r}")
+    hidden = any(part == "" or part.startswith(".") for part in path.split("/"))
+    if hidden or "\0" in path or "\\" in path:
+        raise ValueError(
+            f"a stored name is relative, without empty parts or ones that start with a dot; "
+            f"got {path!r}"
+        )
     return path
 
 
@@ -117,13 +124,17 @@ class LocalStore:
         return self._at(path)
 
     def names(self, prefix: str) -> list[str]:
+        return sorted(entry.name for entry in self._under(prefix) if entry.is_file())
+
+    def folders(self, prefix: str) -> list[str]:
+        return sorted(entry.name for entry in self._under(prefix) if entry.is_dir())
+
+    def _under(self, prefix: str) -> list[os.DirEntry[str]]:
         try:
             entries = list(os.scandir(self._at(prefix)))
         except FileNotFoundError:
             return []
-        return sorted(
-            entry.name for entry in entries if entry.is_file() and not entry.name.startswith(".")
-        )
+        return [entry for entry in entries if not entry.name.startswith(".")]
 
     def _temporary(self, target: Path) -> Path:
         """Return a new hidden name beside the target, on the same file system."""

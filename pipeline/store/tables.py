@@ -51,7 +51,7 @@ def map_arrow(path: Path) -> pa.Table:
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:
-    """Return a column of numbers without nulls as an array, without a copy where it is one chunk."""
+    """Return a column of numbers without nulls as an array, not copied where it is one chunk."""
     return np.asarray(table.column(name).to_numpy())
 
 

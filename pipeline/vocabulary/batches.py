@@ -21,7 +21,7 @@ def share_of_round(number: int) -> float:
     """
     if number < 0:
         raise ValueError(f"rounds are counted from 0; got {number}")
-    return min(1.0, 2.0 ** (number - FULL_ROUND))
+    return float(2.0 ** min(number - FULL_ROUND, 0))
 
 
 def row_uniforms(

@@ -1,5 +1,6 @@
 """How evenly words are used, and how training went."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,5 +81,5 @@ def improvements(reports: Sequence[RoundReport]) -> tuple[float, ...]:
     full = [report.objective for report in reports if report.share == 1.0]
     return tuple(
         (before - after) / before if before > 0 else 0.0
-        for before, after in zip(full, full[1:], strict=False)
+        for before, after in itertools.pairwise(full)
     )

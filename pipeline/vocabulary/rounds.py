@@ -20,7 +20,6 @@ from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of,
 from pipeline.vocabulary.assign import (
     ApproximateAssigner,
     Assigner,
-    AssignerKind,
     ExactAssigner,
     measure_recall,
 )
@@ -33,7 +32,7 @@ from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, initial_centroids
 from pipeline.vocabulary.train import RECALL_ROWS
 from pipeline.vocabulary.update import spares_of_round, update
 from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport, VocabularySpec
+from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pipeline.extract.stage import Extraction, extract_corpus
 from pipeline.index.encode import encode_corpus
 from pipeline.index.publish import publish, refusals_by_reason
 from pipeline.index.stage import index_corpus
-from pipeline.resolve import resolve_extraction, resolve_fusion
+from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from pipeline.run.drive import OnProgress, quiet
 from pipeline.run.stage import Runner
 from pipeline.store.storage import Store

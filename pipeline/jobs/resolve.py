@@ -11,7 +11,7 @@ from pipeline.extract.networks import (
     find_weights,
     resolve_layer,
 )
-from pipeline.settings import explain
+from pipeline.jobs.settings import explain
 from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
 from schemas.job import FusionSettings, JobConfig, LayerSettings
 from schemas.query import FusionSpec, LayerMap

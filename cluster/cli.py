@@ -1,0 +1,384 @@
+"""The commands. Each reads its settings, opens an engine, and calls one job of the pipeline."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from cluster import options
+from pipeline.errors import InputError
+from pipeline.evaluate.page import printable
+from pipeline.jobs.settings import load_job
+from schemas.job import JobConfig
+
+app = typer.Typer(
+    name="lamella",
+    help="Index pictures by several layers of a network, and rank by all of them together.\n\n"
+    "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
+    "A command that was stopped continues when it is given again.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+
+def emit(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put pictures, index and report.")] = Path(
+        "lamella-demo"
+    ),
+    objects: Annotated[int, typer.Option(help="Objects to plant, four views each.")] = 100,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a corpus of real pictures with known truth, index it, evaluate it, draw the page.
+
+    Takes a few minutes, needs no network, and can be stopped and given again.
+    """
+    from cluster.evaluating import Asked, evaluate_store
+    from cluster.indexing import index_store
+    from pipeline.planted.generate import generate
+
+    pictures = folder / "pictures"
+    if not pictures.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        generate(pictures, objects=objects)
+    settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
+    job = load_job(None, settings)
+    out = Console(quiet=as_json)
+    out.print(
+        f"[bold]1[/] {objects} objects in 4 views each, cut from real photographs: {pictures}"
+    )
+    out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
+    with _engine(job) as opened:
+        index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
+        out.print("[bold]3[/] Every picture asks for its other three views")
+        asked = Asked(protocol="groups", metric="N-S", sweep=True)
+        report, page = evaluate_store(
+            opened, str(folder / "index"), job, asked, quiet=as_json, page=folder / "report.html"
+        )
+    if as_json:
+        emit({"report": report.model_dump(mode="json"), "page": str(page)})
+        return
+    _print_report(report, page)
+    out.print("Now yours: [bold]lamella index ~/Pictures --into ./index[/]")
+
+
+@app.command()
+def index(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
+        ),
+    ],
+    into: Annotated[str, typer.Option("--into", help="The folder of the index; made if absent.")],
+    job_file: options.Job = None,
+    name: Annotated[str | None, typer.Option(help="The corpus's name.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="efficientnet_lite0, or any torchvision classification model."),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers from high to low, such as fc1,c5_1.")
+    ] = None,
+    weights: options.Weights = None,
+    words: Annotated[
+        int | None,
+        typer.Option(help="Visual words of each local layer.", show_default="by corpus size"),
+    ] = None,
+    profile: options.Profile = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    max_refused: Annotated[
+        float | None,
+        typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
+    ] = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Index pictures and publish a snapshot that answers queries.
+
+    Examples: [bold]lamella index ~/Pictures --into ./index[/] takes sensible settings for all;
+    [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/] follows the
+    paper. Give the same command again to continue a run that was stopped.
+    """
+    from cluster.indexing import index_store
+
+    overrides = {
+        "name": name,
+        "network.name": network,
+        "network.layers": options.words(layers),
+        "network.weights": str(weights) if weights else None,
+        "vocabulary.words": words,
+        "profile": profile,
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "corpus.max_refused": max_refused,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(job_file, overrides)
+    with _engine(job) as opened:
+        snapshot = index_store(opened, into, source, job, quiet=as_json)
+    if as_json:
+        emit(_summary(snapshot))
+        return
+    console.print(
+        f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
+        f"{snapshot.refused:,} refused, {snapshot.ignored:,} other files passed over "
+        f"[dim](root {snapshot.root_digest[:12]})[/]"
+    )
+    _print_refusals(snapshot.refused_by_reason)
+    console.print(f"ask it: [bold]lamella query {into} PICTURE[/]")
+
+
+@app.command()
+def query(
+    store: options.Store,
+    pictures: Annotated[
+        str | None, typer.Argument(help="A picture, or any source that `index` takes.")
+    ] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Indexed images by id instead: 3,17, or all.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", "-k", help="Images a query.")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best of each layer; "
+            "[bold]paper[/] those of the high layer alone.",
+            show_default="exact",
+        ),
+    ] = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    profile: options.Profile = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Copy the rankings to this Parquet file.")
+    ] = None,
+    job_file: options.Job = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Rank the index for pictures, folders of pictures, or indexed images.
+
+    Example: [bold]lamella query ./index photo.jpg -k 10[/]
+    """
+    from cluster.querying import query_store
+
+    if (pictures is None) == (ids is None):
+        raise typer.BadParameter("give either pictures or --ids")
+    overrides = {
+        "search.k": k,
+        "search.mode": mode,
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(job_file, overrides)
+    with _engine(job) as opened:
+        run, table = query_store(
+            opened,
+            store,
+            job,
+            pictures,
+            ids,
+            number=number,
+            weights=weights,
+            named_network=job_file is not None,
+            quiet=as_json,
+        )
+    if out is not None:
+        from pipeline.store.tables import write_parquet
+
+        write_parquet(table, out)
+    if as_json:
+        emit({"run": run.model_dump(mode="json"), "rankings": table.to_pylist()})
+        return
+    _print_rankings(run, table)
+
+
+@app.command()
+def evaluate(
+    store: options.Store,
+    protocol: Annotated[str, typer.Option(help="ukb, oxford, holidays or groups.")],
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Oxford: the ground-truth folder. Holidays: holidays_images.dat."),
+    ] = None,
+    box: Annotated[
+        str, typer.Option(help="Oxford queries: roi crops to the box, full not.")
+    ] = "roi",
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="groups: a regular expression whose one group names the group."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    profile: options.Profile = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Copy the page of pictures to this file.")
+    ] = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score each layer alone, their direct sum and the mapped fusion; draw a page of pictures.
+
+    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a group.
+    """
+    from cluster.evaluating import Asked, evaluate_store
+
+    asked = Asked(
+        protocol=_one_of("--protocol", protocol, ("ukb", "oxford", "holidays", "groups")),
+        truth=truth,
+        box=_one_of("--box", box, ("roi", "full")),
+        pattern=pattern,
+        metric=_one_of("--metric", metric, ("mAP", "N-S")),
+        sweep=sweep,
+    )
+    overrides = {
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(None, overrides)
+    with _engine(job) as opened:
+        report, written = evaluate_store(
+            opened, store, job, asked, number=number, weights=weights, quiet=as_json, page=page
+        )
+    if as_json:
+        emit({"report": report.model_dump(mode="json"), "page": str(written)})
+        return
+    _print_report(report, written, sweep=sweep)
+
+
+@app.command()
+def status(
+    store: options.Store, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Say what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
+    from pipeline.jobs.status import store_status
+    from pipeline.store.storage import open_store
+
+    found = store_status(open_store(store))
+    if as_json:
+        emit(found)
+        return
+    from cluster.show import show_status
+
+    show_status(console, found)
+
+
+@app.command()
+def snapshots(
+    store: options.Store,
+    promote: Annotated[
+        int | None, typer.Option(help="Make this snapshot the one that queries use.")
+    ] = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List snapshots; promote one, which is also how to roll back."""
+    from pipeline.index import publish
+    from pipeline.store import layout
+    from pipeline.store.storage import open_store
+
+    opened = open_store(store)
+    if promote is not None:
+        publish.promote(opened, promote)
+    current = publish.current_snapshot(opened)
+    latest = publish.latest_number(opened, layout.snapshot)
+    listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
+    if as_json:
+        emit([_summary(s) | {"current": s == current} for s in listed])
+        return
+    table = Table("snapshot", "published", "corpus", "pictures", "refused", "network", "root")
+    for snapshot in listed:
+        mark = " [green]current[/]" if snapshot == current else ""
+        table.add_row(
+            f"{snapshot.number}{mark}",
+            snapshot.published_at,
+            Text(printable(snapshot.corpus)),
+            f"{snapshot.indexed:,}",
+            f"{snapshot.refused:,}",
+            snapshot.extraction.network,
+            snapshot.root_digest[:12],
+        )
+    console.print(table)
+
+
+def _engine(job: JobConfig) -> Any:
+    from cluster.engine import engine
+
+    return engine(job.engine)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise InputError(f"{name} is one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+def _summary(snapshot: Any) -> dict[str, Any]:
+    return {
+        "snapshot": snapshot.number,
+        "root_digest": snapshot.root_digest,
+        "corpus": snapshot.corpus,
+        "network": snapshot.extraction.network,
+        "images": snapshot.images,
+        "indexed": snapshot.indexed,
+        "refused": snapshot.refused,
+        "refused_by_reason": snapshot.refused_by_reason,
+        "ignored": snapshot.ignored,
+        "published_at": snapshot.published_at,
+        "words": {name: v.words for name, v in snapshot.vocabularies.items()},
+    }
+
+
+def _print_refusals(reasons: dict[str, int]) -> None:
+    from schemas.corpus import RefusalReason
+
+    for reason, count in reasons.items():
+        console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")
+
+
+def _print_rankings(run: Any, table: Any) -> None:
+    from cluster.show import show_rankings
+
+    show_rankings(console, run, table)
+
+
+def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
+    from cluster.show import show_report
+
+    show_report(console, report, page, sweep=sweep)

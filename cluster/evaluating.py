@@ -1,0 +1,70 @@
+"""`lamella evaluate`: a protocol against a store's snapshot; its report and its page."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from cluster.engine import Engine
+from cluster.progress import ProgressLines
+from cluster.querying import asked_fusion, chosen_snapshot
+from pipeline.evaluate.page import render
+from pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
+from pipeline.jobs.querying import Place
+from pipeline.search.names import ImageTable
+from pipeline.store.storage import open_store
+from schemas.job import JobConfig
+from schemas.report import RetrievalReport
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be evaluated."""
+
+    protocol: Protocol
+    truth: Path | None = None
+    box: Literal["roi", "full"] = "roi"
+    pattern: str | None = None
+    metric: Literal["mAP", "N-S"] = "mAP"
+    sweep: bool = False
+
+
+def evaluate_store(
+    engine: Engine,
+    url: str,
+    job: JobConfig,
+    asked: Asked,
+    *,
+    number: int | None = None,
+    weights: Path | None = None,
+    quiet: bool = False,
+    page: Path | None = None,
+) -> tuple[RetrievalReport, Path]:
+    """Return the report and where its page is: in the run's folder, or where `page` says."""
+    store = open_store(url)
+    snapshot = chosen_snapshot(store, number)
+    fusion, weighting = asked_fusion(snapshot, job)
+    with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
+        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
+        with engine.coordinator(store, snapshot, weighting) as coordinator:
+            image_ids = coordinator.image_ids()
+            images = ImageTable(store, snapshot)
+            names = [images.name(int(image_id)) for image_id in image_ids]
+            truth = ground_truth(
+                asked.protocol,
+                names,
+                truth=asked.truth,
+                box=asked.box,
+                pattern=asked.pattern,
+                metric=asked.metric,
+            )
+            found = evaluate(
+                place, coordinator, names, image_ids, truth, fusion, weighting, weights=weights
+            )
+    html = render(found.report, found.queries, found.thumbnails)
+    written = store_report(store, found.report, html)
+    if page is not None:
+        page.write_text(html, encoding="utf-8")
+        written = page
+    return found.report, written

@@ -1,0 +1,77 @@
+"""The options that several commands share, and what they set in a job."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Job = Annotated[
+    Path | None,
+    typer.Option(
+        "--job", help="A TOML file with any of the settings; see deploy/job.example.toml."
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="[bold]ray[/] spreads the work over processes or a cluster; "
+        "[bold]serial[/] keeps it in this one. Same bytes either way.",
+        show_default="ray",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A running Ray cluster; by default a local Ray is started and ended."),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="How many Ray workers at most.", show_default="one a core")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of visual words: [bold]production[/] is tf-idf, [bold]paper[/] is tf.",
+        show_default="production",
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="A local .safetensors or .pth file with the network's weights.")
+]
+Thresholds = Annotated[
+    str | None,
+    typer.Option(
+        "--t", help="Thresholds of the map, high layer first: 0.5 or 0.2,0.4.", metavar="T[,T]"
+    ),
+]
+Powers = Annotated[
+    str | None,
+    typer.Option("--p", help="Powers of the map, high layer first: 0.6.", metavar="P[,P]"),
+]
+Snapshot = Annotated[
+    int | None,
+    typer.Option(help="Which snapshot; the promoted one by default.", show_default=False),
+]
+Store = Annotated[str, typer.Argument(help="The folder that `lamella index --into` made.")]
+
+
+def numbers(text: str | None) -> list[float] | None:
+    """Return comma-separated numbers. Raises typer.BadParameter for anything else."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"numbers separated by commas are wanted; got {text!r}") from None
+
+
+def words(text: str | None) -> list[str] | None:
+    """Return comma-separated words, without spaces around them."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def engine_overrides(
+    engine: str | None, address: str | None, workers: int | None
+) -> dict[str, Any]:
+    """Return what the engine's options set in a job."""
+    return {"engine.kind": engine, "engine.address": address, "engine.workers": workers}

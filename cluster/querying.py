@@ -1,0 +1,90 @@
+"""`lamella query`: pictures or image ids against a store's snapshot, with progress."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cluster.engine import Engine
+from cluster.progress import ProgressLines
+from pipeline.errors import IncompatibleInputs, InputError
+from pipeline.index.publish import current_snapshot, read_snapshot
+from pipeline.jobs.querying import Place, Question, query_images, query_pictures, read_rankings
+from pipeline.jobs.resolve import resolve_fusion
+from pipeline.store.storage import Store, open_store
+from schemas.job import WEIGHTING_OF, JobConfig
+from schemas.query import FusionSpec, Weighting
+from schemas.rankings import QueryRun
+from schemas.snapshot import IndexSnapshot
+
+
+def query_store(
+    engine: Engine,
+    url: str,
+    job: JobConfig,
+    pictures: str | None,
+    ids: str | None,
+    *,
+    number: int | None,
+    weights: Path | None,
+    named_network: bool,
+    quiet: bool,
+) -> tuple[QueryRun, Any]:
+    """Return a run and its rankings as a table.
+
+    Raises:
+        IncompatibleInputs: the job file is for another network than the snapshot.
+        InputError: there is no snapshot, or the queries cannot be used.
+    """
+    store = open_store(url)
+    snapshot = chosen_snapshot(store, number)
+    if named_network and job.network.name != snapshot.extraction.network:
+        raise IncompatibleInputs(
+            f"the job file is for {job.network.name}, snapshot {snapshot.number} "
+            f"({snapshot.root_digest[:12]}) was made with {snapshot.extraction.network}: "
+            "query with the job it was made by, or choose another --snapshot"
+        )
+    fusion, weighting = asked_fusion(snapshot, job)
+    question = Question(fusion, weighting, job.search)
+    with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
+        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
+        with engine.coordinator(store, snapshot, weighting) as coordinator:
+            if pictures is not None:
+                run = query_pictures(place, coordinator, pictures, question, weights=weights)
+            else:
+                chosen = _image_ids(ids or "", coordinator.image_ids().tolist())
+                run = query_images(place, coordinator, chosen, question)
+    return run, read_rankings(store, run)
+
+
+def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
+    """Return a snapshot by number, or the promoted one.
+
+    Raises:
+        InputError: there is none.
+    """
+    if number is not None:
+        return read_snapshot(store, number)
+    snapshot = current_snapshot(store)
+    if snapshot is None:
+        raise InputError(f"{store.url} holds no snapshot yet: make one with `lamella index`")
+    return snapshot
+
+
+def asked_fusion(snapshot: IndexSnapshot, job: JobConfig) -> tuple[FusionSpec, Weighting]:
+    """Return the fusion and weighting asked for, the snapshot's own where nothing is said."""
+    extraction = snapshot.extraction
+    fusion = snapshot.fusion
+    if job.fusion.t or job.fusion.p:
+        fusion = resolve_fusion(extraction.network, extraction.layers, job.fusion)
+    said = "profile" in job.model_fields_set
+    return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting
+
+
+def _image_ids(text: str, known: list[int]) -> list[int]:
+    if text == "all":
+        return known
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--ids takes image ids such as 3,17, or all; got {text!r}") from None

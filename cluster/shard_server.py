@@ -1,0 +1,96 @@
+"""Shard servers on Ray: each holds some segments; a lost one is opened again elsewhere, once."""
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+
+from pipeline.errors import ShardUnavailable
+from pipeline.search.placement import place
+from pipeline.search.searcher import SegmentSearcher
+from schemas.query import Weighting
+from schemas.snapshot import IndexSnapshot
+
+ANSWER_TIMEOUT_S = 600.0
+ATTEMPTS = 2
+
+
+class RayServers:
+    """The shard servers of a snapshot, one actor each; a context manager that ends them.
+
+    Args:
+        servers: how many at most; by default one a CPU, never more than segments.
+    """
+
+    def __init__(
+        self,
+        store_url: str,
+        snapshot: IndexSnapshot,
+        *,
+        servers: int | None = None,
+        weighting: Weighting | None = None,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        self._opening = (store_url, snapshot)
+        self._weighting = weighting
+        self._timeout_s = timeout_s
+        most = servers or int(ray.cluster_resources().get("CPU", 1))
+        self._keys = place(snapshot, most)
+        self._actors = [self._start(keys) for keys in self._keys]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for actor in self._actors:
+            ray.kill(actor)
+
+    def ask(self, question: str, *arguments: Any) -> list[Any]:
+        """Return every server's answer, in the order of segments.
+
+        Raises:
+            ShardUnavailable: a server did not answer, nor did the one opened in its place.
+        """
+        shared = [ray.put(argument) for argument in arguments]
+        calls = [getattr(actor, question).remote(*shared) for actor in self._actors]
+        deadline = time.monotonic() + self._timeout_s
+        return [
+            self._collect(number, call, question, shared, deadline)
+            for number, call in enumerate(calls)
+        ]
+
+    def _collect(
+        self, number: int, call: Any, question: str, shared: list[Any], deadline: float
+    ) -> Any:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return ray.get(call, timeout=max(0.1, deadline - time.monotonic()))
+            except RayTaskError as error:
+                # What the server raised, not Ray's account of where.
+                raise (error.cause if isinstance(error.cause, Exception) else error) from None
+            except (RayActorError, GetTimeoutError) as error:
+                ray.kill(self._actors[number])
+                if attempt == ATTEMPTS:
+                    keys = ", ".join(self._keys[number])
+                    raise ShardUnavailable(
+                        f"segments {keys} did not answer ({type(error).__name__}), twice: "
+                        "the batch is not answered; run the same command again"
+                    ) from error
+                self._actors[number] = self._start(self._keys[number])
+                deadline = time.monotonic() + self._timeout_s
+                call = getattr(self._actors[number], question).remote(*shared)
+        raise AssertionError("unreachable")
+
+    def _start(self, keys: Sequence[str]) -> Any:
+        actor = ray.remote(SegmentSearcher).options(
+            num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+        )
+        return actor.remote(*self._opening, keys, self._weighting)

@@ -1,0 +1,1 @@
+"""Whole jobs: settings in; index, rankings, report or status out."""

@@ -1,0 +1,243 @@
+"""Evaluation as a job: a protocol's queries against a snapshot, one table, one page."""
+
+import io
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.corpus.decode import DecodeLimits, decode
+from pipeline.corpus.refused import Refused
+from pipeline.errors import InputError
+from pipeline.evaluate import protocols
+from pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
+from pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
+from pipeline.evaluate.truth import GroundTruth
+from pipeline.jobs.querying import Place, encode_queries
+from pipeline.run.drive import Progress
+from pipeline.search.coordinator import Coordinator
+from pipeline.search.encode import cropped, read_queries
+from pipeline.search.names import ImageTable
+from pipeline.search.searcher import take_queries
+from pipeline.search.segment import QueryBatch
+from pipeline.store import layout
+from pipeline.store.commit import create_once
+from pipeline.store.storage import Store
+from schemas.base import digest_of
+from schemas.query import FusionSpec, Weighting
+from schemas.report import RetrievalReport
+
+Protocol = Literal["ukb", "oxford", "holidays", "groups"]
+QUERIES_A_BATCH = 64
+THUMBNAIL_EDGE = 144
+SHOWN_QUERIES = 8
+SHOWN_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A report, and what its page shows."""
+
+    report: RetrievalReport
+    queries: tuple[QueryPicture, ...]
+    thumbnails: dict[str, bytes]
+
+
+def ground_truth(
+    protocol: Protocol,
+    names: Sequence[str],
+    *,
+    truth: Path | None = None,
+    box: Literal["roi", "full"] = "roi",
+    pattern: str | None = None,
+    metric: Literal["mAP", "N-S"] = "mAP",
+) -> GroundTruth:
+    """Return a protocol's queries over the images of an index.
+
+    Args:
+        names: of the indexed images.
+        truth: Oxford: the folder of `*_query.txt` and so on; Holidays: `holidays_images.dat`.
+        box: Oxford: whether queries are cropped to their box.
+        pattern: groups: a regular expression whose one group names an image's group.
+        metric: groups: what is measured.
+
+    Raises:
+        InputError: the protocol needs files, or nothing in the index fits it.
+    """
+    match protocol:
+        case "ukb":
+            return protocols.ukb(names)
+        case "oxford":
+            if truth is None:
+                raise InputError(
+                    "protocol oxford needs --truth, the folder of its good, ok, junk and query files"
+                )
+            return protocols.oxford(names, truth, box)
+        case "holidays":
+            return protocols.holidays(names, truth)
+        case "groups":
+            return protocols.groups(names, pattern, metric)
+
+
+def evaluate(
+    place: Place,
+    coordinator: Coordinator,
+    names: Sequence[str],
+    image_ids: NDArray[np.int64],
+    truth: GroundTruth,
+    fusion: FusionSpec,
+    weighting: Weighting,
+    *,
+    weights: Path | None = None,
+) -> Evaluated:
+    """Return how well the snapshot answers a protocol: every layer, direct, mapped, and a sweep.
+
+    Similarities are exact and of all images; every ranking and every point of the sweep comes
+    from the same tables, a batch of queries at a time.
+
+    Args:
+        names, image_ids: of the indexed images, in the same order, ids rising.
+
+    Raises:
+        InputError: a query is not in the index, or its picture cannot be read for cropping.
+    """
+    began = time.monotonic()
+    plan = plan_sweep(truth, names, fusion)
+    layers = [entry.layer for entry in fusion.layers]
+    queries = _query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    parts = []
+    for first, batch in queries:
+        parts.append(score_batch(plan, first, coordinator.similarities(batch, layers)[1]))
+        done = first + len(batch)
+        place.progress(Progress("evaluate", done, len(truth.queries), done, len(truth.queries)))
+    result = summarise(plan, parts)
+    snapshot = place.snapshot
+    report = RetrievalReport(
+        snapshot=snapshot.root_digest,
+        protocol=truth.protocol,
+        metric=truth.metric_name,
+        fusion=fusion,
+        weighting=weighting,
+        mode="exact",
+        rows=result.rows,
+        sweep=result.sweep,
+        best=result.best,
+        cross_validated=result.cross_validated,
+        background=result.background,
+        settings=_settings(place),
+        queries=len(truth.queries),
+        missing=len(truth.missing),
+        indexed=snapshot.indexed,
+        refused=snapshot.refused,
+        elapsed_seconds=time.monotonic() - began,
+    )
+    shown = []
+    for query, note in telling_queries(result, SHOWN_QUERIES):
+        batch = next(
+            take_queries(batch, [query - first])
+            for first, batch in queries
+            if first <= query < first + len(batch)
+        )
+        table = coordinator.similarities(batch, layers)[1][:, 0]
+        shown.append(explain_query(plan, query, table, SHOWN_PICTURES, note))
+    return Evaluated(report, tuple(shown), _thumbnails(place, shown, image_ids))
+
+
+def _query_features(
+    place: Place,
+    coordinator: Coordinator,
+    image_ids: NDArray[np.int64],
+    truth: GroundTruth,
+    layers: Sequence[str],
+    weights: Path | None,
+    plan: SweepPlan,
+) -> list[tuple[int, QueryBatch]]:
+    """Return the queries in batches: as indexed, or extracted anew where they are cropped."""
+    ids = [int(image_ids[row]) for row in plan.truth.query_ids]
+    starts = range(0, len(ids), QUERIES_A_BATCH)
+    if all(query.box is None for query in truth.queries):
+        return [
+            (first, coordinator.features(ids[first : first + QUERIES_A_BATCH], layers))
+            for first in starts
+        ]
+    table = ImageTable(place.store, place.snapshot)
+    rows = [
+        cropped(table.row(image_id), query.box) if query.box else table.row(image_id)
+        for image_id, query in zip(ids, truth.queries, strict=True)
+    ]
+    records = encode_queries(place, rows, table.root, weights, DecodeLimits(), QUERIES_A_BATCH)
+    found: list[tuple[int, QueryBatch]] = []
+    for first, record in zip(starts, records, strict=True):
+        numbers, batch = read_queries(place.store, record, place.snapshot)
+        expected = min(QUERIES_A_BATCH, len(ids) - first)
+        if batch is None or len(numbers) != expected:
+            raise InputError(
+                f"{expected - len(numbers)} query pictures under {table.root} cannot be read or "
+                "have changed since they were indexed: restore them, or index again"
+            )
+        found.append((first, batch))
+    return found
+
+
+def _settings(place: Place) -> dict[str, str]:
+    extraction = place.snapshot.extraction
+    words = {name: f"{v.words:,}" for name, v in place.snapshot.vocabularies.items()}
+    return {
+        "corpus": place.snapshot.corpus,
+        "network": extraction.network,
+        "weights": f"{extraction.weights.name} ({extraction.weights.sha256[:12]})",
+        "short edge": str(extraction.preprocess.short_edge),
+        **{f"words of {name}": count for name, count in words.items()},
+    }
+
+
+def _thumbnails(
+    place: Place, queries: Sequence[QueryPicture], image_ids: NDArray[np.int64]
+) -> dict[str, bytes]:
+    """Return small JPEGs of all pictures on the page, by place in the index; none if unreadable."""
+    images = ImageTable(place.store, place.snapshot)
+    found: dict[str, bytes] = {}
+    for thumbnail_id in dict.fromkeys(_shown(queries)):
+        data = images.picture_bytes(int(image_ids[int(thumbnail_id)]))
+        small = thumbnail(data) if data is not None else None
+        if small is not None:
+            found[thumbnail_id] = small
+    return found
+
+
+def _shown(queries: Sequence[QueryPicture]) -> Iterator[str]:
+    for query in queries:
+        yield query.thumbnail_id
+        for ranking in query.rankings:
+            for picture in ranking.pictures:
+                yield picture.thumbnail_id
+
+
+def thumbnail(data: bytes) -> bytes | None:
+    """Return a picture as a small JPEG, or None where it cannot be decoded."""
+    from PIL import Image
+
+    try:
+        image = Image.fromarray(decode(data, DecodeLimits()))
+    except Refused:
+        return None
+    image.thumbnail((2 * THUMBNAIL_EDGE, THUMBNAIL_EDGE))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
+    """Store a report and its page in a run's folder; return where the page lies.
+
+    The run is named by what was evaluated. An evaluation that was already stored stays as it is.
+    """
+    facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
+    run = layout.keyed(f"evaluate {report.protocol}", digest_of(facts))
+    create_once(store, layout.run_report(run, "json"), report.to_json())
+    create_once(store, layout.run_report(run, "html"), page.encode())
+    return store.local_path(layout.run_report(run, "html"))

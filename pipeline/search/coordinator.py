@@ -1,0 +1,111 @@
+"""The coordinator: asks every shard server, merges what they say, fuses, ranks.
+
+It does not know whether servers are in this process or on other machines: it needs one verb,
+`ask`, that puts the same question to all of them and returns the answers in a fixed order.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.search.merge import fuse_candidates, merge_answers
+from pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
+from pipeline.search.segment import Answer, QueryBatch
+from schemas.query import FusionSpec, SearchMode
+
+
+class Servers(Protocol):
+    """All shard servers of a snapshot."""
+
+    def ask(self, question: str, *arguments: Any) -> list[Any]:
+        """Return what each `SegmentSearcher` answers to a method of that name, in order.
+
+        Raises:
+            ShardUnavailable: one did not answer, so there is no whole answer.
+        """
+        ...
+
+
+class LocalServers:
+    """One server, in this process."""
+
+    def __init__(self, searcher: SegmentSearcher) -> None:
+        self._searcher = searcher
+
+    def ask(self, question: str, *arguments: Any) -> list[Any]:
+        return [getattr(self._searcher, question)(*arguments)]
+
+
+class Coordinator:
+    """Answers batches of queries over all segments of a snapshot.
+
+    Args:
+        servers: all of the snapshot's.
+        images: how many images the snapshot has.
+    """
+
+    def __init__(self, servers: Servers, images: int) -> None:
+        self._servers = servers
+        self.images = images
+
+    def answer(
+        self,
+        queries: QueryBatch,
+        spec: FusionSpec,
+        k: int,
+        *,
+        mode: SearchMode = "exact",
+        candidates: int = 1_000,
+    ) -> Answer:
+        """Return the k best images of each query.
+
+        Args:
+            mode: `exact` is certified equal to scoring every image; `candidates` fuses the best
+                of each layer, `paper` those of the first layer alone.
+            candidates: how many a layer proposes, over all segments.
+        """
+        k = min(k, max(self.images, 1))
+        if mode == "exact":
+            return merge_answers(self._servers.ask("exact", queries, spec, k), k)
+        n = min(max(candidates, k), max(self.images, 1))
+        layers = [entry.layer for entry in spec.layers]
+        answers = self._servers.ask("proposals", queries, layers, n)
+        lists = [part for answer in answers for part in answer]
+        return fuse_candidates(lists, spec, k, n, self.images, mode)
+
+    def image_ids(self) -> NDArray[np.int64]:
+        """Return the ids of all images of the snapshot, (n,) rising."""
+        return np.sort(np.concatenate(self._servers.ask("image_ids")))
+
+    def similarities(
+        self, queries: QueryBatch, layers: Sequence[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return all image ids (n,), rising, and every similarity, (C, Q, n) float64."""
+        answers = self._servers.ask("similarities", queries, layers)
+        ids = np.concatenate([answer[0] for answer in answers])
+        table = np.concatenate([answer[1] for answer in answers], axis=2)
+        order = np.argsort(ids)
+        return ids[order], table[:, :, order]
+
+    def features(self, image_ids: Sequence[int], layers: Sequence[str]) -> QueryBatch:
+        """Return indexed images as queries, in the order named.
+
+        Raises:
+            InputError: an image is not in the snapshot.
+        """
+        held: list[int] = []
+        parts: list[dict[str, Any]] = []
+        for ids, batch in self._servers.ask("features", list(image_ids), list(layers)):
+            held += ids
+            if batch is not None:
+                parts.append(dict(batch.layers))
+        place = {image_id: row for row, image_id in enumerate(held)}
+        absent = [image_id for image_id in image_ids if image_id not in place]
+        if absent:
+            raise InputError(
+                f"image {absent[0]} is not in the snapshot: it was refused, or there is none"
+            )
+        return take_queries(join_queries(parts), [place[image_id] for image_id in image_ids])

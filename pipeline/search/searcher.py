@@ -1,0 +1,147 @@
+"""Some segments of a snapshot, opened: what a shard server holds, in whatever process."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.index.bags import BagsOfWords, concatenate, select
+from pipeline.index.files import read_bags, read_dense, read_postings
+from pipeline.index.publish import read_frequencies
+from pipeline.index.weighting import word_weights
+from pipeline.search.exact import search_exact, similarities, top_by_layer
+from pipeline.search.merge import merge_answers
+from pipeline.search.score import bag_norms
+from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from pipeline.store.commit import open_committed
+from pipeline.store.storage import Store, open_store
+from pipeline.store.tables import column, map_arrow
+from schemas.query import FusionSpec, Weighting
+from schemas.snapshot import IndexSnapshot, SegmentRef
+
+Floats = NDArray[np.float64]
+
+
+class SegmentSearcher:
+    """Answers for the images of its segments; memory-mapped, so opening is cheap.
+
+    Args:
+        store_url: where the snapshot is.
+        snapshot: what to open.
+        keys: which of its segments; all by default.
+        weighting: of visual words; the snapshot's by default.
+    """
+
+    def __init__(
+        self,
+        store_url: str,
+        snapshot: IndexSnapshot,
+        keys: Sequence[str] | None = None,
+        weighting: Weighting | None = None,
+    ) -> None:
+        store = open_store(store_url)
+        weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
+        wanted = [s for s in snapshot.segments if keys is None or s.key in keys]
+        self.segments = [open_segment(store, snapshot, segment, weights) for segment in wanted]
+
+    def ready(self) -> int:
+        """Return how many images are served, once they are."""
+        return sum(len(segment) for segment in self.segments)
+
+    def image_ids(self) -> NDArray[np.int64]:
+        """Return the ids of the images served, (n,)."""
+        return np.concatenate([segment.image_ids for segment in self.segments])
+
+    def exact(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Answer:
+        """Return the k best of these segments, certified."""
+        return merge_answers([search_exact(s, queries, spec, k) for s in self.segments], k)
+
+    def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
+        """Return for each segment, layer by layer, the n best with their scores in all layers."""
+        return [list(top_by_layer(s, queries, layers, n)) for s in self.segments]
+
+    def similarities(
+        self, queries: QueryBatch, layers: Sequence[str]
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Return the image ids (n,) and every similarity, (C, Q, n)."""
+        tables = [similarities(segment, queries, layers) for segment in self.segments]
+        return self.image_ids(), np.concatenate(tables, axis=2)
+
+    def features(
+        self, image_ids: Sequence[int], layers: Sequence[str]
+    ) -> tuple[list[int], QueryBatch | None]:
+        """Return which of some images are held here, and what was stored of them."""
+        held: list[int] = []
+        parts: list[dict[str, BagsOfWords | NDArray[np.float32]]] = []
+        for segment in self.segments:
+            wanted = np.asarray(image_ids, np.int64)
+            rows = np.searchsorted(segment.image_ids, wanted)
+            inside = rows < len(segment)
+            inside[inside] = segment.image_ids[rows[inside]] == wanted[inside]
+            if inside.any():
+                held += wanted[inside].tolist()
+                parts.append({name: _rows(segment, name, rows[inside]) for name in layers})
+        return held, join_queries(parts) if parts else None
+
+
+def layer_weights(store: Store, snapshot: IndexSnapshot, weighting: Weighting) -> dict[str, Floats]:
+    """Return the weight of every visual word of each local layer, (K,) float64."""
+    return {
+        layer: word_weights(weighting, read_frequencies(store, reference), snapshot.indexed)
+        for layer, reference in snapshot.document_frequencies.items()
+    }
+
+
+def open_segment(
+    store: Store, snapshot: IndexSnapshot, segment: SegmentRef, weights: dict[str, Floats]
+) -> SegmentData:
+    """Return a segment with all its layers; its files are checked by their SHA-256."""
+    files = segment.files
+    ids = column(map_arrow(open_committed(store, files["images"], verify=True)), "image_id")
+    layers: dict[str, LocalLayer | DenseLayer] = {}
+    for layer in snapshot.extraction.layers:
+        if layer.kind == "local":
+            _, bags = read_bags(open_committed(store, files[f"{layer.name}.bags"], verify=True))
+            path = open_committed(store, files[f"{layer.name}.postings"], verify=True)
+            norms = bag_norms(bags, weights[layer.name])
+            layers[layer.name] = LocalLayer(bags, read_postings(path), weights[layer.name], norms)
+        else:
+            path = open_committed(store, files[f"{layer.name}.dense"], verify=True)
+            _, vectors, norms = read_dense(path)
+            layers[layer.name] = DenseLayer(vectors, norms)
+    return SegmentData(ids, layers)
+
+
+def _rows(
+    segment: SegmentData, name: str, rows: NDArray[np.int64]
+) -> BagsOfWords | NDArray[np.float32]:
+    if name not in segment.layers:
+        raise InputError(f"the index has no layer {name}: it has {', '.join(segment.layers)}")
+    layer = segment.layers[name]
+    return select(layer.bags, rows) if isinstance(layer, LocalLayer) else layer.vectors[rows]
+
+
+def join_queries(
+    parts: Sequence[dict[str, BagsOfWords | NDArray[np.float32]]],
+) -> QueryBatch:
+    """Return one batch of the queries of all parts, in order."""
+    joined: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        if isinstance(first, BagsOfWords):
+            joined[name] = concatenate([v for v in values if isinstance(v, BagsOfWords)])
+        else:
+            joined[name] = np.concatenate([v for v in values if isinstance(v, np.ndarray)])
+    return QueryBatch(joined)
+
+
+def take_queries(batch: QueryBatch, rows: Sequence[int]) -> QueryBatch:
+    """Return some queries of a batch, in the order named."""
+    index = np.asarray(rows, np.int64)
+    return QueryBatch(
+        {
+            name: select(value, index) if isinstance(value, BagsOfWords) else value[index]
+            for name, value in batch.layers.items()
+        }
+    )

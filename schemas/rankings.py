@@ -1,0 +1,49 @@
+"""Rankings as they are stored, and the record of a run."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from schemas.base import FORMAT_VERSION, Stored
+from schemas.files import FileRef
+from schemas.query import FusionSpec, SearchMode, Weighting
+
+
+def rankings_schema(layers: Sequence[str]) -> Any:
+    """Return the schema of rankings: one row a query and rank, similarities as `S.LAYER`."""
+    return pa.schema(
+        [
+            pa.field("query", pa.int64(), nullable=False),
+            pa.field("query_name", pa.string(), nullable=False),
+            pa.field("rank", pa.int32(), nullable=False),
+            pa.field("image_id", pa.int64(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("score", pa.float64(), nullable=False),
+            *(pa.field(f"S.{layer}", pa.float64(), nullable=False) for layer in layers),
+            pa.field("certified", pa.bool_(), nullable=False),
+        ]
+    )
+
+
+class QueryRun(Stored):
+    """What a run asked of which snapshot, and where its rankings are.
+
+    `query` is the number of a query picture in its source's order, or the image id of an indexed
+    one. Ranks are counted from 1. `certified` counts queries answered with proof of completeness.
+    """
+
+    format_version: int = FORMAT_VERSION
+    run: str
+    snapshot: str
+    fusion: FusionSpec
+    weighting: Weighting
+    mode: SearchMode
+    k: int = Field(ge=1)
+    queries: int = Field(ge=0)
+    answered: int = Field(ge=0)
+    refused: int = Field(ge=0)
+    certified: int = Field(ge=0)
+    rankings: tuple[FileRef, ...]
+    refusals: tuple[dict[str, str | int], ...] = ()

@@ -1,0 +1,133 @@
+"""Shared and dear: a small planted corpus, its index, and one Ray at a time."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pipeline.planted.generate import generate
+from schemas.snapshot import IndexSnapshot
+from tests.builders import index_into
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A source, the store it was indexed into by one thread, and the snapshot."""
+
+    source: Path
+    store: Path
+    snapshot: IndexSnapshot
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 48 pictures: 12 objects in 4 views."""
+    folder = tmp_path_factory.mktemp("planted") / "pictures"
+    generate(folder, objects=12, views=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def indexed(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
+    """The planted corpus, indexed in this process by one thread. Read it, copy it, keep it."""
+    store = tmp_path_factory.mktemp("indexed") / "store"
+    return Indexed(planted, store, index_into(store, planted, threads=1))
+
+
+@contextmanager
+def _two_cpus() -> Iterator[None]:
+    from cluster.connect import connected
+
+    with connected(cpus=2):
+        yield
+
+
+@contextmanager
+def _two_gpus() -> Iterator[None]:
+    import ray
+
+    import cluster.connect  # noqa: F401 - sets what Ray reads when it is imported
+
+    ray.init(
+        num_cpus=4,
+        num_gpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=100 * 1024**2,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _two_nodes() -> Iterator[None]:
+    from ray.cluster_utils import Cluster
+
+    from cluster.connect import connected
+
+    node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
+    nodes = Cluster(initialize_head=True, head_node_args=node)
+    try:
+        nodes.add_node(**node)
+        nodes.wait_for_nodes()
+        with connected(nodes.address):
+            yield
+    finally:
+        nodes.shutdown()
+
+
+_KINDS = {"two cpus": _two_cpus, "two gpus": _two_gpus, "two nodes": _two_nodes}
+
+
+class RaySwitch:
+    """Keeps one Ray of one kind; a process can be connected to no more."""
+
+    def __init__(self) -> None:
+        self._kind = ""
+        self._open: AbstractContextManager[None] | None = None
+
+    def use(self, kind: str) -> None:
+        """Be connected to a Ray of this kind, ending the one at hand if it is another."""
+        if kind != self._kind:
+            self.close()
+            self._open = _KINDS[kind]()
+            self._open.__enter__()
+            self._kind = kind
+
+    def close(self) -> None:
+        """End the Ray at hand."""
+        self._kind = ""
+        if self._open is not None:
+            ended, self._open = self._open, None
+            ended.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def ray_switch() -> Iterator[RaySwitch]:
+    switch = RaySwitch()
+    yield switch
+    switch.close()
+
+
+@pytest.fixture
+def two_cpus(ray_switch: RaySwitch) -> None:
+    """A Ray of this machine with two CPUs and no GPU."""
+    ray_switch.use("two cpus")
+
+
+@pytest.fixture
+def two_gpus(ray_switch: RaySwitch) -> None:
+    """A Ray of this machine that declares two GPUs, whether it has them or not."""
+    ray_switch.use("two gpus")
+
+
+@pytest.fixture
+def two_nodes(ray_switch: RaySwitch) -> None:
+    """Two Ray nodes with a CPU each, on this machine."""
+    ray_switch.use("two nodes")

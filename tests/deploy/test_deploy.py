@@ -1,0 +1,173 @@
+"""The files for running it elsewhere say what the code does."""
+
+import inspect
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline.extract.networks import LITE0, default_preprocess, resolve_layer
+from pipeline.jobs.resolve import resolve_fusion
+from pipeline.jobs.settings import load_job
+from pipeline.store import layout
+from schemas.base import FORMAT_VERSION
+from schemas.extraction import PreprocessSpec
+from schemas.job import JobConfig, LayerSettings
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "deploy" / "job.example.toml"
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+FORMAT = (ROOT / "schemas" / "FORMAT.md").read_text(encoding="utf-8")
+
+
+def example() -> tuple[str, str]:
+    """Return the example without its VGG-16 block, and that block without its comment signs."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    begin, end = text.index("# --- begin vgg16\n"), text.index("# --- end vgg16\n")
+    lines = text[begin:end].splitlines()[1:]
+    return text[:begin], "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines)
+
+
+def with_all_keys() -> str:
+    """Return the example with the keys that have no default; they win over an empty default."""
+    lines = example()[0].splitlines()
+    optional = {line[1:].split(" = ")[0] for line in lines if re.match(r"#[a-z_0-9]+ = ", line)}
+    kept = [line for line in lines if line.split(" = ")[0] not in optional]
+    return "\n".join(re.sub(r"^#(?=[a-z_0-9]+ = )", "", line) for line in kept)
+
+
+def model_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that an annotation holds, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(model_of, get_args(annotation))), None)
+
+
+def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of every setting, tables and lists of tables entered."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        inner = model_of(field.annotation)
+        if inner is not None:
+            yield from keys_of(inner, f"{prefix}{name}.")
+
+
+def keys_in(value: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted key of everything in parsed TOML."""
+    if isinstance(value, list):
+        for entry in value:
+            yield from keys_in(entry, prefix)
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            yield prefix + name
+            yield from keys_in(entry, f"{prefix}{name}.")
+
+
+def test_the_example_is_the_defaults() -> None:
+    assert load_job(EXAMPLE) == JobConfig()
+
+
+def test_the_example_gives_every_default_that_can_be_written() -> None:
+    # What is left out is None by default, which TOML cannot say.
+    written = set(keys_in(tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))))
+    missing = set(keys_in(JobConfig().model_dump(exclude_none=True))) - written
+    assert missing == set()
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    assert set(keys_in(tomllib.loads(with_all_keys()))) == set(keys_of(JobConfig))
+
+
+def test_the_example_with_every_setting_given_is_a_job(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text(with_all_keys(), encoding="utf-8")
+    job = load_job(path)
+    assert PreprocessSpec(**job.network.preprocess.model_dump()) == default_preprocess(LITE0)
+    (head, b11) = job.network.layers
+    assert isinstance(head, LayerSettings)
+    assert resolve_layer(LITE0, **head.model_dump()) == resolve_layer(LITE0, "head")
+    assert b11 == "b11"
+
+
+def test_the_vgg_example_is_a_job_with_its_means_in_bgr(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text(example()[1], encoding="utf-8")
+    network = load_job(path).network
+    layers = tuple(
+        resolve_layer("vgg16", layer)
+        if isinstance(layer, str)
+        else resolve_layer("vgg16", **layer.model_dump())
+        for layer in network.layers
+    )
+    assert [(layer.node, layer.kind) for layer in layers] == [
+        ("features.29", "global"),
+        ("features.25", "local"),
+    ]
+    assert network.preprocess.channel_order == "bgr"
+    # Blue, green, red: the mean is taken off after the channels are turned.
+    assert network.preprocess.mean == (103.939, 116.779, 123.68)
+    assert resolve_fusion("vgg16", layers, load_job(path).fusion).layers[0].t == 0.2
+
+
+def test_the_image_runs_as_a_plain_user_from_named_bases() -> None:
+    users = re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)
+    assert users
+    assert users[-1].split(":")[0] not in ("root", "0")
+    stages = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    assert stages
+    assert all(":" in stage and not stage.endswith(":latest") for stage in stages)
+    assert "latest" not in DOCKERFILE
+
+
+def test_the_image_copies_what_exists_and_reports_nothing() -> None:
+    for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
+        for name in line.split()[:-1]:
+            assert (ROOT / name).exists(), name
+    assert "RAY_USAGE_STATS_ENABLED=0" in DOCKERFILE
+    assert 'ENTRYPOINT ["lamella"]' in DOCKERFILE
+
+
+PATTERNS = {
+    "done": layout.done("STAGE", "KEY"),
+    "attempt_file": layout.attempt_file("bags/NAME-DIGEST/LAYER", "SHARD", "TOKEN", "arrow"),
+    "corpus": layout.corpus("NAME-DIGEST"),
+    "manifest": layout.manifest("NAME-DIGEST"),
+    "extraction": layout.extraction("NAME-DIGEST"),
+    "vocabulary": layout.vocabulary("NAME-DIGEST", "LAYER"),
+    "vocabulary_record": layout.vocabulary_record("NAME-DIGEST", "LAYER"),
+    "encoding": layout.encoding("NAME-DIGEST"),
+    "index": layout.index("NAME-DIGEST"),
+    "layer_folder": layout.layer_folder("activations/NAME-DIGEST", "LAYER"),
+    "snapshot": layout.snapshot(1),
+    "promotion": layout.promotion(1),
+    "run": layout.run("NAME-DIGEST"),
+    "run_report": layout.run_report("NAME-DIGEST", "html"),
+}
+"""What each function that makes a path gives for the words that FORMAT.md uses."""
+
+PARTS = {"slug", "keyed", "shard_key"}
+"""Functions that make a part of a path."""
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_format_names_the_path(name: str) -> None:
+    pattern = PATTERNS[name].replace("vocabularies/NAME-DIGEST/LAYER/", "V/")
+    assert f"`{pattern}" in FORMAT
+
+
+def test_every_function_of_layout_is_accounted_for() -> None:
+    functions = {
+        name
+        for name, value in inspect.getmembers(layout, inspect.isfunction)
+        if value.__module__ == layout.__name__ and not name.startswith("_")
+    }
+    assert functions == PATTERNS.keys() | PARTS
+
+
+def test_format_tells_the_version_of_the_code() -> None:
+    assert f"Format version: **{FORMAT_VERSION}**" in FORMAT
+    assert f"\n| {FORMAT_VERSION} | " in FORMAT

@@ -1,0 +1,155 @@
+"""Nearest words: worked by hand, against a plain loop, and however the rows are batched."""
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from pipeline.vocabulary.assign import (
+    EXACT_UP_TO,
+    ApproximateAssigner,
+    Assigner,
+    ExactAssigner,
+    choose_assigner,
+    make_assigner,
+    measure_recall,
+)
+from schemas.vocabulary import AssignerKind, VocabularySpec
+from tests.pipeline.vocabulary.vectors import clustered
+
+KINDS: tuple[AssignerKind, ...] = ("exact", "hnsw")
+ROWS = clustered(1_300, 32, 100)
+WORDS, QUERIES = ROWS[:300], ROWS[300:]
+
+
+def plain_distances(rows: NDArray[np.float32], words: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Every squared distance in float64, added in order of the dimensions."""
+    total = np.zeros((len(rows), len(words)))
+    for axis in range(rows.shape[1]):
+        left, right = rows[:, axis].astype(np.float64), words[:, axis].astype(np.float64)
+        total += (left[:, None] - right[None, :]) ** 2
+    return total
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_rows_worked_by_hand(kind: AssignerKind) -> None:
+    words = np.array([[0, 0], [4, 0]], np.float32)
+    rows = np.array([[1, 1], [3, 2], [2, 5]], np.float32)
+    assignment = make_assigner(kind, words).assign(rows)
+    # 1 + 1 = 2;  (3 - 4)^2 + 2^2 = 5;  2^2 + 5^2 = 29 to both: the lower word
+    assert assignment.words.tolist() == [0, 1, 0]
+    assert assignment.squared_distances.tolist() == [2, 5, 29]
+
+
+def test_exact_is_the_plain_search_bit_for_bit() -> None:
+    distances = plain_distances(QUERIES, WORDS)
+    assignment = ExactAssigner(WORDS).assign(QUERIES)
+    np.testing.assert_array_equal(assignment.words, distances.argmin(axis=1))
+    np.testing.assert_array_equal(assignment.squared_distances, distances.min(axis=1))
+    assert assignment.words.dtype == np.uint32
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e9])
+@pytest.mark.parametrize("offset", [0.0, 1_000.0])
+def test_words_closer_than_float32_can_tell_are_told_apart(scale: float, offset: float) -> None:
+    words = ((WORDS * 1e-4 + offset) * scale).astype(np.float32)
+    rows = ((QUERIES * 1e-4 + offset) * scale).astype(np.float32)
+    assignment = ExactAssigner(words).assign(rows)
+    np.testing.assert_array_equal(assignment.words, plain_distances(rows, words).argmin(axis=1))
+
+
+def test_equal_words_give_the_lowest() -> None:
+    twice = np.concatenate([WORDS, WORDS, WORDS[:1]])
+    assignment = ExactAssigner(twice).assign(WORDS)
+    assert assignment.words.max() < len(WORDS)
+    assert not assignment.squared_distances.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 7, 999])
+def test_a_word_does_not_depend_on_the_batch(kind: AssignerKind, batch: int) -> None:
+    assigner: Assigner = make_assigner(kind, WORDS)
+    whole = assigner.assign(QUERIES)
+    parts = [assigner.assign(QUERIES[at : at + batch]) for at in range(0, len(QUERIES), batch)]
+    np.testing.assert_array_equal(np.concatenate([part.words for part in parts]), whole.words)
+    np.testing.assert_array_equal(
+        np.concatenate([part.squared_distances for part in parts]), whole.squared_distances
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_does_not_depend_on_threads(kind: AssignerKind) -> None:
+    before = faiss.omp_get_max_threads()
+    answers = []
+    try:
+        for threads in (1, 2):
+            faiss.omp_set_num_threads(threads)
+            with threadpool_limits(threads):
+                answers.append(make_assigner(kind, WORDS).assign(QUERIES))
+    finally:
+        faiss.omp_set_num_threads(before)
+    np.testing.assert_array_equal(answers[0].words, answers[1].words)
+    np.testing.assert_array_equal(answers[0].squared_distances, answers[1].squared_distances)
+
+
+def test_a_word_does_not_depend_on_the_block() -> None:
+    answers = [ExactAssigner(WORDS, block).assign(QUERIES) for block in (1, 64, 5_000)]
+    for answer in answers[1:]:
+        np.testing.assert_array_equal(answer.words, answers[0].words)
+
+
+def test_the_graph_is_the_same_when_built_again_and_when_read_back() -> None:
+    data = ApproximateAssigner(WORDS).to_bytes()
+    assert ApproximateAssigner(WORDS).to_bytes() == data
+    again = ApproximateAssigner.from_bytes(data)
+    assert again.to_bytes() == data
+    expected = ApproximateAssigner(WORDS).assign(QUERIES)
+    np.testing.assert_array_equal(again.assign(QUERIES).words, expected.words)
+
+
+def test_building_the_graph_leaves_the_threads_as_they_were() -> None:
+    before = faiss.omp_get_max_threads()
+    ApproximateAssigner(WORDS)
+    assert faiss.omp_get_max_threads() == before
+
+
+def test_recall_counts_rows_with_a_nearest_word() -> None:
+    words = np.array([[0.0], [1.0], [1.0]], np.float32)
+    rows = np.array([[0.0], [1.0], [0.9], [0.1]], np.float32)
+    exact = ExactAssigner(words)
+    # Without word 0, the rows 0 and .1 miss; .9 and 1 find an equally near word: 2 of 4.
+    assert measure_recall(ExactAssigner(words[1:]), exact, rows) == 0.5
+    assert measure_recall(exact, exact, rows[:0]) == 1.0
+
+
+def test_the_graph_finds_nearly_all() -> None:
+    rows = clustered(22_000, 64, 800)
+    words, queries = rows[:2_000], rows[2_000:4_000]
+    assert measure_recall(ApproximateAssigner(words), ExactAssigner(words), queries) >= 0.95
+
+
+def test_auto_is_exact_while_that_is_faster() -> None:
+    assert choose_assigner(EXACT_UP_TO, VocabularySpec()) == "exact"
+    assert choose_assigner(EXACT_UP_TO + 1, VocabularySpec()) == "hnsw"
+    assert choose_assigner(1, VocabularySpec(assigner="hnsw")) == "hnsw"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_get_no_words(kind: AssignerKind) -> None:
+    assert len(make_assigner(kind, WORDS).assign(QUERIES[:0]).words) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_cannot_be_compared_is_refused(kind: AssignerKind) -> None:
+    assigner = make_assigner(kind, WORDS)
+    bad = QUERIES[:5].copy()
+    bad[3, 2] = np.nan
+    with pytest.raises(ValueError, match="row 3 is not"):
+        assigner.assign(bad)
+    with pytest.raises(ValueError, match="float32"):
+        assigner.assign(QUERIES.astype(np.float64))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the 32 dimensions of the words; got 31"):
+        assigner.assign(QUERIES[:, :31])
+    with pytest.raises(ValueError, match="at least 1 word"):
+        make_assigner(kind, WORDS[:0])

@@ -1,0 +1,22 @@
+"""Descriptors like those of a network: unit rows, none negative, around uneven sources."""
+
+import numpy as np
+import numpy.typing as npt
+
+
+def clustered(
+    rows: int, dimensions: int, sources: int, spread: float = 0.5, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Return (rows, dimensions) float32 unit rows around sources of uneven weight."""
+    draw = np.random.default_rng(seed)
+    centres = np.maximum(draw.standard_normal((sources, dimensions)), 0)
+    weights = draw.dirichlet(np.full(sources, 0.5))
+    noise = spread * draw.standard_normal((rows, dimensions))
+    vectors = np.maximum(centres[draw.choice(sources, rows, p=weights)] + noise, 0)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(norms, 1e-9)).astype(np.float32)
+
+
+def row_names(rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return image ids and positions for so many rows, 50 an image."""
+    return np.arange(rows) // 50, np.arange(rows) % 50
