@@ -7,9 +7,11 @@ from contextlib import contextmanager
 
 # Ray reads these when it is imported: no usage reports leave the machine.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Workers would run at niceness 15, behind everything else on the machine.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
+from ray._private import ray_constants as constants
 
 from pipeline.errors import InputError
 
@@ -37,15 +39,16 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-            )
+            with _loopback_kept():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _node_ip_address="127.0.0.1",
+                )
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -55,3 +58,19 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _loopback_kept() -> Iterator[None]:
+    """Let Ray start on the loopback address alone.
+
+    On Linux it puts an address that others can reach in the place of 127.0.0.1, and then listens,
+    without a password, on all interfaces. What turns that off is read from the environment when
+    Ray is imported, which is before it is known that no cluster is to be joined.
+    """
+    before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before

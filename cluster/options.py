@@ -50,7 +50,7 @@ Powers = Annotated[
 ]
 Snapshot = Annotated[
     int | None,
-    typer.Option(help="Which snapshot; the promoted one by default.", show_default=False),
+    typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),
 ]
 Store = Annotated[str, typer.Argument(help="The folder that `lamella index --into` made.")]
 

@@ -1,4 +1,4 @@
-"""What a person sees of a running job: a line a stage, with rate and time left; else plain lines."""
+"""What a person sees of a running job: a bar a stage with time left, or plain lines."""
 
 import time
 from types import TracebackType

@@ -27,6 +27,18 @@ def rankings_schema(layers: Sequence[str]) -> Any:
     )
 
 
+def query_refusals_schema() -> Any:
+    """Return the schema of query pictures that could not be read."""
+    return pa.schema(
+        [
+            pa.field("query", pa.int64(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("detail", pa.string(), nullable=False),
+        ]
+    )
+
+
 class QueryRun(Stored):
     """What a run asked of which snapshot, and where its rankings are.
 

@@ -9,8 +9,8 @@ from schemas.files import FileRef
 
 AssignerKind = Literal["exact", "hnsw"]
 
-FULL_ROUND = 3
-"""Number of the first round over all rows: the shares before it are 1/8, 1/4 and 1/2."""
+FULL_ROUND = 2
+"""Number of the first round over all rows: the shares before it are 1/4 and 1/2."""
 
 
 class VocabularySpec(Stored):

@@ -131,3 +131,16 @@ def two_gpus(ray_switch: RaySwitch) -> None:
 def two_nodes(ray_switch: RaySwitch) -> None:
     """Two Ray nodes with a CPU each, on this machine."""
     ray_switch.use("two nodes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests that share a Ray follow each other: starting one takes seconds."""
+    order = ["", "two_cpus", "two_gpus", "two_nodes"]
+
+    def place(item: pytest.Item) -> int:
+        names = getattr(item, "fixturenames", [])
+        callspec = getattr(item, "callspec", None)
+        on_ray = callspec is not None and "ray" in callspec.params.values()
+        return max([on_ray, *(order.index(name) for name in names if name in order)])
+
+    items.sort(key=place)

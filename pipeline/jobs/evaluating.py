@@ -74,7 +74,7 @@ def ground_truth(
         case "oxford":
             if truth is None:
                 raise InputError(
-                    "protocol oxford needs --truth, the folder of its good, ok, junk and query files"
+                    "protocol oxford needs --truth, the folder of its ground-truth files"
                 )
             return protocols.oxford(names, truth, box)
         case "holidays":

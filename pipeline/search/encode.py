@@ -25,6 +25,7 @@ from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import read_parquet, write_parquet
 from schemas.files import DoneRecord
+from schemas.rankings import query_refusals_schema
 from schemas.snapshot import IndexSnapshot
 
 Row = dict[str, Any]
@@ -146,9 +147,7 @@ def encode_pictures(
     from pipeline.extract.work import PictureSource, forward_pictures
 
     source = PictureSource(root, limits)
-    batches = list(
-        forward_pictures(backbone, source, task.rows, task.first, threads=threads)
-    )
+    batches = list(forward_pictures(backbone, source, task.rows, task.first, threads=threads))
     ids = np.concatenate([np.empty(0, np.int64), *(batch.image_ids for batch in batches)])
     order = np.argsort(ids)
     layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
@@ -172,8 +171,9 @@ def encode_pictures(
     refused += [
         (r.image_id, r.name, r.reason.value, r.detail) for batch in batches for r in batch.refusals
     ]
-    names = ("query", "name", "reason", "detail")
-    table = pa.table({n: [each[i] for each in sorted(refused)] for i, n in enumerate(names)})
+    schema = query_refusals_schema()
+    rows = [dict(zip(schema.names, each, strict=True)) for each in sorted(refused)]
+    table = pa.Table.from_pylist(rows, schema=schema)
     return ids[order], layers, table
 
 
@@ -213,5 +213,3 @@ def read_refusals(store: Store, record: DoneRecord) -> list[Row]:
     table = read_parquet(open_committed(store, record.files["refusals"]))
     rows: list[Row] = table.to_pylist()
     return rows
-
-

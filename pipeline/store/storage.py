@@ -10,7 +10,6 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -83,8 +82,10 @@ class LocalStore:
         return self.root / checked_name(path)
 
     def read(self, path: str) -> bytes:
-        with self._missing(path):
+        try:
             return self._at(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise MissingFile(f"{path} is not in {self.url}") from None
 
     def put(self, path: str, source: Path) -> None:
         target = self._at(path)
@@ -115,8 +116,7 @@ class LocalStore:
         return self._at(path).is_file()
 
     def size_bytes(self, path: str) -> int:
-        with self._missing(path):
-            return self._at(path).stat().st_size
+        return self.local_path(path).stat().st_size
 
     def local_path(self, path: str) -> Path:
         if not self.exists(path):
@@ -132,7 +132,7 @@ class LocalStore:
     def _under(self, prefix: str) -> list[os.DirEntry[str]]:
         try:
             entries = list(os.scandir(self._at(prefix)))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         return [entry for entry in entries if not entry.name.startswith(".")]
 
@@ -140,13 +140,6 @@ class LocalStore:
         """Return a new hidden name beside the target, on the same file system."""
         target.parent.mkdir(parents=True, exist_ok=True)
         return target.parent / f".{secrets.token_hex(8)}.tmp"
-
-    @contextlib.contextmanager
-    def _missing(self, path: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise MissingFile(f"{path} is not in {self.url}") from None
 
 
 def _fsync(path: Path) -> None:

@@ -19,8 +19,12 @@ from schemas.vocabulary import AssignerKind, VocabularySpec
 EXACT_UP_TO = 16_384
 """Largest vocabulary for which `auto` compares with every word; see `choose_assigner`."""
 
-LINKS, BUILD_BREADTH, SEARCH_BREADTH, PROPOSALS = 32, 100, 64, 4
-"""The graph: links of a word, words kept while building, while searching, and handed on."""
+LINKS, BUILD_BREADTH, SEARCH_BREADTH, PROPOSALS = 64, 100, 64, 4
+"""The graph: links of a word, words kept while building, while searching, and handed on.
+
+With 32 links the graph falls apart where words crowd around few sources: 500 words of rows from
+300 sources had a recall of .79 to .93, with 64 links 1.00.
+"""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 After the nested batches of Newling and Fleuret, "Nested Mini-Batch K-Means" (NIPS 2016): a batch
 holds the one before it, so no row counts more than another. Their rule for when to double is left
-out; the batch doubles every round.
+out; the batch doubles every round. Beginning at 1/8 was measured too, with 32 rows a word: it ends
+0.5 to 1 % higher than full rounds from the start, beginning at 1/4 ends 0.1 to 0.6 % higher.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ UInt64s = npt.NDArray[np.uint64]
 
 
 def share_of_round(number: int) -> float:
-    """Return the share of rows in a round: 1/8, 1/4, 1/2, then 1 for ever.
+    """Return the share of rows in a round: 1/4, 1/2, then 1 for ever.
 
     Raises:
         ValueError: the number is negative.

@@ -33,11 +33,16 @@ def example() -> tuple[str, str]:
 
 
 def with_all_keys() -> str:
-    """Return the example with the keys that have no default; they win over an empty default."""
-    lines = example()[0].splitlines()
-    optional = {line[1:].split(" = ")[0] for line in lines if re.match(r"#[a-z_0-9]+ = ", line)}
-    kept = [line for line in lines if line.split(" = ")[0] not in optional]
-    return "\n".join(re.sub(r"^#(?=[a-z_0-9]+ = )", "", line) for line in kept)
+    """Return the example with its `#key = value` lines taken in; they win over an empty default."""
+    kept: dict[tuple[str, str], str] = {}
+    section = ""
+    for line in example()[0].splitlines():
+        if line.startswith("["):
+            section = line
+            kept[section, ""] = line
+        elif found := re.match(r"#?([a-z_0-9]+) = ", line):
+            kept[section, found[1]] = line.removeprefix("#")
+    return "\n".join(kept.values())
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:

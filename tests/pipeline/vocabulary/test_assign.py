@@ -15,8 +15,9 @@ from pipeline.vocabulary.assign import (
     make_assigner,
     measure_recall,
 )
+from pipeline.vocabulary.train import train_in_memory
 from schemas.vocabulary import AssignerKind, VocabularySpec
-from tests.pipeline.vocabulary.vectors import clustered
+from tests.pipeline.vocabulary.vectors import clustered, row_names
 
 KINDS: tuple[AssignerKind, ...] = ("exact", "hnsw")
 ROWS = clustered(1_300, 32, 100)
@@ -127,6 +128,14 @@ def test_the_graph_finds_nearly_all() -> None:
     rows = clustered(22_000, 64, 800)
     words, queries = rows[:2_000], rows[2_000:4_000]
     assert measure_recall(ApproximateAssigner(words), ExactAssigner(words), queries) >= 0.95
+
+
+def test_the_graph_finds_nearly_all_where_words_crowd() -> None:
+    rows = clustered(30_000, 128, 300, spread=0.8)
+    words, _ = train_in_memory(
+        rows, *row_names(len(rows)), VocabularySpec(words=500, assigner="exact")
+    )
+    assert measure_recall(ApproximateAssigner(words), ExactAssigner(words), rows[:3_000]) >= 0.95
 
 
 def test_auto_is_exact_while_that_is_faster() -> None:

@@ -9,7 +9,7 @@ from pipeline.vocabulary.partial import Partial, partial_of
 from pipeline.vocabulary.refill import SampleKey
 from pipeline.vocabulary.seeding import choose_words, initial_centroids
 from pipeline.vocabulary.update import MENDING_ROUNDS, spares_of_round, update
-from schemas.vocabulary import RoundReport, VocabularySpec
+from schemas.vocabulary import FULL_ROUND, RoundReport, VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered
 
 SPEC = VocabularySpec(rounds=10)
@@ -26,7 +26,7 @@ def after(rounds: int, objective: float = 100.0) -> list[RoundReport]:
     return [
         RoundReport(
             round=number,
-            share=min(1.0, 2.0 ** (number - 3)),
+            share=min(1.0, 2.0 ** (number - FULL_ROUND)),
             objective=objective,
             changed=1,
             empty_words=0,
@@ -43,15 +43,15 @@ def seen(rows: NDArray[np.float32], words: NDArray[np.float32], spares: int = 9)
 
 def test_a_full_round_worked_by_hand() -> None:
     words = column(0, 10)
-    moved, info = update(words, seen(LINE, words), after(3), SPEC)
+    moved, info = update(words, seen(LINE, words), after(FULL_ROUND), SPEC)
     assert moved.tolist() == [[0.5], [11.0]]
     assert info.report.objective == 6 / 5  # (0 + 1 + 0 + 1 + 4) / 5
     assert info.report.imbalance == 2 * (4 + 9) / 25
     assert (info.report.changed, info.report.empty_words, info.done) == (1.0, 0, False)
-    moved, info = update(moved, seen(LINE, moved), [*after(3), info.report], SPEC)
+    moved, info = update(moved, seen(LINE, moved), [*after(FULL_ROUND), info.report], SPEC)
     assert info.report.objective == 2.5 / 5  # 1/4 + 1/4 + 1 + 0 + 1
     assert not info.done
-    kept, info = update(moved, seen(LINE, moved), [*after(4), info.report], SPEC)
+    kept, info = update(moved, seen(LINE, moved), [*after(FULL_ROUND + 1), info.report], SPEC)
     assert info.done  # the means are where they were: no fall at all
     assert info.report.changed == 0.0
     np.testing.assert_array_equal(kept, moved)
@@ -59,7 +59,7 @@ def test_a_full_round_worked_by_hand() -> None:
 
 def test_part_of_the_rows_leaves_untouched_words_alone() -> None:
     words = column(0, 500, 10)
-    moved, info = update(words, seen(LINE, words), after(2), SPEC)
+    moved, info = update(words, seen(LINE, words), after(FULL_ROUND - 1), SPEC)
     assert moved.tolist() == [[0.5], [500.0], [11.0]]
     assert (info.report.share, info.report.empty_words, info.report.refilled) == (0.5, 1, 0)
     assert not info.done
@@ -68,7 +68,7 @@ def test_part_of_the_rows_leaves_untouched_words_alone() -> None:
 def test_a_full_round_puts_empty_words_on_far_rows() -> None:
     words = column(0, 500, 10)
     partial = seen(LINE, words)
-    moved, info = update(words, partial, after(3), SPEC)
+    moved, info = update(words, partial, after(FULL_ROUND), SPEC)
     assert moved[[0, 2]].tolist() == [[0.5], [11.0]]
     assert moved[1].tolist() == partial.spares.descriptors[0].tolist()
     assert moved[1, 0] in (1, 11, 12)  # 0 and 10 lie on words
@@ -89,7 +89,7 @@ def test_the_end_by_tolerance_keeps_the_words_that_were_measured() -> None:
     np.testing.assert_array_equal(kept, words)
     _, info = update(words, seen(LINE, words), after(5, objective=1.22), fall)
     assert not info.done  # .02 > 1 % of 1.22
-    _, info = update(words, seen(LINE, words), after(3, objective=1.2), fall)
+    _, info = update(words, seen(LINE, words), after(FULL_ROUND, objective=1.2), fall)
     assert not info.done  # the round before saw half of the rows
 
 
@@ -108,7 +108,7 @@ def test_after_the_last_round_only_empty_words_move() -> None:
 
 def test_words_without_rows_to_go_to_are_dropped_and_counted() -> None:
     words = column(7, 0, 3, 7)
-    kept, info = update(words, seen(column(0, 3, 3), words), after(3), SPEC)
+    kept, info = update(words, seen(column(0, 3, 3), words), after(FULL_ROUND), SPEC)
     assert kept.tolist() == [[0], [3]]
     assert (info.done, info.report.dropped, info.report.empty_words) == (True, 2, 2)
     assert info.report.objective == 0.0
@@ -122,19 +122,19 @@ def test_mending_has_an_end() -> None:
 
 
 def test_spares_are_kept_in_full_rounds() -> None:
-    assert [spares_of_round(number, 8_000) for number in range(5)] == [0, 0, 0, 1_000, 1_000]
-    assert spares_of_round(3, 10) == 256
+    assert [spares_of_round(number, 8_000) for number in range(4)] == [0, 0, 1_000, 1_000]
+    assert spares_of_round(FULL_ROUND, 10) == 256
 
 
 def test_what_does_not_fit_is_refused() -> None:
     words = column(0, 10)
     with pytest.raises(ValueError, match="got word 1 for 1"):
-        update(words[:1], seen(LINE, words), after(3), SPEC)
+        update(words[:1], seen(LINE, words), after(FULL_ROUND), SPEC)
     with pytest.raises(ValueError, match="got 1 for 2"):
-        update(np.zeros((2, 2), np.float32), seen(LINE, words), after(3), SPEC)
+        update(np.zeros((2, 2), np.float32), seen(LINE, words), after(FULL_ROUND), SPEC)
     with pytest.raises(ValueError, match="at least 1 row"):
-        update(words, seen(LINE[:0], words), after(3), SPEC)
-    update(words, seen(LINE[:0], words), after(2), SPEC)
+        update(words, seen(LINE[:0], words), after(FULL_ROUND), SPEC)
+    update(words, seen(LINE[:0], words), after(FULL_ROUND - 1), SPEC)
 
 
 def test_one_word_for_32_descriptors() -> None:

@@ -17,7 +17,7 @@ def test_a_spec_reads_back_and_has_a_digest() -> None:
     "change",
     [
         {"words": 0},
-        {"rounds": 3},
+        {"rounds": 2},
         {"seed": -1},
         {"seed": 1 << 63},
         {"tolerance": 1.0},

@@ -1,0 +1,155 @@
+"""Shard servers on a real Ray answer as one searcher in this process does, or not at all."""
+
+from collections.abc import Iterator
+from unittest import mock
+
+import numpy as np
+import pytest
+import ray
+
+from cluster import shard_server
+from cluster.shard_server import RayServers
+from pipeline.errors import InputError, ShardUnavailable
+from pipeline.search.coordinator import Coordinator, LocalServers
+from pipeline.search.searcher import SegmentSearcher
+from pipeline.search.segment import Answer, QueryBatch
+from schemas.query import SearchMode
+from tests.conftest import Indexed
+
+pytestmark = pytest.mark.usefixtures("two_cpus")
+LAYERS = ["head", "b11"]
+
+
+@pytest.fixture(scope="module")
+def local(indexed: Indexed) -> Coordinator:
+    searcher = SegmentSearcher(str(indexed.store), indexed.snapshot)
+    return Coordinator(LocalServers(searcher), indexed.snapshot.indexed)
+
+
+@pytest.fixture(scope="module")
+def queries(local: Coordinator) -> QueryBatch:
+    return local.features([0, 5, 17, 40], LAYERS)
+
+
+@pytest.fixture
+def servers(two_cpus: None, indexed: Indexed) -> Iterator[RayServers]:
+    with RayServers(str(indexed.store), indexed.snapshot, servers=2) as opened:
+        yield opened
+
+
+def equal(one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same to the last bit."""
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("image_ids", "scores", "similarities", "certified")
+    )
+
+
+def kill(servers: RayServers, number: int) -> None:
+    ray.kill(servers._actors[number])
+
+
+@pytest.mark.parametrize("mode", ["exact", "candidates", "paper"])
+def test_answers_are_those_of_one_process(
+    servers: RayServers,
+    local: Coordinator,
+    queries: QueryBatch,
+    indexed: Indexed,
+    mode: SearchMode,
+) -> None:
+    spread = Coordinator(servers, indexed.snapshot.indexed)
+    assert len(servers._actors) == 2
+    fusion = indexed.snapshot.fusion
+    mine = spread.answer(queries, fusion, 10, mode=mode, candidates=12)
+    assert equal(mine, local.answer(queries, fusion, 10, mode=mode, candidates=12))
+    assert mine.image_ids[:, 0].tolist() == [0, 5, 17, 40]  # each is nearest to itself
+
+
+def test_features_and_similarities_are_those_of_one_process(
+    servers: RayServers, local: Coordinator, queries: QueryBatch, indexed: Indexed
+) -> None:
+    spread = Coordinator(servers, indexed.snapshot.indexed)
+    ids = [40, 0, 17, 0]  # from both servers, out of order, one twice
+    mine, theirs = spread.features(ids, LAYERS), local.features(ids, LAYERS)
+    np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
+    np.testing.assert_array_equal(mine.layers["b11"].words, theirs.layers["b11"].words)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(mine.layers["b11"].offsets, theirs.layers["b11"].offsets)  # type: ignore[union-attr]
+    for one, other in zip(
+        spread.similarities(queries, LAYERS), local.similarities(queries, LAYERS), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_server_that_dies_is_opened_again_and_the_batch_answered_whole(
+    servers: RayServers, local: Coordinator, queries: QueryBatch, indexed: Indexed
+) -> None:
+    spread = Coordinator(servers, indexed.snapshot.indexed)
+    fusion = indexed.snapshot.fusion
+    expected = local.answer(queries, fusion, 48)
+    for number in (0, 1):
+        kill(servers, number)
+        assert equal(spread.answer(queries, fusion, 48), expected)
+    assert equal(spread.answer(queries, fusion, 48), expected)
+
+
+def test_a_server_that_dies_twice_fails_the_batch_and_names_its_segments(
+    servers: RayServers, queries: QueryBatch, indexed: Indexed
+) -> None:
+    spread = Coordinator(servers, indexed.snapshot.indexed)
+    start = servers._start
+
+    def stillborn(keys: list[str]) -> object:
+        actor = start(keys)
+        ray.kill(actor)
+        return actor
+
+    (key,) = servers._keys[1]
+    kill(servers, 1)
+    with (
+        mock.patch.object(servers, "_start", stillborn),
+        pytest.raises(ShardUnavailable, match=f"segments {key} did not answer .*not answered"),
+    ):
+        spread.answer(queries, indexed.snapshot.fusion, 3)
+
+
+def test_a_wrong_question_arrives_as_the_error_that_the_server_raised(
+    servers: RayServers, queries: QueryBatch, indexed: Indexed
+) -> None:
+    spread = Coordinator(servers, indexed.snapshot.indexed)
+    with pytest.raises(InputError, match="the index has no layer conv4: it has head, b11"):
+        spread.features([0], ["conv4"])
+    with pytest.raises(InputError, match="image 48 is not in the snapshot"):
+        spread.features([0, 48], LAYERS)
+    # The servers are none the worse for it.
+    assert len(spread.answer(queries, indexed.snapshot.fusion, 3)) == 4
+
+
+def test_servers_end_with_their_block(indexed: Indexed) -> None:
+    with RayServers(str(indexed.store), indexed.snapshot, servers=1) as opened:
+        assert opened.ask("ready") == [48]
+        (actor,) = opened._actors
+    with pytest.raises(ray.exceptions.RayActorError):
+        ray.get(actor.ready.remote(), timeout=30)
+
+
+def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: object) -> None:
+    import shutil
+    from pathlib import Path
+
+    store = Path(str(tmp_path)) / "store"
+    shutil.copytree(indexed.store, store)
+    segment = indexed.snapshot.segments[0]
+    path = store / segment.files["head.dense"].path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with RayServers(str(store), indexed.snapshot, servers=2) as opened:
+        with pytest.raises(ShardUnavailable, match=rf"segments {segment.key} .*SHA-256"):
+            opened.ask("ready")
+
+
+def test_there_are_no_more_servers_than_segments(indexed: Indexed) -> None:
+    assert len(indexed.snapshot.segments) == 2
+    with RayServers(str(indexed.store), indexed.snapshot, servers=9) as opened:
+        assert sorted(opened.ask("ready")) == [16, 32]
+    assert shard_server.ATTEMPTS == 2

@@ -1,0 +1,105 @@
+"""Workers that die, hang or never stand, on a real Ray."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.runner import RayRunner
+from pipeline.errors import StageFailed
+from pipeline.run.stage import Outcome
+from tests.builders import Scripted, items, tries
+
+pytestmark = pytest.mark.usefixtures("two_cpus")
+
+
+def ended(runner: RayRunner, stage: Scripted, count: int) -> dict[str, Outcome]:
+    outcomes = list(runner.run(stage, items(count)))
+    assert sorted(outcome.key for outcome in outcomes) == [item.key for item in items(count)]
+    return {outcome.key: outcome for outcome in outcomes}
+
+
+def pids(outcomes: dict[str, Outcome]) -> set[int]:
+    return {each.record.counts["pid"] for each in outcomes.values() if each.record is not None}
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_task_done(tmp_path: Path) -> None:
+    with RayRunner(workers=1) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"002": ("kill", "ok")}), 5)
+    assert all(outcome.record is not None for outcome in outcomes.values())
+    assert {key: each.attempts for key, each in outcomes.items() if each.attempts > 1} == {"002": 2}
+    assert len(pids(outcomes)) == 2
+    assert tries(tmp_path, "opening") == 2  # the new worker opened the stage for itself
+
+
+def test_a_task_that_kills_every_worker_fails_by_name_and_alone(tmp_path: Path) -> None:
+    with RayRunner(workers=2) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"001": ("kill",)}), 6)
+        assert tries(tmp_path, "try.001") == 3
+        again = ended(runner, Scripted(str(tmp_path)), 2)  # the pool still stands
+    lost = outcomes.pop("001")
+    assert lost.attempts == 3
+    assert lost.error is not None
+    assert lost.error.startswith("its worker died (")
+    assert all(outcome.record is not None for outcome in [*outcomes.values(), *again.values()])
+
+
+def test_a_task_that_hangs_is_given_to_another_worker(tmp_path: Path) -> None:
+    with RayRunner(workers=1, task_timeout_s=1.5) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang", "ok")}), 2)
+    assert [outcomes[key].attempts for key in ("000", "001")] == [2, 1]
+    assert all(outcome.record is not None for outcome in outcomes.values())
+    assert len(pids(outcomes)) == 1  # that of the second worker: the first answered nothing
+
+
+def test_a_task_that_always_hangs_fails_by_name(tmp_path: Path) -> None:
+    with RayRunner(workers=2, task_timeout_s=1.0) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang",)}), 3)
+    assert outcomes["000"] == Outcome("000", None, "no answer in 1 s: worker ended", attempts=3)
+    assert [outcomes[key].error for key in ("001", "002")] == [None, None]
+
+
+def test_no_more_tasks_run_at_once_than_there_are_workers(tmp_path: Path) -> None:
+    # Two tasks wait for each other, so two do run at once; of the others never a third.
+    stage = Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)})
+    with RayRunner(workers=2) as runner:
+        outcomes = ended(runner, stage, 20)
+    at_once = [each.record.counts["at_once"] for each in outcomes.values() if each.record]
+    assert max(at_once) == 2
+    assert len(at_once) == 20
+    assert len(pids(outcomes)) == 2
+
+
+def test_workers_serve_one_stage_after_the_other(tmp_path: Path) -> None:
+    with RayRunner(workers=1) as runner:
+        first = ended(runner, Scripted(str(tmp_path)), 2)
+        second = ended(runner, Scripted(str(tmp_path)), 2)
+    assert pids(first) == pids(second)
+
+
+def test_a_caller_who_stops_early_leaves_nothing_running(tmp_path: Path) -> None:
+    with RayRunner(workers=2) as runner:
+        outcomes = runner.run(Scripted(str(tmp_path), {"001": ("hang",)}), items(3))
+        next(outcomes)
+        outcomes.close()  # type: ignore[attr-defined]
+        # The hanging worker's CPU is free again, or these two could not meet.
+        stage = Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)})
+        assert all(each.record for each in ended(runner, stage, 2).values())
+
+
+def test_a_cluster_too_small_for_a_worker_is_told_so(tmp_path: Path) -> None:
+    with (
+        RayRunner(workers=1, cpus_per_worker=3, start_timeout_s=1.0) as runner,
+        pytest.raises(StageFailed, match=r"needs 3 CPU, the cluster has 2 CPU and 0 GPU: free"),
+    ):
+        list(runner.run(Scripted(str(tmp_path)), items(1)))
+
+
+def test_pool_size_follows_cpus_and_is_never_above_the_tasks(tmp_path: Path) -> None:
+    # Two tasks that wait for each other need two workers; by default there is one a CPU.
+    stage = Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)})
+    with RayRunner() as runner:
+        assert len(pids(ended(runner, stage, 2))) == 2
+    with RayRunner(cpus_per_worker=2) as runner:
+        assert len(pids(ended(runner, Scripted(str(tmp_path)), 4))) == 1
+    assert ray.available_resources().get("CPU", 0) <= 2
