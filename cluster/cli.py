@@ -66,7 +66,7 @@ def demo(
     with _engine(job) as opened:
         index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
-        asked = Asked(protocol="groups", metric="N-S", sweep=True)
+        asked = Asked(protocol="groups", metric="N-S")
         report, page = evaluate_store(
             opened, str(folder / "index"), job, asked, quiet=as_json, page=folder / "report.html"
         )
@@ -166,6 +166,7 @@ def query(
             show_default="exact",
         ),
     ] = None,
+    layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
     profile: options.Profile = None,
@@ -207,6 +208,7 @@ def query(
             ids,
             number=number,
             weights=weights,
+            layers=options.words(layers),
             named_network=job_file is not None,
             quiet=as_json,
         )
@@ -236,6 +238,7 @@ def evaluate(
         typer.Option(help="groups: a regular expression whose one group names the group."),
     ] = None,
     metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
     profile: options.Profile = None,
@@ -263,7 +266,7 @@ def evaluate(
         box=_one_of("--box", box, ("roi", "full")),
         pattern=pattern,
         metric=_one_of("--metric", metric, ("mAP", "N-S")),
-        sweep=sweep,
+        layers=options.words(layers),
     )
     overrides = {
         "fusion.t": options.numbers(t),

@@ -27,7 +27,7 @@ class Asked:
     box: Literal["roi", "full"] = "roi"
     pattern: str | None = None
     metric: Literal["mAP", "N-S"] = "mAP"
-    sweep: bool = False
+    layers: list[str] | None = None
 
 
 def evaluate_store(
@@ -44,7 +44,7 @@ def evaluate_store(
     """Return the report and where its page is: in the run's folder, or where `page` says."""
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
-    fusion, weighting = asked_fusion(snapshot, job)
+    fusion, weighting = asked_fusion(snapshot, job, asked.layers)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
         with engine.coordinator(store, snapshot, weighting) as coordinator:

@@ -48,6 +48,9 @@ Powers = Annotated[
     str | None,
     typer.Option("--p", help="Powers of the map, high layer first: 0.6.", metavar="P[,P]"),
 ]
+Layers = Annotated[
+    str | None, typer.Option(help="Fuse these of the indexed layers: head,b11. All by default.")
+]
 Snapshot = Annotated[
     int | None,
     typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cluster.engine import Engine
 from cluster.progress import ProgressLines
-from pipeline.errors import IncompatibleInputs, InputError
+from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
 from pipeline.index.publish import current_snapshot, read_snapshot
 from pipeline.jobs.querying import Place, Question, query_images, query_pictures, read_rankings
 from pipeline.jobs.resolve import resolve_fusion
@@ -27,6 +27,7 @@ def query_store(
     *,
     number: int | None,
     weights: Path | None,
+    layers: list[str] | None,
     named_network: bool,
     quiet: bool,
 ) -> tuple[QueryRun, Any]:
@@ -44,7 +45,7 @@ def query_store(
             f"({snapshot.root_digest[:12]}) was made with {snapshot.extraction.network}: "
             "query with the job it was made by, or choose another --snapshot"
         )
-    fusion, weighting = asked_fusion(snapshot, job)
+    fusion, weighting = asked_fusion(snapshot, job, layers)
     question = Question(fusion, weighting, job.search)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
@@ -71,12 +72,28 @@ def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
     return snapshot
 
 
-def asked_fusion(snapshot: IndexSnapshot, job: JobConfig) -> tuple[FusionSpec, Weighting]:
-    """Return the fusion and weighting asked for, the snapshot's own where nothing is said."""
-    extraction = snapshot.extraction
+def asked_fusion(
+    snapshot: IndexSnapshot, job: JobConfig, names: list[str] | None = None
+) -> tuple[FusionSpec, Weighting]:
+    """Return the fusion and weighting asked for, the snapshot's own where nothing is said.
+
+    Args:
+        names: the layers to fuse, in any order; all of the snapshot by default.
+
+    Raises:
+        UnknownLayer: the snapshot has no layer of a name.
+        InputError: t or p do not fit the layers.
+    """
+    layers = snapshot.extraction.layers
+    known = [layer.name for layer in layers]
+    if unknown := [name for name in names or () if name not in known]:
+        raise UnknownLayer(
+            f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
+        )
+    chosen = tuple(layer for layer in layers if names is None or layer.name in names)
     fusion = snapshot.fusion
-    if job.fusion.t or job.fusion.p:
-        fusion = resolve_fusion(extraction.network, extraction.layers, job.fusion)
+    if job.fusion.t or job.fusion.p or chosen != layers:
+        fusion = resolve_fusion(snapshot.extraction.network, chosen, job.fusion)
     said = "profile" in job.model_fields_set
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting
 

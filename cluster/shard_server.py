@@ -81,7 +81,7 @@ class RayServers:
                 if attempt == ATTEMPTS:
                     keys = ", ".join(self._keys[number])
                     raise ShardUnavailable(
-                        f"segments {keys} did not answer ({type(error).__name__}), twice: "
+                        f"segments {keys} did not answer, twice ({_why(error)}): "
                         "the batch is not answered; run the same command again"
                     ) from error
                 self._actors[number] = self._start(self._keys[number])
@@ -94,3 +94,9 @@ class RayServers:
             num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         return actor.remote(*self._opening, keys, self._weighting)
+
+
+def _why(error: Exception) -> str:
+    """Return the last line of Ray's account: what a server raised on opening stands there."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -36,14 +36,15 @@ class PreprocessSpec(Stored):
     """One fixed recipe from RGB pixels to the network's input: (pixel - mean) / std.
 
     The shorter edge becomes `short_edge` and the longer one keeps its proportion, rounded to a
-    multiple of `long_edge_multiple` (so that pictures share few shapes) and at most `max_aspect`
-    times the shorter. Pillow's bilinear filter with antialiasing.
+    multiple of `long_edge_multiple` and at most `max_aspect` times the shorter. A multiple above
+    1 lets pictures of many proportions share batches, and costs accuracy: .603 to .579 mAP on
+    Oxford (head of EfficientNet-Lite0, roi) at 32. Pillow's bilinear filter with antialiasing.
     """
 
     recipe: Literal["pillow-bilinear-1"] = "pillow-bilinear-1"
     rgb_recipe: Literal["rgb-1"] = "rgb-1"
     short_edge: int = Field(default=256, ge=16, le=4096)
-    long_edge_multiple: int = Field(default=32, ge=1, le=256)
+    long_edge_multiple: int = Field(default=1, ge=1, le=256)
     max_aspect: float = Field(default=4.0, ge=1.0, le=16.0)
     crop: int = Field(default=224, ge=16, le=4096, description="edge of the crop and warp views")
     channel_order: Literal["rgb", "bgr"] = "rgb"

@@ -16,7 +16,9 @@ WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
 class CorpusSettings(Stored):
     """How a source is cut, and what one picture may cost."""
 
-    shard_images: int = Field(default=500, ge=1, le=100_000)
+    shard_images: int | None = Field(
+        default=None, ge=1, le=100_000, description="chosen from the corpus's size by default"
+    )
     max_refused: float = Field(
         default=0.1, ge=0, le=1, description="share of refused pictures above which a job stops"
     )

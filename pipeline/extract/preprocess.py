@@ -11,7 +11,7 @@ def whole_shape(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int
     """Return (height, width) of a picture whose shorter edge becomes `spec.short_edge`.
 
     The longer edge keeps its proportion, capped at `max_aspect`, rounded to the nearest
-    multiple; a 640 x 480 picture at 256 with multiples of 32 becomes 352 x 256.
+    multiple; a 640 x 480 picture at 256 becomes 341 x 256, with multiples of 32 it is 352 x 256.
     """
     short, long = sorted((height, width))
     aspect = min(long / short, spec.max_aspect)

@@ -22,6 +22,8 @@ from schemas.corpus import CorpusManifest
 from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.snapshot import IndexSnapshot
 
+SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
+
 FEW_REFUSED = 3
 """So few refused pictures never stop a job, however small the corpus is."""
 
@@ -57,7 +59,7 @@ def index_source(
         runner,
         listing,
         name,
-        shard_size=job.corpus.shard_images,
+        shard_size=job.corpus.shard_images or choose_shard_size(len(listing.entries)),
         limits=limits,
         on_progress=watch.progress,
     )
@@ -103,6 +105,14 @@ def index_source(
         weighting=WEIGHTING_OF[job.profile],
         fusion=fusion,
     )
+
+
+def choose_shard_size(entries: int) -> int:
+    """Return how many files a shard takes: a sixteenth of the corpus, from 32 to 500.
+
+    Small corpora so give work to several workers; large ones have shards of a minute or so.
+    """
+    return min(max(-(-entries // SHARDS_WANTED), SMALLEST_SHARD), LARGEST_SHARD)
 
 
 def corpus_name(source: str, listing: Listing) -> str:

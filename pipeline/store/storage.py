@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.errors import CommitConflict, MissingFile, StoreError
+from pipeline.errors import CommitConflict, InputError, MissingFile, StoreError
 
 
 class Store(Protocol):
@@ -46,6 +46,10 @@ class Store(Protocol):
 
     def local_path(self, path: str) -> Path:
         """Return a local path to map or stream the file from. Raises MissingFile."""
+        ...
+
+    def discard(self, path: str) -> None:
+        """Remove a file that nothing needs any more; one that is not there is no error."""
         ...
 
     def names(self, prefix: str) -> list[str]:
@@ -123,6 +127,9 @@ class LocalStore:
             raise MissingFile(f"{path} is not in {self.url}")
         return self._at(path)
 
+    def discard(self, path: str) -> None:
+        self._at(path).unlink(missing_ok=True)
+
     def names(self, prefix: str) -> list[str]:
         return sorted(entry.name for entry in self._under(prefix) if entry.is_file())
 
@@ -158,17 +165,17 @@ def open_store(url: str, *, create: bool = False) -> Store:
         create: make the folder where it is absent.
 
     Raises:
-        StoreError: there is no such folder, it cannot be written, or a second create of one
-            name does not fail there.
+        InputError: there is no such folder.
+        StoreError: it cannot be written, or a second create of one name does not fail there.
     """
     if "://" in url:
-        raise StoreError(f"a store is a local folder for now; got {url!r}: give a folder's path")
+        raise InputError(f"a store is a local folder for now; got {url!r}: give a folder's path")
     root = Path(url).expanduser().resolve()
     if not root.is_dir():
         if root.exists():
-            raise StoreError(f"a store is a folder; {root} is a file: give another path")
+            raise InputError(f"a store is a folder; {root} is a file: give another path")
         if not create:
-            raise StoreError(f"there is no store at {root}: make one with `lamella index`")
+            raise InputError(f"there is no store at {root}: make one with `lamella index`")
         root.mkdir(parents=True, exist_ok=True)
     store = LocalStore(root)
     if create:

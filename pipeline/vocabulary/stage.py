@@ -7,13 +7,14 @@ from pipeline.extract.stage import Extraction
 from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import create_once, open_committed
+from pipeline.store.commit import create_once, open_committed, read_done
 from pipeline.store.storage import Store
 from pipeline.store.tables import map_arrow
 from pipeline.vocabulary.assign import choose_assigner
 from pipeline.vocabulary.rounds import (
     Checkpoint,
     PartialStage,
+    PartialTask,
     SeedStage,
     Training,
     UpdateStage,
@@ -122,18 +123,21 @@ def _rounds(
         number = len(reports)
         most = max(training.spec.rounds, number + 1)
         on_progress(Progress(f"vocabulary {training.layer}", number, most, number, most))
-        partials = complete(
-            store,
-            runner,
-            PartialStage(training, number, start),
-            tasks,
-            training.round_folder(number),
-            training.inputs,
-        )
-        stage = UpdateStage(
-            training, number, start, tuple(partials), tuple(reports), seeded.files["recall"]
-        )
-        (moved,) = complete(store, runner, stage, [Whole(round_key(number))], folder, inputs)
+        moved = read_done(store, folder, round_key(number))
+        if moved is None:
+            partials = complete(
+                store,
+                runner,
+                PartialStage(training, number, start),
+                tasks,
+                training.round_folder(number),
+                inputs,
+            )
+            stage = UpdateStage(
+                training, number, start, tuple(partials), tuple(reports), seeded.files["recall"]
+            )
+            (moved,) = complete(store, runner, stage, [Whole(round_key(number))], folder, inputs)
+        _discard_partials(store, training.round_folder(number), tasks)
         reports.append(read_report(store, moved))
         on_round(training.layer, reports[-1])
         start = Checkpoint.of(moved)
@@ -154,3 +158,17 @@ def _rounds(
         rounds=tuple(reports),
         centroids=centroids,
     )
+
+
+def _discard_partials(store: Store, folder: str, tasks: Sequence[PartialTask]) -> None:
+    """Remove a round's partial sums once its checkpoint stands: nothing reads them again.
+
+    They are the largest thing of a training, up to K x D float64 a shard and round. The record
+    goes first, so that no record ever names a file that is gone.
+    """
+    for task in tasks:
+        record = read_done(store, folder, task.key)
+        if record is not None:
+            store.discard(layout.done(folder, task.key))
+            for file in record.files.values():
+                store.discard(file.path)

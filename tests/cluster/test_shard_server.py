@@ -1,6 +1,8 @@
 """Shard servers on a real Ray answer as one searcher in this process does, or not at all."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -132,20 +134,19 @@ def test_servers_end_with_their_block(indexed: Indexed) -> None:
         ray.get(actor.ready.remote(), timeout=30)
 
 
-def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: object) -> None:
-    import shutil
-    from pathlib import Path
-
-    store = Path(str(tmp_path)) / "store"
+def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: Path) -> None:
+    store = tmp_path / "store"
     shutil.copytree(indexed.store, store)
     segment = indexed.snapshot.segments[0]
     path = store / segment.files["head.dense"].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with RayServers(str(store), indexed.snapshot, servers=2) as opened:
-        with pytest.raises(ShardUnavailable, match=rf"segments {segment.key} .*SHA-256"):
-            opened.ask("ready")
+    with (
+        RayServers(str(store), indexed.snapshot, servers=2) as opened,
+        pytest.raises(ShardUnavailable, match=rf"segments {segment.key} .*SHA-256"),
+    ):
+        opened.ask("ready")
 
 
 def test_there_are_no_more_servers_than_segments(indexed: Indexed) -> None:

@@ -1,0 +1,200 @@
+"""The command line as a person meets it: journeys, bad input, exit codes, one clear line each."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.conftest import Indexed
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+SMALL = ["--engine", "serial", "--words", "32"]
+
+
+def lamella(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it printed and its exit code."""
+    command = [sys.executable, "-m", "cluster", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def complaint(result: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """Return the one line that a refused call printed, having checked that it is one."""
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("lamella: ")]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with three small pictures of noise."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(3):
+        noise = np.random.default_rng(number).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.png")
+    return folder
+
+
+def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    indexed = lamella("index", pictures, "--into", store, *SMALL, "--json")
+    assert indexed.returncode == 0, indexed.stderr
+    assert json.loads(indexed.stdout)["indexed"] == 3
+
+    asked = lamella("query", store, pictures / "1.png", "--engine", "serial", "-k", "2", "--json")
+    found = json.loads(asked.stdout)
+    assert [row["rank"] for row in found["rankings"]] == [1, 2]
+    assert found["rankings"][0]["name"] == "1.png"
+    assert found["rankings"][0]["S.head"] == pytest.approx(1.0)
+    assert found["run"]["certified"] == 1
+
+    by_id = lamella("query", store, "--ids", "1", "--engine", "serial", "-k", "2", "--json")
+    assert json.loads(by_id.stdout)["rankings"][0]["image_id"] == 1
+
+    table = tmp_path / "rankings.parquet"
+    lamella("query", store, "--ids", "all", "--engine", "serial", "--out", table)
+    assert pq.read_table(table).num_rows == 9
+
+    assert json.loads(lamella("status", store, "--json").stdout)["corpora"][0]["states"] == {
+        "indexed": 3
+    }
+    (only,) = json.loads(lamella("snapshots", store, "--json").stdout)
+    assert only["current"]
+
+
+def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    first = lamella("index", pictures, "--into", store, *SMALL, "--json")
+    again = lamella("index", pictures, "--into", store, *SMALL, "--json")
+    assert json.loads(first.stdout) == json.loads(again.stdout)
+
+
+def test_a_rollback_is_a_promotion(pictures: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    lamella("index", pictures, "--into", store, *SMALL)
+    lamella("index", pictures, "--into", store, *SMALL, "--profile", "paper")
+    lamella("snapshots", store, "--promote", "1")
+    listed = json.loads(lamella("snapshots", store, "--json").stdout)
+    assert [each["current"] for each in listed] == [True, False]
+    assert "no snapshot 9" in complaint(lamella("snapshots", store, "--promote", "9"))
+
+
+def test_evaluate_groups_writes_a_page(indexed: Indexed, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(indexed.store, store)
+    page = tmp_path / "report.html"
+    result = lamella(
+        *("evaluate", store, "--protocol", "groups", "--metric", "N-S", "--engine", "serial"),
+        *("--page", page, "--json"),
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)["report"]
+    assert [row["kind"] for row in report["rows"]] == ["alone", "alone", "direct", "mapped"]
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_an_empty_folder_and_one_without_pictures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.md").write_text("words")
+    empty = complaint(lamella("index", tmp_path / "empty", "--into", tmp_path / "s", *SMALL))
+    assert "holds no files" in empty
+    texts = complaint(lamella("index", tmp_path / "texts", "--into", tmp_path / "s", *SMALL))
+    assert "holds no pictures: 1 files looked at" in texts
+    absent = complaint(lamella("index", tmp_path / "absent", "--into", tmp_path / "s", *SMALL))
+    assert "absent" in absent
+
+
+def test_equal_bytes_one_pixel_and_a_sliver_are_indexed(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "0.png", pictures / "copy.png")
+    Image.new("RGB", (1, 1), "red").save(pictures / "pixel.png")
+    Image.new("RGB", (1, 20_000), "blue").save(pictures / "sliver.png")
+    store = tmp_path / "store"
+    result = lamella("index", pictures, "--into", store, *SMALL, "--json")
+    assert json.loads(result.stdout)["indexed"] == 6, result.stderr
+    status = json.loads(lamella("status", store, "--json").stdout)
+    assert status["corpora"][0]["duplicates"] == 1
+    asked = lamella("query", store, pictures / "copy.png", "--engine", "serial", "-k2", "--json")
+    # Equal scores: the lower image id first.
+    assert [row["name"] for row in json.loads(asked.stdout)["rankings"]] == ["0.png", "copy.png"]
+
+
+def test_too_many_refused_pictures_stop_the_job(pictures: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        (pictures / f"bad{number}.jpg").write_text("<html>")
+    line = complaint(lamella("index", pictures, "--into", tmp_path / "s", *SMALL), code=1)
+    assert "4 of 7 pictures were refused" in line
+    assert "--max-refused" in line
+    allowed = lamella(
+        "index", pictures, "--into", tmp_path / "s", *SMALL, "--max-refused", "0.6", "--json"
+    )
+    found = json.loads(allowed.stdout)
+    assert (found["indexed"], found["refused_by_reason"]) == (3, {"not-an-image": 4})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[netwrok]\n", "did you mean network?"),
+        ("[vocabulary]\nword = 3\n", "did you mean words?"),
+        ('[search]\nk = "ten"\n', "search.k"),
+        (
+            "[fusion]\nt = [0.6, 0.5]\n[network]\nlayers = ['head', 'b11', 'b5']\n",
+            "t must not fall",
+        ),
+        ("[network]\nlayers = ['fc9']\n", "head, b1, b2"),
+        ("[network]\nname = 'resnet'\n", "no default layers"),
+        ("[network]\nname = 'nonet'\nlayers = ['a']\n", "there is no network 'nonet'"),
+        ("[network]\nweights_sha256 = '" + "0" * 64 + "'\n", "the job says 000000000000"),
+    ],
+)
+def test_a_wrong_job_file_gets_one_line(
+    text: str, said: str, pictures: Path, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(text)
+    result = lamella(
+        "index", pictures, "--into", tmp_path / "s", "--job", job, "--engine", "serial"
+    )
+    assert said in complaint(result)
+
+
+def test_a_query_with_a_job_for_another_network_is_refused(
+    indexed: Indexed, planted: Path, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text("[network]\nname = 'vgg16'\n")
+    picture = next(planted.rglob("*.jpg"))
+    result = lamella("query", indexed.store, picture, "--job", job, "--engine", "serial")
+    line = complaint(result)
+    assert "vgg16" in line
+    assert "efficientnet_lite0" in line
+
+
+def test_wrong_calls_exit_with_2(tmp_path: Path) -> None:
+    assert lamella("nonsense").returncode == 2
+    assert lamella("query", tmp_path).returncode == 2
+    assert "no store at" in complaint(lamella("status", tmp_path / "nowhere"))
+    assert "holds no snapshot yet" in complaint(lamella("query", tmp_path, "--ids", "1"))
+
+
+def test_the_robustness_folder_loses_nothing(tmp_path: Path) -> None:
+    source = SHARED / "robustness"
+    if not source.is_dir():
+        pytest.skip("the shared photographs are not beside the project")
+    store = tmp_path / "store"
+    stopped = lamella("index", source, "--into", store, *SMALL)
+    assert "pictures were refused" in complaint(stopped, code=1)
+    result = lamella("index", source, "--into", store, *SMALL, "--max-refused", "0.5", "--json")
+    found = json.loads(result.stdout)
+    assert found["images"] == 17
+    assert found["indexed"] + found["refused"] == 17
+    assert found["refused_by_reason"] == {"not-an-image": 4}

@@ -1,0 +1,228 @@
+"""One corpus, one root digest: whatever runs it, and wherever it was killed before."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.runner import RayRunner
+from pipeline.errors import CommitConflict
+from pipeline.index.publish import current_snapshot, latest_number
+from pipeline.run.serial import SerialRunner
+from pipeline.store import layout, storage
+from pipeline.store.storage import LocalStore
+from schemas.files import DoneRecord
+from tests.builders import SMALL, Killed, copied, counted_creates, index_into, small_job
+from tests.conftest import Indexed
+
+HEAVY = ("corpora", "activations")
+"""What takes the network to make, and what it stands on."""
+
+
+def test_two_threads_give_the_bytes_of_one(indexed: Indexed, tmp_path: Path) -> None:
+    again = index_into(tmp_path / "store", indexed.source, SerialRunner(), threads=2)
+    assert again.root_digest == indexed.snapshot.root_digest
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize(
+    "workers", [1, 2, pytest.param(3, marks=pytest.mark.slow)], ids="{} workers".format
+)
+def test_workers_on_ray_give_the_bytes_of_one_process(
+    indexed: Indexed, tmp_path: Path, workers: int
+) -> None:
+    with RayRunner(workers=workers) as runner:
+        again = index_into(tmp_path / "store", indexed.source, runner, threads=1)
+    assert again.root_digest == indexed.snapshot.root_digest
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_nodes")
+def test_two_nodes_give_the_bytes_of_one_process(indexed: Indexed, tmp_path: Path) -> None:
+    with RayRunner() as runner:
+        again = index_into(tmp_path / "store", indexed.source, runner, threads=1)
+    assert again.root_digest == indexed.snapshot.root_digest
+
+
+def test_an_index_made_twice_is_not_made_again(indexed: Indexed, tmp_path: Path) -> None:
+    store = copied(indexed.store, tmp_path / "store", *_folders(indexed.store))
+    with counted_creates() as created:
+        again = index_into(store, indexed.source)
+    assert created == []
+    assert again == indexed.snapshot
+
+
+def test_equal_work_has_equal_records_and_stays_apart_by_its_attempt(
+    indexed: Indexed, tmp_path: Path
+) -> None:
+    index_into(tmp_path / "store", indexed.source)
+    ours = _contents(tmp_path / "store")
+    assert ours == _contents(indexed.store)
+    assert len(ours) > 20
+
+
+def test_killed_before_any_of_its_commits_a_run_ends_in_the_same_bytes(
+    indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The machine stays up, so nothing need reach its disk.
+    monkeypatch.setattr(storage, "_fsync", lambda path: None)
+    # The network is run once, for `indexed`: every run starts from a copy of its activations.
+    start = copied(indexed.store, tmp_path / "start", *HEAVY)
+    with counted_creates() as all_creates:
+        index_into(copied(start, tmp_path / "whole", *HEAVY), indexed.source)
+    kinds = {_kind(name) for name in all_creates}
+    assert kinds == {
+        *("sample", "seed", "partial", "round", "vocabulary"),
+        *("encode", "index", "totals", "snapshot", "promotion"),
+    }
+    for number, name in enumerate(all_creates):
+        store = copied(start, tmp_path / f"killed-{number}", *HEAVY)
+        with pytest.raises(Killed), counted_creates(die_before=number) as before:
+            index_into(store, indexed.source)
+        assert before == all_creates[:number]
+        assert current_snapshot(LocalStore(store)) is None
+        with counted_creates() as after:
+            found = index_into(store, indexed.source)
+        # Exactly what was not done is done, the interrupted commit first.
+        assert after == all_creates[number:], f"killed before {name}"
+        assert found.root_digest == indexed.snapshot.root_digest, f"killed before {name}"
+        assert latest_number(LocalStore(store), layout.snapshot) == 1
+        shutil.rmtree(store)
+
+
+def test_killed_while_pictures_are_read_a_run_ends_in_the_same_bytes(
+    indexed: Indexed, tmp_path: Path
+) -> None:
+    # Three shards: 0 to 2 look at files, 3 is the manifest, 4 to 6 run the network.
+    for number in (0, 2, 3, 4, 6):
+        store = tmp_path / f"killed-{number}"
+        with pytest.raises(Killed), counted_creates(die_before=number) as before:
+            index_into(store, indexed.source)
+        with counted_creates() as after:
+            found = index_into(store, indexed.source)
+        assert len(before) == number
+        assert [_kind(name) for name in [*before, *after]][:7] == (
+            ["probe"] * 3 + ["manifest"] + ["extract"] * 3
+        )
+        assert len(set(before) & set(after)) == 0
+        assert found.root_digest == indexed.snapshot.root_digest
+
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from pipeline.store import storage
+from tests.builders import index_into
+
+left, sync = int(sys.argv[3]), storage._fsync
+
+def dying(path):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(path)
+
+storage._fsync = dying
+index_into(Path(sys.argv[1]), Path(sys.argv[2]), threads=1)
+"""
+SYNCS = 230
+"""A run makes a few more: two for a file that is put or created, the file and its folder."""
+
+
+def _kill_at_random(indexed: Indexed, folder: Path, seed: int) -> None:
+    """Kill a driver in the midst of a write, and finish in another process."""
+    moment = random.Random(seed).randrange(3, SYNCS)
+    arguments = [sys.executable, "-c", DRIVER, str(folder), str(indexed.source), str(moment)]
+    driver = subprocess.run(arguments, cwd=Path(__file__).parents[2], check=False)
+    assert driver.returncode == -signal.SIGKILL
+    assert current_snapshot(LocalStore(folder)) is None
+    assert index_into(folder, indexed.source).root_digest == indexed.snapshot.root_digest
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_driver_killed_from_outside_loses_nothing(
+    indexed: Indexed, tmp_path: Path, seed: int
+) -> None:
+    _kill_at_random(indexed, tmp_path / "store", seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3, 23))
+def test_a_driver_killed_at_many_moments_loses_nothing(
+    indexed: Indexed, tmp_path: Path, seed: int
+) -> None:
+    _kill_at_random(indexed, tmp_path / "store", seed)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("vocabulary__words", 32),
+        ("vocabulary__seed", 1),
+        ("network__batch_size", 4),
+        ("fusion__t", [0.1]),
+        ("profile", "paper"),
+    ],
+)
+def test_another_setting_gives_another_digest_beside_the_first(
+    indexed: Indexed, tmp_path: Path, setting: str, value: object
+) -> None:
+    store = copied(indexed.store, tmp_path / "store", *_folders(indexed.store))
+    before = _contents(store)
+    other = index_into(store, indexed.source, job=small_job(**{setting: value}))
+    assert other.root_digest != indexed.snapshot.root_digest
+    assert other.number == 2
+    assert before.items() <= _contents(store).items()
+    back = index_into(store, indexed.source)
+    assert back.root_digest == indexed.snapshot.root_digest
+
+
+def test_a_store_of_another_job_is_refused(indexed: Indexed, tmp_path: Path) -> None:
+    # Folders are named by a digest of the job, so two jobs meet only where someone renamed one.
+    store = copied(indexed.store, tmp_path / "store", *HEAVY)
+    (path,) = store.glob("activations/*/done/00001.json")
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps(record | {"inputs": "f" * 64}))
+    with pytest.raises(
+        CommitConflict, match=r"task 00001 was made from inputs f{12}, this job has .*another store"
+    ):
+        index_into(store, indexed.source)
+    assert not (store / "vocabularies").exists()
+
+
+def _kind(name: str) -> str:
+    """Return what a created file commits."""
+    folder, *rest = name.split("/")
+    match folder:
+        case "corpora":
+            return "manifest" if rest[-1] == "manifest.json" else "probe"
+        case "activations":
+            return "extract"
+        case "vocabularies":
+            if rest[-1] in ("vocabulary.json", "seed.json"):
+                return rest[-1].removesuffix(".json")
+            return "sample" if "sample" in rest else "partial" if "rounds" in rest else "round"
+        case "segments":
+            return "totals" if "totals" in rest else "index"
+    return {"bags": "encode", "snapshots": "snapshot", "promotions": "promotion"}[folder]
+
+
+def _folders(store: Path) -> list[str]:
+    return [path.name for path in store.iterdir() if path.is_dir()]
+
+
+def _contents(store: Path) -> dict[str, object]:
+    """Return what every done record of a store says it made, whichever attempt made it."""
+    return {
+        str(path.relative_to(store)): DoneRecord.from_json(path.read_bytes()).content()
+        for path in sorted(store.rglob("done/*.json"))
+    }
+
+
+assert SMALL["corpus.shard_images"] == 16  # 48 pictures in three shards, as counted above

@@ -1,0 +1,218 @@
+"""Whole shards through the network: what stands beside a picture changes none of its bits."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.sources import list_source
+from pipeline.corpus.stage import build_corpus
+from pipeline.extract.networks import LITE0
+from pipeline.extract.stage import Extraction, extract_corpus
+from pipeline.index.encode import encode_file
+from pipeline.run.serial import SerialRunner
+from pipeline.store.commit import open_committed
+from pipeline.store.storage import LocalStore, Store, open_store
+from pipeline.store.tables import binary_vectors_of, column, read_parquet
+from pipeline.vocabulary.assign import ExactAssigner
+from schemas.corpus import CorpusManifest
+from tests.pipeline.extract.specs import random_weights, spec_of
+
+LIMITS = DecodeLimits()
+
+
+def corpus_of(store: Store, source: Path, shard_size: int = 16) -> CorpusManifest:
+    listing = list_source(str(source))
+    return build_corpus(
+        store, SerialRunner(), listing, "corpus", shard_size=shard_size, limits=LIMITS
+    )
+
+
+def extract(store: Store, manifest: CorpusManifest, threads: int = 2) -> Extraction:
+    spec, weights = spec_of(LITE0, "head", "b11", batch_size=8)
+    return extract_corpus(
+        store, SerialRunner(), manifest, spec, weights, limits=LIMITS, threads=threads
+    )
+
+
+def by_image(
+    store: Store, found: Extraction, layer: str, dtype: Any
+) -> dict[int, tuple[np.ndarray, ...]]:
+    """Return each image's rows of a layer: positions where it is local, and vectors."""
+    rows: dict[int, tuple[np.ndarray, ...]] = {}
+    for record in found.records:
+        table = read_parquet(open_committed(store, record.files[layer], verify=True))
+        ids = column(table, "image_id")
+        columns = [column(table, name) for name in ("y", "x") if name in table.column_names]
+        columns.append(binary_vectors_of(table, "vector", dtype))
+        for image_id in np.unique(ids):
+            rows[int(image_id)] = tuple(each[ids == image_id] for each in columns)
+    return rows
+
+
+def assert_equal_rows(
+    one: dict[int, tuple[np.ndarray, ...]],
+    other: dict[int, tuple[np.ndarray, ...]],
+    leave_out: int = -1,
+) -> None:
+    assert set(one) - {leave_out} == set(other) - {leave_out}
+    for image_id in set(one) - {leave_out}:
+        for mine, theirs in zip(one[image_id], other[image_id], strict=True):
+            np.testing.assert_array_equal(mine, theirs, err_msg=f"image {image_id}")
+
+
+@pytest.fixture(scope="module")
+def pictures(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 24 pictures, in one folder."""
+    folder = tmp_path_factory.mktemp("some")
+    for number, path in enumerate(sorted(planted.rglob("*.jpg"))[:24]):
+        shutil.copy2(path, folder / f"{number:03d}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Extraction]:
+    store = open_store(str(tmp_path_factory.mktemp("whole")), create=True)
+    return store, extract(store, corpus_of(store, pictures, shard_size=24))
+
+
+def refusals(store: Store, found: Extraction) -> list[tuple[int, str]]:
+    return [
+        (row["image_id"], row["reason"])
+        for record in found.records
+        for row in read_parquet(open_committed(store, record.files["refusals"])).to_pylist()
+    ]
+
+
+def test_the_cut_into_shards_changes_no_bit(
+    pictures: Path, whole: tuple[Store, Extraction], tmp_path: Path
+) -> None:
+    # Cut at 7 every picture but the first few stands in another batch and another slot.
+    store = LocalStore(tmp_path)
+    cut = extract(store, corpus_of(store, pictures, shard_size=7), threads=1)
+    assert len(cut.records) == 4
+    for layer, dtype in (("head", np.float32), ("b11", np.float16)):
+        mine = by_image(store, cut, layer, dtype)
+        assert sorted(mine) == list(range(24))
+        assert_equal_rows(mine, by_image(*whole, layer, dtype))
+    # So the same vocabulary gives the same bags.
+    _, _, vectors = by_image(*whole, "b11", np.float16)[0]
+    assigner = ExactAssigner(vectors[:32].astype(np.float32))
+    bags = [
+        encode_file(
+            open_committed(place, record.files["b11"]),
+            column(read_parquet(open_committed(place, record.files["images"])), "image_id"),
+            assigner,
+        )
+        for place, found in (whole, (store, cut))
+        for record in found.records
+    ]
+    sizes = [len(each) for each in bags]
+    assert sizes == [24, 7, 7, 7, 3]
+    for name in ("words", "counts"):
+        joined = np.concatenate([getattr(each, name) for each in bags[1:]])
+        np.testing.assert_array_equal(joined, getattr(bags[0], name))
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(path.with_name("001.jpg").read_bytes())
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "before_the_corpus", "reason"),
+    [
+        (_truncate, True, "truncated"),
+        (_truncate, False, "changed"),
+        (_overwrite, False, "changed"),
+        (_remove, False, "missing"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_refused_and_its_neighbours_keep_their_bits(
+    pictures: Path,
+    whole: tuple[Store, Extraction],
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    before_the_corpus: bool,
+    reason: str,
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(pictures, source)
+    store = open_store(str(tmp_path / "store"), create=True)
+    if before_the_corpus:
+        harm(source / "012.jpg")
+    manifest = corpus_of(store, source, shard_size=24)
+    if not before_the_corpus:
+        harm(source / "012.jpg")
+    found = extract(store, manifest)
+    assert refusals(store, found) == [(12, reason)]
+    assert (found.indexed, found.refused, manifest.images) == (23, 1, 24)
+    for layer, dtype in (("head", np.float32), ("b11", np.float16)):
+        mine = by_image(store, found, layer, dtype)
+        assert 12 not in mine
+        assert_equal_rows(mine, by_image(*whole, layer, dtype), leave_out=12)
+
+
+def test_a_file_that_is_no_picture_is_refused_by_its_header(
+    pictures: Path, whole: tuple[Store, Extraction], tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(pictures, source)
+    (source / "012.jpg").write_bytes(b"")
+    store = open_store(str(tmp_path / "store"), create=True)
+    manifest = corpus_of(store, source, shard_size=24)
+    assert manifest.refused == 1
+    found = extract(store, manifest)
+    assert refusals(store, found) == [(12, "empty-file")]
+    assert found.indexed + found.refused == manifest.images
+    # It takes no slot, so all after it move up by one, and still keep their bits.
+    assert_equal_rows(
+        by_image(store, found, "head", np.float32),
+        by_image(*whole, "head", np.float32),
+        leave_out=12,
+    )
+
+
+def test_a_shard_without_a_readable_picture_is_done_and_empty(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(2):
+        (source / f"{number}.jpg").write_bytes(b"\xff\xd8\xff not much of a picture")
+    store = open_store(str(tmp_path / "store"), create=True)
+    found = extract(store, corpus_of(store, source))
+    assert (found.indexed, found.refused) == (0, 2)
+    assert set(found.records[0].files) == {"images", "refusals"}
+
+
+def test_alexnet_gives_both_kinds_of_layer_through_the_whole_stage(
+    pictures: Path, tmp_path: Path
+) -> None:
+    weights = random_weights("alexnet", tmp_path / "alexnet.safetensors")
+    spec, path = spec_of("alexnet", "fc1", "conv4", weights=weights, batch_size=4)
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("000.jpg", "001.jpg", "002.jpg"):
+        shutil.copy(pictures / name, source / name)
+    store = open_store(str(tmp_path / "store"), create=True)
+    found = extract_corpus(
+        store, SerialRunner(), corpus_of(store, source), spec, path, limits=LIMITS, threads=2
+    )
+    vectors = by_image(store, found, "fc1", np.float32)
+    assert {image_id: rows[-1].shape for image_id, rows in vectors.items()} == dict.fromkeys(
+        range(3), (1, 4096)
+    )
+    local = by_image(store, found, "conv4", np.float16)
+    lengths = np.linalg.norm(local[0][-1].astype(np.float32), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=2e-3)
+    assert found.records[0].counts["rows.conv4"] == sum(len(rows[0]) for rows in local.values())

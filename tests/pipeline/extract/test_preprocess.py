@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.extract.batches import plan_batches
+from pipeline.extract.networks import LITE0
+from pipeline.extract.preprocess import resize, see, view_shape, whole_shape
+from schemas.extraction import PreprocessSpec, View
+from tests.pipeline.extract.specs import spec_of
+
+MULTIPLE = PreprocessSpec(long_edge_multiple=32)
+PLAIN = PreprocessSpec(long_edge_multiple=1)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "by_32", "by_1"),
+    [
+        # 256 * 640 / 480 = 341.3; 341.3 / 32 = 10.67, so 11 * 32 = 352
+        (480, 640, (256, 352), (256, 341)),
+        (640, 480, (352, 256), (341, 256)),
+        (1, 1, (256, 256), (256, 256)),
+        # at most 4 times as long as short
+        (1, 20_000, (256, 1024), (256, 1024)),
+        (20_000, 1, (1024, 256), (1024, 256)),
+        (255, 256, (256, 256), (256, 257)),
+    ],
+)
+def test_shapes_worked_by_hand(
+    height: int, width: int, by_32: tuple[int, int], by_1: tuple[int, int]
+) -> None:
+    assert whole_shape(height, width, MULTIPLE) == by_32
+    assert whole_shape(height, width, PLAIN) == by_1
+    for view in ("crop", "warp"):
+        assert view_shape(height, width, view, MULTIPLE) == (224, 224)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 9_000), st.integers(1, 9_000))
+def test_shapes_turn_with_the_picture_and_keep_their_bounds(height: int, width: int) -> None:
+    shape = whole_shape(height, width, MULTIPLE)
+    assert whole_shape(width, height, MULTIPLE) == shape[::-1] or height == width
+    assert min(shape) == 256
+    assert max(shape) <= 1024
+    assert max(shape) % 32 == 0
+
+
+@pytest.mark.parametrize("size", [(60, 80), (1, 1), (1, 2_000), (2_000, 1)])
+@pytest.mark.parametrize("view", ["whole", "crop", "warp"])
+def test_every_picture_can_be_seen_in_every_view(size: tuple[int, int], view: View) -> None:
+    pixels = np.full((*size, 3), (10, 20, 30), np.uint8)
+    seen = see(pixels, view, MULTIPLE)
+    assert seen.shape == (*view_shape(*size, view, MULTIPLE), 3)
+    assert np.unique(seen.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
+
+
+def test_the_crop_is_the_centre_of_the_whole() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    whole, crop = (see(pixels, view, MULTIPLE) for view in ("whole", "crop"))
+    # 256 x 352: (256 - 224) / 2 = 16 and (352 - 224) / 2 = 64
+    assert whole.shape == (256, 352, 3)
+    np.testing.assert_array_equal(crop, whole[16 : 16 + 224, 64 : 64 + 224])
+
+
+def test_a_picture_of_the_right_size_is_not_touched() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 352, 3)).astype(np.uint8)
+    assert resize(pixels, (256, 352)) is pixels
+
+
+def test_batches_are_of_one_shape_and_leave_refused_pictures_out() -> None:
+    spec, _ = spec_of(LITE0, "head", batch_size=2, preprocess=MULTIPLE)
+    wide, high = (480, 640), (640, 480)
+    batches = plan_batches([wide, high, None, wide, high, wide], spec)
+    assert [(batch.shape, batch.rows) for batch in batches] == [
+        ((256, 352), (0, 3)),
+        ((256, 352), (5,)),
+        ((352, 256), (1, 4)),
+    ]
+    assert plan_batches([None], spec) == []
