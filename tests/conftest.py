@@ -140,7 +140,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         names = getattr(item, "fixturenames", [])
         callspec = getattr(item, "callspec", None)
-        on_ray = callspec is not None and "ray" in callspec.params.values()
+        values = callspec.params.values() if callspec is not None else ()
+        on_ray = any(isinstance(value, str) and value == "ray" for value in values)
         return max([on_ray, *(order.index(name) for name in names if name in order)])
 
     items.sort(key=place)

@@ -40,6 +40,8 @@ def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> J
 def _set(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     for key in keys[:-1]:
         settings = settings.setdefault(key, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"{key} is a table of settings; got {settings!r}")
     settings[keys[-1]] = value
 
 

@@ -109,7 +109,9 @@ def test_a_server_that_dies_twice_fails_the_batch_and_names_its_segments(
     kill(servers, 1)
     with (
         mock.patch.object(servers, "_start", stillborn),
-        pytest.raises(ShardUnavailable, match=f"segments {key} did not answer .*not answered"),
+        pytest.raises(
+            ShardUnavailable, match=rf"segments {key} did not answer, twice .*not answered"
+        ),
     ):
         spread.answer(queries, indexed.snapshot.fusion, 3)
 
@@ -130,8 +132,10 @@ def test_servers_end_with_their_block(indexed: Indexed) -> None:
     with RayServers(str(indexed.store), indexed.snapshot, servers=1) as opened:
         assert opened.ask("ready") == [48]
         (actor,) = opened._actors
+    # An end is asked for and not waited for, so a question or two may still be answered.
     with pytest.raises(ray.exceptions.RayActorError):
-        ray.get(actor.ready.remote(), timeout=30)
+        for _ in range(10_000):
+            ray.get(actor.ready.remote(), timeout=30)
 
 
 def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: Path) -> None:

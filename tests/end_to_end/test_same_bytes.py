@@ -99,7 +99,7 @@ def test_killed_while_pictures_are_read_a_run_ends_in_the_same_bytes(
     indexed: Indexed, tmp_path: Path
 ) -> None:
     # Three shards: 0 to 2 look at files, 3 is the manifest, 4 to 6 run the network.
-    for number in (0, 2, 3, 4, 6):
+    for number in (1, 3, 5):
         store = tmp_path / f"killed-{number}"
         with pytest.raises(Killed), counted_creates(die_before=number) as before:
             index_into(store, indexed.source)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StoreError
+from pipeline.errors import InputError, StoreError
 from pipeline.store import layout
 from pipeline.store.storage import LocalStore, open_store, probe_create_only
 
@@ -38,7 +38,7 @@ def test_a_store_is_probed_as_often_as_it_is_opened(tmp_path: Path) -> None:
 
 
 def test_opening_says_what_is_wrong_with_the_place(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="there is no store at"):
+    with pytest.raises(InputError, match="there is no store at"):
         open_store(str(tmp_path / "absent"))
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="is a file"):

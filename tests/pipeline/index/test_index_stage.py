@@ -1,0 +1,112 @@
+"""Segments against the bags and vectors they are made of, and the snapshot over them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.index.files import read_bags, read_dense, read_postings
+from pipeline.index.publish import (
+    current_snapshot,
+    latest_number,
+    promote,
+    read_frequencies,
+    read_snapshot,
+)
+from pipeline.index.stage import cut_segments
+from pipeline.search.searcher import layer_weights
+from pipeline.store import layout
+from pipeline.store.commit import open_committed
+from pipeline.store.storage import LocalStore, Store
+from schemas.files import DoneRecord
+from tests.builders import copied, counted_creates, index_into, record, small_job
+from tests.conftest import Indexed
+
+
+@pytest.fixture(scope="module")
+def store(indexed: Indexed) -> Store:
+    return LocalStore(indexed.store)
+
+
+def cut(sizes: list[int], segment_images: int) -> list[tuple[str, tuple[str, ...]]]:
+    records: list[DoneRecord] = [record(f"{n:05d}", indexed=size) for n, size in enumerate(sizes)]
+    return [(task.key, task.shards) for task in cut_segments(records, records, segment_images)]
+
+
+def test_segments_are_runs_of_whole_shards() -> None:
+    assert cut([16, 16, 16], 20) == [("00000", ("00000", "00001")), ("00001", ("00002",))]
+    assert cut([16, 16], 16) == [("00000", ("00000",)), ("00001", ("00001",))]
+    assert cut([0, 0, 3], 100) == [("00000", ("00000", "00001", "00002"))]
+    assert cut([], 5) == []
+
+
+def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Store) -> None:
+    seen: list[int] = []
+    for segment in indexed.snapshot.segments:
+        files = segment.files
+        ids, bags = read_bags(open_committed(store, files["b11.bags"], verify=True))
+        dense_ids, vectors, norms = read_dense(open_committed(store, files["head.dense"]))
+        assert ids.tolist() == dense_ids.tolist()
+        assert len(bags) == len(vectors) == segment.images
+        np.testing.assert_allclose(norms, np.linalg.norm(vectors.astype(float), axis=1), rtol=1e-12)
+        seen += ids.tolist()
+    assert seen == list(range(48))
+
+
+def test_document_frequencies_count_images_of_all_segments(indexed: Indexed, store: Store) -> None:
+    reference = indexed.snapshot.document_frequencies["b11"]
+    frequencies = read_frequencies(store, reference)
+    plain = np.zeros(len(frequencies), np.int64)
+    for segment in indexed.snapshot.segments:
+        _, bags = read_bags(open_committed(store, segment.files["b11.bags"]))
+        for image in range(len(bags)):
+            plain[bags.words[bags.offsets[image] : bags.offsets[image + 1]]] += 1
+        postings = read_postings(open_committed(store, segment.files["b11.postings"]))
+        assert postings.words == indexed.snapshot.vocabularies["b11"].words
+    assert frequencies.tolist() == plain.tolist()
+    weights = layer_weights(store, indexed.snapshot, "tf-idf")["b11"]
+    word = int(np.flatnonzero(plain)[0])
+    assert weights[word] == math.log(48 / plain[word])
+
+
+def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
+    indexed: Indexed, tmp_path: Path
+) -> None:
+    folders = [path.name for path in indexed.store.iterdir() if path.is_dir()]
+    place = copied(indexed.store, tmp_path / "store", *folders)
+    with counted_creates() as created:
+        other = index_into(place, indexed.source, job=small_job(index__segment_images=1))
+    assert [segment.images for segment in other.segments] == [16, 16, 16]
+    assert {name.split("/")[0] for name in created} == {"segments", "snapshots", "promotions"}
+    assert other.document_frequencies["b11"].sha256 == (
+        indexed.snapshot.document_frequencies["b11"].sha256
+    )
+
+
+def test_a_rollback_is_one_more_promotion(indexed: Indexed, tmp_path: Path) -> None:
+    place = copied(indexed.store, tmp_path / "store", *_folders(indexed.store))
+    store = LocalStore(place)
+    second = index_into(place, indexed.source, job=small_job(profile="paper"))
+    assert current_snapshot(store) == second == read_snapshot(store, 2)
+    promote(store, 1)
+    assert current_snapshot(store) == indexed.snapshot
+    assert latest_number(store, layout.promotion) == 3
+    # Asked for again, the newest snapshot is promoted again and not made again.
+    assert index_into(place, indexed.source, job=small_job(profile="paper")) == second
+    assert latest_number(store, layout.snapshot) == 2
+    assert current_snapshot(store) == second
+    for number in (0, 3):
+        with pytest.raises(InputError, match=f"there is no snapshot {number} in"):
+            promote(store, number)
+        with pytest.raises(InputError, match=f"there is no snapshot {number} in"):
+            read_snapshot(store, number)
+
+
+def test_an_empty_store_has_no_snapshot(tmp_path: Path) -> None:
+    assert current_snapshot(LocalStore(tmp_path)) is None
+
+
+def _folders(store: Path) -> list[str]:
+    return [path.name for path in store.iterdir() if path.is_dir()]

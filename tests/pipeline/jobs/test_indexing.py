@@ -1,0 +1,127 @@
+"""Indexing as a job: what it accounts for, and when it stops."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.corpus.sources import list_source
+from pipeline.errors import InputError, StageFailed
+from pipeline.index.publish import current_snapshot
+from pipeline.jobs.indexing import check_refused, choose_shard_size, corpus_name
+from pipeline.store.storage import LocalStore
+from tests.builders import index_into, small_job
+
+
+@pytest.fixture
+def pictures(planted: Path, tmp_path: Path) -> Path:
+    """Eight pictures of their own, to be harmed."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, path in enumerate(sorted(planted.rglob("*.jpg"))[:8]):
+        shutil.copy2(path, folder / f"{number}.jpg")
+    return folder
+
+
+def harm(folder: Path, *numbers: int) -> None:
+    for number in numbers:
+        path = folder / f"{number}.jpg"
+        path.write_bytes(path.read_bytes()[:2_000])
+
+
+def test_every_picture_is_indexed_refused_or_ignored(pictures: Path, tmp_path: Path) -> None:
+    harm(pictures, 3, 5)
+    (pictures / "2.jpg").write_bytes(b"")
+    (pictures / "notes.txt").write_text("not a picture, and not named like one")
+    snapshot = index_into(tmp_path / "store", pictures, job=small_job(corpus__shard_images=3))
+    assert (snapshot.images, snapshot.indexed, snapshot.refused) == (8, 5, 3)
+    assert snapshot.refused_by_reason == {"empty-file": 1, "truncated": 2}
+    assert snapshot.ignored == 1
+    assert sum(segment.images for segment in snapshot.segments) == 5
+
+
+def test_too_many_refused_headers_stop_a_job_before_the_network(
+    pictures: Path, tmp_path: Path
+) -> None:
+    for number in range(4):
+        (pictures / f"{number}.jpg").write_bytes(b"")
+    # 4 is above the 3 that never stop a job, and 50 % above the 10 % allowed.
+    with pytest.raises(
+        StageFailed, match=r"^4 of 8 pictures were refused, 50\.0%; the job allows 10\.0%: see"
+    ):
+        index_into(tmp_path / "store", pictures)
+    assert not (tmp_path / "store" / "activations").exists()
+
+
+def test_too_many_refused_pictures_stop_a_job_and_the_reasons_are_counted(
+    pictures: Path, tmp_path: Path
+) -> None:
+    harm(pictures, 0, 1, 2)
+    (pictures / "3.jpg").write_bytes(b"")
+    store = tmp_path / "store"
+    with pytest.raises(
+        StageFailed,
+        match=r"4 of 8 .* \(1 empty-file, 3 truncated\), 50\.0%; .* raise --max-refused",
+    ):
+        index_into(store, pictures)
+    assert current_snapshot(LocalStore(store)) is None
+    # Allowed to, the same job goes on from what it had.
+    snapshot = index_into(store, pictures, job=small_job(corpus__max_refused=0.5))
+    assert (snapshot.indexed, snapshot.refused) == (4, 4)
+
+
+def test_few_refused_never_stop_a_job() -> None:
+    check_refused(3, 3, 0.0, {})
+    check_refused(10, 100, 0.1, {})
+    with pytest.raises(StageFailed, match="11 of 100"):
+        check_refused(11, 100, 0.1, {})
+
+
+def test_a_corpus_without_a_readable_picture_is_no_index(pictures: Path, tmp_path: Path) -> None:
+    for path in pictures.iterdir():
+        path.write_bytes(path.read_bytes()[:2_000])
+    with pytest.raises(InputError, match=r"8 pictures and none can be read \(8 truncated\)"):
+        index_into(tmp_path / "store", pictures, job=small_job(corpus__max_refused=1.0))
+
+
+def test_more_words_than_descriptors_are_refused(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"layer b11 gave [\d,]+ descriptors for 1,000,000 words"):
+        index_into(tmp_path / "store", pictures, job=small_job(vocabulary__words=1_000_000))
+
+
+def test_global_layers_alone_need_no_words(pictures: Path, tmp_path: Path) -> None:
+    snapshot = index_into(tmp_path / "store", pictures, job=small_job(network__layers=["head"]))
+    assert snapshot.vocabularies == {}
+    assert snapshot.document_frequencies == {}
+    assert set(snapshot.segments[0].files) == {"images", "head.dense"}
+
+
+def test_a_corpus_that_grew_is_another_snapshot(pictures: Path, tmp_path: Path) -> None:
+    first = index_into(tmp_path / "store", pictures)
+    shutil.copy(pictures / "0.jpg", pictures / "9.jpg")
+    second = index_into(tmp_path / "store", pictures)
+    assert (first.number, second.number, second.images) == (1, 2, 9)
+    assert first.root_digest != second.root_digest
+
+
+def test_a_source_that_moved_is_the_same_corpus(pictures: Path, tmp_path: Path) -> None:
+    first = index_into(tmp_path / "store", pictures)
+    moved = pictures.parent / "elsewhere" / pictures.name
+    moved.parent.mkdir()
+    pictures.rename(moved)
+    assert index_into(tmp_path / "store", moved).root_digest == first.root_digest
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"), [(1, 32), (512, 32), (513, 33), (8_000, 500), (1_000_000, 500)]
+)
+def test_a_shard_is_a_sixteenth_within_bounds(entries: int, size: int) -> None:
+    assert choose_shard_size(entries) == size
+
+
+def test_a_corpus_is_named_after_its_source(pictures: Path) -> None:
+    listing = list_source(str(pictures))
+    assert corpus_name(str(pictures), listing) == "pictures"
+    assert corpus_name(f"{pictures}/", listing) == "pictures"
+    single = str(pictures / "0.jpg")
+    assert corpus_name(single, list_source(single)) == "0"

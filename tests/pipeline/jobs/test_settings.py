@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import InputError
+from pipeline.jobs.settings import load_job
+
+
+def job(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "job.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_has_a_default() -> None:
+    assert load_job(None).network.name == "efficientnet_lite0"
+
+
+def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
+    path = job(tmp_path, "[vocabulary]\nwords = 100\nseed = 7\n")
+    found = load_job(path, {"vocabulary.words": 200, "name": None}).vocabulary
+    assert (found.words, found.seed) == (200, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[vocabulary]\nword = 3", r"no key vocabulary\.word; did you mean words\?"),
+        ("[vocab]\nwords = 3", r"no key vocab; did you mean vocabulary\?"),
+        ("[network.preprocess]\nshort = 3", r"no key network\.preprocess\.short; .*short_edge"),
+        ("[vocabulary]\nwords = 0", r"vocabulary\.words: .* greater than or equal to 1; got 0"),
+        ("profile = 'fast'", r"profile: .*'paper' or 'production'; got 'fast'"),
+        ("words = [", r"is not TOML"),
+        ("vocabulary = 3", r"vocabulary: "),
+    ],
+)
+def test_a_wrong_job_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_job(job(tmp_path, text))
+
+
+def test_a_job_file_that_is_absent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no job file .*absent\.toml"):
+        load_job(tmp_path / "absent.toml")
+
+
+def test_an_override_below_a_plain_value_is_a_wrong_input(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="vocabulary is a table of settings; got 3"):
+        load_job(job(tmp_path, "vocabulary = 3"), {"vocabulary.words": 5})

@@ -1,0 +1,197 @@
+"""The rules of the house, read from the source: who may import what, how long a file may be."""
+
+import ast
+import importlib.util
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("schemas", "pipeline", "cluster")
+LONGEST = 400
+
+
+class Import(NamedTuple):
+    """One imported module, where, and whether only a function imports it."""
+
+    file: str
+    line: int
+    module: str
+    inside_function: bool
+
+    @property
+    def top(self) -> str:
+        """The package it belongs to."""
+        return self.module.split(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def sources(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    """Yield the imports of a file; those for type checkers alone are left out."""
+    file = str(path.relative_to(ROOT))
+
+    def walk(node: ast.AST, inside: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                for name in child.names:
+                    yield Import(file, child.lineno, name.name, inside)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{file}:{child.lineno} has a relative import"
+                yield Import(file, child.lineno, child.module or "", inside)
+            function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from walk(child, inside or function)
+
+    yield from walk(ast.parse(path.read_text()), False)
+
+
+IMPORTS = [each for path in sources(*OURS) for each in imports_of(path)]
+
+
+def of(package: str) -> list[Import]:
+    return [each for each in IMPORTS if each.file.startswith(f"{package}/")]
+
+
+def named(wrong: list[Import]) -> str:
+    return "\n".join(str(each) for each in wrong)
+
+
+def test_there_is_something_to_read() -> None:
+    assert len({each.file for each in IMPORTS}) > 50
+
+
+def test_schemas_stand_on_nothing_of_ours_and_do_no_work() -> None:
+    allowed = {"schemas", "pydantic", "pyarrow", *sys.stdlib_module_names}
+    idle = {"io", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
+    wrong = [each for each in of("schemas") if each.top not in allowed or each.top in idle]
+    # Arrow gives types here; its readers and writers are for `pipeline/store`.
+    wrong += [each for each in of("schemas") if each.module.startswith("pyarrow.")]
+    assert not wrong, named(wrong)
+
+
+def test_the_pipeline_does_not_know_that_it_is_distributed() -> None:
+    unknown = {"ray", "cluster", "typer", "tests"}
+    wrong = [each for each in of("pipeline") if each.top in unknown]
+    assert not wrong, named(wrong)
+
+
+def test_nothing_but_tests_imports_tests() -> None:
+    wrong = [each for each in IMPORTS if each.top in ("tests", "pytest", "hypothesis")]
+    assert not wrong, named(wrong)
+
+
+@pytest.mark.parametrize(
+    ("library", "at_home", "inside_functions_of"),
+    [
+        ("torch", ("pipeline/extract/",), ("pipeline/", "cluster/actors.py")),
+        ("torchvision", ("pipeline/extract/",), ()),
+        ("faiss", (), ("pipeline/vocabulary/",)),
+        ("fsspec", ("pipeline/store/",), ("pipeline/store/",)),
+        ("s3fs", ("pipeline/store/",), ("pipeline/store/",)),
+        ("safetensors", ("pipeline/extract/",), ()),
+        ("ray", ("cluster/",), ()),
+        ("typer", ("cluster/",), ()),
+        ("matplotlib", (), ("pipeline/evaluate/",)),
+        ("skimage", (), ("pipeline/planted/",)),
+    ],
+)
+def test_a_library_is_used_where_it_belongs(
+    library: str, at_home: tuple[str, ...], inside_functions_of: tuple[str, ...]
+) -> None:
+    wrong = [
+        each
+        for each in IMPORTS
+        if each.top == library
+        and not each.file.startswith(at_home)
+        and not (each.inside_function and each.file.startswith(inside_functions_of))
+    ]
+    assert not wrong, named(wrong)
+
+
+def test_no_file_is_longer_than_a_reader_bears() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in sources(*OURS, "tests")
+    }
+    assert not {name: length for name, length in lengths.items() if length > LONGEST}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def test_no_stored_file_can_run_code() -> None:
+    wrong = []
+    for path in sources(*OURS):
+        for name, call in calls(path):
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+            loads = name in ("pickle.load", "pickle.loads", "joblib.load", "eval", "exec")
+            tensors = name == "torch.load" and keywords.get("weights_only") != "True"
+            arrays = name in ("np.load", "numpy.load") and "allow_pickle" in keywords
+            if loads or tensors or arrays:
+                wrong.append(f"{path.relative_to(ROOT)}:{call.lineno} calls {name}")
+    assert not wrong
+
+
+def test_nothing_is_evaluated_without_a_seed() -> None:
+    drawn = ("np.random.rand", "np.random.randn", "np.random.seed", "random.random", "random.seed")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{call.lineno} calls {name}"
+        for path in sources(*OURS)
+        for name, call in calls(path)
+        if name in drawn or (name == "np.random.default_rng" and not call.args)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("cluster.__main__", {"torch", "torchvision", "faiss", "matplotlib", "ray"}),
+        ("pipeline.search.searcher", {"torch", "torchvision", "faiss", "ray"}),
+        ("pipeline.index.stage", {"torch", "torchvision", "ray"}),
+        ("cluster.actors", {"torch", "torchvision", "faiss", "numba"}),
+    ],
+)
+def test_heavy_libraries_wait_until_they_are_needed(module: str, heavy: set[str]) -> None:
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"there is no {module} yet")
+    code = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == []
+
+
+def test_dependencies_are_no_older_than_what_is_known_to_be_safe() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lowest = {
+        line.split(">=")[0].split("[")[0]: line.split(">=")[1].split(";")[0].strip()
+        for line in project["dependencies"]
+        if ">=" in line
+    }
+    least = {
+        "ray": (2, 54),  # CVE-2026-27482
+        "torch": (2, 6),  # CVE-2025-32434
+        "s3fs": (2026, 1),  # create-only puts
+        "pillow": (12, 3),
+        "jinja2": (3, 1, 5),
+        "pyarrow": (18,),
+    }
+    for name, version in least.items():
+        assert tuple(int(part) for part in lowest[name].split(".")) >= version, name
+    assert project["requires-python"] == ">=3.11"
