@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
-"""Version of everything stored; readers refuse a newer one. Its history is in FORMAT.md."""
+"""Version of everything stored. Its history is in FORMAT.md."""
+
+FormatVersion = Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
+"""The version a record was written in; a reader refuses one that is newer than itself."""
 
 
 def canonical_json(value: Any) -> bytes:

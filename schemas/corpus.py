@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 from schemas.files import FileRef
 
 SourceKind = Literal["folder", "list", "parquet", "webdataset"]
@@ -111,7 +111,7 @@ class CorpusManifest(Stored):
         ValueError: shards that leave or share ids, repeat a key, or do not add up to the totals.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     name: str = Field(min_length=1)
     root: str
     kind: SourceKind

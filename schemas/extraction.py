@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 
 LayerKind = Literal["local", "global"]
 Pool = Literal["none", "average", "maximum", "gem"]
@@ -77,7 +77,7 @@ class ExtractionSpec(Stored):
     The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     network: str
     weights: WeightsRef
     preprocess: PreprocessSpec

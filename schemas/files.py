@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 
 
 class FileRef(Stored):
@@ -25,7 +25,7 @@ class DoneRecord(Stored):
     its own record from another's.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     stage: str
     key: str
     inputs: str = Field(description="digest of everything the task read and was told")

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 from schemas.files import FileRef
 from schemas.query import FusionSpec, SearchMode, Weighting
 
@@ -46,7 +46,7 @@ class QueryRun(Stored):
     one. Ranks are counted from 1. `certified` counts queries answered with proof of completeness.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     run: str
     snapshot: str
     fusion: FusionSpec

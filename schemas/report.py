@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 from schemas.query import FusionSpec, SearchMode, Weighting
 
 Metric = Literal["N-S", "mAP"]
@@ -84,7 +84,7 @@ class RetrievalReport(Stored):
         missing: right answers that the corpus lacks; they count as missed.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     snapshot: str = Field(pattern=r"^[0-9a-f]{64}$")
     protocol: str
     metric: Metric

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, Stored, digest_of
+from schemas.base import FORMAT_VERSION, FormatVersion, Stored, digest_of
 from schemas.corpus import ShardRef, SourceKind
 from schemas.extraction import ExtractionSpec
 from schemas.files import FileRef
@@ -39,7 +39,7 @@ class IndexSnapshot(Stored):
         ValueError: images are not all indexed or refused, or the root digest is another.
     """
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     number: int = Field(ge=1)
     published_at: str
     corpus: str
@@ -100,7 +100,7 @@ class IndexSnapshot(Stored):
 class Promotion(Stored):
     """Names the snapshot that queries use; the promotion with the highest number holds."""
 
-    format_version: int = FORMAT_VERSION
+    format_version: FormatVersion = FORMAT_VERSION
     number: int = Field(ge=1)
     snapshot: int = Field(ge=1)
     promoted_at: str

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -128,14 +129,18 @@ def test_a_wrong_question_arrives_as_the_error_that_the_server_raised(
     assert len(spread.answer(queries, indexed.snapshot.fusion, 3)) == 4
 
 
+def _ask_until_it_fails(actor: Any) -> None:
+    for _ in range(10_000):
+        ray.get(actor.ready.remote(), timeout=30)
+
+
 def test_servers_end_with_their_block(indexed: Indexed) -> None:
     with RayServers(str(indexed.store), indexed.snapshot, servers=1) as opened:
         assert opened.ask("ready") == [48]
         (actor,) = opened._actors
     # An end is asked for and not waited for, so a question or two may still be answered.
     with pytest.raises(ray.exceptions.RayActorError):
-        for _ in range(10_000):
-            ray.get(actor.ready.remote(), timeout=30)
+        _ask_until_it_fails(actor)
 
 
 def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: Path) -> None:

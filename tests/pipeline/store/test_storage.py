@@ -41,9 +41,9 @@ def test_opening_says_what_is_wrong_with_the_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no store at"):
         open_store(str(tmp_path / "absent"))
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="is a file"):
+    with pytest.raises(InputError, match="is a file"):
         open_store(str(tmp_path / "file"), create=True)
-    with pytest.raises(StoreError, match="local folder"):
+    with pytest.raises(InputError, match="local folder"):
         open_store("ftp://host/place")
     assert not (tmp_path / "absent").exists()
 
