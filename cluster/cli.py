@@ -56,6 +56,10 @@ def demo(
     if not pictures.exists():
         folder.mkdir(parents=True, exist_ok=True)
         generate(pictures, objects=objects)
+    elif (found := len(list(pictures.iterdir()))) != objects:
+        raise InputError(
+            f"{pictures} holds {found} objects, {objects} are wanted: give another folder"
+        )
     settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
     job = load_job(None, settings)
     out = Console(quiet=as_json)

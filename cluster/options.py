@@ -32,7 +32,7 @@ Profile = Annotated[
     str | None,
     typer.Option(
         help="Weights of visual words: [bold]production[/] is tf-idf, [bold]paper[/] is tf.",
-        show_default="production",
+        show_default="paper",
     ),
 ]
 Weights = Annotated[

@@ -82,7 +82,7 @@ class ExtractionSpec(Stored):
     weights: WeightsRef
     preprocess: PreprocessSpec
     layers: tuple[LayerSpec, ...] = Field(min_length=1, description="from high to low")
-    batch_size: int = Field(default=8, ge=1, le=1024)
+    batch_size: int = Field(default=1, ge=1, le=1024)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -56,7 +56,7 @@ class NetworkSettings(Stored):
     weights: str | None = Field(default=None, description="a local .safetensors or .pth file")
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     layers: tuple[LayerSettings | str, ...] = ()
-    batch_size: int = Field(default=8, ge=1, le=1024)
+    batch_size: int = Field(default=1, ge=1, le=1024)
     preprocess: PreprocessSettings = PreprocessSettings()
 
 
@@ -96,7 +96,7 @@ class JobConfig(Stored):
     """All settings of a job."""
 
     name: str | None = Field(default=None, description="of the corpus; the source's by default")
-    profile: Profile = "production"
+    profile: Profile = "paper"
     corpus: CorpusSettings = CorpusSettings()
     network: NetworkSettings = NetworkSettings()
     vocabulary: VocabularySpec = VocabularySpec()

@@ -19,14 +19,13 @@ class RankedPicture:
     """One picture in a ranking.
 
     Attributes:
-        image_id: in the corpus.
+        image_id: in the corpus; also the key of its thumbnail.
         name: as the manifest has it; not to be trusted.
         rank: its place, from 1, in the ranking as returned.
         score: the ranking's own score of it.
         similarities: S_i of each layer of the fusion, from high to low.
         mapped: f_i(S_i) of each layer.
         verdict: right, wrong, junk (not scored), or the query itself.
-        thumbnail_id: key of its thumbnail.
     """
 
     image_id: int
@@ -36,7 +35,6 @@ class RankedPicture:
     similarities: tuple[float, ...]
     mapped: tuple[float, ...]
     verdict: Verdict
-    thumbnail_id: str
 
 
 @dataclass(frozen=True)
@@ -53,32 +51,38 @@ class QueryPicture:
     """A query and its rankings, in the order of the report's rows.
 
     Attributes:
+        image_id: of the query picture; also the key of its thumbnail.
         name: of the query picture; not to be trusted.
-        thumbnail_id: key of its thumbnail.
         rankings: one a row of the report.
         note: why it is shown.
     """
 
+    image_id: int
     name: str
-    thumbnail_id: str
     rankings: tuple[RankingRow, ...]
     note: str = ""
 
 
 def explain_query(
-    plan: SweepPlan, query: int, similarities: NDArray[np.float64], k: int = 10, note: str = ""
+    plan: SweepPlan,
+    query: int,
+    image_ids: NDArray[np.int64],
+    similarities: NDArray[np.float64],
+    k: int = 10,
+    note: str = "",
 ) -> QueryPicture:
-    """Return the k first pictures of every ranking of one query; thumbnail ids are image ids.
+    """Return the k first pictures of every ranking of one query.
 
     Args:
-        plan: the rankings.
+        plan: the rankings; it knows images by their place among the N indexed ones.
         query: place of the query in the ground truth.
+        image_ids: (N,) the image at each place.
         similarities: (C, N) float64, of this query, layers from high to low.
         k: pictures a ranking, at least 1.
         note: why this query is shown.
     """
     truth, entries = plan.truth, plan.fusion.layers
-    resolved, query_id = truth.queries[query], truth.query_ids[query]
+    resolved, asked = truth.queries[query], truth.query_ids[query]
     positives, ignored = set(resolved.positive_ids.tolist()), set(resolved.ignored_ids.tolist())
     mapped = np.stack(
         [
@@ -87,33 +91,32 @@ def explain_query(
         ]
     )
 
-    def verdict_of(image_id: int) -> Verdict:
-        if image_id == query_id:
+    def verdict_of(place: int) -> Verdict:
+        if place == asked:
             return "query"
-        if image_id in positives:
+        if place in positives:
             return "right"
-        return "junk" if image_id in ignored else "wrong"
+        return "junk" if place in ignored else "wrong"
 
     rankings = []
     for kind, taken, spec in plan.rankings:
         scores = fuse(similarities[taken], spec)
         pictures = tuple(
             RankedPicture(
-                image_id=image_id,
-                name=truth.names[image_id],
+                image_id=int(image_ids[place]),
+                name=truth.names[place],
                 rank=rank,
-                score=float(scores[image_id]),
-                similarities=tuple(similarities[:, image_id].tolist()),
-                mapped=tuple(mapped[:, image_id].tolist()),
-                verdict=verdict_of(image_id),
-                thumbnail_id=str(image_id),
+                score=float(scores[place]),
+                similarities=tuple(similarities[:, place].tolist()),
+                mapped=tuple(mapped[:, place].tolist()),
+                verdict=verdict_of(place),
             )
-            for rank, image_id in enumerate(order_by_score(scores)[:k].tolist(), start=1)
+            for rank, place in enumerate(order_by_score(scores)[:k].tolist(), start=1)
         )
         name = spec.layers[0].layer if kind == "alone" else kind
         score = score_query(truth.truth.metric_name, resolved, scores)
         rankings.append(RankingRow(name, score, pictures))
-    return QueryPicture(truth.names[query_id], str(query_id), tuple(rankings), note)
+    return QueryPicture(int(image_ids[asked]), truth.names[asked], tuple(rankings), note)
 
 
 def telling_queries(result: SweepResult, count: int) -> list[tuple[int, str]]:

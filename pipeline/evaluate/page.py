@@ -43,14 +43,14 @@ class HeatCell:
 def render(
     report: RetrievalReport,
     queries: Sequence[QueryPicture] = (),
-    thumbnails: Mapping[str, bytes] | None = None,
+    thumbnails: Mapping[int, bytes] | None = None,
 ) -> str:
     """Return the page.
 
     Args:
         report: the figures.
         queries: the queries to show, with their rankings.
-        thumbnails: JPEG bytes by thumbnail id; each stands in the page once, and those that no
+        thumbnails: JPEG bytes by image id; each stands in the page once, and those that no
             query uses are left out. A picture without one is shown as its rank alone.
 
     Raises:
@@ -226,24 +226,24 @@ def _against(difference: float) -> str:
 
 
 def _thumbnail_rules(
-    queries: Sequence[QueryPicture], thumbnails: Mapping[str, bytes]
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return thumbnail id -> class, and (class, base64) once for each thumbnail in use."""
+    queries: Sequence[QueryPicture], thumbnails: Mapping[int, bytes]
+) -> tuple[dict[int, str], list[tuple[str, str]]]:
+    """Return image id -> class, and (class, base64) once for each thumbnail in use."""
     wanted = dict.fromkeys(
-        thumbnail_id
+        image_id
         for query in queries
-        for thumbnail_id in (
-            query.thumbnail_id,
-            *(picture.thumbnail_id for row in query.rankings for picture in row.pictures),
+        for image_id in (
+            query.image_id,
+            *(picture.image_id for row in query.rankings for picture in row.pictures),
         )
-        if thumbnail_id in thumbnails
+        if image_id in thumbnails
     )
-    classes = {thumbnail_id: f"t{place}" for place, thumbnail_id in enumerate(wanted)}
-    for thumbnail_id in classes:
-        if not thumbnails[thumbnail_id].startswith(JPEG_START):
-            raise ValueError(f"thumbnails are JPEG bytes; that of {thumbnail_id!r} is not")
+    classes = {image_id: f"t{place}" for place, image_id in enumerate(wanted)}
+    for image_id in classes:
+        if not thumbnails[image_id].startswith(JPEG_START):
+            raise ValueError(f"thumbnails are JPEG bytes; that of {image_id} is not")
     rules = [
-        (name, base64.b64encode(thumbnails[thumbnail_id]).decode())
-        for thumbnail_id, name in classes.items()
+        (name, base64.b64encode(thumbnails[image_id]).decode())
+        for image_id, name in classes.items()
     ]
     return classes, rules

@@ -44,7 +44,7 @@ class Evaluated:
 
     report: RetrievalReport
     queries: tuple[QueryPicture, ...]
-    thumbnails: dict[str, bytes]
+    thumbnails: dict[int, bytes]
 
 
 def ground_truth(
@@ -143,8 +143,8 @@ def evaluate(
             if first <= query < first + len(batch)
         )
         table = coordinator.similarities(batch, layers)[1][:, 0]
-        shown.append(explain_query(plan, query, table, SHOWN_PICTURES, note))
-    return Evaluated(report, tuple(shown), _thumbnails(place, shown, image_ids))
+        shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
+    return Evaluated(report, tuple(shown), _thumbnails(place, shown))
 
 
 def _query_features(
@@ -195,26 +195,24 @@ def _settings(place: Place) -> dict[str, str]:
     }
 
 
-def _thumbnails(
-    place: Place, queries: Sequence[QueryPicture], image_ids: NDArray[np.int64]
-) -> dict[str, bytes]:
-    """Return small JPEGs of all pictures on the page, by place in the index; none if unreadable."""
+def _thumbnails(place: Place, queries: Sequence[QueryPicture]) -> dict[int, bytes]:
+    """Return small JPEGs of all pictures on the page, by image id; none if unreadable."""
     images = ImageTable(place.store, place.snapshot)
-    found: dict[str, bytes] = {}
-    for thumbnail_id in dict.fromkeys(_shown(queries)):
-        data = images.picture_bytes(int(image_ids[int(thumbnail_id)]))
+    found: dict[int, bytes] = {}
+    for image_id in dict.fromkeys(_shown(queries)):
+        data = images.picture_bytes(image_id)
         small = thumbnail(data) if data is not None else None
         if small is not None:
-            found[thumbnail_id] = small
+            found[image_id] = small
     return found
 
 
-def _shown(queries: Sequence[QueryPicture]) -> Iterator[str]:
+def _shown(queries: Sequence[QueryPicture]) -> Iterator[int]:
     for query in queries:
-        yield query.thumbnail_id
+        yield query.image_id
         for ranking in query.rankings:
             for picture in ranking.pictures:
-                yield picture.thumbnail_id
+                yield picture.image_id
 
 
 def thumbnail(data: bytes) -> bytes | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.corpus.build import probe_entries
 from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry, Listing
+from pipeline.corpus.listing import Listing
 from pipeline.errors import IncompatibleInputs
 from pipeline.extract.networks import find_weights
 from pipeline.index.bags import BagsOfWords
@@ -36,13 +36,6 @@ def probe_queries(listing: Listing, limits: DecodeLimits) -> list[Row]:
     table, _ = probe_entries(listing.root, listing.kind, listing.entries, limits)
     rows: list[Row] = table.to_pylist()
     return rows
-
-
-def picture_row(root: str, name: str, limits: DecodeLimits) -> Row:
-    """Return the row of one picture under a root."""
-    table, _ = probe_entries(root, "list", [Entry(name)], limits)
-    row: Row = table.to_pylist()[0]
-    return row
 
 
 def cropped(row: Row, box: tuple[float, float, float, float]) -> Row:

@@ -49,16 +49,6 @@ def row_uniforms(
     return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def row_takes_part(
-    seed: int,
-    image_ids: npt.NDArray[np.integer],
-    positions: npt.NDArray[np.integer],
-    share: float,
-) -> npt.NDArray[np.bool_]:
-    """Return which rows a batch of that share of the rows holds; a larger share holds them too."""
-    return row_uniforms(seed, image_ids, positions) < share
-
-
 def seeding_rows(
     seed: int,
     image_ids: npt.NDArray[np.integer],

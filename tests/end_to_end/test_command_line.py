@@ -70,6 +70,22 @@ def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: P
     assert only["current"]
 
 
+def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shown = lamella("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
+    assert shown.returncode == 0, shown.stderr
+    for row in ("head alone", "b11 alone", "direct sum", "mapped fusion"):
+        assert row in shown.stdout
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64") > 8
+
+    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
+    assert json.loads(again.stdout)["report"]["queries"] == 32
+
+    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
+    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
+
+
 def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = lamella("index", pictures, "--into", store, *SMALL, "--json")
@@ -80,7 +96,7 @@ def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: 
 def test_a_rollback_is_a_promotion(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lamella("index", pictures, "--into", store, *SMALL)
-    lamella("index", pictures, "--into", store, *SMALL, "--profile", "paper")
+    lamella("index", pictures, "--into", store, *SMALL, "--profile", "production")
     lamella("snapshots", store, "--promote", "1")
     listed = json.loads(lamella("snapshots", store, "--json").stdout)
     assert [each["current"] for each in listed] == [True, False]

@@ -59,10 +59,10 @@ def page() -> str:
         elapsed_seconds=0.1,
     )
     queries = [
-        explain_query(plan, place, table[:, place], note=note)
+        explain_query(plan, place, np.arange(6), table[:, place], note=note)
         for place, note in telling_queries(result, 6)
     ]
-    return render(report, queries, {str(place): thumbnail(place) for place in range(6)})
+    return render(report, queries, {place: thumbnail(place) for place in range(6)})
 
 
 def browse(page: str, folder: Path, *actions: str) -> str:

@@ -163,7 +163,7 @@ def test_a_snapshot_carries_the_digest_of_what_it_holds(indexed: Indexed) -> Non
     assert IndexSnapshot.from_json(snapshot.to_json()) == snapshot
     stored = json.loads(snapshot.to_json())
     with pytest.raises(ValidationError, match=r"root digest .* is not that of the contents"):
-        IndexSnapshot.model_validate(stored | {"weighting": "tf"})
+        IndexSnapshot.model_validate(stored | {"weighting": "tf-idf"})
     with pytest.raises(ValidationError, match=r"47 indexed \+ 0 refused is not 48 images"):
         IndexSnapshot.model_validate(stored | {"indexed": 47})
     renamed = stored | {"number": 9, "published_at": "later", "root": "/elsewhere"}

@@ -19,6 +19,7 @@ from schemas.report import BackgroundSimilarity, RetrievalReport
 
 EVIL = "<script>document.title='owned'</script>\x1b[31m[bold]\u202egpj.a"
 NAMES = ["a.jpg", EVIL, "c.jpg", "d.jpg", "e.jpg"]
+IMAGE_IDS = np.array([0, 1, 4, 5, 7])  # 2, 3 and 6 were refused
 TRUTH = GroundTruth(
     "pairs",
     "mAP",
@@ -61,7 +62,7 @@ def make_report(**changes: object) -> RetrievalReport:
     return RetrievalReport.model_validate(values | changes)
 
 
-QUERIES = [explain_query(PLAN, place, TABLE[:, place]) for place in range(2)]
+QUERIES = [explain_query(PLAN, place, IMAGE_IDS, TABLE[:, place]) for place in range(2)]
 
 
 def test_a_report_is_read_back_as_it_was_stored():
@@ -91,6 +92,8 @@ def test_every_ranking_of_a_query_is_explained():
     high = first.rankings[0].pictures
     assert [picture.verdict for picture in high] == ["query", "junk", "right", "wrong", "wrong"]
     assert [picture.rank for picture in high] == [1, 2, 3, 4, 5]
+    assert [picture.image_id for picture in high] == [0, 7, 1, 4, 5]
+    assert QUERIES[1].image_id == 4
     assert high[2].similarities == (0.8, 0.2)
     # .2 + .8 * (.6 / .8) ** .45 = .9029; the low layer stays as it is
     assert high[2].mapped == pytest.approx((0.2 + 0.8 * 0.75**0.45, 0.2))
@@ -103,7 +106,7 @@ def test_gains_and_losses_are_shown_in_turn():
 
 
 def test_the_page_fetches_nothing_and_runs_no_name():
-    page = render(make_report(), QUERIES, {"1": JPEG})
+    page = render(make_report(), QUERIES, {1: JPEG})
     assert not re.search(r"""(?:src|href)\s*=|@import|https?://""", page)
     assert "<script>document" not in page
     assert "&lt;script&gt;document" in page
@@ -113,14 +116,14 @@ def test_the_page_fetches_nothing_and_runs_no_name():
 
 
 def test_each_thumbnail_stands_once_and_only_if_used():
-    page = render(make_report(), QUERIES, {"1": JPEG, "2": JPEG + b"2", "unused": JPEG + b"3"})
+    page = render(make_report(), QUERIES, {1: JPEG, 4: JPEG + b"2", 2: JPEG + b"3"})
     assert page.count(base64.b64encode(JPEG + b"2").decode()) == 1
     assert base64.b64encode(JPEG + b"3").decode() not in page
 
 
 def test_a_thumbnail_that_is_no_jpeg_is_refused():
-    with pytest.raises(ValueError, match="that of '1' is not"):
-        render(make_report(), QUERIES, {"1": b"<svg onload=alert(1)>"})
+    with pytest.raises(ValueError, match="that of 1 is not"):
+        render(make_report(), QUERIES, {1: b"<svg onload=alert(1)>"})
 
 
 def test_a_page_without_pictures_or_sweep_is_a_page():

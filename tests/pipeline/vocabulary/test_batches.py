@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from pipeline.vocabulary.batches import (
-    row_takes_part,
     row_uniforms,
     seeding_rows,
     share_of_round,
@@ -48,9 +47,8 @@ def test_uniforms_are_even_in_zero_to_one() -> None:
 
 
 def test_a_later_batch_holds_the_one_before() -> None:
-    batches = [
-        row_takes_part(0, IMAGE_IDS, POSITIONS, share_of_round(number)) for number in range(3)
-    ]
+    uniforms = row_uniforms(0, IMAGE_IDS, POSITIONS)
+    batches = [uniforms < share_of_round(number) for number in range(3)]
     for number, (before, after) in enumerate(itertools.pairwise(batches)):
         assert not np.any(before & ~after)
         assert before.mean() == pytest.approx(share_of_round(number), rel=0.05)
