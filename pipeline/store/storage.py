@@ -8,12 +8,24 @@ the one conditional write, and every commit is made of it.
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import CommitConflict, InputError, MissingFile, StoreError
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """What a listing says of a file; `modified` is in seconds since 1970, by the store's clock."""
+
+    path: str
+    size_bytes: int
+    modified: float
 
 
 class Store(Protocol):
@@ -60,10 +72,24 @@ class Store(Protocol):
         """Return the names of the folders right under a folder, in byte order; [] if none."""
         ...
 
+    def walk(self, prefix: str = "") -> Iterator[StoredFile]:
+        """Yield every file under a folder, or of the whole store, in no order, as it is found.
+
+        Writes that were cut short are among them where the store shows them; `discard` takes
+        their names.
+        """
+        ...
+
+
+CUT_SHORT = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""The name of a write that has not ended, or never will."""
+
 
 def checked_name(path: str) -> str:
     """Return the path if it stays inside the store, else raise ValueError."""
-    hidden = any(part == "" or part.startswith(".") for part in path.split("/"))
+    *folders, name = path.split("/")
+    parts = folders if CUT_SHORT.fullmatch(name) else [*folders, name]
+    hidden = any(part == "" or part.startswith(".") for part in parts)
     if hidden or "\0" in path or "\\" in path:
         raise ValueError(
             f"a stored name is relative, without empty parts or ones that start with a dot; "
@@ -135,6 +161,16 @@ class LocalStore:
 
     def folders(self, prefix: str) -> list[str]:
         return sorted(entry.name for entry in self._under(prefix) if entry.is_dir())
+
+    def walk(self, prefix: str = "") -> Iterator[StoredFile]:
+        for folder, _, names in os.walk(self._at(prefix) if prefix else self.root):
+            for name in names:
+                path = Path(folder, name)
+                # Another process may have removed it since its folder was listed.
+                with contextlib.suppress(FileNotFoundError):
+                    facts = path.stat()
+                    stored = path.relative_to(self.root).as_posix()
+                    yield StoredFile(stored, facts.st_size, facts.st_mtime)
 
     def _under(self, prefix: str) -> list[os.DirEntry[str]]:
         try:

@@ -1,6 +1,7 @@
 """What every store promises; commits stand on it."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -91,6 +92,20 @@ def test_names_are_sorted_and_only_of_the_folder_itself(store: Store, file: Path
     assert store.names("a/absent") == []
 
 
+def test_a_walk_meets_every_file_with_its_size_and_time(store: Store, file: Path) -> None:
+    began = time.time()
+    names = {"b", "a/c", "a/10", "a/deeper/x"}
+    for name in names:
+        store.put(name, file)
+    met = [each for each in store.walk() if not each.path.startswith("probe/")]
+    assert {each.path for each in met} == names
+    assert len(met) == 4
+    assert {each.size_bytes for each in met} == {10}
+    assert all(began - 2 < each.modified < time.time() + 2 for each in met)
+    assert {each.path for each in store.walk("a")} == {"a/c", "a/10", "a/deeper/x"}
+    assert list(store.walk("absent")) == []
+
+
 @pytest.mark.parametrize("name", ["absent", "folder", "folder/absent", "folder/file/below"])
 def test_what_is_not_a_file_is_missing(store: Store, file: Path, name: str) -> None:
     store.put("folder/file", file)
@@ -162,6 +177,9 @@ def test_what_a_killed_writer_leaves_is_not_listed(tmp_path: Path) -> None:
     assert len(list((tmp_path / "folder").iterdir())) == 1
     assert store.names("folder") == []
     assert not store.exists("folder/record")
+    (left,) = store.walk()
+    store.discard(left.path)
+    assert list(store.walk()) == []
 
 
 def _everything(store: Store) -> list[Path]:
