@@ -1,11 +1,13 @@
 """The one way this project compiles a loop: numba, without any licence to reorder arithmetic."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.compiled import cached
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -15,10 +17,9 @@ def compiled(function: Function) -> Function:
     """Return the function compiled for one thread.
 
     No fastmath: a sum keeps the order in which it is written, whatever the processor. Division
-    by zero gives inf or nan, as in numpy. The result is cached beside the source. A compiled
-    function calls only those of its own file, because the cache looks at no other.
+    by zero gives inf or nan, as in numpy. The result is cached, as `cached` says.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cached(function, nogil=True, error_model="numpy")
 
 
 def compiled_parallel(function: Function) -> Function:
@@ -26,9 +27,7 @@ def compiled_parallel(function: Function) -> Function:
 
     Only loops whose turns share no sum may be written so.
     """
-    return cast(
-        Function, numba.njit(cache=True, nogil=True, error_model="numpy", parallel=True)(function)
-    )
+    return cached(function, nogil=True, error_model="numpy", parallel=True)
 
 
 parallel_range: Callable[[int], range] = numba.prange

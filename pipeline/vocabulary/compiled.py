@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import numba
+from pipeline.compiled import cached
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -14,7 +14,6 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
 
     Without fast-math: additions keep the order they are written in, and a product and a sum are
     rounded each on their own. No parallel loops: Numba's thread pool may not be entered by two
-    threads at once.
+    threads at once. The result is cached, as `cached` says.
     """
-    result: Callable[P, R] = numba.njit(nogil=True)(function)
-    return result
+    return cached(function, nogil=True)
