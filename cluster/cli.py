@@ -373,7 +373,7 @@ def _summary(snapshot: Any) -> dict[str, Any]:
 
 
 def _print_refusals(reasons: dict[str, int]) -> None:
-    from schemas.corpus import RefusalReason
+    from schemas.refusals import RefusalReason
 
     for reason, count in reasons.items():
         console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")

@@ -1,6 +1,5 @@
 """What a corpus is: its images in order, cut into shards, with a reason for each refused one."""
 
-from enum import StrEnum
 from typing import Any, Literal, Self
 
 import pyarrow as pa
@@ -10,44 +9,6 @@ from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 from schemas.files import FileRef
 
 SourceKind = Literal["folder", "list", "parquet", "webdataset"]
-
-
-class RefusalReason(StrEnum):
-    """Why an image of the corpus gives no pixels. The set is closed: readers know every value."""
-
-    NOT_AN_IMAGE = "not-an-image"
-    UNSUPPORTED_FORMAT = "unsupported-format"
-    TRUNCATED = "truncated"
-    CORRUPT = "corrupt"
-    TOO_MANY_PIXELS = "too-many-pixels"
-    TOO_LARGE_FILE = "too-large-file"
-    EMPTY_FILE = "empty-file"
-    MISSING = "missing"
-    UNREADABLE = "unreadable"
-    CHANGED = "changed"
-    BAD_NAME = "bad-name"
-    OUTSIDE_SOURCE = "outside-source"
-
-    @property
-    def meaning(self) -> str:
-        """One line for a person."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    RefusalReason.NOT_AN_IMAGE: "the content is in no known picture format",
-    RefusalReason.UNSUPPORTED_FORMAT: "a known picture format, or a variant of one, not read here",
-    RefusalReason.TRUNCATED: "the data ends before the picture does",
-    RefusalReason.CORRUPT: "the data breaks the rules of its format",
-    RefusalReason.TOO_MANY_PIXELS: "the header names more pixels than the limit",
-    RefusalReason.TOO_LARGE_FILE: "the file has more bytes than the limit",
-    RefusalReason.EMPTY_FILE: "the file has no bytes",
-    RefusalReason.MISSING: "nothing is there under this name",
-    RefusalReason.UNREADABLE: "it exists but cannot be read: permissions, or an I/O error",
-    RefusalReason.CHANGED: "the SHA-256 differs from the one in the manifest",
-    RefusalReason.BAD_NAME: "the name cannot be stored: it is not UTF-8, or has a zero byte",
-    RefusalReason.OUTSIDE_SOURCE: "the name or the link leads outside the source",
-}
 
 
 IMAGES: Any = pa.schema(

@@ -13,7 +13,8 @@ from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
-from schemas.corpus import IMAGES, RefusalReason, SourceKind
+from schemas.corpus import IMAGES, SourceKind
+from schemas.refusals import RefusalReason
 
 
 def probe_entries(

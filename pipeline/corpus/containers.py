@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, file_facts, local_path, storable
 from pipeline.errors import InputError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 _BLOCK_BYTES = 512
 _PATHS = ("uri", "path", "url", "image")

@@ -25,7 +25,7 @@ from PIL import (
 
 from pipeline.corpus.formats import SUPPORTED, sniff, webp_size
 from pipeline.corpus.refused import Refused
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 RGB_RECIPE = "rgb-1"
 """Names what `decode` does; another recipe gets another name, and other results.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from schemas.corpus import RefusalReason, SourceKind
+from schemas.corpus import SourceKind
+from schemas.refusals import RefusalReason
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 

@@ -16,7 +16,7 @@ from pipeline.corpus.formats import HEAD_BYTES
 from pipeline.corpus.listing import Entry, local_path
 from pipeline.corpus.refused import Refused
 from pipeline.errors import InputError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 
 def read_entry(root: str, entry: Entry) -> bytes:

@@ -3,7 +3,7 @@
 import re
 
 from pipeline.errors import LamellaError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 DETAIL_CHARACTERS = 200
 

@@ -8,7 +8,7 @@ from pipeline.corpus.containers import list_parquet, list_tar
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, Listing, file_facts, local_path, storable
 from pipeline.errors import InputError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 __all__ = ["Entry", "Listing", "list_source"]
 

@@ -17,9 +17,10 @@ from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import read_parquet, write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
-from schemas.corpus import CorpusManifest, RefusalReason, ShardRef
+from schemas.corpus import CorpusManifest, ShardRef
 from schemas.extraction import ExtractionSpec
 from schemas.files import DoneRecord
+from schemas.refusals import RefusalReason
 
 if TYPE_CHECKING:
     from pipeline.extract.backbone import Backbone

@@ -24,7 +24,7 @@ from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
 from pipeline.extract.preprocess import see, view_shape
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
 BATCHES_AHEAD = 2

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.base import canonical_json, digest_of
-from schemas.corpus import CorpusManifest, RefusalReason, ShardRef
+from schemas.corpus import CorpusManifest, ShardRef
 from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from schemas.files import DoneRecord, FileRef
 from schemas.query import FusionSpec, LayerMap
+from schemas.refusals import RefusalReason
 from schemas.snapshot import IndexSnapshot
 from schemas.vocabulary import Vocabulary, VocabularySpec
 from tests.conftest import Indexed

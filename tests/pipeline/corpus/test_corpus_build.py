@@ -18,8 +18,9 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
-from schemas.corpus import IMAGES, CorpusManifest, RefusalReason, ShardRef
+from schemas.corpus import IMAGES, CorpusManifest, ShardRef
 from schemas.files import FileRef
+from schemas.refusals import RefusalReason
 
 LIMITS = DecodeLimits()
 ROBUSTNESS = Path(__file__).parents[3].parent / "shared/data/robustness"

@@ -13,7 +13,7 @@ from pipeline.corpus.reader import EntryReader, read_entry
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 
 def fill(root: Path, files: dict[str, bytes]) -> Path:

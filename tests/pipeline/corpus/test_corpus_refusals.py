@@ -20,7 +20,7 @@ from PIL import Image
 
 from pipeline.corpus.decode import DecodeLimits, decode, probe
 from pipeline.corpus.refused import Refused
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 LIMITS = DecodeLimits()

@@ -12,7 +12,7 @@ from pipeline.corpus.reader import EntryReader, read_entry
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
-from schemas.corpus import RefusalReason
+from schemas.refusals import RefusalReason
 
 FILES = {"a.jpg": b"first", "B.png": b"second", "sub/c.jpg": b"third", "sub/é.gif": b"4"}
 ORDER = ["B.png", "a.jpg", "sub/c.jpg", "sub/é.gif"]
