@@ -36,6 +36,10 @@ class CorruptFile(StoreError):
     """A file differs from what its record says in size or SHA-256."""
 
 
+class NewerFormat(StoreError):
+    """A record was written by a newer version of this software."""
+
+
 class CommitConflict(StoreError):
     """Another writer created the record first, with other contents."""
 

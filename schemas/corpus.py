@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from schemas.files import FileRef
 
 SourceKind = Literal["folder", "list", "parquet", "webdataset"]
@@ -62,7 +62,7 @@ class ShardRef(Stored):
         return self
 
 
-class CorpusManifest(Stored):
+class CorpusManifest(Record):
     """A corpus: the partition into shards that every later stage keeps.
 
     `images` counts every image with an id, the refused ones among them. `content_digest` is over

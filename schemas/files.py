@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
 
 class FileRef(Stored):
@@ -18,7 +18,7 @@ class FileRef(Stored):
         return {"size_bytes": self.size_bytes, "sha256": self.sha256, "rows": self.rows}
 
 
-class DoneRecord(Stored):
+class DoneRecord(Record):
     """The last file a task creates; only through it do the task's other files exist.
 
     `commit_id` is drawn anew by every attempt, so that a writer who lost the reply can tell

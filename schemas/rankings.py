@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Record
 from schemas.files import FileRef
 from schemas.query import FusionSpec, SearchMode, Weighting
 
@@ -39,7 +39,7 @@ def query_refusals_schema() -> Any:
     )
 
 
-class QueryRun(Stored):
+class QueryRun(Record):
     """What a run asked of which snapshot, and where its rankings are.
 
     `query` is the number of a query picture in its source's order, or the image id of an indexed

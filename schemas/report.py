@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored
+from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from schemas.query import FusionSpec, SearchMode, Weighting
 
 Metric = Literal["N-S", "mAP"]
@@ -70,7 +70,7 @@ class BackgroundSimilarity(Stored):
     median: float = Field(ge=0.0, le=1.0)
 
 
-class RetrievalReport(Stored):
+class RetrievalReport(Record):
     """How well a snapshot answers the queries of a protocol.
 
     Attributes:

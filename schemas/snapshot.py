@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored, digest_of
+from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored, digest_of
 from schemas.corpus import ShardRef, SourceKind
 from schemas.extraction import ExtractionSpec
 from schemas.files import FileRef
@@ -29,7 +29,7 @@ class SegmentRef(Stored):
         return {"key": self.key, "shards": list(self.shards), "files": files}
 
 
-class IndexSnapshot(Stored):
+class IndexSnapshot(Record):
     """Everything that a query needs, by reference; and the account of every image.
 
     `root_digest` covers what the index is and not how or when it was made: names of attempts,
@@ -97,7 +97,7 @@ class IndexSnapshot(Stored):
         )
 
 
-class Promotion(Stored):
+class Promotion(Record):
     """Names the snapshot that queries use; the promotion with the highest number holds."""
 
     format_version: FormatVersion = FORMAT_VERSION

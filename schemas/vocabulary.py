@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Stored, digest_of
+from schemas.base import Record, Stored, digest_of
 from schemas.files import FileRef
 
 AssignerKind = Literal["exact", "hnsw"]
@@ -58,7 +58,7 @@ class RoundReport(Stored):
     dropped: int = Field(default=0, ge=0)
 
 
-class Vocabulary(Stored):
+class Vocabulary(Record):
     """The visual words of one layer: where they are, and how they came about.
 
     `words` is below `words_requested` where the rows hold too few distinct descriptors.

@@ -3,6 +3,7 @@
 Workers on Ray import this module, so a stage here is one that any runner can be given.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Runner
 from pipeline.store.storage import LocalStore, open_store
+from schemas.base import canonical_json, digest_of
 from schemas.files import DoneRecord
 from schemas.job import JobConfig
 from schemas.snapshot import IndexSnapshot
@@ -188,6 +190,13 @@ def counted_creates(*, die_before: int | None = None) -> Iterator[list[str]]:
 
     with mock.patch.object(LocalStore, "create", counting):
         yield created
+
+
+def reseal(path: Path, **changes: object) -> None:
+    """Change fields of a stored record and seal it anew, as a careless hand with a script would."""
+    value = json.loads(path.read_bytes()) | changes
+    value.pop("seal")
+    path.write_bytes(canonical_json(value | {"seal": digest_of(value)}))
 
 
 def copied(source: Path, target: Path, *folders: str) -> Path:

@@ -12,6 +12,7 @@ from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once
+from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import write_parquet
 from schemas.base import digest_of
@@ -82,7 +83,7 @@ def build_corpus(
     corpus_key = layout.keyed(name, inputs)
     path = layout.manifest(corpus_key)
     if store.exists(path):
-        return _moved(CorpusManifest.from_json(store.read(path)), listing.root)
+        return _moved(read_record(store, path, CorpusManifest), listing.root)
     folder = layout.corpus(corpus_key)
     tasks = [
         ProbeTask(layout.shard_key(number), listing.entries[start : start + shard_size])
@@ -101,7 +102,7 @@ def build_corpus(
     )
     manifest = _manifest(name, listing, records)
     found = create_once(store, path, manifest.to_json())
-    return _moved(CorpusManifest.from_json(found), listing.root)
+    return _moved(parse_record(store, path, CorpusManifest, found), listing.root)
 
 
 def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusManifest:

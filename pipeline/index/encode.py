@@ -73,7 +73,7 @@ def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
     """Return what gives a vocabulary's words: exact up to a measured size, a graph beyond."""
     if vocabulary.centroids is None:
         raise ValueError(f"vocabulary {vocabulary.layer} has no file of centroids")
-    centroids = read_centroids(open_committed(store, vocabulary.centroids, verify=True))
+    centroids = read_centroids(open_committed(store, vocabulary.centroids))
     return make_assigner(choose_assigner(vocabulary.words, VocabularySpec()), centroids)
 
 

@@ -17,6 +17,7 @@ from pipeline.index.postings import document_frequencies
 from pipeline.index.stage import Index
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once, open_committed, read_done
+from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import column, map_arrow, read_parquet, write_arrow
 from schemas.corpus import CorpusManifest
@@ -167,7 +168,7 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
         InputError: there is none.
     """
     try:
-        return IndexSnapshot.from_json(store.read(layout.snapshot(number)))
+        return read_record(store, layout.snapshot(number), IndexSnapshot)
     except MissingFile:
         raise InputError(
             f"there is no snapshot {number} in {store.url}: see `lamella snapshots`"
@@ -179,7 +180,7 @@ def current_snapshot(store: Store) -> IndexSnapshot | None:
     latest = latest_number(store, layout.promotion)
     if latest == 0:
         return None
-    promotion = Promotion.from_json(store.read(layout.promotion(latest)))
+    promotion = read_record(store, layout.promotion(latest), Promotion)
     return read_snapshot(store, promotion.snapshot)
 
 

@@ -26,6 +26,7 @@ from pipeline.search.searcher import take_queries
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import create_once
+from pipeline.store.records import sealed_text
 from pipeline.store.storage import Store
 from schemas.base import digest_of
 from schemas.query import FusionSpec, Weighting
@@ -237,5 +238,5 @@ def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
     facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
     run = layout.keyed(f"evaluate {report.protocol}", digest_of(facts))
     create_once(store, layout.run_report(run, "json"), report.to_json())
-    create_once(store, layout.run_report(run, "html"), page.encode())
+    create_once(store, layout.run_report(run, "html"), sealed_text(page))
     return store.local_path(layout.run_report(run, "html"))

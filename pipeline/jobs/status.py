@@ -6,6 +6,7 @@ from typing import Any
 from pipeline.index.publish import current_snapshot
 from pipeline.store import layout
 from pipeline.store.commit import open_committed, read_done
+from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet
 from schemas.corpus import CorpusManifest
@@ -22,7 +23,7 @@ def store_status(store: Store) -> dict[str, Any]:
     """
     current = current_snapshot(store)
     manifests = [
-        CorpusManifest.from_json(store.read(layout.manifest(key)))
+        read_record(store, layout.manifest(key), CorpusManifest)
         for key in store.folders("corpora")
         if store.exists(layout.manifest(key))
     ]

@@ -98,16 +98,16 @@ def open_segment(
 ) -> SegmentData:
     """Return a segment with all its layers; its files are checked by their SHA-256."""
     files = segment.files
-    ids = column(map_arrow(open_committed(store, files["images"], verify=True)), "image_id")
+    ids = column(map_arrow(open_committed(store, files["images"])), "image_id")
     layers: dict[str, LocalLayer | DenseLayer] = {}
     for layer in snapshot.extraction.layers:
         if layer.kind == "local":
-            _, bags = read_bags(open_committed(store, files[f"{layer.name}.bags"], verify=True))
-            path = open_committed(store, files[f"{layer.name}.postings"], verify=True)
+            _, bags = read_bags(open_committed(store, files[f"{layer.name}.bags"]))
+            path = open_committed(store, files[f"{layer.name}.postings"])
             norms = bag_norms(bags, weights[layer.name])
             layers[layer.name] = LocalLayer(bags, read_postings(path), weights[layer.name], norms)
         else:
-            path = open_committed(store, files[f"{layer.name}.dense"], verify=True)
+            path = open_committed(store, files[f"{layer.name}.dense"])
             _, vectors, norms = read_dense(path)
             layers[layer.name] = DenseLayer(vectors, norms)
     return SegmentData(ids, layers)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.errors import CommitConflict, CommitUnknown, CorruptFile, MissingFile
 from pipeline.store import layout
+from pipeline.store.records import cure, parse_record, read_record
 from pipeline.store.storage import Store
 from schemas.files import DoneRecord, FileRef
 
@@ -94,7 +95,9 @@ class Attempt:
             commit_id=self.token,
         )
         path = layout.done(self.folder, self.key)
-        won = DoneRecord.from_json(create_once(self.store, path, record.to_json()))
+        won = parse_record(
+            self.store, path, DoneRecord, create_once(self.store, path, record.to_json())
+        )
         if won.inputs != self.inputs:
             raise CommitConflict(
                 f"{path} was made from inputs {won.inputs[:12]}, this task from "
@@ -113,28 +116,28 @@ def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Ite
 def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
     """Return a task's done record, or None where the task is not done."""
     try:
-        return DoneRecord.from_json(store.read(layout.done(folder, key)))
+        return read_record(store, layout.done(folder, key), DoneRecord)
     except MissingFile:
         return None
 
 
-def open_committed(store: Store, reference: FileRef, *, verify: bool = False) -> Path:
-    """Return a local path of a committed file after checking its size, or all of it.
+def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> Path:
+    """Return a local path of a committed file after checking its size and its SHA-256.
 
     Raises:
         MissingFile: it is not there.
-        CorruptFile: its size, or its SHA-256 where `verify` asks for it, is another.
+        CorruptFile: its size is another, or its SHA-256 unless `verify` is off.
     """
     size_bytes = store.size_bytes(reference.path)
     if size_bytes != reference.size_bytes:
         raise CorruptFile(
-            f"{reference.path} has {size_bytes:,} bytes, {reference.size_bytes:,} in its done "
-            "record: delete the record and run the stage again"
+            f"{reference.path} has {size_bytes:,} bytes, {reference.size_bytes:,} in its "
+            f"record: {cure(store)}"
         )
     local = store.local_path(reference.path)
     if verify and (found := sha256_of(local)) != reference.sha256:
         raise CorruptFile(
-            f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its done "
-            "record: delete the record and run the stage again"
+            f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its "
+            f"record: {cure(store)}"
         )
     return local

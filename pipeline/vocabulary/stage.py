@@ -8,6 +8,7 @@ from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import create_once, open_committed, read_done
+from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import map_arrow
 from pipeline.vocabulary.assign import choose_assigner
@@ -56,7 +57,7 @@ def train_vocabulary(
     vocabulary_key = layout.keyed(layer, inputs)
     path = layout.vocabulary_record(vocabulary_key, layer)
     if store.exists(path):
-        return Vocabulary.from_json(store.read(path))
+        return read_record(store, path, Vocabulary)
     folder = layout.vocabulary(vocabulary_key, layer)
     samples = complete(
         store,
@@ -75,7 +76,7 @@ def train_vocabulary(
     )
     training = _training(store, folder, inputs, layer, spec, samples)
     vocabulary = _rounds(store, runner, training, samples, extraction.inputs, on_progress, on_round)
-    return Vocabulary.from_json(create_once(store, path, vocabulary.to_json()))
+    return parse_record(store, path, Vocabulary, create_once(store, path, vocabulary.to_json()))
 
 
 def _training(

@@ -1,6 +1,5 @@
 """One corpus, one root digest: whatever runs it, and wherever it was killed before."""
 
-import json
 import random
 import shutil
 import signal
@@ -17,7 +16,7 @@ from pipeline.run.serial import SerialRunner
 from pipeline.store import layout, storage
 from pipeline.store.storage import LocalStore
 from schemas.files import DoneRecord
-from tests.builders import SMALL, Killed, copied, counted_creates, index_into, small_job
+from tests.builders import SMALL, Killed, copied, counted_creates, index_into, reseal, small_job
 from tests.conftest import Indexed
 
 HEAVY = ("corpora", "activations")
@@ -187,8 +186,7 @@ def test_a_store_of_another_job_is_refused(indexed: Indexed, tmp_path: Path) -> 
     # Folders are named by a digest of the job, so two jobs meet only where someone renamed one.
     store = copied(indexed.store, tmp_path / "store", *HEAVY)
     (path,) = store.glob("activations/*/done/00001.json")
-    record = json.loads(path.read_bytes())
-    path.write_text(json.dumps(record | {"inputs": "f" * 64}))
+    reseal(path, inputs="f" * 64)
     with pytest.raises(
         CommitConflict, match=r"task 00001 was made from inputs f{12}, this job has .*another store"
     ):

@@ -47,7 +47,7 @@ def by_image(
     """Return each image's rows of a layer: positions where it is local, and vectors."""
     rows: dict[int, tuple[np.ndarray, ...]] = {}
     for record in found.records:
-        table = read_parquet(open_committed(store, record.files[layer], verify=True))
+        table = read_parquet(open_committed(store, record.files[layer]))
         ids = column(table, "image_id")
         columns = [column(table, name) for name in ("y", "x") if name in table.column_names]
         columns.append(binary_vectors_of(table, "vector", dtype))

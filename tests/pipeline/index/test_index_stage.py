@@ -46,7 +46,7 @@ def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Sto
     seen: list[int] = []
     for segment in indexed.snapshot.segments:
         files = segment.files
-        ids, bags = read_bags(open_committed(store, files["b11.bags"], verify=True))
+        ids, bags = read_bags(open_committed(store, files["b11.bags"]))
         dense_ids, vectors, norms = read_dense(open_committed(store, files["head.dense"]))
         assert ids.tolist() == dense_ids.tolist()
         assert len(bags) == len(vectors) == segment.images

@@ -80,7 +80,7 @@ def test_an_arrow_file_is_mapped_and_not_read(tmp_path: Path) -> None:
     write_arrow(TABLE, tmp_path / "a")
     before = pa.total_allocated_bytes()
     found = map_arrow(tmp_path / "a")
-    assert pa.total_allocated_bytes() == before
+    assert pa.total_allocated_bytes() <= before  # less, where garbage of other tests went
     with pytest.raises(ValueError, match="read-only"):
         column(found, "id")[0] = 1
 

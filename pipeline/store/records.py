@@ -1,0 +1,67 @@
+"""Reading stored records: every one is checked against its seal, and every fault names the file."""
+
+import hashlib
+import re
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from pipeline.errors import CorruptFile, NewerFormat
+from pipeline.store.storage import Store
+from schemas.base import NewerRecord, Record
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def read_record(store: Store, path: str, kind: type[RecordT]) -> RecordT:
+    """Return the record in a file.
+
+    Raises:
+        MissingFile: it is not there.
+        NewerFormat, CorruptFile: as `parse_record`.
+    """
+    return parse_record(store, path, kind, store.read(path))
+
+
+def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> RecordT:
+    """Return the record that these bytes of a file hold.
+
+    Raises:
+        NewerFormat: a newer version of this software wrote it.
+        CorruptFile: its bytes are not those that were written.
+    """
+    try:
+        return kind.from_json(data)
+    except NewerRecord as error:
+        raise NewerFormat(f"{path}: {error}: use the newer Lamella that wrote this store") from None
+    except ValidationError as error:
+        first = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise CorruptFile(
+            f"{path} was changed since it was written: {first}; {cure(store)}"
+        ) from None
+    except ValueError as error:
+        raise CorruptFile(
+            f"{path} was changed since it was written: {error}; {cure(store)}"
+        ) from None
+
+
+def cure(store: Store) -> str:
+    """Return what to do about damage, as the end of an error's line."""
+    return f"`lamella verify {store.url}` names the command that rebuilds it"
+
+
+def sealed_text(page: str) -> bytes:
+    """Return an HTML page with a comment at its end that holds the SHA-256 of all before it."""
+    text = page.encode()
+    return text + f"<!-- seal {hashlib.sha256(text).hexdigest()} -->\n".encode()
+
+
+def is_sealed(data: bytes) -> bool:
+    """Say whether a page is as `sealed_text` gave it."""
+    found = _SEAL.search(data)
+    return (
+        found is not None and hashlib.sha256(data[: found.start()]).hexdigest().encode() == found[1]
+    )
+
+
+_SEAL = re.compile(rb"<!-- seal ([0-9a-f]{64}) -->\n\Z")
