@@ -1,6 +1,7 @@
 """The commands. Each reads its settings, opens an engine, and calls one job of the pipeline."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,9 +64,8 @@ def demo(
     settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
     job = load_job(None, settings)
     out = Console(quiet=as_json)
-    out.print(
-        f"[bold]1[/] {objects} objects in 4 views each, cut from real photographs: {pictures}"
-    )
+    what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
+    out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
     with _engine(job) as opened:
         index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
@@ -149,7 +149,8 @@ def index(
         f"[dim](root {snapshot.root_digest[:12]})[/]"
     )
     _print_refusals(snapshot.refused_by_reason)
-    console.print(f"ask it: [bold]lamella query {into} PICTURE[/]")
+    ask = f"lamella query {shlex.quote(into)} PICTURE"
+    console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
 
 
 @app.command()
@@ -334,11 +335,11 @@ def snapshots(
         mark = " [green]current[/]" if snapshot == current else ""
         table.add_row(
             f"{snapshot.number}{mark}",
-            snapshot.published_at,
+            Text(printable(snapshot.published_at)),
             Text(printable(snapshot.corpus)),
             f"{snapshot.indexed:,}",
             f"{snapshot.refused:,}",
-            snapshot.extraction.network,
+            Text(printable(snapshot.extraction.network)),
             snapshot.root_digest[:12],
         )
     console.print(table)

@@ -14,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from pipeline.evaluate.page import printable
 from pipeline.run.drive import Progress as Stand
@@ -29,7 +30,7 @@ class ProgressLines:
         self._console = console
         self._quiet = quiet
         self._bars = Progress(
-            TextColumn("{task.description:<18}"),
+            TextColumn("{task.description:<18}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -68,7 +69,8 @@ class ProgressLines:
             self._ended.add(stand.stage)
             if not self._quiet and not self._console.is_terminal:
                 seconds = time.monotonic() - self._began[name]
-                self._console.print(f"{name} done {stand.units_total:,} in {seconds:.1f} s")
+                line = f"{name} done {stand.units_total:,} in {seconds:.1f} s"
+                self._console.print(Text(line))
 
     def round(self, layer: str, report: RoundReport) -> None:
         """Show what a round of k-means found."""

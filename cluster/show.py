@@ -1,4 +1,8 @@
-"""Tables for people. Names come from the world: they are shown, never obeyed."""
+"""Tables for people. Names come from the world: they are shown, never obeyed.
+
+Whatever a store or a person names goes through `plain`, never into a string: rich takes what
+stands in brackets or between colons in a string for its own markup.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,11 @@ SHOWN_QUERIES = 5
 SHOWN_RANKS = 10
 
 
+def plain(value: object) -> Text:
+    """Return a value as text that does nothing: no markup, no escapes, one line."""
+    return Text(printable(str(value)))
+
+
 def show_rankings(console: Console, run: QueryRun, table: Any) -> None:
     """Print the first ranks of the first queries, and what became of all of them."""
     layers = [entry.layer for entry in run.fusion.layers]
@@ -23,17 +32,17 @@ def show_rankings(console: Console, run: QueryRun, table: Any) -> None:
     queries = list(dict.fromkeys(row["query"] for row in rows))
     for number in queries[:SHOWN_QUERIES]:
         mine = [row for row in rows if row["query"] == number]
-        shown = Table(title=Text(printable(mine[0]["query_name"])), title_justify="left")
+        shown = Table(title=plain(mine[0]["query_name"]), title_justify="left")
         shown.add_column("rank", justify="right")
         shown.add_column("picture", overflow="fold")
         shown.add_column("id", justify="right")
         shown.add_column("score", justify="right")
         for layer in layers:
-            shown.add_column(f"S {layer}", justify="right")
+            shown.add_column(plain(f"S {layer}"), justify="right")
         for row in mine:
             shown.add_row(
                 str(row["rank"]),
-                Text(printable(row["name"])),
+                plain(row["name"]),
                 str(row["image_id"]),
                 f"{row['score']:.4f}",
                 *(f"{row[f'S.{layer}']:.4f}" for layer in layers),
@@ -42,11 +51,13 @@ def show_rankings(console: Console, run: QueryRun, table: Any) -> None:
     if len(queries) > SHOWN_QUERIES:
         console.print(f"and {len(queries) - SHOWN_QUERIES:,} more queries")
     for refusal in run.refusals[:SHOWN_RANKS]:
-        name = Text(printable(str(refusal["name"])))
-        console.print(Text("not asked: ") + name + Text(f" ({refusal['reason']})"), style="yellow")
+        line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
+        console.print(line, style="yellow")
     console.print(
-        f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
-        f"{run.refused:,} refused; run {run.run}"
+        plain(
+            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
+            f"{run.refused:,} refused; run {run.run}"
+        )
     )
 
 
@@ -57,14 +68,14 @@ def show_report(
     console.print(score_table(report))
     if sweep and report.sweep:
         console.print(_grid(report))
-    console.print(f"page of pictures: [bold]{page}[/]")
+    console.print(Text.assemble("page of pictures: ", (printable(str(page)), "bold")))
 
 
 def _grid(report: RetrievalReport) -> Table:
     """Return the scores over t (columns) and p (rows)."""
     rows = heat_rows(report)
     layer = report.fusion.layers[0].layer
-    grid = Table(title=f"{report.metric} over t and p of {printable(layer)}", title_justify="left")
+    grid = Table(title=plain(f"{report.metric} over t and p of {layer}"), title_justify="left")
     grid.add_column("p \\ t", justify="right")
     for t in sorted({point.t for point in report.sweep}):
         grid.add_column(f"{t:g}", justify="right")
@@ -83,11 +94,9 @@ def _grid(report: RetrievalReport) -> Table:
 def show_status(console: Console, found: dict[str, Any]) -> None:
     """Print what a store holds."""
     for corpus in found["corpora"]:
-        table = Table(
-            "state", "pictures", title=Text(printable(corpus["name"])), title_justify="left"
-        )
+        table = Table("state", "pictures", title=plain(corpus["name"]), title_justify="left")
         for state, count in corpus["states"].items():
-            table.add_row(state, f"{count:,}")
+            table.add_row(plain(state), f"{count:,}")
         table.add_section()
         table.add_row("of the manifest", f"{corpus['images']:,}")
         console.print(table)
@@ -96,14 +105,16 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
                 f"  {corpus['duplicates']:,} pictures have the same bytes as an earlier one"
             )
         for refusal in corpus["refused"]:
-            line = f"  {refusal['reason']}: {printable(refusal['name'])} {refusal['detail']}"
-            console.print(Text(line, style="yellow"))
+            line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
+            console.print(line, style="yellow")
     for stage in found["stages"]:
-        console.print(f"{stage['folder']}: {stage['done']:,} tasks done")
+        console.print(plain(f"{stage['folder']}: {stage['done']:,} tasks done"))
     current = found["current"]
     console.print(
-        f"current snapshot: {current['number']} (root {current['root_digest'][:12]}, "
-        f"{current['indexed']:,} pictures)"
+        plain(
+            f"current snapshot: {current['number']} (root {current['root_digest'][:12]}, "
+            f"{current['indexed']:,} pictures)"
+        )
         if current
         else "no snapshot yet: give the same `lamella index` again to continue"
     )

@@ -1,0 +1,197 @@
+"""The rules of trust, read from the source: what may load, wait, tell the date, or reach out."""
+
+import ast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("schemas", "pipeline", "cluster")
+
+Rule = Callable[[str, ast.Call], str | None]
+"""Says what is wrong with a call, given its full name; None where nothing is."""
+
+
+def names_in(tree: ast.AST) -> dict[str, str]:
+    """Return what each imported name stands for, such as `load` for `torch.load`."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                names[each.asname or each.name.split(".")[0]] = (
+                    each.name if each.asname else each.name.split(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                names[each.asname or each.name] = f"{node.module}.{each.name}"
+    return names
+
+
+def calls_in(source: str) -> Iterator[tuple[str, ast.Call, str]]:
+    """Yield (full name, call, enclosing function) of every call."""
+    tree = ast.parse(source)
+    names = names_in(tree)
+
+    def walk(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call, str]]:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            function = node.name
+        if isinstance(node, ast.Call):
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            yield names.get(first, first) + dot + rest, node, function
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, function)
+
+    yield from walk(tree, "")
+
+
+def imports_in(source: str) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from ((each.name, node.lineno) for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((f"{node.module}.{each.name}", node.lineno) for each in node.names)
+
+
+def keyword(call: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(each.value) for each in call.keywords if each.arg == name), None)
+
+
+def sources() -> list[tuple[str, str]]:
+    """Return (path, text) of every file of ours."""
+    return [
+        (str(path.relative_to(ROOT)), path.read_text())
+        for package in OURS
+        for path in sorted((ROOT / package).rglob("*.py"))
+    ]
+
+
+UNPICKLERS = {"pipeline/evaluate/pickled_truth.py"}
+"""Reads pickles, but builds nothing beyond a closed list of harmless things."""
+
+LOADERS = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+RUNNERS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path"}
+
+
+def runs_what_it_reads(name: str, call: ast.Call) -> str | None:
+    if name in RUNNERS or name.split(".")[0] in LOADERS:
+        return f"calls {name}"
+    if name == "torch.load" and keyword(call, "weights_only") != "True":
+        return "calls torch.load without weights_only=True"
+    if name in ("numpy.load", "numpy.fromregex") and keyword(call, "allow_pickle") is not None:
+        return "calls numpy.load with allow_pickle"
+    if name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
+        return f"calls {name}: yaml.safe_load reads the same files"
+    if name in ("pandas.read_pickle", "torch.jit.load", "torch.export.load", "torch.hub.load"):
+        return f"calls {name}"
+    if keyword(call, "shell") not in (None, "False"):
+        return f"calls {name} with a shell"
+    return None
+
+
+def waits_without_end(name: str, call: ast.Call) -> str | None:
+    if name in ("ray.get", "ray.wait") and keyword(call, "timeout") in (None, "None"):
+        return f"calls {name} without a timeout"
+    return None
+
+
+def breaks(source: str, rule: Rule) -> list[str]:
+    """Return what calls of a source break a rule, each with its line."""
+    found = ((call.lineno, rule(name, call)) for name, call, _ in calls_in(source))
+    return [f"{line} {what}" for line, what in found if what is not None]
+
+
+@pytest.mark.parametrize(
+    ("rule", "line"),
+    [
+        (runs_what_it_reads, "import pickle\npickle.loads(data)"),
+        (runs_what_it_reads, "from pickle import loads as read\nread(data)"),
+        (runs_what_it_reads, "import joblib as j\nj.load(path)"),
+        (runs_what_it_reads, "import numpy as np\nnp.load(path, allow_pickle=True)"),
+        (runs_what_it_reads, "from torch import load\nload(path)"),
+        (runs_what_it_reads, "import torch\ntorch.load(path, weights_only=False)"),
+        (runs_what_it_reads, "import yaml\nyaml.load(text)"),
+        (runs_what_it_reads, "eval(text)"),
+        (runs_what_it_reads, "import os\nos.system(text)"),
+        (runs_what_it_reads, "import subprocess as s\ns.run(text, shell=True)"),
+        (waits_without_end, "import ray\nray.get(reference)"),
+        (waits_without_end, "from ray import wait\nwait(calls, timeout=None)"),
+    ],
+)
+def test_a_gate_sees_what_it_is_for(rule: Rule, line: str) -> None:
+    assert len(breaks(line, rule)) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["import torch\ntorch.load(path, weights_only=True)", "re.compile('')"]
+)
+def test_a_gate_lets_the_harmless_pass(line: str) -> None:
+    assert breaks(line, runs_what_it_reads) == []
+
+
+def test_no_code_of_ours_runs_what_it_reads() -> None:
+    wrong = [
+        f"{path}:{what}"
+        for path, source in sources()
+        if path not in UNPICKLERS
+        for what in breaks(source, runs_what_it_reads)
+    ]
+    wrong += [
+        f"{path}:{line} imports {module}"
+        for path, source in sources()
+        if path not in UNPICKLERS
+        for module, line in imports_in(source)
+        if module.split(".")[0] in LOADERS
+    ]
+    assert not wrong
+
+
+def test_nothing_waits_for_ray_without_end() -> None:
+    assert not [
+        f"{p}:{what}" for p, source in sources() for what in breaks(source, waits_without_end)
+    ]
+
+
+CLIENTS = {
+    *("socket", "ssl", "http", "ftplib", "smtplib", "telnetlib", "xmlrpc", "asyncio"),
+    *("requests", "httpx", "aiohttp", "urllib3", "grpc", "websockets", "paramiko"),
+    *("boto3", "botocore", "aiobotocore", "s3fs", "fsspec", "huggingface_hub", "timm", "wandb"),
+}
+"""What talks to others. `urllib.parse` only cuts strings; `urllib.request` fetches."""
+
+
+MAY_REACH_OUT = ("pipeline/store/",)
+
+
+def test_only_the_store_talks_to_the_network() -> None:
+    wrong = [
+        f"{path}:{line} imports {module}"
+        for path, source in sources()
+        if not path.startswith(MAY_REACH_OUT)
+        for module, line in imports_in(source)
+        if module.split(".")[0] in CLIENTS or module.startswith("urllib.request")
+    ]
+    assert not wrong
+
+
+DATES = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
+TELL_THE_DATE = {
+    ("pipeline/index/publish.py", "_now"),  # when a snapshot was published: in no digest
+}
+"""All functions that may ask what time it is. `time.monotonic` measures how long, not when."""
+
+
+def test_only_named_functions_tell_the_date() -> None:
+    wrong = [
+        f"{path}:{call.lineno} calls {name} in {function or 'the module'}"
+        for path, source in sources()
+        for name, call, function in calls_in(source)
+        if (
+            name in ("time.time", "time.time_ns", "time.localtime", "time.gmtime", "time.strftime")
+            or name.endswith(DATES)
+        )
+        and (path, function) not in TELL_THE_DATE
+    ]
+    assert not wrong
+    there = {(path, function) for path, source in sources() for _, _, function in calls_in(source)}
+    assert there >= TELL_THE_DATE
