@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
 
 
 def emit(value: Any) -> None:
@@ -230,14 +231,19 @@ def query(
 @app.command()
 def evaluate(
     store: options.Store,
-    protocol: Annotated[str, typer.Option(help="ukb, oxford, holidays or groups.")],
+    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))],
     truth: Annotated[
         Path | None,
-        typer.Option(help="Oxford: the ground-truth folder. Holidays: holidays_images.dat."),
+        typer.Option(
+            help="The ground truth: Oxford's folder, holidays_images.dat, gnd_roxford5k.pkl."
+        ),
     ] = None,
     box: Annotated[
         str, typer.Option(help="Oxford queries: roi crops to the box, full not.")
     ] = "roi",
+    difficulty: Annotated[
+        str, typer.Option(help="roxford, rparis: easy, medium or hard.")
+    ] = "medium",
     pattern: Annotated[
         str | None,
         typer.Option(help="groups: a regular expression whose one group names the group."),
@@ -266,11 +272,12 @@ def evaluate(
     from cluster.evaluating import Asked, evaluate_store
 
     asked = Asked(
-        protocol=_one_of("--protocol", protocol, ("ukb", "oxford", "holidays", "groups")),
+        protocol=_one_of("--protocol", protocol, PROTOCOLS),
         truth=truth,
         box=_one_of("--box", box, ("roi", "full")),
         pattern=pattern,
         metric=_one_of("--metric", metric, ("mAP", "N-S")),
+        difficulty=_one_of("--difficulty", difficulty, ("easy", "medium", "hard")),
         layers=options.words(layers),
     )
     overrides = {

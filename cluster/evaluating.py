@@ -10,6 +10,7 @@ from cluster.engine import Engine
 from cluster.progress import ProgressLines
 from cluster.querying import asked_fusion, chosen_snapshot
 from pipeline.evaluate.page import render
+from pipeline.evaluate.revisited import Difficulty
 from pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
 from pipeline.jobs.querying import Place
 from pipeline.search.names import ImageTable
@@ -27,6 +28,7 @@ class Asked:
     box: Literal["roi", "full"] = "roi"
     pattern: str | None = None
     metric: Literal["mAP", "N-S"] = "mAP"
+    difficulty: Difficulty = "medium"
     layers: list[str] | None = None
 
 
@@ -58,6 +60,7 @@ def evaluate_store(
                 box=asked.box,
                 pattern=asked.pattern,
                 metric=asked.metric,
+                difficulty=asked.difficulty,
             )
             found = evaluate(
                 place, coordinator, names, image_ids, truth, fusion, weighting, weights=weights

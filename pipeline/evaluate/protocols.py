@@ -6,11 +6,12 @@ matched by stem (`all_souls_000013`), so folders and endings do not matter.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pipeline.errors import InputError
+from pipeline.evaluate.stems import split, stems, unique
 from pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery, MetricName
 from pipeline.evaluate.truth_files import read_lines, read_list, read_query
 
@@ -29,7 +30,7 @@ def ukb(names: Sequence[str]) -> GroundTruth:
     """
     numbers = {
         stem: int(found[1])
-        for stem in _stems(names)
+        for stem in stems(names)
         if (found := re.fullmatch(r"ukbench([0-9]{5})", stem))
     }
     if not numbers:
@@ -37,12 +38,12 @@ def ukb(names: Sequence[str]) -> GroundTruth:
             f"UKB pictures are called ukbench00000.jpg; 0 of {len(names):,} names are: "
             "use the protocol `groups`"
         )
-    by_stem = _unique(names, numbers)
+    by_stem = unique(names, numbers)
     queries = []
     for stem, number in sorted(numbers.items(), key=lambda item: item[1]):
         first = number - number % GROUP_OF_UKB
         group = [f"ukbench{first + place:05d}" for place in range(GROUP_OF_UKB)]
-        positives, missing = _split(group, by_stem)
+        positives, missing = split(group, by_stem)
         queries.append(GroundTruthQuery(by_stem[stem], positives, missing=missing))
     return GroundTruth("ukb", "N-S", tuple(queries))
 
@@ -77,7 +78,7 @@ def oxford(names: Sequence[str], gt_folder: Path, box_mode: BoxMode = "roi") -> 
     named = {stem for stem, _, _ in read}
     for _, _, lists in read:
         named.update(*lists.values())
-    by_stem = _unique(names, named)
+    by_stem = unique(names, named)
     queries = []
     for file, (stem, box, lists) in zip(files, read, strict=True):
         if stem not in by_stem:
@@ -85,8 +86,8 @@ def oxford(names: Sequence[str], gt_folder: Path, box_mode: BoxMode = "roi") -> 
                 f"every query is a picture of the corpus; {file.name} asks for {stem}, not "
                 f"among {len(names):,} pictures: index it, or leave its files out"
             )
-        positives, missing = _split([*lists["good"], *lists["ok"]], by_stem)
-        junk, _ = _split(lists["junk"], by_stem)
+        positives, missing = split([*lists["good"], *lists["ok"]], by_stem)
+        junk, _ = split(lists["junk"], by_stem)
         corners = box if box_mode == "roi" else None
         queries.append(
             GroundTruthQuery(by_stem[stem], positives, junk, box=corners, missing=missing)
@@ -110,7 +111,7 @@ def holidays(names: Sequence[str], dat_file: Path | None = None) -> GroundTruth:
         InputError: no name fits, a line of the file is malformed, or a group lacks its query.
     """
     if dat_file is None:
-        listed = {stem for stem in _stems(names) if re.fullmatch(r"[0-9]{6}", stem)}
+        listed = {stem for stem in stems(names) if re.fullmatch(r"[0-9]{6}", stem)}
     else:
         listed = {PurePosixPath(line).stem for line in read_lines(dat_file)}
         wrong = sorted(stem for stem in listed if not re.fullmatch(r"[0-9]{6}", stem))
@@ -119,7 +120,7 @@ def holidays(names: Sequence[str], dat_file: Path | None = None) -> GroundTruth:
     groups: defaultdict[int, list[str]] = defaultdict(list)
     for stem in sorted(listed):
         groups[int(stem) // 100].append(stem)
-    by_stem = _unique(names, listed)
+    by_stem = unique(names, listed)
     queries = []
     for number, group in sorted(groups.items()):
         query, others = f"{number:04d}00", group[1:]
@@ -131,7 +132,7 @@ def holidays(names: Sequence[str], dat_file: Path | None = None) -> GroundTruth:
                 f"{', '.join(sorted(set(group) & by_stem.keys())) or 'nothing'} in the corpus "
                 f"but not {query}: index it, or list only whole groups"
             )
-        positives, missing = _split(others, by_stem)
+        positives, missing = split(others, by_stem)
         queries.append(
             GroundTruthQuery(by_stem[query], positives, remove_self=True, missing=missing)
         )
@@ -187,35 +188,6 @@ def groups(
         if name in group_of
     )
     return GroundTruth("groups", metric, queries)
-
-
-def _stems(names: Iterable[str]) -> list[str]:
-    return [PurePosixPath(name).stem for name in names]
-
-
-def _unique(names: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
-    """Return stem -> name of the wanted stems; two names for one of them are refused."""
-    wanted = set(wanted)
-    by_stem: dict[str, str] = {}
-    for stem, name in zip(_stems(names), names, strict=True):
-        if stem not in wanted:
-            continue
-        if stem in by_stem:
-            raise InputError(
-                f"a picture of the ground truth stands once in the corpus; {stem} is both "
-                f"{by_stem[stem]} and {name}: index one of them"
-            )
-        by_stem[stem] = name
-    return by_stem
-
-
-def _split(
-    stems: Iterable[str], by_stem: Mapping[str, str]
-) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the corpus names of the stems that are there, and the stems that are not."""
-    stems = set(stems)
-    there = {stem for stem in stems if stem in by_stem}
-    return frozenset(by_stem[stem] for stem in there), frozenset(stems - there)
 
 
 def _keys(names: Sequence[str], pattern: str | None) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from pipeline.corpus.refused import Refused
 from pipeline.errors import InputError
 from pipeline.evaluate import protocols
 from pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
+from pipeline.evaluate.revisited import Difficulty, revisited
 from pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
 from pipeline.evaluate.truth import GroundTruth
 from pipeline.jobs.querying import Place, encode_queries
@@ -32,7 +33,7 @@ from schemas.base import digest_of
 from schemas.query import FusionSpec, Weighting
 from schemas.report import RetrievalReport
 
-Protocol = Literal["ukb", "oxford", "holidays", "groups"]
+Protocol = Literal["ukb", "oxford", "holidays", "roxford", "rparis", "groups"]
 QUERIES_A_BATCH = 64
 THUMBNAIL_EDGE = 144
 SHOWN_QUERIES = 8
@@ -56,15 +57,18 @@ def ground_truth(
     box: Literal["roi", "full"] = "roi",
     pattern: str | None = None,
     metric: Literal["mAP", "N-S"] = "mAP",
+    difficulty: Difficulty = "medium",
 ) -> GroundTruth:
     """Return a protocol's queries over the images of an index.
 
     Args:
         names: of the indexed images.
-        truth: Oxford: the folder of `*_query.txt` and so on; Holidays: `holidays_images.dat`.
-        box: Oxford: whether queries are cropped to their box.
+        truth: Oxford: the folder of `*_query.txt` and so on; Holidays: `holidays_images.dat`;
+            revisited: `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`.
+        box: Oxford and revisited: whether queries are cropped to their box.
         pattern: groups: a regular expression whose one group names an image's group.
         metric: groups: what is measured.
+        difficulty: revisited: which answers are right.
 
     Raises:
         InputError: the protocol needs files, or nothing in the index fits it.
@@ -80,6 +84,10 @@ def ground_truth(
             return protocols.oxford(names, truth, box)
         case "holidays":
             return protocols.holidays(names, truth)
+        case "roxford" | "rparis":
+            if truth is None:
+                raise InputError(f"protocol {protocol} needs --truth, its gnd_*.pkl file")
+            return revisited(protocol, names, truth, difficulty, box)
         case "groups":
             return protocols.groups(names, pattern, metric)
 

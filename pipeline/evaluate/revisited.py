@@ -1,0 +1,168 @@
+"""Revisited Oxford and Paris: 70 queries, each answer easy, hard or junk, in one file.
+
+Rules of the data set's own evaluation code. The query pictures are not in the database: where the
+corpus holds them, they leave every ranking.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.errors import InputError
+from pipeline.evaluate.pickled_truth import read_plain_pickle
+from pipeline.evaluate.stems import split, unique
+from pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery
+from pipeline.evaluate.truth_files import read_lines
+
+Difficulty = Literal["easy", "medium", "hard"]
+Dataset = Literal["roxford", "rparis"]
+
+RIGHT = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}
+IGNORED = {"easy": ("junk", "hard"), "medium": ("junk",), "hard": ("junk", "easy")}
+KINDS = ("easy", "hard", "junk")
+
+
+@dataclass(frozen=True)
+class RevisitedQuery:
+    """A query by stem, its box in corners, and its answers by kind, as stems."""
+
+    stem: str
+    box: Box
+    answers: dict[str, tuple[str, ...]]
+
+
+def revisited(
+    dataset: Dataset,
+    names: Sequence[str],
+    file: Path,
+    difficulty: Difficulty = "medium",
+    box_mode: Literal["roi", "full"] = "roi",
+) -> GroundTruth:
+    """Return the protocol of `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`.
+
+    Easy: easy is right; hard and junk leave the ranking. Medium: easy and hard are right. Hard:
+    hard is right; easy and junk leave. A query without a right answer is left out of the mean.
+
+    Args:
+        names: of all pictures of the corpus, the query pictures among them.
+        file: the official pickle, or the same as JSON.
+        box_mode: `roi`, the standard, crops the query to its box; `full` takes all of it.
+
+    Raises:
+        InputError: the file is not such a one, or a query is not in the corpus. Right answers
+            that are not there are counted as missed.
+    """
+    read = read_revisited(file)
+    asked = {query.stem for query in read}
+    named = asked.union(*(stems for query in read for stems in query.answers.values()))
+    by_stem = unique(names, named)
+    if absent := sorted(asked - by_stem.keys()):
+        raise InputError(
+            f"every query is a picture of the corpus; {file.name} asks for {absent[0]}, not "
+            f"among {len(names):,} pictures: index all of the data set, queries too"
+        )
+    queries_in_corpus, _ = split(asked, by_stem)
+    queries = []
+    for query in read:
+        right, missing = split(_of(query, RIGHT[difficulty]), by_stem)
+        if not right and not missing:
+            continue
+        junk, _ = split(_of(query, IGNORED[difficulty]), by_stem)
+        queries.append(
+            GroundTruthQuery(
+                name=by_stem[query.stem],
+                positives=right,
+                junk=junk | queries_in_corpus,
+                remove_self=True,
+                box=query.box if box_mode == "roi" else None,
+                missing=missing,
+            )
+        )
+    return GroundTruth(f"{dataset} {difficulty} {box_mode}", "mAP", tuple(queries))
+
+
+def _of(query: RevisitedQuery, kinds: tuple[str, ...]) -> list[str]:
+    return [stem for kind in kinds for stem in query.answers[kind]]
+
+
+def read_revisited(file: Path) -> list[RevisitedQuery]:
+    """Return the queries of a revisited ground truth: a pickle, or JSON by its ending.
+
+    Raises:
+        InputError: anything in it is not as the data set has it; the message names the place.
+    """
+    if file.suffix == ".json":
+        try:
+            content = json.loads("\n".join(read_lines(file)))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file} is no JSON ({error}): give the official file") from None
+    else:
+        content = read_plain_pickle(file)
+    if not isinstance(content, dict) or not {"imlist", "qimlist", "gnd"} <= content.keys():
+        raise _wrong(file, "has a dictionary of imlist, qimlist and gnd", type(content).__name__)
+    images = _stems(file, "imlist", content["imlist"])
+    asked = _stems(file, "qimlist", content["qimlist"])
+    if both := set(images) & set(asked):
+        raise _wrong(file, "keeps queries out of imlist", f"{min(both)} in both")
+    entries = content["gnd"]
+    if not isinstance(entries, list) or len(entries) != len(asked):
+        raise _wrong(file, f"has {len(asked)} entries in gnd, one a query", _length(entries))
+    return [
+        _query(file, place, stem, entry, images)
+        for place, (stem, entry) in enumerate(zip(asked, entries, strict=True))
+    ]
+
+
+def _query(file: Path, place: int, stem: str, entry: Any, images: list[str]) -> RevisitedQuery:
+    if not isinstance(entry, dict) or not {"bbx", *KINDS} <= entry.keys():
+        raise _wrong(file, f"has bbx, easy, hard and junk in gnd[{place}]", _length(entry))
+    answers = {
+        kind: tuple(images[number] for number in _numbers(file, place, kind, entry, len(images)))
+        for kind in KINDS
+    }
+    if sum(map(len, answers.values())) != len(set().union(*answers.values())):
+        raise _wrong(file, f"has an answer of gnd[{place}] in one list", "one in two")
+    return RevisitedQuery(stem, _box(file, place, entry["bbx"]), answers)
+
+
+def _stems(file: Path, what: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise _wrong(file, f"has a list of names in {what}", type(value).__name__)
+    if not value or len(set(value)) != len(value):
+        raise _wrong(file, f"has each name once in {what}", f"{len(value):,} names")
+    return value
+
+
+def _numbers(file: Path, place: int, kind: str, entry: dict[str, Any], images: int) -> list[int]:
+    value = entry[kind]
+    # `type`, because True is an int too.
+    if (
+        not isinstance(value, list)
+        or len(value) > images
+        or not all(type(number) is int and 0 <= number < images for number in value)
+    ):
+        raise _wrong(
+            file, f"has numbers from 0 to {images - 1} in {kind} of gnd[{place}]", _length(value)
+        )
+    return value
+
+
+def _box(file: Path, place: int, value: Any) -> Box:
+    if isinstance(value, list | tuple) and len(value) == 4:
+        x1, y1, x2, y2 = value
+        real = all(type(corner) in (int, float) and math.isfinite(corner) for corner in value)
+        if real and 0 <= x1 < x2 and 0 <= y1 < y2:
+            return float(x1), float(y1), float(x2), float(y2)
+    raise _wrong(file, f"has corners x1 < x2, y1 < y2 in bbx of gnd[{place}]", _length(value))
+
+
+def _length(value: Any) -> str:
+    length = f" of {len(value):,}" if isinstance(value, list | tuple | dict | str) else ""
+    return f"{type(value).__name__}{length}"
+
+
+def _wrong(file: Path, rule: str, found: str) -> InputError:
+    return InputError(f"a revisited ground truth {rule}; {file} has {found}: give the official one")
