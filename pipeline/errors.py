@@ -52,6 +52,10 @@ class StageFailed(LamellaError):
     """Tasks of a stage failed; the message names them and the command that resumes."""
 
 
+class AccountMismatch(LamellaError):
+    """A stage's pictures do not add up: one is in no state, or in two."""
+
+
 class SnapshotIncomplete(LamellaError):
     """A shard without a done record stands between the job and its snapshot."""
 

@@ -45,6 +45,7 @@ class IndexSnapshot(Record):
     corpus: str
     kind: SourceKind
     root: str = Field(description="where the source was; of no weight")
+    job: str = Field(default="", description="path of the record of the job; of no weight")
     corpus_content: str
     shards: tuple[ShardRef, ...]
     extraction_folder: str

@@ -78,8 +78,7 @@ def build_corpus(
         InputError: the source holds no pictures.
         StageFailed: entries could not be looked at.
     """
-    facts = [listing.digest(), shard_size, limits.max_pixels, limits.max_bytes]
-    inputs = digest_of(facts)
+    inputs = corpus_inputs(listing, shard_size, limits)
     corpus_key = layout.keyed(name, inputs)
     path = layout.manifest(corpus_key)
     if store.exists(path):
@@ -98,11 +97,17 @@ def build_corpus(
         folder,
         inputs,
         units=lambda task: len(task.entries),
+        states=("images", "ignored"),
         on_progress=on_progress,
     )
     manifest = _manifest(name, listing, records)
     found = create_once(store, path, manifest.to_json())
     return _moved(parse_record(store, path, CorpusManifest, found), listing.root)
+
+
+def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> str:
+    """Return the digest of what decides a corpus."""
+    return digest_of([listing.digest(), shard_size, limits.max_pixels, limits.max_bytes])
 
 
 def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusManifest:

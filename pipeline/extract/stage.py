@@ -158,6 +158,11 @@ class Extraction:
         return sum(record.counts["refused"] for record in self.records)
 
 
+def extraction_inputs(spec: ExtractionSpec, corpus_content: str) -> str:
+    """Return the digest of what decides a corpus's activations."""
+    return digest_of([spec.digest(), corpus_content])
+
+
 def extract_corpus(
     store: Store,
     runner: Runner,
@@ -175,7 +180,7 @@ def extract_corpus(
         StageFailed: shards failed; the others are kept.
     """
     shards: Sequence[ShardRef] = [shard for shard in manifest.shards if shard.images]
-    inputs = digest_of([spec.digest(), manifest.content_digest])
+    inputs = extraction_inputs(spec, manifest.content_digest)
     folder = layout.extraction(layout.keyed(spec.network, inputs))
     stage = ExtractStage(store.url, folder, inputs, manifest.root, limits, spec, weights, threads)
     records = complete(
@@ -186,6 +191,7 @@ def extract_corpus(
         folder,
         inputs,
         units=lambda shard: shard.images,
+        states=("indexed", "refused"),
         on_progress=on_progress,
     )
     return Extraction(folder, inputs, spec, tuple(shards), tuple(records))

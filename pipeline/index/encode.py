@@ -123,6 +123,12 @@ class Encoding:
     records: tuple[DoneRecord, ...]
 
 
+def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> str:
+    """Return the digest of what decides a corpus's bags; `extraction` is that of activations."""
+    identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
+    return digest_of([extraction, identities])
+
+
 def encode_corpus(
     store: Store,
     runner: Runner,
@@ -132,8 +138,7 @@ def encode_corpus(
     on_progress: OnProgress = quiet,
 ) -> Encoding:
     """Return the bags of every shard in every local layer, making those that are missing."""
-    identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
-    inputs = digest_of([extraction.inputs, identities])
+    inputs = encoding_inputs(extraction.inputs, vocabularies)
     name = "-".join(vocabularies) or "no-words"
     folder = layout.encoding(layout.keyed(name, inputs))
     records = complete(
@@ -144,6 +149,7 @@ def encode_corpus(
         folder,
         inputs,
         units=lambda task: task.extracted.counts["indexed"],
+        states=("images",),
         on_progress=on_progress,
     )
     return Encoding(folder, inputs, extraction, vocabularies, tuple(records))

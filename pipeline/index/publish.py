@@ -17,7 +17,7 @@ from pipeline.index.postings import document_frequencies
 from pipeline.index.stage import Index
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once, open_committed, read_done
-from pipeline.store.records import read_record
+from pipeline.store.records import cure, parse_record, read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import column, map_arrow, read_parquet, write_arrow
 from schemas.corpus import CorpusManifest
@@ -34,27 +34,67 @@ def publish(
     *,
     weighting: Weighting,
     fusion: FusionSpec,
+    job: str = "",
 ) -> IndexSnapshot:
-    """Return the snapshot of an index, created and promoted unless the current one equals it.
+    """Return the snapshot of an index, promoted, and created unless there is one that equals it.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
         CommitUnknown: the outcome of a commit cannot be read back.
     """
+    draft = draft_snapshot(
+        store, manifest, encoding, index, weighting=weighting, fusion=fusion, job=job
+    )
+    current = current_snapshot(store)
+    if current is not None and current.root_digest == draft.root_digest:
+        return current
+    snapshot = _create_once(store, draft)
+    current = current_snapshot(store)
+    if current is None or current.number != snapshot.number:
+        promote(store, snapshot.number)
+    return snapshot
+
+
+def draft_snapshot(
+    store: Store,
+    manifest: CorpusManifest,
+    encoding: Encoding,
+    index: Index,
+    *,
+    weighting: Weighting,
+    fusion: FusionSpec,
+    job: str = "",
+) -> IndexSnapshot:
+    """Return what would be published, under number 1, its totals made where they are missing.
+
+    Raises:
+        SnapshotIncomplete: the images of the manifest are not all accounted for.
+    """
     extraction = encoding.extraction
     if extraction.indexed + extraction.refused != manifest.images:
         raise SnapshotIncomplete(
             f"{extraction.indexed:,} indexed + {extraction.refused:,} refused images are not the "
-            f"{manifest.images:,} of corpus {manifest.name}: run the same command again"
+            f"{manifest.images:,} of corpus {manifest.name}: {cure(store)}"
         )
-    totals = _totals(store, encoding, index)
-    current = current_snapshot(store)
-    draft = IndexSnapshot(
+    in_segments = sum(record.counts["images"] for record in index.records)
+    if in_segments != extraction.indexed:
+        raise SnapshotIncomplete(
+            f"segments hold {in_segments:,} images, {extraction.indexed:,} of corpus "
+            f"{manifest.name} were extracted: {cure(store)}"
+        )
+    reasons = refusals_by_reason(store, extraction.records)
+    if sum(reasons.values()) != extraction.refused:
+        raise SnapshotIncomplete(
+            f"{sum(reasons.values()):,} refusals have a reason, {extraction.refused:,} images of "
+            f"corpus {manifest.name} were refused: {cure(store)}"
+        )
+    return IndexSnapshot(
         number=1,
         published_at=_now(),
         corpus=manifest.name,
         kind=manifest.kind,
         root=manifest.root,
+        job=job,
         shards=manifest.shards,
         corpus_content=manifest.content_digest,
         extraction_folder=extraction.folder,
@@ -69,20 +109,15 @@ def publish(
             )
             for task, record in zip(index.tasks, index.records, strict=True)
         ),
-        document_frequencies=totals,
+        document_frequencies=_totals(store, encoding, index),
         weighting=weighting,
         fusion=fusion,
         images=manifest.images,
         indexed=extraction.indexed,
         refused=extraction.refused,
-        refused_by_reason=refusals_by_reason(store, extraction.records),
+        refused_by_reason=reasons,
         ignored=manifest.ignored,
     )
-    if current is not None and current.root_digest == draft.root_digest:
-        return current
-    snapshot = _newest_if_equal(store, draft) or _create_next(store, draft)
-    promote(store, snapshot.number)
-    return snapshot
 
 
 def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str, int]:
@@ -115,20 +150,25 @@ def _totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef
         return work.finish().files
 
 
-def _newest_if_equal(store: Store, draft: IndexSnapshot) -> IndexSnapshot | None:
-    """Return the newest snapshot if it is the draft's: a run that died left it to be promoted."""
-    number = latest_number(store, layout.snapshot)
-    newest = read_snapshot(store, number) if number else None
-    return newest if newest and newest.root_digest == draft.root_digest else None
+def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
+    """Return the one snapshot with the draft's root digest, created under the next number.
 
-
-def _create_next(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
-    number = latest_number(store, layout.snapshot) + 1
+    A run that died may have left it to be promoted, and another run may create it meanwhile:
+    every number up to the one that is created is looked at, so no root digest gets two.
+    """
+    latest = latest_number(store, layout.snapshot)
+    for number in range(latest, 0, -1):
+        found = read_snapshot(store, number)
+        if found.root_digest == draft.root_digest:
+            return found
+    number = latest + 1
     while True:
         mine = draft.model_copy(update={"number": number})
-        won = create_once(store, layout.snapshot(number), mine.to_json())
-        if won == mine.to_json():
-            return mine
+        path = layout.snapshot(number)
+        won = create_once(store, path, mine.to_json())
+        there = parse_record(store, path, IndexSnapshot, won)
+        if there.root_digest == draft.root_digest:
+            return there
         number += 1  # another writer took this number for its own snapshot
 
 

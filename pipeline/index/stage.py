@@ -136,6 +136,11 @@ class Index:
     records: tuple[DoneRecord, ...]
 
 
+def index_inputs(encoding: str, extraction: str, segment_images: int) -> str:
+    """Return the digest of what decides a corpus's segments."""
+    return digest_of([encoding, extraction, segment_images])
+
+
 def index_corpus(
     store: Store,
     runner: Runner,
@@ -146,7 +151,7 @@ def index_corpus(
 ) -> Index:
     """Return the segments of a whole corpus, making those that are missing."""
     extraction = encoding.extraction
-    inputs = digest_of([encoding.inputs, extraction.inputs, segment_images])
+    inputs = index_inputs(encoding.inputs, extraction.inputs, segment_images)
     folder = layout.index(layout.keyed(extraction.spec.network, inputs))
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
     words = {layer: vocabulary.words for layer, vocabulary in encoding.vocabularies.items()}
@@ -158,6 +163,7 @@ def index_corpus(
         folder,
         inputs,
         units=lambda task: sum(record.counts["indexed"] for record in task.extracted),
+        states=("images",),
         on_progress=on_progress,
     )
     return Index(folder, inputs, tuple(tasks), tuple(records))

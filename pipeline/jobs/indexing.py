@@ -7,12 +7,13 @@ from pathlib import Path
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Listing
 from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
+from pipeline.corpus.stage import build_corpus, corpus_inputs
 from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction, extract_corpus
 from pipeline.index.encode import encode_corpus
 from pipeline.index.publish import publish, refusals_by_reason
 from pipeline.index.stage import index_corpus
+from pipeline.jobs.recorded import record_job
 from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from pipeline.run.drive import OnProgress, quiet
 from pipeline.run.stage import Runner
@@ -54,12 +55,23 @@ def index_source(
     limits = DecodeLimits(job.corpus.max_pixels, job.corpus.max_bytes)
     listing = list_source(source)
     name = job.name or corpus_name(source, listing)
+    shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))
+    recorded = record_job(
+        store,
+        source,
+        job,
+        name=name,
+        corpus_inputs=corpus_inputs(listing, shard_size, limits),
+        entries=len(listing.entries),
+        shard_images=shard_size,
+        extraction=spec,
+    )
     manifest = build_corpus(
         store,
         runner,
         listing,
         name,
-        shard_size=job.corpus.shard_images or choose_shard_size(len(listing.entries)),
+        shard_size=shard_size,
         limits=limits,
         on_progress=watch.progress,
     )
@@ -104,6 +116,7 @@ def index_source(
         index,
         weighting=WEIGHTING_OF[job.profile],
         fusion=fusion,
+        job=recorded,
     )
 
 

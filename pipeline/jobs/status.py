@@ -1,16 +1,23 @@
 """What a store holds: every picture of every corpus in one state, every stage's done tasks."""
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
+from pipeline.extract.stage import extraction_inputs
+from pipeline.index.encode import encoding_inputs
 from pipeline.index.publish import current_snapshot
+from pipeline.index.stage import index_inputs
+from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.store import layout
 from pipeline.store.commit import open_committed, read_done
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet
+from pipeline.vocabulary.stage import vocabulary_inputs
 from schemas.corpus import CorpusManifest
-from schemas.snapshot import IndexSnapshot
+from schemas.job_record import JobRecord
+from schemas.vocabulary import Vocabulary
 
 SHOWN_REFUSALS = 20
 
@@ -18,18 +25,21 @@ SHOWN_REFUSALS = 20
 def store_status(store: Store) -> dict[str, Any]:
     """Return the account of a store, as plain values.
 
-    Every image of a manifest is in one state: indexed, refused for a reason, or pending; the
-    states of the current snapshot's corpus come from its done records.
+    Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
+    reason; `unaccounted` is there only where a done record is wrong. Jobs that share their
+    activations have one account, that of the job which is furthest.
     """
     current = current_snapshot(store)
-    manifests = [
-        read_record(store, layout.manifest(key), CorpusManifest)
-        for key in store.folders("corpora")
-        if store.exists(layout.manifest(key))
-    ]
+    accounts: dict[tuple[str, str], dict[str, Any]] = {}
+    for job in read_jobs(store).values():
+        key = (job_corpus(job), job.extraction.digest())
+        account = _account(store, job)
+        known = accounts.get(key)
+        if known is None or _indexed(account) > _indexed(known):
+            accounts[key] = account
     return {
         "store": store.url,
-        "corpora": [_corpus(store, manifest, current) for manifest in manifests],
+        "corpora": list(accounts.values()),
         "stages": [
             {"folder": f"{kind}/{key}", "done": len(store.names(f"{kind}/{key}/done"))}
             for kind in ("corpora", "activations", "bags", "segments")
@@ -45,40 +55,100 @@ def store_status(store: Store) -> dict[str, Any]:
     }
 
 
-def _corpus(
-    store: Store, manifest: CorpusManifest, current: IndexSnapshot | None
-) -> dict[str, Any]:
-    refused: list[dict[str, Any]] = []
-    states: Counter[str] = Counter()
-    if current is not None and current.corpus_content == manifest.content_digest:
-        states["indexed"] = current.indexed
-        for shard in manifest.shards:
-            record = read_done(store, current.extraction_folder, shard.key)
-            if record is not None:
-                table = read_parquet(open_committed(store, record.files["refusals"]))
-                refused += table.to_pylist()
-    else:
-        for shard in manifest.shards:
-            rows = read_parquet(open_committed(store, shard.file)).to_pylist()
-            refused += [
-                {"image_id": shard.first_image_id + number, "reason": row["refusal"]}
-                | {"name": row["name"], "detail": row["detail"]}
-                for number, row in enumerate(rows)
-                if row["refusal"] is not None
-            ]
-    states.update(f"refused: {each['reason']}" for each in refused)
-    pending = manifest.images - sum(states.values())
-    if pending:
-        states["pending"] = pending
+@dataclass(frozen=True)
+class Folders:
+    """Where a job's stages work; `index` is None until all its vocabularies stand."""
+
+    corpus: str
+    extraction: str
+    vocabularies: dict[str, str]
+    index: str | None
+
+
+def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folders:
+    """Return the folders of a job whose manifest stands."""
+    extracted = extraction_inputs(job.extraction, manifest.content_digest)
+    network = job.extraction.network
+    spec = job.job.vocabulary
+    words: dict[str, Vocabulary] = {}
+    folders: dict[str, str] = {}
+    for layer in (layer.name for layer in job.extraction.layers if layer.kind == "local"):
+        key = layout.keyed(layer, vocabulary_inputs(spec, extracted, layer))
+        folders[layer] = layout.vocabulary(key, layer)
+        path = layout.vocabulary_record(key, layer)
+        if store.exists(path):
+            words[layer] = read_record(store, path, Vocabulary)
+    index = None
+    if len(words) == len(folders):
+        encoded = encoding_inputs(extracted, words)
+        inputs = index_inputs(encoded, extracted, job.job.index.segment_images)
+        index = layout.index(layout.keyed(network, inputs))
+    extraction = layout.extraction(layout.keyed(network, extracted))
+    return Folders(job_corpus(job), extraction, folders, index)
+
+
+def _indexed(account: dict[str, Any]) -> int:
+    return int(account["states"].get("indexed", 0))
+
+
+def _account(store: Store, job: JobRecord) -> dict[str, Any]:
+    path = f"{job_corpus(job)}/manifest.json"
+    if not store.exists(path):
+        looked_at = len(store.names(f"{job_corpus(job)}/done")) * job.shard_images
+        return {
+            "name": job.name,
+            "root": job.source,
+            "images": job.entries,
+            "ignored": 0,
+            "states": {"listed": job.entries},
+            "looked_at": min(looked_at, job.entries),
+            "refused": [],
+            "duplicates": 0,
+        }
+    manifest = read_record(store, path, CorpusManifest)
+    states, refused = _states(store, manifest, job_folders(store, job, manifest))
     return {
         "name": manifest.name,
         "root": manifest.root,
         "images": manifest.images,
         "ignored": manifest.ignored,
-        "states": dict(states),
+        "states": {state: count for state, count in states.items() if count},
         "refused": refused[:SHOWN_REFUSALS],
         "duplicates": _duplicates(store, manifest),
     }
+
+
+def _states(
+    store: Store, manifest: CorpusManifest, folders: Folders
+) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """Return how many images are in each state, and the refused ones."""
+    refused: list[dict[str, Any]] = []
+    extracted = pending = 0
+    for shard in manifest.shards:
+        record = read_done(store, folders.extraction, shard.key)
+        if record is not None:
+            extracted += record.counts["indexed"]
+            refused += read_parquet(open_committed(store, record.files["refusals"])).to_pylist()
+            continue
+        rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+        unread = [
+            {"image_id": shard.first_image_id + number, "reason": row["refusal"]}
+            | {"name": row["name"], "detail": row["detail"]}
+            for number, row in enumerate(rows)
+            if row["refusal"] is not None
+        ]
+        pending += shard.images - len(unread)
+        refused += unread
+    indexed = 0
+    if folders.index is not None:
+        for name in store.names(f"{folders.index}/done"):
+            done = read_done(store, folders.index, name.removesuffix(".json"))
+            indexed += done.counts["images"] if done is not None else 0
+    reasons = Counter(f"refused: {each['reason']}" for each in refused)
+    states = {"indexed": indexed, "extracted": extracted - indexed, **dict(sorted(reasons.items()))}
+    states["pending"] = pending
+    states["unaccounted"] = manifest.images - sum(states.values())
+    return states, refused
 
 
 def _duplicates(store: Store, manifest: CorpusManifest) -> int:

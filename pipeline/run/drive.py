@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import CommitConflict, StageFailed
+from pipeline.errors import AccountMismatch, CommitConflict, StageFailed
 from pipeline.run.stage import Runner, Stage, TaskT
 from pipeline.store.commit import read_done
 from pipeline.store.storage import Store
@@ -40,6 +40,7 @@ def complete(
     inputs: str,
     *,
     units: Callable[[TaskT], int] = lambda task: 1,
+    states: Sequence[str] = (),
     on_progress: OnProgress = quiet,
 ) -> list[DoneRecord]:
     """Return the done records of all tasks, in the order of the tasks, running what is missing.
@@ -47,11 +48,14 @@ def complete(
     Args:
         folder: where the stage keeps its done records.
         inputs: the digest that every record must have been made from.
-        units: the size of a task, for progress.
+        units: the size of a task: of its progress, and what its states must add up to.
+        states: the counts of a record that say what became of the task's units; each unit is in
+            exactly one of them.
 
     Raises:
         CommitConflict: a record in the folder was made from other inputs.
         StageFailed: tasks failed; what succeeded stays done and is not run again.
+        AccountMismatch: a record's states do not add up, so pictures would be lost.
     """
     records: dict[str, DoneRecord] = {}
     for task in tasks:
@@ -89,7 +93,24 @@ def complete(
         raise StageFailed(_failure_message(stage.name, failures, len(tasks)))
     if missing := [task.key for task in tasks if task.key not in records]:
         raise StageFailed(f"{stage.name}: the runner returned nothing for {', '.join(missing)}")
+    if states:
+        for task in tasks:
+            _check_account(stage.name, records[task.key], states, sizes[task.key], store)
     return [records[task.key] for task in tasks]
+
+
+def _check_account(
+    name: str, record: DoneRecord, states: Sequence[str], units: int, store: Store
+) -> None:
+    counts = [record.counts.get(state, 0) for state in states]
+    if sum(counts) != units:
+        listed = " + ".join(
+            f"{count:,} {state}" for count, state in zip(counts, states, strict=True)
+        )
+        raise AccountMismatch(
+            f"{name} {record.key}: {listed} is not {units:,}: its record is wrong; "
+            f"`lamella verify {store.url}` names the command that rebuilds it"
+        )
 
 
 def _failure_message(name: str, failures: dict[str, str], total: int) -> str:

@@ -61,6 +61,10 @@ def layer_folder(folder: str, layer: str) -> str:
     return f"{folder}/{slug(layer)}"
 
 
+def job(job_key: str) -> str:
+    return f"jobs/{job_key}.json"
+
+
 def snapshot(number: int) -> str:
     return f"snapshots/{number:06d}.json"
 

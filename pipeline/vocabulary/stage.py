@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction
 from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
@@ -27,7 +27,7 @@ from pipeline.vocabulary.rounds import (
 from pipeline.vocabulary.sample import SampleStage, SampleTask
 from pipeline.vocabulary.seeding import choose_words
 from schemas.base import digest_of
-from schemas.files import DoneRecord
+from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
 
 OnRound = Callable[[str, RoundReport], None]
@@ -53,7 +53,7 @@ def train_vocabulary(
         InputError: the layer gave fewer descriptors than words were asked for.
         StageFailed: a step failed; the rounds before it are kept.
     """
-    inputs = digest_of([spec.digest(), extraction.inputs, layer])
+    inputs = vocabulary_inputs(spec, extraction.inputs, layer)
     vocabulary_key = layout.keyed(layer, inputs)
     path = layout.vocabulary_record(vocabulary_key, layer)
     if store.exists(path):
@@ -77,6 +77,11 @@ def train_vocabulary(
     training = _training(store, folder, inputs, layer, spec, samples)
     vocabulary = _rounds(store, runner, training, samples, extraction.inputs, on_progress, on_round)
     return parse_record(store, path, Vocabulary, create_once(store, path, vocabulary.to_json()))
+
+
+def vocabulary_inputs(spec: VocabularySpec, extraction: str, layer: str) -> str:
+    """Return the digest of what decides a layer's words; `extraction` is that of activations."""
+    return digest_of([spec.digest(), extraction, layer])
 
 
 def _training(
@@ -124,20 +129,9 @@ def _rounds(
         number = len(reports)
         most = max(training.spec.rounds, number + 1)
         on_progress(Progress(f"vocabulary {training.layer}", number, most, number, most))
-        moved = read_done(store, folder, round_key(number))
-        if moved is None:
-            partials = complete(
-                store,
-                runner,
-                PartialStage(training, number, start),
-                tasks,
-                training.round_folder(number),
-                inputs,
-            )
-            stage = UpdateStage(
-                training, number, start, tuple(partials), tuple(reports), seeded.files["recall"]
-            )
-            (moved,) = complete(store, runner, stage, [Whole(round_key(number))], folder, inputs)
+        moved = read_done(store, folder, round_key(number)) or _move_words(
+            store, runner, training, start, tasks, tuple(reports), seeded.files["recall"]
+        )
         _discard_partials(store, training.round_folder(number), tasks)
         reports.append(read_report(store, moved))
         on_round(training.layer, reports[-1])
@@ -159,6 +153,34 @@ def _rounds(
         rounds=tuple(reports),
         centroids=centroids,
     )
+
+
+def _move_words(
+    store: Store,
+    runner: Runner,
+    training: Training,
+    start: Checkpoint,
+    tasks: Sequence[PartialTask],
+    reports: tuple[RoundReport, ...],
+    recall_rows: FileRef,
+) -> DoneRecord:
+    """Return the record of the round that follows these reports, having run it."""
+    number = len(reports)
+    folder, inputs = training.folder, training.inputs
+    sums = training.round_folder(number)
+    try:
+        stage = PartialStage(training, number, start)
+        partials = tuple(complete(store, runner, stage, tasks, sums, inputs))
+        update = UpdateStage(training, number, start, partials, reports, recall_rows)
+        (moved,) = complete(store, runner, update, [Whole(round_key(number))], folder, inputs)
+    except StageFailed:
+        # Another run of the same training may have ended this round and removed its sums
+        # from under us; then its checkpoint stands, and is ours to the bit.
+        ended = read_done(store, folder, round_key(number))
+        if ended is None:
+            raise
+        return ended
+    return moved
 
 
 def _discard_partials(store: Store, folder: str, tasks: Sequence[PartialTask]) -> None:

@@ -19,7 +19,7 @@ from schemas.files import DoneRecord
 from tests.builders import SMALL, Killed, copied, counted_creates, index_into, reseal, small_job
 from tests.conftest import Indexed
 
-HEAVY = ("corpora", "activations")
+HEAVY = ("jobs", "corpora", "activations")
 """What takes the network to make, and what it stands on."""
 
 
@@ -97,16 +97,16 @@ def test_killed_before_any_of_its_commits_a_run_ends_in_the_same_bytes(
 def test_killed_while_pictures_are_read_a_run_ends_in_the_same_bytes(
     indexed: Indexed, tmp_path: Path
 ) -> None:
-    # Three shards: 0 to 2 look at files, 3 is the manifest, 4 to 6 run the network.
-    for number in (1, 3, 5):
+    # 0 is the job's record; 1 to 3 look at files, 4 is the manifest, 5 to 7 run the network.
+    for number in (2, 4, 6):
         store = tmp_path / f"killed-{number}"
         with pytest.raises(Killed), counted_creates(die_before=number) as before:
             index_into(store, indexed.source)
         with counted_creates() as after:
             found = index_into(store, indexed.source)
         assert len(before) == number
-        assert [_kind(name) for name in [*before, *after]][:7] == (
-            ["probe"] * 3 + ["manifest"] + ["extract"] * 3
+        assert [_kind(name) for name in [*before, *after]][:8] == (
+            ["job"] + ["probe"] * 3 + ["manifest"] + ["extract"] * 3
         )
         assert len(set(before) & set(after)) == 0
         assert found.root_digest == indexed.snapshot.root_digest
@@ -208,7 +208,9 @@ def _kind(name: str) -> str:
             return "sample" if "sample" in rest else "partial" if "rounds" in rest else "round"
         case "segments":
             return "totals" if "totals" in rest else "index"
-    return {"bags": "encode", "snapshots": "snapshot", "promotions": "promotion"}[folder]
+    return {"bags": "encode", "jobs": "job", "snapshots": "snapshot", "promotions": "promotion"}[
+        folder
+    ]
 
 
 def _folders(store: Path) -> list[str]:

@@ -79,7 +79,9 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
     with counted_creates() as created:
         other = index_into(place, indexed.source, job=small_job(index__segment_images=1))
     assert [segment.images for segment in other.segments] == [16, 16, 16]
-    assert {name.split("/")[0] for name in created} == {"segments", "snapshots", "promotions"}
+    assert {name.split("/")[0] for name in created} == {
+        *("jobs", "segments", "snapshots", "promotions")
+    }
     assert other.document_frequencies["b11"].sha256 == (
         indexed.snapshot.document_frequencies["b11"].sha256
     )

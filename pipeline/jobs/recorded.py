@@ -1,0 +1,71 @@
+"""The records of jobs: written once by `index`, read by whatever does part of a job again."""
+
+import os
+from pathlib import Path
+
+from pipeline.errors import CorruptFile
+from pipeline.store import layout
+from pipeline.store.commit import create_once
+from pipeline.store.records import read_record
+from pipeline.store.storage import Store
+from schemas.extraction import ExtractionSpec
+from schemas.job import EngineSettings, JobConfig
+from schemas.job_record import JobRecord
+
+
+def record_job(
+    store: Store,
+    source: str,
+    job: JobConfig,
+    *,
+    name: str,
+    corpus_inputs: str,
+    entries: int,
+    shard_images: int,
+    extraction: ExtractionSpec,
+) -> str:
+    """Record a job before it writes anything else; return the path of its record."""
+    record = JobRecord(
+        name=name,
+        source=source if "://" in source else os.path.abspath(source),
+        corpus_inputs=corpus_inputs,
+        entries=entries,
+        shard_images=shard_images,
+        extraction=extraction,
+        job=_settled(job),
+    )
+    path = layout.job(layout.keyed(name, record.digest()))
+    data = record.to_json()
+    if not store.exists(path):
+        create_once(store, path, data)
+    elif store.read(path) != data:
+        # Damaged: its name is a digest of what it must hold, so it can be put right here.
+        store.discard(path)
+        create_once(store, path, data)
+    return path
+
+
+def _settled(job: JobConfig) -> JobConfig:
+    """Return the settings without what changes no bit, and paths that hold in any folder."""
+    weights = job.network.weights
+    if weights is not None:
+        weights = str(Path(weights).expanduser().absolute())
+    network = job.network.model_copy(update={"weights": weights})
+    return job.model_copy(update={"engine": EngineSettings(), "network": network})
+
+
+def read_jobs(store: Store) -> dict[str, JobRecord]:
+    """Return the readable records of jobs by path; a damaged one is left to `verify`."""
+    found: dict[str, JobRecord] = {}
+    for name in store.names("jobs"):
+        path = f"jobs/{name}"
+        try:
+            found[path] = read_record(store, path, JobRecord)
+        except CorruptFile:
+            continue
+    return found
+
+
+def job_corpus(record: JobRecord) -> str:
+    """Return the folder of a job's corpus."""
+    return layout.corpus(layout.keyed(record.name, record.corpus_inputs))

@@ -1,0 +1,25 @@
+"""The record of a job: all that is needed to do any part of it again."""
+
+from pydantic import Field
+
+from schemas.base import FORMAT_VERSION, FormatVersion, Record
+from schemas.extraction import ExtractionSpec
+from schemas.job import JobConfig
+
+
+class JobRecord(Record):
+    """What an index was asked for, written once before any other file of the job.
+
+    `source` and the weights' path are those of the machine that ran it; `job` holds the settings
+    without the engine's, which change no bit. `corpus_inputs` is the digest that names the
+    corpus's folder, `entries` how many files the source listed.
+    """
+
+    format_version: FormatVersion = FORMAT_VERSION
+    name: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    corpus_inputs: str = Field(pattern=r"^[0-9a-f]{64}$")
+    entries: int = Field(ge=0)
+    shard_images: int = Field(ge=1)
+    extraction: ExtractionSpec
+    job: JobConfig

@@ -1,0 +1,59 @@
+"""A store so small that every fault can be tried on it: six pictures, two shards, four words."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from PIL import Image
+
+from pipeline.store import storage
+from schemas.job import JobConfig
+from schemas.snapshot import IndexSnapshot
+from tests.builders import index_into, small_job
+
+TINY = {
+    "corpus__shard_images": 4,
+    "network__preprocess__short_edge": 32,
+    "network__preprocess__crop": 32,
+    "vocabulary__words": 4,
+    "vocabulary__rounds": 3,
+    "index__segment_images": 3,
+}
+
+
+def tiny_job(**settings: object) -> JobConfig:
+    """Return a job over a few very small pictures."""
+    return small_job(**(TINY | settings))
+
+
+def tiny_pictures(folder: Path, count: int = 6, *, broken: int = 1) -> Path:
+    """Fill a folder with seeded pictures of 40 x 40; the last `broken` of them are cut short."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = np.random.default_rng(number).integers(0, 256, (5, 5, 3), np.uint8)
+        image = Image.fromarray(pixels).resize((40, 40), Image.Resampling.BICUBIC)
+        path = folder / f"{number:02d}.png"
+        image.save(path)
+        if number >= count - broken:
+            path.write_bytes(path.read_bytes()[:-40])
+    return folder
+
+
+def tiny_index(store: Path, pictures: Path, **settings: object) -> IndexSnapshot:
+    """Index tiny pictures in this process."""
+    return index_into(store, pictures, job=tiny_job(**settings), threads=1)
+
+
+@contextlib.contextmanager
+def nothing_reaches_the_disk() -> Iterator[None]:
+    """Leave out fsync: the machine stays up in these tests, and there are thousands of writes."""
+    with mock.patch.object(storage, "_fsync", return_value=None):
+        yield
+
+
+def seeded(name: str) -> random.Random:
+    """Return random numbers that are the same in every run, by the test's name."""
+    return random.Random(name)
