@@ -90,7 +90,12 @@ def index(
             help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
         ),
     ],
-    into: Annotated[str, typer.Option("--into", help="The folder of the index; made if absent.")],
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
+        ),
+    ],
     job_file: options.Job = None,
     name: Annotated[str | None, typer.Option(help="The corpus's name.")] = None,
     network: Annotated[

@@ -55,7 +55,12 @@ Snapshot = Annotated[
     int | None,
     typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),
 ]
-Store = Annotated[str, typer.Argument(help="The folder that `lamella index --into` made.")]
+Store = Annotated[
+    str,
+    typer.Argument(
+        help="What `lamella index --into` made: a folder, or [bold]s3://bucket/prefix[/]."
+    ),
+]
 
 
 def numbers(text: str | None) -> list[float] | None:

@@ -48,6 +48,22 @@ class CommitUnknown(StoreError):
     """The outcome of a commit could not be read back; nothing was deleted, a retry is safe."""
 
 
+class StoreUnavailable(StoreError):
+    """The store did not answer for as long as we wait; a later run of the command goes on."""
+
+
+class NoAccess(StoreError):
+    """The credentials in use have no right to do this."""
+
+
+class LoginFailed(StoreError):
+    """There are no credentials, or the store does not accept them, or no longer."""
+
+
+class NoSuchBucket(StoreError):
+    """The address names a bucket that is not there."""
+
+
 class StageFailed(LamellaError):
     """Tasks of a stage failed; the message names them and the command that resumes."""
 

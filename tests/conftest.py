@@ -1,6 +1,7 @@
 """Shared and dear: a small planted corpus, its index, and one Ray at a time."""
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import pytest
 from pipeline.planted.generate import generate
 from schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
+from tests.s3 import S3Server, environ, environment, make_bucket
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,32 @@ def indexed(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
     """The planted corpus, indexed in this process by one thread. Read it, copy it, keep it."""
     store = tmp_path_factory.mktemp("indexed") / "store"
     return Indexed(planted, store, index_into(store, planted, threads=1))
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server on this machine, with the environment that reaches it."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        with environ(environment(server.endpoint)):
+            yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Copies of stored files go to a folder of the tests, never to a person's."""
+    with environ({"LAMELLA_CACHE": str(tmp_path_factory.mktemp("cache"))}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
+    """A bucket for the tests of one module."""
+    name = request.module.__name__.rpartition(".")[2].replace("_", "-")
+    return make_bucket(f"{name}-{secrets.token_hex(4)}")
 
 
 @contextmanager

@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import CommitConflict, CommitUnknown, CorruptFile, MissingFile
+from pipeline.errors import (
+    CommitConflict,
+    CommitUnknown,
+    CorruptFile,
+    MissingFile,
+    StoreError,
+    StoreUnavailable,
+)
 from pipeline.store import layout
 from pipeline.store.records import cure, parse_record, read_record
 from pipeline.store.storage import Store
@@ -33,10 +40,10 @@ def create_once(store: Store, path: str, data: bytes) -> bytes:
     try:
         store.create(path, data)
         return data
-    except (CommitConflict, OSError) as error:
+    except (CommitConflict, StoreUnavailable, OSError) as error:
         try:
             return store.read(path)
-        except (MissingFile, OSError) as unreadable:
+        except (StoreError, OSError) as unreadable:
             raise CommitUnknown(
                 f"creating {path} failed ({error}) and it cannot be read back ({unreadable}): "
                 "nothing was deleted; run the same command again"
@@ -134,7 +141,10 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
             f"{reference.path} has {size_bytes:,} bytes, {reference.size_bytes:,} in its "
             f"record: {cure(store)}"
         )
-    local = store.local_path(reference.path)
+    local = store.local_path(reference.path, reference)
+    if verify and sha256_of(local) != reference.sha256:
+        # It may be a copy on local disk that is damaged, and not the file.
+        local = store.local_path(reference.path, reference, afresh=True)
     if verify and (found := sha256_of(local)) != reference.sha256:
         raise CorruptFile(
             f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its "

@@ -1,4 +1,4 @@
-"""The store: named files, created once, never changed. A local folder is one; S3 can be another.
+"""The store: named files, created once, never changed. A local folder, or a prefix in S3.
 
 Only four verbs matter to the rest of the project: read, put, create, exists. `put` publishes
 a whole file under a name that nobody else uses (it carries the attempt's token); `create` is
@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import CommitConflict, InputError, MissingFile, StoreError
+from pipeline.store.address import is_s3, parse_s3
+from schemas.files import FileRef
+
+READ_BYTES = 8 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,19 @@ class Store(Protocol):
         """Return a file's size. Raises MissingFile."""
         ...
 
-    def local_path(self, path: str) -> Path:
-        """Return a local path to map or stream the file from. Raises MissingFile."""
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Yield a file piece by piece, as the store itself has it now. Raises MissingFile."""
+        ...
+
+    def local_path(
+        self, path: str, reference: FileRef | None = None, *, afresh: bool = False
+    ) -> Path:
+        """Return a local path to map or stream the file from. Raises MissingFile.
+
+        Args:
+            reference: what the file must be, where known; a copy at hand is then found by it.
+            afresh: a copy at hand is damaged and must not be used.
+        """
         ...
 
     def discard(self, path: str) -> None:
@@ -148,7 +163,14 @@ class LocalStore:
     def size_bytes(self, path: str) -> int:
         return self.local_path(path).stat().st_size
 
-    def local_path(self, path: str) -> Path:
+    def chunks(self, path: str) -> Iterator[bytes]:
+        with self.local_path(path).open("rb") as file:
+            while data := file.read(READ_BYTES):
+                yield data
+
+    def local_path(
+        self, path: str, reference: FileRef | None = None, *, afresh: bool = False
+    ) -> Path:
         if not self.exists(path):
             raise MissingFile(f"{path} is not in {self.url}")
         return self._at(path)
@@ -197,15 +219,20 @@ def open_store(url: str, *, create: bool = False) -> Store:
     """Open a store, checking once that it keeps the promise that commits stand on.
 
     Args:
-        url: a local folder.
-        create: make the folder where it is absent.
+        url: a local folder, or `s3://bucket/prefix`.
+        create: make the folder where it is absent; a bucket is never made.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such store, or the address is of another kind.
         StoreError: it cannot be written, or a second create of one name does not fail there.
     """
+    if is_s3(url):
+        return _open_s3(url, create=create)
     if "://" in url:
-        raise InputError(f"a store is a local folder for now; got {url!r}: give a folder's path")
+        raise InputError(
+            f"a store is a local folder or s3://bucket/prefix; got the scheme "
+            f"{url.partition('://')[0]!r}"
+        )
     root = Path(url).expanduser().resolve()
     if not root.is_dir():
         if root.exists():
@@ -214,6 +241,16 @@ def open_store(url: str, *, create: bool = False) -> Store:
             raise InputError(f"there is no store at {root}: make one with `lamella index`")
         root.mkdir(parents=True, exist_ok=True)
     store = LocalStore(root)
+    if create:
+        probe_create_only(store)
+    return store
+
+
+def _open_s3(url: str, *, create: bool) -> Store:
+    from pipeline.store.s3_store import S3Store
+
+    store = S3Store(parse_s3(url))
+    store.check(create=create)
     if create:
         probe_create_only(store)
     return store

@@ -1,0 +1,51 @@
+"""Where a store or a source lies: a local folder, or `s3://bucket/prefix`. Nothing else."""
+
+import re
+from dataclasses import dataclass
+
+from pipeline.errors import InputError
+
+S3 = "s3://"
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class S3Address:
+    """A bucket and a prefix in it; "" is the whole bucket."""
+
+    bucket: str
+    prefix: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"{S3}{self.bucket}/{self.prefix}" if self.prefix else f"{S3}{self.bucket}"
+
+    def key(self, path: str) -> str:
+        """Return the key of a file under the prefix."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+
+def is_s3(text: str) -> bool:
+    """Say whether a text is an address in S3."""
+    return text[: len(S3)].lower() == S3
+
+
+def parse_s3(text: str) -> S3Address:
+    """Return the bucket and the prefix of an address; slashes at its end do not count.
+
+    Raises:
+        InputError: it names no bucket, holds credentials, or has an empty or a dotted part.
+    """
+    bucket, _, prefix = text[len(S3) :].partition("/")
+    if "@" in bucket or ":" in bucket:
+        # The text is not repeated: what stands before the @ may be a secret.
+        raise InputError(
+            "an S3 address is s3://bucket/prefix, without credentials or a host: set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and AWS_ENDPOINT_URL"
+        )
+    if not is_s3(text) or not _BUCKET.fullmatch(bucket):
+        raise InputError(f"an S3 address is s3://bucket/prefix; got {text!r}")
+    prefix = prefix.rstrip("/")
+    if prefix and any(part in ("", ".", "..") for part in prefix.split("/")):
+        raise InputError(f"a prefix in S3 has no empty parts, no . and no ..; got {text!r}")
+    return S3Address(bucket, prefix)

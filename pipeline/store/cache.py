@@ -1,0 +1,113 @@
+"""Copies of stored files on local disk, so that they can be mapped and are fetched once.
+
+Any number of processes may share the folder: a copy is written under a name of its own and
+renamed, one that is removed stays readable for whoever has it open.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.errors import StoreError
+
+GRACE_S = 30.0
+"""A copy used so lately is not removed: its user may be about to open it."""
+
+DEAD_S = 24 * 3600.0
+"""A copy that has been half written for so long has lost its writer."""
+
+
+class Cache:
+    """A folder of copies, kept under a size by removing what was not used for longest."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+
+    @classmethod
+    def standard(cls) -> "Cache":
+        """Return the cache that the environment names: LAMELLA_CACHE, LAMELLA_CACHE_GB.
+
+        Raises:
+            StoreError: the size is no number.
+        """
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(os.environ.get("LAMELLA_CACHE") or Path(base, "lamella"))
+        text = os.environ.get("LAMELLA_CACHE_GB", "20")
+        try:
+            return cls(folder.expanduser().absolute(), int(float(text) * 1e9))
+        except ValueError:
+            raise StoreError(
+                f"LAMELLA_CACHE_GB is a number of gigabytes; got {text!r}: correct it"
+            ) from None
+
+    @staticmethod
+    def name(*facts: object) -> str:
+        """Return the name of a copy that is known by these facts and not by its SHA-256."""
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    def get(self, name: str, size_bytes: int, fetch: Callable[[Path], None]) -> Path:
+        """Return the path of a copy, fetched now if it is not here or has another size.
+
+        Args:
+            name: the SHA-256 of the content, or what `name` gives.
+            fetch: writes the content to a path that is not there yet.
+
+        Raises:
+            StoreError: the folder cannot be written; and what `fetch` raises.
+        """
+        path = self._at(name)
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == size_bytes:
+                os.utime(path)
+                return path
+        temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._make_room(size_bytes)
+            fetch(temporary)
+            temporary.replace(path)
+        except OSError as error:
+            raise StoreError(
+                f"the cache {self.folder} cannot take {size_bytes:,} bytes ({error.strerror}): "
+                "free space there, or name another folder by LAMELLA_CACHE"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return path
+
+    def drop(self, name: str) -> None:
+        """Forget a copy, because it is damaged."""
+        self._at(name).unlink(missing_ok=True)
+
+    def _at(self, name: str) -> Path:
+        return self.folder / name[:2] / name
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Remove what was not used for longest until so much more fits under the limit."""
+        with (self.folder / "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            copies = sorted(self._copies())
+            total = sum(size for _, size, _ in copies) + size_bytes
+            now = time.time()
+            for used, size, path in copies:
+                if total <= self.limit_bytes:
+                    return
+                if now - used > (DEAD_S if path.suffix == ".tmp" else GRACE_S):
+                    path.unlink(missing_ok=True)
+                    total -= size
+
+    def _copies(self) -> Iterator[tuple[float, int, Path]]:
+        """Yield when each copy was last used, its size and its path."""
+        for folder in self.folder.iterdir():
+            if folder.is_dir():
+                for path in folder.iterdir():
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = path.stat()
+                        yield facts.st_mtime, facts.st_size, path

@@ -1,0 +1,365 @@
+"""The client of S3: s3fs made once a process; every request checked, bounded and tried again.
+
+s3fs brings the session, the standard chain of credentials and the event loop. Requests go to its
+client one by one, so that there is one place that tries again, instead of three (botocore's and
+s3fs's own are off) that would multiply each other and hide what happened.
+"""
+
+import asyncio
+import functools
+import logging
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.errors import CommitConflict, MissingFile, StoreError, StoreUnavailable
+from pipeline.store.retry import GaveUp, Patience, Transient, persist
+from pipeline.store.s3_errors import meaning
+
+T = TypeVar("T")
+log = logging.getLogger("lamella.store")
+
+CONNECT_S, SILENCE_S = 5, 20
+SLOWEST_BYTES_A_SECOND = 200_000
+"""A body that comes or goes slower than this, after `SILENCE_S`, is a failed try."""
+
+PART_BYTES = 16 * 1024**2
+"""Larger files go up and down in parts of this size, at most `PARTS_AT_ONCE` in memory."""
+
+PARTS_AT_ONCE = 4
+MOST_PARTS = 9_000
+
+PATIENT = Patience(total_s=float(os.environ.get("LAMELLA_S3_PATIENCE_S", "180")))
+FIRST = Patience(total_s=min(15.0, PATIENT.total_s))
+"""Until the store has answered once: a wrong address should be told soon."""
+
+WORTH_A_LINE = 6
+"""After this many failures of one request, some 5 s, a person is told once."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """An object: its key, its size, when it changed (seconds since 1970), and its ETag.
+
+    The ETag is a version and nothing more: it is no hash of the content on every server.
+    """
+
+    key: str
+    size_bytes: int
+    modified: float
+    etag: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Part of a listing: objects, and the prefixes right below where they were asked for."""
+
+    files: tuple[Facts, ...]
+    folders: tuple[str, ...]
+
+
+class TooLong(Exception):
+    """An object has more bytes than were wanted; its body was not read."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
+
+
+def client() -> "S3Client":
+    """Return this process's client for the environment as it is now."""
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
+    return _client(os.getpid(), tuple(settings))
+
+
+@functools.lru_cache(maxsize=8)
+def _client(process: int, settings: tuple[tuple[str, str], ...]) -> "S3Client":
+    return S3Client()
+
+
+class S3Client:
+    """Requests to the server that AWS_ENDPOINT_URL names, or to AWS. For any number of threads.
+
+    Every method may raise StoreUnavailable (tried for long enough), NoAccess, LoginFailed,
+    NoSuchBucket, and StoreError for what cannot be asked of this server.
+    """
+
+    def __init__(self) -> None:
+        import s3fs
+
+        config: dict[str, Any] = {
+            "connect_timeout": CONNECT_S,
+            "read_timeout": SILENCE_S,
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+            "max_pool_connections": 32,
+        }
+        if any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ):
+            # A server of one's own seldom has a host name for every bucket.
+            config["s3"] = {"addressing_style": "path"}
+        self._s3fs = s3fs.S3FileSystem(
+            skip_instance_cache=True, use_listings_cache=False, config_kwargs=config
+        )
+        self._answered = False
+
+    def get(
+        self,
+        bucket: str,
+        key: str,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        at_most: int | None = None,
+        patience: Patience = PATIENT,
+    ) -> bytes:
+        """Return an object, or its bytes from start to before stop, as far as there are any.
+
+        Raises:
+            MissingFile: it is not there.
+            TooLong: it has more bytes than `at_most`.
+        """
+        ranged: dict[str, str] = {}
+        if stop is not None:
+            if stop <= start:
+                return b""
+            ranged["Range"] = f"bytes={start}-{stop - 1}"
+
+        async def fetch(s3: Any) -> bytes:
+            from botocore.exceptions import ClientError
+
+            try:
+                reply = await s3.get_object(Bucket=bucket, Key=key, **ranged)
+            except ClientError as error:
+                if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
+                    return b""  # the range begins after the end
+                raise
+            length = int(reply["ContentLength"])
+            async with reply["Body"] as body:
+                if at_most is not None and length > at_most:
+                    body.close()
+                    raise TooLong(length)
+                async with asyncio.timeout(_seconds(length)):
+                    data: bytes = await body.read()
+            if len(data) != length:
+                raise Transient(f"{len(data):,} bytes of {length:,}")
+            return data
+
+        return self._ask("read", bucket, key, fetch, patience)
+
+    def head(self, bucket: str, key: str) -> Facts | None:
+        """Return what is known of an object, or None where there is none."""
+
+        async def look(s3: Any) -> Any:
+            return await s3.head_object(Bucket=bucket, Key=key)
+
+        try:
+            found = self._ask("read", bucket, key, look)
+        except MissingFile:
+            return None
+        return Facts(
+            key,
+            int(found["ContentLength"]),
+            found["LastModified"].timestamp(),
+            str(found.get("ETag", "")),
+        )
+
+    def pages(
+        self, bucket: str, prefix: str, *, deep: bool, at_most: int | None = None
+    ) -> Iterator[Page]:
+        """Yield a listing page by page, at most 1,000 entries each, in the server's order.
+
+        Args:
+            deep: all below the prefix; otherwise what is right below it, folders apart.
+            at_most: entries a page; only the first page is then given.
+        """
+        wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+        if not deep:
+            wanted["Delimiter"] = "/"
+        if at_most is not None:
+            wanted["MaxKeys"] = at_most
+        token: str | None = None
+        while True:
+            more = {"ContinuationToken": token} if token else {}
+
+            async def ask(s3: Any, more: dict[str, str] = more) -> Any:
+                return await s3.list_objects_v2(**wanted, **more)
+
+            found = self._ask("list", bucket, prefix, ask)
+            yield _page(found)
+            if not found.get("IsTruncated") or at_most is not None:
+                return
+            token = found["NextContinuationToken"]
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Write an object whole, replacing any."""
+        self._ask("write", bucket, key, _put(bucket, key, data))
+
+    def create(self, bucket: str, key: str, data: bytes) -> None:
+        """Write an object in one conditional request, if there is none of this name.
+
+        Raises:
+            CommitConflict: there is one. It may be ours: after a lost reply the next try sees it.
+            StoreUnavailable: whether it was created is not known.
+        """
+        failed: list[Transient] = []
+        try:
+            put = _put(bucket, key, data, IfNoneMatch="*")
+            self._ask("write", bucket, key, put, told=failed.append)
+        except (CommitConflict, StoreUnavailable):
+            raise
+        except StoreError as error:
+            if failed:  # an earlier try may have done it
+                raise StoreUnavailable(f"{failed[-1]}, then: {error}") from error
+            raise
+
+    def put_file(self, bucket: str, key: str, path: Path) -> None:
+        """Write a local file, whole or not at all; large ones in parts."""
+        size_bytes = path.stat().st_size
+        if size_bytes <= 2 * PART_BYTES:
+            self.put(bucket, key, path.read_bytes())
+            return
+
+        async def begin(s3: Any) -> str:
+            reply = await s3.create_multipart_upload(Bucket=bucket, Key=key)
+            return str(reply["UploadId"])
+
+        upload = {"Bucket": bucket, "Key": key, "UploadId": self._ask("write", bucket, key, begin)}
+        part_bytes = max(PART_BYTES, -(-size_bytes // MOST_PARTS))
+
+        def send(number: int) -> dict[str, Any]:
+            data = _read_at(path, number * part_bytes, part_bytes)
+
+            async def part(s3: Any) -> dict[str, Any]:
+                async with asyncio.timeout(_seconds(len(data))):
+                    reply = await s3.upload_part(**upload, PartNumber=number + 1, Body=data)
+                checksum = {"ChecksumCRC32": reply.get("ChecksumCRC32")}
+                known = {name: value for name, value in checksum.items() if value}
+                return {"ETag": reply["ETag"], "PartNumber": number + 1, **known}
+
+            return self._ask("write", bucket, key, part)
+
+        async def end(s3: Any) -> None:
+            await s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+
+        async def abort(s3: Any) -> None:
+            await s3.abort_multipart_upload(**upload)
+
+        try:
+            with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+                parts = list(pool.map(send, range(-(-size_bytes // part_bytes))))
+            try:
+                self._ask("write", bucket, key, end)
+            except MissingFile:
+                # The upload is over: an earlier try ended it and its reply was lost.
+                found = self.head(bucket, key)
+                if found is None or found.size_bytes != size_bytes:
+                    raise
+        except StoreError:
+            self._ask("write", bucket, key, abort, FIRST)
+            raise
+
+    def get_file(self, bucket: str, key: str, path: Path, size_bytes: int) -> None:
+        """Fetch an object of a known size into a new local file.
+
+        Raises:
+            MissingFile: it is not there, or became shorter.
+        """
+
+        def fetch(start: int) -> None:
+            stop = min(start + PART_BYTES, size_bytes)
+            data = self.get(bucket, key, start, stop)
+            if len(data) != stop - start:
+                raise MissingFile(f"s3://{bucket}/{key} became shorter while it was read")
+            os.pwrite(file.fileno(), data, start)
+
+        with path.open("xb") as file, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            list(pool.map(fetch, range(0, size_bytes, PART_BYTES)))
+
+    def remove(self, bucket: str, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+
+        async def delete(s3: Any) -> None:
+            await s3.delete_object(Bucket=bucket, Key=key)
+
+        try:
+            self._ask("remove", bucket, key, delete)
+        except MissingFile:
+            return
+
+    def _ask(
+        self,
+        doing: str,
+        bucket: str,
+        key: str,
+        request: Callable[[Any], Awaitable[T]],
+        patience: Patience = PATIENT,
+        told: Callable[[Transient], None] = lambda error: None,
+    ) -> T:
+        """Return what a request returns, made as often as the patience allows."""
+        from fsspec.asyn import sync
+
+        url = f"s3://{bucket}/{key}"
+
+        async def once() -> T:
+            return await request(await self._s3fs.set_session())
+
+        def attempt() -> T:
+            try:
+                result: T = sync(self._s3fs.loop, once)
+            except (Transient, TooLong):
+                raise
+            except Exception as error:
+                raise meaning(error, doing, url, bucket) from error
+            self._answered = True
+            return result
+
+        def on_failure(failures: int, error: Transient) -> None:
+            told(error)
+            if failures == WORTH_A_LINE:
+                log.warning("%s does not answer (%s): trying on for %.0f s", url, error, limit)
+
+        chosen = patience if self._answered or patience.total_s < FIRST.total_s else FIRST
+        limit = chosen.total_s
+        try:
+            return persist(attempt, chosen, on_failure=on_failure)
+        except GaveUp as error:
+            raise StoreUnavailable(
+                f"{url}: the store does not answer ({error}): what is done stays done, run the "
+                "same command again when it is back, or check AWS_ENDPOINT_URL"
+            ) from error
+
+
+def _put(bucket: str, key: str, data: bytes, **condition: str) -> Callable[[Any], Awaitable[None]]:
+    async def put(s3: Any) -> None:
+        async with asyncio.timeout(_seconds(len(data))):
+            await s3.put_object(Bucket=bucket, Key=key, Body=data, **condition)
+
+    return put
+
+
+def _seconds(size_bytes: int) -> float:
+    return SILENCE_S + size_bytes / SLOWEST_BYTES_A_SECOND
+
+
+def _page(found: Any) -> Page:
+    files = (
+        Facts(
+            str(each["Key"]),
+            int(each["Size"]),
+            each["LastModified"].timestamp(),
+            str(each.get("ETag", "")),
+        )
+        for each in found.get("Contents", ())
+        # Some tools mark a folder by an empty object whose name ends in a slash.
+        if not each["Key"].endswith("/")
+    )
+    folders = tuple(str(each["Prefix"]) for each in found.get("CommonPrefixes", ()))
+    return Page(tuple(files), folders)
+
+
+def _read_at(path: Path, offset: int, size_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size_bytes)

@@ -1,0 +1,120 @@
+"""A store in S3: a prefix of a bucket. What is created is created by one conditional request."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.errors import CommitConflict, InputError, MissingFile
+from pipeline.store.address import S3Address
+from pipeline.store.cache import Cache
+from pipeline.store.s3 import Facts, client
+from pipeline.store.storage import READ_BYTES, StoredFile, checked_name
+from schemas.files import FileRef
+
+
+class S3Store:
+    """Files under a prefix. Nothing is listed that can be named; listings come page by page."""
+
+    def __init__(self, address: S3Address) -> None:
+        self._address = address
+        self._bucket = address.bucket
+        self._client = client()
+        self._cache = Cache.standard()
+
+    @property
+    def url(self) -> str:
+        return self._address.url
+
+    def _key(self, path: str) -> str:
+        return self._address.key(checked_name(path))
+
+    def check(self, *, create: bool) -> None:
+        """See that the bucket is there and, unless it is to be made, a store in it.
+
+        Raises:
+            InputError: there is no store under the prefix.
+            StoreError: the bucket is not there or does not admit us.
+        """
+        try:
+            self._client.get(self._bucket, self._key("probe/create-only"))
+        except MissingFile:
+            under = self._address.key("")
+            first = next(self._client.pages(self._bucket, under, deep=True, at_most=1))
+            if not create and not first.files:
+                raise InputError(
+                    f"there is no store at {self.url}: make one with `lamella index`"
+                ) from None
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self._client.get(self._bucket, self._key(path))
+        except MissingFile:
+            raise self._missing(path) from None
+
+    def put(self, path: str, source: Path) -> None:
+        self._client.put_file(self._bucket, self._key(path), source)
+
+    def create(self, path: str, data: bytes) -> None:
+        try:
+            self._client.create(self._bucket, self._key(path), data)
+        except CommitConflict:
+            raise CommitConflict(f"{path} exists already in {self.url}") from None
+
+    def exists(self, path: str) -> bool:
+        return self._client.head(self._bucket, self._key(path)) is not None
+
+    def size_bytes(self, path: str) -> int:
+        return self._facts(path).size_bytes
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        facts = self._facts(path)
+        for start in range(0, facts.size_bytes, READ_BYTES):
+            stop = min(start + READ_BYTES, facts.size_bytes)
+            data = self._client.get(self._bucket, facts.key, start, stop)
+            if len(data) != stop - start:
+                raise self._missing(path)
+            yield data
+
+    def local_path(
+        self, path: str, reference: FileRef | None = None, *, afresh: bool = False
+    ) -> Path:
+        facts = self._facts(path)
+        name = reference.sha256 if reference else ""
+        name = name or self._cache.name(f"{self.url}/{path}", facts.etag, facts.size_bytes)
+
+        def fetch(target: Path) -> None:
+            self._client.get_file(self._bucket, facts.key, target, facts.size_bytes)
+
+        if afresh:
+            self._cache.drop(name)
+        return self._cache.get(name, facts.size_bytes, fetch)
+
+    def discard(self, path: str) -> None:
+        self._client.remove(self._bucket, self._key(path))
+
+    def names(self, prefix: str) -> list[str]:
+        under = self._key(prefix) + "/"
+        pages = self._client.pages(self._bucket, under, deep=False)
+        found = (each.key.removeprefix(under) for page in pages for each in page.files)
+        return sorted((name for name in found if not name.startswith(".")), key=str.encode)
+
+    def folders(self, prefix: str) -> list[str]:
+        under = self._key(prefix) + "/"
+        pages = self._client.pages(self._bucket, under, deep=False)
+        found = (each.removeprefix(under)[:-1] for page in pages for each in page.folders)
+        return sorted((name for name in found if not name.startswith(".")), key=str.encode)
+
+    def walk(self, prefix: str = "") -> Iterator[StoredFile]:
+        root = self._address.key("")
+        under = self._key(prefix) + "/" if prefix else root
+        for page in self._client.pages(self._bucket, under, deep=True):
+            for each in page.files:
+                yield StoredFile(each.key.removeprefix(root), each.size_bytes, each.modified)
+
+    def _facts(self, path: str) -> Facts:
+        facts = self._client.head(self._bucket, self._key(path))
+        if facts is None:
+            raise self._missing(path)
+        return facts
+
+    def _missing(self, path: str) -> MissingFile:
+        return MissingFile(f"{path} is not in {self.url}")
