@@ -90,12 +90,7 @@ def index(
             help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
         ),
     ],
-    into: Annotated[
-        str,
-        typer.Option(
-            "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
-        ),
-    ],
+    into: options.Into,
     job_file: options.Job = None,
     name: Annotated[str | None, typer.Option(help="The corpus's name.")] = None,
     network: Annotated[

@@ -55,6 +55,12 @@ Snapshot = Annotated[
     int | None,
     typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),
 ]
+Into = Annotated[
+    str,
+    typer.Option(
+        "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
+    ),
+]
 Store = Annotated[
     str,
     typer.Argument(
