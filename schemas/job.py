@@ -24,6 +24,8 @@ class CorpusSettings(Stored):
     )
     max_pixels: int = Field(default=100_000_000, ge=1, le=178_956_970)
     max_bytes: int = Field(default=256 * 2**20, ge=1)
+    max_seconds: float = Field(default=30.0, gt=0, le=3600, description="of processor time")
+    max_memory: int = Field(default=3 * 2**30, ge=2**20, description="bytes, while it is decoded")
 
 
 class LayerSettings(Stored):

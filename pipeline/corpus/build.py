@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.decode import DecodeLimits, decode, probe
+from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.sandbox import probe, see
+from pipeline.corpus.scale import Look
 from schemas.corpus import IMAGES, SourceKind
 from schemas.refusals import RefusalReason
 
@@ -69,19 +71,20 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
     return row
 
 
-def decode_row(
-    reader: EntryReader, row: Mapping[str, Any], limits: DecodeLimits
-) -> NDArray[np.uint8]:
-    """Return the pixels of one row of an image table, (H, W, 3) uint8 RGB.
+def see_row(
+    reader: EntryReader, row: Mapping[str, Any], looks: Sequence[Look], limits: DecodeLimits
+) -> list[NDArray[np.uint8]]:
+    """Return what each look shows of the picture of one row of an image table, or of its box.
 
     Args:
         reader: opened on the corpus's root, with these limits.
-        row: the columns of `IMAGES`, as `Table.to_pylist` gives them.
+        row: the columns of `IMAGES`, as `Table.to_pylist` gives them; and perhaps a `box`, whose
+            width and height then stand in the place of the picture's.
         limits: those the corpus was made with.
 
     Raises:
         Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
-            (changed); or the pixel data is damaged.
+            (changed); or the pixel data is damaged, or costs more than the limits.
     """
     if row["refusal"] is not None:
         raise Refused(RefusalReason(row["refusal"]), row["detail"])
@@ -90,4 +93,4 @@ def decode_row(
     if hashlib.sha256(data).digest() != row["sha256"]:
         was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
         raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
-    return decode(data, limits)
+    return see(data, (row["height"], row["width"]), looks, limits, row.get("box"))

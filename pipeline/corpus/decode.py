@@ -1,5 +1,7 @@
 """From the bytes of a picture to RGB pixels, by one fixed recipe, or to a named refusal.
 
+Foreign pictures are decoded in a process of their own: call `pipeline/corpus/sandbox.py`.
+
 Safe in threads: no state of the decoding library is changed, and nothing is shared.
 """
 
@@ -38,6 +40,9 @@ colour of 16 bits cut to its high byte; colour profiles not applied.
 MAX_PIXELS = 178_956_970
 """The most pixels a limit may allow: from here on the decoding library has a guard of its own."""
 
+MAX_SECONDS = 3600.0
+"""The most time a limit may allow."""
+
 # Remarks on damaged metadata, by the thousand in a large corpus. Set once, and only for the
 # library's own modules: `warnings.catch_warnings` around a decode is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -45,20 +50,30 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one picture may cost.
+    """What one picture may cost: pixels, bytes of its file, seconds of processor time, memory.
+
+    Memory is in bytes, for the file, its pixels, and all steps between them.
 
     Raises:
-        ValueError: a limit below 1, or max_pixels above `MAX_PIXELS`.
+        ValueError: a limit that is not above 0, or max_pixels above `MAX_PIXELS`.
     """
 
     max_pixels: int = MAX_PIXELS
     max_bytes: int = 512 * 2**20
+    max_seconds: float = 60.0
+    max_memory: int = 4 * 2**30
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_pixels <= MAX_PIXELS:
             raise ValueError(f"max_pixels must be 1 to {MAX_PIXELS}; got {self.max_pixels}")
         if self.max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1; got {self.max_bytes}")
+        if not 0 < self.max_seconds <= MAX_SECONDS:
+            raise ValueError(
+                f"max_seconds must be 0 to {MAX_SECONDS}, not 0; got {self.max_seconds}"
+            )
+        if self.max_memory < 1:
+            raise ValueError(f"max_memory must be at least 1; got {self.max_memory}")
 
 
 @dataclass(frozen=True)
@@ -102,10 +117,12 @@ def probe(data: bytes, limits: DecodeLimits) -> Probe:
     Raises:
         Refused: empty, too large, in no format read here, too many pixels, or a damaged header.
     """
-    name = _check_format(data, limits)
+    name = check_format(data, limits)
     try:
         image, turn = _open(data, name, limits)
         width, height = _oriented_size(image, turn)
+    except MemoryError:
+        raise
     except Exception as error:
         raise _refusal(error, data) from error
     return Probe(name, width, height)
@@ -117,10 +134,11 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     Height and width are those that `probe` gives.
 
     Raises:
+        MemoryError: there is too little memory; it says nothing of the picture.
         Refused: what `probe` refuses, and pixel data that is damaged, cut short, or of a kind
             with no fixed meaning as a colour (floating point, 32-bit, Lab).
     """
-    name = _check_format(data, limits)
+    name = check_format(data, limits)
     try:
         image, turn = _open(data, name, limits)
         width, height = _oriented_size(image, turn)
@@ -129,6 +147,8 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
         if turn is not None:
             rgb = rgb.transpose(turn)
         pixels = np.array(rgb, dtype=np.uint8)
+    except MemoryError:
+        raise
     except Exception as error:
         raise _refusal(error, data) from error
     if pixels.shape != (height, width, 3):
@@ -137,7 +157,12 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     return pixels
 
 
-def _check_format(data: bytes, limits: DecodeLimits) -> str:
+def check_format(data: bytes, limits: DecodeLimits) -> str:
+    """Return the format that the first bytes announce; no decoder is asked.
+
+    Raises:
+        Refused: empty, too large, or in no format read here.
+    """
     if not data:
         raise Refused(RefusalReason.EMPTY_FILE)
     if len(data) > limits.max_bytes:
@@ -238,6 +263,8 @@ def _refusal(error: Exception, data: bytes) -> Refused:
     if isinstance(error, Refused):
         return error
     message = str(error) or type(error).__name__
+    if "out of memory" in message:
+        raise MemoryError(message) from error
     if isinstance(error, Image.DecompressionBombError):
         return Refused(RefusalReason.TOO_MANY_PIXELS, message)
     ends = (EOFError, IndexError, struct.error)

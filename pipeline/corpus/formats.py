@@ -45,7 +45,9 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     b"crx ": "raw",
 }
-_SVG = re.compile(rb"\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>|\s)*<(svg:)?svg[\s>]", re.S)
+# Possessive: what was matched is not tried again in another way. A file of nothing but comments
+# would else be looked at for years.
+_SVG = re.compile(rb"(?>\s+|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>)*+<(svg:)?svg[\s>]", re.S)
 
 
 def sniff(head: bytes) -> str | None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from pipeline.corpus.scale import Look, look_at, whole_look
 from schemas.extraction import PreprocessSpec, View
 
 
@@ -25,26 +25,21 @@ def view_shape(height: int, width: int, view: View, spec: PreprocessSpec) -> tup
     return whole_shape(height, width, spec) if view == "whole" else (spec.crop, spec.crop)
 
 
-def resize(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an RGB picture (H, W, 3) at another (height, width); bilinear, antialiased."""
-    if pixels.shape[:2] == shape:
-        return pixels
-    size = (shape[1], shape[0])
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-
-def see(pixels: NDArray[np.uint8], view: View, spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """Return what the network sees of an RGB picture: (h, w, 3) uint8.
+def look_of(height: int, width: int, view: View, spec: PreprocessSpec) -> Look:
+    """Return how a picture of that size is resized and cut for a view.
 
     `whole` is the picture at its short edge, `crop` the centre of that, `warp` the picture
     squeezed into the crop's square.
     """
-    height, width = pixels.shape[:2]
     if view == "warp":
-        return resize(pixels, (spec.crop, spec.crop))
-    whole = resize(pixels, whole_shape(height, width, spec))
+        return whole_look(spec.crop, spec.crop)
+    rows, columns = whole_shape(height, width, spec)
     if view == "whole":
-        return whole
-    top = (whole.shape[0] - spec.crop) // 2
-    left = (whole.shape[1] - spec.crop) // 2
-    return whole[top : top + spec.crop, left : left + spec.crop]
+        return whole_look(rows, columns)
+    top, left = (rows - spec.crop) // 2, (columns - spec.crop) // 2
+    return Look(rows, columns, top, left, spec.crop, spec.crop)
+
+
+def see(pixels: NDArray[np.uint8], view: View, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """Return what the network sees of an RGB picture: (h, w, 3) uint8."""
+    return look_at(pixels, look_of(pixels.shape[0], pixels.shape[1], view, spec))

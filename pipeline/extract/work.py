@@ -7,7 +7,7 @@ it keeps the bits: split over two threads, some operations sum in another order 
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.corpus.build import decode_row
+from pipeline.corpus.build import see_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
-from pipeline.extract.preprocess import see, view_shape
+from pipeline.extract.preprocess import look_of, view_shape
+from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
@@ -56,26 +57,23 @@ class BatchActivations:
 
 
 class PictureSource:
-    """Gives the pixels of rows of image tables; each thread has its own reader."""
+    """Gives what is seen of rows of image tables; each thread has its own reader."""
 
     def __init__(self, root: str, limits: DecodeLimits) -> None:
         self._root = root
         self._limits = limits
         self._mine = threading.local()
 
-    def pixels(self, row: Row) -> NDArray[np.uint8]:
-        """Return a picture, (H, W, 3) uint8 RGB, cropped where the row has a `box`.
+    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+        """Return what the network sees of a picture in each view, or of the row's `box`.
 
         Raises:
             Refused: it cannot be read.
         """
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits)
-        pixels = decode_row(self._mine.reader, row, self._limits)
-        if box := row.get("box"):
-            left, top, right, bottom = box
-            return pixels[top:bottom, left:right]
-        return pixels
+        looks = [look_of(row["height"], row["width"], view, spec) for view in views]
+        return see_row(self._mine.reader, row, looks, self._limits)
 
 
 def forward_pictures(
@@ -127,9 +125,9 @@ def _forward_batch(
     refusals: list[Refusal] = []
     for slot, row in enumerate(batch.rows):
         try:
-            pixels = source.pixels(rows[row])
-            for view, array in inputs.items():
-                array[slot] = see(pixels, view, spec.preprocess)
+            seen = source.see(rows[row], inputs, spec.preprocess)
+            for array, pixels in zip(inputs.values(), seen, strict=True):
+                array[slot] = pixels
             kept.append(slot)
         except Refused as refused:
             # The slot stays, as zeros: the pictures beside it keep their bits.

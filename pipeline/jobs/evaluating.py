@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.decode import DecodeLimits, decode
+from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.sandbox import shrink
 from pipeline.errors import InputError
 from pipeline.evaluate import protocols
 from pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
@@ -229,12 +230,11 @@ def thumbnail(data: bytes) -> bytes | None:
     from PIL import Image
 
     try:
-        image = Image.fromarray(decode(data, DecodeLimits()))
+        small = shrink(data, 2 * THUMBNAIL_EDGE, THUMBNAIL_EDGE, DecodeLimits())
     except Refused:
         return None
-    image.thumbnail((2 * THUMBNAIL_EDGE, THUMBNAIL_EDGE))
     out = io.BytesIO()
-    image.save(out, "JPEG", quality=80)
+    Image.fromarray(small).save(out, "JPEG", quality=80)
     return out.getvalue()
 
 

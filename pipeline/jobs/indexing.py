@@ -52,7 +52,10 @@ def index_source(
     """
     spec, weights = resolve_extraction(job)
     fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
-    limits = DecodeLimits(job.corpus.max_pixels, job.corpus.max_bytes)
+    corpus = job.corpus
+    limits = DecodeLimits(
+        corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory
+    )
     listing = list_source(source)
     name = job.name or corpus_name(source, listing)
     shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))

@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.corpus.build import decode_row, probe_entries
+from pipeline.corpus.build import probe_entries, see_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.scale import whole_look
 from pipeline.corpus.sources import list_source
 from schemas.corpus import IMAGES, CorpusManifest, ShardRef
 from schemas.files import FileRef
@@ -79,12 +80,17 @@ def test_every_picture_has_a_row_and_other_files_none(folder: Path) -> None:
     assert rows[4]["width"] is None
 
 
+def pixels_of(reader: EntryReader, row: dict[str, Any]) -> Any:
+    whole = whole_look(row["height"] or 1, row["width"] or 1)
+    return see_row(reader, row, [whole], LIMITS)[0]
+
+
 def outcomes(rows: list[dict[str, Any]], root: str) -> list[Any]:
     found: list[Any] = []
     with EntryReader(root) as reader:
         for row in rows:
             try:
-                found.append(decode_row(reader, row, LIMITS).tolist())
+                found.append(pixels_of(reader, row).tolist())
             except Refused as refused:
                 found.append(refused.reason)
     return found
@@ -188,7 +194,7 @@ def test_each_hard_file_has_its_expected_outcome() -> None:
                 assert row["refusal"] == expected
             else:
                 assert (row["format"], row["width"], row["height"]) == expected
-                pixels = decode_row(reader, row, LIMITS)
+                pixels = pixels_of(reader, row)
                 assert pixels.shape == (expected[2], expected[1], 3)
                 assert pixels.std() > 1
 

@@ -5,7 +5,14 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.corpus.formats import SUPPORTED, has_picture_name, is_ignored, sniff, webp_size
+from pipeline.corpus.formats import (
+    HEAD_BYTES,
+    SUPPORTED,
+    has_picture_name,
+    is_ignored,
+    sniff,
+    webp_size,
+)
 
 
 def encoded(format_name: str, **options: object) -> bytes:
@@ -72,3 +79,11 @@ def test_a_webp_header_gives_its_size(options: dict[str, object]) -> None:
     data = encoded("WEBP", **options)
     assert webp_size(data) == (5, 3)
     assert webp_size(data[:20]) is None
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"<!---->", b"<!-- -->\n", b" ", b"<?xml?>", b"<!DOCTYPE svg>", b"<!--", b"P1\n ", b"P1\n# "],
+)
+def test_a_start_that_goes_nowhere_is_left_soon(part: bytes) -> None:
+    assert sniff((part * HEAD_BYTES)[:HEAD_BYTES]) in (None, "pnm")

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.corpus.scale import resize
 from pipeline.extract.batches import plan_batches
 from pipeline.extract.networks import LITE0
-from pipeline.extract.preprocess import resize, see, view_shape, whole_shape
+from pipeline.extract.preprocess import see, view_shape, whole_shape
 from schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import spec_of
 

@@ -1,0 +1,126 @@
+"""The process in which foreign pictures are decoded: one picture at a time, then the next.
+
+Started by `pipeline/corpus/child_process.py`. Imports Pillow, numpy and little else, so that it
+starts fast. Before the first picture it gives up what it can: it can open
+no file and no connection, start no process, write no file; the kernel ends it when a picture
+takes too much time. Memory beyond the limit is refused to it.
+"""
+
+import contextlib
+import encodings.ascii
+import encodings.latin_1
+import encodings.utf_16
+import encodings.utf_16_be
+import encodings.utf_16_le
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags
+
+from pipeline.corpus.decode import DecodeLimits, decode, probe
+from pipeline.corpus.refused import Refused
+from pipeline.corpus.scale import Look, look_at, shrink
+from pipeline.corpus.wire import receive, send
+
+# The decoding library imports these when a picture first needs them; by then nothing can be opened.
+_NEEDED_LATER = (ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, encodings)
+
+
+def main() -> None:
+    """Answer frames on standard input until it ends."""
+    answers = os.dup(1)
+    unseen = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):  # libraries that print must not print into the answers
+        os.dup2(unseen, descriptor)
+    own_bytes = _own_memory_bytes()
+    _prefer_for_killing()
+    _restrict()
+    send(answers, {"ready": os.getpid()})
+    with contextlib.suppress(EOFError):
+        while True:
+            try:
+                _serve(answers, own_bytes)
+            except MemoryError:
+                # Half a request may be unread, and memory may be in pieces: end here.
+                _no_timers()
+                send(answers, {"out_of_memory": True})
+                return
+
+
+def _serve(answers: int, own_bytes: int) -> None:
+    request, _ = receive(0, 0)
+    *numbers, wall_seconds = request["limits"]
+    limits = DecodeLimits(*numbers)
+    soft = min(own_bytes + limits.max_memory, 2**63 - 1)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
+    signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)
+    signal.setitimer(signal.ITIMER_REAL, wall_seconds)
+    _, data = receive(0, limits.max_bytes)
+    try:
+        header, body = _answer(request, bytes(data), limits)
+    except Refused as refused:
+        header, body = {"refused": refused.reason.value, "detail": refused.detail}, b""
+    _no_timers()
+    send(answers, header, body)
+
+
+def _answer(
+    request: Mapping[str, Any], data: bytes, limits: DecodeLimits
+) -> tuple[dict[str, Any], bytes]:
+    if request["do"] == "probe":
+        return asdict(probe(data, limits)), b""
+    pixels = decode(data, limits)
+    if request["do"] == "shrink":
+        small = shrink(pixels, request["width"], request["height"])
+        return {"height": small.shape[0], "width": small.shape[1]}, small.tobytes()
+    if request["box"] is not None:
+        left, top, right, bottom = request["box"]
+        pixels = pixels[top:bottom, left:right]
+    looks = [look_at(pixels, Look(*look)) for look in request["looks"]]
+    return (
+        {"height": pixels.shape[0], "width": pixels.shape[1]},
+        b"".join(np.ascontiguousarray(look).data for look in looks),
+    )
+
+
+def _no_timers() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _own_memory_bytes() -> int:
+    """Return the address space in use before the first picture, or all where it is not told."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 2**62
+
+
+def _prefer_for_killing() -> None:
+    """Where the machine runs out of memory, this process goes first and not the worker."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
+
+
+def _restrict() -> None:
+    for number in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it is busy with
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the job, which ends this process itself
+    for limit in (
+        resource.RLIMIT_NOFILE,
+        resource.RLIMIT_NPROC,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_CORE,
+    ):
+        resource.setrlimit(limit, (0, 0))
+
+
+if __name__ == "__main__":
+    main()

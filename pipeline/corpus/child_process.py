@@ -1,0 +1,150 @@
+"""One decoding child as its parent sees it: started, asked, watched by the clock, ended."""
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.wire import receive, send
+from pipeline.errors import DecoderUnavailable
+from schemas.refusals import RefusalReason
+
+CHILD = "pipeline.corpus.child"
+START_SECONDS = 300.0
+WALL_FACTOR = 10
+"""A picture may take this many times its limit of processor time by the clock on the wall: a
+loaded machine, or one asleep, refuses no good picture; one that waits for ever is ended."""
+
+GRACE_SECONDS = 5.0
+"""How much later than the child's own clock the parent ends it: one that stopped its clock."""
+
+_PIPE_BYTES = 2**20
+_KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
+"""What a child gets of the environment; keys to the store are not among it."""
+
+_REASONS = {
+    signal.SIGPROF: (RefusalReason.TOO_SLOW, "more than {seconds:g} s of processor time"),
+    signal.SIGALRM: (RefusalReason.TOO_SLOW, "no end after {wall:g} s"),
+    signal.SIGKILL: (
+        RefusalReason.TOO_MUCH_MEMORY,
+        "its process was killed from outside",
+    ),
+}
+
+
+class Lost(Exception):
+    """A picture ended its child; the reason for which it is refused if it does so again."""
+
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class ChildProcess:
+    """A running child, ready for a picture. For one call at a time."""
+
+    def __init__(self, module: str = CHILD) -> None:
+        """Start it and wait until it is ready.
+
+        Raises:
+            DecoderUnavailable: it does not get so far.
+        """
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        # Each library would else start a thread a core, for work that one picture does not have.
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read if it does not start
+        self._process = subprocess.Popen(
+            # -S -s -P: all that may be imported is named above.
+            [sys.executable, "-S", "-s", "-P", "-m", module],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            cwd="/",
+            # Ctrl-C is for the job: a child that it ended would look like a bad picture.
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions = self._process.stdin.fileno()
+        self._answers = self._process.stdout.fileno()
+        for descriptor in (self._questions, self._answers):
+            os.set_blocking(descriptor, False)
+            with contextlib.suppress(OSError):  # many pipes of one user may be no larger
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        try:
+            receive(self._answers, 0, time.monotonic() + START_SECONDS)
+        except (EOFError, TimeoutError, ValueError, OSError) as error:
+            self._no_start(error)
+        self._errors.close()
+
+    def _no_start(self, error: Exception) -> NoReturn:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE_SECONDS)
+        code = self.end()
+        self._errors.seek(0)
+        said = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        self._errors.close()
+        last = said[-1] if said else type(error).__name__
+        raise DecoderUnavailable(
+            f"the process that decodes pictures must start; it ended with code {code}: {last}. "
+            "Mend that; no picture was refused for it"
+        ) from error
+
+    def ask(
+        self, request: Mapping[str, Any], data: bytes, limits: DecodeLimits, most_bytes: int
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Return the answer to a request about one picture.
+
+        Raises:
+            Lost: the child crashed, hung or ran out of memory over it, and is no more.
+        """
+        wall = limits.max_seconds * WALL_FACTOR
+        deadline = time.monotonic() + wall + GRACE_SECONDS
+        facts = (limits.max_pixels, limits.max_bytes, limits.max_seconds, limits.max_memory, wall)
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it may have said why before it ended
+                send(self._questions, {**request, "limits": facts}, b"", deadline)
+                send(self._questions, {}, data, deadline)
+            header, body = receive(self._answers, most_bytes, deadline)
+        except TimeoutError:
+            self.end()
+            raise Lost(RefusalReason.TOO_SLOW, f"no end after {wall:g} s") from None
+        except EOFError:
+            raise self._why_ended(limits.max_seconds, wall) from None
+        except (ValueError, OSError) as error:
+            self.end()
+            raise Lost(RefusalReason.DECODER_CRASHED, "its answer is no answer") from error
+        if "out_of_memory" in header:
+            self.end()
+            raise Lost(RefusalReason.TOO_MUCH_MEMORY, f"more than {limits.max_memory:,} bytes")
+        return header, body
+
+    def _why_ended(self, seconds: float, wall: float) -> Lost:
+        try:
+            code = self._process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0  # it closed its answers and went on
+        self.end()
+        if code < 0 and (found := _REASONS.get(signal.Signals(-code))):
+            return Lost(found[0], found[1].format(seconds=seconds, wall=wall))
+        what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Lost(RefusalReason.DECODER_CRASHED, what)
+
+    def end(self) -> int:
+        """End it now, if it has not ended; return its exit code, or minus the signal."""
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.kill()
+        return self._process.wait()

@@ -1,0 +1,178 @@
+"""Decoding foreign pictures in a child process, so that a bad one costs itself and nothing else.
+
+`probe`, `see` and `shrink` are what the rest of the project decodes pictures with. A decoder that
+crashes, hangs or eats memory ends its process; the picture is tried once more in a fresh one, and
+only what fails there too is refused. So the verdict on a picture does not depend on those that its
+process saw before. Safe in threads: each call has a process to itself while it lasts.
+"""
+
+import atexit
+import itertools
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.corpus.child_process import CHILD, ChildProcess, Lost
+from pipeline.corpus.decode import DecodeLimits, Probe, check_format
+from pipeline.corpus.refused import Refused
+from pipeline.corpus.scale import Look
+from schemas.refusals import RefusalReason
+
+T = TypeVar("T")
+TRIES = 2
+
+
+class Sandbox:
+    """Child processes that decode: as many as there are calls at once, kept for the next call."""
+
+    def __init__(self, module: str = CHILD) -> None:
+        """Start nothing yet. `module` is what a child runs; another one is for tests."""
+        self._module = module
+        self._idle: list[ChildProcess] = []
+        self._lock = threading.Lock()
+        self.started = 0
+
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        data: bytes,
+        limits: DecodeLimits,
+        most_bytes: int,
+        read: Callable[[dict[str, Any], bytearray], T],
+    ) -> T:
+        """Return what `read` makes of a child's answer on one picture.
+
+        Args:
+            most_bytes: no more is taken from the child.
+            read: given the answer's header and bytes. A KeyError, TypeError or ValueError that it
+                raises is the child's fault.
+
+        Raises:
+            Refused: by the child; or the picture ended two of them.
+            DecoderUnavailable: no child starts.
+        """
+        check_format(data, limits)  # by us: what is no picture need not travel
+        lost = Lost(RefusalReason.DECODER_CRASHED, "")
+        for number in range(TRIES):
+            child = self._take(fresh=number > 0)
+            try:
+                answer = _read(*child.ask(request, data, limits, most_bytes), read)
+            except Lost as error:
+                child.end()
+                lost = error
+                continue
+            except Refused:
+                self._give(child)
+                raise
+            except BaseException:
+                child.end()
+                raise
+            self._give(child)
+            return answer
+        raise Refused(lost.reason, lost.detail)
+
+    def _take(self, fresh: bool) -> ChildProcess:
+        with self._lock:
+            if self._idle and not fresh:
+                return self._idle.pop()
+            self.started += 1
+        return ChildProcess(self._module)
+
+    def _give(self, child: ChildProcess) -> None:
+        with self._lock:
+            self._idle.append(child)
+
+    def close(self) -> None:
+        """End the children that are idle; the next call starts others."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.end()
+
+    def forget(self) -> None:
+        """Leave the children to the process that this one was forked from."""
+        self._lock = threading.Lock()
+        self._idle = []
+
+
+def _read(
+    header: dict[str, Any], body: bytearray, read: Callable[[dict[str, Any], bytearray], T]
+) -> T:
+    try:
+        if "refused" in header:
+            raise Refused(RefusalReason(header["refused"]), str(header["detail"]))
+        return read(header, body)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Lost(RefusalReason.DECODER_CRASHED, "its answer is no answer") from error
+
+
+_sandbox = Sandbox()
+atexit.register(lambda: _sandbox.close())
+os.register_at_fork(after_in_child=lambda: _sandbox.forget())
+
+
+def probe(data: bytes, limits: DecodeLimits) -> Probe:
+    """Return format and size of a picture from its header, as `decode.probe`.
+
+    Raises:
+        Refused: as `decode.probe`, or it crashes, takes too long or too much memory.
+    """
+
+    def read(header: dict[str, Any], _: bytearray) -> Probe:
+        return Probe(str(header["format"]), int(header["width"]), int(header["height"]))
+
+    return _sandbox.ask({"do": "probe"}, data, limits, 0, read)
+
+
+def see(
+    data: bytes,
+    size: tuple[int, int],
+    looks: Sequence[Look],
+    limits: DecodeLimits,
+    box: tuple[int, int, int, int] | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Return what each look shows of a picture, (h, w, 3) uint8 RGB.
+
+    Args:
+        size: (height, width) that the picture has, or its box; of the row that names it.
+        box: left, top, right, bottom: the part that the looks are at; None for all.
+
+    Raises:
+        Refused: as `decode.decode`, or it crashes, takes too long or too much memory, or has
+            another size (changed).
+    """
+    ends = list(itertools.accumulate((look.size_bytes for look in looks), initial=0))
+
+    def read(header: dict[str, Any], body: bytearray) -> list[NDArray[np.uint8]]:
+        found = (header["height"], header["width"])
+        if found != size:
+            raise Refused(
+                RefusalReason.CHANGED,
+                f"{size[1]} x {size[0]} in the manifest, {found[1]} x {found[0]} now",
+            )
+        return [
+            np.frombuffer(body, np.uint8, look.size_bytes, start).reshape(look.shape)
+            for look, start in zip(looks, ends, strict=False)
+        ]
+
+    request = {"do": "see", "looks": list(looks), "box": box}
+    return _sandbox.ask(request, data, limits, ends[-1], read)
+
+
+def shrink(data: bytes, width: int, height: int, limits: DecodeLimits) -> NDArray[np.uint8]:
+    """Return a picture at most width x height, in its own proportions, (h, w, 3) uint8 RGB.
+
+    Raises:
+        Refused: as `decode.decode`, or it crashes, takes too long or too much memory.
+    """
+
+    def read(header: dict[str, Any], body: bytearray) -> NDArray[np.uint8]:
+        found = int(header["height"]), int(header["width"]), 3
+        return np.frombuffer(body, np.uint8).reshape(found)
+
+    request = {"do": "shrink", "width": width, "height": height}
+    return _sandbox.ask(request, data, limits, width * height * 3, read)

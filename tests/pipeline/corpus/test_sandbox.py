@@ -1,0 +1,163 @@
+"""A decoder that crashes, hangs or eats memory costs one picture and one process."""
+
+import io
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.corpus import child_process, sandbox
+from pipeline.corpus.decode import DecodeLimits, Probe, decode
+from pipeline.corpus.refused import Refused
+from pipeline.corpus.sandbox import Sandbox
+from pipeline.corpus.scale import Look, look_at, whole_look
+from pipeline.errors import DecoderUnavailable
+from schemas.refusals import RefusalReason
+from tests.hostile_child import marked
+
+LIMITS = DecodeLimits(max_seconds=0.5, max_memory=2**28)
+PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def saved(format_name: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+PNG = saved("PNG")
+
+
+def see(data: bytes, limits: DecodeLimits = LIMITS) -> np.ndarray:
+    return sandbox.see(data, (24, 32), [whole_look(24, 32)], limits)[0]
+
+
+@pytest.fixture(scope="module")
+def flawed() -> Iterator[Sandbox]:
+    """The sandbox with a child that has flaws, and clocks that do not wait for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "WALL_FACTOR", 2)
+        patch.setattr(child_process, "GRACE_SECONDS", 0.5)
+        made = Sandbox("tests.hostile_child")
+        patch.setattr(sandbox, "_sandbox", made)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox of the real child that has not started any."""
+    made = Sandbox()
+    monkeypatch.setattr(sandbox, "_sandbox", made)
+    yield made
+    made.close()
+
+
+def only_child(one: Sandbox) -> int:
+    """Return the process id of the child that the sandbox keeps."""
+    (kept,) = one._idle
+    return kept._process.pid
+
+
+@pytest.mark.parametrize(
+    ("act", "reason", "detail"),
+    [
+        ("crash", RefusalReason.DECODER_CRASHED, "SIGSEGV"),
+        ("abort", RefusalReason.DECODER_CRASHED, "SIGABRT"),
+        ("exit", RefusalReason.DECODER_CRASHED, "exit code 3"),
+        ("babble", RefusalReason.DECODER_CRASHED, "its answer is no answer"),
+        ("lie", RefusalReason.DECODER_CRASHED, "its answer is no answer"),
+        ("spin", RefusalReason.TOO_SLOW, "more than 0.5 s of processor time"),
+        ("sleep", RefusalReason.TOO_SLOW, "no end after 1 s"),
+        ("stop", RefusalReason.TOO_SLOW, "no end after 1 s"),
+        ("ignore the clock", RefusalReason.TOO_SLOW, "no end after 1 s"),
+        ("eat memory", RefusalReason.TOO_MUCH_MEMORY, "more than 268,435,456 bytes"),
+    ],
+)
+def test_what_a_flaw_does_to_its_process_is_the_reason_of_the_refusal(
+    flawed: Sandbox, act: str, reason: RefusalReason, detail: str
+) -> None:
+    before = flawed.started
+    with pytest.raises(Refused) as caught:
+        see(marked(PNG, act))
+    assert (caught.value.reason, caught.value.detail) == (reason, detail)
+    assert flawed.started - before in (1, 2)  # the first may have been kept from the test before
+    np.testing.assert_array_equal(see(PNG), PIXELS)
+
+
+def test_a_picture_is_not_refused_for_what_its_process_saw_before(flawed: Sandbox) -> None:
+    see(PNG)
+    before = flawed.started
+    np.testing.assert_array_equal(see(marked(PNG, "crash unless first")), PIXELS)
+    assert flawed.started == before + 1
+
+
+def test_from_inside_the_child_nothing_can_be_opened(flawed: Sandbox) -> None:
+    with pytest.raises(Refused) as caught:
+        see(marked(PNG, "reach out"))
+    assert caught.value.detail == "reached:"
+
+
+def test_the_child_has_no_secrets_no_files_and_no_leave_to_write(
+    fresh: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    see(PNG)
+    folder = Path("/proc", str(only_child(fresh)))
+    environment = (folder / "environ").read_bytes()
+    assert b"canary" not in environment
+    assert b"AWS" not in environment
+    targets = [os.readlink(each) for each in (folder / "fd").iterdir()]
+    assert all(each == "/dev/null" or each.startswith("pipe:") for each in targets)
+    limits = (folder / "limits").read_text().splitlines()
+    for name in ("Max file size", "Max core file size", "Max processes", "Max open files"):
+        (line,) = (line for line in limits if line.startswith(name))
+        assert line.removeprefix(name).split()[:2] == ["0", "0"], line
+
+
+def test_pixels_and_headers_are_those_of_decoding_in_this_process(fresh: Sandbox) -> None:
+    looks = [Look(48, 60, 3, 5, 40, 50), whole_look(7, 9), whole_look(24, 32)]
+    for name in ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP"):
+        data = saved(name)
+        pixels = decode(data, LIMITS)
+        for seen, look in zip(sandbox.see(data, (24, 32), looks, LIMITS), looks, strict=True):
+            np.testing.assert_array_equal(seen, look_at(pixels, look))
+        assert sandbox.probe(data, LIMITS).width == 32
+    assert sandbox.probe(PNG, LIMITS) == Probe("png", 32, 24)
+    assert sandbox.shrink(PNG, 16, 16, LIMITS).shape == (12, 16, 3)
+    (boxed,) = sandbox.see(PNG, (6, 8), [whole_look(6, 8)], LIMITS, (2, 3, 10, 9))
+    np.testing.assert_array_equal(boxed, PIXELS[3:9, 2:10])
+    assert fresh.started == 1
+
+
+def test_a_child_that_was_killed_between_two_pictures_is_replaced(fresh: Sandbox) -> None:
+    see(PNG)
+    os.kill(only_child(fresh), signal.SIGKILL)
+    np.testing.assert_array_equal(see(PNG), PIXELS)
+    assert fresh.started == 2
+
+
+def test_a_picture_of_another_size_than_its_row_has_changed(fresh: Sandbox) -> None:
+    with pytest.raises(Refused, match="32 x 25 in the manifest, 32 x 24 now") as caught:
+        sandbox.see(PNG, (25, 32), [whole_look(25, 32)], LIMITS)
+    assert caught.value.reason is RefusalReason.CHANGED
+
+
+def test_too_little_memory_is_a_reason_of_its_own(fresh: Sandbox) -> None:
+    large = io.BytesIO()
+    Image.new("RGB", (4000, 4000)).save(large, "PNG")
+    look = [whole_look(4, 4)]
+    with pytest.raises(Refused) as caught:
+        sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**26))
+    assert caught.value.reason is RefusalReason.TOO_MUCH_MEMORY
+    sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**29))
+
+
+def test_where_no_child_starts_no_picture_is_refused() -> None:
+    absent = Sandbox("tests.there_is_none")
+    with pytest.raises(DecoderUnavailable, match="No module named"):
+        absent.ask({"do": "probe"}, PNG, LIMITS, 0, lambda header, body: header)
