@@ -48,7 +48,6 @@ class CommitUnknown(StoreError):
     """The outcome of a commit could not be read back; nothing was deleted, a retry is safe."""
 
 
-<<<<<<< HEAD
 class StoreUnavailable(StoreError):
     """The store did not answer for as long as we wait; a later run of the command goes on."""
 
@@ -63,10 +62,10 @@ class LoginFailed(StoreError):
 
 class NoSuchBucket(StoreError):
     """The address names a bucket that is not there."""
-=======
+
+
 class DecoderUnavailable(LamellaError):
     """The process that decodes pictures does not start here; no picture is refused for it."""
->>>>>>> bb3ef85 (Decode foreign pictures in child processes with limits of time and memory)
 
 
 class StageFailed(LamellaError):

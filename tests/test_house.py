@@ -134,21 +134,6 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
             yield ast.unparse(node.func), node
 
 
-<<<<<<< HEAD
-=======
-def test_no_stored_file_can_run_code() -> None:
-    wrong = []
-    for path in sources(*OURS):
-        for name, call in calls(path):
-            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
-            loads = name in ("pickle.load", "pickle.loads", "joblib.load", "eval", "exec")
-            tensors = name == "torch.load" and keywords.get("weights_only") != "True"
-            arrays = name in ("np.load", "numpy.load") and "allow_pickle" in keywords
-            if loads or tensors or arrays:
-                wrong.append(f"{path.relative_to(ROOT)}:{call.lineno} calls {name}")
-    assert not wrong
-
-
 def test_foreign_pictures_are_decoded_in_a_process_of_their_own() -> None:
     child = "pipeline/corpus/child.py"
     wrong = []
@@ -166,7 +151,6 @@ def test_foreign_pictures_are_decoded_in_a_process_of_their_own() -> None:
     assert not wrong
 
 
->>>>>>> bb3ef85 (Decode foreign pictures in child processes with limits of time and memory)
 def test_nothing_is_evaluated_without_a_seed() -> None:
     drawn = ("np.random.rand", "np.random.randn", "np.random.seed", "random.random", "random.seed")
     wrong = [
