@@ -3,6 +3,7 @@
 import sys
 
 from cluster.cli import app
+from cluster.maintaining import register
 from pipeline.errors import InputError, LamellaError
 from pipeline.evaluate.page import printable
 
@@ -11,6 +12,7 @@ WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
 
 def main() -> None:
     """Run the command line. Exit code 0: done, 1: a job failed, 2: a wrong call."""
+    register(app)
     try:
         app(prog_name="lamella")
     except KeyboardInterrupt:

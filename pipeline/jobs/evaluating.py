@@ -30,7 +30,7 @@ from pipeline.store import layout
 from pipeline.store.commit import create_once
 from pipeline.store.records import sealed_text
 from pipeline.store.storage import Store
-from schemas.base import digest_of
+from pipeline.upkeep.placement import report_run
 from schemas.query import FusionSpec, Weighting
 from schemas.report import RetrievalReport
 
@@ -243,8 +243,7 @@ def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
 
     The run is named by what was evaluated. An evaluation that was already stored stays as it is.
     """
-    facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
-    run = layout.keyed(f"evaluate {report.protocol}", digest_of(facts))
-    create_once(store, layout.run_report(run, "json"), report.to_json())
+    run = report_run(report)
     create_once(store, layout.run_report(run, "html"), sealed_text(page))
+    create_once(store, layout.run_report(run, "json"), report.to_json())
     return store.local_path(layout.run_report(run, "html"))

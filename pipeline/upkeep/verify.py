@@ -1,0 +1,201 @@
+"""`verify`: every file against its record, every record against its seal and neighbours."""
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import MissingFile
+from pipeline.run.drive import OnProgress, Progress, quiet
+from pipeline.store import layout
+from pipeline.store.storage import Store, StoredFile
+from pipeline.upkeep.checks import neighbour_faults
+from pipeline.upkeep.inventory import (
+    Fault,
+    Inventory,
+    is_cut_short,
+    plain_problem,
+    read_bytes,
+    record_kind,
+    stands_alone,
+    take_inventory,
+)
+from schemas.files import FileRef
+from schemas.snapshot import IndexSnapshot, Promotion
+
+READERS = 4
+"""Files read at once: enough to hide a store's delay, few enough to bound memory."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A fault, what names the file, which snapshots answer from it, and how it is mended."""
+
+    path: str
+    problem: str
+    named_by: tuple[str, ...]
+    snapshots: tuple[int, ...]
+    command: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a look at every file found.
+
+    `orphans` are files that no record names: left by attempts that died or lost, or being
+    written; they are no fault. `unfinished` says what a job that was stopped left to be done.
+    """
+
+    files: int
+    size_bytes: int
+    records: int
+    damage: tuple[Damage, ...]
+    orphans: tuple[StoredFile, ...]
+    unfinished: tuple[str, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Return the findings as plain values."""
+        return {
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+            "records": self.records,
+            "damaged": [
+                {
+                    "path": each.path,
+                    "problem": each.problem,
+                    "named_by": list(each.named_by),
+                    "snapshots": list(each.snapshots),
+                    "command": each.command,
+                }
+                for each in self.damage
+            ],
+            "orphans": [
+                {"path": each.path, "size_bytes": each.size_bytes} for each in self.orphans
+            ],
+            "unfinished": list(self.unfinished),
+        }
+
+
+def verify_store(store: Store, on_progress: OnProgress = quiet) -> Verified:
+    """Return what is damaged in a store, and what is left over in it."""
+    found = take_inventory(store)
+    references = found.references()
+    faults = [*found.faults, *_file_faults(store, found, references, on_progress)]
+    seen = {fault.path for fault in faults}
+    for fault in neighbour_faults(found):
+        if fault.path not in seen:
+            seen.add(fault.path)
+            faults.append(fault)
+    return Verified(
+        files=len(found.files),
+        size_bytes=sum(file.size_bytes for file in found.files.values()),
+        records=len(found.records),
+        damage=tuple(
+            _damage(store, found, references, fault) for fault in sorted(faults, key=_path)
+        ),
+        orphans=tuple(
+            file
+            for path, file in sorted(found.files.items())
+            if path not in references and not stands_alone(path)
+        ),
+        unfinished=tuple(_unfinished(store, found)),
+    )
+
+
+def problem_with(
+    store: Store, path: str, data: bytes, references: Mapping[str, Mapping[str, FileRef]]
+) -> str | None:
+    """Return what is wrong with the bytes of one file, None where nothing is.
+
+    Args:
+        references: by file, what the records that name it say of it.
+    """
+    if record_kind(path) is not None:
+        return read_bytes(store, path, data)[1]
+    digest: str | None = None
+    for reference in references.get(path, {}).values():
+        if len(data) != reference.size_bytes:
+            return f"has {len(data):,} bytes, {reference.size_bytes:,} in its record"
+        digest = digest or hashlib.sha256(data).hexdigest()
+        if digest != reference.sha256:
+            return f"has SHA-256 {digest[:12]}, {reference.sha256[:12]} in its record"
+    return plain_problem(path, data)
+
+
+def _path(fault: Fault) -> str:
+    return fault.path
+
+
+def _file_faults(
+    store: Store,
+    found: Inventory,
+    references: dict[str, dict[str, FileRef]],
+    on_progress: OnProgress,
+) -> list[Fault]:
+    """Read every file that a record names, and the few that stand alone, once."""
+    alone = [path for path in found.files if stands_alone(path) and record_kind(path) is None]
+    paths = sorted({*references, *alone})
+    sizes = {path: found.files[path].size_bytes for path in paths if path in found.files}
+    total, done = sum(sizes.values()), 0
+
+    def look(path: str) -> Fault | None:
+        try:
+            problem = problem_with(store, path, store.read(path), references)
+        except MissingFile:
+            # A round's sums go with their record while a job runs: then nothing names it now.
+            if not any(store.exists(record) for record in references.get(path, {})):
+                return None
+            problem = "is gone"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror or error}"
+        return Fault(path, problem) if problem else None
+
+    faults: list[Fault] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for number, (path, fault) in enumerate(zip(paths, pool.map(look, paths), strict=True)):
+            done += sizes.get(path, 0)
+            faults += [fault] if fault else []
+            on_progress(Progress("verify", number + 1, len(paths), done, total))
+    return faults
+
+
+def _damage(
+    store: Store, found: Inventory, references: dict[str, dict[str, FileRef]], fault: Fault
+) -> Damage:
+    named_by = tuple(references.get(fault.path, {}))
+    hurt = {
+        snapshot.number
+        for path, snapshot in found.of(IndexSnapshot)
+        if path in named_by or path == fault.path
+    }
+    if fault.path.startswith("snapshots/"):
+        hurt.add(int(fault.path[-11:-5]))
+    command = f"lamella repair {store.url}"
+    return Damage(fault.path, fault.problem, named_by, tuple(sorted(hurt)), command)
+
+
+def _unfinished(store: Store, found: Inventory) -> list[str]:
+    """Return what a stopped job left, as sentences; none of it is damage."""
+    lines: list[str] = []
+    promoted = {promotion.snapshot for _, promotion in found.of(Promotion)}
+    damaged = any(fault.path.startswith("promotions/") for fault in found.faults)
+    numbers = [snapshot.number for _, snapshot in found.of(IndexSnapshot)]
+    if numbers and max(numbers) not in promoted and not damaged:
+        lines.append(
+            f"snapshot {max(numbers)} was created and never promoted: give the same `lamella "
+            f"index` again, or `lamella snapshots {store.url} --promote {max(numbers)}`"
+        )
+    cut = sum(is_cut_short(path) for path in found.files)
+    if cut:
+        lines.append(f"{cut:,} writes were cut short: `lamella gc {store.url}` removes them")
+    for path in sorted(found.files):
+        folder = path.rpartition("/")[0]
+        if (
+            path.endswith("/report.html")
+            and layout.run_report(folder[5:], "json") not in found.files
+        ):
+            lines.append(
+                f"{folder} has a page and no report: give the same `lamella evaluate` again"
+            )
+    return lines

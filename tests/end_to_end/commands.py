@@ -1,0 +1,117 @@
+"""The commands as functions of a tiny store, for tests that disturb them."""
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from cluster.engine import Engine
+from cluster.evaluating import Asked, evaluate_store
+from cluster.querying import query_store
+from pipeline.extract import backbone
+from pipeline.index.publish import current_snapshot, promote
+from pipeline.run.serial import SerialRunner
+from pipeline.store.storage import LocalStore
+from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
+
+ENGINE = Engine(SerialRunner(), 1, on_ray=False)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The pictures; a store of one snapshot; one of two, of which the second is promoted."""
+
+    pictures: Path
+    one: Path
+    two: Path
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Tiny stores, while fsync is left out and a network is opened once."""
+    folder = tmp_path_factory.mktemp("commands")
+    once = functools.lru_cache(backbone.Backbone)
+    with nothing_reaches_the_disk(), mock.patch.object(backbone, "Backbone", once):
+        pictures = tiny_pictures(folder / "pictures")
+        tiny_index(folder / "one", pictures)
+        shutil.copytree(folder / "one", folder / "two")
+        tiny_index(folder / "two", pictures, profile="production")
+        yield Stores(pictures, folder / "one", folder / "two")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command begins with, and what it gives: equal however often it was interrupted."""
+
+    start: Callable[[Stores], Path | None]
+    run: Callable[[Stores, Path], Any]
+
+    def begin(self, stores: Stores, place: Path) -> Path:
+        """Make a store for one run."""
+        start = self.start(stores)
+        if start is None:
+            place.mkdir()
+        else:
+            shutil.copytree(start, place)
+        return place
+
+
+def _index(stores: Stores, store: Path) -> Any:
+    return tiny_index(store, stores.pictures).root_digest
+
+
+def _index_again(stores: Stores, store: Path) -> Any:
+    found = tiny_index(store, stores.pictures, profile="production")
+    return found.root_digest, found.number
+
+
+def _query(stores: Stores, store: Path, pictures: str | None, ids: str | None) -> Any:
+    run, table = query_store(
+        ENGINE,
+        str(store),
+        tiny_job(search__k=3, search__batch_queries=4),
+        pictures,
+        ids,
+        number=None,
+        weights=None,
+        layers=None,
+        named_network=False,
+        quiet=True,
+    )
+    return run.run, run.answered, table.to_pylist()
+
+
+def _query_ids(stores: Stores, store: Path) -> Any:
+    return _query(stores, store, None, "all")
+
+
+def _query_pictures(stores: Stores, store: Path) -> Any:
+    return _query(stores, store, str(stores.pictures), None)
+
+
+def _evaluate(stores: Stores, store: Path) -> Any:
+    asked = Asked(protocol="groups", pattern=r"(\d)\d")
+    report, page = evaluate_store(ENGINE, str(store), tiny_job(), asked, quiet=True)
+    assert page.is_file()
+    return report.model_dump(exclude={"elapsed_seconds"})
+
+
+def _promote(stores: Stores, store: Path) -> Any:
+    promote(LocalStore(store), 1)
+    current = current_snapshot(LocalStore(store))
+    return current.number if current else None
+
+
+COMMANDS = {
+    "index": Command(lambda stores: None, _index),
+    "index again": Command(lambda stores: stores.one, _index_again),
+    "query ids": Command(lambda stores: stores.one, _query_ids),
+    "query pictures": Command(lambda stores: stores.one, _query_pictures),
+    "evaluate": Command(lambda stores: stores.one, _evaluate),
+    "promote": Command(lambda stores: stores.two, _promote),
+}

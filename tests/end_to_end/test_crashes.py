@@ -1,0 +1,103 @@
+"""A command that dies at its n-th store call, for every n, leaves the old state or the new one."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import LamellaError
+from pipeline.index.publish import current_snapshot
+from pipeline.store.storage import LocalStore
+from pipeline.upkeep.verify import verify_store
+from tests.builders import Killed
+from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.faulty import CALLS, WRITES, When, fault_at
+from tests.tiny import seeded
+
+__all__ = ["stores"]
+SAMPLED = 5
+"""Places tried in the ordinary tests where a command has more; the slow ones try every place."""
+
+FAULTS = (errno.ENOSPC, errno.EACCES, errno.EIO)
+
+everywhere = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sampled", "everywhere"]
+)
+commands = pytest.mark.parametrize("name", COMMANDS)
+
+
+def places(count: int, every: bool, name: str) -> list[int]:
+    """Return which calls are tried."""
+    if every or count <= SAMPLED:
+        return list(range(count))
+    return sorted(seeded(name).sample(range(count), SAMPLED))
+
+
+def current(store: Path) -> tuple[int, str] | None:
+    found = current_snapshot(LocalStore(store))
+    return (found.number, found.root_digest) if found else None
+
+
+def undisturbed(name: str, stores: Stores, place: Path, among: tuple[str, ...]) -> tuple:
+    """Return how many calls a command makes, what it gives, and the snapshots before and after."""
+    store = COMMANDS[name].begin(stores, place)
+    before = current(store)
+    with fault_at(None, among=among) as calls:
+        result = COMMANDS[name].run(stores, store)
+    return len(calls.made), result, {before, current(store)}
+
+
+def is_whole(store: Path) -> bool:
+    found = verify_store(LocalStore(store))
+    assert not found.damage, found.damage
+    return True
+
+
+@everywhere
+@commands
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_command_that_dies_at_any_store_call_goes_on_as_if_nothing_was(
+    name: str, when: When, every: bool, stores: Stores, tmp_path: Path
+) -> None:
+    # After a call that only reads, dying is dying before the next one.
+    among = CALLS if when == "before" else WRITES
+    count, result, snapshots = undisturbed(name, stores, tmp_path / "whole", among)
+    for number in places(count, every, f"{name} {when}"):
+        store = COMMANDS[name].begin(stores, tmp_path / f"{number}")
+        with pytest.raises(Killed), fault_at(number, when=when, among=among) as calls:
+            COMMANDS[name].run(stores, store)
+        assert current(store) in snapshots, calls.struck
+        assert is_whole(store), calls.struck
+        assert COMMANDS[name].run(stores, store) == result, calls.struck
+        assert current(store) in snapshots, calls.struck
+        assert is_whole(store), calls.struck
+        shutil.rmtree(store)
+    print(f"{name}: {count} calls, died {when} them")
+
+
+@everywhere
+@commands
+def test_a_disk_that_refuses_any_write_is_one_error_and_nothing_half_written(
+    name: str, every: bool, stores: Stores, tmp_path: Path
+) -> None:
+    count, result, snapshots = undisturbed(name, stores, tmp_path / "whole", WRITES)
+    for number in places(count, every, name):
+        for code in FAULTS if every else FAULTS[number % 3 :][:1]:
+            store = COMMANDS[name].begin(stores, tmp_path / f"{number}-{code}")
+            fault = OSError(code, os.strerror(code))
+            with (
+                pytest.raises((LamellaError, OSError)) as caught,
+                fault_at(number, fault, among=WRITES, lasting=True) as calls,
+            ):
+                COMMANDS[name].run(stores, store)
+            said = str(caught.value)
+            assert os.strerror(code) in said or errno.errorcode[code] in said, calls.struck
+            assert "\n" not in said
+            assert current(store) in snapshots, calls.struck
+            assert is_whole(store), calls.struck
+            assert COMMANDS[name].run(stores, store) == result, calls.struck
+            assert is_whole(store), calls.struck
+            shutil.rmtree(store)
+    print(f"{name}: {count} writes, refused by a full disk, permissions, the device")
