@@ -112,7 +112,7 @@ class S3Client:
         stop: int | None = None,
         *,
         at_most: int | None = None,
-        patience: Patience = PATIENT,
+        patience: Patience | None = None,
     ) -> bytes:
         """Return an object, or its bytes from start to before stop, as far as there are any.
 
@@ -294,7 +294,7 @@ class S3Client:
         bucket: str,
         key: str,
         request: Callable[[Any], Awaitable[T]],
-        patience: Patience = PATIENT,
+        patience: Patience | None = None,
         told: Callable[[Transient], None] = lambda error: None,
     ) -> T:
         """Return what a request returns, made as often as the patience allows."""
@@ -318,10 +318,11 @@ class S3Client:
         def on_failure(failures: int, error: Transient) -> None:
             told(error)
             if failures == WORTH_A_LINE:
-                log.warning("%s does not answer (%s): trying on for %.0f s", url, error, limit)
+                log.warning(
+                    "%s does not answer (%s): trying on for %.0f s", url, error, chosen.total_s
+                )
 
-        chosen = patience if self._answered or patience.total_s < FIRST.total_s else FIRST
-        limit = chosen.total_s
+        chosen = patience or (PATIENT if self._answered else FIRST)
         try:
             return persist(attempt, chosen, on_failure=on_failure)
         except GaveUp as error:

@@ -110,7 +110,8 @@ def _refused(error: Any, doing: str, url: str, bucket: str) -> Exception:
     code = re.sub(r"[^A-Za-z0-9]", "", str(error.response.get("Error", {}).get("Code", "")))[:60]
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _AGAIN or status in (408, 429) or (status >= 500 and status != 501):
-        return Transient(f"HTTP {status} {code}")
+        named = "" if code == str(status) else f" {code}"  # a HEAD is answered without a code
+        return Transient(f"HTTP {status}{named}")
     if code in _LOGIN:
         return LoginFailed(f"{url}: {_LOGIN[code]} ({code}): {_HOW_TO_LOG_IN}")
     if code == "NoSuchBucket":
