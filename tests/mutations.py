@@ -5,6 +5,7 @@ cut ends, one file spliced into another, and numbers in headers set to what no p
 """
 
 import io
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,20 @@ def _repeat_block(data: bytes, others: Sequence[bytes], random: Random) -> bytes
     return data[:start] + data[start : start + length] * 3 + data[start + length :]
 
 
+def _checked_field(data: bytes, others: Sequence[bytes], random: Random) -> bytes:
+    """Set a number anywhere, and mend the checksums of a PNG, so that it is believed."""
+    damaged = _set_number(data, int(random.integers(8, len(data))), random)
+    if not data.startswith(b"\x89PNG"):
+        return damaged
+    mended, place = bytearray(damaged[:8]), 8
+    while place + 12 <= len(damaged):
+        length = int.from_bytes(damaged[place : place + 4], "big")
+        body = damaged[place + 4 : place + 8 + length]
+        mended += damaged[place : place + 4] + body + zlib.crc32(body).to_bytes(4, "big")
+        place += length + 12
+    return bytes(mended + damaged[place:])
+
+
 _KINDS: dict[str, Callable[[bytes, Sequence[bytes], Random], bytes]] = {
     "bits": _flip_bits,
     "zeros": _zero_block,
@@ -118,4 +133,5 @@ _KINDS: dict[str, Callable[[bytes, Sequence[bytes], Random], bytes]] = {
     "header": _header_field,
     "field": _any_field,
     "repeated": _repeat_block,
+    "checked": _checked_field,
 }
