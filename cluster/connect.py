@@ -12,7 +12,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 from ray._private import ray_constants as constants
+from ray.exceptions import AuthenticationError
 
+from cluster.trust import own_token, users_token
 from pipeline.errors import InputError
 
 OBJECT_STORE_BYTES = 256 * 1024**2
@@ -25,39 +27,41 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
 
     Args:
         address: of a running cluster; None starts a Ray of our own on this machine's loopback,
-            which ends with the block. A connection that exists already is used and kept.
+            behind a token of its own, which ends with the block. A connection that exists
+            already is used and kept.
         cpus: how many cores a Ray of our own offers; all by default.
 
     Raises:
-        InputError: the cluster cannot be reached.
+        InputError: the cluster cannot be reached, or does not let us in.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            with _loopback_kept():
-                ray.init(
-                    address="local",
-                    num_cpus=cpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    _node_ip_address="127.0.0.1",
-                )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"Ray at {address or 'this machine'} cannot be reached: {reason}"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with users_token(address) if address else own_token():
+        try:
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                with _loopback_kept():
+                    ray.init(
+                        address="local",
+                        num_cpus=cpus,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                        object_store_memory=OBJECT_STORE_BYTES,
+                        _node_ip_address="127.0.0.1",
+                    )
+        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"Ray at {address or 'this machine'} cannot be reached: {reason}"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager

@@ -78,19 +78,21 @@ def _two_gpus() -> Iterator[None]:
     import ray
 
     import cluster.connect  # noqa: F401 - sets what Ray reads when it is imported
+    from cluster.trust import own_token
 
-    ray.init(
-        num_cpus=4,
-        num_gpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=100 * 1024**2,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with own_token():
+        ray.init(
+            num_cpus=4,
+            num_gpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 1024**2,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
@@ -98,16 +100,18 @@ def _two_nodes() -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
     from cluster.connect import connected
+    from cluster.trust import own_token
 
     node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-    nodes = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        nodes.add_node(**node)
-        nodes.wait_for_nodes()
-        with connected(nodes.address):
-            yield
-    finally:
-        nodes.shutdown()
+    with own_token():
+        nodes = Cluster(initialize_head=True, head_node_args=node)
+        try:
+            nodes.add_node(**node)
+            nodes.wait_for_nodes()
+            with connected(nodes.address):
+                yield
+        finally:
+            nodes.shutdown()
 
 
 _KINDS = {"two cpus": _two_cpus, "two gpus": _two_gpus, "two nodes": _two_nodes}

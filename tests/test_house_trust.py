@@ -160,10 +160,13 @@ CLIENTS = {
 """What talks to others. `urllib.parse` only cuts strings; `urllib.request` fetches."""
 
 
-MAY_REACH_OUT = ("pipeline/store/",)
+MAY_REACH_OUT = (
+    "pipeline/store/",
+    "cluster/trust.py",  # asks a Ray that is to be joined whether it wants a token
+)
 
 
-def test_only_the_store_talks_to_the_network() -> None:
+def test_only_named_files_talk_to_the_network() -> None:
     wrong = [
         f"{path}:{line} imports {module}"
         for path, source in sources()

@@ -1,0 +1,63 @@
+"""Credentials in the environment appear nowhere: not on a screen, in a store, or in a log."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Indexed
+
+CANARIES = {
+    "AWS_ACCESS_KEY_ID": "AKIACANARYCANARY0001",
+    "AWS_SECRET_ACCESS_KEY": "canary/secret/0123456789abcdefghijklmnop",
+    "AWS_SESSION_TOKEN": "canary-session-token-0123456789",
+}
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short name: Ray's sockets lie in it, and their names are limited."""
+    folder = Path(tempfile.mkdtemp(prefix="lm-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_no_credential_is_written_or_shown(indexed: Indexed, short_folder: Path) -> None:
+    store = short_folder / "store"
+    # The network has run already; what is left goes through every other stage, on Ray.
+    for folder in ("corpora", "activations"):
+        shutil.copytree(indexed.store / folder, store / folder)
+    environment = os.environ | CANARIES | {"RAY_TMPDIR": str(short_folder), "HOME": "/nowhere"}
+
+    def lamella(*arguments: object, code: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster", *map(str, arguments)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
+
+    job = short_folder / "job.toml"
+    job.write_text(
+        "[corpus]\nshard_images = 16\n[vocabulary]\nwords = 64\nrounds = 6\n"
+        "[index]\nsegment_images = 20\n"
+    )
+    said = lamella("index", indexed.source, "--into", store, "--job", job, "--workers", "1")
+    assert "snapshot 1" in said
+    said += lamella("status", store, "--json")
+    said += lamella("index", store / "none", "--into", store, "--debug", code=1)
+    written = [path for path in short_folder.rglob("*") if path.is_file()]
+    logs = [path for path in written if "logs" in path.parts]
+    assert len(logs) > 3
+    for name, secret in CANARIES.items():
+        assert secret not in said, name
+        assert [path for path in written if secret.encode() in path.read_bytes()] == [], name
