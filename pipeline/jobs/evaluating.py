@@ -28,9 +28,9 @@ from pipeline.search.searcher import take_queries
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import create_once
+from pipeline.store.placement import report_run
 from pipeline.store.records import sealed_text
 from pipeline.store.storage import Store
-from pipeline.upkeep.placement import report_run
 from schemas.query import FusionSpec, Weighting
 from schemas.report import RetrievalReport
 

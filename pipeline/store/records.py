@@ -7,6 +7,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from pipeline.errors import CorruptFile, NewerFormat
+from pipeline.store.placement import misplaced
 from pipeline.store.storage import Store
 from schemas.base import NewerRecord, Record
 
@@ -28,10 +29,10 @@ def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> R
 
     Raises:
         NewerFormat: a newer version of this software wrote it.
-        CorruptFile: its bytes are not those that were written.
+        CorruptFile: its bytes are not those that were written, or it is the record of another path.
     """
     try:
-        return kind.from_json(data)
+        record = kind.from_json(data)
     except NewerRecord as error:
         raise NewerFormat(f"{path}: {error}: use the newer Lamella that wrote this store") from None
     except ValidationError as error:
@@ -43,6 +44,9 @@ def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> R
         raise CorruptFile(
             f"{path} was changed since it was written: {error}; {cure(store)}"
         ) from None
+    if problem := misplaced(path, record):
+        raise CorruptFile(f"{path} {problem}; {cure(store)}")
+    return record
 
 
 def cure(store: Store) -> str:

@@ -9,6 +9,7 @@ from pipeline.upkeep.inventory import Fault, Inventory
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord
 from schemas.job_record import JobRecord
+from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
 from schemas.vocabulary import Vocabulary
 
@@ -34,6 +35,10 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
         yield from _training(found, path.removesuffix("/vocabulary.json"), vocabulary)
     for path, snapshot in found.of(IndexSnapshot):
         yield from _snapshot(found, path, snapshot)
+    for path, _ in found.of(RetrievalReport):
+        page = path.replace("report.json", "report.html")
+        if page not in found.files:  # it is created before the report
+            yield Fault(page, "is gone: its report is there")
     yield from _series(found)
     yield from _jobs(found)
 

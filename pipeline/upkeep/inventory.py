@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pipeline.errors import CorruptFile, MissingFile, NewerFormat
 from pipeline.store.records import RecordT, is_sealed, parse_record
 from pipeline.store.storage import CUT_SHORT, Store, StoredFile
-from pipeline.upkeep.placement import misplaced
 from schemas.base import Record
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
@@ -99,8 +98,7 @@ def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str
         record = parse_record(store, path, kind, data)
     except (CorruptFile, NewerFormat) as error:
         return None, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").split(";")[0]
-    problem = misplaced(path, record)
-    return (None, problem) if problem else (record, None)
+    return record, None
 
 
 def plain_problem(path: str, data: bytes) -> str | None:

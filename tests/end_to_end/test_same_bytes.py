@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.runner import RayRunner
-from pipeline.errors import CommitConflict
+from pipeline.errors import CorruptFile
 from pipeline.index.publish import current_snapshot, latest_number
 from pipeline.run.serial import SerialRunner
 from pipeline.store import layout, storage
@@ -188,7 +188,7 @@ def test_a_store_of_another_job_is_refused(indexed: Indexed, tmp_path: Path) -> 
     (path,) = store.glob("activations/*/done/00001.json")
     reseal(path, inputs="f" * 64)
     with pytest.raises(
-        CommitConflict, match=r"task 00001 was made from inputs f{12}, this job has .*another store"
+        CorruptFile, match=r"00001.json was made from inputs f{12}, the folder is for \w{12}; "
     ):
         index_into(store, indexed.source)
     assert not (store / "vocabularies").exists()
