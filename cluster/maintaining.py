@@ -1,7 +1,7 @@
 """The commands that care for a store: verify, gc, repair, retry."""
 
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cluster import options
 from cluster.progress import ProgressLines
+from pipeline.errors import InputError
 from pipeline.evaluate.page import printable
 
 SHOWN = 20
@@ -18,6 +19,7 @@ console = Console()
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(verify)
+    app.command()(gc)
 
 
 def _line(text: str, style: str = "") -> None:
@@ -67,3 +69,60 @@ def verify(
             _line(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
     if found.damage:
         sys.exit(1)
+
+
+def gc(
+    store: options.Store,
+    older_than: Annotated[
+        str, typer.Option(help="How old what nothing names must be: 90m, 24h, 7d.")
+    ] = "24h",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
+    ] = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove files that no record names: left by attempts that died, and sums of ended rounds.
+
+    Nothing that a snapshot, a vocabulary or a done record names is touched. What a running job
+    is writing is protected by its age, so keep the age above `engine.task_timeout_s`.
+    """
+    from pipeline.store.storage import open_store
+    from pipeline.upkeep.gc import collect_garbage
+
+    age_s = seconds(older_than)
+    opened = open_store(store)
+    with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        found = collect_garbage(
+            opened, older_than_s=age_s, dry_run=dry_run, on_progress=lines.stage
+        )
+    if as_json:
+        _emit(
+            {
+                "dry_run": dry_run,
+                "removed": [file.path for file in found.removed],
+                "size_bytes": found.size_bytes,
+                "too_young": [file.path for file in found.young],
+            }
+        )
+        return
+    for file in found.removed[: SHOWN if dry_run else 0]:
+        _line(f"{file.path} {file.size_bytes:,} bytes")
+    _line(
+        f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
+        f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing names are younger "
+        f"than {older_than}"
+    )
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of an age such as 90m, 24h or 7d.
+
+    Raises:
+        InputError: it is no such age.
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isdecimal():
+        raise InputError(f"an age is a whole number and s, m, h or d, such as 24h; got {text!r}")
+    return int(number) * units[unit]

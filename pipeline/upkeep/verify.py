@@ -25,7 +25,7 @@ from schemas.files import FileRef
 from schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
-"""Files read at once: enough to hide a store's delay, few enough to bound memory."""
+"""Files read at once, piece by piece: enough to hide a store's delay."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,28 @@ def problem_with(
     """
     if record_kind(path) is not None:
         return read_bytes(store, path, data)[1]
-    digest: str | None = None
-    for reference in references.get(path, {}).values():
-        if len(data) != reference.size_bytes:
-            return f"has {len(data):,} bytes, {reference.size_bytes:,} in its record"
-        digest = digest or hashlib.sha256(data).hexdigest()
+    if path not in references:
+        return plain_problem(path, data)
+    return _difference(len(data), hashlib.sha256(data).hexdigest(), references[path])
+
+
+def _difference(size_bytes: int, digest: str, said: Mapping[str, FileRef]) -> str | None:
+    """Return how a file differs from what the records that name it say."""
+    for reference in said.values():
+        if size_bytes != reference.size_bytes:
+            return f"has {size_bytes:,} bytes, {reference.size_bytes:,} in its record"
         if digest != reference.sha256:
             return f"has SHA-256 {digest[:12]}, {reference.sha256[:12]} in its record"
-    return plain_problem(path, data)
+    return None
+
+
+def _streamed_problem(store: Store, path: str, said: Mapping[str, FileRef]) -> str | None:
+    """Return what is wrong with a data file, which may be too large to hold."""
+    digest, size_bytes = hashlib.sha256(), 0
+    for chunk in store.chunks(path):
+        digest.update(chunk)
+        size_bytes += len(chunk)
+    return _difference(size_bytes, digest.hexdigest(), said)
 
 
 def _path(fault: Fault) -> str:
@@ -141,7 +155,10 @@ def _file_faults(
 
     def look(path: str) -> Fault | None:
         try:
-            problem = problem_with(store, path, store.read(path), references)
+            if path in references:
+                problem = _streamed_problem(store, path, references[path])
+            else:
+                problem = problem_with(store, path, store.read(path), references)
         except MissingFile:
             # A round's sums go with their record while a job runs: then nothing names it now.
             if not any(store.exists(record) for record in references.get(path, {})):

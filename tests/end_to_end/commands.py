@@ -17,6 +17,7 @@ from pipeline.extract import backbone
 from pipeline.index.publish import current_snapshot, promote
 from pipeline.run.serial import SerialRunner
 from pipeline.store.storage import LocalStore
+from pipeline.upkeep.gc import collect_garbage
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
@@ -107,11 +108,28 @@ def _promote(stores: Stores, store: Path) -> Any:
     return current.number if current else None
 
 
+def _with_garbage(stores: Stores) -> Path:
+    """Return a store with what died attempts and an ended round leave."""
+    store = stores.one.parent / "garbage"
+    if not store.exists():
+        shutil.copytree(stores.one, store)
+        for number in range(3):
+            (store / f"segments/0000{number}.abcdefabcdef.arrow").write_bytes(b"lost")
+        (store / "bags/.0123456789abcdef.tmp").write_bytes(b"cut sh")
+    return store
+
+
+def _gc(stores: Stores, store: Path) -> Any:
+    collect_garbage(LocalStore(store), older_than_s=-1.0)
+    return sorted(path.name for path in store.rglob("*") if path.is_file())
+
+
 COMMANDS = {
     "index": Command(lambda stores: None, _index),
     "index again": Command(lambda stores: stores.one, _index_again),
     "query ids": Command(lambda stores: stores.one, _query_ids),
     "query pictures": Command(lambda stores: stores.one, _query_pictures),
     "evaluate": Command(lambda stores: stores.one, _evaluate),
+    "gc": Command(_with_garbage, _gc),
     "promote": Command(lambda stores: stores.two, _promote),
 }

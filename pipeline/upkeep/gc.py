@@ -1,0 +1,132 @@
+"""`gc`: files that no record names, once they are so old that no job can still be writing them.
+
+What protects a running job is age, by the store's own clock: an attempt's files become needed
+when its done record is created, and an attempt lasts at most `engine.task_timeout_s`. Beside
+that, the record that would name a file is read once more right before the file goes.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+from pipeline.errors import CorruptFile, MissingFile
+from pipeline.run.drive import OnProgress, Progress, quiet
+from pipeline.store import layout
+from pipeline.store.commit import read_done
+from pipeline.store.records import cure
+from pipeline.store.storage import Store, StoredFile
+from pipeline.upkeep.inventory import Inventory, stands_alone, take_inventory
+from schemas.files import DoneRecord
+
+DAY_S = 86_400.0
+_ROUND = re.compile(r"(?P<training>vocabularies/[^/]+/[^/]+)/rounds/(?P<round>\d+)")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be; and what nothing names but is too young to go."""
+
+    removed: tuple[StoredFile, ...]
+    young: tuple[StoredFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes were removed."""
+        return sum(file.size_bytes for file in self.removed)
+
+
+def collect_garbage(
+    store: Store,
+    *,
+    older_than_s: float = DAY_S,
+    dry_run: bool = False,
+    on_progress: OnProgress = quiet,
+) -> Collected:
+    """Remove what no snapshot, vocabulary, done record or running job needs.
+
+    Those are data files that no record names, writes that were cut short, and the sums of rounds
+    whose checkpoint stands; each only if it is older than the age.
+
+    Raises:
+        CorruptFile: a record is damaged, so what it names is not known; nothing was removed.
+    """
+    now = store_clock(store)
+    found = take_inventory(store)
+    if found.faults:
+        first = found.faults[0]
+        raise CorruptFile(
+            f"{first.path} {first.problem}, so the files that it needs are not known and nothing "
+            f"was removed: {cure(store)}"
+        )
+    spent = {path: record for path, record in found.of(DoneRecord) if _is_spent(found, path)}
+    needed = {
+        path
+        for path, named_by in found.references().items()
+        if any(record not in spent for record in named_by)
+    }
+    loose = [
+        file
+        for path, file in sorted(found.files.items())
+        if path in spent or (path not in needed and not stands_alone(path))
+    ]
+    old = [file for file in loose if now - file.modified > older_than_s]
+    # A record goes before the files it names, so that none ever names a file that is gone.
+    old.sort(key=lambda file: file.path not in spent)
+    removed: list[StoredFile] = []
+    for number, file in enumerate(old):
+        if file.path in spent or not _named_meanwhile(store, file.path, set(spent)):
+            if not dry_run:
+                store.discard(file.path)
+            removed.append(file)
+        on_progress(Progress("gc", number + 1, len(old), number + 1, len(old)))
+    kept = {file.path for file in removed}
+    return Collected(tuple(removed), tuple(file for file in loose if file.path not in kept))
+
+
+def _is_spent(found: Inventory, path: str) -> bool:
+    """Say whether a done record is of a round's sums, and the round's checkpoint stands."""
+    folder = path.rpartition("/done/")[0]
+    match = _ROUND.fullmatch(folder)
+    return match is not None and layout.done(match["training"], match["round"]) in found.records
+
+
+def _named_meanwhile(store: Store, path: str, spent: set[str]) -> bool:
+    """Say whether the done record of a file's task names it after all."""
+    for folder, key in _tasks_of(path):
+        if layout.done(folder, key) not in spent:
+            record = read_done(store, folder, key)
+            if record is not None and any(file.path == path for file in record.files.values()):
+                return True
+    return False
+
+
+def _tasks_of(path: str) -> Iterator[tuple[str, str]]:
+    """Yield the tasks that a data file may be of: folder and key."""
+    folder, _, name = path.rpartition("/")
+    key = name.split(".")[0]
+    if key and "/" in folder:
+        yield folder, key
+        yield folder.rpartition("/")[0], key
+
+
+def store_clock(store: Store) -> float:
+    """Return the time by the store's own clock, by writing a file there and looking at it.
+
+    Raises:
+        MissingFile: the file is not seen after it was written.
+    """
+    path = f"probe/clock.{token_hex(6)}"
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, "clock")
+        local.write_bytes(b"")
+        store.put(path, local)
+    try:
+        for file in store.walk("probe"):
+            if file.path == path:
+                return file.modified
+        raise MissingFile(f"{path} was written and is not listed in {store.url}")
+    finally:
+        store.discard(path)
