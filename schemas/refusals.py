@@ -15,6 +15,7 @@ class RefusalReason(StrEnum):
     EMPTY_FILE = "empty-file"
     MISSING = "missing"
     UNREADABLE = "unreadable"
+    FETCH_FAILED = "fetch-failed"
     CHANGED = "changed"
     BAD_NAME = "bad-name"
     OUTSIDE_SOURCE = "outside-source"
@@ -38,6 +39,7 @@ _MEANINGS = {
     RefusalReason.EMPTY_FILE: "the file has no bytes",
     RefusalReason.MISSING: "nothing is there under this name",
     RefusalReason.UNREADABLE: "it exists but cannot be read: permissions, or an I/O error",
+    RefusalReason.FETCH_FAILED: "S3 answers, but did not give this object in any of many tries",
     RefusalReason.CHANGED: "the SHA-256 differs from the one in the manifest",
     RefusalReason.BAD_NAME: "the name cannot be stored: it is not UTF-8, or has a zero byte",
     RefusalReason.OUTSIDE_SOURCE: "the name or the link leads outside the source",

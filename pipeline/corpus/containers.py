@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.corpus.formats import has_picture_name
-from pipeline.corpus.listing import Entry, file_facts, local_path, storable
+from pipeline.corpus.listing import Entry, storable
+from pipeline.corpus.places import facts_of, is_s3, named_by, open_place, place_of
 from pipeline.errors import InputError
 from schemas.refusals import RefusalReason
 
@@ -29,11 +30,11 @@ def list_tar(root: str, container: str) -> list[Entry]:
     Raises:
         InputError: the tar is missing, compressed, damaged, or cut short.
     """
-    path = os.path.join(root, container)
-    modified_ns = file_facts(path)[1]
+    path = place_of(root, container)
+    modified_ns = facts_of(path)[1]
     entries: list[Entry] = []
     try:
-        with open(path, "rb") as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
+        with open_place(path) as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
             while (member := tar.next()) is not None:
                 link = member.issym() or member.islnk()
                 if member.isfile() or (link and has_picture_name(member.name)):
@@ -120,15 +121,25 @@ def list_parquet(root: str, container: str) -> list[Entry]:
         InputError: the file is missing or damaged, has no column of pictures, or a row names what
             is not local.
     """
-    path = os.path.join(root, container)
-    modified_ns = file_facts(path)[1]
+    path = place_of(root, container)
+    modified_ns = facts_of(path)[1]
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             columns = ParquetColumns.of(file.schema_arrow, container)
             rows = enumerate(_rows(file, columns))
             return [_parquet_entry(path, container, columns, row, modified_ns) for row in rows]
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"Parquet {container} cannot be read: {error}") from error
+
+
+def open_parquet(place: str) -> Any:
+    """Return a Parquet file opened; one in S3 is read by ranges.
+
+    Raises:
+        OSError: missing, not to be read, or not to be fetched.
+        ArrowException: it is not Parquet, or damaged.
+    """
+    return pq.ParquetFile(open_place(place) if is_s3(place) else place)
 
 
 def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]]:
@@ -161,10 +172,10 @@ def _parquet_entry(
     size_bytes = -1
     if not columns.embedded and named_path:
         try:
-            target = local_path(named_path)
+            target = named_by(os.path.dirname(path), named_path)
         except ValueError as error:
             raise InputError(f"Parquet {container}, row {row}: {error}") from error
-        size_bytes, modified_ns = file_facts(os.path.join(os.path.dirname(path), target))
+        size_bytes, modified_ns = facts_of(place_of(os.path.dirname(path), target))
     chosen = name if name is not None else named_path
     stored, fault = storable(f"{container}#{row}" if chosen in (None, "") else str(chosen))
     return Entry(stored, container, row, size_bytes, modified_ns, fault)

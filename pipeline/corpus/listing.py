@@ -2,16 +2,11 @@
 
 import hashlib
 import json
-import os
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from schemas.corpus import SourceKind
 from schemas.refusals import RefusalReason
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class Entry(NamedTuple):
@@ -19,8 +14,9 @@ class Entry(NamedTuple):
 
     `container` is "" for a plain file whose path under the root is `name`, else the tar or Parquet
     file, relative to the root; `offset` is the byte where the data starts in a tar, or the row in
-    a Parquet file. `size_bytes` is -1 where it is not known without reading. `fault` is set where
-    the listing already knows that nothing can be read.
+    a Parquet file. `size_bytes` is -1 where it is not known without reading. `modified_ns` is a
+    time for a file, and an opaque version for an object in S3. `fault` is set where the listing
+    already knows that nothing can be read.
     """
 
     name: str
@@ -51,32 +47,6 @@ class Listing:
         for entry in self.entries:
             digest.update(b"\n" + json.dumps(entry).encode())
         return digest.hexdigest()
-
-
-def local_path(text: str) -> str:
-    """Return the path that a plain path or a file:// address names.
-
-    Raises:
-        ValueError: an address with any other scheme; the message names those allowed.
-    """
-    match = _SCHEME.match(text)
-    if match is None:
-        return text
-    if match[1].lower() == "file":
-        path = unquote(text[match.end() :])
-        if path.startswith("/"):
-            return path
-        raise ValueError("a file:// address must name an absolute path: file:///folder/a.jpg")
-    raise ValueError(f"scheme {match[1]}:// is not read here; allowed: a local path, or file://")
-
-
-def file_facts(path: str) -> tuple[int, int]:
-    """Return (size in bytes, modification time in ns) of a file, or (-1, 0) where it is missing."""
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return -1, 0
-    return facts.st_size, facts.st_mtime_ns
 
 
 def storable(name: str) -> tuple[str, RefusalReason | None]:

@@ -1,4 +1,5 @@
-"""Reading the bytes of one entry, at random, from a plain file, a tar or a Parquet file."""
+"""Reading the bytes of one entry, at random, from a plain file, a tar or a Parquet file,
+local or in S3."""
 
 import bisect
 import itertools
@@ -8,12 +9,20 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pipeline.corpus.containers import ParquetColumns
+from pipeline.corpus.containers import ParquetColumns, open_parquet
 from pipeline.corpus.decode import DecodeLimits, too_large
 from pipeline.corpus.formats import HEAD_BYTES
-from pipeline.corpus.listing import Entry, local_path
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.places import (
+    FetchFailed,
+    TooLong,
+    is_s3,
+    named_by,
+    open_place,
+    place_of,
+    read_object,
+)
 from pipeline.corpus.refused import Refused
 from pipeline.errors import InputError
 from schemas.refusals import RefusalReason
@@ -65,7 +74,7 @@ class EntryReader:
         """Return all bytes of an entry.
 
         Raises:
-            Refused: missing, unreadable, too-large-file, or the fault that the entry has.
+            Refused: missing, unreadable, fetch-failed, too-large-file, or the entry's own fault.
         """
         return self._read(entry, None)
 
@@ -73,7 +82,7 @@ class EntryReader:
         """Return the first `HEAD_BYTES` bytes of an entry, or all if it has fewer.
 
         Raises:
-            Refused: missing, unreadable, or the fault that the entry has.
+            Refused: missing, unreadable, fetch-failed, or the fault that the entry has.
         """
         return self._read(entry, HEAD_BYTES)
 
@@ -82,10 +91,14 @@ class EntryReader:
             raise Refused(entry.fault)
         try:
             if not entry.container:
-                return self._file(os.path.join(self._root, entry.name), at_most)
+                return self._file(place_of(self._root, entry.name), at_most)
             if entry.container.lower().endswith(".tar"):
                 return self._member(entry, at_most)
             return self._row(entry, at_most)
+        except FetchFailed as error:
+            raise Refused(RefusalReason.FETCH_FAILED) from error
+        except TooLong as error:
+            raise too_large(error.size_bytes, self._max_bytes) from error
         except FileNotFoundError as error:
             raise Refused(RefusalReason.MISSING, error.strerror or "") from error
         except (OSError, ValueError, pa.ArrowException, InputError) as error:
@@ -93,6 +106,8 @@ class EntryReader:
             raise Refused(RefusalReason.UNREADABLE, detail) from error
 
     def _file(self, path: str, at_most: int | None) -> bytes:
+        if is_s3(path):
+            return read_object(path, at_most, self._max_bytes)
         facts = os.stat(path)
         if not stat.S_ISREG(facts.st_mode):
             # Opening a pipe would wait for ever.
@@ -110,7 +125,7 @@ class EntryReader:
         self._check_size(size_bytes)
         if self._tar is None or self._tar[0] != entry.container:
             self.close()
-            handle = open(os.path.join(self._root, entry.container), "rb")  # noqa: SIM115
+            handle = open_place(place_of(self._root, entry.container))
             self._tar = (entry.container, handle)
         self._tar[1].seek(entry.offset)
         data = self._tar[1].read(size_bytes)
@@ -126,8 +141,8 @@ class EntryReader:
         if isinstance(value, dict):
             value = value["path"] if value["bytes"] is None else value["bytes"]
         if isinstance(value, str):
-            folder = os.path.dirname(os.path.join(self._root, entry.container))
-            return self._file(os.path.join(folder, local_path(value)), at_most)
+            folder = os.path.dirname(place_of(self._root, entry.container))
+            return self._file(place_of(folder, named_by(folder, value)), at_most)
         if value is None:
             raise Refused(RefusalReason.MISSING, "the row holds neither bytes nor a path")
         data = bytes(value)
@@ -146,7 +161,7 @@ class _ParquetRows:
 
     def __init__(self, root: str, container: str) -> None:
         self.container = container
-        self._file = pq.ParquetFile(os.path.join(root, container))
+        self._file = open_parquet(place_of(root, container))
         self._columns = ParquetColumns.of(self._file.schema_arrow, container)
         metadata = self._file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]

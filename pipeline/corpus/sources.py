@@ -1,4 +1,4 @@
-"""Listing a source: a folder, a list file, Parquet files, or WebDataset tars."""
+"""Listing a source: a folder, a list file, Parquet files, or WebDataset tars; local or in S3."""
 
 import os
 import stat
@@ -6,8 +6,19 @@ from collections.abc import Iterator
 
 from pipeline.corpus.containers import list_parquet, list_tar
 from pipeline.corpus.formats import has_picture_name
-from pipeline.corpus.listing import Entry, Listing, file_facts, local_path, storable
+from pipeline.corpus.listing import Entry, Listing, storable
+from pipeline.corpus.places import (
+    facts_of,
+    facts_of_all,
+    is_s3,
+    named_by,
+    objects_under,
+    open_place,
+    place_of,
+    version,
+)
 from pipeline.errors import InputError
+from pipeline.store.address import parse_s3
 from schemas.refusals import RefusalReason
 
 __all__ = ["Entry", "Listing", "list_source"]
@@ -25,14 +36,18 @@ def list_source(source: str) -> Listing:
     is followed as long as it stays in the folder, a linked folder never. A folder that holds only
     tars, or only Parquet files, is a WebDataset or a Parquet data set. A list file (.txt, .lst)
     names one path a line, relative to its own folder; blank lines and lines that start with "#"
-    are left out. Any other file is a folder of one.
+    are left out. Any other file is a folder of one. In S3 a prefix is a folder, and there are no
+    links.
+
+    Args:
+        source: a local path, a file:// address, or s3://bucket/prefix.
 
     Raises:
-        InputError: the source is missing, unreadable, empty or damaged, or names what is not local.
+        InputError: the source is missing, unreadable, empty or damaged, or names what is not read.
+        StoreError: S3 does not answer, or does not admit us.
     """
     try:
-        path = os.path.abspath(local_path(source))
-        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        path, is_folder = _look_up(source)
     except (OSError, ValueError) as error:
         raise InputError(f"source {source} cannot be opened: {_why(error)}") from error
     if is_folder:
@@ -55,7 +70,18 @@ def list_source(source: str) -> Listing:
     return listing
 
 
-def _list_folder(root: str) -> Listing:
+def _look_up(source: str) -> tuple[str, bool]:
+    """Return the place of a source, and whether it is a folder."""
+    if not is_s3(source):
+        path = os.path.abspath(named_by("/", source))
+        return path, stat.S_ISDIR(os.stat(path).st_mode)
+    address = parse_s3(source)
+    is_object = not source.endswith("/") and address.prefix and facts_of(address.url)[0] >= 0
+    return address.url, not is_object
+
+
+def _folder_entries(root: str) -> tuple[list[Entry], int]:
+    """Return the entries of a local folder, and how much else there is in it."""
     entries: list[Entry] = []
     skipped = 0
     try:
@@ -66,6 +92,24 @@ def _list_folder(root: str) -> Listing:
                 skipped += 1
     except OSError as error:
         raise InputError(f"folder {error.filename} cannot be listed: {_why(error)}") from error
+    return entries, skipped
+
+
+def _prefix_entries(root: str) -> list[Entry]:
+    entries: list[Entry] = []
+    for name, facts in objects_under(root):
+        parts = name.split("/")
+        if not any(part.startswith(".") for part in parts):
+            stored, fault = storable(name)
+            # Such a name is no path below the prefix: `s3://other/a.jpg` would even lead elsewhere.
+            fault = RefusalReason.OUTSIDE_SOURCE if "" in parts else fault
+            size_bytes, modified = (-1, 0) if fault else (facts.size_bytes, version(facts))
+            entries.append(Entry(stored, "", 0, size_bytes, modified, fault))
+    return entries
+
+
+def _list_folder(root: str) -> Listing:
+    entries, skipped = (_prefix_entries(root), 0) if is_s3(root) else _folder_entries(root)
     entries.sort(key=lambda entry: entry.name.encode())
     for suffixes, kind, list_one in (
         (_TAR, "webdataset", list_tar),
@@ -109,20 +153,20 @@ def _is_file_or_broken_link(path: str) -> bool:
 
 
 def _plain_file(root: str, name: str) -> Entry:
-    path = os.path.join(root, name)
+    path = place_of(root, name)
     stored, fault = storable(name)
-    if os.path.islink(path):
+    if not is_s3(path) and os.path.islink(path):
         real_root = os.path.realpath(root)
         if os.path.commonpath([real_root, os.path.realpath(path)]) != real_root:
             fault = fault or RefusalReason.OUTSIDE_SOURCE
-    size_bytes, modified_ns = (-1, 0) if fault else file_facts(path)
+    size_bytes, modified_ns = (-1, 0) if fault else facts_of(path)
     return Entry(stored, "", 0, size_bytes, modified_ns, fault)
 
 
 def _list_lines(root: str, name: str) -> tuple[Entry, ...]:
-    entries: list[Entry] = []
+    found: list[tuple[str, RefusalReason | None, str]] = []
     try:
-        with open(os.path.join(root, name), "rb") as handle:
+        with open_place(place_of(root, name)) as handle:
             lines = handle.read().removeprefix(b"\xef\xbb\xbf").split(b"\n")
     except OSError as error:
         raise InputError(f"list {name} cannot be read: {_why(error)}") from error
@@ -131,12 +175,15 @@ def _list_lines(root: str, name: str) -> tuple[Entry, ...]:
         if not text or text.startswith(b"#"):
             continue
         try:
-            path = local_path(text.decode("utf-8", "surrogateescape"))
+            path = named_by(root, text.decode("utf-8", "surrogateescape"))
         except ValueError as error:
             raise InputError(f"list {name}, line {number}: {error}") from error
-        stored, fault = storable(path)
-        size_bytes, modified_ns = (-1, 0) if fault else file_facts(os.path.join(root, path))
-        entries.append(Entry(stored, "", 0, size_bytes, modified_ns, fault))
+        found.append((*storable(path), path))
+    facts = iter(facts_of_all([place_of(root, path) for _, fault, path in found if not fault]))
+    entries = (
+        Entry(stored, "", 0, *((-1, 0) if fault else next(facts)), fault)
+        for stored, fault, _ in found
+    )
     return tuple(sorted(entries, key=lambda entry: entry.name.encode()))
 
 

@@ -129,7 +129,7 @@ def test_a_list_names_paths_relative_to_itself(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("address", ["http://a/b.jpg", "s3://bucket/b.jpg", "file://host/b.jpg"])
+@pytest.mark.parametrize("address", ["http://a/b.jpg", "gs://bucket/b.jpg", "file://host/b.jpg"])
 def test_a_list_with_an_address_elsewhere_is_refused_by_line(tmp_path: Path, address: str) -> None:
     path = tmp_path / "corpus.lst"
     path.write_text(f"a.jpg\n{address}\n")
@@ -141,7 +141,7 @@ def test_a_list_with_an_address_elsewhere_is_refused_by_line(tmp_path: Path, add
     ("source", "says"),
     [
         ("missing", "cannot be opened: No such file"),
-        ("s3://bucket/folder", "scheme s3://.*allowed: a local path"),
+        ("gs://bucket/folder", "scheme gs://.*allowed: a local path"),
         ("empty", "holds no files"),
         ("empty.txt", "holds no files"),
         ("packed.tar.gz", "is compressed"),
