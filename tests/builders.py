@@ -148,14 +148,14 @@ def small_job(**settings: object) -> JobConfig:
 
 
 def index_into(
-    folder: Path,
-    source: Path,
+    folder: Path | str,
+    source: Path | str,
     runner: Runner | None = None,
     *,
     job: JobConfig | None = None,
     threads: int = 2,
 ) -> IndexSnapshot:
-    """Index a source into a store folder, made where absent."""
+    """Index a source into a store, made where absent; either may be an address in S3."""
     store = open_store(str(folder), create=True)
     return index_source(
         store,

@@ -42,7 +42,7 @@ def tiny_pictures(folder: Path, count: int = 6, *, broken: int = 1) -> Path:
     return folder
 
 
-def tiny_index(store: Path, pictures: Path, **settings: object) -> IndexSnapshot:
+def tiny_index(store: Path | str, pictures: Path | str, **settings: object) -> IndexSnapshot:
     """Index tiny pictures in this process."""
     return index_into(store, pictures, job=tiny_job(**settings), threads=1)
 
