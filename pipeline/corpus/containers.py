@@ -1,10 +1,11 @@
 """Listing what is inside tars and Parquet files."""
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,13 +13,50 @@ import pyarrow.parquet as pq
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, storable
 from pipeline.corpus.places import facts_of, is_s3, named_by, open_place, place_of
-from pipeline.errors import InputError
+from pipeline.errors import InputError, LamellaError
 from schemas.refusals import RefusalReason
 
 _BLOCK_BYTES = 512
+_LONG_NUMBER = re.compile(rb"\d{256}")
+MOST_HEADER_BYTES = 2**20
+"""All headers of one member together: far above what the longest path and its attributes take."""
+
+MOST_GROUP_BYTES = 2**31
+"""What the pictures of a Parquet row group may take in memory; a thread holds one group."""
+
+_ROWS_AT_ONCE = 64
+"""Few: a file may say the same megabytes a thousand times in a few bytes."""
+
 _PATHS = ("uri", "path", "url", "image")
 _BYTES = ("bytes", "image")
 _NAMES = ("name", "id", "key")
+
+
+class _Headers:
+    """A tar as the library reads it: headers alone, which the file cannot make without end.
+
+    The library believes what a header says of its own length, and searches long numbers in time
+    that grows with their square.
+    """
+
+    def __init__(self, handle: BinaryIO) -> None:
+        self._handle = handle
+        self.left = MOST_HEADER_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= self.left:
+            raise tarfile.ReadError(f"a header of more than {MOST_HEADER_BYTES:,} bytes")
+        self.left -= size
+        data = self._handle.read(size)
+        if _LONG_NUMBER.search(data):
+            raise tarfile.ReadError("a header with a number of more than 255 digits")
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._handle.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._handle.tell()
 
 
 def list_tar(root: str, container: str) -> list[Entry]:
@@ -28,28 +66,44 @@ def list_tar(root: str, container: str) -> list[Entry]:
     links named like pictures are listed with a fault: they are refused, not the tar with them.
 
     Raises:
-        InputError: the tar is missing, compressed, damaged, or cut short.
+        InputError: the tar is missing, compressed, damaged, or cut short; or a member's headers
+            are no headers.
     """
     path = place_of(root, container)
     modified_ns = facts_of(path)[1]
     entries: list[Entry] = []
     try:
-        with open_place(path) as handle, tarfile.open(fileobj=handle, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                link = member.issym() or member.islnk()
-                if member.isfile() or (link and has_picture_name(member.name)):
-                    entries.append(_tar_entry(container, member, modified_ns))
-                # The list of members that the library keeps would hold a whole tar's headers.
-                tar.members = []  # type: ignore[attr-defined]
-            handle.seek(tar.offset)
-            end = handle.read(_BLOCK_BYTES)
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise InputError(f"tar {container} cannot be read: {error}") from error
+        with open_place(path) as handle:
+            headers = _Headers(handle)
+            with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
+                last = -1
+                while (member := tar.next()) is not None:
+                    if member.offset <= last or member.size < 0:
+                        raise tarfile.ReadError("a member that lies before the one before it")
+                    last, headers.left = member.offset, MOST_HEADER_BYTES
+                    link = member.issym() or member.islnk()
+                    if member.isfile() or (link and has_picture_name(member.name)):
+                        entries.append(_tar_entry(container, member, modified_ns))
+                    # The members that the library keeps would hold a whole tar's headers.
+                    tar.members = []
+                handle.seek(tar.offset)
+                end = handle.read(_BLOCK_BYTES)
+    except LamellaError:
+        raise
+    except Exception as error:  # foreign bytes through a library that raises of every kind
+        raise InputError(f"tar {container} cannot be read: {_one_line(error)}") from error
     if end != bytes(_BLOCK_BYTES):
         # The library takes a damaged header, or the end of the file, for the end of the tar.
-        last = entries[-1].name if entries else "its start"
-        raise InputError(f"tar {container} is damaged or cut short after {last}: write it again")
+        last_name = entries[-1].name if entries else "its start"
+        raise InputError(
+            f"tar {container} is damaged or cut short after {last_name}: write it again"
+        )
     return entries
+
+
+def _one_line(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())[:300]
 
 
 def _tar_entry(container: str, member: tarfile.TarInfo, modified_ns: int) -> Entry:
@@ -82,7 +136,9 @@ class ParquetColumns:
             InputError: no column has a name and a type that pictures are looked for in.
         """
         types = {field.name: field.type for field in schema}
-        name = next((name for name in _NAMES if name in types), None)
+        if len(types) < len(schema):
+            raise InputError(f"Parquet {container} has two columns of one name: rename one")
+        name = next((name for name in _NAMES if name in types and _names(types[name])), None)
         for column in _BYTES:
             kind = types.get(column)
             if kind is not None and _is_binary(kind):
@@ -99,6 +155,10 @@ class ParquetColumns:
             f"Parquet {container} has columns {', '.join(types) or 'none'}; pictures are read from "
             "uri, path or url (text), or bytes or image (binary, or a struct of bytes and path)"
         )
+
+
+def _names(kind: Any) -> bool:
+    return _is_text(kind) or bool(pa.types.is_integer(kind))
 
 
 def _is_binary(kind: Any) -> bool:
@@ -122,14 +182,21 @@ def list_parquet(root: str, container: str) -> list[Entry]:
             is not local.
     """
     path = place_of(root, container)
-    modified_ns = facts_of(path)[1]
+    size_bytes, modified_ns = facts_of(path)
     try:
         with open_parquet(path) as file:
             columns = ParquetColumns.of(file.schema_arrow, container)
+            if not 0 <= file.metadata.num_rows <= size_bytes:
+                raise InputError(
+                    f"Parquet {container} names {file.metadata.num_rows:,} rows in "
+                    f"{size_bytes:,} bytes: it is damaged, or holds no pictures"
+                )
             rows = enumerate(_rows(file, columns))
             return [_parquet_entry(path, container, columns, row, modified_ns) for row in rows]
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"Parquet {container} cannot be read: {error}") from error
+    except LamellaError:
+        raise
+    except Exception as error:  # foreign bytes through a library that raises of every kind
+        raise InputError(f"Parquet {container} cannot be read: {_one_line(error)}") from error
 
 
 def open_parquet(place: str) -> Any:
@@ -151,14 +218,36 @@ def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]
     if not wanted:
         yield from ((None, None) for _ in range(file.metadata.num_rows))
         return
-    for batch in file.iter_batches(columns=wanted):
-        names = batch.column(columns.name).to_pylist() if columns.name else None
-        paths = batch.column(columns.data).to_pylist() if path else None
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=wanted):
+        names = batch.column(columns.name) if columns.name else None
+        paths = batch.column(columns.data) if path else None
         for row in range(batch.num_rows):
-            found = paths[row] if paths else None
+            found = paths[row].as_py() if paths is not None else None
             if columns.is_struct:
                 found = (found or {}).get("path")
-            yield names[row] if names else None, found
+            yield names[row].as_py() if names is not None else None, found
+
+
+def read_group(file: Any, group: int, column: str, rows: int) -> Any:
+    """Return the pictures of a row group of so many rows, as a pyarrow ChunkedArray.
+
+    Raises:
+        InputError: they take more than `MOST_GROUP_BYTES`, or are not as many.
+    """
+    batches: list[Any] = []
+    total = 0
+    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column]):
+        total += batch.nbytes
+        if total > MOST_GROUP_BYTES:
+            raise InputError(
+                f"a row group's pictures take {total:,} bytes, the limit is "
+                f"{MOST_GROUP_BYTES:,}: write the file again in smaller row groups"
+            )
+        batches.append(batch.column(column))
+    found = sum(len(batch) for batch in batches)
+    if found != rows:
+        raise InputError(f"a row group holds {found:,} rows, its header says {rows:,}")
+    return pa.chunked_array(batches)
 
 
 def _parquet_entry(

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from schemas.corpus import SourceKind
 from schemas.refusals import RefusalReason
+
+MOST_NAME_BYTES = 4096
+"""What a path may have on Linux; a longer name leads nowhere and is not stored whole."""
 
 
 class Entry(NamedTuple):
@@ -51,9 +55,15 @@ class Listing:
 
 def storable(name: str) -> tuple[str, RefusalReason | None]:
     """Return the name as it can be stored, and the fault if that is not the name itself."""
+    raw = name.encode("utf-8", "surrogatepass")
+    if len(raw) > MOST_NAME_BYTES:
+        start, end = (part.decode("utf-8", "replace") for part in (raw[:100], raw[-20:]))
+        digest = hashlib.sha256(raw).hexdigest()[:12]
+        return f"{start}... ({len(raw):,} bytes, {digest}) ...{end}", RefusalReason.BAD_NAME
     try:
         name.encode()
     except UnicodeEncodeError:
-        raw = name.encode("utf-8", "surrogateescape")
-        return raw.decode("utf-8", "backslashreplace"), RefusalReason.BAD_NAME
+        # What is not UTF-8 stands in a name as surrogates, each for one byte.
+        escaped = name.encode("utf-8", "backslashreplace").decode()
+        return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", escaped), RefusalReason.BAD_NAME
     return name, RefusalReason.BAD_NAME if "\0" in name else None

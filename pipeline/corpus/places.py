@@ -37,7 +37,7 @@ BUFFER_BYTES = 1024**2
 """What is read at once of a tar or a Parquet file: small pictures come many to a request."""
 
 LOOKS_AT_ONCE = 32
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|(?<=data):)", re.IGNORECASE)
 
 
 class FetchFailed(OSError):

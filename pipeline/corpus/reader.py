@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
-from pipeline.corpus.containers import ParquetColumns, open_parquet
+from pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
 from pipeline.corpus.decode import DecodeLimits, too_large
 from pipeline.corpus.formats import HEAD_BYTES
 from pipeline.corpus.listing import Entry
@@ -108,13 +108,14 @@ class EntryReader:
     def _file(self, path: str, at_most: int | None) -> bytes:
         if is_s3(path):
             return read_object(path, at_most, self._max_bytes)
-        facts = os.stat(path)
-        if not stat.S_ISREG(facts.st_mode):
-            # Opening a pipe would wait for ever.
-            raise Refused(RefusalReason.UNREADABLE, "not a regular file")
-        if at_most is None:
-            self._check_size(facts.st_size)
-        with open(path, "rb") as handle:
+        # Opening a pipe would wait for ever; what it is, is asked of what was opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as handle:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
+                raise Refused(RefusalReason.UNREADABLE, "not a regular file")
+            if at_most is None:
+                self._check_size(facts.st_size)
             data = handle.read(self._max_bytes + 1 if at_most is None else at_most)
         if at_most is None:
             self._check_size(len(data))
@@ -138,10 +139,14 @@ class EntryReader:
             self.close()
             self._parquet = _ParquetRows(self._root, entry.container)
         value = self._parquet.value(entry.offset)
+        folder = os.path.dirname(place_of(self._root, entry.container))
         if isinstance(value, dict):
-            value = value["path"] if value["bytes"] is None else value["bytes"]
+            beside = value["path"] if value["bytes"] is None else None
+            # Written by whoever made the data set, and not to say where pictures lie.
+            if beside is not None and (os.path.isabs(beside) or ".." in beside.split("/")):
+                raise Refused(RefusalReason.OUTSIDE_SOURCE)
+            value = beside if value["bytes"] is None else value["bytes"]
         if isinstance(value, str):
-            folder = os.path.dirname(place_of(self._root, entry.container))
             return self._file(place_of(folder, named_by(folder, value)), at_most)
         if value is None:
             raise Refused(RefusalReason.MISSING, "the row holds neither bytes nor a path")
@@ -168,15 +173,22 @@ class _ParquetRows:
         self._starts = list(itertools.accumulate(counts, initial=0))
         self._group = -1
         self._values: Any = None
+        self._fault: Refused | None = None
 
     def value(self, row: int) -> Any:
         if not 0 <= row < self._starts[-1]:
             raise Refused(RefusalReason.MISSING, f"the file has {self._starts[-1]} rows")
         group = bisect.bisect_right(self._starts, row) - 1
         if group != self._group:
-            self._values = None  # let the last one go before the next is read
-            table = self._file.read_row_group(group, columns=[self._columns.data])
-            self._group, self._values = group, table.column(self._columns.data)
+            self._values, self._fault = None, None  # the last one goes before the next is read
+            rows = self._starts[group + 1] - self._starts[group]
+            try:
+                self._values = read_group(self._file, group, self._columns.data, rows)
+            except InputError as error:
+                self._fault = Refused(RefusalReason.UNREADABLE, str(error))
+            self._group = group
+        if self._fault is not None:
+            raise self._fault
         return self._values[row - self._starts[group]].as_py()
 
     def close(self) -> None:

@@ -26,6 +26,9 @@ __all__ = ["Entry", "Listing", "list_source"]
 _TAR = (".tar",)
 _PARQUET = (".parquet", ".pq")
 _LIST = (".txt", ".lst")
+MOST_LINE_BYTES = 65536
+"""A longer line is no path: the file is no list."""
+
 _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -166,25 +169,36 @@ def _plain_file(root: str, name: str) -> Entry:
 def _list_lines(root: str, name: str) -> tuple[Entry, ...]:
     found: list[tuple[str, RefusalReason | None, str]] = []
     try:
-        with open_place(place_of(root, name)) as handle:
-            lines = handle.read().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        for number, line in _lines(root, name):
+            text = line.strip()
+            if text and not text.startswith(b"#"):
+                try:
+                    path = named_by(root, text.decode("utf-8", "surrogateescape"))
+                except ValueError as error:
+                    raise InputError(f"list {name}, line {number}: {error}") from error
+                found.append((*storable(path), path))
     except OSError as error:
         raise InputError(f"list {name} cannot be read: {_why(error)}") from error
-    for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if not text or text.startswith(b"#"):
-            continue
-        try:
-            path = named_by(root, text.decode("utf-8", "surrogateescape"))
-        except ValueError as error:
-            raise InputError(f"list {name}, line {number}: {error}") from error
-        found.append((*storable(path), path))
     facts = iter(facts_of_all([place_of(root, path) for _, fault, path in found if not fault]))
     entries = (
         Entry(stored, "", 0, *((-1, 0) if fault else next(facts)), fault)
         for stored, fault, _ in found
     )
     return tuple(sorted(entries, key=lambda entry: entry.name.encode()))
+
+
+def _lines(root: str, name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of a list, however large it is."""
+    with open_place(place_of(root, name)) as handle:
+        number = 0
+        while line := handle.readline(MOST_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MOST_LINE_BYTES:
+                raise InputError(
+                    f"list {name}, line {number}: more than {MOST_LINE_BYTES:,} bytes; "
+                    "a list names one path a line"
+                )
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 
 def _why(error: Exception) -> str:
