@@ -139,6 +139,7 @@ def test_the_image_copies_what_exists_and_reports_nothing() -> None:
 PATTERNS = {
     "done": layout.done("STAGE", "KEY"),
     "attempt_file": layout.attempt_file("bags/NAME-DIGEST/LAYER", "SHARD", "TOKEN", "arrow"),
+    "job": layout.job("NAME-DIGEST"),
     "corpus": layout.corpus("NAME-DIGEST"),
     "manifest": layout.manifest("NAME-DIGEST"),
     "extraction": layout.extraction("NAME-DIGEST"),
