@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(verify)
     app.command()(gc)
+    app.command()(repair)
 
 
 def _line(text: str, style: str = "") -> None:
@@ -126,3 +127,52 @@ def seconds(text: str) -> float:
     if unit not in units or not number.isdecimal():
         raise InputError(f"an age is a whole number and s, m, h or d, such as 24h; got {text!r}")
     return int(number) * units[unit]
+
+
+def repair(
+    store: options.Store,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Rebuild what is damaged, and only that, with the settings on record.
+
+    Let no job run on the store meanwhile. The pictures are needed only if their tables or
+    activations are damaged. Exit code 1 if anything is still damaged.
+    """
+    from cluster.engine import engine as opened_engine
+    from pipeline.jobs.indexing import Watch
+    from pipeline.jobs.settings import load_job
+    from pipeline.store.storage import open_store
+    from pipeline.upkeep.repair import repair_store
+
+    job = load_job(None, options.engine_overrides(engine, address, workers))
+    opened = open_store(store)
+    with (
+        opened_engine(job.engine) as running,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        watch = Watch(lines.stage, lines.round)
+        found = repair_store(opened, running.runner, threads=running.threads, watch=watch)
+    if as_json:
+        _emit(
+            {
+                "damaged": [each.path for each in found.before],
+                "tasks": list(found.tasks),
+                "still_damaged": [each.path for each in found.after],
+                "notes": list(found.notes),
+            }
+        )
+    else:
+        for note in found.notes:
+            _line(note, "yellow")
+        for each in found.after[:SHOWN]:
+            _line(f"still damaged: {each.path} {each.problem}", "red")
+        _line(
+            f"{len(found.before):,} damaged, {len(found.tasks):,} tasks run again, "
+            f"{len(found.after):,} still damaged"
+        )
+    if found.after:
+        sys.exit(1)

@@ -104,5 +104,6 @@ class Promotion(Record):
     format_version: FormatVersion = FORMAT_VERSION
     number: int = Field(ge=1)
     snapshot: int = Field(ge=1)
+    root_digest: str = Field(default="", description="of the snapshot, to know it by if it is lost")
     promoted_at: str
     commit_id: str

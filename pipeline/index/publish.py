@@ -109,7 +109,7 @@ def draft_snapshot(
             )
             for task, record in zip(index.tasks, index.records, strict=True)
         ),
-        document_frequencies=_totals(store, encoding, index),
+        document_frequencies=make_totals(store, encoding, index),
         weighting=weighting,
         fusion=fusion,
         images=manifest.images,
@@ -129,7 +129,7 @@ def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str,
     return dict(sorted(reasons.items()))
 
 
-def _totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
+def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
     """Return the files of document frequencies over all segments, made once."""
     totals_folder = f"{index.folder}/totals"
     found = read_done(store, totals_folder, "totals")
@@ -178,13 +178,13 @@ def promote(store: Store, snapshot: int) -> Promotion:
     Raises:
         InputError: there is no such snapshot.
     """
-    if not store.exists(layout.snapshot(snapshot)):
-        raise InputError(f"there is no snapshot {snapshot} in {store.url}: see `lamella snapshots`")
+    root_digest = read_snapshot(store, snapshot).root_digest
     number = latest_number(store, layout.promotion) + 1
     while True:
         mine = Promotion(
             number=number,
             snapshot=snapshot,
+            root_digest=root_digest,
             promoted_at=_now(),
             commit_id=secrets.token_hex(8),
         )

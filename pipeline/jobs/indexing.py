@@ -10,9 +10,9 @@ from pipeline.corpus.sources import list_source
 from pipeline.corpus.stage import build_corpus, corpus_inputs
 from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction, extract_corpus
-from pipeline.index.encode import encode_corpus
+from pipeline.index.encode import Encoding, encode_corpus
 from pipeline.index.publish import publish, refusals_by_reason
-from pipeline.index.stage import index_corpus
+from pipeline.index.stage import Index, index_corpus
 from pipeline.jobs.recorded import record_job
 from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from pipeline.run.drive import OnProgress, quiet
@@ -20,6 +20,7 @@ from pipeline.run.stage import Runner
 from pipeline.store.storage import Store
 from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
 from schemas.corpus import CorpusManifest
+from schemas.extraction import ExtractionSpec
 from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.snapshot import IndexSnapshot
 
@@ -52,10 +53,7 @@ def index_source(
     """
     spec, weights = resolve_extraction(job)
     fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
-    corpus = job.corpus
-    limits = DecodeLimits(
-        corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory
-    )
+    limits = decode_limits(job)
     listing = list_source(source)
     name = job.name or corpus_name(source, listing)
     shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))
@@ -80,13 +78,43 @@ def index_source(
     )
     watch.corpus(manifest)
     check_refused(manifest.refused, manifest.images, job.corpus.max_refused, {})
+    encoding, index = build_index(
+        store, runner, manifest, job, spec, weights, threads=threads, watch=watch
+    )
+    return publish(
+        store,
+        manifest,
+        encoding,
+        index,
+        weighting=WEIGHTING_OF[job.profile],
+        fusion=fusion,
+        job=recorded,
+    )
+
+
+def build_index(
+    store: Store,
+    runner: Runner,
+    manifest: CorpusManifest,
+    job: JobConfig,
+    spec: ExtractionSpec,
+    weights: Path,
+    *,
+    threads: int,
+    watch: Watch,
+) -> tuple[Encoding, Index]:
+    """Return the bags and segments of a corpus, making whatever is missing of them.
+
+    Raises:
+        StageFailed: tasks failed, or more pictures were refused than the job allows.
+    """
     extraction = extract_corpus(
         store,
         runner,
         manifest,
         spec,
         weights,
-        limits=limits,
+        limits=decode_limits(job),
         threads=threads,
         on_progress=watch.progress,
     )
@@ -112,15 +140,13 @@ def index_source(
         segment_images=job.index.segment_images,
         on_progress=watch.progress,
     )
-    return publish(
-        store,
-        manifest,
-        encoding,
-        index,
-        weighting=WEIGHTING_OF[job.profile],
-        fusion=fusion,
-        job=recorded,
-    )
+    return encoding, index
+
+
+def decode_limits(job: JobConfig) -> DecodeLimits:
+    """Return what one picture of a job may cost."""
+    corpus = job.corpus
+    return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
 
 
 def choose_shard_size(entries: int) -> int:

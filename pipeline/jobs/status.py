@@ -57,12 +57,21 @@ def store_status(store: Store) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a job's stages work; `index` is None until all its vocabularies stand."""
+    """Where a job's stages work; the last two are None until all its vocabularies stand."""
 
     corpus: str
     extraction: str
     vocabularies: dict[str, str]
+    encoding: str | None
     index: str | None
+
+    def hold(self, path: str) -> bool:
+        """Say whether a file lies in one of them, or may lie in one that is not known yet."""
+        if self.index is None and path.startswith(("bags/", "segments/")):
+            return True
+        known = [self.corpus, self.extraction, *self.vocabularies.values()]
+        known += [folder for folder in (self.encoding, self.index) if folder]
+        return any(path.startswith(f"{folder}/") for folder in known)
 
 
 def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folders:
@@ -78,13 +87,14 @@ def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folde
         path = layout.vocabulary_record(key, layer)
         if store.exists(path):
             words[layer] = read_record(store, path, Vocabulary)
-    index = None
+    encoding = index = None
     if len(words) == len(folders):
         encoded = encoding_inputs(extracted, words)
+        encoding = layout.encoding(layout.keyed("-".join(words) or "no-words", encoded))
         inputs = index_inputs(encoded, extracted, job.job.index.segment_images)
         index = layout.index(layout.keyed(network, inputs))
     extraction = layout.extraction(layout.keyed(network, extracted))
-    return Folders(job_corpus(job), extraction, folders, index)
+    return Folders(job_corpus(job), extraction, folders, encoding, index)
 
 
 def _indexed(account: dict[str, Any]) -> int:

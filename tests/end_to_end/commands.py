@@ -18,6 +18,8 @@ from pipeline.index.publish import current_snapshot, promote
 from pipeline.run.serial import SerialRunner
 from pipeline.store.storage import LocalStore
 from pipeline.upkeep.gc import collect_garbage
+from pipeline.upkeep.repair import repair_store
+from pipeline.upkeep.verify import verify_store
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
@@ -47,10 +49,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 
 @dataclass(frozen=True)
 class Command:
-    """What a command begins with, and what it gives: equal however often it was interrupted."""
+    """What a command begins with, and what it gives: equal however often it was interrupted.
+
+    `damaged` says that it begins with a damaged store and ends with a sound one.
+    """
 
     start: Callable[[Stores], Path | None]
     run: Callable[[Stores, Path], Any]
+    damaged: bool = False
 
     def begin(self, stores: Stores, place: Path) -> Path:
         """Make a store for one run."""
@@ -124,6 +130,23 @@ def _gc(stores: Stores, store: Path) -> Any:
     return sorted(path.name for path in store.rglob("*") if path.is_file())
 
 
+def _damaged(stores: Stores) -> Path:
+    """Return a store with damage in a stage of each kind."""
+    store = stores.one.parent / "damaged"
+    if not store.exists():
+        shutil.copytree(stores.one, store)
+        for pattern in ("vocabularies/*/*/rounds/00002.*.arrow", "segments/*/b11/*.postings.arrow"):
+            path = sorted(store.glob(pattern))[0]
+            path.write_bytes(path.read_bytes()[:-1])
+    return store
+
+
+def _repair(stores: Stores, store: Path) -> Any:
+    repair_store(LocalStore(store), SerialRunner(), threads=1)
+    assert verify_store(LocalStore(store)).damage == ()
+    return _query_ids(stores, store)
+
+
 COMMANDS = {
     "index": Command(lambda stores: None, _index),
     "index again": Command(lambda stores: stores.one, _index_again),
@@ -131,5 +154,6 @@ COMMANDS = {
     "query pictures": Command(lambda stores: stores.one, _query_pictures),
     "evaluate": Command(lambda stores: stores.one, _evaluate),
     "gc": Command(_with_garbage, _gc),
+    "repair": Command(_damaged, _repair, damaged=True),
     "promote": Command(lambda stores: stores.two, _promote),
 }

@@ -1,0 +1,163 @@
+"""Doing parts of a recorded job again: its missing tasks, its snapshot, a promotion."""
+
+import datetime
+import secrets
+from pathlib import Path
+
+from pipeline.corpus.listing import Listing
+from pipeline.corpus.sources import list_source
+from pipeline.corpus.stage import build_corpus, corpus_inputs
+from pipeline.errors import InputError
+from pipeline.extract.stage import extraction_inputs
+from pipeline.index.encode import Encoding
+from pipeline.index.publish import draft_snapshot, make_totals
+from pipeline.index.stage import Index
+from pipeline.jobs.indexing import Watch, build_index, decode_limits
+from pipeline.jobs.recorded import job_corpus, read_jobs
+from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from pipeline.jobs.status import job_folders
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.commit import create_once, read_done
+from pipeline.store.records import read_record
+from pipeline.store.storage import Store
+from pipeline.upkeep.inventory import take_inventory
+from schemas.corpus import CorpusManifest
+from schemas.job import WEIGHTING_OF
+from schemas.job_record import JobRecord
+from schemas.snapshot import IndexSnapshot, Promotion
+
+
+def rebuild_job(
+    store: Store, runner: Runner, job: JobRecord, *, threads: int, watch: Watch
+) -> tuple[CorpusManifest, Encoding, Index]:
+    """Run what is missing of a job. Source and weights are needed only if their stages are.
+
+    Raises:
+        InputError: source or weights are needed, and gone or changed.
+        StageFailed: a task failed.
+    """
+    path = f"{job_corpus(job)}/manifest.json"
+    if store.exists(path):
+        manifest = read_record(store, path, CorpusManifest)
+    else:
+        listing = job_listing(job)
+        manifest = build_corpus(
+            store,
+            runner,
+            listing,
+            job.name,
+            shard_size=job.shard_images,
+            limits=decode_limits(job.job),
+            on_progress=watch.progress,
+        )
+    inputs = extraction_inputs(job.extraction, manifest.content_digest)
+    folder = layout.extraction(layout.keyed(job.extraction.network, inputs))
+    missing = any(
+        read_done(store, folder, shard.key) is None for shard in manifest.shards if shard.images
+    )
+    weights = _weights(job) if missing else Path()
+    encoding, index = build_index(
+        store, runner, manifest, job.job, job.extraction, weights, threads=threads, watch=watch
+    )
+    make_totals(store, encoding, index)
+    return manifest, encoding, index
+
+
+def job_listing(job: JobRecord) -> Listing:
+    """Return the listing of a job's source, which must be the one it was made from.
+
+    Raises:
+        InputError: it is not to be had, or has changed.
+    """
+    listing = list_source(job.source)
+    inputs = corpus_inputs(listing, job.shard_images, decode_limits(job.job))
+    if inputs != job.corpus_inputs:
+        raise InputError(
+            f"{job.source} has changed since corpus {job.name} was made of it (names, sizes or "
+            f"times: {inputs[:12]}, {job.corpus_inputs[:12]} on record): put it back as it was, "
+            "or index it anew"
+        )
+    return listing
+
+
+def _weights(job: JobRecord) -> Path:
+    spec, weights = resolve_extraction(job.job)
+    if spec != job.extraction:
+        raise InputError(
+            f"weights or network are not those that {job.name} was made with "
+            f"(SHA-256 {spec.weights.sha256[:12]}, {job.extraction.weights.sha256[:12]} on "
+            "record): put the right ones back"
+        )
+    return weights
+
+
+def rebuild_snapshot(
+    store: Store, runner: Runner, path: str, *, threads: int, watch: Watch
+) -> None:
+    """Create a damaged or lost snapshot anew from the finished job that it was published by.
+
+    Raises:
+        InputError: no finished job gives it.
+    """
+    number = int(path[-11:-5])
+    found = take_inventory(store)
+    wanted = {p.root_digest for _, p in found.of(Promotion) if p.snapshot == number} - {""}
+    others = {s.root_digest for p, s in found.of(IndexSnapshot) if p != path}
+    for job_path, job in read_jobs(store).items():
+        manifest = f"{job_corpus(job)}/manifest.json"
+        if manifest not in found.records:
+            continue
+        folders = job_folders(store, job, read_record(store, manifest, CorpusManifest))
+        if folders.index is None or not store.exists(
+            layout.done(f"{folders.index}/totals", "totals")
+        ):
+            continue  # a job in work
+        corpus, encoding, index = rebuild_job(store, runner, job, threads=threads, watch=watch)
+        spec = job.extraction
+        draft = draft_snapshot(
+            store,
+            corpus,
+            encoding,
+            index,
+            weighting=WEIGHTING_OF[job.job.profile],
+            fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
+            job=job_path,
+        )
+        if draft.root_digest in wanted or (not wanted and draft.root_digest not in others):
+            store.discard(path)
+            create_once(store, path, draft.model_copy(update={"number": number}).to_json())
+            return
+    raise InputError(
+        f"{path} cannot be rebuilt: no finished job in {store.url} gives it; index anew, or "
+        "restore the file from a copy"
+    )
+
+
+def rebuild_promotion(store: Store, path: str) -> str:
+    """Create a damaged or lost promotion anew; return what it names now, as a sentence.
+
+    One that a later promotion follows has no effect any more. The last names the newest snapshot.
+    """
+    number = int(path[-11:-5])
+    found = take_inventory(store)
+    later = [p for _, p in found.of(Promotion) if p.number > number]
+    snapshots = {s.number: s for _, s in found.of(IndexSnapshot)}
+    if not snapshots:
+        raise InputError(f"{path} cannot be rebuilt: {store.url} has no snapshot; index anew")
+    named = later[0].snapshot if later else max(snapshots)
+    promotion = Promotion(
+        number=number,
+        snapshot=named,
+        root_digest=snapshots[named].root_digest if named in snapshots else "",
+        promoted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        commit_id=secrets.token_hex(8),
+    )
+    store.discard(path)
+    create_once(store, path, promotion.to_json())
+    if later:
+        return f"{path} was rebuilt; a later promotion holds, so nothing changes"
+    return (
+        f"{path} was rebuilt and names snapshot {named}, the newest: if another was promoted, "
+        f"give `lamella snapshots {store.url} --promote NUMBER`"
+    )

@@ -1,0 +1,207 @@
+"""`repair`: what is damaged is withdrawn, its tasks run again, and the bytes go where they were.
+
+A task gives the same bytes whenever it runs, so what is rebuilt has the SHA-256 on record. A
+damaged file and the done record that names it are removed, the stages of the jobs that made
+them run, and find all else done. A snapshot or a vocabulary that names the old file gets the
+same bytes under the old name.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import (
+    AccountMismatch,
+    InputError,
+    LamellaError,
+    SnapshotIncomplete,
+    StageFailed,
+)
+from pipeline.jobs.indexing import Watch
+from pipeline.jobs.recorded import job_corpus, read_jobs
+from pipeline.jobs.status import job_folders
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.records import read_record
+from pipeline.store.storage import Store, probe_create_only
+from pipeline.upkeep.inventory import PROBE, take_inventory
+from pipeline.upkeep.rebuild import job_listing, rebuild_job, rebuild_promotion, rebuild_snapshot
+from pipeline.upkeep.verify import Damage, Verified, verify_store
+from schemas.corpus import CorpusManifest
+from schemas.files import DoneRecord, FileRef
+from schemas.job_record import JobRecord
+from schemas.snapshot import IndexSnapshot
+
+REMADE = ("corpora/", "activations/", "vocabularies/", "bags/", "segments/")
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was damaged, which tasks ran again, what is still damaged, and what else to know."""
+
+    before: tuple[Damage, ...]
+    tasks: tuple[str, ...]
+    after: tuple[Damage, ...]
+    notes: tuple[str, ...]
+
+
+def repair_store(
+    store: Store, runner: Runner, *, threads: int, watch: Watch | None = None
+) -> Repaired:
+    """Rebuild what is damaged in a store, and only that. No job may run on the store meanwhile.
+
+    Raises:
+        InputError: a picture source or weights that are needed are gone or have changed.
+        StageFailed: a task failed.
+    """
+    watch = watch or Watch()
+    found = verify_store(store, watch.progress)
+    if not found.damage:
+        return Repaired((), (), (), ())
+    notes: list[str] = []
+    commits = _commits(store)
+    damaged = [each.path for each in found.damage]
+    jobs = _jobs_to_run(store, [path for path in damaged if path.startswith(REMADE)])
+    if any(path.startswith(("corpora/", "activations/")) for path in damaged):
+        for job in jobs.values():
+            job_listing(job)  # the source is needed, so it is asked before anything is withdrawn
+    withdrawn = _withdraw(store, found)
+    try:
+        for job in jobs.values():
+            rebuild_job(store, runner, job, threads=threads, watch=watch)
+    except (AccountMismatch, SnapshotIncomplete, StageFailed):
+        # Other contents than were on record may be why; then that is what there is to say.
+        notes += _refuse_others(store, withdrawn)
+        if not notes:
+            raise
+    else:
+        notes += _refuse_others(store, withdrawn)
+    notes += _restore(store)
+    for path in damaged:
+        if path.startswith("snapshots/"):
+            rebuild_snapshot(store, runner, path, threads=threads, watch=watch)
+    for path in sorted(damaged, reverse=True):
+        if path.startswith("promotions/"):
+            notes.append(rebuild_promotion(store, path))
+        elif path.startswith("jobs/"):
+            notes.append(f"{path}: give the same `lamella index` again, which records its job")
+        elif path.startswith("runs/"):
+            notes.append(f"{path} was removed: the same query or evaluation makes it again")
+    if PROBE in damaged:
+        probe_create_only(store)
+    after = _commits(store)
+    tasks = tuple(path for path in sorted(after) if after[path] != commits.get(path))
+    return Repaired(found.damage, tasks, verify_store(store, watch.progress).damage, tuple(notes))
+
+
+def _commits(store: Store) -> dict[str, str]:
+    return {path: record.commit_id for path, record in take_inventory(store).of(DoneRecord)}
+
+
+def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:
+    """Return the finished jobs that made what is damaged, before anything is withdrawn.
+
+    A job without a snapshot is left alone: the same `lamella index` goes on with it, and makes
+    what was withdrawn on its way.
+    """
+    snapshots = [snapshot for _, snapshot in take_inventory(store).of(IndexSnapshot)]
+    chosen: dict[str, JobRecord] = {}
+    for path, job in read_jobs(store).items():
+        try:
+            manifest = read_record(store, f"{job_corpus(job)}/manifest.json", CorpusManifest)
+            folders = job_folders(store, job, manifest)
+        except LamellaError:
+            # What names its folders is itself damaged, so only its snapshot tells of it.
+            if damaged and any(snapshot.job == path for snapshot in snapshots):
+                chosen[path] = job
+            continue
+        finished = any(
+            snapshot.job == path
+            or (
+                folders.index is not None
+                and snapshot.segments[0].files["images"].path.startswith(f"{folders.index}/")
+            )
+            for snapshot in snapshots
+        )
+        if finished and any(folders.hold(each) for each in damaged):
+            chosen[path] = job
+    return chosen
+
+
+def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
+    """Remove what is damaged and the records that commit it, records first; return those."""
+    records: set[str] = set()
+    files: set[str] = set()
+    for damage in found.damage:
+        path = damage.path
+        if path.startswith(("jobs/", "snapshots/", "promotions/")):
+            continue  # replaced at its turn
+        (records if path.endswith(".json") else files).add(path)
+        records |= {each for each in damage.named_by if "/done/" in each}
+        parts = path.split("/")
+        # While these stand, a job looks no further into how they came about.
+        if parts[0] == "corpora":
+            records.add(f"{parts[0]}/{parts[1]}/manifest.json")
+        elif parts[0] == "vocabularies":
+            records.add(f"{'/'.join(parts[:3])}/vocabulary.json")
+        elif parts[0] == "runs" and "report." in parts[-1]:
+            records.add(layout.run_report(parts[1], "json"))
+            files.add(layout.run_report(parts[1], "html"))
+    known = dict(take_inventory(store).of(DoneRecord))
+    own = {damage.path for damage in found.damage}
+    for path in [*sorted(records), *sorted(files)]:
+        store.discard(path)
+    return {path: known[path] for path in sorted(records) if path in known and path not in own}
+
+
+def _refuse_others(store: Store, withdrawn: dict[str, DoneRecord]) -> list[str]:
+    """Take back what was rebuilt with other contents than its record said."""
+    made = dict(take_inventory(store).of(DoneRecord))
+    notes: list[str] = []
+    for path, record in withdrawn.items():
+        if path in made and made[path].content() != record.content():
+            store.discard(path)
+            notes.append(
+                f"{path}: what was rebuilt is not what was on record, so weights, pictures or "
+                "package versions are others than they were: put them back and repair again, or "
+                "index anew"
+            )
+    return notes
+
+
+def _restore(store: Store) -> list[str]:
+    """Put bytes that were made again under every name on record that lacks them."""
+    inventory = take_inventory(store)
+    references = inventory.references()
+    at_hand: dict[tuple[str, int], str] = {}
+    for path, named_by in references.items():
+        if path in inventory.files:
+            reference = next(iter(named_by.values()))
+            at_hand[reference.sha256, reference.size_bytes] = path
+    notes: list[str] = []
+    for path, named_by in references.items():
+        if path in inventory.files:
+            continue
+        reference = next(iter(named_by.values()))
+        same = at_hand.get((reference.sha256, reference.size_bytes))
+        if same is None:
+            notes.append(
+                f"{path}: nothing that was rebuilt has its SHA-256 {reference.sha256[:12]}, so "
+                "weights, pictures or package versions are others than they were: restore the "
+                "file from a copy, or index anew"
+            )
+        else:
+            _copy(store, same, path, reference)
+    return notes
+
+
+def _copy(store: Store, source: str, target: str, reference: FileRef) -> None:
+    with tempfile.TemporaryDirectory(prefix="lamella-repair-") as scratch:
+        local = Path(scratch, "file")
+        with local.open("wb") as file:
+            for chunk in store.chunks(source):
+                file.write(chunk)
+        if local.stat().st_size != reference.size_bytes:
+            raise InputError(f"{source} changed while it was read: run the same command again")
+        store.put(target, local)
