@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.corpus.decode import DecodeLimits
@@ -17,6 +18,9 @@ from pipeline.errors import DecoderUnavailable
 from schemas.refusals import RefusalReason
 
 CHILD = "pipeline.corpus.child"
+OURS = str(Path(__file__).parents[2])
+"""Where the packages `pipeline` and `schemas` lie."""
+
 START_SECONDS = 300.0
 WALL_FACTOR = 10
 """A picture may take this many times its limit of processor time by the clock on the wall: a
@@ -58,7 +62,9 @@ class ChildProcess:
             DecoderUnavailable: it does not get so far.
         """
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
+        # Ours first: an installation for development need not have it on the path.
+        paths = [OURS, *map(os.path.abspath, sys.path)]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
         # Each library would else start a thread a core, for work that one picture does not have.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read if it does not start

@@ -121,10 +121,13 @@ def _check_account(
 
 
 def _failure_message(name: str, failures: dict[str, str], total: int) -> str:
-    named = [f"{key}: {failures[key]}" for key in sorted(failures)[:NAMED_FAILURES]]
-    more = len(failures) - len(named)
+    by_error: dict[str, list[str]] = {}
+    for key in sorted(failures)[:NAMED_FAILURES]:
+        by_error.setdefault(failures[key], []).append(key)
+    named = "; ".join(f"{', '.join(keys)}: {error}" for error, keys in by_error.items())
+    more = len(failures) - NAMED_FAILURES
     tail = f"; and {more} more" if more > 0 else ""
     return (
-        f"{name}: {len(failures)} of {total} tasks failed ({'; '.join(named)}{tail}); "
+        f"{name}: {len(failures)} of {total} tasks failed ({named}{tail}); "
         "what is done stays done: mend the cause and run the same command again"
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pipeline
 from pipeline.corpus import child_process, sandbox
 from pipeline.corpus.decode import DecodeLimits, Probe, decode
 from pipeline.corpus.refused import Refused
@@ -155,6 +157,15 @@ def test_too_little_memory_is_a_reason_of_its_own(fresh: Sandbox) -> None:
         sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**26))
     assert caught.value.reason is RefusalReason.TOO_MUCH_MEMORY
     sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**29))
+
+
+def test_a_child_starts_where_our_packages_are_not_on_the_path(
+    fresh: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = {str(Path(pipeline.__file__).parents[1]), "", "."}
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ours])
+    np.testing.assert_array_equal(see(PNG), PIXELS)
+    assert fresh.started == 1
 
 
 def test_where_no_child_starts_no_picture_is_refused() -> None:
