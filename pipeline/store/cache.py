@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,10 +95,13 @@ class Cache:
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             copies = sorted(self._copies())
-            total = sum(size for _, size, _ in copies) + size_bytes
+            held = sum(size for _, size, _ in copies)
+            # Whatever the limit says, a tenth of what is free is left to others.
+            free = shutil.disk_usage(self.folder).free * 9 // 10
+            limit, total = min(self.limit_bytes, held + free), held + size_bytes
             now = time.time()
             for used, size, path in copies:
-                if total <= self.limit_bytes:
+                if total <= limit:
                     return
                 if now - used > (DEAD_S if path.suffix == ".tmp" else GRACE_S):
                     path.unlink(missing_ok=True)

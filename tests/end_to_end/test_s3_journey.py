@@ -11,10 +11,12 @@ import pytest
 from cluster.engine import engine
 from cluster.evaluating import Asked, evaluate_store
 from pipeline.store.storage import open_store
+from pipeline.upkeep.gc import collect_garbage
+from pipeline.upkeep.verify import verify_store
 from schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 from tests.conftest import Indexed
-from tests.end_to_end.test_command_line import SMALL, lamella
+from tests.end_to_end.test_command_line import lamella
 from tests.faults import Fault, Request, faulty, shares
 from tests.s3 import KEY, SECRET, S3Server, upload
 from tests.tiny import tiny_index, tiny_pictures
@@ -59,6 +61,29 @@ def test_source_and_store_may_each_lie_in_a_folder_or_in_s3(
         assert again == there  # everything is found done
 
 
+def test_verify_reads_s3_itself_and_gc_removes_only_what_is_loose(
+    pictures: Path, bucket: str, tmp_path: Path
+) -> None:
+    store = open_store(f"s3://{bucket}/cared-for", create=True)
+    tiny_index(store.url, pictures)
+    before = {each.path for each in store.walk()}
+    loose = tmp_path / "loose"
+    loose.write_bytes(b"of an attempt that died")
+    store.put("bags/b11-0/b11/00000.aaaaaaaaaaaa.arrow", loose)
+    found = verify_store(store)
+    assert (found.damage, len(found.orphans)) == ((), 1)
+    collect_garbage(store, older_than_s=-1.0)
+    kept = {each.path for each in store.walk()}
+    assert kept <= before
+    assert verify_store(store).damage == ()
+
+    hurt = next(path for path in sorted(kept) if path.startswith("segments/") and "dense" in path)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(store.read(hurt)[:-1] + b"!")  # copies of the whole one are at hand
+    store.put(hurt, damaged)
+    assert [each.path for each in verify_store(store).damage] == [hurt]
+
+
 def test_a_tenth_of_all_requests_failing_changes_nothing(
     pictures: Path, here: IndexSnapshot, bucket: str, s3_server: S3Server
 ) -> None:
@@ -74,7 +99,8 @@ def test_the_command_line_works_on_s3_and_stores_no_secret(
 ) -> None:
     source = upload(pictures, f"s3://{bucket}/command-pictures")
     store = f"s3://{bucket}/command"
-    indexed = lamella("index", source, "--into", store, *SMALL, "--json")
+    # On Ray: workers inherit the environment, and nothing else tells them where S3 is.
+    indexed = lamella("index", source, "--into", store, "--words", 32, "--workers", 1, "--json")
     assert indexed.returncode == 0, indexed.stderr
     assert json.loads(indexed.stdout)["indexed"] == 5
     asked = lamella("query", store, f"{source}/01.png", "--engine", "serial", "-k", "2", "--json")
