@@ -18,6 +18,23 @@ ANSWER_TIMEOUT_S = 600.0
 ATTEMPTS = 2
 
 
+class ShardServer:
+    """The actor: opens its segments at the first question, so that damage is an answer too.
+
+    What an actor raises while it is made arrives as a death of which only the text is told.
+    """
+
+    def __init__(self, *opening: Any) -> None:
+        self._opening = opening
+        self._searcher: SegmentSearcher | None = None
+
+    def ask(self, question: str, *arguments: Any) -> Any:
+        """Return what the searcher over these segments answers."""
+        if self._searcher is None:
+            self._searcher = SegmentSearcher(*self._opening)
+        return getattr(self._searcher, question)(*arguments)
+
+
 class RayServers:
     """The shard servers of a snapshot, one actor each; a context manager that ends them.
 
@@ -58,9 +75,10 @@ class RayServers:
 
         Raises:
             ShardUnavailable: a server did not answer, nor did the one opened in its place.
+            LamellaError: what a server raised, such as CorruptFile of a segment.
         """
         shared = [ray.put(argument) for argument in arguments]
-        calls = [getattr(actor, question).remote(*shared) for actor in self._actors]
+        calls = [actor.ask.remote(question, *shared) for actor in self._actors]
         deadline = time.monotonic() + self._timeout_s
         return [
             self._collect(number, call, question, shared, deadline)
@@ -86,17 +104,17 @@ class RayServers:
                     ) from error
                 self._actors[number] = self._start(self._keys[number])
                 deadline = time.monotonic() + self._timeout_s
-                call = getattr(self._actors[number], question).remote(*shared)
+                call = self._actors[number].ask.remote(question, *shared)
         raise AssertionError("unreachable")
 
     def _start(self, keys: Sequence[str]) -> Any:
-        actor = ray.remote(SegmentSearcher).options(
+        actor = ray.remote(ShardServer).options(
             num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         return actor.remote(*self._opening, keys, self._weighting)
 
 
 def _why(error: Exception) -> str:
-    """Return the last line of Ray's account: what a server raised on opening stands there."""
+    """Return the last line of Ray's account."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

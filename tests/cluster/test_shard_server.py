@@ -12,7 +12,7 @@ import ray
 
 from cluster import shard_server
 from cluster.shard_server import RayServers
-from pipeline.errors import InputError, ShardUnavailable
+from pipeline.errors import CorruptFile, InputError, ShardUnavailable
 from pipeline.search.coordinator import Coordinator, LocalServers
 from pipeline.search.searcher import SegmentSearcher
 from pipeline.search.segment import Answer, QueryBatch
@@ -131,7 +131,7 @@ def test_a_wrong_question_arrives_as_the_error_that_the_server_raised(
 
 def _ask_until_it_fails(actor: Any) -> None:
     for _ in range(10_000):
-        ray.get(actor.ready.remote(), timeout=30)
+        ray.get(actor.ask.remote("ready"), timeout=30)
 
 
 def test_servers_end_with_their_block(indexed: Indexed) -> None:
@@ -143,7 +143,9 @@ def test_servers_end_with_their_block(indexed: Indexed) -> None:
         _ask_until_it_fails(actor)
 
 
-def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_path: Path) -> None:
+def test_a_damaged_segment_fails_the_batch_with_the_error_of_one_process(
+    indexed: Indexed, tmp_path: Path
+) -> None:
     store = tmp_path / "store"
     shutil.copytree(indexed.store, store)
     segment = indexed.snapshot.segments[0]
@@ -153,7 +155,7 @@ def test_a_damaged_segment_fails_the_batch_and_says_why(indexed: Indexed, tmp_pa
     path.write_bytes(data)
     with (
         RayServers(str(store), indexed.snapshot, servers=2) as opened,
-        pytest.raises(ShardUnavailable, match=rf"segments {segment.key} .*SHA-256"),
+        pytest.raises(CorruptFile, match=r"head/.*dense.arrow has SHA-256 .*lamella verify"),
     ):
         opened.ask("ready")
 
