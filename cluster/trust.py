@@ -109,7 +109,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     """Set variables inside the block, and have Ray, which keeps what it once read, read anew."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
-    _read_anew()
+    read_anew()
     try:
         yield
     finally:
@@ -118,10 +118,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        _read_anew()
+        read_anew()
 
 
-def _read_anew() -> None:
+def read_anew() -> None:
+    """Have Ray in this process read its settings from the environment again."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")

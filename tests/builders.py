@@ -53,9 +53,9 @@ class Scripted:
     """A stage whose every attempt at a task does what its script says, in whatever process.
 
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
-    `value-error`, `input-error`, `kill` (SIGKILL to this process), `hang`, `meet` (waits until
-    another attempt meets it). `openings` gives the acts of the first, second... opening.
-    What happens is noted as files under `notes`.
+    `value-error`, `input-error`, `kill` and `stop` (SIGKILL and SIGSTOP to this process), `hang`,
+    `meet` (waits until another attempt meets it). `openings` gives the acts of the first, second...
+    opening. What happens is noted as files under `notes`.
     """
 
     notes: str
@@ -99,6 +99,8 @@ class Scripted:
                 raise InputError("the rule, both values, what to do")
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
             case "hang":
                 while True:
                     time.sleep(60)

@@ -12,9 +12,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.on_ray import ON_RAY, Nodes, play_on
+from tests.chaos.on_s3 import server_killed
 from tests.chaos.rounds import SERIAL, Round, Tally
 from tests.chaos.world import World, Wrong, make_world, sees_damage
 
@@ -37,11 +40,16 @@ def main() -> int:
     began = time.monotonic()
     tally, failures, counts = Tally(), [], Counter[str]()
     home = Path(tempfile.mkdtemp(prefix="lamella-chaos-"))
+    nodes: Nodes | None = None
     try:
         world = make_world(home / "world")
         sees_damage(world, home / "world")
         print(f"undisturbed: {world.digest[:12]} in {world.seconds:.2f} s", flush=True)
         number = 0
+        if on_ray := set(wanted) & set(ON_RAY):
+            nodes = Nodes(home / "nodes")
+            nodes.measure(world, home / "world")
+            kinds |= {what: partial(play_on, nodes, what) for what in on_ray}
         while not _enough(counts, wanted, rounds, began, minutes):
             draw = random.Random(f"{seed}/{number}")
             kind = _next(draw, wanted, counts, rounds)
@@ -52,6 +60,8 @@ def main() -> int:
                 print(f"FAILED: CHAOS_SEED={seed} round {number} {kind}: {failure}", flush=True)
             number += 1
     finally:
+        if nodes is not None:
+            nodes.close()
         shutil.rmtree(home, ignore_errors=True)
     summary = _summary(seed, counts, tally, failures, time.monotonic() - began)
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -62,7 +72,12 @@ def main() -> int:
 
 def all_kinds() -> dict[str, Round]:
     """Return the rounds that there are."""
-    return dict(SERIAL)
+    return SERIAL | {"s3": server_killed} | dict.fromkeys(ON_RAY, no_nodes)
+
+
+def no_nodes(world: World, draw: random.Random, folder: Path, tally: Tally) -> None:
+    """Stand in the table for the rounds on Ray until its nodes stand."""
+    raise RuntimeError("the nodes of Ray are not started")
 
 
 def play(

@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ words = 8
 rounds = 3
 [index]
 segment_images = 5
+[engine]
+task_timeout_s = 20
 """
 
 
@@ -124,14 +126,18 @@ class World:
     seconds: float = 0.0
 
     def index(
-        self, store: str | Path, folder: Path, before: Callable[[], None] = lambda: None
+        self,
+        store: str | Path,
+        folder: Path,
+        before: Callable[[], None] = lambda: None,
+        engine: Sequence[str] = ("--engine", "serial"),
     ) -> Driver:
         """Start `lamella index`; `before` is called in its process first."""
 
         def work() -> None:
             before()
             sys.argv = ["lamella", "index", str(self.source), "--into", str(store)]
-            sys.argv += ["--job", str(self.job), "--engine", "serial"]
+            sys.argv += ["--job", str(self.job), *engine]
             main()
 
         return Driver(work, folder / "log")

@@ -1,5 +1,6 @@
 """Workers that die, hang or never stand, on a real Ray."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,23 @@ def test_a_task_that_hangs_is_given_to_another_worker(tmp_path: Path) -> None:
     assert len(pids(outcomes)) == 1  # that of the second worker: the first answered nothing
 
 
+def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
+    # It can do nothing itself, not even end when it is asked to.
+    with RayRunner(workers=1, task_timeout_s=1.5) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("stop", "ok")}), 2)
+    assert [outcomes[key].attempts for key in ("000", "001")] == [2, 1]
+    assert all(outcome.record is not None for outcome in outcomes.values())
+    (stopped,) = (int(path.suffix[1:]) for path in tmp_path.glob("running.000.*"))
+    deadline = time.monotonic() + 60
+    while Path("/proc", str(stopped)).exists():
+        assert time.monotonic() < deadline, "the stopped worker is still there"
+        time.sleep(0.05)
+
+
 def test_a_task_that_always_hangs_fails_by_name(tmp_path: Path) -> None:
-    with RayRunner(workers=2, task_timeout_s=1.0) as runner:
+    with RayRunner(workers=2, task_timeout_s=2.5) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang",)}), 3)
-    assert outcomes["000"] == Outcome("000", None, "no answer in 1 s: worker ended", attempts=3)
+    assert outcomes["000"] == Outcome("000", None, "no answer in 2.5 s: worker ended", attempts=3)
     assert [outcomes[key].error for key in ("001", "002")] == [None, None]
 
 
