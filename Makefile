@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo test test-slow test-gpu chaos check format bench clean
+.PHONY: demo fuzz test test-slow test-gpu chaos check format bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,11 @@ test-gpu: $(VENV)/installed
 
 chaos: $(VENV)/installed
 	$(BIN)/python -m tests.chaos
+
+# Minutes for each of the targets in tests/fuzz.
+FUZZ_MINUTES ?= 5
+fuzz: $(VENV)/installed
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -s tests/fuzz
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

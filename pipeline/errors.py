@@ -4,6 +4,12 @@ Every message says the rule, both values where two disagree, and what to do.
 """
 
 
+def one_line(said: object, most: int = 300) -> str:
+    """Return what a library said, or a value, as it may stand in a message: one line, not long."""
+    text = " ".join(str(said).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class LamellaError(Exception):
     """Whatever this project raises on purpose."""
 

@@ -73,7 +73,7 @@ class Record(Stored):
         """
         try:
             value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BrokenRecord("it is no JSON") from None
         if not isinstance(value, dict):
             raise BrokenRecord("it is no JSON object")

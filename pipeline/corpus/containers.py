@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, storable
 from pipeline.corpus.places import facts_of, is_s3, named_by, open_place, place_of
-from pipeline.errors import InputError, LamellaError
+from pipeline.errors import InputError, LamellaError, one_line
 from schemas.refusals import RefusalReason
 
 _BLOCK_BYTES = 512
@@ -91,7 +91,7 @@ def list_tar(root: str, container: str) -> list[Entry]:
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind
-        raise InputError(f"tar {container} cannot be read: {_one_line(error)}") from error
+        raise InputError(f"tar {container} cannot be read: {_said(error)}") from error
     if end != bytes(_BLOCK_BYTES):
         # The library takes a damaged header, or the end of the file, for the end of the tar.
         last_name = entries[-1].name if entries else "its start"
@@ -101,9 +101,8 @@ def list_tar(root: str, container: str) -> list[Entry]:
     return entries
 
 
-def _one_line(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())[:300]
+def _said(error: Exception) -> str:
+    return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def _tar_entry(container: str, member: tarfile.TarInfo, modified_ns: int) -> Entry:
@@ -196,7 +195,7 @@ def list_parquet(root: str, container: str) -> list[Entry]:
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind
-        raise InputError(f"Parquet {container} cannot be read: {_one_line(error)}") from error
+        raise InputError(f"Parquet {container} cannot be read: {_said(error)}") from error
 
 
 def open_parquet(place: str) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InputError, UnknownLayer
+from pipeline.errors import InputError, UnknownLayer, one_line
 from pipeline.store.commit import sha256_of
 from schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
 
@@ -222,4 +222,8 @@ def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
             state = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): tensor.float() for name, tensor in state.items()}
     except Exception as error:
-        raise InputError(f"weights {path.name} cannot be read: {error}") from error
+        why = one_line(error)
+        if path.suffix != ".safetensors":
+            # The library's own message tells how to run the code in the file all the same.
+            why = "it is damaged, or holds more than tensors by name: save these as safetensors"
+        raise InputError(f"weights {path.name} cannot be read: {why}") from error

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from schemas.job import JobConfig
 
 
@@ -25,8 +25,10 @@ def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> J
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(f"there is no job file {path}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise InputError(f"job file {path} is not TOML: {error}") from error
+        except OSError as error:
+            raise InputError(f"job file {path} cannot be read: {error.strerror}") from error
+        except (ValueError, RecursionError) as error:  # TOML, UTF-8, a number or nest too long
+            raise InputError(f"job file {path} is not TOML: {one_line(error)}") from error
     for key, value in (overrides or {}).items():
         if value is not None:
             _set(settings, key.split("."), value)
@@ -48,14 +50,22 @@ def _set(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 def explain(error: ValidationError) -> str:
     """Return the first thing that is wrong in a job, as one clause with the way out."""
     first = error.errors()[0]
-    location = [str(part) for part in first["loc"]]
+    location = [one_line(part) for part in first["loc"]]
     key = ".".join(location)
     if first["type"] == "extra_forbidden":
         known = _keys_at(JobConfig, location[:-1])
         nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         hint = f"did you mean {nearest[0]}?" if nearest else f"known here: {', '.join(known)}"
         return f"there is no key {key}; {hint}"
-    return f"{key or 'value'}: {first['msg'].removeprefix('Value error, ')}; got {first['input']!r}"
+    said = one_line(first["msg"].removeprefix("Value error, "))
+    return f"{key or 'value'}: {said}; got {_shown(first['input'])}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return one_line(repr(value))
+    except ValueError:  # a whole number of thousands of digits has no text
+        return type(value).__name__
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
