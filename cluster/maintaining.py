@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(verify)
     app.command()(gc)
     app.command()(repair)
+    app.command()(retry)
 
 
 def _line(text: str, style: str = "") -> None:
@@ -176,3 +177,57 @@ def repair(
         )
     if found.after:
         sys.exit(1)
+
+
+def retry(
+    store: options.Store,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="Only pictures refused for these reasons: unreadable,fetch-failed.",
+            show_default="all that may pass",
+        ),
+    ] = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Try pictures again that were refused for a reason that may have passed.
+
+    Only they are read. If any can be read now, a new snapshot is published: the one that a first
+    run would have made. Pictures refused for what their bytes are stay refused.
+    """
+    from cluster.engine import engine as opened_engine
+    from pipeline.jobs.indexing import Watch
+    from pipeline.jobs.settings import load_job
+    from pipeline.store.storage import open_store
+    from pipeline.upkeep.retry import WORTH_RETRYING, retry_store
+
+    known = {reason.value: reason for reason in WORTH_RETRYING}
+    wanted = options.words(state) or list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(
+            f"another try helps no picture that is {unknown[0]!r}: give some of {', '.join(known)}"
+        )
+    job = load_job(None, options.engine_overrides(engine, address, workers))
+    opened = open_store(store)
+    with (
+        opened_engine(job.engine) as running,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        found = retry_store(
+            opened,
+            running.runner,
+            {known[name] for name in wanted},
+            threads=running.threads,
+            watch=Watch(lines.stage, lines.round),
+        )
+    snapshot = found.snapshot
+    if as_json:
+        _emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
+        return
+    became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
+    _line(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
+    _line(f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} refused")

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest import mock
 
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.reader import EntryReader
+from pipeline.corpus.refused import Refused
 from pipeline.store.storage import LocalStore
+from schemas.refusals import RefusalReason
 from tests.builders import Killed
 
 WRITES = ("put", "create", "discard")
@@ -80,3 +84,21 @@ def fault_at(
         for name in CALLS:
             stack.enter_context(mock.patch.object(LocalStore, name, wrap(name)))
         yield calls
+
+
+@contextlib.contextmanager
+def away(
+    *names: str, first_reads: int = 0, reason: RefusalReason = RefusalReason.FETCH_FAILED
+) -> Iterator[list[str]]:
+    """Let pictures not be had, after their first reads; note what is read."""
+    original = EntryReader.read
+    reads: list[str] = []
+
+    def read(reader: EntryReader, entry: Entry) -> bytes:
+        reads.append(entry.name)
+        if entry.name in names and reads.count(entry.name) > first_reads:
+            raise Refused(reason, "not now")
+        return original(reader, entry)
+
+    with mock.patch.object(EntryReader, "read", read):
+        yield reads

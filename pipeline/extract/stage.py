@@ -14,7 +14,7 @@ from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
 from pipeline.store.storage import Store, open_store
-from pipeline.store.tables import read_parquet, write_parquet
+from pipeline.store.tables import column, read_parquet, write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, ShardRef
@@ -139,7 +139,7 @@ class ExtractStage:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Activations of a whole corpus: where they are and what decided them."""
+    """Activations of a whole corpus: where they are and what decided them (the outcome)."""
 
     folder: str
     inputs: str
@@ -194,4 +194,22 @@ def extract_corpus(
         states=("indexed", "refused"),
         on_progress=on_progress,
     )
-    return Extraction(folder, inputs, spec, tuple(shards), tuple(records))
+    outcome = extraction_outcome(store, inputs, shards, records)
+    return Extraction(folder, outcome, spec, tuple(shards), tuple(records))
+
+
+def extraction_outcome(
+    store: Store, inputs: str, shards: Sequence[ShardRef], records: Sequence[DoneRecord]
+) -> str:
+    """Return the digest that what follows is keyed by: the inputs, and what was refused only here.
+
+    An image whose header was sound may be refused when its pixels are read, and read on a later
+    try: then vocabulary, bags and segments are others, in folders of their own.
+    """
+    late = [
+        [shard.key, column(read_parquet(path, ["image_id"]), "image_id").tolist()]
+        for shard, record in zip(shards, records, strict=True)
+        if record.counts["refused"] != shard.refused
+        for path in [open_committed(store, record.files["refusals"])]
+    ]
+    return digest_of([inputs, late]) if late else inputs

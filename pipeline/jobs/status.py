@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.extract.stage import extraction_inputs
+from pipeline.extract.stage import extraction_inputs, extraction_outcome
 from pipeline.index.encode import encoding_inputs
 from pipeline.index.publish import current_snapshot
 from pipeline.index.stage import index_inputs
@@ -57,7 +57,11 @@ def store_status(store: Store) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a job's stages work; the last two are None until all its vocabularies stand."""
+    """Where a job's stages work.
+
+    The last two are None until all its vocabularies stand, and vocabularies are known when all
+    is extracted.
+    """
 
     corpus: str
     extraction: str
@@ -67,7 +71,8 @@ class Folders:
 
     def hold(self, path: str) -> bool:
         """Say whether a file lies in one of them, or may lie in one that is not known yet."""
-        if self.index is None and path.startswith(("bags/", "segments/")):
+        later = ("bags/", "segments/", "vocabularies/")
+        if self.index is None and path.startswith(later):
             return True
         known = [self.corpus, self.extraction, *self.vocabularies.values()]
         known += [folder for folder in (self.encoding, self.index) if folder]
@@ -76,8 +81,15 @@ class Folders:
 
 def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folders:
     """Return the folders of a job whose manifest stands."""
-    extracted = extraction_inputs(job.extraction, manifest.content_digest)
+    inputs = extraction_inputs(job.extraction, manifest.content_digest)
     network = job.extraction.network
+    extraction = layout.extraction(layout.keyed(network, inputs))
+    shards = [shard for shard in manifest.shards if shard.images]
+    records = [read_done(store, extraction, shard.key) for shard in shards]
+    done = [record for record in records if record is not None]
+    if len(done) < len(shards):
+        return Folders(job_corpus(job), extraction, {}, None, None)
+    extracted = extraction_outcome(store, inputs, shards, done)
     spec = job.job.vocabulary
     words: dict[str, Vocabulary] = {}
     folders: dict[str, str] = {}
@@ -93,7 +105,6 @@ def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folde
         encoding = layout.encoding(layout.keyed("-".join(words) or "no-words", encoded))
         inputs = index_inputs(encoded, extracted, job.job.index.segment_images)
         index = layout.index(layout.keyed(network, inputs))
-    extraction = layout.extraction(layout.keyed(network, extracted))
     return Folders(job_corpus(job), extraction, folders, encoding, index)
 
 

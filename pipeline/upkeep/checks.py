@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from pipeline.extract.stage import extraction_inputs
 from pipeline.index.encode import encoding_inputs
 from pipeline.store import layout
 from pipeline.upkeep.inventory import Fault, Inventory
@@ -109,13 +108,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
             yield Fault(manifest, f"is gone: {who} stands on it")
     if images != snapshot.images:
         yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
-    extracted = extraction_inputs(snapshot.extraction, snapshot.corpus_content)
-    bags = layout.encoding(
-        layout.keyed(
-            "-".join(snapshot.vocabularies) or "no-words",
-            encoding_inputs(extracted, snapshot.vocabularies),
-        )
-    )
+    bags = _bags_folder(snapshot)
     for segment in snapshot.segments:
         folder = segment.files["images"].path.split("/images/")[0]
         record, faults = _done(found, folder, segment.key, who)
@@ -126,7 +119,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
                 f"says {record.counts.get('images')} images, {who} {segment.images}",
             )
         for shard_key in segment.shards:
-            yield from _done(found, bags, shard_key, who)[1]
+            yield from _done(found, bags, shard_key, who)[1] if bags else ()
         yield from _done(found, f"{folder}/totals", "totals", who)[1]
     for vocabulary in snapshot.vocabularies.values():
         if vocabulary.centroids is not None:
@@ -138,6 +131,14 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
                 record_there.identity() != vocabulary.identity()
             ):
                 yield Fault(named, f"is another vocabulary than that of {who}")
+
+
+def _bags_folder(snapshot: IndexSnapshot) -> str | None:
+    """Return where a snapshot's bags lie, None where it has no words."""
+    for vocabulary in snapshot.vocabularies.values():
+        inputs = encoding_inputs(vocabulary.extraction, snapshot.vocabularies)
+        return layout.encoding(layout.keyed("-".join(snapshot.vocabularies), inputs))
+    return None
 
 
 def _samples(

@@ -15,11 +15,15 @@ from cluster.evaluating import Asked, evaluate_store
 from cluster.querying import query_store
 from pipeline.extract import backbone
 from pipeline.index.publish import current_snapshot, promote
+from pipeline.jobs.indexing import Watch
 from pipeline.run.serial import SerialRunner
 from pipeline.store.storage import LocalStore
 from pipeline.upkeep.gc import collect_garbage
 from pipeline.upkeep.repair import repair_store
+from pipeline.upkeep.retry import retry_store
 from pipeline.upkeep.verify import verify_store
+from schemas.refusals import RefusalReason
+from tests.faulty import away
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
@@ -51,7 +55,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
 class Command:
     """What a command begins with, and what it gives: equal however often it was interrupted.
 
-    `damaged` says that it begins with a damaged store and ends with a sound one.
+    `damaged` says that `verify` may find a fault where it was interrupted: a repair begins with
+    one, and a retry takes a done record away to do its task again.
     """
 
     start: Callable[[Stores], Path | None]
@@ -147,6 +152,21 @@ def _repair(stores: Stores, store: Path) -> Any:
     return _query_ids(stores, store)
 
 
+def _with_one_away(stores: Stores) -> Path:
+    """Return a store whose job could not have one picture."""
+    store = stores.one.parent / "away"
+    if not store.exists():
+        with away("02.png"):
+            tiny_index(store, stores.pictures)
+    return store
+
+
+def _retry(stores: Stores, store: Path) -> Any:
+    states = {RefusalReason.FETCH_FAILED}
+    done = retry_store(LocalStore(store), SerialRunner(), states, threads=1, watch=Watch())
+    return done.snapshot.number, done.snapshot.root_digest
+
+
 COMMANDS = {
     "index": Command(lambda stores: None, _index),
     "index again": Command(lambda stores: stores.one, _index_again),
@@ -155,5 +175,6 @@ COMMANDS = {
     "evaluate": Command(lambda stores: stores.one, _evaluate),
     "gc": Command(_with_garbage, _gc),
     "repair": Command(_damaged, _repair, damaged=True),
+    "retry": Command(_with_one_away, _retry, damaged=True),
     "promote": Command(lambda stores: stores.two, _promote),
 }

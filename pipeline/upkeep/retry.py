@@ -1,0 +1,243 @@
+"""`retry`: pictures that were refused for a reason that may have passed are tried again.
+
+Only they are read. Where one can be read now, its shard's table or activations are made anew,
+other shards' activations are taken over as they are, and what follows is done again: the index
+is then the one that a first run would have made, to the bit.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.corpus.build import probe_entries, see_row
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.reader import EntryReader
+from pipeline.corpus.refused import Refused
+from pipeline.corpus.scale import whole_look
+from pipeline.errors import InputError
+from pipeline.extract.stage import extraction_inputs
+from pipeline.index.publish import current_snapshot, publish
+from pipeline.jobs.indexing import Watch, decode_limits
+from pipeline.jobs.recorded import job_corpus, read_jobs
+from pipeline.jobs.resolve import resolve_fusion
+from pipeline.run.drive import OnProgress, Progress
+from pipeline.run.stage import Runner
+from pipeline.store import layout
+from pipeline.store.commit import attempt, open_committed, read_done
+from pipeline.store.records import read_record
+from pipeline.store.storage import Store
+from pipeline.store.tables import read_parquet, write_parquet
+from pipeline.upkeep.adopt import adopt_shards
+from pipeline.upkeep.rebuild import rebuild_job
+from schemas.base import digest_of
+from schemas.corpus import IMAGES, CorpusManifest, ShardRef
+from schemas.job import WEIGHTING_OF
+from schemas.job_record import JobRecord
+from schemas.refusals import RefusalReason
+from schemas.snapshot import IndexSnapshot
+
+WORTH_RETRYING = (
+    RefusalReason.UNREADABLE,
+    RefusalReason.FETCH_FAILED,
+    RefusalReason.MISSING,
+    RefusalReason.CHANGED,
+    RefusalReason.DECODER_CRASHED,
+    RefusalReason.TOO_SLOW,
+    RefusalReason.TOO_MUCH_MEMORY,
+)
+"""Reasons that may pass. A picture refused for what its bytes are stays refused."""
+
+READABLE = "readable"
+
+
+@dataclass(frozen=True)
+class Retried:
+    """How many pictures were tried, what became of them, and the snapshot that holds now."""
+
+    tried: int
+    became: dict[str, int]
+    snapshot: IndexSnapshot
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A refused picture: its shard, its place in the shard, its row of the image table."""
+
+    shard: ShardRef
+    place: int
+    row: dict[str, Any]
+
+
+def retry_store(
+    store: Store, runner: Runner, states: Set[RefusalReason], *, threads: int, watch: Watch
+) -> Retried:
+    """Try the refused pictures in these states again, and publish if any can be read now.
+
+    It is for the job of the current snapshot, or the store's one job where there is none yet.
+    No other job may run on the store meanwhile.
+
+    Raises:
+        InputError: there is no job to try again, or more than one and no snapshot.
+        StageFailed: a task failed, or still too many are refused; the same command continues.
+    """
+    path, job = _job(store)
+    manifest = read_record(store, f"{job_corpus(job)}/manifest.json", CorpusManifest)
+    limits = decode_limits(job.job)
+    became: Counter[str] = Counter()
+    probed = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
+    became.update(row["refusal"] or READABLE for _, row in probed)
+    before = _activations(job, manifest)
+    late = list(_refused_late(store, manifest, before, states))
+    passed = {t.shard.key for t in _try_pixels(manifest, late, limits, became, watch.progress)}
+    readable = [(trial, row) for trial, row in probed if row["refusal"] is None]
+    renewed = _renew_tables(store, job, manifest, readable)
+    after = _activations(job, renewed)
+    if after == before:
+        for key in sorted(passed):
+            store.discard(layout.done(after, key))
+    inputs = extraction_inputs(job.extraction, renewed.content_digest)
+    current = current_snapshot(store)
+    for folder, shards in [(before, manifest.shards)] + (
+        [(current.extraction_folder, current.shards)] if current is not None else []
+    ):
+        adopt_shards(store, folder, shards, after, inputs, renewed.shards, passed)
+    corpus, encoding, index = rebuild_job(store, runner, job, threads=threads, watch=watch)
+    spec = job.extraction
+    fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
+    weighting = WEIGHTING_OF[job.job.profile]
+    snapshot = publish(store, corpus, encoding, index, weighting=weighting, fusion=fusion, job=path)
+    return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
+
+
+def _job(store: Store) -> tuple[str, JobRecord]:
+    jobs = read_jobs(store)
+    current = current_snapshot(store)
+    if current is not None and current.job in jobs:
+        return current.job, jobs[current.job]
+    if current is None and len(jobs) == 1:
+        return next(iter(jobs.items()))
+    raise InputError(
+        f"{store.url} has {len(jobs)} jobs on record and no current snapshot that one of them "
+        "made: give the same `lamella index` again first"
+    )
+
+
+def _activations(job: JobRecord, manifest: CorpusManifest) -> str:
+    inputs = extraction_inputs(job.extraction, manifest.content_digest)
+    return layout.extraction(layout.keyed(job.extraction.network, inputs))
+
+
+def _refused_rows(
+    store: Store, manifest: CorpusManifest, states: Set[RefusalReason]
+) -> list[Trial]:
+    """Return the pictures whose header could not be read."""
+    return [
+        Trial(shard, place, row)
+        for shard in manifest.shards
+        if shard.refused
+        for place, row in enumerate(read_parquet(open_committed(store, shard.file)).to_pylist())
+        if row["refusal"] in states
+    ]
+
+
+def _try_rows(
+    manifest: CorpusManifest,
+    trials: Sequence[Trial],
+    limits: DecodeLimits,
+    on_progress: OnProgress,
+) -> list[tuple[Trial, dict[str, Any]]]:
+    """Look at these pictures once more; return the row that each has now."""
+    found: list[tuple[Trial, dict[str, Any]]] = []
+    for number, trial in enumerate(trials):
+        size = trial.row["size_bytes"]
+        entry = Entry(
+            trial.row["name"],
+            trial.row["container"],
+            trial.row["offset"],
+            -1 if size is None else size,
+        )
+        # As in a list, where every entry keeps its row whatever it turns out to be.
+        table, _ = probe_entries(manifest.root, "list", [entry], limits)
+        found.append((trial, table.to_pylist()[0]))
+        on_progress(Progress("retry headers", number + 1, len(trials), number + 1, len(trials)))
+    return found
+
+
+def _renew_tables(
+    store: Store,
+    job: JobRecord,
+    manifest: CorpusManifest,
+    readable: Sequence[tuple[Trial, dict[str, Any]]],
+) -> CorpusManifest:
+    """Return the manifest with the rows that can be read now, made anew if there are any."""
+    if not readable:
+        return manifest
+    folder = job_corpus(job)
+    shards: list[ShardRef] = []
+    for shard in manifest.shards:
+        rows = {trial.place: row for trial, row in readable if trial.shard.key == shard.key}
+        shards.append(_renew_table(store, job, folder, shard, rows) if rows else shard)
+    value = manifest.model_dump() | {
+        "shards": shards,
+        "refused": sum(shard.refused for shard in shards),
+        "content_digest": digest_of([shard.file.content() for shard in shards]),
+    }
+    renewed = CorpusManifest.model_validate(value)
+    path = f"{folder}/manifest.json"
+    store.discard(path)
+    store.create(path, renewed.to_json())
+    return renewed
+
+
+def _renew_table(
+    store: Store, job: JobRecord, folder: str, shard: ShardRef, rows: dict[int, dict[str, Any]]
+) -> ShardRef:
+    old = read_parquet(open_committed(store, shard.file)).to_pylist()
+    table = pa.Table.from_pylist(
+        [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
+    )
+    refused = table.num_rows - table.column("refusal").null_count
+    with attempt(store, folder, "corpus", shard.key, job.corpus_inputs) as work:
+        work.write("images", f"{folder}/images", "parquet", lambda path: write_parquet(table, path))
+        store.discard(layout.done(folder, shard.key))
+        record = work.finish(images=shard.images, refused=refused, ignored=shard.ignored)
+    return shard.model_copy(update={"refused": refused, "file": record.files["images"]})
+
+
+def _refused_late(
+    store: Store, manifest: CorpusManifest, folder: str, states: Set[RefusalReason]
+) -> Iterator[Trial]:
+    """Yield the pictures whose header was sound and whose pixels could not be read."""
+    for shard in manifest.shards:
+        record = read_done(store, folder, shard.key)
+        if record is None or record.counts["refused"] == shard.refused:
+            continue
+        rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+        refusals = read_parquet(open_committed(store, record.files["refusals"])).to_pylist()
+        for refusal in refusals:
+            place = refusal["image_id"] - shard.first_image_id
+            if rows[place]["refusal"] is None and refusal["reason"] in states:
+                yield Trial(shard, place, rows[place])
+
+
+def _try_pixels(
+    manifest: CorpusManifest,
+    trials: Sequence[Trial],
+    limits: DecodeLimits,
+    became: Counter[str],
+    on_progress: OnProgress,
+) -> Iterator[Trial]:
+    """Yield the pictures that can be decoded now; count what became of all."""
+    with EntryReader(manifest.root, limits) as reader:
+        for number, trial in enumerate(trials):
+            try:
+                see_row(reader, trial.row, [whole_look(64, 64)], limits)
+                became[READABLE] += 1
+                yield trial
+            except Refused as refused:
+                became[refused.reason.value] += 1
+            on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))

@@ -1,0 +1,126 @@
+"""Pictures that could not be had are tried again, they alone, and are then as any others."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from pipeline.errors import InputError, StageFailed
+from pipeline.extract.stage import ExtractStage
+from pipeline.index.publish import current_snapshot
+from pipeline.jobs.indexing import Watch
+from pipeline.jobs.status import store_status
+from pipeline.run.serial import SerialRunner
+from pipeline.store.storage import LocalStore
+from pipeline.upkeep.retry import WORTH_RETRYING, Retried, retry_store
+from pipeline.upkeep.verify import verify_store
+from schemas.refusals import RefusalReason
+from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.faulty import away
+from tests.tiny import tiny_index
+
+__all__ = ["stores"]
+FETCH = RefusalReason.FETCH_FAILED
+
+
+@contextmanager
+def extracted() -> Iterator[list[str]]:
+    """Note the shards that are sent through the network."""
+    original = ExtractStage._extract
+    keys: list[str] = []
+
+    def extract(stage, backbone, shard, rows, work):  # type: ignore[no-untyped-def]
+        keys.append(shard.key)
+        return original(stage, backbone, shard, rows, work)
+
+    with mock.patch.object(ExtractStage, "_extract", extract):
+        yield keys
+
+
+def retry(store: Path, *states: RefusalReason) -> Retried:
+    wanted = set(states or WORTH_RETRYING)
+    return retry_store(LocalStore(store), SerialRunner(), wanted, threads=1, watch=Watch())
+
+
+def files(store: Path) -> set[str]:
+    return {str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("first_reads", [0, 1], ids=["when listed", "when extracted"])
+def test_what_can_be_had_again_is_indexed_as_if_it_had_never_been_away(
+    first_reads: int, stores: Stores, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    with away("02.png", first_reads=first_reads):
+        first = tiny_index(store, stores.pictures)
+    assert first.refused_by_reason == {"fetch-failed": 1, "truncated": 1}
+    with away() as reads, extracted() as shards:
+        done = retry(store)
+    assert (done.tried, done.became) == (1, {"readable": 1})
+    # 02.png is of the first of two shards; the other's pictures are not even read.
+    assert shards == ["00000"]
+    assert {"04.png", "05.png"}.isdisjoint(reads)
+    assert done.snapshot.number == 2
+    assert done.snapshot.refused_by_reason == {"truncated": 1}
+    whole = current_snapshot(LocalStore(stores.one))
+    assert whole is not None
+    assert done.snapshot.root_digest == whole.root_digest
+    assert verify_store(LocalStore(store)).damage == ()
+    (account,) = store_status(LocalStore(store))["corpora"]
+    assert account["states"] == {"indexed": 5, "refused: truncated": 1}
+    # The job itself finds all of it done.
+    before = files(store)
+    assert tiny_index(store, stores.pictures) == done.snapshot
+    assert files(store) == before
+
+
+@pytest.mark.parametrize("first_reads", [0, 1], ids=["when listed", "when extracted"])
+def test_what_is_still_away_changes_nothing(
+    first_reads: int, stores: Stores, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    with away("02.png", "05.png", first_reads=first_reads):
+        first = tiny_index(store, stores.pictures)
+    before = files(store)
+    with away("02.png", "05.png"), extracted() as shards:
+        done = retry(store, FETCH)
+    assert (done.tried, done.became) == (2, {"fetch-failed": 2})
+    assert shards == []
+    assert done.snapshot == first
+    assert files(store) == before
+
+
+def test_only_the_states_that_were_asked_for_are_tried(stores: Stores, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with away("02.png"):
+        tiny_index(store, stores.pictures)
+    with away() as reads:
+        assert retry(store, RefusalReason.UNREADABLE).tried == 0
+    assert reads == []
+    assert RefusalReason.TRUNCATED not in WORTH_RETRYING
+
+
+def test_a_job_that_stopped_for_too_many_refusals_goes_on(stores: Stores, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    with (
+        away("00.png", "01.png", "02.png", "03.png"),
+        pytest.raises(StageFailed, match="4 of 6 pictures were refused"),
+    ):
+        tiny_index(store, stores.pictures)
+    assert retry(store).became == {"readable": 4}
+    assert (
+        COMMANDS["query ids"].run(stores, store)[2]
+        == (
+            COMMANDS["query ids"].run(stores, Path(shutil.copytree(stores.one, tmp_path / "one")))[
+                2
+            ]
+        )
+    )
+
+
+def test_a_store_without_a_job_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has 0 jobs on record and no current snapshot"):
+        retry(tmp_path)
