@@ -20,6 +20,7 @@ from aiohttp import web
 Fault = Literal[
     "error",  # 500 InternalError, not passed on
     "slow down",  # 503 SlowDown, not passed on
+    "silence",  # not passed on, and never answered
     "reset",  # the connection is cut, not passed on
     "lost reply",  # passed on; the connection is cut instead of an answer
     "delay",  # passed on after `DELAY_S`
@@ -121,6 +122,8 @@ class FaultProxy:
             return web.Response(status=status, text=text, content_type="application/xml")
         if fault == "reset":
             return _cut(request)
+        if fault == "silence":
+            await self._stop.wait()  # the handler is ended when the client hangs up
         if fault == "delay":
             await asyncio.sleep(DELAY_S)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, LoginFailed, NoAccess, NoSuchBucket
 from pipeline.run.stage import Outcome, TaskT
 from schemas.files import DoneRecord
 
@@ -14,8 +14,9 @@ MAX_ATTEMPTS = 3
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Say whether another try could end otherwise: a wrong input stays wrong."""
-    return not isinstance(error, InputError | ValueError | TypeError | AssertionError)
+    """Say whether another try could end otherwise: wrong inputs and rights stay wrong."""
+    wrong = InputError | ValueError | TypeError | AssertionError
+    return not isinstance(error, wrong | NoAccess | LoginFailed | NoSuchBucket)
 
 
 def describe(error: BaseException) -> str:

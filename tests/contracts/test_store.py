@@ -4,6 +4,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -137,6 +138,15 @@ def test_a_walk_meets_every_file_with_its_size_and_time(store: Store, file: Path
     assert all(began - 2 < each.modified < time.time() + 2 for each in met)
     assert {each.path for each in store.walk("a")} == {"a/c", "a/10", "a/deeper/x"}
     assert list(store.walk("absent")) == []
+
+
+def test_a_folder_of_many_files_is_listed_whole(store: Store, file: Path) -> None:
+    """More than the thousand that S3 gives at once."""
+    wanted = [f"{number:04d}" for number in range(1_050)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: store.put(f"many/{name}", file), wanted))
+    assert store.names("many") == wanted
+    assert sorted(each.path for each in store.walk("many")) == [f"many/{n}" for n in wanted]
 
 
 @pytest.mark.parametrize("name", ["absent", "folder", "folder/absent", "folder/file/below"])

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import CorruptFile, InputError, UnknownLayer
+from pipeline.errors import (
+    CorruptFile,
+    InputError,
+    LoginFailed,
+    NoAccess,
+    NoSuchBucket,
+    StoreUnavailable,
+    UnknownLayer,
+)
 from pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from pipeline.run.stage import Outcome
 from tests.builders import Item, items, record
@@ -59,6 +67,10 @@ def test_an_outcome_is_a_record_or_an_error() -> None:
         (CorruptFile("re-run it"), True, "re-run it"),
         (MemoryError(), True, "MemoryError: "),
         (InputError("the rule"), False, "the rule"),
+        (StoreUnavailable("does not answer"), True, "does not answer"),
+        (NoAccess("no right"), False, "no right"),
+        (LoginFailed("expired"), False, "expired"),
+        (NoSuchBucket("no bucket"), False, "no bucket"),
         (UnknownLayer("no such layer"), False, "no such layer"),
         (ValueError("no"), False, "ValueError: no"),
         (TypeError("no"), False, "TypeError: no"),

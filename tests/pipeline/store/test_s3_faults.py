@@ -12,7 +12,7 @@ from pipeline.store import s3
 from pipeline.store.commit import create_once
 from pipeline.store.retry import Patience
 from pipeline.store.storage import Store, open_store
-from tests.faults import Fault, Request, faulty, shares
+from tests.faults import DELAY_S, Fault, Request, faulty, shares
 from tests.s3 import S3Server
 
 QUICK = Patience(tries=4, first_s=0.001)
@@ -127,6 +127,27 @@ def use(store: Store, source: Path) -> None:
     assert met == {"large", *(f"done/{number:02d}" for number in range(40))}
     store.discard("large")
     assert not store.exists("large")
+
+
+@pytest.mark.parametrize("fault", ["silence", "slow body"])
+def test_a_server_that_falls_silent_is_asked_again(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    monkeypatch.setattr(s3, "SILENCE_S", DELAY_S / 3)
+    hit: set[tuple[str, str]] = set()
+
+    def rule(request: Request) -> Fault | None:
+        which = (request.method, request.path)
+        if request.path.endswith("/quiet") and which not in hit:
+            hit.add(which)
+            return fault
+        return None
+
+    with faulty(server.endpoint, rule) as proxy:
+        store = open_store(f"s3://{bucket}/silent-{fault.replace(' ', '-')}", create=True)
+        assert create_once(store, "quiet", b"mine") == b"mine"
+        assert store.read("quiet") == b"mine"
+        assert proxy.done[fault] == 2
 
 
 def test_a_store_that_stays_away_is_told_and_nothing_is_half_done(
