@@ -1,6 +1,7 @@
 """The `lamella` command: runs it, and turns every expected error into one line and an exit code."""
 
 import sys
+import traceback
 
 from cluster.cli import app
 from cluster.maintaining import register
@@ -8,6 +9,12 @@ from pipeline.errors import InputError, LamellaError
 from pipeline.evaluate.page import printable
 
 WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
+
+
+def _show_plainly(error: BaseException) -> None:
+    """Print a traceback whose lines do nothing: what stands in them may be anyone's names."""
+    text = "".join(traceback.format_exception(error))
+    print("\n".join(printable(line) for line in text.split("\n")), end="", file=sys.stderr)
 
 
 def main() -> None:
@@ -18,9 +25,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped; what is done stays done: the same command continues", file=sys.stderr)
         sys.exit(STOPPED)
-    except (LamellaError, OSError) as error:
-        if "--debug" in sys.argv:
-            raise
+    except Exception as error:
+        if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
+            _show_plainly(error)
+            sys.exit(FAILED_JOB)
         print(f"lamella: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         sys.exit(WRONG_CALL if isinstance(error, InputError) else FAILED_JOB)
 

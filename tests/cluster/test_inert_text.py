@@ -154,3 +154,17 @@ def test_an_error_names_what_is_wrong_on_one_line_that_does_nothing(
     assert_inert(done.stderr)
     shown = "".join(SHOWN).replace("/", "|")
     assert shown.replace("line\\nbreak", "line break") in done.stderr
+
+
+def test_a_traceback_does_nothing_either(tmp_path: Path) -> None:
+    evil = str(tmp_path / "".join(EVIL).replace("/", "|"))
+    done = subprocess.run(
+        [sys.executable, "-m", "cluster", "status", evil, "--debug"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback (most recent call last):" in done.stderr
+    assert SHOWN[1] in done.stderr
+    assert_inert(done.stderr)
