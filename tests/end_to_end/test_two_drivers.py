@@ -1,0 +1,122 @@
+"""Two drivers at once on one store: one snapshot of each job, whole, under one number."""
+
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import MissingFile
+from pipeline.index.publish import current_snapshot, latest_number, read_snapshot
+from pipeline.store import layout
+from pipeline.store.storage import LocalStore
+from pipeline.upkeep.gc import collect_garbage
+from pipeline.upkeep.verify import verify_store
+from pipeline.vocabulary import rounds
+from schemas.snapshot import IndexSnapshot
+from tests.builders import copied
+from tests.end_to_end.commands import Stores, stores
+from tests.tiny import tiny_index
+
+__all__ = ["stores"]
+HEAVY = ("jobs", "corpora", "activations")
+"""What takes the network to make: it is made once, and every turn begins with a copy."""
+
+turns = pytest.mark.parametrize(
+    "turns", [3, pytest.param(50, marks=pytest.mark.slow)], ids="{} turns".format
+)
+
+
+@pytest.fixture(autouse=True)
+def threads_take_turns_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
+
+
+def at_once(*drivers: Callable[[], IndexSnapshot]) -> list[IndexSnapshot]:
+    """Start drivers at one moment, and return what each published."""
+    gate = threading.Barrier(len(drivers))
+
+    def run(driver: Callable[[], IndexSnapshot]) -> IndexSnapshot:
+        gate.wait()
+        return driver()
+
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        return list(pool.map(run, drivers))
+
+
+def is_whole(store: Path) -> bool:
+    found = verify_store(LocalStore(store))
+    return found.damage == () and found.unfinished == ()
+
+
+@turns
+def test_two_drivers_of_one_job_publish_one_snapshot(
+    turns: int, stores: Stores, tmp_path: Path
+) -> None:
+    expected = current_snapshot(LocalStore(stores.one))
+    assert expected is not None
+    orphans = 0
+    for turn in range(turns):
+        store = copied(stores.one, tmp_path / f"{turn}", *HEAVY)
+        one, other = at_once(*[lambda: tiny_index(store, stores.pictures)] * 2)  # noqa: B023
+        assert one == other
+        assert (one.number, one.root_digest) == (1, expected.root_digest)
+        assert latest_number(LocalStore(store), layout.snapshot) == 1
+        assert is_whole(store)
+        orphans += len(collect_garbage(LocalStore(store), older_than_s=-1.0).removed)
+        assert is_whole(store)
+        shutil.rmtree(store)
+    print(f"{turns} of {turns} turns: one snapshot, one root digest; {orphans} orphans collected")
+
+
+@turns
+def test_drivers_of_two_jobs_publish_one_snapshot_each(
+    turns: int, stores: Stores, tmp_path: Path
+) -> None:
+    seen: Counter[str] = Counter()
+    for turn in range(turns):
+        store = copied(stores.one, tmp_path / f"{turn}", *HEAVY)
+        one, other = at_once(
+            lambda: tiny_index(store, stores.pictures),  # noqa: B023
+            lambda: tiny_index(store, stores.pictures, profile="production"),  # noqa: B023
+        )
+        assert {one.number, other.number} == {1, 2}
+        for snapshot in (one, other):
+            assert read_snapshot(LocalStore(store), snapshot.number) == snapshot
+        assert one.root_digest != other.root_digest
+        assert current_snapshot(LocalStore(store)) in (one, other)
+        assert is_whole(store)
+        seen[one.weighting if one.number == 1 else other.weighting] += 1
+        shutil.rmtree(store)
+    print(f"{turns} of {turns} turns: two snapshots, whole; first was {dict(seen)}")
+
+
+def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = current_snapshot(LocalStore(stores.one))
+    assert expected is not None
+    store = copied(stores.one, tmp_path / "store", *HEAVY)
+    read, overtaken = rounds._read_partial, []
+
+    def late(opened: LocalStore, record: object) -> object:
+        # Just before this run merges its first sums, another one trains to the end.
+        if not overtaken:
+            overtaken.append(record)
+            assert tiny_index(store, stores.pictures).number == 1
+            with pytest.raises(MissingFile):
+                read(opened, record)  # type: ignore[arg-type]
+        return read(opened, record)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rounds, "_read_partial", late)
+    found = tiny_index(store, stores.pictures)
+    assert overtaken
+    assert (found.number, found.root_digest) == (1, expected.root_digest)
+    assert is_whole(store)
