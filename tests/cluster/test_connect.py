@@ -25,7 +25,10 @@ def test_a_ray_of_our_own_listens_on_no_other_interface() -> None:
     session = os.path.basename(
         os.path.realpath(ray._private.worker._global_node.get_session_dir_path())
     )
+    worker = ray.get(ray.remote(lambda: os.getpid()).remote(), timeout=60)
     ours = [proc for proc in Path("/proc").glob("[0-9]*") if session in _command(proc)]
+    ours.append(Path("/proc", str(worker)))  # its command line is a title without the session
+    assert _sockets(ours[-1])
     sockets = {name for proc in [*ours, Path("/proc/self")] for name in _sockets(proc)}
     heard = {address for address, inode in _listening() if f"socket:[{inode}]" in sockets}
     assert heard  # the raylet and the control plane at the least

@@ -75,6 +75,8 @@ def test_every_process_of_a_ray_of_our_own_keeps_to_the_token() -> None:
     assert {each.get(MODE.encode()) for each in ours} == {b"token"}
     token = os.environ[TOKEN].encode()
     assert {each.get(TOKEN.encode()) for each in ours} == {token}
+    in_a_worker = ray.remote(lambda: os.environ.get("RAY_AUTH_MODE")).remote()
+    assert ray.get(in_a_worker, timeout=60) == "token"
     files = [path for path in session.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert [path for path in files if token in path.read_bytes()] == []
