@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.corpus.ahead import reading_ahead
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
+from pipeline.corpus.places import place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
@@ -33,13 +35,21 @@ def probe_entries(
     """
     rows: list[dict[str, Any]] = []
     ignored = 0
-    with EntryReader(root, limits) as reader:
+    wanted = (place_of(root, entry.name) for entry in entries if _is_plain_picture(entry))
+    with (
+        EntryReader(root, limits) as reader,
+        reading_ahead(wanted, limits.max_bytes) as reader.ahead,
+    ):
         for entry in entries:
             if kind in ("folder", "webdataset") and _ignored(reader, entry):
                 ignored += 1
             else:
                 rows.append(_probe_entry(reader, entry, limits))
     return pa.Table.from_pylist(rows, schema=IMAGES), ignored
+
+
+def _is_plain_picture(entry: Entry) -> bool:
+    return not entry.container and entry.fault is None and has_picture_name(entry.name)
 
 
 def _ignored(reader: EntryReader, entry: Entry) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
+from pipeline.corpus.ahead import ReadAhead
 from pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
 from pipeline.corpus.decode import DecodeLimits, too_large
 from pipeline.corpus.formats import HEAD_BYTES
@@ -42,10 +43,12 @@ class EntryReader:
     """Reads entries of one listing, keeping the last tar and the last Parquet row group open.
 
     For one thread: each has its own. Entries in the listing's order read each container once.
+    `ahead` may be set to what fetches objects in S3 before they are asked for.
     """
 
     def __init__(self, root: str, limits: DecodeLimits | None = None) -> None:
         """Open nothing yet; files over `limits.max_bytes` will be refused before they are read."""
+        self.ahead: ReadAhead | None = None
         self._root = root
         self._max_bytes = (limits or DecodeLimits()).max_bytes
         self._tar: tuple[str, BinaryIO] | None = None
@@ -106,6 +109,8 @@ class EntryReader:
             raise Refused(RefusalReason.UNREADABLE, detail) from error
 
     def _file(self, path: str, at_most: int | None) -> bytes:
+        if is_s3(path) and at_most is None and self.ahead is not None:
+            return self.ahead.read(path)
         if is_s3(path):
             return read_object(path, at_most, self._max_bytes)
         # Opening a pipe would wait for ever; what it is, is asked of what was opened.

@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.corpus.ahead import ReadAhead, reading_ahead
 from pipeline.corpus.build import see_row
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.places import place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.extract.backbone import Backbone
@@ -63,6 +66,15 @@ class PictureSource:
         self._root = root
         self._limits = limits
         self._mine = threading.local()
+        self._ahead: ReadAhead | None = None
+
+    @contextmanager
+    def expecting(self, rows: Iterable[Row]) -> Iterator[None]:
+        """Have the pictures of these rows that lie in S3 fetched ahead inside the block."""
+        places = [place_of(self._root, row["name"]) for row in rows if not row["container"]]
+        with reading_ahead(places, self._limits.max_bytes) as self._ahead:
+            yield
+        self._ahead = None
 
     def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
         """Return what the network sees of a picture in each view, or of the row's `box`.
@@ -72,6 +84,7 @@ class PictureSource:
         """
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits)
+        self._mine.reader.ahead = self._ahead
         looks = [look_of(row["height"], row["width"], view, spec) for view in views]
         return see_row(self._mine.reader, row, looks, self._limits)
 
@@ -97,7 +110,11 @@ def forward_pictures(
     def work(batch: Batch) -> BatchActivations:
         return _forward_batch(backbone, source, rows, first_image_id, batch)
 
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    in_order = [rows[row] for batch in batches for row in batch.rows]
+    with (
+        source.expecting(in_order),
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         waiting: deque[Future[BatchActivations]] = deque()
         for batch in batches:
             waiting.append(pool.submit(work, batch))
