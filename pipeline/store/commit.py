@@ -135,7 +135,12 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
         MissingFile: it is not there.
         CorruptFile: its size is another, or its SHA-256 unless `verify` is off.
     """
-    size_bytes = store.size_bytes(reference.path)
+    try:
+        size_bytes = store.size_bytes(reference.path)
+    except MissingFile:
+        raise MissingFile(
+            f"{reference.path} is not in {store.url}, and a record names it: {cure(store)}"
+        ) from None
     if size_bytes != reference.size_bytes:
         raise CorruptFile(
             f"{reference.path} has {size_bytes:,} bytes, {reference.size_bytes:,} in its "

@@ -26,6 +26,9 @@ KINDS: tuple[tuple[re.Pattern[str], type[Record]], ...] = (
     (re.compile(r"runs/[^/]+/report\.json"), RetrievalReport),
     (re.compile(r".+/done/[^/]+\.json"), DoneRecord),
 )
+NEWER = "is newer: "
+"""How the problem of a record begins that a newer version wrote: nothing here can mend it."""
+
 PAGE = re.compile(r"runs/[^/]+/report\.html")
 
 
@@ -96,7 +99,9 @@ def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str
         raise ValueError(f"{path} is no record")
     try:
         record = parse_record(store, path, kind, data)
-    except (CorruptFile, NewerFormat) as error:
+    except NewerFormat as error:
+        return None, f"{NEWER}{str(error).partition(': ')[2]}"
+    except CorruptFile as error:
         return None, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").split(";")[0]
     return record, None
 

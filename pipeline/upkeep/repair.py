@@ -15,6 +15,7 @@ from pipeline.errors import (
     AccountMismatch,
     InputError,
     LamellaError,
+    NewerFormat,
     SnapshotIncomplete,
     StageFailed,
 )
@@ -25,7 +26,7 @@ from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store, probe_create_only
-from pipeline.upkeep.inventory import PROBE, take_inventory
+from pipeline.upkeep.inventory import NEWER, PROBE, take_inventory
 from pipeline.upkeep.rebuild import job_listing, rebuild_job, rebuild_promotion, rebuild_snapshot
 from pipeline.upkeep.verify import Damage, Verified, verify_store
 from schemas.corpus import CorpusManifest
@@ -59,6 +60,9 @@ def repair_store(
     found = verify_store(store, watch.progress)
     if not found.damage:
         return Repaired((), (), (), ())
+    for each in found.damage:
+        if each.problem.startswith(NEWER):
+            raise NewerFormat(f"{each.path} {each.problem}; nothing was changed")
     notes: list[str] = []
     commits = _commits(store)
     damaged = [each.path for each in found.damage]

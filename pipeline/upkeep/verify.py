@@ -12,6 +12,7 @@ from pipeline.store import layout
 from pipeline.store.storage import Store, StoredFile
 from pipeline.upkeep.checks import neighbour_faults
 from pipeline.upkeep.inventory import (
+    NEWER,
     Fault,
     Inventory,
     is_cut_short,
@@ -189,6 +190,8 @@ def _damage(
     if fault.path.startswith("snapshots/"):
         hurt.add(int(fault.path[-11:-5]))
     command = f"lamella repair {store.url}"
+    if fault.problem.startswith(NEWER):
+        command = "none of this version: use the newer Lamella that wrote it"
     return Damage(fault.path, fault.problem, named_by, tuple(sorted(hurt)), command)
 
 
