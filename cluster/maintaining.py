@@ -54,15 +54,19 @@ def verify(
             hurt = ", ".join(str(number) for number in damage.snapshots)
             _line(
                 f"{damage.path} {damage.problem}"
-                + (f"; snapshot {hurt} answers from it" if hurt else "; no snapshot needs it"),
+                + (f"; snapshot {hurt} answers from it" if hurt else "; no query reads it"),
                 "red",
             )
         if len(found.damage) > SHOWN:
             _line(f"and {len(found.damage) - SHOWN:,} more: see --json")
         for sentence in found.unfinished:
             _line(sentence, "yellow")
-        size = sum(file.size_bytes for file in found.orphans)
-        _line(f"{len(found.orphans):,} files that no record names, {size:,} bytes: no fault")
+        if found.orphans:
+            size = sum(file.size_bytes for file in found.orphans)
+            _line(
+                f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
+                f"`lamella gc {store}` removes them once they are old"
+            )
         _line(
             f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
             f"{len(found.damage):,} damaged"
@@ -172,8 +176,8 @@ def repair(
         for each in found.after[:SHOWN]:
             _line(f"still damaged: {each.path} {each.problem}", "red")
         _line(
-            f"{len(found.before):,} damaged, {len(found.tasks):,} tasks run again, "
-            f"{len(found.after):,} still damaged"
+            f"damaged: {len(found.before):,}; tasks run again: {len(found.tasks):,}; "
+            f"still damaged: {len(found.after):,}"
         )
     if found.after:
         sys.exit(1)

@@ -15,38 +15,16 @@ from pipeline.errors import InputError
 LARGEST_BYTES = 64 * 1024**2
 """The official files have some 200 kB."""
 
-PLAIN = frozenset(
-    {
-        *(
-            "PROTO",
-            "FRAME",
-            "STOP",
-            "MARK",
-            "POP",
-            "POP_MARK",
-            "DUP",
-            "NONE",
-            "NEWTRUE",
-            "NEWFALSE",
-        ),
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
-        *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-        *(
-            "EMPTY_LIST",
-            "LIST",
-            "APPEND",
-            "APPENDS",
-            "EMPTY_TUPLE",
-            "TUPLE",
-            "TUPLE1",
-            "TUPLE2",
-            "TUPLE3",
-        ),
-        *("EMPTY_DICT", "DICT", "SETITEM", "SETITEMS"),
-        *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
-    }
-)
+_PLAIN = """
+PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
+INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
+STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8
+UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+EMPTY_DICT DICT SETITEM SETITEMS
+GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
+"""
+PLAIN = frozenset(_PLAIN.split())
 """The instructions that make plain values."""
 
 NAMING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST"})

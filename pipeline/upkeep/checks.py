@@ -76,7 +76,7 @@ def _done(
         return record, []
     if path in found.files:
         return None, []  # it is there and damaged, which is said elsewhere
-    return None, [Fault(path, f"is gone: {needed_by} stands on it")]
+    return None, [Fault(path, f"is gone: {needed_by} was made from it")]
 
 
 def _training(found: Inventory, folder: str, vocabulary: Vocabulary) -> Iterator[Fault]:
@@ -105,7 +105,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
     if snapshot.shards:
         manifest = f"{snapshot.shards[0].file.path.split('/images/')[0]}/manifest.json"
         if manifest not in found.files:
-            yield Fault(manifest, f"is gone: {who} stands on it")
+            yield Fault(manifest, f"is gone: {who} was made from it")
     if images != snapshot.images:
         yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
     bags = _bags_folder(snapshot)
@@ -126,7 +126,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
             named = f"{vocabulary.centroids.path.split('/rounds/')[0]}/vocabulary.json"
             record_there = found.records.get(named)
             if named not in found.files:
-                yield Fault(named, f"is gone: {who} stands on it")
+                yield Fault(named, f"is gone: {who} was made from it")
             elif isinstance(record_there, Vocabulary) and (
                 record_there.identity() != vocabulary.identity()
             ):

@@ -53,7 +53,7 @@ def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
     said = call("verify", store, code=1)
     assert "snapshot 1 answers from it" in said
     assert f"to rebuild what is damaged, and only that: lamella repair {store}" in said
-    assert "1 damaged, 1 tasks run again, 0 still damaged" in call(
+    assert "damaged: 1; tasks run again: 1; still damaged: 0" in call(
         "repair", store, "--engine", "serial"
     )
     # What the first attempt wrote beside the damaged file is loose, or known to the snapshot.

@@ -157,7 +157,7 @@ def test_other_contents_than_recorded_are_taken_back(stores: Stores, store: Path
         picture.write_bytes(right[:-20] + bytes(20))
         os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
         done = repair(store)
-        assert [each.problem for each in done.after] == ["is gone: snapshot 1 stands on it"]
+        assert [each.problem for each in done.after] == ["is gone: snapshot 1 was made from it"]
         assert any("is not what was on record, so weights, pictures" in note for note in done.notes)
     finally:
         picture.write_bytes(right)
