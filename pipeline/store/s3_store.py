@@ -77,16 +77,20 @@ class S3Store:
     def local_path(
         self, path: str, reference: FileRef | None = None, *, afresh: bool = False
     ) -> Path:
-        facts = self._facts(path)
-        name = reference.sha256 if reference else ""
-        name = name or self._cache.name(f"{self.url}/{path}", facts.etag, facts.size_bytes)
+        key = self._key(path)
+        if reference is not None:
+            name, size_bytes = reference.sha256, reference.size_bytes
+        else:
+            facts = self._facts(path)
+            size_bytes = facts.size_bytes
+            name = self._cache.name(f"{self.url}/{path}", facts.etag, size_bytes)
 
         def fetch(target: Path) -> None:
-            self._client.get_file(self._bucket, facts.key, target, facts.size_bytes)
+            self._client.get_file(self._bucket, key, target, size_bytes)
 
         if afresh:
             self._cache.drop(name)
-        return self._cache.get(name, facts.size_bytes, fetch)
+        return self._cache.get(name, size_bytes, fetch)
 
     def discard(self, path: str) -> None:
         self._client.remove(self._bucket, self._key(path))

@@ -12,6 +12,8 @@ from pipeline.store.cache import DEAD_S, GRACE_S, Cache
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from schemas.files import FileRef
+from tests.faults import faulty
+from tests.s3 import S3Server
 
 NAMES = ["a" * 64, "b" * 64, "c" * 64]
 
@@ -120,6 +122,20 @@ def committed(store: Store) -> FileRef:
         reference = work.write("data", "stage", "bin", fill)
         work.finish()
     return reference
+
+
+def test_a_committed_file_costs_two_requests_and_its_copy_one(
+    s3_server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks whether the file is there and as long as its record says."""
+    monkeypatch.setenv("LAMELLA_CACHE", str(tmp_path / "cache"))
+    with faulty(s3_server.endpoint) as proxy:
+        store = open_store(f"s3://{bucket}/requests", create=True)
+        reference = committed(store)
+        for wanted in ({"HEAD": 1, "GET": 1}, {"HEAD": 1}):
+            proxy.seen.clear()
+            open_committed(store, reference)
+            assert proxy.seen == wanted
 
 
 @pytest.mark.parametrize("damage", [b"012345678X", b"0123", b""])
