@@ -17,9 +17,9 @@ from unittest import mock
 from pipeline.index import publish
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome, Stage, TaskT
-from tests.chaos.world import Driver, World, Wrong, stage_of
+from tests.chaos.world import STAGES, Driver, World, Wrong, stage_of
 
-MOST_KILLS = 4
+MOST_KILLS = 6
 """A round kills so many drivers in a row, then lets one finish."""
 
 
@@ -48,12 +48,26 @@ def driver_killed(world: World, draw: random.Random, folder: Path, tally: Tally)
     store = folder / "store"
     for _ in range(draw.randint(1, MOST_KILLS)):
         driver = world.index(store, folder)
-        driver.wait(draw.uniform(0.0, 1.0) * world.seconds)
+        _await_a_moment(world, driver, draw, store)
         stage = stage_of(store)
         if driver.kill():
             tally.killed("driver killed", stage)
     _finish(world, world.index(store, folder))
     world.check(store, folder)
+
+
+def _await_a_moment(world: World, driver: Driver, draw: random.Random, store: Path) -> None:
+    """Wait for any moment of the run, or for one soon after a stage that is drawn has begun.
+
+    Most of a small run is spent before its first stage, so time alone would spare the late ones.
+    """
+    target, most = draw.choice([None, *STAGES[:-1]]), draw.uniform(0.0, 1.0)
+    if target is None or (store / target).is_dir():
+        driver.wait(most * world.seconds)
+        return
+    while not (store / target).is_dir() and not driver.wait(0.002):
+        pass
+    driver.wait(most * world.seconds / 30)
 
 
 def two_drivers(world: World, draw: random.Random, folder: Path, tally: Tally) -> None:
