@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,7 +27,7 @@ class Calls:
 
     made: list[str] = field(default_factory=list)
     struck: str = ""
-    _depth: int = 0
+    inside: threading.local = field(default_factory=threading.local)
 
 
 @contextlib.contextmanager
@@ -57,14 +58,14 @@ def fault_at(
         @functools.wraps(original)
         def call(store: LocalStore, *arguments: Any, **named: Any) -> Any:
             nonlocal dead
-            if calls._depth:  # a call that another call makes is part of it
+            if getattr(calls.inside, "call", False):  # one that another call makes is part of it
                 return original(store, *arguments, **named)
             if dead and fault is None:
                 raise Killed("the process is dead")
             strikes = name in among and (len(calls.made) == number or (lasting and dead))
             if name in among:
                 calls.made.append(f"{name} {arguments[0] if arguments else ''}")
-            calls._depth += 1
+            calls.inside.call = True
             try:
                 if strikes and when == "before":
                     dead, calls.struck = True, calls.made[-1]
@@ -76,7 +77,7 @@ def fault_at(
                         dead, calls.struck = True, calls.made[-1]
                         raise fault or Killed(calls.struck)
             finally:
-                calls._depth -= 1
+                calls.inside.call = False
 
         return call
 

@@ -15,7 +15,7 @@ from tests.tiny import seeded
 
 __all__ = ["stores"]
 EVERY_BYTE_BELOW = 1_000_000
-SAMPLED_FLIPS = 40
+SAMPLED_FLIPS = 20
 
 everywhere = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sampled", "everywhere"]
@@ -126,7 +126,7 @@ def test_every_kind_of_damage_to_every_file_is_found_and_not_served(
     told: list[str] = []
     missed: list[str] = []
     served: list[str] = []
-    chosen = files if every else seeded(kind).sample(files, 8)
+    chosen = files if every else seeded(kind).sample(files, 4)
     for path in chosen:
         store = Path(shutil.copytree(full, tmp_path / "store"))
         KINDS[kind](store, store / path)

@@ -64,7 +64,7 @@ def test_any_file_is_rebuilt_and_only_what_it_takes(
     before = current_snapshot(LocalStore(full))
     files = sorted(str(path.relative_to(full)) for path in full.rglob("*") if path.is_file())
     files = [name for name in files if not name.startswith("jobs/")]
-    chosen = files if every else seeded(kind).sample(files, 6)
+    chosen = files if every else seeded(kind).sample(files, 4)
     rebuilt = most = 0
     for name in chosen:
         store = Path(shutil.copytree(full, tmp_path / "store"))

@@ -157,7 +157,7 @@ def run_histories(first: int, count: int, scratch: Path) -> None:
 
 
 def test_gc_removes_every_old_orphan_and_nothing_that_is_needed(tmp_path: Path) -> None:
-    run_histories(0, 100, tmp_path / "scratch")
+    run_histories(0, 50, tmp_path / "scratch")
 
 
 @pytest.mark.slow
