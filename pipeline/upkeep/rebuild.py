@@ -37,20 +37,7 @@ def rebuild_job(
         InputError: source or weights are needed, and gone or changed.
         StageFailed: a task failed.
     """
-    path = f"{job_corpus(job)}/manifest.json"
-    if store.exists(path):
-        manifest = read_record(store, path, CorpusManifest)
-    else:
-        listing = job_listing(job)
-        manifest = build_corpus(
-            store,
-            runner,
-            listing,
-            job.name,
-            shard_size=job.shard_images,
-            limits=decode_limits(job.job),
-            on_progress=watch.progress,
-        )
+    manifest = job_manifest(store, runner, job, watch)
     inputs = extraction_inputs(job.extraction, manifest.content_digest)
     folder = layout.extraction(layout.keyed(job.extraction.network, inputs))
     missing = any(
@@ -62,6 +49,26 @@ def rebuild_job(
     )
     make_totals(store, encoding, index)
     return manifest, encoding, index
+
+
+def job_manifest(store: Store, runner: Runner, job: JobRecord, watch: Watch) -> CorpusManifest:
+    """Return a job's manifest, made anew where it is lost; only then is the source needed.
+
+    Raises:
+        InputError: the source is needed, and gone or changed.
+    """
+    path = f"{job_corpus(job)}/manifest.json"
+    if store.exists(path):
+        return read_record(store, path, CorpusManifest)
+    return build_corpus(
+        store,
+        runner,
+        job_listing(job),
+        job.name,
+        shard_size=job.shard_images,
+        limits=decode_limits(job.job),
+        on_progress=watch.progress,
+    )
 
 
 def job_listing(job: JobRecord) -> Listing:

@@ -28,11 +28,10 @@ from pipeline.run.drive import OnProgress, Progress
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed, read_done
-from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet, write_parquet
 from pipeline.upkeep.adopt import adopt_shards
-from pipeline.upkeep.rebuild import rebuild_job
+from pipeline.upkeep.rebuild import job_manifest, rebuild_job
 from schemas.base import digest_of
 from schemas.corpus import IMAGES, CorpusManifest, ShardRef
 from schemas.job import WEIGHTING_OF
@@ -85,7 +84,7 @@ def retry_store(
         StageFailed: a task failed, or still too many are refused; the same command continues.
     """
     path, job = _job(store)
-    manifest = read_record(store, f"{job_corpus(job)}/manifest.json", CorpusManifest)
+    manifest = job_manifest(store, runner, job, watch)  # lost, if a retry was stopped
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
     probed = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
