@@ -25,7 +25,7 @@ test-gpu: $(VENV)/installed
 chaos: $(VENV)/installed
 	$(BIN)/python -m tests.chaos
 
-# Minutes for each of the targets in tests/fuzz.
+# Minutes for each of the targets in tests/fuzz; FUZZ_SEED=1000 draws other values.
 FUZZ_MINUTES ?= 5
 fuzz: $(VENV)/installed
 	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -s tests/fuzz

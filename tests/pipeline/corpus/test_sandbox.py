@@ -2,7 +2,9 @@
 
 import io
 import os
+import select
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +168,23 @@ def test_a_child_starts_where_our_packages_are_not_on_the_path(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ours])
     np.testing.assert_array_equal(see(PNG), PIXELS)
     assert fresh.started == 1
+
+
+def test_a_child_ends_with_the_process_that_started_it() -> None:
+    code = (
+        "import os, signal; from pipeline.corpus import sandbox;"
+        "from pipeline.corpus.decode import DecodeLimits;"
+        f"sandbox.probe({PNG!r}, DecodeLimits());"
+        "print(sandbox._sandbox._idle[0]._process.pid, flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    waiting = select.poll()
+    waiting.register(child, select.POLLIN)
+    assert waiting.poll(60_000), "the child outlived its parent"
+    os.close(child)
 
 
 def test_where_no_child_starts_no_picture_is_refused() -> None:
