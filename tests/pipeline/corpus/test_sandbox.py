@@ -75,7 +75,6 @@ def only_child(one: Sandbox) -> int:
         ("exit", RefusalReason.DECODER_CRASHED, "exit code 3"),
         ("babble", RefusalReason.DECODER_CRASHED, "its answer is no answer"),
         ("lie", RefusalReason.DECODER_CRASHED, "its answer is no answer"),
-        ("spin", RefusalReason.TOO_SLOW, "more than 0.5 s of processor time"),
         ("sleep", RefusalReason.TOO_SLOW, "no end after 1 s"),
         ("stop", RefusalReason.TOO_SLOW, "no end after 1 s"),
         ("ignore the clock", RefusalReason.TOO_SLOW, "no end after 1 s"),
@@ -91,6 +90,16 @@ def test_what_a_flaw_does_to_its_process_is_the_reason_of_the_refusal(
     assert (caught.value.reason, caught.value.detail) == (reason, detail)
     assert flawed.started - before in (1, 2)  # the first may have been kept from the test before
     np.testing.assert_array_equal(see(PNG), PIXELS)
+
+
+def test_a_decoder_that_computes_without_end_is_ended_by_its_processor_time(
+    flawed: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_process, "WALL_FACTOR", 1_000)
+    with pytest.raises(Refused) as caught:
+        see(marked(PNG, "spin"))
+    assert caught.value.reason is RefusalReason.TOO_SLOW
+    assert caught.value.detail == "more than 0.5 s of processor time"
 
 
 def test_a_picture_is_not_refused_for_what_its_process_saw_before(flawed: Sandbox) -> None:
