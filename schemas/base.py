@@ -26,7 +26,7 @@ def digest_of(value: Any) -> str:
 class Stored(BaseModel):
     """A frozen value that refuses unknown fields and knows its digest."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to_json(self) -> bytes:
         """Return the canonical JSON of this value."""
