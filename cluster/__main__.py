@@ -4,7 +4,6 @@ import sys
 import traceback
 
 from cluster.cli import app
-from cluster.maintaining import register
 from pipeline.errors import InputError, LamellaError
 from pipeline.evaluate.page import printable
 
@@ -19,7 +18,6 @@ def _show_plainly(error: BaseException) -> None:
 
 def main() -> None:
     """Run the command line. Exit code 0: done, 1: a job failed, 2: a wrong call."""
-    register(app)
     try:
         app(prog_name="lamella")
     except KeyboardInterrupt:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from cluster import options
+from cluster import looking, maintaining, options, vocabularies
+from cluster.looking import summary
 from pipeline.errors import InputError
 from pipeline.evaluate.page import printable
 from pipeline.jobs.settings import load_job
@@ -105,6 +105,12 @@ def index(
         int | None,
         typer.Option(help="Visual words of each local layer.", show_default="by corpus size"),
     ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the words from this folder of `lamella vocabulary export`, train none."
+        ),
+    ] = None,
     profile: options.Profile = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -132,6 +138,7 @@ def index(
         "network.layers": options.words(layers),
         "network.weights": str(weights) if weights else None,
         "vocabulary.words": words,
+        "vocabulary_from": str(vocabulary) if vocabulary else None,
         "profile": profile,
         "fusion.t": options.numbers(t),
         "fusion.p": options.numbers(p),
@@ -142,7 +149,7 @@ def index(
     with _engine(job) as opened:
         snapshot = index_store(opened, into, source, job, quiet=as_json)
     if as_json:
-        emit(_summary(snapshot))
+        emit(summary(snapshot))
         return
     console.print(
         f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
@@ -297,61 +304,6 @@ def evaluate(
     _print_report(report, written, sweep=sweep)
 
 
-@app.command()
-def status(
-    store: options.Store, as_json: options.Json = False, debug: options.Debug = False
-) -> None:
-    """Say what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
-    from pipeline.jobs.status import store_status
-    from pipeline.store.storage import open_store
-
-    found = store_status(open_store(store))
-    if as_json:
-        emit(found)
-        return
-    from cluster.show import show_status
-
-    show_status(console, found)
-
-
-@app.command()
-def snapshots(
-    store: options.Store,
-    promote: Annotated[
-        int | None, typer.Option(help="Make this snapshot the one that queries use.")
-    ] = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """List snapshots; promote one, which is also how to roll back."""
-    from pipeline.index import publish
-    from pipeline.store import layout
-    from pipeline.store.storage import open_store
-
-    opened = open_store(store)
-    if promote is not None:
-        publish.promote(opened, promote)
-    current = publish.current_snapshot(opened)
-    latest = publish.latest_number(opened, layout.snapshot)
-    listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
-    if as_json:
-        emit([_summary(s) | {"current": s == current} for s in listed])
-        return
-    table = Table("snapshot", "published", "corpus", "pictures", "refused", "network", "root")
-    for snapshot in listed:
-        mark = " [green]current[/]" if snapshot == current else ""
-        table.add_row(
-            f"{snapshot.number}{mark}",
-            Text(printable(snapshot.published_at)),
-            Text(printable(snapshot.corpus)),
-            f"{snapshot.indexed:,}",
-            f"{snapshot.refused:,}",
-            Text(printable(snapshot.extraction.network)),
-            snapshot.root_digest[:12],
-        )
-    console.print(table)
-
-
 def _engine(job: JobConfig) -> Any:
     from cluster.engine import engine
 
@@ -362,22 +314,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise InputError(f"{name} is one of {', '.join(allowed)}; got {value!r}")
     return value
-
-
-def _summary(snapshot: Any) -> dict[str, Any]:
-    return {
-        "snapshot": snapshot.number,
-        "root_digest": snapshot.root_digest,
-        "corpus": snapshot.corpus,
-        "network": snapshot.extraction.network,
-        "images": snapshot.images,
-        "indexed": snapshot.indexed,
-        "refused": snapshot.refused,
-        "refused_by_reason": snapshot.refused_by_reason,
-        "ignored": snapshot.ignored,
-        "published_at": snapshot.published_at,
-        "words": {name: v.words for name, v in snapshot.vocabularies.items()},
-    }
 
 
 def _print_refusals(reasons: dict[str, int]) -> None:
@@ -397,3 +333,9 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
     from cluster.show import show_report
 
     show_report(console, report, page, sweep=sweep)
+
+
+# After the commands above, so that help lists them in the order in which they are met.
+looking.register(app)
+maintaining.register(app)
+app.add_typer(vocabularies.app, name="vocabulary")

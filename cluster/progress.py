@@ -20,7 +20,7 @@ from pipeline.evaluate.page import printable
 from pipeline.run.drive import Progress as Stand
 from schemas.vocabulary import RoundReport
 
-MINOR = ("sample ", "seed ", "round ", "update ")
+MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
 
 
 class ProgressLines:

@@ -109,6 +109,16 @@ class RayRunner:
             for call in calls.values():
                 ray.kill(call.actor)
 
+    def memory_per_worker(self) -> int:
+        """Return the bytes of a worker on the node that has the least for each."""
+        shares = [
+            node["Resources"].get("memory", 0.0)
+            / self._pool_size_of(node["Resources"].get("CPU", 1.0), self._workers)
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0.0) >= self.cpus_per_worker
+        ]
+        return int(min(shares, default=0.0))
+
     def _wait(self, ledger: Ledger[TaskT], calls: dict[Any, _Call]) -> Iterator[Outcome]:
         """Wait for the next reply or deadline; yield the outcomes that follow from it."""
         patience = max(0.0, min(call.deadline for call in calls.values()) - time.monotonic())
@@ -169,6 +179,11 @@ class RayRunner:
         )
         deadline = time.monotonic() + self.start_timeout_s
         calls[actor.ready.remote()] = _Call(actor, None, deadline)
+
+    def _pool_size_of(self, cpus: float, most: int | None) -> int:
+        """Return how many workers stand where there are so many CPUs."""
+        fit = max(1, int(cpus) // self.cpus_per_worker)
+        return min(fit, most or fit)
 
     def _pool_size(self, on_gpus: bool) -> int:
         resources = ray.cluster_resources()

@@ -102,6 +102,9 @@ class JobConfig(Stored):
     corpus: CorpusSettings = CorpusSettings()
     network: NetworkSettings = NetworkSettings()
     vocabulary: VocabularySpec = VocabularySpec()
+    vocabulary_from: str | None = Field(
+        default=None, description="a folder of exported words, to use instead of training"
+    )
     fusion: FusionSettings = FusionSettings()
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()

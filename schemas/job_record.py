@@ -12,7 +12,8 @@ class JobRecord(Record):
 
     `source` and the weights' path are those of the machine that ran it; `job` holds the settings
     without the engine's, which change no bit. `corpus_inputs` is the digest that names the
-    corpus's folder, `entries` how many files the source listed.
+    corpus's folder, `entries` how many files the source listed. `imports` has the SHA-256 of the
+    JSON of the words of each layer that were taken from elsewhere.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -23,3 +24,4 @@ class JobRecord(Record):
     shard_images: int = Field(ge=1)
     extraction: ExtractionSpec
     job: JobConfig
+    imports: dict[str, str] = Field(default_factory=dict)

@@ -7,27 +7,37 @@ from pydantic import Field, model_validator
 from schemas.base import Record, Stored, digest_of
 from schemas.files import FileRef
 
-AssignerKind = Literal["exact", "hnsw"]
+AssignerKind = Literal["exact", "cells"]
 
-FULL_ROUND = 2
-"""Number of the first round over all rows: the shares before it are 1/4 and 1/2."""
+
+class ProjectionSpec(Stored):
+    """PCA of the descriptors: to how many dimensions, and whether each is scaled to variance 1."""
+
+    dimensions: int = Field(ge=1, le=65_536)
+    whiten: bool = False
 
 
 class VocabularySpec(Stored):
     """What decides the visual words of a layer, beside the descriptors themselves.
 
-    `words` left out is chosen from the number of descriptors. `rounds` is the most that may move
-    words to the mean of their rows; a few more may follow that only find places for empty words.
-    `tolerance` is the relative fall of the mean squared error over a full round below which
-    training ends.
+    `words` left out is chosen from the number of descriptors. Each picture gives at most
+    `descriptors_per_image`, and fewer where all together would give more than `descriptors`.
+    `rounds` is the most that may move words; a few more may follow that only find places for empty
+    words. `tolerance` is the relative fall of the mean squared error below which training ends.
+    `batch` is the share of the rows that a round sees at most; below 1 the rounds see one part of
+    the rows after another, and `full_pass` has the last rounds see all.
     """
 
     words: int | None = Field(default=None, ge=1, le=1 << 24)
     descriptors_per_image: int = Field(default=200, ge=1, le=1_000_000)
-    rounds: int = Field(default=40, gt=FULL_ROUND, le=1_000)
+    descriptors: int = Field(default=4_000_000, ge=1, le=1 << 40)
+    rounds: int = Field(default=40, ge=3, le=1_000)
     seed: int = Field(default=0, ge=0, lt=1 << 63)
-    tolerance: float = Field(default=5e-4, ge=0.0, lt=1.0, allow_inf_nan=False)
-    assigner: Literal["auto", "exact", "hnsw"] = "auto"
+    tolerance: float = Field(default=1e-3, ge=0.0, lt=1.0, allow_inf_nan=False)
+    batch: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
+    full_pass: bool = True
+    assigner: Literal["auto", "exact", "cells"] = "auto"
+    projection: ProjectionSpec | None = None
 
 
 class RoundReport(Stored):
@@ -42,8 +52,10 @@ class RoundReport(Stored):
         changed: share of words that the round moved; 0 in the last.
         empty_words: words with no row of the round.
         imbalance: words times the chance that two rows share a word; 1 is even use.
-        recall: share of a fixed sample for which the assigner found the nearest word.
+        recall: share of about 1,000 rows of the round whose word is the nearest of all.
+        held_error: mean squared distance of rows that are not trained on; None without such rows.
         refilled: empty words that were put on a far row.
+        split: little-used words that were put beside a bloated one.
         dropped: empty words that were given up, which happens only in the last round.
     """
 
@@ -54,18 +66,47 @@ class RoundReport(Stored):
     empty_words: int = Field(ge=0)
     imbalance: float = Field(ge=0.0, allow_inf_nan=False)
     recall: float = Field(default=1.0, ge=0.0, le=1.0)
+    held_error: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     refilled: int = Field(default=0, ge=0)
+    split: int = Field(default=0, ge=0)
     dropped: int = Field(default=0, ge=0)
+
+
+class VocabularyHealth(Stored):
+    """What the finished words are worth, and how evenly the training rows use them.
+
+    Attributes:
+        held_rows: rows that were not trained on and were measured here.
+        held_error: their mean squared distance to their words; 0 without rows.
+        recall: share of them for which the assigner found the nearest word; 1 without rows.
+        entropy: of a training row's word, in bits; evenness is its share of the greatest one.
+        dead: words without a training row.
+        largest_share: share of the training rows at the most used word.
+        imbalance: words times the chance that two rows share a word; 1 is even use.
+    """
+
+    held_rows: int = Field(ge=0)
+    held_error: float = Field(ge=0.0)
+    recall: float = Field(ge=0.0, le=1.0)
+    entropy: float = Field(ge=0.0)
+    evenness: float = Field(ge=0.0)
+    dead: int = Field(ge=0)
+    largest_share: float = Field(ge=0.0, le=1.0)
+    imbalance: float = Field(ge=0.0)
 
 
 class Vocabulary(Record):
     """The visual words of one layer: where they are, and how they came about.
 
     `words` is below `words_requested` where the rows hold too few distinct descriptors.
-    `spec` and `extraction` are digests.
+    `spec`, `extraction` and `recipe` are digests; the recipe is that of a descriptor: network,
+    weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
+    are named, with those of the `probes` nearest cells. `imported` says that the words came from
+    outside, and no training stands behind them here.
 
     Raises:
-        ValueError: more words than requested, or a file with another number of words.
+        ValueError: more words than requested, a file with another number of words, or cells
+            without probes.
     """
 
     layer: str = Field(min_length=1)
@@ -74,8 +115,17 @@ class Vocabulary(Record):
     dimensions: int = Field(ge=1)
     spec: str
     extraction: str
+    recipe: str = ""
+    imported: bool = False
     rounds: tuple[RoundReport, ...]
+    health: VocabularyHealth | None = None
     centroids: FileRef | None = None
+    counts: FileRef | None = None
+    cells: FileRef | None = None
+    probes: int = Field(default=0, ge=0)
+    projection: FileRef | None = None
+    sample: tuple[FileRef, ...] = ()
+    held: FileRef | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -89,10 +139,20 @@ class Vocabulary(Record):
                 f"the file of centroids has one row a word; "
                 f"got {self.centroids.rows:,} rows for {self.words:,} words"
             )
+        if (self.cells is None) != (self.probes == 0):
+            raise ValueError(f"cells and probes go together; got {self.probes} probes")
         return self
 
+    def files(self) -> tuple[FileRef, ...]:
+        """Return the files that the vocabulary is made of."""
+        own = (self.centroids, self.counts, self.cells, self.projection, self.held)
+        return (*(file for file in own if file is not None), *self.sample)
+
     def identity(self) -> str:
-        """Return a digest of what the vocabulary is, whichever attempt wrote its file."""
-        value = self.model_dump(mode="json", exclude={"centroids"})
-        value["centroids"] = self.centroids.content() if self.centroids else None
+        """Return a digest of what the vocabulary is, whichever attempt wrote its files."""
+        value = self.model_dump(mode="json")
+        for name in ("centroids", "counts", "cells", "projection", "held"):
+            file = getattr(self, name)
+            value[name] = file.content() if file else None
+        value["sample"] = [file.content() for file in self.sample]
         return digest_of(value)

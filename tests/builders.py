@@ -140,6 +140,7 @@ SMALL = {
     "corpus.shard_images": 16,
     "vocabulary.words": 64,
     "vocabulary.rounds": 6,
+    "vocabulary.assigner": "cells",
     "index.segment_images": 20,
 }
 

@@ -20,6 +20,7 @@ TINY = {
     "network__preprocess__crop": 32,
     "vocabulary__words": 4,
     "vocabulary__rounds": 3,
+    "vocabulary__assigner": "exact",
     "index__segment_images": 3,
 }
 

@@ -18,11 +18,13 @@ from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
-from pipeline.vocabulary.assign import Assigner, choose_assigner, make_assigner
-from pipeline.vocabulary.rounds import read_centroids
+from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from pipeline.vocabulary.cells import CellsAssigner, read_cells
+from pipeline.vocabulary.checkpoint import read_centroids
+from pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from schemas.base import digest_of
 from schemas.files import DoneRecord
-from schemas.vocabulary import Vocabulary, VocabularySpec
+from schemas.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,14 @@ class EncodeStage:
     inputs: str
     vocabularies: Mapping[str, Vocabulary]
     name: str = "encode"
-    uses_gpu: bool = False
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether descriptors are compared with all of very many words."""
+        return any(
+            vocabulary.cells is None and vocabulary.words >= CARD_FROM
+            for vocabulary in self.vocabularies.values()
+        )
 
     def open(self) -> Callable[[EncodeTask], DoneRecord]:
         store = open_store(self.store_url)
@@ -70,11 +79,20 @@ class EncodeStage:
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
-    """Return what gives a vocabulary's words: exact up to a measured size, a graph beyond."""
+    """Return what gives a vocabulary's words: projected or not, by all words or by cells."""
     if vocabulary.centroids is None:
         raise ValueError(f"vocabulary {vocabulary.layer} has no file of centroids")
     centroids = read_centroids(open_committed(store, vocabulary.centroids))
-    return make_assigner(choose_assigner(vocabulary.words, VocabularySpec()), centroids)
+    assigner: Assigner
+    if vocabulary.cells is None:
+        assigner = exact_assigner(centroids)
+    else:
+        cells = read_cells(open_committed(store, vocabulary.cells))
+        assigner = CellsAssigner(centroids, cells, vocabulary.probes)
+    if vocabulary.projection is None:
+        return assigner
+    projection = read_projection(open_committed(store, vocabulary.projection))
+    return ProjectingAssigner(projection, assigner)
 
 
 def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assigner) -> BagsOfWords:

@@ -1,6 +1,6 @@
 """The whole journey of a corpus, stage after stage; each continues where it was left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from pipeline.run.drive import OnProgress, quiet
 from pipeline.run.stage import Runner
 from pipeline.store.storage import Store
+from pipeline.vocabulary.imported import find_import, import_vocabulary
 from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
 from schemas.corpus import CorpusManifest
 from schemas.extraction import ExtractionSpec
 from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.snapshot import IndexSnapshot
+from schemas.vocabulary import Vocabulary
 
 SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
 
@@ -57,6 +59,7 @@ def index_source(
     listing = list_source(source)
     name = job.name or corpus_name(source, listing)
     shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))
+    imports = find_imports(job, spec)
     recorded = record_job(
         store,
         source,
@@ -66,6 +69,7 @@ def index_source(
         entries=len(listing.entries),
         shard_images=shard_size,
         extraction=spec,
+        imports=imports,
     )
     manifest = build_corpus(
         store,
@@ -79,7 +83,15 @@ def index_source(
     watch.corpus(manifest)
     check_refused(manifest.refused, manifest.images, job.corpus.max_refused, {})
     encoding, index = build_index(
-        store, runner, manifest, job, spec, weights, threads=threads, watch=watch
+        store,
+        runner,
+        manifest,
+        job,
+        spec,
+        weights,
+        imports=imports,
+        threads=threads,
+        watch=watch,
     )
     return publish(
         store,
@@ -100,10 +112,14 @@ def build_index(
     spec: ExtractionSpec,
     weights: Path,
     *,
+    imports: Mapping[str, str],
     threads: int,
     watch: Watch,
 ) -> tuple[Encoding, Index]:
     """Return the bags and segments of a corpus, making whatever is missing of them.
+
+    Args:
+        imports: the SHA-256 of the JSON of each layer's words that come from elsewhere.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
@@ -120,15 +136,7 @@ def build_index(
     )
     _check_extraction(store, extraction, manifest, job)
     vocabularies = {
-        layer.name: train_vocabulary(
-            store,
-            runner,
-            extraction,
-            layer.name,
-            job.vocabulary,
-            on_progress=watch.progress,
-            on_round=watch.round,
-        )
+        layer.name: _words_of(store, runner, extraction, layer.name, job, imports, threads, watch)
         for layer in spec.layers
         if layer.kind == "local"
     }
@@ -141,6 +149,44 @@ def build_index(
         on_progress=watch.progress,
     )
     return encoding, index
+
+
+def find_imports(job: JobConfig, spec: ExtractionSpec) -> dict[str, str]:
+    """Return the SHA-256 of the JSON of each local layer's words, where a job brings its words.
+
+    Raises:
+        InputError: a layer has none in the job's folder.
+    """
+    if job.vocabulary_from is None:
+        return {}
+    folder = Path(job.vocabulary_from).expanduser()
+    layers = [layer.name for layer in spec.layers if layer.kind == "local"]
+    return {layer: find_import(folder, layer)[1] for layer in layers}
+
+
+def _words_of(
+    store: Store,
+    runner: Runner,
+    extraction: Extraction,
+    layer: str,
+    job: JobConfig,
+    imports: Mapping[str, str],
+    threads: int,
+    watch: Watch,
+) -> Vocabulary:
+    if layer in imports and job.vocabulary_from is not None:
+        folder = Path(job.vocabulary_from).expanduser()
+        return import_vocabulary(store, runner, extraction, layer, folder, imports[layer])
+    return train_vocabulary(
+        store,
+        runner,
+        extraction,
+        layer,
+        job.vocabulary,
+        threads=threads,
+        on_progress=watch.progress,
+        on_round=watch.round,
+    )
 
 
 def decode_limits(job: JobConfig) -> DecodeLimits:

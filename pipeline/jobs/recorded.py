@@ -23,6 +23,7 @@ def record_job(
     entries: int,
     shard_images: int,
     extraction: ExtractionSpec,
+    imports: dict[str, str],
 ) -> str:
     """Record a job before it writes anything else; return the path of its record."""
     record = JobRecord(
@@ -33,6 +34,7 @@ def record_job(
         shard_images=shard_images,
         extraction=extraction,
         job=_settled(job),
+        imports=imports,
     )
     path = layout.job(layout.keyed(name, record.digest()))
     data = record.to_json()
@@ -51,7 +53,12 @@ def _settled(job: JobConfig) -> JobConfig:
     if weights is not None:
         weights = str(Path(weights).expanduser().absolute())
     network = job.network.model_copy(update={"weights": weights})
-    return job.model_copy(update={"engine": EngineSettings(), "network": network})
+    words = job.vocabulary_from
+    if words is not None:
+        words = str(Path(words).expanduser().absolute())
+    return job.model_copy(
+        update={"engine": EngineSettings(), "network": network, "vocabulary_from": words}
+    )
 
 
 def read_jobs(store: Store) -> dict[str, JobRecord]:

@@ -14,6 +14,7 @@ from pipeline.store.commit import open_committed, read_done
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet
+from pipeline.vocabulary.imported import import_inputs
 from pipeline.vocabulary.stage import vocabulary_inputs
 from schemas.corpus import CorpusManifest
 from schemas.job_record import JobRecord
@@ -94,7 +95,13 @@ def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folde
     words: dict[str, Vocabulary] = {}
     folders: dict[str, str] = {}
     for layer in (layer.name for layer in job.extraction.layers if layer.kind == "local"):
-        key = layout.keyed(layer, vocabulary_inputs(spec, extracted, layer))
+        taken = job.imports.get(layer)
+        inputs = (
+            vocabulary_inputs(spec, extracted, layer)
+            if taken is None
+            else import_inputs(taken, extracted, layer)
+        )
+        key = layout.keyed(layer, inputs)
         folders[layer] = layout.vocabulary(key, layer)
         path = layout.vocabulary_record(key, layer)
         if store.exists(path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from pipeline.run.budget import available_memory
 from pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from pipeline.run.stage import Outcome, Stage, TaskT
 from schemas.files import DoneRecord
@@ -23,3 +24,7 @@ class SerialRunner:
                 outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))
             if outcome is not None:
                 yield outcome
+
+    def memory_per_worker(self) -> int:
+        """Return what is free on this machine, in bytes."""
+        return available_memory()

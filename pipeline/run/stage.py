@@ -55,3 +55,7 @@ class Runner(Protocol):
     """Applies a stage to tasks, each of which ends in exactly one outcome, in any order."""
 
     def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]: ...
+
+    def memory_per_worker(self) -> int:
+        """Return how many bytes one worker may hold."""
+        ...

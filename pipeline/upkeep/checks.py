@@ -81,6 +81,10 @@ def _done(
 
 def _training(found: Inventory, folder: str, vocabulary: Vocabulary) -> Iterator[Fault]:
     last: DoneRecord | None = None
+    if vocabulary.imported:
+        yield from _done(found, folder, "import", "the vocabulary")[1]
+        return
+    yield from _done(found, folder, "health", "the vocabulary")[1]
     for key in ["seed", *(layout.shard_key(n) for n in range(len(vocabulary.rounds)))]:
         last, faults = _done(found, folder, key, "the vocabulary")
         yield from faults
@@ -145,7 +149,9 @@ def _samples(
     found: Inventory, snapshot: IndexSnapshot, record: DoneRecord | None, key: str, who: str
 ) -> Iterator[Fault]:
     for layer, vocabulary in snapshot.vocabularies.items():
-        if record is not None and layer in record.files and vocabulary.centroids is not None:
+        if vocabulary.imported or vocabulary.centroids is None:
+            continue
+        if record is not None and layer in record.files:
             folder = f"{vocabulary.centroids.path.split('/rounds/')[0]}/sample"
             yield from _done(found, folder, key, who)[1]
 

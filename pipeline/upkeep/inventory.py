@@ -132,7 +132,7 @@ def named_files(record: Record) -> Iterator[FileRef]:
     elif isinstance(record, CorpusManifest):
         yield from (shard.file for shard in record.shards)
     elif isinstance(record, Vocabulary):
-        yield from [record.centroids] if record.centroids else []
+        yield from record.files()
     elif isinstance(record, IndexSnapshot):
         yield from (shard.file for shard in record.shards)
         for vocabulary in record.vocabularies.values():

@@ -45,7 +45,15 @@ def rebuild_job(
     )
     weights = _weights(job) if missing else Path()
     encoding, index = build_index(
-        store, runner, manifest, job.job, job.extraction, weights, threads=threads, watch=watch
+        store,
+        runner,
+        manifest,
+        job.job,
+        job.extraction,
+        weights,
+        imports=job.imports,
+        threads=threads,
+        watch=watch,
     )
     make_totals(store, encoding, index)
     return manifest, encoding, index

@@ -1,7 +1,8 @@
-"""The nearest visual word of each descriptor: exactly, or by a graph that proposes a few."""
+"""The nearest visual word of each descriptor: the interface, and the way by all words."""
 
+import os
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,20 +12,16 @@ from pipeline.vocabulary.compare import (
     Float64s,
     checked_vectors,
     decide,
-    decide_among,
     error_bounds,
 )
 from schemas.vocabulary import AssignerKind, VocabularySpec
 
-EXACT_UP_TO = 16_384
+EXACT_UP_TO = 2_048
 """Largest vocabulary for which `auto` compares with every word; see `choose_assigner`."""
 
-LINKS, BUILD_BREADTH, SEARCH_BREADTH, PROPOSALS = 64, 100, 64, 4
-"""The graph: links of a word, words kept while building, while searching, and handed on.
 
-With 32 links the graph falls apart where words crowd around few sources: 500 words of rows from
-300 sources had a recall of .79 to .93, with 64 links 1.00.
-"""
+CARD_FROM = 8_192
+"""Words from which comparing with all of them is worth a graphics card."""
 
 
 @dataclass(frozen=True)
@@ -110,64 +107,6 @@ class ExactAssigner:
         return Assignment(words, distances)
 
 
-class ApproximateAssigner:
-    """Asks a graph over the words for the four nearest, and lets float64 decide among them.
-
-    HNSW (Malkov and Yashunin 2018) as FAISS builds it, on one thread, since the graph depends on
-    the order in which words enter. It is built once a round and handed on as bytes. Between kinds
-    of processors FAISS may round a distance otherwise, and a graph built twice may differ; read
-    from the same bytes it is the same.
-    """
-
-    def __init__(self, centroids: Float32s) -> None:
-        """Build the graph over the centroids, (K, D) float32.
-
-        Raises:
-            ValueError: as `ExactAssigner`.
-        """
-        import faiss
-
-        self._centroids, _ = checked_vectors(centroids, "centroids")
-        if len(self._centroids) == 0:
-            raise ValueError("a vocabulary has at least 1 word; got 0")
-        self._index: Any = faiss.IndexHNSWFlat(self._centroids.shape[1], LINKS)
-        self._index.hnsw.efConstruction = BUILD_BREADTH
-        self._index.hnsw.efSearch = SEARCH_BREADTH
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)
-        try:
-            self._index.add(self._centroids)
-        finally:
-            faiss.omp_set_num_threads(threads)
-
-    def assign(self, descriptors: Float32s) -> Assignment:
-        """Return the word of each descriptor among those proposed; see `Assigner.assign`."""
-        rows, _ = checked_vectors(descriptors, "descriptors", self._centroids.shape[1])
-        words = np.zeros(len(rows), np.uint32)
-        distances = np.empty(len(rows), np.float64)
-        if len(rows):
-            _, proposals = self._index.search(rows, min(PROPOSALS, len(self._centroids)))
-            decide_among(rows, self._centroids, proposals, words, distances)
-        return Assignment(words, distances)
-
-    def to_bytes(self) -> bytes:
-        """Return the graph and its centroids in FAISS's own format."""
-        import faiss
-
-        return bytes(faiss.serialize_index(self._index))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Read back what `to_bytes` gave."""
-        import faiss
-
-        assigner = cls.__new__(cls)
-        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-        assigner._index = index
-        assigner._centroids, _ = checked_vectors(index.reconstruct_n(0, index.ntotal), "centroids")
-        return assigner
-
-
 def choose_assigner(words: int, spec: VocabularySpec) -> AssignerKind:
     """Return which assigner a vocabulary of so many words takes.
 
@@ -175,12 +114,23 @@ def choose_assigner(words: int, spec: VocabularySpec) -> AssignerKind:
     """
     if spec.assigner != "auto":
         return spec.assigner
-    return "exact" if words <= EXACT_UP_TO else "hnsw"
+    return "exact" if words <= EXACT_UP_TO else "cells"
 
 
-def make_assigner(kind: AssignerKind, centroids: Float32s) -> Assigner:
-    """Return an assigner of that kind over the centroids, (K, D) float32."""
-    return ExactAssigner(centroids) if kind == "exact" else ApproximateAssigner(centroids)
+def exact_assigner(centroids: Float32s) -> Assigner:
+    """Return what compares with all words (K, D): on a graphics card where that pays.
+
+    Both give the same bits. torch is asked for a card only from `CARD_FROM` words on, and not in a
+    worker that was lent none: there `CUDA_VISIBLE_DEVICES` is empty.
+    """
+    if len(centroids) >= CARD_FROM and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+        import torch
+
+        if torch.cuda.is_available():
+            from pipeline.vocabulary.on_gpu import GpuAssigner
+
+            return GpuAssigner(centroids)
+    return ExactAssigner(centroids)
 
 
 def measure_recall(approximate: Assigner, exact: Assigner, descriptors: Float32s) -> float:

@@ -1,28 +1,71 @@
-"""Which rows a round sees: nested batches that double until they are all rows.
+"""Which rows a round sees: all of them, or one part after another.
 
-After the nested batches of Newling and Fleuret, "Nested Mini-Batch K-Means" (NIPS 2016): a batch
-holds the one before it, so no row counts more than another. Their rule for when to double is left
-out; the batch doubles every round. Beginning at 1/8 was measured too, with 32 rows a word: it ends
-0.5 to 1 % higher than full rounds from the start, beginning at 1/4 ends 0.1 to 0.6 % higher.
+Where a spec allows only a share of the rows a round, rounds turn through all rows: each sees the
+rows whose number lies in a window of [0, 1) that begins where the last one ended, so that every row
+is seen equally often. Beginning with nested batches of 1/4 and 1/2 of the rows (Newling and
+Fleuret, "Nested Mini-Batch K-Means", NIPS 2016) was measured and given up: it costs as many rounds
+as it saves, and ends .3 % higher (b11 of EfficientNet-Lite0, 160,000 rows, 5,000 words, held-out
+mean squared error .3178 instead of .3169).
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.vocabulary import FULL_ROUND
+from schemas.vocabulary import RoundReport, VocabularySpec
 
 UInt64s = npt.NDArray[np.uint64]
 
 
-def share_of_round(number: int) -> float:
-    """Return the share of rows in a round: 1/4, 1/2, then 1 for ever.
+@dataclass(frozen=True)
+class Window:
+    """The rows of a round: those whose number lies in [start, start + share), modulo 1.
 
-    Raises:
-        ValueError: the number is negative.
+    `keep` is the share of what a word has seen so far that still counts beside the round's rows.
     """
-    if number < 0:
-        raise ValueError(f"rounds are counted from 0; got {number}")
-    return float(2.0 ** min(number - FULL_ROUND, 0))
+
+    start: float
+    share: float
+    keep: float = 0.0
+
+    @property
+    def full(self) -> bool:
+        """Whether the round sees every row."""
+        return self.share == 1.0
+
+    def rows(self, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return which of the rows with these numbers, (n,) in [0, 1), take part."""
+        return np.flatnonzero((uniforms - self.start) % 1.0 < self.share)
+
+
+def window_of_round(reports: Sequence[RoundReport], spec: VocabularySpec) -> Window:
+    """Return the rows of the round that follows these reports.
+
+    All rows, or with a batch below 1 one window after the other, until the objective of a whole
+    turn falls by less than the tolerance or only two rounds are left; then all rows, if the spec
+    wants a full pass.
+    """
+    if spec.batch == 1.0 or (spec.full_pass and is_turned(reports, spec)):
+        return Window(0.0, 1.0)
+    return Window(len(reports) * spec.batch % 1.0, spec.batch, keep=1.0 - spec.batch)
+
+
+def is_turned(reports: Sequence[RoundReport], spec: VocabularySpec) -> bool:
+    """Say whether rounds over parts of the rows have done what they can.
+
+    So it is if a round has seen all, if two rounds are left, or if the mean objective of the last
+    turn through the rows lies less than the tolerance below that of the turn before it.
+    """
+    if any(report.share == 1.0 for report in reports) or len(reports) >= spec.rounds - 2:
+        return True
+    turn = -int(-1 // spec.batch)
+    parts = [report.objective for report in reports]
+    if len(parts) < 2 * turn:
+        return False
+    before, after = sum(parts[-2 * turn : -turn]), sum(parts[-turn:])
+    return before - after <= spec.tolerance * before
 
 
 def row_uniforms(

@@ -1,4 +1,10 @@
-"""What one task learns about the words from its rows, and how such knowledge is added up."""
+"""What one task learns about the words from its rows, and how such knowledge is added up.
+
+Descriptors are float16, so each number is a multiple of 2**-24, and float64 adds them without
+rounding as long as no sum reaches 2**29. Descriptors of unit length stay below that up to half a
+billion rows a word; squared errors are added as whole numbers. So a sum is the same in any order:
+neither how rows are cut into tasks nor who adds them changes a bit.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,126 +12,148 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.vocabulary.assign import Assignment
 from pipeline.vocabulary.compare import Float32s, Float64s
 from pipeline.vocabulary.compiled import compiled
-from pipeline.vocabulary.refill import SampleKey, Spares, draw_spares, join_spares
+from pipeline.vocabulary.refill import Spares, join_spares
+
+ERROR_SCALE = 2.0**30
+"""Squared distances are added as multiples of 2**-30, each rounded to the nearest."""
+
+LONGEST_TRAINED = 4096.0
+"""Longest descriptor that is trained on: its squared error in that scale fits into 64 bits."""
 
 
 @dataclass(frozen=True)
-class Partial:
-    """Sums over some rows of a round, for the words these rows touched.
+class Tally:
+    """What a task's rows come to beside the sums of its words.
+
+    Attributes:
+        rows: rows of the round.
+        squared_error: sum of their squared distances to their words, in units of 1 / ERROR_SCALE.
+        checked: rows that were also compared with every word, and nearest: those of them that
+            had the nearest.
+    """
+
+    rows: int = 0
+    squared_error: int = 0
+    checked: int = 0
+    nearest: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.rows + other.rows,
+            self.squared_error + other.squared_error,
+            self.checked + other.checked,
+            self.nearest + other.nearest,
+        )
+
+    @property
+    def objective(self) -> float:
+        """Mean squared distance; 0 without rows."""
+        return self.squared_error / ERROR_SCALE / self.rows if self.rows else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the rows checked that had the nearest word; 1 if none was."""
+        return self.nearest / self.checked if self.checked else 1.0
+
+
+@dataclass(frozen=True)
+class WordSums:
+    """Sums of rows by word, for some of the words.
 
     Attributes:
         words: uint32 (m,), rising.
         sums: float64 (m, D), of the descriptors of each word.
         counts: int64 (m,), descriptors of each word, at least 1.
-        squared_error: sum of the squared distances of the rows to their words.
-        rows: how many rows there were.
-        spares: distinct far rows, on which an empty word may be put.
     """
 
     words: npt.NDArray[np.uint32]
     sums: Float64s
     counts: npt.NDArray[np.int64]
-    squared_error: float
-    rows: int
-    spares: Spares
 
     def __post_init__(self) -> None:
         if not len(self.words) == len(self.sums) == len(self.counts):
             raise ValueError(
-                f"a partial has one sum and one count a word; got {len(self.words)} words, "
+                f"there is one sum and one count a word; got {len(self.words)} words, "
                 f"{len(self.sums)} sums, {len(self.counts)} counts"
             )
         if np.any(self.words[1:] <= self.words[:-1]):
-            raise ValueError("the words of a partial rise; these do not")
-        if int(self.counts.sum()) != self.rows:
+            raise ValueError("the words of sums rise; these do not")
+
+
+@dataclass(frozen=True)
+class Partial:
+    """What a task learns in a round: sums of all words, dense, the tally, and far rows.
+
+    Attributes:
+        sums: float64 (K, D); counts: int64 (K,).
+        tally: what its rows come to.
+        spares: distinct far rows, on which an empty word may be put.
+    """
+
+    sums: Float64s
+    counts: npt.NDArray[np.int64]
+    tally: Tally
+    spares: Spares
+
+    def part(self, first: int, stop: int) -> WordSums:
+        """Return the sums of the words from `first` to before `stop` that have rows."""
+        words = first + np.flatnonzero(self.counts[first:stop])
+        return WordSums(words.astype(np.uint32), self.sums[words], self.counts[words])
+
+
+def merge_sums(
+    parts: Sequence[WordSums], first: int, stop: int, dimensions: int
+) -> tuple[Float64s, npt.NDArray[np.int64]]:
+    """Return sums (m, D) and counts (m,) of the m words from `first` to before `stop`.
+
+    Raises:
+        ValueError: a part has other dimensions, or a word outside.
+    """
+    sums = np.zeros((stop - first, dimensions), np.float64)
+    counts = np.zeros(stop - first, np.int64)
+    for part in parts:
+        if part.sums.shape[1] != dimensions:
+            raise ValueError(f"sums have {dimensions} dimensions; got {part.sums.shape[1]}")
+        if len(part.words) and not first <= part.words[0] <= part.words[-1] < stop:
             raise ValueError(
-                f"the counts of a partial add up to its rows; "
-                f"got {int(self.counts.sum()):,} for {self.rows:,} rows"
+                f"words are from {first:,} to before {stop:,}; got {part.words[0]:,} to "
+                f"{part.words[-1]:,}"
             )
+        places = part.words.astype(np.int64) - first
+        sums[places] += part.sums  # no word stands twice in a part
+        counts[places] += part.counts
+    return sums, counts
 
 
-def partial_of(
-    descriptors: Float32s, assignment: Assignment, key: SampleKey, spares: int = 0
-) -> Partial:
-    """Return the sums of a task's rows, added in order of the rows.
-
-    Args:
-        descriptors: (n, D) float32, the rows that take part, in the task's order.
-        assignment: their words.
-        key: names the random numbers that choose the spares.
-        spares: how many far rows to keep at most.
-
-    Raises:
-        ValueError: not one word a row.
-    """
-    if len(descriptors) != len(assignment.words):
-        raise ValueError(
-            f"one word a descriptor; got {len(assignment.words):,} for {len(descriptors):,}"
-        )
-    words, places = np.unique(assignment.words, return_inverse=True)
-    sums = np.zeros((len(words), descriptors.shape[1]), np.float64)
-    _add_rows(sums, places.astype(np.int64), np.ascontiguousarray(descriptors))
-    return Partial(
-        words=words,
-        sums=sums,
-        counts=np.bincount(places, minlength=len(words)).astype(np.int64),
-        squared_error=_sum(assignment.squared_distances),
-        rows=len(descriptors),
-        spares=draw_spares(descriptors, assignment.squared_distances, key, spares),
-    )
-
-
-def merge_partials(partials: Sequence[Partial], spares: int = 0) -> Partial:
-    """Return the sums over the rows of all partials, added in the order given.
-
-    Whoever computed them, the same partials in the same order give the same bits, and merging
-    the first few beforehand changes nothing. Other cuts of the same rows into tasks add the same
-    numbers in another order and may differ in the last bits, so a job fixes the cut.
-
-    Args:
-        partials: at least one, of equal dimensions.
-        spares: how many far rows to keep at most; as many as each partial could keep.
-
-    Raises:
-        ValueError: no partial, or partials of different dimensions.
-    """
-    if not partials:
-        raise ValueError("at least one partial is merged; got none")
-    dimensions = sorted({partial.sums.shape[1] for partial in partials})
-    if len(dimensions) > 1:
-        raise ValueError(f"partials of equal dimensions are merged; got {dimensions}")
-    words = np.unique(np.concatenate([partial.words for partial in partials]))
-    sums = np.zeros((len(words), dimensions[0]), np.float64)
-    counts = np.zeros(len(words), np.int64)
-    squared_error = 0.0
-    for partial in partials:
-        places = np.searchsorted(words, partial.words)
-        sums[places] += partial.sums  # no word stands twice in a partial
-        counts[places] += partial.counts
-        squared_error += partial.squared_error
-    return Partial(
-        words=words,
-        sums=sums,
-        counts=counts,
-        squared_error=squared_error,
-        rows=sum(partial.rows for partial in partials),
-        spares=join_spares([partial.spares for partial in partials], spares),
-    )
+def merge_tallies(
+    tallies: Sequence[Tally], spares: Sequence[Spares], limit: int
+) -> tuple[Tally, Spares]:
+    """Return what all tasks of a round come to: their sum, and the best `limit` of their spares."""
+    return sum(tallies, Tally()), join_spares(spares, limit)
 
 
 @compiled
-def _add_rows(sums: Float64s, places: npt.NDArray[np.int64], descriptors: Float32s) -> None:
+def add_rows(sums: Float64s, words: npt.NDArray[np.uint32], descriptors: Float32s) -> None:
+    """Add each descriptor (n, D) to the sum of its word, in order of the rows."""
     for row in range(descriptors.shape[0]):
         for axis in range(descriptors.shape[1]):
-            sums[places[row], axis] += np.float64(descriptors[row, axis])
+            sums[words[row], axis] += np.float64(descriptors[row, axis])
 
 
 @compiled
-def _sum(values: Float64s) -> float:
-    total = 0.0
-    for value in values:
-        total += value
-    return total
+def _whole_errors(squared_distances: Float64s) -> npt.NDArray[np.int64]:
+    """Return the sums of the high and low 32 bits of each distance in units of 1 / ERROR_SCALE."""
+    sums = np.zeros(2, np.int64)
+    for value in squared_distances:
+        whole = np.int64(np.rint(value * 2.0**30))
+        sums[0] += whole >> 32
+        sums[1] += whole & 0xFFFFFFFF
+    return sums
+
+
+def whole_error(squared_distances: Float64s) -> int:
+    """Return the sum of squared distances in units of 1 / ERROR_SCALE, the same in any order."""
+    high, low = _whole_errors(squared_distances)
+    return (int(high) << 32) + int(low)

@@ -9,33 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from pipeline.vocabulary.assign import Assignment
 from pipeline.vocabulary.compare import Float32s, Float64s
 from pipeline.vocabulary.compiled import compiled
-
-
-@dataclass(frozen=True)
-class SampleKey:
-    """What names a stream of random numbers: the seed of the spec, the round and the task.
-
-    Raises:
-        ValueError: a number is negative, the seed has over 64 bits or another over 32.
-    """
-
-    seed: int
-    round: int = 0
-    task: int = 0
-
-    def __post_init__(self) -> None:
-        limits = (self.seed, 1 << 64), (self.round, 1 << 32), (self.task, 1 << 32)
-        if not all(0 <= number < limit for number, limit in limits):
-            raise ValueError(f"a key holds a seed of 64 bits, a round and a task of 32; got {self}")
-
-    def uniforms(self, rows: int) -> Float64s:
-        """Return that many numbers in (0, 1], by the counter-based Philox generator."""
-        words = np.array([self.seed, self.round << 32 | self.task], np.uint64)
-        raw = np.random.Philox(key=words).random_raw(rows)
-        return ((raw >> np.uint64(11)) + np.uint64(1)).astype(np.float64) * 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -44,37 +22,46 @@ class Spares:
 
     Attributes:
         keys: float64 (r,), log(u) / squared distance, falling.
+        words: uint32 (r,), the word that each had.
         descriptors: float32 (r, D), no two equal.
     """
 
     keys: Float64s
+    words: npt.NDArray[np.uint32]
     descriptors: Float32s
 
     def __post_init__(self) -> None:
-        if len(self.keys) != len(self.descriptors):
+        if not len(self.keys) == len(self.words) == len(self.descriptors):
             raise ValueError(
-                f"one key a spare; got {len(self.keys)} keys, {len(self.descriptors)} descriptors"
+                f"one key and one word a spare; got {len(self.keys)} keys, {len(self.words)} "
+                f"words, {len(self.descriptors)} descriptors"
             )
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    @classmethod
+    def none(cls, dimensions: int) -> "Spares":
+        """Return no spares."""
+        return cls(
+            np.empty(0, np.float64), np.empty(0, np.uint32), np.empty((0, dimensions), np.float32)
+        )
+
 
 def draw_spares(
-    descriptors: Float32s, squared_distances: Float64s, key: SampleKey, limit: int
+    descriptors: Float32s, assignment: Assignment, uniforms: Float64s, limit: int
 ) -> Spares:
     """Return up to `limit` distinct descriptors, drawn by squared distance; none at distance 0.
 
     Args:
-        descriptors: (n, D) float32.
-        squared_distances: (n,) float64, the weights.
-        key: names the random numbers; row i takes the i-th.
+        descriptors: (n, D) float32, and assignment: their words and squared distances, the weights.
+        uniforms: (n,) float64 in [0, 1), the random number of each row.
         limit: how many at most.
     """
     if limit == 0:
-        return Spares(np.empty(0, np.float64), np.empty((0, descriptors.shape[1]), np.float32))
-    keys = _sampling_keys(key.uniforms(len(descriptors)), squared_distances)
-    return _best_distinct(keys, descriptors, limit)
+        return Spares.none(descriptors.shape[1])
+    keys = sampling_keys(1.0 - uniforms, assignment.squared_distances)
+    return _best_distinct(keys, assignment.words, descriptors, limit)
 
 
 def join_spares(spares: Sequence[Spares], limit: int) -> Spares:
@@ -86,24 +73,37 @@ def join_spares(spares: Sequence[Spares], limit: int) -> Spares:
     if not spares:
         raise ValueError("at least one set of spares is joined; got none")
     keys = np.concatenate([one.keys for one in spares])
-    return _best_distinct(keys, np.concatenate([one.descriptors for one in spares]), limit)
+    words = np.concatenate([one.words for one in spares])
+    return _best_distinct(keys, words, np.concatenate([one.descriptors for one in spares]), limit)
 
 
-def _best_distinct(keys: Float64s, descriptors: Float32s, limit: int) -> Spares:
+def _best_distinct(
+    keys: Float64s, words: npt.NDArray[np.uint32], descriptors: Float32s, limit: int
+) -> Spares:
+    order = np.argsort(-keys, kind="stable")
+    chosen = distinct_rows(descriptors, order[keys[order] > -np.inf], limit)
+    return Spares(keys[chosen], words[chosen], descriptors[chosen])
+
+
+def distinct_rows(
+    descriptors: Float32s, order: npt.NDArray[np.int64], limit: int
+) -> npt.NDArray[np.int64]:
+    """Return the first `limit` rows of an order that differ from all before them."""
     chosen: list[int] = []
     seen: set[bytes] = set()
-    for row in np.argsort(-keys, kind="stable").tolist():
-        if len(chosen) == limit or keys[row] == -np.inf:
+    for row in order.tolist():
+        if len(chosen) == limit:
             break
         value = (descriptors[row] + np.float32(0)).tobytes()  # -0 becomes 0: equal is equal
         if value not in seen:
             seen.add(value)
             chosen.append(row)
-    return Spares(keys[chosen], descriptors[chosen])
+    return np.array(chosen, np.int64)
 
 
 @compiled
-def _sampling_keys(uniforms: Float64s, weights: Float64s) -> Float64s:
+def sampling_keys(uniforms: Float64s, weights: Float64s) -> Float64s:
+    """Return log(u) / w, float64 (n,), for u in (0, 1]; -inf where the weight is 0."""
     keys = np.full(uniforms.shape[0], -np.inf)
     for row in range(uniforms.shape[0]):
         if weights[row] > 0:

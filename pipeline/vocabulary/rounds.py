@@ -1,43 +1,60 @@
-"""Rounds over files: seed the words, sum each shard's rows, update; a checkpoint a round.
+"""The steps of a training over files: seed, then link, sum, merge and update in every round.
 
 The numerics are those of `train_in_memory`; here each step is a task with a done record, so a
-training continues where it was killed and the number of workers changes no bit.
+training continues where it was killed and the number of workers changes no bit. What is large goes
+from worker to worker: a task's sums are cut into ranges of words, and each range is merged by a
+task of its own.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.run.stage import Task
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
-from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
-from pipeline.vocabulary.assign import (
-    ApproximateAssigner,
-    Assigner,
-    ExactAssigner,
-    measure_recall,
+from pipeline.vocabulary import checkpoint as files
+from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from pipeline.vocabulary.batches import seeding_rows, window_of_round
+from pipeline.vocabulary.cells import (
+    Cells,
+    CellsAssigner,
+    Placed,
+    first_cells,
+    neighbours_of,
+    next_cells,
+    write_neighbours,
 )
-from pipeline.vocabulary.batches import row_uniforms, seeding_rows, share_of_round
+from pipeline.vocabulary.checkpoint import Checkpoint, Moved
 from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.partial import Partial, merge_partials, partial_of
-from pipeline.vocabulary.refill import SampleKey, Spares
-from pipeline.vocabulary.sample import read_sample
+from pipeline.vocabulary.partial import merge_sums, merge_tallies
+from pipeline.vocabulary.sample import Sample, join_samples, read_sample, write_sample
 from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, initial_centroids
-from pipeline.vocabulary.train import RECALL_ROWS
-from pipeline.vocabulary.update import spares_of_round, update
+from pipeline.vocabulary.sums import sum_rows, unseen
+from pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
 from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
+
+RANGE_WORDS = 8_192
+"""Words of a merging task."""
+
+LINK_CELLS = 64
+"""Cells of a task that seeks neighbours."""
+
+HELD_ROWS = 5_000
+"""Rows held out that each round and the finished words are measured on, at most."""
+
+HELD_PROBES = 16
+"""Cells that a held-out row is compared with while words still move."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What every step of one layer's training shares."""
+    """What every step of one layer's training shares; `threads` changes no bit."""
 
     store_url: str
     folder: str
@@ -45,34 +62,25 @@ class Training:
     layer: str
     spec: VocabularySpec
     words: int
+    dimensions: int
+    rows: int
     assigner: AssignerKind
     samples: tuple[FileRef, ...]
+    held: tuple[FileRef, ...]
+    threads: int
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether rows are compared with all of very many words."""
+        return self.assigner == "exact" and self.words >= CARD_FROM
 
     def round_folder(self, number: int) -> str:
-        """Return where a round keeps its partials."""
+        """Return where a round keeps what is removed once its checkpoint stands."""
         return f"{self.folder}/rounds/{number:05d}"
 
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The words that a round begins with, and the assigner over them if it is a graph."""
-
-    centroids: FileRef
-    graph: FileRef | None
-
-    @classmethod
-    def of(cls, record: DoneRecord) -> "Checkpoint":
-        """Return the checkpoint that a seeding or an update left."""
-        return cls(record.files["centroids"], record.files.get("graph"))
-
-    def open(self, store: Store) -> tuple[Float32s, Assigner]:
-        """Return the centroids and their assigner."""
-        centroids = read_centroids(open_committed(store, self.centroids))
-        if self.graph is None:
-            return centroids, ExactAssigner(centroids)
-        return centroids, ApproximateAssigner.from_bytes(
-            open_committed(store, self.graph).read_bytes()
-        )
+    def ranges(self) -> list["Range"]:
+        """Return the ranges of words that are merged apart."""
+        return cut("merge", self.words, RANGE_WORDS)
 
 
 @dataclass(frozen=True)
@@ -83,17 +91,34 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class PartialTask:
-    """One shard's sample, and its place in the order of merging."""
+class Range:
+    """A task for some words, or some cells: from `first` to before `stop`."""
 
     key: str
-    number: int
-    file: FileRef
+    first: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class SumTask:
+    """Some shards' samples, and the file of the words that their rows had last."""
+
+    key: str
+    files: tuple[FileRef, ...]
+    words: FileRef | None
+
+
+def cut(name: str, total: int, size: int) -> list[Range]:
+    """Return ranges of a size that cover the numbers below a total."""
+    return [
+        Range(f"{name}-{number:05d}", first, min(first + size, total))
+        for number, first in enumerate(range(0, total, size))
+    ]
 
 
 @dataclass(frozen=True)
 class SeedStage:
-    """Chooses the rows of the sample that the words begin at."""
+    """Chooses the rows of the sample that the words begin at, and those that are held out."""
 
     training: Training
     uses_gpu: bool = False
@@ -108,164 +133,257 @@ class SeedStage:
 
         def seed(task: Task) -> DoneRecord:
             limit = SEEDING_ROWS_A_WORD * training.words
-            rows = _seeding_sample(store, training, limit)
-            centroids = initial_centroids(rows, training.words, training.spec.seed)
+            rows = least_rows(store, training.samples, training.spec.seed, limit)
+            centroids = initial_centroids(rows.descriptors(), training.words)
+            held = least_rows(store, training.held, training.spec.seed, HELD_ROWS)
+            cells = first_cells(centroids) if training.assigner == "cells" else None
+            masses = np.zeros(len(centroids)) if training.spec.batch < 1 else None
             with attempt(store, training.folder, "seed", task.key, training.inputs) as work:
                 folder = f"{training.folder}/rounds"
-                held = rows[:RECALL_ROWS]
-                work.write("recall", folder, "recall.arrow", lambda p: write_centroids(held, p))
-                _write_checkpoint(work, folder, centroids, training.assigner)
-                return work.finish(words=training.words)
+                work.write("held", folder, "held.arrow", partial(write_sample, held))
+                files.write_checkpoint(work, folder, centroids, cells, masses)
+                return work.finish(words=training.words, held=len(held))
 
         return seed
 
 
 @dataclass(frozen=True)
-class PartialStage:
-    """Sums one round's rows of a shard, word by word."""
+class LinkStage:
+    """Finds the words near each word, for some of the cells."""
 
     training: Training
     round: int
     start: Checkpoint
     uses_gpu: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"link {self.round} {self.training.layer}"
+
+    def open(self) -> Callable[[Task], DoneRecord]:
+        training = self.training
+        store = open_store(training.store_url)
+        centroids, cells = self.start.open_centroids(store), self.start.open_cells(store)
+        assert cells is not None
+
+        def link(task: Any) -> DoneRecord:
+            near = neighbours_of(centroids, cells, task.first, task.stop)
+            folder = training.round_folder(self.round)
+            with attempt(store, folder, "link", task.key, training.inputs) as work:
+                work.write("near", folder, "near.arrow", partial(write_neighbours, near))
+                return work.finish(words=len(near))
+
+        return link
+
+
+@dataclass(frozen=True)
+class SumStage:
+    """Gives the rows of some shards their words, and sums them word by word."""
+
+    training: Training
+    round: int
+    start: Checkpoint
+    links: tuple[FileRef, ...]
+    reports: tuple[RoundReport, ...]
 
     @property
     def name(self) -> str:
         return f"round {self.round} {self.training.layer}"
 
+    @property
+    def uses_gpu(self) -> bool:
+        return self.training.uses_gpu
+
     def open(self) -> Callable[[Task], DoneRecord]:
         training = self.training
         store = open_store(training.store_url)
-        _, assigner = self.start.open(store)
-        spares = spares_of_round(self.round, training.words)
+        words = self.start.open_words(store, self.links)
+        window = window_of_round(self.reports, training.spec)
 
-        def work_out(task: Any) -> DoneRecord:
-            sample = read_sample(open_committed(store, task.file))
-            share = share_of_round(self.round)
-            uniforms = row_uniforms(training.spec.seed, sample.image_ids, sample.positions)
-            rows = sample.descriptors(np.flatnonzero(uniforms < share))
-            key = SampleKey(training.spec.seed, self.round, task.number)
-            partial = partial_of(rows, assigner.assign(rows), key, spares)
+        def sum_up(task: Any) -> DoneRecord:
+            sample = open_samples(store, task.files)
+            last = task.words and files.read_words(open_committed(store, task.words))
+            found, now = sum_rows(
+                words,
+                sample,
+                unseen(len(sample)) if last is None else last,
+                window,
+                training.spec,
+                number=self.round,
+                rows_in_all=training.rows,
+                spares=spares_of_round(window, len(words.centroids)),
+                threads=training.threads,
+            )
             folder = training.round_folder(self.round)
-            with attempt(store, folder, "partial", task.key, training.inputs) as work:
-                work.write("sums", folder, "sums.arrow", lambda p: _write_sums(partial, p))
-                work.write("spares", folder, "spares.arrow", lambda p: _write_spares(partial, p))
-                return work.finish(rows=partial.rows)
+            with attempt(store, folder, "sum", task.key, training.inputs) as work:
+                for each in training.ranges():
+                    write = partial(files.write_sums, found.part(each.first, each.stop))
+                    work.write(each.key, folder, f"{each.key}.arrow", write)
+                write_spares = partial(files.write_spares, found.spares)
+                work.write("spares", folder, "spares.arrow", write_spares)
+                if words.cells is not None:
+                    work.write("words", folder, "words.arrow", partial(files.write_words, now))
+                tally = found.tally
+                return work.finish(
+                    rows=tally.rows,
+                    squared_error=tally.squared_error,
+                    checked=tally.checked,
+                    nearest=tally.nearest,
+                )
 
-        return work_out
+        return sum_up
 
 
 @dataclass(frozen=True)
-class UpdateStage:
-    """Merges a round's partials, in their order, and moves the words."""
+class MergeStage:
+    """Adds up the sums of all tasks for a range of words, and moves these words."""
 
     training: Training
     round: int
     start: Checkpoint
-    partials: tuple[DoneRecord, ...]
+    sums: tuple[DoneRecord, ...]
     reports: tuple[RoundReport, ...]
-    recall_rows: FileRef
     uses_gpu: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"merge {self.round} {self.training.layer}"
+
+    def open(self) -> Callable[[Task], DoneRecord]:
+        training = self.training
+        store = open_store(training.store_url)
+        centroids = self.start.open_centroids(store)
+        window = window_of_round(self.reports, training.spec)
+
+        def merge(task: Any) -> DoneRecord:
+            parts = [
+                files.read_sums(open_committed(store, record.files[task.key]))
+                for record in self.sums
+            ]
+            sums, counts = merge_sums(parts, task.first, task.stop, training.dimensions)
+            masses = self.start.open_masses(store, task.first, task.stop)
+            mine = centroids[task.first : task.stop]
+            moved = Moved(*_moved(mine, sums, counts, masses, window.keep))
+            folder = training.round_folder(self.round)
+            with attempt(store, folder, "merge", task.key, training.inputs) as work:
+                work.write("moved", folder, "arrow", partial(files.write_moved, moved))
+                return work.finish(words=len(counts), rows=int(counts.sum()))
+
+        return merge
+
+
+def _moved(centroids: Any, sums: Any, counts: Any, masses: Any, keep: float) -> tuple[Any, ...]:
+    moved, mass = move_words(centroids, sums, counts, masses, keep)
+    return moved, counts, mass
+
+
+@dataclass(frozen=True)
+class UpdateStage:
+    """Ends a round: places for empty words, a report, and the checkpoint of the next."""
+
+    training: Training
+    round: int
+    start: Checkpoint
+    sums: tuple[DoneRecord, ...]
+    merged: tuple[DoneRecord, ...]
+    reports: tuple[RoundReport, ...]
+    held: FileRef
 
     @property
     def name(self) -> str:
         return f"update {self.round} {self.training.layer}"
 
+    @property
+    def uses_gpu(self) -> bool:
+        return self.training.uses_gpu
+
     def open(self) -> Callable[[Task], DoneRecord]:
         training = self.training
         store = open_store(training.store_url)
 
-        def move(task: Task) -> DoneRecord:
-            centroids, assigner = self.start.open(store)
-            spares = spares_of_round(self.round, len(centroids))
-            merged = merge_partials([_read_partial(store, r) for r in self.partials], spares)
-            recall = 1.0
-            if self.start.graph is not None:
-                held = read_centroids(open_committed(store, self.recall_rows))
-                recall = measure_recall(assigner, ExactAssigner(centroids), held)
-            moved, info = update(centroids, merged, self.reports, training.spec, recall)
+        def end(task: Task) -> DoneRecord:
+            centroids, cells = self.start.open_centroids(store), self.start.open_cells(store)
+            window = window_of_round(self.reports, training.spec)
+            moved = files.read_moved(
+                [open_committed(store, record.files["moved"]) for record in self.merged]
+            )
+            tally, spares = merge_tallies(
+                [files.tally_of(record) for record in self.sums],
+                [
+                    files.read_spares(open_committed(store, record.files["spares"]))
+                    for record in self.sums
+                ],
+                spares_of_round(window, len(centroids)),
+            )
+            error = held_error(store, self.held, centroids, cells)
+            measured = Measured(moved.counts, tally, spares, error)
+            result, info = update(
+                centroids, moved.centroids, measured, window, self.reports, training.spec
+            )
+            masses = moved.masses.copy() if self.start.masses is not None else None
+            if masses is not None:
+                masses[info.placed] = 0.0
+            if cells is not None and not info.done:
+                cells = next_cells(result, cells.centres)
+            elif cells is not None and len(result) < len(centroids):
+                cells = first_cells(result)
+            counts = moved.counts[moved.counts > 0] if info.report.dropped else moved.counts
             with attempt(store, training.folder, "round", task.key, training.inputs) as work:
                 folder = f"{training.folder}/rounds"
-                _write_checkpoint(work, folder, moved, training.assigner)
+                files.write_checkpoint(work, folder, result, cells, masses)
+                if cells is not None and len(info.placed):
+                    write_placed = partial(files.write_placed, Placed(info.placed, info.hosts))
+                    work.write("placed", folder, "placed.arrow", write_placed)
+                work.write("counts", folder, "counts.arrow", partial(files.write_counts, counts))
                 report = info.report.to_json()
                 work.write("report", folder, "json", lambda path: path.write_bytes(report) and 1)
-                return work.finish(done=int(info.done), words=len(moved))
+                for record in self.sums:
+                    if "words" in record.files:
+                        # The next round goes on from here, so they outlive the round's sums.
+                        work.files[f"{files.WORDS}{record.key}"] = record.files["words"]
+                return work.finish(done=int(info.done), words=len(result))
 
-        return move
-
-
-def _seeding_sample(store: Store, training: Training, limit: int) -> Float32s:
-    samples = [read_sample(open_committed(store, file)) for file in training.samples]
-    image_ids = np.concatenate([sample.image_ids for sample in samples])
-    positions = np.concatenate([sample.positions for sample in samples])
-    chosen = seeding_rows(training.spec.seed, image_ids, positions, limit)
-    starts = np.cumsum([0, *(len(sample.image_ids) for sample in samples)])
-    rows = np.empty((len(chosen), samples[0].vectors.shape[1]), np.float32)
-    owner = np.searchsorted(starts, chosen, side="right") - 1
-    for number, sample in enumerate(samples):
-        mine = np.flatnonzero(owner == number)
-        rows[mine] = sample.descriptors(chosen[mine] - starts[number])
-    return rows
+        return end
 
 
-def _write_checkpoint(work: Any, folder: str, centroids: Float32s, kind: AssignerKind) -> None:
-    work.write("centroids", folder, "arrow", lambda path: write_centroids(centroids, path))
-    if kind == "hnsw":
-        graph = ApproximateAssigner(centroids).to_bytes()
-        work.write("graph", folder, "faiss", lambda path: path.write_bytes(graph) and 1)
+def open_samples(store: Store, references: Sequence[FileRef]) -> Sample:
+    """Return the rows of several sample files."""
+    return join_samples([read_sample(open_committed(store, file)) for file in references])
 
 
-def write_centroids(centroids: Float32s, path: Path) -> int:
-    """Write centroids (K, D) as an Arrow file; return K."""
-    return write_arrow(pa.table({"centroid": vectors_column(centroids)}), path)
+def least_rows(store: Store, references: Sequence[FileRef], seed: int, limit: int) -> Sample:
+    """Return the rows of all files whose random numbers are least, in their order.
+
+    Each file gives its own least rows first, so no more than these are held in memory.
+    """
+    best: Sample | None = None
+    for reference in references:
+        sample = open_samples(store, [reference])
+        own = sample.rows(seeding_rows(seed, sample.image_ids, sample.positions, limit))
+        joined = own if best is None else join_samples([best, own])
+        best = joined.rows(seeding_rows(seed, joined.image_ids, joined.positions, limit))
+    if best is None:
+        raise ValueError("at least one file of a sample is read; got none")
+    return best
 
 
-def read_centroids(path: Path) -> Float32s:
-    """Map a file of centroids, (K, D) float32."""
-    return vectors_of(map_arrow(path), "centroid")
-
-
-def _write_sums(partial: Partial, path: Path) -> int:
-    # The total goes along in hex: every bit of it counts.
-    metadata = {"squared_error": float(partial.squared_error).hex(), "rows": str(partial.rows)}
-    columns = {
-        "word": pa.array(partial.words),
-        "count": pa.array(partial.counts),
-        "sum": vectors_column(partial.sums),
-    }
-    return write_arrow(pa.table(columns).replace_schema_metadata(metadata), path)
-
-
-def _write_spares(partial: Partial, path: Path) -> int:
-    columns = {
-        "key": pa.array(partial.spares.keys),
-        "descriptor": vectors_column(partial.spares.descriptors),
-    }
-    return write_arrow(pa.table(columns), path)
-
-
-def _read_partial(store: Store, record: DoneRecord) -> Partial:
-    sums = map_arrow(open_committed(store, record.files["sums"]))
-    spares = map_arrow(open_committed(store, record.files["spares"]))
-    metadata = sums.schema.metadata
-    return Partial(
-        words=column(sums, "word"),
-        sums=vectors_of(sums, "sum"),
-        counts=column(sums, "count"),
-        squared_error=float.fromhex(metadata[b"squared_error"].decode()),
-        rows=int(metadata[b"rows"]),
-        spares=Spares(column(spares, "key"), vectors_of(spares, "descriptor")),
+def held_error(
+    store: Store, held: FileRef, centroids: Float32s, cells: Cells | None
+) -> float | None:
+    """Return the mean squared error of the rows held out, None if there are none."""
+    sample = read_sample(open_committed(store, held))
+    if len(sample) == 0:
+        return None
+    assigner: Assigner = (
+        exact_assigner(centroids) if cells is None else CellsAssigner(centroids, cells, HELD_PROBES)
     )
+    found = assigner.assign(sample.descriptors())
+    return float(found.squared_distances.mean())
 
 
-def read_report(store: Store, record: DoneRecord) -> RoundReport:
-    """Return the report that an update left."""
-    return RoundReport.from_json(open_committed(store, record.files["report"]).read_bytes())
-
-
-def partial_tasks(samples: Sequence[tuple[str, FileRef]]) -> list[PartialTask]:
-    """Return one task a sample file, numbered in the order in which they are merged."""
-    return [PartialTask(key, number, file) for number, (key, file) in enumerate(samples)]
+def link_tasks(cells: int) -> list[Range]:
+    """Return the tasks that seek neighbours among so many cells."""
+    return cut("link", cells, LINK_CELLS)
 
 
 def round_key(number: int) -> str:

@@ -1,6 +1,6 @@
 """The training sample: an equal cap of descriptors an image, chosen by hash, shard by shard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import InputError
 from pipeline.run.stage import Task
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import open_store
@@ -23,10 +24,17 @@ from pipeline.store.tables import (
 )
 from pipeline.vocabulary.batches import row_uniforms
 from pipeline.vocabulary.compare import Float32s
+from pipeline.vocabulary.lists import squared_norms_of_bits, widen
+from pipeline.vocabulary.partial import LONGEST_TRAINED
 from schemas.files import DoneRecord, FileRef
+from schemas.vocabulary import VocabularySpec
 
 SAMPLE_SEED = 0x5A4D504C45
 """Added to the seed, so that rows chosen here are not also the first ones of the nested batches."""
+
+
+HELD_PER_IMAGE, HELD_PART = 4, 16
+"""Rows of an image that are held out at most: so many, and one in `HELD_PART` of all it has."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +45,41 @@ class Sample:
     positions: NDArray[np.int64]
     vectors: NDArray[np.float16]
 
-    def descriptors(self, rows: NDArray[Any] | slice = slice(None)) -> Float32s:
+    def __post_init__(self) -> None:
+        if not len(self.image_ids) == len(self.positions) == len(self.vectors):
+            raise ValueError(
+                f"a sample has an image id and a position a row; got {len(self.image_ids):,} and "
+                f"{len(self.positions):,} for {len(self.vectors):,}"
+            )
+        if self.vectors.dtype != np.float16:
+            raise ValueError(f"a sample holds float16; got {self.vectors.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def bits(self) -> NDArray[np.uint16]:
+        """The bits of the vectors."""
+        return np.ascontiguousarray(self.vectors).view(np.uint16)
+
+    def descriptors(self, rows: NDArray[np.int64] | slice = slice(None)) -> Float32s:
         """Return some rows as the float32 that the arithmetic works on."""
-        return self.vectors[rows].astype(np.float32)
+        return widen(self.bits, np.arange(len(self))[rows])
+
+    def rows(self, rows: NDArray[Any] | slice) -> "Sample":
+        """Return some rows as a sample of their own."""
+        return Sample(self.image_ids[rows], self.positions[rows], self.vectors[rows])
+
+
+def join_samples(samples: Sequence[Sample]) -> Sample:
+    """Return the rows of all samples, one after the other; a single one is not copied."""
+    if len(samples) == 1:
+        return samples[0]
+    return Sample(
+        np.concatenate([sample.image_ids for sample in samples]),
+        np.concatenate([sample.positions for sample in samples]),
+        np.concatenate([sample.vectors for sample in samples]),
+    )
 
 
 @dataclass(frozen=True)
@@ -52,7 +92,7 @@ class SampleTask:
 
 @dataclass(frozen=True)
 class SampleStage:
-    """Keeps at most `cap` descriptors of each image of a shard."""
+    """Keeps at most `cap` descriptors of each image of a shard, and a few more apart."""
 
     store_url: str
     folder: str
@@ -70,39 +110,74 @@ class SampleStage:
         store = open_store(self.store_url)
 
         def draw(task: Any) -> DoneRecord:
-            sample = draw_sample(open_committed(store, task.file), self.cap, self.seed)
+            source = open_committed(store, task.file)
+            try:
+                sample, held = draw_sample(source, self.cap, self.seed)
+            except ValueError as error:
+                raise InputError(f"{task.file.path}: {error}") from None
             with attempt(store, self.folder, "sample", task.key, self.inputs) as work:
                 work.write("sample", self.folder, "arrow", lambda path: write_sample(sample, path))
-                return work.finish(descriptors=len(sample.image_ids))
+                work.write("held", self.folder, "held.arrow", lambda path: write_sample(held, path))
+                return work.finish(descriptors=len(sample), held=len(held))
 
         return draw
 
 
-def draw_sample(path: Path, cap: int, seed: int) -> Sample:
-    """Return up to `cap` descriptors of each image: those whose hash is least, in file order."""
+def cap_of(spec: VocabularySpec, images: int) -> int:
+    """Return how many descriptors each of so many images gives at most; at least 1."""
+    return max(1, min(spec.descriptors_per_image, spec.descriptors // max(images, 1)))
+
+
+def draw_sample(path: Path, cap: int, seed: int) -> tuple[Sample, Sample]:
+    """Return up to `cap` descriptors of each image, and a few others to measure on.
+
+    Those whose hash is least are trained on, those that follow are held out: at most
+    `HELD_PER_IMAGE` an image, and fewer where it has few. Both in the order of the file, which is
+    read row group by row group.
+
+    Raises:
+        ValueError: a number is not finite, or a descriptor is longer than `LONGEST_TRAINED`; the
+            row is named.
+    """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        starts = np.cumsum(
+            [0] + [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
+        )
         parts = [
-            _draw(file.read_row_group(group), cap, seed)
+            _draw(file.read_row_group(group), cap, seed, int(starts[group]))
             for group in range(file.metadata.num_row_groups)
         ]
-    return Sample(
-        np.concatenate([part.image_ids for part in parts]),
-        np.concatenate([part.positions for part in parts]),
-        np.concatenate([part.vectors for part in parts]),
-    )
+    return join_samples([part[0] for part in parts]), join_samples([part[1] for part in parts])
 
 
-def _draw(table: Any, cap: int, seed: int) -> Sample:
+def _draw(table: Any, cap: int, seed: int, first_row: int) -> tuple[Sample, Sample]:
     image_ids = column(table, "image_id").astype(np.int64)
     positions = column(table, "y").astype(np.int64) << 16 | column(table, "x").astype(np.int64)
+    vectors = binary_vectors_of(table, "vector", np.float16)
+    _check_vectors(vectors, first_row)
     uniforms = row_uniforms(seed + SAMPLE_SEED, image_ids, positions)
     # A picture's rows stand together in one row group, so its cap can be applied here.
     order = np.lexsort((uniforms, image_ids))
     starts = np.flatnonzero(np.r_[True, np.diff(image_ids[order]) != 0])
-    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    rows = np.sort(order[place < cap])
-    vectors = binary_vectors_of(table, "vector", np.float16)
-    return Sample(image_ids[rows], positions[rows], vectors[rows])
+    sizes = np.diff(np.r_[starts, len(order)])
+    place = np.arange(len(order)) - np.repeat(starts, sizes)
+    most = np.repeat(np.minimum(cap, sizes - sizes // HELD_PART), sizes)
+    rows = Sample(image_ids, positions, vectors)
+    return (
+        rows.rows(np.sort(order[place < most])),
+        rows.rows(np.sort(order[(place >= most) & (place < most + HELD_PER_IMAGE)])),
+    )
+
+
+def _check_vectors(vectors: NDArray[np.float16], first_row: int) -> None:
+    norms = squared_norms_of_bits(vectors.view(np.uint16))
+    bad = np.flatnonzero(~(norms <= LONGEST_TRAINED**2))
+    if len(bad):
+        raise ValueError(
+            f"row {first_row + int(bad[0]):,} holds a number that is not finite, or is longer than "
+            f"{LONGEST_TRAINED:g}: descriptors have unit length; the activations are damaged or "
+            "from elsewhere: extract them again"
+        )
 
 
 def write_sample(sample: Sample, path: Path) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.refill import SampleKey, draw_spares
+from pipeline.vocabulary.refill import distinct_rows
 
 ROWS_A_WORD = 32
 LARGEST_CHOICE = 20_000
@@ -23,7 +23,7 @@ def choose_words(descriptors: int) -> int:
     return min(max(descriptors // ROWS_A_WORD, 1), LARGEST_CHOICE)
 
 
-def initial_centroids(sample: Float32s, words: int, seed: int) -> Float32s:
+def initial_centroids(sample: Float32s, words: int) -> Float32s:
     """Return distinct rows of the sample for the words to begin at, (words, D) float32.
 
     Evenly drawn. Seeding far rows first, as greedy k-means++ does (Arthur and Vassilvitskii 2007,
@@ -34,10 +34,9 @@ def initial_centroids(sample: Float32s, words: int, seed: int) -> Float32s:
         greedy        squared error .2679   mAP .311
 
     Args:
-        sample: (n, D) float32; some `SEEDING_ROWS_A_WORD` rows a word, see `seeding_rows`.
+        sample: (n, D) float32 in random order, `SEEDING_ROWS_A_WORD` a word; see `seeding_rows`.
         words: at least 1. If the sample has fewer distinct rows, they repeat; the copies get no
             rows and are refilled in the first full round.
-        seed: of the spec.
 
     Raises:
         ValueError: no row or no word.
@@ -46,6 +45,5 @@ def initial_centroids(sample: Float32s, words: int, seed: int) -> Float32s:
         raise ValueError(
             f"seeding takes at least 1 row and 1 word; got {len(sample):,} and {words:,}"
         )
-    key = SampleKey(seed, 0xFFFFFFFF)  # a round that no training reaches
-    drawn = draw_spares(sample, np.ones(len(sample)), key, words).descriptors
-    return drawn[np.arange(words) % len(drawn)]
+    chosen = distinct_rows(sample, np.arange(len(sample)), words)
+    return sample[chosen[np.arange(words) % len(chosen)]]

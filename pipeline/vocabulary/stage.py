@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import InputError, StageFailed
+from pipeline.errors import CommitConflict, InputError, StageFailed
 from pipeline.extract.stage import Extraction
 from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
@@ -10,25 +10,30 @@ from pipeline.store import layout
 from pipeline.store.commit import create_once, open_committed, read_done
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store
-from pipeline.store.tables import map_arrow
 from pipeline.vocabulary.assign import choose_assigner
+from pipeline.vocabulary.cells import count_cells
+from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
+from pipeline.vocabulary.exchange import recipe_digest
+from pipeline.vocabulary.finish import FinishStage
+from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, check_memory, training_memory
+from pipeline.vocabulary.projected import project_samples
 from pipeline.vocabulary.rounds import (
-    Checkpoint,
-    PartialStage,
-    PartialTask,
+    LinkStage,
+    MergeStage,
     SeedStage,
+    SumStage,
+    SumTask,
     Training,
     UpdateStage,
     Whole,
-    partial_tasks,
-    read_report,
+    link_tasks,
     round_key,
 )
-from pipeline.vocabulary.sample import SampleStage, SampleTask
+from pipeline.vocabulary.sample import SampleStage, SampleTask, cap_of, read_sample
 from pipeline.vocabulary.seeding import choose_words
 from schemas.base import digest_of
 from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
+from schemas.vocabulary import RoundReport, Vocabulary, VocabularyHealth, VocabularySpec
 
 OnRound = Callable[[str, RoundReport], None]
 
@@ -44,13 +49,18 @@ def train_vocabulary(
     layer: str,
     spec: VocabularySpec,
     *,
+    threads: int = 1,
     on_progress: OnProgress = quiet,
     on_round: OnRound = no_round,
 ) -> Vocabulary:
     """Return a layer's visual words, trained now or found in the store.
 
+    Args:
+        threads: of a worker; changes no bit.
+
     Raises:
-        InputError: the layer gave fewer descriptors than words were asked for.
+        InputError: the layer gave fewer descriptors than words were asked for, or a worker's
+            memory is too small for so many words.
         StageFailed: a step failed; the rounds before it are kept.
     """
     inputs = vocabulary_inputs(spec, extraction.inputs, layer)
@@ -63,7 +73,12 @@ def train_vocabulary(
         store,
         runner,
         SampleStage(
-            store.url, f"{folder}/sample", inputs, layer, spec.descriptors_per_image, spec.seed
+            store.url,
+            f"{folder}/sample",
+            inputs,
+            layer,
+            cap_of(spec, extraction.indexed),
+            spec.seed,
         ),
         [
             SampleTask(record.key, record.files[layer])
@@ -74,8 +89,25 @@ def train_vocabulary(
         inputs,
         on_progress=on_progress,
     )
-    training = _training(store, folder, inputs, layer, spec, samples)
-    vocabulary = _rounds(store, runner, training, samples, extraction.inputs, on_progress, on_round)
+    projection: FileRef | None = None
+    trained = samples
+    if spec.projection is not None and samples:
+        projection, trained = project_samples(
+            store, runner, folder, inputs, samples, spec.projection, spec.seed, on_progress
+        )
+    training = _training(store, folder, inputs, layer, spec, trained, threads)
+    check_memory(
+        training_memory(training.words, training.dimensions, training.rows, training.assigner),
+        runner.memory_per_worker(),
+        f"{training.words:,} words of {training.dimensions:,} dimensions",
+    )
+    seeded, last, reports = _rounds(store, runner, training, on_progress, on_round)
+    vocabulary = _finished(store, runner, training, extraction, seeded, last, reports).model_copy(
+        update={
+            "projection": projection,
+            "sample": tuple(record.files["sample"] for record in samples),
+        }
+    )
     return parse_record(store, path, Vocabulary, create_once(store, path, vocabulary.to_json()))
 
 
@@ -91,14 +123,16 @@ def _training(
     layer: str,
     spec: VocabularySpec,
     samples: Sequence[DoneRecord],
+    threads: int,
 ) -> Training:
-    descriptors = sum(record.counts["descriptors"] for record in samples)
-    words = spec.words if spec.words is not None else choose_words(descriptors)
-    if descriptors < max(words, 1):
+    rows = sum(record.counts["descriptors"] for record in samples)
+    words = spec.words if spec.words is not None else choose_words(rows)
+    if rows < max(words, 1):
         raise InputError(
-            f"layer {layer} gave {descriptors:,} descriptors for {words:,} words: a word needs at "
-            "least one, so ask for fewer words (--words) or index more pictures"
+            f"layer {layer} gave {rows:,} descriptors for {words:,} words: a word needs at least "
+            f"one, so at most {rows:,} words are possible (--words), or index more pictures"
         )
+    first = read_sample(open_committed(store, samples[0].files["sample"]))
     return Training(
         store.url,
         folder,
@@ -106,8 +140,12 @@ def _training(
         layer,
         spec,
         words,
+        first.vectors.shape[1],
+        rows,
         choose_assigner(words, spec),
         tuple(record.files["sample"] for record in samples),
+        tuple(record.files["held"] for record in samples),
+        threads,
     )
 
 
@@ -115,83 +153,145 @@ def _rounds(
     store: Store,
     runner: Runner,
     training: Training,
-    samples: Sequence[DoneRecord],
-    extraction: str,
     on_progress: OnProgress,
     on_round: OnRound,
-) -> Vocabulary:
-    folder, inputs = training.folder, training.inputs
-    (seeded,) = complete(store, runner, SeedStage(training), [Whole("seed")], folder, inputs)
-    start = Checkpoint.of(seeded)
-    tasks = partial_tasks([(record.key, record.files["sample"]) for record in samples])
+) -> tuple[DoneRecord, DoneRecord, tuple[RoundReport, ...]]:
+    """Return the records of the seeding and of the last round, and the report of each round."""
+    folder = training.folder
+    seeding = SeedStage(training)
+    (seeded,) = complete(store, runner, seeding, [Whole("seed")], folder, training.inputs)
+    last = seeded
     reports: list[RoundReport] = []
-    while True:
+    while not last.counts.get("done", 0):
         number = len(reports)
         most = max(training.spec.rounds, number + 1)
         on_progress(Progress(f"vocabulary {training.layer}", number, most, number, most))
-        moved = read_done(store, folder, round_key(number)) or _move_words(
-            store, runner, training, start, tasks, tuple(reports), seeded.files["recall"]
+        start = Checkpoint.of(last)
+        last = _ended(store, training, number) or _run_round(
+            store, runner, training, start, tuple(reports), seeded.files["held"]
         )
-        _discard_partials(store, training.round_folder(number), tasks)
-        reports.append(read_report(store, moved))
+        _discard_round(store, training.round_folder(number))
+        reports.append(read_report(store, last))
         on_round(training.layer, reports[-1])
-        start = Checkpoint.of(moved)
-        if moved.counts["done"]:
-            break
-    on_progress(
-        Progress(f"vocabulary {training.layer}", number + 1, number + 1, number + 1, number + 1)
-    )
-    centroids = start.centroids
-    dimensions = map_arrow(open_committed(store, centroids)).column("centroid").type.list_size
-    return Vocabulary(
-        layer=training.layer,
-        words=centroids.rows,
-        words_requested=training.words,
-        dimensions=dimensions,
-        spec=training.spec.digest(),
-        extraction=extraction,
-        rounds=tuple(reports),
-        centroids=centroids,
-    )
+    ended = len(reports)
+    on_progress(Progress(f"vocabulary {training.layer}", ended, ended, ended, ended))
+    return seeded, last, tuple(reports)
 
 
-def _move_words(
+def _ended(store: Store, training: Training, number: int) -> DoneRecord | None:
+    """Return the record of a round that has ended before.
+
+    Raises:
+        CommitConflict: it is of another training.
+    """
+    record = read_done(store, training.folder, round_key(number))
+    if record is not None and record.inputs != training.inputs:
+        raise CommitConflict(
+            f"{training.folder} round {number} is a checkpoint of inputs {record.inputs[:12]}, "
+            f"this training has {training.inputs[:12]}: the store belongs to another job, use "
+            "another store"
+        )
+    return record
+
+
+def _run_round(
     store: Store,
     runner: Runner,
     training: Training,
     start: Checkpoint,
-    tasks: Sequence[PartialTask],
     reports: tuple[RoundReport, ...],
-    recall_rows: FileRef,
+    held: FileRef,
 ) -> DoneRecord:
     """Return the record of the round that follows these reports, having run it."""
-    number = len(reports)
-    folder, inputs = training.folder, training.inputs
-    sums = training.round_folder(number)
+    number, inputs = len(reports), training.inputs
+    folder = training.round_folder(number)
+    links: tuple[FileRef, ...] = ()
     try:
-        stage = PartialStage(training, number, start)
-        partials = tuple(complete(store, runner, stage, tasks, sums, inputs))
-        update = UpdateStage(training, number, start, partials, reports, recall_rows)
-        (moved,) = complete(store, runner, update, [Whole(round_key(number))], folder, inputs)
+        if start.words:
+            link = LinkStage(training, number, start)
+            tasks = link_tasks(count_cells(training.words))
+            linked = complete(store, runner, link, tasks, folder, inputs)
+            links = tuple(record.files["near"] for record in linked)
+        stage = SumStage(training, number, start, links, reports)
+        sums = tuple(complete(store, runner, stage, sum_tasks(training, start), folder, inputs))
+        merge = MergeStage(training, number, start, sums, reports)
+        merged = tuple(complete(store, runner, merge, training.ranges(), folder, inputs))
+        end = UpdateStage(training, number, start, sums, merged, reports, held)
+        (record,) = complete(
+            store, runner, end, [Whole(round_key(number))], training.folder, inputs
+        )
     except StageFailed:
         # Another run of the same training may have ended this round and removed its sums
         # from under us; then its checkpoint stands, and is ours to the bit.
-        ended = read_done(store, folder, round_key(number))
+        ended = _ended(store, training, number)
         if ended is None:
             raise
         return ended
-    return moved
+    return record
 
 
-def _discard_partials(store: Store, folder: str, tasks: Sequence[PartialTask]) -> None:
-    """Remove a round's partial sums once its checkpoint stands: nothing reads them again.
+def sum_tasks(training: Training, start: Checkpoint) -> list[SumTask]:
+    """Return the tasks of a round: runs of shards that have `TASK_ROWS` rows a word.
 
-    They are the largest thing of a training, up to K x D float64 a shard and round. The record
-    goes first, so that no record ever names a file that is gone.
+    The sums of a task then take no more room than its rows, however many words there are.
     """
-    for task in tasks:
-        record = read_done(store, folder, task.key)
+    least = max(TASK_ROWS * training.words, LEAST_TASK_ROWS)
+    groups: list[list[FileRef]] = [[]]
+    for file in training.samples:
+        if sum(each.rows for each in groups[-1]) >= least:
+            groups.append([])
+        groups[-1].append(file)
+    keys = [f"sum-{number:05d}" for number in range(len(groups))]
+    return [
+        SumTask(key, tuple(group), start.words.get(key))
+        for key, group in zip(keys, groups, strict=True)
+    ]
+
+
+def _discard_round(store: Store, folder: str) -> None:
+    """Remove what a round made on its way once its checkpoint stands: nothing reads it again.
+
+    Sums are the largest thing of a training. A record goes before its files, so that no record
+    ever names a file that is gone; the words of the rows are named by the checkpoint and stay.
+    """
+    for name in store.names(f"{folder}/done"):
+        record = read_done(store, folder, name.removesuffix(".json"))
         if record is not None:
-            store.discard(layout.done(folder, task.key))
-            for file in record.files.values():
-                store.discard(file.path)
+            store.discard(layout.done(folder, record.key))
+            for file_name, file in record.files.items():
+                if file_name != WORDS.rstrip("-"):
+                    store.discard(file.path)
+
+
+def _finished(
+    store: Store,
+    runner: Runner,
+    training: Training,
+    extraction: Extraction,
+    seeded: DoneRecord,
+    last: DoneRecord,
+    reports: tuple[RoundReport, ...],
+) -> Vocabulary:
+    """Return the record of a training that has ended, measured on rows held out."""
+    stage = FinishStage(training, last, seeded.files["held"])
+    (measured,) = complete(
+        store, runner, stage, [Whole("health")], training.folder, training.inputs
+    )
+    health = open_committed(store, measured.files["health"]).read_bytes()
+    centroids = last.files["centroids"]
+    return Vocabulary(
+        layer=training.layer,
+        words=centroids.rows,
+        words_requested=training.words,
+        dimensions=training.dimensions,
+        spec=training.spec.digest(),
+        extraction=extraction.inputs,
+        recipe=recipe_digest(extraction.spec, training.layer),
+        rounds=reports,
+        health=VocabularyHealth.from_json(health),
+        centroids=centroids,
+        counts=last.files["counts"],
+        cells=last.files.get("cells"),
+        probes=measured.counts["probes"],
+        held=seeded.files["held"],
+    )

@@ -1,93 +1,104 @@
 """Training in one process: the reference that a training over many machines equals bit for bit."""
 
+from collections.abc import Callable
+
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.vocabulary.assign import (
-    Assigner,
-    ExactAssigner,
-    choose_assigner,
-    make_assigner,
-    measure_recall,
-)
-from pipeline.vocabulary.batches import row_uniforms, seeding_rows, share_of_round
+from pipeline.vocabulary.assign import choose_assigner
+from pipeline.vocabulary.batches import seeding_rows, window_of_round
+from pipeline.vocabulary.cells import Placed, first_cells, neighbours_of, next_cells
 from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.partial import Partial, merge_partials, partial_of
-from pipeline.vocabulary.refill import SampleKey
+from pipeline.vocabulary.partial import merge_tallies
+from pipeline.vocabulary.sample import Sample
 from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, choose_words, initial_centroids
-from pipeline.vocabulary.update import spares_of_round, update
-from schemas.vocabulary import RoundReport, VocabularySpec
-
-TASK_ROWS = 1 << 16
-"""Rows of a task here. It is part of what decides the last bits, as the cut of a job is."""
-
-RECALL_ROWS = 1_000
-"""Rows on which the assigner's recall is measured every round: the first of the seeding rows."""
+from pipeline.vocabulary.sums import sum_rows, unseen
+from pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
+from pipeline.vocabulary.words import RoundWords
+from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 
 def train_in_memory(
-    descriptors: Float32s,
-    image_ids: npt.NDArray[np.integer],
-    positions: npt.NDArray[np.integer],
+    sample: Sample,
     spec: VocabularySpec,
-    task_rows: int = TASK_ROWS,
+    *,
+    task_rows: int | None = None,
+    threads: int = 1,
+    on_round: Callable[[Float32s, RoundReport], None] = lambda words, report: None,
 ) -> tuple[Float32s, tuple[RoundReport, ...]]:
     """Return the visual words, (words, D) float32, and the report of every round.
 
     No word is empty on the rows in the last report, save those it says were dropped.
 
     Args:
-        descriptors: (n, D) float32, in the job's order.
-        image_ids, positions: (n,), which row each is; no two rows the same.
+        sample: what is trained on; no two rows of one image id and position.
         spec: what is asked for.
-        task_rows: how the rows are cut into tasks.
+        task_rows: rows of a task; all by default. Changes no bit.
+        threads: chunks compared at once; changes no bit.
+        on_round: hears of the words after each round, and its report.
 
     Raises:
-        ValueError: no row, or not one image id and position a row.
+        ValueError: no row.
     """
-    if not len(descriptors) == len(image_ids) == len(positions) or len(descriptors) == 0:
-        raise ValueError(
-            f"training takes at least 1 row, each with an image id and a position; "
-            f"got {len(descriptors):,}, {len(image_ids):,} and {len(positions):,}"
-        )
-    words = choose_words(len(descriptors)) if spec.words is None else spec.words
-    first = seeding_rows(spec.seed, image_ids, positions, SEEDING_ROWS_A_WORD * words)
-    sample = descriptors[first]
-    uniforms = row_uniforms(spec.seed, image_ids, positions)
-    kind = choose_assigner(words, spec)
-    centroids = initial_centroids(sample, words, spec.seed)
+    rows = len(sample.image_ids)
+    if rows == 0:
+        raise ValueError("training takes at least 1 row; got 0")
+    count = choose_words(rows) if spec.words is None else spec.words
+    seeding = seeding_rows(
+        spec.seed, sample.image_ids, sample.positions, SEEDING_ROWS_A_WORD * count
+    )
+    kind = choose_assigner(count, spec)
+    words = begin(initial_centroids(sample.descriptors(seeding), count), kind)
+    masses = np.zeros(count, np.float64)
+    tasks = [
+        sample.rows(slice(start, start + (task_rows or rows)))
+        for start in range(0, rows, task_rows or rows)
+    ]
+    lasts = [unseen(len(task.image_ids)) for task in tasks]
     reports: list[RoundReport] = []
-    done = False
-    while not done:
-        assigner = make_assigner(kind, centroids)
-        recall = 1.0
-        if kind != "exact":
-            exact = ExactAssigner(centroids)
-            recall = measure_recall(assigner, exact, sample[:RECALL_ROWS])
-        partials = [
-            _task(descriptors[rows], uniforms[rows], assigner, words, spec.seed, len(reports), task)
-            for task, rows in enumerate(_cut(len(descriptors), task_rows))
-        ]
-        merged = merge_partials(partials, spares_of_round(len(reports), words))
-        centroids, info = update(centroids, merged, reports, spec, recall)
+    while True:
+        number, window = len(reports), window_of_round(reports, spec)
+        spares = spares_of_round(window, len(words.centroids))
+        partials = []
+        for place, task in enumerate(tasks):
+            partial, lasts[place] = sum_rows(
+                words,
+                task,
+                lasts[place],
+                window,
+                spec,
+                number=number,
+                rows_in_all=rows,
+                spares=spares,
+                threads=threads,
+            )
+            partials.append(partial)
+        counts = np.sum([partial.counts for partial in partials], axis=0)
+        sums = np.sum([partial.sums for partial in partials], axis=0)
+        tally, joined = merge_tallies(
+            [partial.tally for partial in partials], [each.spares for each in partials], spares
+        )
+        moved, masses = move_words(words.centroids, sums, counts, masses, window.keep)
+        centroids, info = update(
+            words.centroids, moved, Measured(counts, tally, joined), window, reports, spec
+        )
         reports.append(info.report)
-        done = info.done
-    return centroids, tuple(reports)
+        on_round(centroids, info.report)
+        if info.done:
+            return centroids, tuple(reports)
+        masses[info.placed] = 0.0
+        words = follow(words, centroids, Placed(info.placed, info.hosts))
 
 
-def _cut(rows: int, task_rows: int) -> list[slice]:
-    return [slice(start, start + task_rows) for start in range(0, rows, task_rows)]
+def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
+    """Return the words that a training begins with."""
+    if kind == "exact":
+        return RoundWords(centroids)
+    return RoundWords(centroids, first_cells(centroids))
 
 
-def _task(
-    descriptors: Float32s,
-    uniforms: npt.NDArray[np.float64],
-    assigner: Assigner,
-    words: int,
-    seed: int,
-    number: int,
-    task: int,
-) -> Partial:
-    rows = descriptors[uniforms < share_of_round(number)]
-    key = SampleKey(seed, number, task)
-    return partial_of(rows, assigner.assign(rows), key, spares_of_round(number, words))
+def follow(words: RoundWords, centroids: Float32s, placed: Placed) -> RoundWords:
+    """Return the words of the next round, with cells that follow those of the last."""
+    if words.cells is None:
+        return RoundWords(centroids)
+    cells = next_cells(centroids, words.cells.centres)
+    return RoundWords(centroids, cells, neighbours_of(centroids, cells), placed)

@@ -76,7 +76,7 @@ def test_killed_before_a_commit_of_any_kind_a_run_ends_in_the_same_bytes(
         index_into(copied(start, tmp_path / "whole", *HEAVY), indexed.source)
     kinds = {_kind(name) for name in all_creates}
     assert kinds == {
-        *("sample", "seed", "partial", "round", "vocabulary"),
+        *("sample", "seed", "link", "sum", "merge", "round", "health", "vocabulary"),
         *("encode", "index", "totals", "snapshot", "promotion"),
     }
     # One of each kind; test_crashes.py strikes every call of a smaller run.
@@ -206,9 +206,11 @@ def _kind(name: str) -> str:
         case "activations":
             return "extract"
         case "vocabularies":
-            if rest[-1] in ("vocabulary.json", "seed.json"):
+            if rest[-1] in ("vocabulary.json", "seed.json", "health.json"):
                 return rest[-1].removesuffix(".json")
-            return "sample" if "sample" in rest else "partial" if "rounds" in rest else "round"
+            if "rounds" in rest:
+                return rest[-1].partition("-")[0]  # link, sum or merge
+            return "sample" if "sample" in rest else "round"
         case "segments":
             return "totals" if "totals" in rest else "index"
     return {"bags": "encode", "jobs": "job", "snapshots": "snapshot", "promotions": "promotion"}[

@@ -17,6 +17,7 @@ from pipeline.store.storage import LocalStore
 from pipeline.upkeep.gc import collect_garbage
 from pipeline.upkeep.verify import verify_store
 from pipeline.vocabulary import rounds
+from schemas.files import FileRef
 from schemas.snapshot import IndexSnapshot
 from tests.builders import copied
 from tests.end_to_end.commands import Stores, stores
@@ -104,18 +105,18 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
     expected = current_snapshot(LocalStore(stores.one))
     assert expected is not None
     store = copied(stores.one, tmp_path / "store", *HEAVY)
-    read, overtaken = rounds._read_partial, []
+    read, overtaken = rounds.open_committed, []
 
-    def late(opened: LocalStore, record: object) -> object:
+    def late(opened: LocalStore, reference: FileRef) -> Path:
         # Just before this run merges its first sums, another one trains to the end.
-        if not overtaken:
-            overtaken.append(record)
+        if not overtaken and "merge-" in reference.path:
+            overtaken.append(reference)
             assert tiny_index(store, stores.pictures).number == 1
             with pytest.raises(MissingFile):
-                read(opened, record)  # type: ignore[arg-type]
-        return read(opened, record)  # type: ignore[arg-type]
+                read(opened, reference)
+        return read(opened, reference)
 
-    monkeypatch.setattr(rounds, "_read_partial", late)
+    monkeypatch.setattr(rounds, "open_committed", late)
     found = tiny_index(store, stores.pictures)
     assert overtaken
     assert (found.number, found.root_digest) == (1, expected.root_digest)

@@ -24,8 +24,8 @@ FOLDERS = {
     "activations/net-dddddddddddd": "extract",
     "segments/net-dddddddddddd": "index",
     "vocabularies/b-dddddddddddd/b": "round",
-    "vocabularies/b-dddddddddddd/b/rounds/00000": "partial",
-    "vocabularies/b-dddddddddddd/b/rounds/00001": "partial",
+    "vocabularies/b-dddddddddddd/b/rounds/00000": "sum",
+    "vocabularies/b-dddddddddddd/b/rounds/00001": "sum",
 }
 
 

@@ -1,6 +1,5 @@
 """Nearest words: worked by hand, against a plain loop, and however the rows are batched."""
 
-import faiss
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -8,29 +7,27 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.vocabulary.assign import (
     EXACT_UP_TO,
-    ApproximateAssigner,
     Assigner,
+    Assignment,
     ExactAssigner,
     choose_assigner,
-    make_assigner,
+    exact_assigner,
     measure_recall,
 )
-from pipeline.vocabulary.train import train_in_memory
+from pipeline.vocabulary.cells import CellsAssigner, first_cells
 from schemas.vocabulary import AssignerKind, VocabularySpec
-from tests.pipeline.vocabulary.vectors import clustered, row_names
+from tests.pipeline.vocabulary.vectors import clustered, plain_distances
 
-KINDS: tuple[AssignerKind, ...] = ("exact", "hnsw")
+KINDS: tuple[AssignerKind, ...] = ("exact", "cells")
 ROWS = clustered(1_300, 32, 100)
 WORDS, QUERIES = ROWS[:300], ROWS[300:]
 
 
-def plain_distances(rows: NDArray[np.float32], words: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Every squared distance in float64, added in order of the dimensions."""
-    total = np.zeros((len(rows), len(words)))
-    for axis in range(rows.shape[1]):
-        left, right = rows[:, axis].astype(np.float64), words[:, axis].astype(np.float64)
-        total += (left[:, None] - right[None, :]) ** 2
-    return total
+def make_assigner(kind: AssignerKind, words: NDArray[np.float32], probes: int = 2) -> Assigner:
+    """Return what assigns to the words."""
+    if kind == "exact":
+        return exact_assigner(words)
+    return CellsAssigner(words, first_cells(words), probes)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -51,26 +48,30 @@ def test_exact_is_the_plain_search_bit_for_bit() -> None:
     assert assignment.words.dtype == np.uint32
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scale", [1e-20, 1e-3, 1e9])
 @pytest.mark.parametrize("offset", [0.0, 1_000.0])
-def test_words_closer_than_float32_can_tell_are_told_apart(scale: float, offset: float) -> None:
+def test_words_closer_than_float32_can_tell_are_told_apart(
+    kind: AssignerKind, scale: float, offset: float
+) -> None:
     words = ((WORDS * 1e-4 + offset) * scale).astype(np.float32)
     rows = ((QUERIES * 1e-4 + offset) * scale).astype(np.float32)
-    assignment = ExactAssigner(words).assign(rows)
+    assignment = make_assigner(kind, words, probes=300).assign(rows)
     np.testing.assert_array_equal(assignment.words, plain_distances(rows, words).argmin(axis=1))
 
 
-def test_equal_words_give_the_lowest() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_words_give_the_lowest(kind: AssignerKind) -> None:
     twice = np.concatenate([WORDS, WORDS, WORDS[:1]])
-    assignment = ExactAssigner(twice).assign(WORDS)
-    assert assignment.words.max() < len(WORDS)
+    assignment = make_assigner(kind, twice, probes=100).assign(WORDS)
+    assert assignment.words.tolist() == list(range(300))
     assert not assignment.squared_distances.any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 7, 999])
 def test_a_word_does_not_depend_on_the_batch(kind: AssignerKind, batch: int) -> None:
-    assigner: Assigner = make_assigner(kind, WORDS)
+    assigner = make_assigner(kind, WORDS)
     whole = assigner.assign(QUERIES)
     parts = [assigner.assign(QUERIES[at : at + batch]) for at in range(0, len(QUERIES), batch)]
     np.testing.assert_array_equal(np.concatenate([part.words for part in parts]), whole.words)
@@ -81,15 +82,10 @@ def test_a_word_does_not_depend_on_the_batch(kind: AssignerKind, batch: int) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_word_does_not_depend_on_threads(kind: AssignerKind) -> None:
-    before = faiss.omp_get_max_threads()
     answers = []
-    try:
-        for threads in (1, 2):
-            faiss.omp_set_num_threads(threads)
-            with threadpool_limits(threads):
-                answers.append(make_assigner(kind, WORDS).assign(QUERIES))
-    finally:
-        faiss.omp_set_num_threads(before)
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            answers.append(make_assigner(kind, WORDS).assign(QUERIES))
     np.testing.assert_array_equal(answers[0].words, answers[1].words)
     np.testing.assert_array_equal(answers[0].squared_distances, answers[1].squared_distances)
 
@@ -98,21 +94,6 @@ def test_a_word_does_not_depend_on_the_block() -> None:
     answers = [ExactAssigner(WORDS, block).assign(QUERIES) for block in (1, 64, 5_000)]
     for answer in answers[1:]:
         np.testing.assert_array_equal(answer.words, answers[0].words)
-
-
-def test_the_graph_is_the_same_when_built_again_and_when_read_back() -> None:
-    data = ApproximateAssigner(WORDS).to_bytes()
-    assert ApproximateAssigner(WORDS).to_bytes() == data
-    again = ApproximateAssigner.from_bytes(data)
-    assert again.to_bytes() == data
-    expected = ApproximateAssigner(WORDS).assign(QUERIES)
-    np.testing.assert_array_equal(again.assign(QUERIES).words, expected.words)
-
-
-def test_building_the_graph_leaves_the_threads_as_they_were() -> None:
-    before = faiss.omp_get_max_threads()
-    ApproximateAssigner(WORDS)
-    assert faiss.omp_get_max_threads() == before
 
 
 def test_recall_counts_rows_with_a_nearest_word() -> None:
@@ -124,24 +105,24 @@ def test_recall_counts_rows_with_a_nearest_word() -> None:
     assert measure_recall(exact, exact, rows[:0]) == 1.0
 
 
-def test_the_graph_finds_nearly_all() -> None:
-    rows = clustered(22_000, 64, 800)
+def test_more_cells_find_more() -> None:
+    rows = clustered(12_000, 64, 800)
     words, queries = rows[:2_000], rows[2_000:4_000]
-    assert measure_recall(ApproximateAssigner(words), ExactAssigner(words), queries) >= 0.95
+    exact, cells = ExactAssigner(words), first_cells(words)
+    recalls = [
+        measure_recall(CellsAssigner(words, cells, probes), exact, queries)
+        for probes in (1, 4, 16, len(cells))
+    ]
+    assert recalls == sorted(recalls)
+    assert recalls[2] >= 0.95
+    assert recalls[3] == 1.0
 
 
-def test_the_graph_finds_nearly_all_where_words_crowd() -> None:
-    rows = clustered(30_000, 128, 300, spread=0.8)
-    words, _ = train_in_memory(
-        rows, *row_names(len(rows)), VocabularySpec(words=500, assigner="exact")
-    )
-    assert measure_recall(ApproximateAssigner(words), ExactAssigner(words), rows[:3_000]) >= 0.95
-
-
-def test_auto_is_exact_while_that_is_faster() -> None:
+def test_auto_is_exact_while_words_are_few() -> None:
     assert choose_assigner(EXACT_UP_TO, VocabularySpec()) == "exact"
-    assert choose_assigner(EXACT_UP_TO + 1, VocabularySpec()) == "hnsw"
-    assert choose_assigner(1, VocabularySpec(assigner="hnsw")) == "hnsw"
+    assert choose_assigner(EXACT_UP_TO + 1, VocabularySpec()) == "cells"
+    assert choose_assigner(1, VocabularySpec(assigner="cells")) == "cells"
+    assert choose_assigner(1_000_000, VocabularySpec(assigner="exact")) == "exact"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,5 +141,10 @@ def test_what_cannot_be_compared_is_refused(kind: AssignerKind) -> None:
         assigner.assign(QUERIES.astype(np.float64))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the 32 dimensions of the words; got 31"):
         assigner.assign(QUERIES[:, :31])
+    with pytest.raises(ValueError, match="one distance a word"):
+        Assignment(np.zeros(3, np.uint32), np.zeros(2))
+
+
+def test_a_vocabulary_without_a_word_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 word"):
-        make_assigner(kind, WORDS[:0])
+        ExactAssigner(WORDS[:0])

@@ -1,114 +1,203 @@
-"""The end of a round: means, refills, drops and when to stop, worked by hand."""
+"""The end of a round: means, refills, splits, drops and when to stop, worked by hand."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.vocabulary.assign import ExactAssigner
-from pipeline.vocabulary.partial import Partial, partial_of
-from pipeline.vocabulary.refill import SampleKey
-from pipeline.vocabulary.seeding import choose_words, initial_centroids
-from pipeline.vocabulary.update import MENDING_ROUNDS, spares_of_round, update
-from schemas.vocabulary import FULL_ROUND, RoundReport, VocabularySpec
-from tests.pipeline.vocabulary.vectors import clustered
+from pipeline.vocabulary.batches import Window
+from pipeline.vocabulary.partial import ERROR_SCALE, Tally
+from pipeline.vocabulary.refill import Spares
+from pipeline.vocabulary.sums import sum_rows, unseen
+from pipeline.vocabulary.update import (
+    BLOATED,
+    MENDING_ROUNDS,
+    SPLITTING_ROUNDS,
+    Measured,
+    RoundInfo,
+    move_words,
+    spares_of_round,
+    update,
+)
+from pipeline.vocabulary.words import RoundWords
+from schemas.vocabulary import RoundReport, VocabularySpec
+from tests.pipeline.vocabulary.vectors import sample_of
 
+Floats = NDArray[np.float32]
 SPEC = VocabularySpec(rounds=10)
-LINE = np.array([[0], [1], [10], [11], [12]], np.float32)
+FULL, PART = Window(0.0, 1.0), Window(0.0, 0.5, keep=0.5)
 
 
-def column(*values: float) -> NDArray[np.float32]:
+def column(*values: float) -> Floats:
     """Return descriptors of one dimension."""
     return np.array(values, np.float32)[:, None]
 
 
-def after(rounds: int, objective: float = 100.0) -> list[RoundReport]:
+LINE = column(0, 1, 10, 11, 12)
+
+
+def after(rounds: int, objective: float = 100.0, share: float = 1.0) -> list[RoundReport]:
     """Reports of so many rounds with the same objective."""
     return [
         RoundReport(
-            round=number,
-            share=min(1.0, 2.0 ** (number - FULL_ROUND)),
-            objective=objective,
-            changed=1,
-            empty_words=0,
-            imbalance=1,
+            round=number, share=share, objective=objective, changed=1, empty_words=0, imbalance=1
         )
         for number in range(rounds)
     ]
 
 
-def seen(rows: NDArray[np.float32], words: NDArray[np.float32], spares: int = 9) -> Partial:
-    """Return the partial of all rows."""
-    return partial_of(rows, ExactAssigner(words).assign(rows), SampleKey(0), spares)
+def turn(
+    words: Floats,
+    rows: Floats,
+    reports: list[RoundReport],
+    spec: VocabularySpec = SPEC,
+    window: Window = FULL,
+) -> tuple[Floats, RoundInfo]:
+    """Return what a round over all these rows gives; it is called what `window` says."""
+    partial, _ = sum_rows(
+        RoundWords(words),
+        sample_of(rows),
+        unseen(len(rows)),
+        FULL,
+        spec,
+        number=len(reports),
+        rows_in_all=len(rows),
+        spares=9 if window.full else 0,
+    )
+    counts = partial.counts
+    moved, _ = move_words(words, partial.sums, counts, np.zeros(len(words)), window.keep)
+    return update(
+        words, moved, Measured(counts, partial.tally, partial.spares), window, reports, spec
+    )
+
+
+def test_words_go_to_the_mean_of_their_rows() -> None:
+    sums, counts = np.array([[3.0], [0.0], [33.0]]), np.array([2, 0, 3])
+    moved, masses = move_words(column(8, 9, 7), sums, counts, np.array([50.0, 6, 0]), 0.0)
+    # 3 / 2; no row, so 9 stays; 33 / 3. What was seen before does not count.
+    assert moved.tolist() == [[1.5], [9], [11]]
+    assert masses.tolist() == [2, 0, 3]
+    assert moved.dtype == np.float32
+
+
+def test_words_remember_everything() -> None:
+    sums, counts = np.array([[3.0], [0.0], [33.0]]), np.array([2, 0, 3])
+    moved, masses = move_words(column(8, 9, 7), sums, counts, np.array([2.0, 6, 0]), 1.0)
+    # (2 * 8 + 3) / (2 + 2); 9 stays and keeps its mass; (0 * 7 + 33) / (0 + 3)
+    assert moved.tolist() == [[4.75], [9], [11]]
+    assert masses.tolist() == [4, 6, 3]
+
+
+def test_words_remember_half() -> None:
+    sums, counts = np.array([[3.0], [0.0]]), np.array([2, 0])
+    moved, masses = move_words(column(8, 9), sums, counts, np.array([4.0, 6]), 0.5)
+    # (4/2 * 8 + 3) / (4/2 + 2); 6 / 2
+    assert moved.tolist() == [[4.75], [9]]
+    assert masses.tolist() == [4, 3]
+
+
+def test_words_that_remember_everything_end_at_the_mean_of_all_rows() -> None:
+    rows, words, masses = np.arange(12.0).reshape(4, 3), column(99), np.zeros(1)
+    for part in rows:
+        words, masses = move_words(
+            words, np.array([[part.sum()]]), np.array([len(part)]), masses, 1.0
+        )
+    assert words.tolist() == [[5.5]]  # (0 + ... + 11) / 12
+    assert masses.tolist() == [12]
 
 
 def test_a_full_round_worked_by_hand() -> None:
     words = column(0, 10)
-    moved, info = update(words, seen(LINE, words), after(FULL_ROUND), SPEC)
+    moved, info = turn(words, LINE, [])
     assert moved.tolist() == [[0.5], [11.0]]
     assert info.report.objective == 6 / 5  # (0 + 1 + 0 + 1 + 4) / 5
     assert info.report.imbalance == 2 * (4 + 9) / 25
     assert (info.report.changed, info.report.empty_words, info.done) == (1.0, 0, False)
-    moved, info = update(moved, seen(LINE, moved), [*after(FULL_ROUND), info.report], SPEC)
-    assert info.report.objective == 2.5 / 5  # 1/4 + 1/4 + 1 + 0 + 1
-    assert not info.done
-    kept, info = update(moved, seen(LINE, moved), [*after(FULL_ROUND + 1), info.report], SPEC)
-    assert info.done  # the means are where they were: no fall at all
-    assert info.report.changed == 0.0
+    moved, again = turn(moved, LINE, [info.report])
+    assert again.report.objective == 2.5 / 5  # 1/4 + 1/4 + 1 + 0 + 1
+    assert (again.report.round, again.done) == (1, False)
+    kept, last = turn(moved, LINE, [info.report, again.report])
+    assert last.done  # the means are where they were: no fall at all
+    assert last.report.changed == 0.0
+    assert len(last.placed) == len(last.hosts) == 0
     np.testing.assert_array_equal(kept, moved)
+
+
+def test_a_report_has_what_was_measured() -> None:
+    tally = Tally(5, int(7.5 * ERROR_SCALE), checked=4, nearest=3)
+    measured = Measured(np.array([2, 3]), tally, Spares.none(1), held_error=1.25)
+    _, info = update(column(0, 10), column(0, 11), measured, FULL, [], SPEC)
+    assert (info.report.objective, info.report.recall, info.report.held_error) == (1.5, 0.75, 1.25)
+    assert info.report.changed == 0.5
 
 
 def test_part_of_the_rows_leaves_untouched_words_alone() -> None:
     words = column(0, 500, 10)
-    moved, info = update(words, seen(LINE, words), after(FULL_ROUND - 1), SPEC)
+    moved, info = turn(words, LINE, after(2, share=0.5), window=PART)
     assert moved.tolist() == [[0.5], [500.0], [11.0]]
     assert (info.report.share, info.report.empty_words, info.report.refilled) == (0.5, 1, 0)
     assert not info.done
+    assert len(info.placed) == len(info.hosts) == 0
 
 
 def test_a_full_round_puts_empty_words_on_far_rows() -> None:
     words = column(0, 500, 10)
-    partial = seen(LINE, words)
-    moved, info = update(words, partial, after(FULL_ROUND), SPEC)
+    moved, info = turn(words, LINE, after(1))
     assert moved[[0, 2]].tolist() == [[0.5], [11.0]]
-    assert moved[1].tolist() == partial.spares.descriptors[0].tolist()
     assert moved[1, 0] in (1, 11, 12)  # 0 and 10 lie on words
     assert (info.report.empty_words, info.report.refilled, info.done) == (1, 1, False)
+    assert info.placed.tolist() == [1]
+    assert info.hosts.tolist() == [0 if moved[1, 0] == 1 else 2]  # whose row that was
+
+
+def test_the_lowest_empty_word_gets_the_best_spare() -> None:
+    spares = Spares(np.array([-1.0, -2.0]), np.array([1, 1], np.uint32), column(7, 8))
+    measured = Measured(np.array([0, 5, 0, 0]), Tally(5, 10), spares)
+    moved, info = update(column(1, 2, 3, 4), column(1, 6, 3, 4), measured, FULL, [], SPEC)
+    assert moved.tolist() == [[7], [6], [8], [4]]
+    assert (info.report.empty_words, info.report.refilled, info.done) == (3, 2, False)
+    assert (info.placed.tolist(), info.hosts.tolist()) == ([0, 2], [1, 1])
 
 
 def test_no_end_while_a_word_is_empty() -> None:
-    words = column(0, 500, 10)
-    _, info = update(words, seen(LINE, words), after(5, objective=1.2), SPEC)
+    _, info = turn(column(0, 500, 10), LINE, after(5, objective=1.2))
     assert not info.done
 
 
 def test_the_end_by_tolerance_keeps_the_words_that_were_measured() -> None:
-    words = column(0, 10)
-    fall = VocabularySpec(rounds=10, tolerance=0.01)
-    kept, info = update(words, seen(LINE, words), after(5, objective=1.21), fall)
+    words, fall = column(0, 10), VocabularySpec(rounds=10, tolerance=0.01)
+    kept, info = turn(words, LINE, after(5, objective=1.21), fall)
     assert info.done  # 1.21 - 1.2 = .01 < 1 % of 1.21
     np.testing.assert_array_equal(kept, words)
-    _, info = update(words, seen(LINE, words), after(5, objective=1.22), fall)
+    _, info = turn(words, LINE, after(5, objective=1.22), fall)
     assert not info.done  # .02 > 1 % of 1.22
-    _, info = update(words, seen(LINE, words), after(FULL_ROUND, objective=1.2), fall)
+    _, info = turn(words, LINE, after(5, objective=1.2, share=0.5), fall)
     assert not info.done  # the round before saw half of the rows
+
+
+def test_words_on_all_rows_are_the_end_at_once() -> None:
+    kept, info = turn(column(0, 1, 10, 11, 12), LINE, [])
+    assert (info.done, info.report.objective) == (True, 0.0)
+    np.testing.assert_array_equal(kept, LINE)
 
 
 def test_after_the_last_round_only_empty_words_move() -> None:
     words = column(0, 500, 10)
-    kept, info = update(column(0, 10), seen(LINE, column(0, 10)), after(9), SPEC)
+    _, info = turn(column(0, 10), LINE, after(9))
     assert info.done
-    moved, info = update(words, seen(LINE, words), after(9), SPEC)
+    _, info = turn(column(0, 10), LINE, after(8))
+    assert not info.done
+    moved, info = turn(words, LINE, after(9))
     assert not info.done
     assert moved[[0, 2]].tolist() == [[0], [10]]
     assert info.report.refilled == 1
-    kept, info = update(moved, seen(LINE, moved), [*after(9), info.report], SPEC)
+    kept, info = turn(moved, LINE, [*after(9), info.report])
     assert info.done
     np.testing.assert_array_equal(kept, moved)
 
 
 def test_words_without_rows_to_go_to_are_dropped_and_counted() -> None:
     words = column(7, 0, 3, 7)
-    kept, info = update(words, seen(column(0, 3, 3), words), after(FULL_ROUND), SPEC)
+    kept, info = turn(words, column(0, 3, 3), after(1))
     assert kept.tolist() == [[0], [3]]
     assert (info.done, info.report.dropped, info.report.empty_words) == (True, 2, 2)
     assert info.report.objective == 0.0
@@ -117,49 +206,98 @@ def test_words_without_rows_to_go_to_are_dropped_and_counted() -> None:
 def test_mending_has_an_end() -> None:
     words = column(0, 500, 10)
     for past, done in ((MENDING_ROUNDS - 1, False), (MENDING_ROUNDS, True)):
-        kept, info = update(words, seen(LINE, words), after(SPEC.rounds - 1 + past), SPEC)
-        assert (info.done, len(kept)) == (done, 2 if done else 3)
+        kept, info = turn(words, LINE, after(SPEC.rounds - 1 + past))
+        assert (info.done, len(kept), info.report.dropped) == (done, 2 if done else 3, int(done))
+
+
+def test_without_a_full_pass_the_last_turn_is_the_end() -> None:
+    words = column(0, 500, 10)
+    spec = VocabularySpec(rounds=10, batch=0.5, full_pass=False, tolerance=0.01)
+    # Two turns of two rounds each, as high as each other; the word that no row has is kept.
+    kept, info = turn(words, LINE, after(4, share=0.5), spec, PART)
+    assert (info.done, info.report.empty_words, info.report.dropped) == (True, 1, 0)
+    np.testing.assert_array_equal(kept, words)
+    moved, info = turn(words, LINE, after(3, share=0.5), spec, PART)
+    assert not info.done
+    assert moved.tolist() == [[0.5], [500.0], [11.0]]
+    falling = [report for high in (8, 4, 2, 1) for report in after(2, high, share=0.5)]
+    _, info = turn(words, LINE, falling[:7], spec, PART)
+    assert not info.done
+    _, info = turn(words, LINE, falling, spec, PART)
+    assert info.done  # two rounds are left of ten
+
+
+def bloated(empty: int = 0, most: int = 30_192) -> Measured:
+    """Return 200 words of which the first has too many rows, and some at the end few or none.
+
+    30,192 rows at word 0, 50 at each of 196 others, 3 + 2 + 3 at the last: 40,000 in all, 200 a
+    word. Above 64 * 200 = 12,800 a word is bloated; below 200 / 8 = 25 it is little used.
+    """
+    counts = np.array([most, *[50] * 196, 3, 2, 3])
+    counts[1 : 1 + empty] = 0
+    counts[0] += 50 * empty
+    spares = Spares(
+        -np.arange(1.0, 7.0),
+        np.array([5, 0, 0, 7, 0, 0], np.uint32),
+        column(-1, -2, -3, -4, -5, -6),
+    )
+    return Measured(counts, Tally(int(counts.sum()), int(ERROR_SCALE)), spares)
+
+
+WORDS_200 = np.arange(200, dtype=np.float32)[:, None]
+
+
+def test_little_used_words_go_beside_a_bloated_one() -> None:
+    assert BLOATED == 64
+    moved, info = update(WORDS_200, WORDS_200 + 1000, bloated(), FULL, [], SPEC)
+    # 30,192 / 12,800 = 2.4: two may go beside word 0, to its own spares -2 and -3. The least used
+    # go first: 198 with 2 rows, then 197 with 3. Word 199 has no place.
+    assert moved[[198, 197, 199], 0].tolist() == [-2, -3, 1199]
+    assert (info.report.split, info.report.refilled) == (2, 0)
+    assert (info.placed.tolist(), info.hosts.tolist()) == ([198, 197], [0, 0])
+    np.testing.assert_array_equal(moved[:197], WORDS_200[:197] + 1000)
+
+
+def test_empty_words_take_their_spares_before_words_are_split() -> None:
+    moved, info = update(WORDS_200, WORDS_200 + 1000, bloated(2), FULL, [], SPEC)
+    # The empty words 1 and 2 take -1 and -2; the next spares of word 0 are -3 and -5.
+    assert moved[[1, 2, 198, 197], 0].tolist() == [-1, -2, -3, -5]
+    assert (info.report.split, info.report.refilled) == (2, 2)
+    assert (info.placed.tolist(), info.hosts.tolist()) == ([1, 2, 198, 197], [5, 0, 0, 0])
+
+
+def test_no_word_is_split_while_empty_ones_have_no_spare() -> None:
+    _, info = update(WORDS_200, WORDS_200 + 1000, bloated(7), FULL, [], SPEC)
+    assert (info.report.split, info.report.refilled, info.report.empty_words) == (0, 6, 7)
+
+
+def test_words_are_split_in_the_first_full_rounds_alone() -> None:
+    def split(reports: list[RoundReport], spec: VocabularySpec = SPEC) -> int:
+        return update(WORDS_200, WORDS_200, bloated(), FULL, reports, spec)[1].report.split
+
+    assert split(after(SPLITTING_ROUNDS - 1)) == 2
+    assert split(after(SPLITTING_ROUNDS)) == 0
+    assert split([*after(6, share=0.5), *after(SPLITTING_ROUNDS - 1)], VocabularySpec()) == 2
+    assert split(after(2), VocabularySpec(rounds=3)) == 0  # the last round of all
+
+
+def test_a_word_is_split_from_sixty_four_times_the_mean_on() -> None:
+    # 64 / 200 of c + 9,808 rows are 4,615.5 for c around there.
+    for most, split in ((4_615, 0), (4_616, 1)):
+        measured = bloated(most=most)
+        assert update(WORDS_200, WORDS_200, measured, FULL, [], SPEC)[1].report.split == split
 
 
 def test_spares_are_kept_in_full_rounds() -> None:
-    assert [spares_of_round(number, 8_000) for number in range(4)] == [0, 0, 1_000, 1_000]
-    assert spares_of_round(FULL_ROUND, 10) == 256
+    assert [spares_of_round(window, 8_000) for window in (PART, FULL)] == [0, 1_000]
+    assert spares_of_round(FULL, 10) == 256
 
 
 def test_what_does_not_fit_is_refused() -> None:
     words = column(0, 10)
-    with pytest.raises(ValueError, match="got word 1 for 1"):
-        update(words[:1], seen(LINE, words), after(FULL_ROUND), SPEC)
-    with pytest.raises(ValueError, match="got 1 for 2"):
-        update(np.zeros((2, 2), np.float32), seen(LINE, words), after(FULL_ROUND), SPEC)
+    none = Measured(np.zeros(2, np.int64), Tally(), Spares.none(1))
+    with pytest.raises(ValueError, match="one count a word; got 2 for 1 words"):
+        update(words[:1], words[:1], none, FULL, [], SPEC)
     with pytest.raises(ValueError, match="at least 1 row"):
-        update(words, seen(LINE[:0], words), after(FULL_ROUND), SPEC)
-    update(words, seen(LINE[:0], words), after(FULL_ROUND - 1), SPEC)
-
-
-def test_one_word_for_32_descriptors() -> None:
-    assert [choose_words(rows) for rows in (0, 31, 64, 3_200, 10**9)] == [1, 1, 2, 100, 20_000]
-    with pytest.raises(ValueError, match="0 descriptors or more"):
-        choose_words(-1)
-
-
-def test_words_begin_at_distinct_rows_of_the_sample() -> None:
-    sample = np.repeat(clustered(400, 8, 30), 3, axis=0)
-    words = initial_centroids(sample, 300, seed=4)
-    known = {row.tobytes() for row in sample}
-    assert len({word.tobytes() for word in words}) == 300
-    assert all(word.tobytes() in known for word in words)
-    np.testing.assert_array_equal(words, initial_centroids(sample, 300, seed=4))
-    assert np.any(words != initial_centroids(sample, 300, seed=5))
-
-
-def test_words_repeat_where_the_sample_has_too_few() -> None:
-    words = initial_centroids(column(1, 2, 2, 1), 5, seed=0)
-    assert len(words) == 5
-    assert set(words[:, 0].tolist()) == {1.0, 2.0}
-
-
-def test_seeding_without_rows_or_words_is_refused() -> None:
-    for rows, words in ((LINE[:0], 3), (LINE, 0)):
-        with pytest.raises(ValueError, match="at least 1 row and 1 word"):
-            initial_centroids(rows, words, 0)
+        update(words, words, none, FULL, [], SPEC)
+    update(words, words, none, PART, [], SPEC)

@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.vocabulary.sample import Sample
+
 
 def clustered(
     rows: int, dimensions: int, sources: int, spread: float = 0.5, seed: int = 0
@@ -20,3 +22,19 @@ def clustered(
 def row_names(rows: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return image ids and positions for so many rows, 50 an image."""
     return np.arange(rows) // 50, np.arange(rows) % 50
+
+
+def sample_of(vectors: npt.NDArray[np.floating]) -> Sample:
+    """Return the rows, rounded to float16, with the ids and positions of `row_names`."""
+    return Sample(*row_names(len(vectors)), vectors.astype(np.float16))
+
+
+def plain_distances(
+    rows: npt.NDArray[np.float32], words: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
+    """Return every squared distance, (n, K) float64, added in order of the dimensions."""
+    total = np.zeros((len(rows), len(words)))
+    for axis in range(rows.shape[1]):
+        left, right = rows[:, axis].astype(np.float64), words[:, axis].astype(np.float64)
+        total += (left[:, None] - right[None, :]) ** 2
+    return total

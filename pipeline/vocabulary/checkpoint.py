@@ -1,0 +1,203 @@
+"""Files of a training: what each of its steps writes, and how the next one reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.store.commit import Attempt, open_committed
+from pipeline.store.storage import Store
+from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.vocabulary.cells import Cells, Placed, read_cells, read_neighbours, write_cells
+from pipeline.vocabulary.compare import Float32s, Float64s
+from pipeline.vocabulary.lists import Int64s, UInt32s
+from pipeline.vocabulary.partial import Tally, WordSums
+from pipeline.vocabulary.refill import Spares
+from pipeline.vocabulary.words import RoundWords
+from schemas.files import DoneRecord, FileRef
+from schemas.vocabulary import RoundReport
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a round begins with, as the seeding or the update before it left it.
+
+    `words` are the files of the word each row had last, by task; none before the first round.
+    """
+
+    centroids: FileRef
+    cells: FileRef | None
+    placed: FileRef | None
+    masses: FileRef | None
+    words: dict[str, FileRef]
+
+    @classmethod
+    def of(cls, record: DoneRecord) -> "Checkpoint":
+        """Return the checkpoint in a record of a seeding or an update."""
+        return cls(
+            record.files["centroids"],
+            record.files.get("cells"),
+            record.files.get("placed"),
+            record.files.get("masses"),
+            {
+                name.removeprefix(WORDS): file
+                for name, file in record.files.items()
+                if name.startswith(WORDS)
+            },
+        )
+
+    def open_centroids(self, store: Store) -> Float32s:
+        """Return the centroids, (K, D)."""
+        return read_centroids(open_committed(store, self.centroids))
+
+    def open_cells(self, store: Store) -> Cells | None:
+        """Return the cells over the words, if this training has any."""
+        return None if self.cells is None else read_cells(open_committed(store, self.cells))
+
+    def open_words(self, store: Store, links: Sequence[FileRef]) -> RoundWords:
+        """Return the words with what their rows are compared with; `links` by range of cells."""
+        neighbours = [read_neighbours(open_committed(store, link)) for link in links]
+        return RoundWords(
+            self.open_centroids(store),
+            self.open_cells(store),
+            np.concatenate(neighbours) if neighbours else None,
+            None if self.placed is None else read_placed(open_committed(store, self.placed)),
+        )
+
+    def open_masses(self, store: Store, first: int, stop: int) -> Float64s:
+        """Return what some words have seen, float64; 0 where nothing was kept."""
+        if self.masses is None:
+            return np.zeros(stop - first, np.float64)
+        return column(map_arrow(open_committed(store, self.masses)), "mass")[first:stop]
+
+
+WORDS = "words-"
+"""How an update's record calls the file of a task's words."""
+
+
+def write_checkpoint(
+    work: Attempt, folder: str, centroids: Float32s, cells: Cells | None, masses: Float64s | None
+) -> None:
+    """Write what the next round begins with."""
+    work.write("centroids", folder, "arrow", lambda path: write_centroids(centroids, path))
+    if cells is not None:
+        work.write("cells", folder, "cells.arrow", lambda path: write_cells(cells, path))
+    if masses is not None:
+        table = pa.table({"mass": pa.array(masses)})
+        work.write("masses", folder, "masses.arrow", lambda path: write_arrow(table, path))
+
+
+def write_placed(placed: Placed, path: Path) -> int:
+    """Write the words that were put on far rows as an Arrow file; return their number."""
+    columns = {"word": pa.array(placed.words), "host": pa.array(placed.hosts)}
+    return write_arrow(pa.table(columns), path)
+
+
+def read_placed(path: Path) -> Placed:
+    """Map a file of words that were put on far rows."""
+    table = map_arrow(path)
+    return Placed(column(table, "word"), column(table, "host"))
+
+
+def write_centroids(centroids: Float32s, path: Path) -> int:
+    """Write centroids (K, D) as an Arrow file; return K."""
+    return write_arrow(pa.table({"centroid": vectors_column(centroids)}), path)
+
+
+def read_centroids(path: Path) -> Float32s:
+    """Map a file of centroids, (K, D) float32."""
+    return vectors_of(map_arrow(path), "centroid")
+
+
+def write_counts(counts: Int64s, path: Path) -> int:
+    """Write the rows of each word, (K,), as an Arrow file; return K."""
+    return write_arrow(pa.table({"count": pa.array(counts)}), path)
+
+
+def read_counts(path: Path) -> Int64s:
+    """Map a file of the rows of each word, (K,) int64."""
+    return column(map_arrow(path), "count")
+
+
+def write_words(words: UInt32s, path: Path) -> int:
+    """Write the word of each row, (n,), as an Arrow file; return n."""
+    return write_arrow(pa.table({"word": pa.array(words)}), path)
+
+
+def read_words(path: Path) -> UInt32s:
+    """Map a file of the word of each row, (n,) uint32."""
+    return column(map_arrow(path), "word")
+
+
+def write_sums(part: WordSums, path: Path) -> int:
+    """Write the sums of some words as an Arrow file; return how many words have any."""
+    columns = {
+        "word": pa.array(part.words),
+        "count": pa.array(part.counts),
+        "sum": vectors_column(part.sums),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_sums(path: Path) -> WordSums:
+    """Map a file of sums."""
+    table = map_arrow(path)
+    return WordSums(column(table, "word"), vectors_of(table, "sum"), column(table, "count"))
+
+
+def write_spares(spares: Spares, path: Path) -> int:
+    """Write far rows as an Arrow file; return their number."""
+    columns = {
+        "key": pa.array(spares.keys),
+        "word": pa.array(spares.words),
+        "descriptor": vectors_column(spares.descriptors),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_spares(path: Path) -> Spares:
+    """Map a file of far rows."""
+    table = map_arrow(path)
+    return Spares(column(table, "key"), column(table, "word"), vectors_of(table, "descriptor"))
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Some words after a round: centroids (m, D), their rows (m,), and what they have seen (m,)."""
+
+    centroids: Float32s
+    counts: Int64s
+    masses: Float64s
+
+
+def write_moved(moved: Moved, path: Path) -> int:
+    """Write some words after a round as an Arrow file; return their number."""
+    columns = {
+        "centroid": vectors_column(moved.centroids),
+        "count": pa.array(moved.counts),
+        "mass": pa.array(moved.masses),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def read_moved(paths: Sequence[Path]) -> Moved:
+    """Return the words of several files, one after the other."""
+    tables = [map_arrow(path) for path in paths]
+    return Moved(
+        np.concatenate([vectors_of(table, "centroid") for table in tables]),
+        np.concatenate([column(table, "count") for table in tables]),
+        np.concatenate([column(table, "mass") for table in tables]),
+    )
+
+
+def tally_of(record: DoneRecord) -> Tally:
+    """Return what a task's rows came to, from its done record."""
+    counts = record.counts
+    return Tally(counts["rows"], counts["squared_error"], counts["checked"], counts["nearest"])
+
+
+def read_report(store: Store, record: DoneRecord) -> RoundReport:
+    """Return the report that an update left."""
+    return RoundReport.from_json(open_committed(store, record.files["report"]).read_bytes())

@@ -1,0 +1,103 @@
+"""The end of a training: how many cells to look into, and what the words are worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.run.stage import Task
+from pipeline.store.commit import attempt, open_committed
+from pipeline.store.storage import open_store
+from pipeline.vocabulary.assign import Assigner, exact_assigner
+from pipeline.vocabulary.cells import Cells, CellsAssigner
+from pipeline.vocabulary.checkpoint import Checkpoint, read_counts
+from pipeline.vocabulary.compare import Float32s
+from pipeline.vocabulary.health import word_use
+from pipeline.vocabulary.rounds import Training, least_rows
+from pipeline.vocabulary.sample import read_sample
+from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD
+from schemas.files import DoneRecord, FileRef
+from schemas.vocabulary import VocabularyHealth
+
+RECALL_WANTED = 0.98
+"""Share of rows that must find the nearest word; cells to look into are added until it is met."""
+
+PROBES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Numbers of cells that are tried, in this order; all cells are the last resort."""
+
+
+@dataclass(frozen=True)
+class FinishStage:
+    """Measures the finished words on rows that were held out, or on seeding rows without any."""
+
+    training: Training
+    last: DoneRecord
+    held: FileRef
+
+    @property
+    def name(self) -> str:
+        return f"health {self.training.layer}"
+
+    @property
+    def uses_gpu(self) -> bool:
+        return self.training.uses_gpu
+
+    def open(self) -> Callable[[Task], DoneRecord]:
+        training = self.training
+        store = open_store(training.store_url)
+
+        def finish(task: Task) -> DoneRecord:
+            checkpoint = Checkpoint.of(self.last)
+            centroids, cells = checkpoint.open_centroids(store), checkpoint.open_cells(store)
+            counts = read_counts(open_committed(store, self.last.files["counts"]))
+            held = read_sample(open_committed(store, self.held))
+            rows = held
+            if len(held) == 0 and cells is not None:
+                limit = SEEDING_ROWS_A_WORD * len(centroids)
+                rows = least_rows(store, training.samples, training.spec.seed, limit)
+                rows = rows.rows(slice(len(rows) - min(len(rows), 1_000), None))
+            descriptors = rows.descriptors()
+            probes, recall, error = choose_probes(centroids, cells, descriptors)
+            use = word_use(counts)
+            health = VocabularyHealth(
+                held_rows=len(held),
+                held_error=error if len(held) else 0.0,
+                recall=recall,
+                entropy=use.entropy,
+                evenness=use.evenness,
+                dead=use.empty,
+                largest_share=use.largest_share,
+                imbalance=use.imbalance,
+            ).to_json()
+            with attempt(store, training.folder, "health", task.key, training.inputs) as work:
+                folder = f"{training.folder}/rounds"
+                work.write("health", folder, "json", lambda path: path.write_bytes(health) and 1)
+                return work.finish(probes=probes)
+
+        return finish
+
+
+def choose_probes(
+    centroids: Float32s, cells: Cells | None, descriptors: Float32s
+) -> tuple[int, float, float]:
+    """Return how many cells to look into, the recall this gives, and the mean squared error.
+
+    The least number of `PROBES` with a recall of `RECALL_WANTED` on these descriptors; 0 without
+    cells, where every word is compared with.
+
+    Args:
+        centroids: (K, D) float32, and the cells over them, if any.
+        descriptors: (n, D) float32; without any, all cells are looked into.
+    """
+    exact: Assigner = exact_assigner(centroids)
+    if len(descriptors) == 0:
+        return (0, 1.0, 0.0) if cells is None else (len(cells), 1.0, 0.0)
+    nearest = exact.assign(descriptors).squared_distances
+    if cells is None:
+        return 0, 1.0, float(nearest.mean())
+    for probes in (*(each for each in PROBES if each < len(cells)), len(cells)):
+        found = CellsAssigner(centroids, cells, probes).assign(descriptors).squared_distances
+        recall = float(np.mean(found <= nearest))
+        if recall >= RECALL_WANTED:
+            break
+    return probes, recall, float(found.mean())

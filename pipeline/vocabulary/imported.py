@@ -1,0 +1,183 @@
+"""Words from outside: an exchanged vocabulary becomes one of this store, for its descriptors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import IncompatibleInputs, InputError
+from pipeline.extract.stage import Extraction
+from pipeline.run.drive import complete
+from pipeline.run.stage import Runner, Task
+from pipeline.store import layout
+from pipeline.store.commit import attempt, create_once, open_committed, sha256_of
+from pipeline.store.records import parse_record, read_record
+from pipeline.store.storage import Store, open_store
+from pipeline.vocabulary.assign import EXACT_UP_TO
+from pipeline.vocabulary.cells import Cells, first_cells, write_cells
+from pipeline.vocabulary.checkpoint import write_centroids
+from pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged, recipe_digest
+from pipeline.vocabulary.finish import choose_probes
+from pipeline.vocabulary.projection import project, write_projection
+from pipeline.vocabulary.rounds import HELD_ROWS, Whole
+from pipeline.vocabulary.sample import draw_sample
+from schemas.base import digest_of
+from schemas.extraction import ExtractionSpec
+from schemas.files import DoneRecord, FileRef
+from schemas.vocabulary import Vocabulary, VocabularyHealth
+
+PROBED_CAP = 50
+"""Descriptors of a picture on which the cells to look into are chosen, if the JSON is silent."""
+
+
+def find_import(folder: Path, layer: str) -> tuple[Path, str]:
+    """Return the JSON of a layer's words in a folder, and its SHA-256.
+
+    Raises:
+        InputError: it is not there; those that are, are named.
+    """
+    path = folder / f"{layout.slug(layer)}.json"
+    try:
+        return path.absolute(), sha256_of(path)
+    except OSError:
+        there = ", ".join(sorted(each.name for each in folder.glob("*.json"))) or "no JSON"
+        raise InputError(
+            f"layer {layer} takes its words from {path}, which cannot be read; {folder} has "
+            f"{there}: give the folder that `lamella vocabulary export` made"
+        ) from None
+
+
+def import_inputs(sha256: str, extraction: str, layer: str) -> str:
+    """Return the digest of what decides a layer's imported words: the JSON names all files."""
+    return digest_of(["import", sha256, extraction, layer])
+
+
+@dataclass(frozen=True)
+class ImportStage:
+    """Checks exchanged words against the descriptors here, and writes them into the store."""
+
+    store_url: str
+    folder: str
+    inputs: str
+    layer: str
+    json_path: Path
+    sha256: str
+    extraction: ExtractionSpec
+    descriptors: tuple[FileRef, ...]
+    uses_gpu: bool = False
+    name: str = "import"
+
+    def open(self) -> Callable[[Task], DoneRecord]:
+        store = open_store(self.store_url)
+
+        def take(task: Task) -> DoneRecord:
+            words = self._read()
+            dimensions = words.centroids.shape[1]
+            if words.projection is not None:
+                dimensions = words.projection.descriptor_dimensions
+            self._check_dimensions(store, dimensions)
+            cells, probes = self._cells(store, words)
+            folder = f"{self.folder}/rounds"
+            with attempt(store, self.folder, "import", task.key, self.inputs) as work:
+                work.write("centroids", folder, "arrow", partial(write_centroids, words.centroids))
+                if cells is not None:
+                    work.write("cells", folder, "cells.arrow", partial(write_cells, cells))
+                if words.projection is not None:
+                    write = partial(write_projection, words.projection)
+                    work.write("projection", folder, "projection.arrow", write)
+                if words.health is not None:
+                    said = words.health.to_json()
+                    work.write("health", folder, "json", lambda path: path.write_bytes(said) and 1)
+                return work.finish(dimensions=words.centroids.shape[1], probes=probes)
+
+        return take
+
+    def _read(self) -> Exchanged:
+        path, found = find_import(self.json_path.parent, self.json_path.stem)
+        if found != self.sha256:
+            raise InputError(
+                f"{path} has SHA-256 {found[:12]}, the job took words of {self.sha256[:12]}: put "
+                "that file back, or index anew"
+            )
+        words = read_exchanged(path)
+        check_recipe(words, self.extraction, self.layer)
+        return words
+
+    def _check_dimensions(self, store: Store, dimensions: int) -> None:
+        for reference in self.descriptors[:1]:
+            schema = pq.read_schema(open_committed(store, reference))
+            found = schema.field("vector").type.byte_width // 2
+            if found != dimensions:
+                raise IncompatibleInputs(
+                    f"the words of {self.json_path.name} are for {dimensions:,} dimensions, the "
+                    f"descriptors of layer {self.layer} have {found:,}: export them again"
+                )
+
+    def _cells(self, store: Store, words: Exchanged) -> tuple[Cells | None, int]:
+        if words.cells is not None or len(words.centroids) <= EXACT_UP_TO:
+            return words.cells, words.probes
+        cells = first_cells(words.centroids)
+        for reference in self.descriptors:
+            sample, _ = draw_sample(open_committed(store, reference), PROBED_CAP, seed=0)
+            if len(sample):
+                bits = sample.rows(slice(0, HELD_ROWS))
+                rows = bits.descriptors()
+                if words.projection is not None:
+                    rows = project(words.projection, bits.bits).astype("float32")
+                return cells, choose_probes(words.centroids, cells, rows)[0]
+        return cells, len(cells)
+
+
+def import_vocabulary(
+    store: Store, runner: Runner, extraction: Extraction, layer: str, folder: Path, sha256: str
+) -> Vocabulary:
+    """Return a layer's words taken from an exchange, now or before.
+
+    Args:
+        folder: where `LAYER.json` and its arrays lie, on every machine that works.
+        sha256: of that JSON.
+
+    Raises:
+        StageFailed: the words are damaged, or were made for other descriptors.
+    """
+    inputs = import_inputs(sha256, extraction.inputs, layer)
+    key = layout.keyed(layer, inputs)
+    path = layout.vocabulary_record(key, layer)
+    if store.exists(path):
+        return read_record(store, path, Vocabulary)
+    into = layout.vocabulary(key, layer)
+    stage = ImportStage(
+        store.url,
+        into,
+        inputs,
+        layer,
+        folder / f"{layout.slug(layer)}.json",
+        sha256,
+        extraction.spec,
+        tuple(record.files[layer] for record in extraction.records if layer in record.files),
+    )
+    (taken,) = complete(store, runner, stage, [Whole("import")], into, inputs)
+    centroids = taken.files["centroids"]
+    health = None
+    if "health" in taken.files:
+        said = open_committed(store, taken.files["health"]).read_bytes()
+        health = VocabularyHealth.from_json(said)
+    vocabulary = Vocabulary(
+        layer=layer,
+        words=centroids.rows,
+        words_requested=centroids.rows,
+        dimensions=taken.counts["dimensions"],
+        spec=sha256,
+        extraction=extraction.inputs,
+        recipe=recipe_digest(extraction.spec, layer),
+        imported=True,
+        rounds=(),
+        health=health,
+        centroids=centroids,
+        cells=taken.files.get("cells"),
+        probes=taken.counts["probes"],
+        projection=taken.files.get("projection"),
+    )
+    return parse_record(store, path, Vocabulary, create_once(store, path, vocabulary.to_json()))

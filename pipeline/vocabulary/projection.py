@@ -1,0 +1,303 @@
+"""PCA of descriptors, whitening if asked for: fitted once, then the same for each row ever after.
+
+Every sum has one order, in compiled loops: neither threads nor the kind of processor nor the rows
+beside a row change a bit. What is projected is of unit length and rounded to float16, as
+descriptors are, so all that holds of their sums holds of these too.
+"""
+
+from dataclasses import dataclass
+from math import fsum, isfinite
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from pipeline.errors import InputError
+from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.vocabulary.assign import Assigner, Assignment
+from pipeline.vocabulary.compare import (
+    LARGEST_NORM,
+    Float32s,
+    Float64s,
+    checked_vectors,
+    squared_norms_of,
+)
+from pipeline.vocabulary.compiled import compiled
+from pipeline.vocabulary.eigen import eigenvectors
+from pipeline.vocabulary.lists import squared_norms_of_bits, widen
+from pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
+from schemas.vocabulary import ProjectionSpec
+
+Halves = npt.NDArray[np.float16]
+Bits = npt.NDArray[np.uint16]
+
+BLOCK_ROWS = 4_096
+"""Rows centred or multiplied at a time."""
+
+WHITENING_FLOOR = 1e-6
+"""Share of the largest eigenvalue added to each, so that noise alone is not blown up."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A change of axes: (descriptor - mean) times matrix.
+
+    Attributes:
+        mean: float64 (D,).
+        matrix: float64 (D, d), a component a column, from the one of most variance on; each
+            divided by the root of its variance where it whitens.
+        explained: the share of the variance that the components keep.
+
+    Raises:
+        ValueError: other shapes or dtypes, more components than dimensions, a number that is not
+            finite, or a share outside 0 to 1.
+    """
+
+    mean: Float64s
+    matrix: Float64s
+    explained: float
+
+    def __post_init__(self) -> None:
+        if self.mean.dtype != np.float64 or self.matrix.dtype != np.float64:
+            raise ValueError(
+                f"a projection is float64; got {self.mean.dtype} and {self.matrix.dtype}"
+            )
+        if self.matrix.ndim != 2 or self.mean.shape != self.matrix.shape[:1]:
+            raise ValueError(
+                f"a projection has a mean (D,) and a matrix (D, d); got {self.mean.shape} and "
+                f"{self.matrix.shape}"
+            )
+        if not 1 <= self.matrix.shape[1] <= len(self.matrix):
+            raise ValueError(
+                f"a projection has from 1 to {len(self.matrix):,} components, one a dimension at "
+                f"most; got {self.matrix.shape[1]:,}"
+            )
+        if not (np.isfinite(self.mean).all() and np.isfinite(self.matrix).all()):
+            raise ValueError("a projection is of finite numbers; one of these is not")
+        if not (isfinite(self.explained) and 0 <= self.explained <= 1):
+            raise ValueError(f"the variance explained is from 0 to 1; got {self.explained}")
+
+    @property
+    def descriptor_dimensions(self) -> int:
+        """Dimensions of what is projected."""
+        return int(self.matrix.shape[0])
+
+    @property
+    def dimensions(self) -> int:
+        """Dimensions of what comes out."""
+        return int(self.matrix.shape[1])
+
+
+def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
+    """Return the components of most variance of some descriptors, (n, D) float32.
+
+    A component's largest entry, the first of equals, is positive; components of equal variance
+    are in no particular order, but always in the same one.
+
+    Raises:
+        InputError: more dimensions are asked for than descriptors have, or than n - 1 of them
+            can show; or all descriptors are the same.
+        ValueError: another shape or dtype, or a number that is not finite.
+    """
+    rows, _ = checked_vectors(descriptors, "descriptors")
+    count, dimensions = rows.shape
+    most = min(dimensions, count - 1)
+    if spec.dimensions > most:
+        cure = f"ask for {most:,} at most" if most > 0 else "leave the projection out"
+        raise InputError(
+            f"a projection has at most the dimensions of the descriptors, and one fewer than "
+            f"there are descriptors; {spec.dimensions:,} are asked for, and there are "
+            f"{count:,} descriptors of {dimensions:,}: {cure} (vocabulary.projection), or index "
+            "more pictures"
+        )
+    sums = np.zeros((1, dimensions), np.float64)
+    add_rows(sums, np.zeros(count, np.uint32), rows)
+    mean = sums[0] / count
+    variances, components = eigenvectors(_covariance(rows, mean))
+    total = fsum(variances)
+    if total <= 0:
+        raise InputError(
+            f"a projection needs descriptors that differ; all {count:,} are the same: leave it "
+            "out (vocabulary.projection)"
+        )
+    matrix = components[: spec.dimensions]
+    largest = np.abs(matrix).argmax(axis=1)
+    matrix *= np.sign(matrix[np.arange(len(matrix)), largest])[:, None]
+    if spec.whiten:
+        floored = variances[: spec.dimensions] + WHITENING_FLOOR * variances[0]
+        matrix /= np.sqrt(floored)[:, None]
+    explained = min(1.0, fsum(variances[: spec.dimensions]) / total)
+    return Projection(mean, np.ascontiguousarray(matrix.T), explained)
+
+
+def _covariance(rows: Float32s, mean: Float64s) -> Float64s:
+    """Return the covariance of rows (n, D), float64 (D, D), each sum in the order of the rows."""
+    count, dimensions = rows.shape
+    sums = np.zeros((dimensions, dimensions), np.float64)
+    for start in range(0, count, BLOCK_ROWS):
+        centred = rows[start : start + BLOCK_ROWS] - mean
+        # Rows of zeros at the end change no sum, and the loop takes four at a time.
+        short = -len(centred) % 4
+        _add_products(sums, np.concatenate([centred, np.zeros((short, dimensions))]))
+    whole: Float64s = np.triu(sums) + np.triu(sums, 1).T
+    whole /= count - 1
+    return whole
+
+
+@compiled
+def _add_products(sums: Float64s, rows: Float64s) -> None:
+    """Add x[i] x[j] of each row x (4 m, D) to sums[i, j] with i <= j, in the order of the rows.
+
+    By tiles of the sums, which stay in the cache; left of the diagonal is no promise.
+    """
+    dimensions = sums.shape[0]
+    for top in range(0, dimensions, 32):
+        bottom = min(top + 32, dimensions)
+        for left in range(top, dimensions, 256):
+            right = min(left + 256, dimensions)
+            for row in range(0, rows.shape[0], 4):
+                first = rows[row, left:right]
+                second = rows[row + 1, left:right]
+                third = rows[row + 2, left:right]
+                fourth = rows[row + 3, left:right]
+                for axis in range(top, bottom):
+                    one, two = rows[row, axis], rows[row + 1, axis]
+                    three, four = rows[row + 2, axis], rows[row + 3, axis]
+                    line = sums[axis, left:right]
+                    for place in range(line.shape[0]):
+                        line[place] = (
+                            ((line[place] + one * first[place]) + two * second[place])
+                            + three * third[place]
+                        ) + four * fourth[place]
+
+
+def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:
+    """Return descriptors on the projection's axes, (n, d) float16, of unit length before rounding.
+
+    A row depends on that row alone. One that equals the mean to the last bit has no direction and
+    stays all zero; one that nearly does gets a direction that says little.
+
+    Args:
+        descriptors: (n, D), the bits of float16 numbers as uint16, or float32.
+
+    Raises:
+        ValueError: another shape or dtype, a number that is not finite, or a descriptor too long.
+    """
+    if descriptors.dtype not in (np.uint16, np.float32):
+        raise ValueError(
+            f"what is projected is float32, or the bits of float16 as uint16; got "
+            f"{descriptors.dtype}"
+        )
+    if descriptors.ndim != 2 or descriptors.shape[1] != projection.descriptor_dimensions:
+        raise ValueError(
+            f"what is projected has the {projection.descriptor_dimensions:,} dimensions of the "
+            f"projection; got shape {descriptors.shape}"
+        )
+    matrix = np.ascontiguousarray(projection.matrix)
+    projected = np.empty((len(descriptors), projection.dimensions), np.float16)
+    room = np.empty((min(BLOCK_ROWS, len(descriptors)), projection.dimensions), np.float64)
+    for start in range(0, len(descriptors), BLOCK_ROWS):
+        rows = _as_float32(descriptors[start : start + BLOCK_ROWS], start)
+        products = room[: len(rows)]
+        _multiply(rows, projection.mean, matrix, products)
+        projected[start : start + BLOCK_ROWS] = products
+    return projected
+
+
+def _as_float32(descriptors: Bits | Float32s, first_row: int) -> Float32s:
+    """Return rows or their bits as float32, having looked at every number."""
+    if descriptors.dtype == np.float32:
+        rows = np.ascontiguousarray(descriptors).view(np.float32)
+        squared_norms, longest = squared_norms_of(rows), LARGEST_NORM
+    else:
+        bits = np.ascontiguousarray(descriptors).view(np.uint16)
+        squared_norms, longest = squared_norms_of_bits(bits), LONGEST_TRAINED
+        rows = widen(bits, np.arange(len(bits)))
+    bad = np.flatnonzero(~(squared_norms <= longest**2))
+    if len(bad):
+        raise ValueError(
+            f"descriptors are finite and at most {longest:g} long; row {first_row + int(bad[0]):,} "
+            "is not"
+        )
+    return rows
+
+
+@compiled
+def _multiply(rows: Float32s, mean: Float64s, matrix: Float64s, products: Float64s) -> None:
+    """Write (x - mean) matrix of each row x, divided by its length, (n, d).
+
+    Each sum runs in the order of the dimensions; those of a row's components run side by side.
+    """
+    dimensions = matrix.shape[0]
+    whole = dimensions // 4 * 4
+    centred = np.empty(dimensions, np.float64)
+    for row in range(rows.shape[0]):
+        line = products[row]
+        for axis in range(dimensions):
+            centred[axis] = np.float64(rows[row, axis]) - mean[axis]
+        line[:] = 0.0
+        for axis in range(0, whole, 4):
+            one, two, three, four = centred[axis : axis + 4]
+            first, second, third, fourth = (
+                matrix[axis],
+                matrix[axis + 1],
+                matrix[axis + 2],
+                matrix[axis + 3],
+            )
+            for place in range(line.shape[0]):
+                line[place] = (
+                    ((line[place] + one * first[place]) + two * second[place])
+                    + three * third[place]
+                ) + four * fourth[place]
+        for axis in range(whole, dimensions):
+            for place in range(line.shape[0]):
+                line[place] += centred[axis] * matrix[axis, place]
+        squared = 0.0
+        for place in range(line.shape[0]):
+            squared += line[place] * line[place]
+        if squared > 0.0:
+            length = np.sqrt(squared)
+            for place in range(line.shape[0]):
+                line[place] /= length
+
+
+class ProjectingAssigner:
+    """Projects descriptors, and has another assigner find the words of what comes out."""
+
+    def __init__(self, projection: Projection, inner: Assigner) -> None:
+        """Take a projection, and what assigns rows of its `dimensions`."""
+        self._projection = projection
+        self._inner = inner
+
+    def assign(self, descriptors: Float32s) -> Assignment:
+        """Return the word of each descriptor (n, D); distances are between projected rows."""
+        halves = project(self._projection, descriptors).view(np.uint16)
+        return self._inner.assign(widen(halves, np.arange(len(halves))))
+
+
+def write_projection(projection: Projection, path: Path) -> int:
+    """Write a projection as an Arrow file, a row a dimension of descriptors; return the rows."""
+    table = pa.table(
+        {"mean": pa.array(projection.mean), "component": vectors_column(projection.matrix)}
+    )
+    explained = {"explained": projection.explained.hex()}
+    return write_arrow(table.replace_schema_metadata(explained), path)
+
+
+def read_projection(path: Path) -> Projection:
+    """Map a file of a projection.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    table = map_arrow(path)
+    explained = (table.schema.metadata or {}).get(b"explained")
+    if explained is None or not {"mean", "component"} <= set(table.column_names):
+        raise ValueError(
+            f"a projection has columns mean and component, and says what it explains; {path.name} "
+            f"has {', '.join(table.column_names) or 'none'}"
+        )
+    return Projection(
+        column(table, "mean"), vectors_of(table, "component"), float.fromhex(explained.decode())
+    )

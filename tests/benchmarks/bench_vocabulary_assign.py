@@ -1,0 +1,88 @@
+"""Assignment to many words beside FAISS's HNSW and IVF over the same words, at equal recall."""
+
+import time
+from collections.abc import Callable
+
+import faiss
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.vocabulary.assign import ExactAssigner
+from pipeline.vocabulary.cells import CellsAssigner, first_cells
+from tests.benchmarks.descriptors import real_descriptors, split
+from tests.benchmarks.record import Measurement, write_record
+
+ROWS, RECALL = 32_768, 0.98
+Assign = Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+
+def within(
+    name: str,
+    ways: list[tuple[int, Assign]],
+    rows: NDArray[np.float32],
+    nearest: NDArray[np.float64],
+) -> tuple[float, float, int]:
+    """Return rows/s, recall and setting of the first way with the recall that is wanted."""
+    for setting, assign in ways:
+        start = time.perf_counter()
+        found = assign(rows)
+        seconds = time.perf_counter() - start
+        recall = float(np.mean(found <= nearest * (1 + 1e-5)))
+        print(
+            f"{name} {setting}: {len(rows) / seconds:.0f} rows/s, recall {recall:.4f}", flush=True
+        )
+        if recall >= RECALL:
+            break
+    return len(rows) / seconds, recall, setting
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("count", [20_000, 100_000])
+def test_assignment_beside_faiss(count: int) -> None:
+    sample, rows = split(real_descriptors("c4_1"), count, ROWS)
+    words = sample.vectors.astype(np.float32)
+    exact = ExactAssigner(words)
+    start = time.perf_counter()
+    nearest = exact.assign(rows[:4_096]).squared_distances
+    exact_rate = 4_096 / (time.perf_counter() - start)
+    nearest = np.concatenate([nearest, exact.assign(rows[4_096:]).squared_distances])
+    cells = first_cells(words)
+    CellsAssigner(words, cells, 1).assign(rows[:100])  # compiles
+
+    def ours(probes: int) -> Assign:
+        assigner = CellsAssigner(words, cells, probes)
+        return lambda asked: assigner.assign(asked).squared_distances
+
+    graph = faiss.IndexHNSWFlat(512, 32)
+    graph.hnsw.efConstruction = 100
+    graph.add(words)
+    inverted = faiss.IndexIVFFlat(faiss.IndexFlatL2(512), 512, len(cells))
+    inverted.train(words)
+    inverted.add(words)
+
+    def hnsw(breadth: int) -> Assign:
+        def ask(asked: NDArray[np.float32]) -> NDArray[np.float64]:
+            graph.hnsw.efSearch = breadth
+            return graph.search(asked, 1)[0][:, 0].astype(np.float64)
+
+        return ask
+
+    def ivf(probes: int) -> Assign:
+        def ask(asked: NDArray[np.float32]) -> NDArray[np.float64]:
+            inverted.nprobe = probes
+            return inverted.search(asked, 1)[0][:, 0].astype(np.float64)
+
+        return ask
+
+    settings = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
+    mine, recall, probes = within("cells", [(n, ours(n)) for n in settings], rows, nearest)
+    sizes = {"rows": ROWS, "dimensions": 512, "words": count, "recall_pm": round(recall * 1000)}
+    measurements = [
+        Measurement("assign", sizes, mine, exact_rate, "exact, BLAS and float64", "rows/s")
+    ]
+    for name, make in (("faiss HNSW", hnsw), ("faiss IVF", ivf)):
+        rate, peer_recall, setting = within(name, [(n, make(n)) for n in settings], rows, nearest)
+        named = f"{name}, setting {setting}, recall {peer_recall:.3f}; ours {probes} cells"
+        measurements.append(Measurement("assign", sizes, mine, rate, named, "rows/s"))
+    write_record(f"vocabulary_assign_{count}.json", measurements)

@@ -1,0 +1,43 @@
+"""Activations of one layer made of given descriptors: a training without a network."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.extract.descriptors import Descriptors
+from pipeline.extract.sink import LayerSink
+from pipeline.extract.stage import Extraction
+from pipeline.jobs.resolve import resolve_extraction
+from pipeline.store.commit import attempt
+from pipeline.store.storage import Store, open_store
+from schemas.files import DoneRecord
+from schemas.job import JobConfig
+
+INPUTS = "0" * 64
+FOLDER = "activations/given-000000000000"
+IMAGE_ROWS = 20
+LAYER = "b11"
+
+
+def given_activations(
+    folder: Path, vectors: NDArray[np.float32], *, shard_images: int = 10
+) -> tuple[Store, Extraction]:
+    """Return a store whose layer b11 has these descriptors (n, D), 20 of each picture."""
+    store = open_store(str(folder), create=True)
+    spec, _ = resolve_extraction(JobConfig())
+    layer = spec.layer(LAYER)
+    records: list[DoneRecord] = []
+    rows = np.arange(len(vectors))
+    for number, start in enumerate(range(0, len(vectors), shard_images * IMAGE_ROWS)):
+        mine = rows[start : start + shard_images * IMAGE_ROWS]
+        place = (mine % IMAGE_ROWS).astype(np.uint16)
+        found = Descriptors(mine // IMAGE_ROWS, place, place, vectors[mine].astype(np.float16))
+        with attempt(store, FOLDER, "extract", f"{number:05d}", INPUTS) as work:
+            path = work.scratch / "layer.parquet"
+            with LayerSink(layer, path) as sink:
+                sink.add_descriptors(found)
+            work.add(LAYER, f"{FOLDER}/{LAYER}", "parquet", path, len(mine))
+            images = len(np.unique(found.image_ids))
+            records.append(work.finish(indexed=images, refused=0, images=images))
+    return store, Extraction(FOLDER, INPUTS, spec, (), tuple(records))

@@ -1,0 +1,106 @@
+"""Words from another store: taken to the bit, or refused in one line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import InputError, StageFailed
+from pipeline.extract.stage import Extraction
+from pipeline.index.encode import open_assigner
+from pipeline.run.serial import SerialRunner
+from pipeline.store.storage import Store
+from pipeline.upkeep.verify import verify_store
+from pipeline.vocabulary.exchange import export_vocabulary
+from pipeline.vocabulary.imported import find_import, import_vocabulary
+from pipeline.vocabulary.stage import train_vocabulary
+from schemas.extraction import ExtractionSpec
+from schemas.vocabulary import ProjectionSpec, Vocabulary, VocabularySpec
+from tests.pipeline.vocabulary.activations import LAYER, given_activations
+from tests.pipeline.vocabulary.vectors import clustered
+
+ROWS = clustered(2_000, 16, 80)
+OTHERS = clustered(1_000, 16, 80, seed=1)
+
+
+def exported(folder: Path, spec: VocabularySpec) -> tuple[Store, Vocabulary]:
+    store, extraction = given_activations(folder / "trained", ROWS)
+    vocabulary = train_vocabulary(store, SerialRunner(), extraction, LAYER, spec)
+    export_vocabulary(store, vocabulary, extraction.spec, folder / "words")
+    return store, vocabulary
+
+
+def take(store: Store, extraction: Extraction, words: Path) -> Vocabulary:
+    _, sha256 = find_import(words, LAYER)
+    return import_vocabulary(store, SerialRunner(), extraction, LAYER, words, sha256)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        VocabularySpec(words=60, assigner="cells", rounds=4),
+        VocabularySpec(words=60, assigner="exact", rounds=4),
+        VocabularySpec(words=60, rounds=4, projection=ProjectionSpec(dimensions=5, whiten=True)),
+    ],
+    ids=["cells", "exact", "projected"],
+)
+def test_imported_words_are_given_to_the_same_descriptors(
+    tmp_path: Path, spec: VocabularySpec
+) -> None:
+    store, vocabulary = exported(tmp_path, spec)
+    other, extraction = given_activations(tmp_path / "other", OTHERS)
+    taken = take(other, extraction, tmp_path / "words")
+    assert (taken.imported, taken.rounds, taken.words) == (True, (), 60)
+    assert (taken.health, taken.probes) == (vocabulary.health, vocabulary.probes)
+    rows = OTHERS.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(
+        open_assigner(other, taken).assign(rows).words,
+        open_assigner(store, vocabulary).assign(rows).words,
+    )
+    assert take(other, extraction, tmp_path / "words") == taken
+    damage = [each.path for each in verify_store(other).damage]
+    assert not [path for path in damage if path.startswith("vocabularies/")]
+
+
+def test_words_of_another_recipe_are_refused_with_what_differs(tmp_path: Path) -> None:
+    exported(tmp_path, VocabularySpec(words=60, rounds=4))
+    other, extraction = given_activations(tmp_path / "other", OTHERS)
+    preprocess = extraction.spec.preprocess.model_copy(update={"short_edge": 320})
+    spec: ExtractionSpec = extraction.spec.model_copy(update={"preprocess": preprocess})
+    changed = Extraction(extraction.folder, extraction.inputs, spec, (), extraction.records)
+    with pytest.raises(StageFailed, match=r"preprocess\.short_edge is 256, .* here it is 320"):
+        take(other, changed, tmp_path / "words")
+    assert not list((tmp_path / "other").rglob("vocabulary.json"))
+
+
+def test_words_that_were_changed_since_are_refused(tmp_path: Path) -> None:
+    exported(tmp_path, VocabularySpec(words=60, rounds=4))
+    words = tmp_path / "words"
+    other, extraction = given_activations(tmp_path / "other", OTHERS)
+    array = words / "b11.npy"
+    array.write_bytes(array.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(StageFailed, match=r"b11\.npy .*SHA-256"):
+        take(other, extraction, words)
+    described = words / "b11.json"
+    _, sha256 = find_import(words, LAYER)
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"words": 61}))
+    with pytest.raises(StageFailed, match=rf"the job took words of {sha256[:12]}"):
+        import_vocabulary(other, SerialRunner(), extraction, LAYER, words, sha256)
+
+
+def test_words_for_other_dimensions_are_refused(tmp_path: Path) -> None:
+    exported(tmp_path, VocabularySpec(words=60, rounds=4))
+    other, extraction = given_activations(tmp_path / "other", clustered(400, 12, 20))
+    with pytest.raises(
+        StageFailed, match=r"for 16 dimensions, the descriptors of layer b11 have 12"
+    ):
+        take(other, extraction, tmp_path / "words")
+
+
+def test_a_layer_without_words_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    exported(tmp_path, VocabularySpec(words=60, rounds=4))
+    with pytest.raises(
+        InputError, match=r"layer b5 takes its words from .*b5\.json.* has b11\.json"
+    ):
+        find_import(tmp_path / "words", "b5")
