@@ -112,7 +112,7 @@ def next_cells(centroids: Float32s, centres: Float32s) -> Cells:
 def neighbours_of(
     centroids: Float32s, cells: Cells, first: int = 0, stop: int | None = None
 ) -> UInt32s:
-    """Return the words near each word of some cells, itself among them, rising.
+    """Return the words near each word of some cells, rising; itself among them if few equal it.
 
     They are the nearest among the words of the `NEIGHBOUR_CELLS` cells nearest to the centre of
     the word's own cell, or of more where those hold too few.

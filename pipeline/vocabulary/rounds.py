@@ -263,18 +263,14 @@ class MergeStage:
             sums, counts = merge_sums(parts, task.first, task.stop, training.dimensions)
             masses = self.start.open_masses(store, task.first, task.stop)
             mine = centroids[task.first : task.stop]
-            moved = Moved(*_moved(mine, sums, counts, masses, window.keep))
+            vectors, masses = move_words(mine, sums, counts, masses, window.keep)
+            moved = Moved(vectors, counts, masses)
             folder = training.round_folder(self.round)
             with attempt(store, folder, "merge", task.key, training.inputs) as work:
                 work.write("moved", folder, "arrow", partial(files.write_moved, moved))
                 return work.finish(words=len(counts), rows=int(counts.sum()))
 
         return merge
-
-
-def _moved(centroids: Any, sums: Any, counts: Any, masses: Any, keep: float) -> tuple[Any, ...]:
-    moved, mass = move_words(centroids, sums, counts, masses, keep)
-    return moved, counts, mass
 
 
 @dataclass(frozen=True)
@@ -320,9 +316,7 @@ class UpdateStage:
             result, info = update(
                 centroids, moved.centroids, measured, window, self.reports, training.spec
             )
-            masses = moved.masses.copy() if self.start.masses is not None else None
-            if masses is not None:
-                masses[info.placed] = 0.0
+            masses = moved.masses if self.start.masses is not None else None
             if cells is not None and not info.done:
                 cells = next_cells(result, cells.centres)
             elif cells is not None and len(result) < len(centroids):

@@ -30,11 +30,11 @@ from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import VocabularySpec
 
 SAMPLE_SEED = 0x5A4D504C45
-"""Added to the seed, so that rows chosen here are not also the first ones of the nested batches."""
+"""Added to the seed, so that rows chosen here are not also those that words begin at."""
 
 
 HELD_PER_IMAGE, HELD_PART = 4, 16
-"""Rows of an image that are held out at most: so many, and one in `HELD_PART` of all it has."""
+"""Rows of an image held out at most: so many, of those beyond its cap or one in so many of all."""
 
 
 @dataclass(frozen=True)

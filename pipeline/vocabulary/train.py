@@ -85,7 +85,6 @@ def train_in_memory(
         on_round(centroids, info.report)
         if info.done:
             return centroids, tuple(reports)
-        masses[info.placed] = 0.0
         words = follow(words, centroids, Placed(info.placed, info.hosts))
 
 

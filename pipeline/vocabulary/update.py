@@ -49,8 +49,8 @@ class Measured:
 class RoundInfo:
     """What a round gave beside the centroids: its report, and whether training is over.
 
-    `placed` are the words that were put on far rows, (m,): what they saw before counts no more.
-    `hosts` are the words that these rows had, (m,).
+    `placed` are the words that were put on far rows, (m,), `hosts` those that these rows had, (m,).
+    It happens in rounds over all rows alone, after which what a word saw before counts no more.
     """
 
     report: RoundReport
