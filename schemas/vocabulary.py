@@ -95,14 +95,19 @@ class VocabularyHealth(Stored):
     imbalance: float = Field(ge=0.0)
 
 
+OWN_FILES = ("centroids", "counts", "cells", "neighbours", "projection", "held")
+"""The fields of a vocabulary that are a file each."""
+
+
 class Vocabulary(Record):
     """The visual words of one layer: where they are, and how they came about.
 
     `words` is below `words_requested` where the rows hold too few distinct descriptors.
     `spec`, `extraction` and `recipe` are digests; the recipe is that of a descriptor: network,
     weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
-    are named, with those of the `probes` nearest cells. `imported` says that the words came from
-    outside, and no training stands behind them here.
+    are named, with those of the `probes` nearest cells, and then with the `neighbours` of the
+    nearest of these. `imported` says that the words came from outside, and no training stands
+    behind them here.
 
     Raises:
         ValueError: more words than requested, a file with another number of words, or cells
@@ -122,6 +127,7 @@ class Vocabulary(Record):
     centroids: FileRef | None = None
     counts: FileRef | None = None
     cells: FileRef | None = None
+    neighbours: FileRef | None = None
     probes: int = Field(default=0, ge=0)
     projection: FileRef | None = None
     sample: tuple[FileRef, ...] = ()
@@ -145,13 +151,13 @@ class Vocabulary(Record):
 
     def files(self) -> tuple[FileRef, ...]:
         """Return the files that the vocabulary is made of."""
-        own = (self.centroids, self.counts, self.cells, self.projection, self.held)
+        own = [getattr(self, name) for name in OWN_FILES]
         return (*(file for file in own if file is not None), *self.sample)
 
     def identity(self) -> str:
         """Return a digest of what the vocabulary is, whichever attempt wrote its files."""
         value = self.model_dump(mode="json")
-        for name in ("centroids", "counts", "cells", "projection", "held"):
+        for name in OWN_FILES:
             file = getattr(self, name)
             value[name] = file.content() if file else None
         value["sample"] = [file.content() for file in self.sample]

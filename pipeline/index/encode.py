@@ -19,7 +19,7 @@ from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
-from pipeline.vocabulary.cells import CellsAssigner, read_cells
+from pipeline.vocabulary.cells import CellsAssigner, read_cells, read_neighbours
 from pipeline.vocabulary.checkpoint import read_centroids
 from pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from schemas.base import digest_of
@@ -88,7 +88,10 @@ def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
         assigner = exact_assigner(centroids)
     else:
         cells = read_cells(open_committed(store, vocabulary.cells))
-        assigner = CellsAssigner(centroids, cells, vocabulary.probes)
+        neighbours = None
+        if vocabulary.neighbours is not None:
+            neighbours = read_neighbours(open_committed(store, vocabulary.neighbours))
+        assigner = CellsAssigner(centroids, cells, vocabulary.probes, neighbours)
     if vocabulary.projection is None:
         return assigner
     projection = read_projection(open_committed(store, vocabulary.projection))

@@ -159,14 +159,24 @@ def neighbours_of(
 
 
 class CellsAssigner:
-    """Compares each descriptor with the words of its nearest cells.
+    """Compares each descriptor with the words of its nearest cells, and then with words near that.
 
     The word is the one with the least float64 squared distance among the words of the `probes`
-    cells whose centres are nearest in float64; the lowest of equals both times.
+    cells whose centres are nearest in float64, and, where neighbours are given, among the
+    neighbours of that word; the lowest of equals each time.
     """
 
-    def __init__(self, centroids: Float32s, cells: Cells, probes: int) -> None:
+    def __init__(
+        self,
+        centroids: Float32s,
+        cells: Cells,
+        probes: int,
+        neighbours: UInt32s | None = None,
+    ) -> None:
         """Take the centroids, (K, D) float32, their cells, and how many cells to look into.
+
+        Args:
+            neighbours: what `neighbours_of` gave for all cells.
 
         Raises:
             ValueError: cells of other words, fewer than 1 probe, or as `ExactAssigner`.
@@ -184,6 +194,9 @@ class CellsAssigner:
         self._half_centre_norms = (centre_norms / 2).astype(np.float32)
         self._longest_centre = float(np.sqrt(centre_norms.max()))
         self._probes = min(probes, len(cells))
+        self._near = None
+        if neighbours is not None:
+            self._near = NeighboursAssigner(centroids, cells, neighbours)
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the word of each descriptor; see `Assigner.assign`."""
@@ -193,7 +206,15 @@ class CellsAssigner:
         for start in range(0, len(rows), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
             self._block(rows[block], squared_norms[block], words[block], distances[block])
-        return Assignment(words, distances)
+        if self._near is None:
+            return Assignment(words, distances)
+        found = self._near.assign(rows, words)
+        # The word itself is among its neighbours, unless very many equal it.
+        nearer = found.squared_distances <= distances
+        return Assignment(
+            np.where(nearer, found.words, words),
+            np.where(nearer, found.squared_distances, distances),
+        )
 
     def _block(
         self, rows: Float32s, squared_norms: Float64s, words: UInt32s, distances: Float64s

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -9,10 +10,11 @@ from pipeline.run.stage import Task
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import open_store
 from pipeline.vocabulary.assign import Assigner, exact_assigner
-from pipeline.vocabulary.cells import Cells, CellsAssigner
+from pipeline.vocabulary.cells import Cells, CellsAssigner, write_neighbours
 from pipeline.vocabulary.checkpoint import Checkpoint, read_counts
 from pipeline.vocabulary.compare import Float32s
 from pipeline.vocabulary.health import word_use
+from pipeline.vocabulary.lists import UInt32s
 from pipeline.vocabulary.rounds import Training, least_rows
 from pipeline.vocabulary.sample import read_sample
 from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD
@@ -32,6 +34,7 @@ class FinishStage:
 
     training: Training
     last: DoneRecord
+    links: tuple[FileRef, ...]
     held: FileRef
 
     @property
@@ -48,7 +51,8 @@ class FinishStage:
 
         def finish(task: Task) -> DoneRecord:
             checkpoint = Checkpoint.of(self.last)
-            centroids, cells = checkpoint.open_centroids(store), checkpoint.open_cells(store)
+            words = checkpoint.open_words(store, self.links)
+            centroids, cells = words.centroids, words.cells
             counts = read_counts(open_committed(store, self.last.files["counts"]))
             held = read_sample(open_committed(store, self.held))
             rows = held
@@ -57,7 +61,7 @@ class FinishStage:
                 rows = least_rows(store, training.samples, training.spec.seed, limit)
                 rows = rows.rows(slice(len(rows) - min(len(rows), 1_000), None))
             descriptors = rows.descriptors()
-            probes, recall, error = choose_probes(centroids, cells, descriptors)
+            probes, recall, error = choose_probes(centroids, cells, words.neighbours, descriptors)
             use = word_use(counts)
             health = VocabularyHealth(
                 held_rows=len(held),
@@ -72,13 +76,19 @@ class FinishStage:
             with attempt(store, training.folder, "health", task.key, training.inputs) as work:
                 folder = f"{training.folder}/rounds"
                 work.write("health", folder, "json", lambda path: path.write_bytes(health) and 1)
+                if words.neighbours is not None:
+                    write = partial(write_neighbours, words.neighbours)
+                    work.write("neighbours", folder, "near.arrow", write)
                 return work.finish(probes=probes)
 
         return finish
 
 
 def choose_probes(
-    centroids: Float32s, cells: Cells | None, descriptors: Float32s
+    centroids: Float32s,
+    cells: Cells | None,
+    neighbours: UInt32s | None,
+    descriptors: Float32s,
 ) -> tuple[int, float, float]:
     """Return how many cells to look into, the recall this gives, and the mean squared error.
 
@@ -86,7 +96,7 @@ def choose_probes(
     cells, where every word is compared with.
 
     Args:
-        centroids: (K, D) float32, and the cells over them, if any.
+        centroids: (K, D) float32; the cells over them, if any, and their neighbours.
         descriptors: (n, D) float32; without any, all cells are looked into.
     """
     exact: Assigner = exact_assigner(centroids)
@@ -96,7 +106,8 @@ def choose_probes(
     if cells is None:
         return 0, 1.0, float(nearest.mean())
     for probes in (*(each for each in PROBES if each < len(cells)), len(cells)):
-        found = CellsAssigner(centroids, cells, probes).assign(descriptors).squared_distances
+        assigner = CellsAssigner(centroids, cells, probes, neighbours)
+        found = assigner.assign(descriptors).squared_distances
         recall = float(np.mean(found <= nearest))
         if recall >= RECALL_WANTED:
             break

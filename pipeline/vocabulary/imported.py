@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from pipeline.errors import IncompatibleInputs, InputError
@@ -16,10 +17,18 @@ from pipeline.store.commit import attempt, create_once, open_committed, sha256_o
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store, open_store
 from pipeline.vocabulary.assign import EXACT_UP_TO
-from pipeline.vocabulary.cells import Cells, first_cells, write_cells
+from pipeline.vocabulary.cells import (
+    Cells,
+    first_cells,
+    neighbours_of,
+    write_cells,
+    write_neighbours,
+)
 from pipeline.vocabulary.checkpoint import write_centroids
+from pipeline.vocabulary.compare import Float32s
 from pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged, recipe_digest
 from pipeline.vocabulary.finish import choose_probes
+from pipeline.vocabulary.lists import UInt32s
 from pipeline.vocabulary.projection import project, write_projection
 from pipeline.vocabulary.rounds import HELD_ROWS, Whole
 from pipeline.vocabulary.sample import draw_sample
@@ -78,12 +87,15 @@ class ImportStage:
             if words.projection is not None:
                 dimensions = words.projection.descriptor_dimensions
             self._check_dimensions(store, dimensions)
-            cells, probes = self._cells(store, words)
+            cells, neighbours, probes = self._cells(store, words)
             folder = f"{self.folder}/rounds"
             with attempt(store, self.folder, "import", task.key, self.inputs) as work:
                 work.write("centroids", folder, "arrow", partial(write_centroids, words.centroids))
                 if cells is not None:
                     work.write("cells", folder, "cells.arrow", partial(write_cells, cells))
+                if neighbours is not None:
+                    write = partial(write_neighbours, neighbours)
+                    work.write("neighbours", folder, "near.arrow", write)
                 if words.projection is not None:
                     write = partial(write_projection, words.projection)
                     work.write("projection", folder, "projection.arrow", write)
@@ -115,19 +127,27 @@ class ImportStage:
                     f"descriptors of layer {self.layer} have {found:,}: export them again"
                 )
 
-    def _cells(self, store: Store, words: Exchanged) -> tuple[Cells | None, int]:
-        if words.cells is not None or len(words.centroids) <= EXACT_UP_TO:
-            return words.cells, words.probes
-        cells = first_cells(words.centroids)
+    def _cells(self, store: Store, words: Exchanged) -> tuple[Cells | None, UInt32s | None, int]:
+        """Return cells, neighbours and probes, chosen here where the exchange has none."""
+        if words.cells is None and len(words.centroids) <= EXACT_UP_TO:
+            return None, None, 0
+        cells = words.cells or first_cells(words.centroids)
+        neighbours = neighbours_of(words.centroids, cells)
+        if words.probes:
+            return cells, neighbours, words.probes
+        rows = self._some_rows(store, words)
+        return cells, neighbours, choose_probes(words.centroids, cells, neighbours, rows)[0]
+
+    def _some_rows(self, store: Store, words: Exchanged) -> Float32s:
+        """Return descriptors of this store, of the first shard that has any."""
         for reference in self.descriptors:
             sample, _ = draw_sample(open_committed(store, reference), PROBED_CAP, seed=0)
             if len(sample):
-                bits = sample.rows(slice(0, HELD_ROWS))
-                rows = bits.descriptors()
-                if words.projection is not None:
-                    rows = project(words.projection, bits.bits).astype("float32")
-                return cells, choose_probes(words.centroids, cells, rows)[0]
-        return cells, len(cells)
+                some = sample.rows(slice(0, HELD_ROWS))
+                if words.projection is None:
+                    return some.descriptors()
+                return project(words.projection, some.bits).astype(np.float32)
+        return np.empty((0, words.centroids.shape[1]), np.float32)
 
 
 def import_vocabulary(
@@ -177,6 +197,7 @@ def import_vocabulary(
         health=health,
         centroids=centroids,
         cells=taken.files.get("cells"),
+        neighbours=taken.files.get("neighbours"),
         probes=taken.counts["probes"],
         projection=taken.files.get("projection"),
     )

@@ -11,7 +11,6 @@ from pipeline.store.commit import create_once, open_committed, read_done
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store
 from pipeline.vocabulary.assign import choose_assigner
-from pipeline.vocabulary.cells import count_cells
 from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.finish import FinishStage
@@ -205,13 +204,8 @@ def _run_round(
     """Return the record of the round that follows these reports, having run it."""
     number, inputs = len(reports), training.inputs
     folder = training.round_folder(number)
-    links: tuple[FileRef, ...] = ()
     try:
-        if start.words:
-            link = LinkStage(training, number, start)
-            tasks = link_tasks(count_cells(training.words))
-            linked = complete(store, runner, link, tasks, folder, inputs)
-            links = tuple(record.files["near"] for record in linked)
+        links = _links(store, runner, training, start, number) if start.words else ()
         stage = SumStage(training, number, start, links, reports)
         sums = tuple(complete(store, runner, stage, sum_tasks(training, start), folder, inputs))
         merge = MergeStage(training, number, start, sums, reports)
@@ -228,6 +222,19 @@ def _run_round(
             raise
         return ended
     return record
+
+
+def _links(
+    store: Store, runner: Runner, training: Training, start: Checkpoint, number: int
+) -> tuple[FileRef, ...]:
+    """Return the neighbours of a checkpoint's words, by range of cells; none without cells."""
+    if start.cells is None:
+        return ()
+    stage = LinkStage(training, number, start)
+    tasks = link_tasks(start.cells.rows)
+    folder = training.round_folder(number)
+    linked = complete(store, runner, stage, tasks, folder, training.inputs)
+    return tuple(record.files["near"] for record in linked)
 
 
 def sum_tasks(training: Training, start: Checkpoint) -> list[SumTask]:
@@ -273,10 +280,12 @@ def _finished(
     reports: tuple[RoundReport, ...],
 ) -> Vocabulary:
     """Return the record of a training that has ended, measured on rows held out."""
-    stage = FinishStage(training, last, seeded.files["held"])
+    links = _links(store, runner, training, Checkpoint.of(last), len(reports))
+    stage = FinishStage(training, last, links, seeded.files["held"])
     (measured,) = complete(
         store, runner, stage, [Whole("health")], training.folder, training.inputs
     )
+    _discard_round(store, training.round_folder(len(reports)))
     health = open_committed(store, measured.files["health"]).read_bytes()
     centroids = last.files["centroids"]
     return Vocabulary(
@@ -292,6 +301,7 @@ def _finished(
         centroids=centroids,
         counts=last.files["counts"],
         cells=last.files.get("cells"),
+        neighbours=measured.files.get("neighbours"),
         probes=measured.counts["probes"],
         held=seeded.files["held"],
     )

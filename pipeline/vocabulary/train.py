@@ -1,6 +1,8 @@
 """Training in one process: the reference that a training over many machines equals bit for bit."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
@@ -58,9 +60,9 @@ def train_in_memory(
     while True:
         number, window = len(reports), window_of_round(reports, spec)
         spares = spares_of_round(window, len(words.centroids))
-        partials = []
+        found = []
         for place, task in enumerate(tasks):
-            partial, lasts[place] = sum_rows(
+            one, lasts[place] = sum_rows(
                 words,
                 task,
                 lasts[place],
@@ -71,11 +73,11 @@ def train_in_memory(
                 spares=spares,
                 threads=threads,
             )
-            partials.append(partial)
-        counts = np.sum([partial.counts for partial in partials], axis=0)
-        sums = np.sum([partial.sums for partial in partials], axis=0)
+            found.append(one)
+        counts = np.sum([one.counts for one in found], axis=0)
+        sums = np.sum([one.sums for one in found], axis=0)
         tally, joined = merge_tallies(
-            [partial.tally for partial in partials], [each.spares for each in partials], spares
+            [one.tally for one in found], [one.spares for one in found], spares
         )
         moved, masses = move_words(words.centroids, sums, counts, masses, window.keep)
         centroids, info = update(
@@ -85,7 +87,7 @@ def train_in_memory(
         on_round(centroids, info.report)
         if info.done:
             return centroids, tuple(reports)
-        words = follow(words, centroids, Placed(info.placed, info.hosts))
+        words = follow(words, centroids, Placed(info.placed, info.hosts), threads)
 
 
 def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
@@ -95,9 +97,12 @@ def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
     return RoundWords(centroids, first_cells(centroids))
 
 
-def follow(words: RoundWords, centroids: Float32s, placed: Placed) -> RoundWords:
+def follow(words: RoundWords, centroids: Float32s, placed: Placed, threads: int = 1) -> RoundWords:
     """Return the words of the next round, with cells that follow those of the last."""
     if words.cells is None:
         return RoundWords(centroids)
     cells = next_cells(centroids, words.cells.centres)
-    return RoundWords(centroids, cells, neighbours_of(centroids, cells), placed)
+    bounds = np.linspace(0, len(cells), threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(partial(neighbours_of, centroids, cells), bounds[:-1], bounds[1:])
+        return RoundWords(centroids, cells, np.concatenate(list(parts)), placed)

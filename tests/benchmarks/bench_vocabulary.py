@@ -1,10 +1,11 @@
 """Training to a given error beside FAISS's k-means and scikit-learn's mini-batch k-means.
 
 The error is measured on 10,000 real descriptors that none of them trains on. The aim is what
-FAISS reaches when it runs until a round gains less than 1e-4 of it, or for 12 rounds; timed is the
-way to within 1 % of that. FAISS's error after each round hardly depends on the machine and is kept
-in `build/bench/peers`, for it takes an hour for all sizes; what a round takes is timed anew each
-run, on the same cores and descriptors. `VOCABULARY_CASES=c4_1:20000` chooses sizes.
+FAISS reaches when it runs until a round gains less than 1e-4 of it, or for `FAISS_ROUNDS` rounds;
+timed is the way to within 1 % of that. FAISS's errors hardly depend on the machine and are kept in
+`build/bench/peers`, for they take an hour for all sizes; its pace is timed anew each run, on the
+same cores and descriptors. `VOCABULARY_CASES=c4_1:20000` chooses sizes, `SKLEARN_PATIENCE` how long
+scikit-learn may try, in times of what FAISS takes.
 """
 
 import json
@@ -39,10 +40,15 @@ CASES = {
 }
 """Rows that each layer and number of words is trained on."""
 
-HELD, CORES, GAIN, MOST_ROUNDS, WITHIN = 10_000, 2, 1e-4, 12, 1.01
+HELD, CORES, GAIN, MOST_ROUNDS, WITHIN = (
+    10_000,
+    2,
+    1e-4,
+    int(os.environ.get("FAISS_ROUNDS", "12")),
+    1.01,
+)
 TIMED_ROUNDS = 2
-SKLEARN_PATIENCE = 1.0
-"""How long scikit-learn may try, in times of what FAISS takes."""
+SKLEARN_PATIENCE = float(os.environ.get("SKLEARN_PATIENCE", "1"))
 
 PEERS = Path("build/bench/peers")
 Float32s = NDArray[np.float32]
@@ -101,44 +107,40 @@ def faiss_round(rows: Float32s, words: int, before: Float32s | None) -> tuple[Fl
     return np.ascontiguousarray(peer.centroids), time.perf_counter() - start
 
 
-def faiss_errors(case: str, rows: Float32s, held: Float32s, words: int) -> list[float]:
-    """Return FAISS's error after each iteration until it stands still, known or run now."""
+def train_faiss(case: str, rows: Float32s, held: Float32s, words: int) -> Way:
+    """Return FAISS's way until it stands still: its errors known or found now, its pace timed."""
     kept = PEERS / f"faiss-{case.replace(':', '-')}-{len(rows)}.json"
-    if kept.exists():
-        return [float(error) for error in json.loads(kept.read_text())]
+    known: list[float] = json.loads(kept.read_text()) if kept.exists() else []
     errors: list[float] = []
+    paces: list[float] = []
     centroids = None
-    while len(errors) < MOST_ROUNDS:
-        centroids, _ = faiss_round(rows, words, centroids)
+    while len(errors) < (TIMED_ROUNDS if known else MOST_ROUNDS):
+        centroids, pace = faiss_round(rows, words, centroids)
+        paces.append(pace)
         errors.append(error_of(centroids, held))
-        print(f"faiss {case} {len(errors)} {errors[-1]:.5f}", flush=True)
+        print(f"faiss {case} {len(errors)} {errors[-1]:.5f} {pace:.1f} s", flush=True)
         if len(errors) > 1 and errors[-2] - errors[-1] < GAIN * errors[-2]:
             break
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(errors))
-    return errors
-
-
-def time_faiss(rows: Float32s, words: int, errors: list[float]) -> Way:
-    """Return FAISS's way with the seconds that an iteration takes here and now."""
-    centroids, first = faiss_round(rows, words, None)
-    _, second = faiss_round(rows, words, centroids)
-    each = (first + second) / TIMED_ROUNDS
-    return Way(errors, [each * (number + 1) for number in range(len(errors))])
+    if not known:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(errors))
+    errors = known or errors
+    pace = float(np.mean(paces))
+    return Way(errors, [pace * (number + 1) for number in range(len(errors))])
 
 
 def train_sklearn(rows: Float32s, held: Float32s, words: int, patience: float) -> Way:
     """Train on random batches until patience ends, beginning at random rows."""
-    draw = np.random.default_rng(0)
+    draw, batch = np.random.default_rng(0), max(16_384, words)
     peer = MiniBatchKMeans(
-        words, init=rows[draw.choice(len(rows), words, replace=False)], n_init=1, batch_size=16_384
+        words, init=rows[draw.choice(len(rows), words, replace=False)], n_init=1, batch_size=batch
     )
     way = Way([], [])
     spent = 0.0
     while spent < patience:
         start = time.perf_counter()
-        for _ in range(max(1, len(rows) // 4 // 16_384)):
-            peer.partial_fit(rows[draw.choice(len(rows), 16_384, replace=False)])
+        for _ in range(max(1, len(rows) // 4 // batch)):
+            peer.partial_fit(rows[draw.choice(len(rows), batch, replace=False)])
             if spent + time.perf_counter() - start > patience:
                 break
         spent += time.perf_counter() - start
@@ -157,10 +159,10 @@ def test_training_beside_its_peers(case: str) -> None:
     small = sample.rows(slice(0, 3_000))
     train_in_memory(small, VocabularySpec(words=50, assigner="cells"))  # compiles
     rows = sample.vectors.astype(np.float32)
-    errors = faiss_errors(case, rows, held, words)
-    aim = WITHIN * errors[-1]
     ours = train_ours(sample, held, words)
-    peer = time_faiss(rows, words, errors)
+    peer = train_faiss(case, rows, held, words)
+    errors = peer.errors
+    aim = WITHIN * errors[-1]
     mine, theirs = ours.reach(aim), peer.reach(aim)
     assert mine is not None
     assert theirs is not None
