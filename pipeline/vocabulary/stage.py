@@ -34,6 +34,9 @@ from schemas.base import digest_of
 from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import RoundReport, Vocabulary, VocabularyHealth, VocabularySpec
 
+HEALTH = "health"
+"""Key of the task that measures finished words."""
+
 OnRound = Callable[[str, RoundReport], None]
 
 
@@ -166,7 +169,7 @@ def _rounds(
         most = max(training.spec.rounds, number + 1)
         on_progress(Progress(f"vocabulary {training.layer}", number, most, number, most))
         start = Checkpoint.of(last)
-        last = _ended(store, training, number) or _run_round(
+        last = _ended(store, training, round_key(number)) or _run_round(
             store, runner, training, start, tuple(reports), seeded.files["held"]
         )
         _discard_round(store, training.round_folder(number))
@@ -177,16 +180,16 @@ def _rounds(
     return seeded, last, tuple(reports)
 
 
-def _ended(store: Store, training: Training, number: int) -> DoneRecord | None:
-    """Return the record of a round that has ended before.
+def _ended(store: Store, training: Training, key: str) -> DoneRecord | None:
+    """Return the record of a round, or of the health, that has ended before.
 
     Raises:
         CommitConflict: it is of another training.
     """
-    record = read_done(store, training.folder, round_key(number))
+    record = read_done(store, training.folder, key)
     if record is not None and record.inputs != training.inputs:
         raise CommitConflict(
-            f"{training.folder} round {number} is a checkpoint of inputs {record.inputs[:12]}, "
+            f"{training.folder} round {key} is a checkpoint of inputs {record.inputs[:12]}, "
             f"this training has {training.inputs[:12]}: the store belongs to another job, use "
             "another store"
         )
@@ -217,7 +220,7 @@ def _run_round(
     except StageFailed:
         # Another run of the same training may have ended this round and removed its sums
         # from under us; then its checkpoint stands, and is ours to the bit.
-        ended = _ended(store, training, number)
+        ended = _ended(store, training, round_key(number))
         if ended is None:
             raise
         return ended
@@ -270,6 +273,25 @@ def _discard_round(store: Store, folder: str) -> None:
                     store.discard(file.path)
 
 
+def _measure(
+    store: Store, runner: Runner, training: Training, last: DoneRecord, number: int, held: FileRef
+) -> DoneRecord:
+    """Return the record of the health of the words after so many rounds, having measured it."""
+    try:
+        links = _links(store, runner, training, Checkpoint.of(last), number)
+        stage = FinishStage(training, last, links, held)
+        (measured,) = complete(
+            store, runner, stage, [Whole(HEALTH)], training.folder, training.inputs
+        )
+    except StageFailed:
+        # Another run may have measured them and removed the links from under us, as in a round.
+        ended = _ended(store, training, HEALTH)
+        if ended is None:
+            raise
+        return ended
+    return measured
+
+
 def _finished(
     store: Store,
     runner: Runner,
@@ -280,10 +302,8 @@ def _finished(
     reports: tuple[RoundReport, ...],
 ) -> Vocabulary:
     """Return the record of a training that has ended, measured on rows held out."""
-    links = _links(store, runner, training, Checkpoint.of(last), len(reports))
-    stage = FinishStage(training, last, links, seeded.files["held"])
-    (measured,) = complete(
-        store, runner, stage, [Whole("health")], training.folder, training.inputs
+    measured = _ended(store, training, HEALTH) or _measure(
+        store, runner, training, last, len(reports), seeded.files["held"]
     )
     _discard_round(store, training.round_folder(len(reports)))
     health = open_committed(store, measured.files["health"]).read_bytes()

@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path: Path) -> None:
     foreign = record.inputs[:12] + "f" * 52  # the folder's own digits, and others behind them
     path.write_bytes(record.model_copy(update={"inputs": foreign}).to_json())
     with pytest.raises(
-        CommitConflict, match=rf"{folder} round 1 is a checkpoint of inputs {foreign[:12]}"
+        CommitConflict, match=rf"{folder} round 00001 is a checkpoint of inputs {foreign[:12]}"
     ):
         train(store, extraction, CELLS)
 
