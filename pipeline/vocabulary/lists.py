@@ -92,7 +92,7 @@ def _products_of_four(
 
 @compiled
 def _squared_distance(left: Float32s, right: Float32s) -> float:
-    """Return the squared distance in float64, added in order of the dimensions."""
+    """Return what `compare.squared_distance` does; a cached function calls those of its file."""
     total = 0.0
     for axis in range(left.shape[0]):
         difference = np.float64(left[axis]) - np.float64(right[axis])

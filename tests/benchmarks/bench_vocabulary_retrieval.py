@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cluster.cli import app
-from tests.benchmarks.descriptors import SHARED
+from tests.benchmarks.descriptors import SHARED, copy_pictures
 from tests.benchmarks.record import Measurement, write_record
 
 WORDS = 5_000
@@ -41,17 +41,6 @@ def lamella(*arguments: str) -> Any:
     return json.loads(said.getvalue())
 
 
-def pictures_of(folders: tuple[str, ...], into: Path) -> Path:
-    """Return a folder that holds links to all files of these folders of the shared data."""
-    for folder in folders:
-        for path in (SHARED / "data" / folder).rglob("*"):
-            if path.is_file() and path.suffix.lower() == ".jpg":
-                linked = into / folder / path.relative_to(SHARED / "data" / folder)
-                linked.parent.mkdir(parents=True, exist_ok=True)
-                linked.symlink_to(path.resolve())
-    return into
-
-
 def score(store: Path, pictures: Path, corpus: str, assigner: str, seed: int) -> float:
     """Return the score of the low layer alone with words trained so."""
     _, cap, options = CORPORA[corpus]
@@ -71,7 +60,7 @@ def test_rankings_do_not_suffer(tmp_path: Path) -> None:
         pytest.skip("the corpora are in ../shared/data")
     measurements = []
     for corpus, (folders, _, _) in CORPORA.items():
-        pictures = pictures_of(folders, tmp_path / corpus)
+        pictures = copy_pictures(folders, tmp_path / corpus)
         scores = {
             assigner: [
                 score(tmp_path / f"{corpus}-store", pictures, corpus, assigner, seed)

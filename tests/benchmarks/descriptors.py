@@ -5,6 +5,8 @@ kept under build/bench/descriptors.
 """
 
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,17 +70,19 @@ def split(sample: Sample, trained: int, held: int) -> tuple[Sample, NDArray[np.f
     return sample.rows(rows), sample.vectors[others].astype(np.float32)
 
 
+def copy_pictures(folders: Sequence[str], into: Path) -> Path:
+    """Return a folder with copies of the photographs in these folders of the shared data."""
+    for folder in folders:
+        for path in (SHARED / "data" / folder).rglob("*"):
+            copy = into / folder / path.relative_to(SHARED / "data" / folder)
+            if path.is_file() and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+    return into
+
+
 def _extract(settings: dict[str, object]) -> None:
-    pictures = KEPT / "pictures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for folder in FOLDERS:
-        if not (pictures / folder).exists():
-            # Linked file by file: the corpus does not follow links to folders.
-            for path in (SHARED / "data" / folder).rglob("*"):
-                if path.is_file():
-                    linked = pictures / folder / path.relative_to(SHARED / "data" / folder)
-                    linked.parent.mkdir(parents=True, exist_ok=True)
-                    os.symlink(path.resolve(), linked)
+    pictures = copy_pictures(FOLDERS, KEPT / "pictures")
     job = JobConfig.model_validate(settings)
     spec, weights = resolve_extraction(job)
     store, runner, limits = (
