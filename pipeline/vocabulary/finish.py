@@ -21,7 +21,7 @@ from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD
 from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import VocabularyHealth
 
-RECALL_WANTED = 0.98
+RECALL_WANTED = 0.995
 """Share of rows that must find the nearest word; cells to look into are added until it is met."""
 
 PROBES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

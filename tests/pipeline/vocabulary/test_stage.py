@@ -86,7 +86,7 @@ def test_a_finished_vocabulary_says_what_it_is_worth(tmp_path: Path) -> None:
     # Each picture has 20 descriptors: one, a sixteenth, is held out.
     assert health.held_rows == 200
     assert sum(file.rows for file in vocabulary.sample) == 3_800
-    assert health.recall >= 0.98
+    assert health.recall >= 0.995
     assert health.dead == 0
     held = read_sample(open_committed(store, vocabulary.held))  # type: ignore[arg-type]
     assigned = open_assigner(store, vocabulary).assign(held.descriptors())
