@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import IncompatibleInputs, InputError, MissingFile
 from pipeline.index.encode import open_assigner
@@ -14,7 +13,7 @@ from pipeline.store.storage import Store
 from pipeline.vocabulary.batches import row_uniforms
 from pipeline.vocabulary.drift import MOST_ROWS, SEED, Drift, equal_draw, measure_drift
 from pipeline.vocabulary.inspect import kept_of
-from pipeline.vocabulary.sample import Sample, draw_sample, read_sample
+from pipeline.vocabulary.sample import Sample, draw_sample, join_samples, read_sample
 from schemas.corpus import ShardRef
 from schemas.files import FileRef
 from schemas.snapshot import IndexSnapshot
@@ -76,7 +75,7 @@ def draw_others(
         on_progress(Progress(f"draw {layer}", done + 1, len(records), done + 1, len(records)))
     if not sum(len(part.image_ids) for part in parts):
         raise InputError(f"snapshot {snapshot.number} of {store.url} has no descriptor in {layer}")
-    return _cut(joined(parts), MOST_ROWS)
+    return _cut(join_samples(parts), MOST_ROWS)
 
 
 def _in_hashed_order(shards: Sequence[ShardRef]) -> list[ShardRef]:
@@ -141,17 +140,8 @@ def _own_rows(store: Store, files: Sequence[FileRef]) -> Sample:
         parts.append(read_sample(open_committed(store, files[place])))
         pictures += len(np.unique(parts[-1].image_ids))
     cap = max(1, 2 * MOST_ROWS // max(pictures, 1))
-    return joined(
-        [_rows(part, equal_draw(part, np.unique(part.image_ids), cap, SEED)) for part in parts]
-    )
-
-
-def joined(parts: Sequence[Sample]) -> Sample:
-    """Return the rows of all samples, one after the other."""
-    return Sample(
-        np.concatenate([part.image_ids for part in parts]),
-        np.concatenate([part.positions for part in parts]),
-        np.concatenate([part.vectors for part in parts]),
+    return join_samples(
+        [part.rows(equal_draw(part, np.unique(part.image_ids), cap, SEED)) for part in parts]
     )
 
 
@@ -161,8 +151,4 @@ def _cut(sample: Sample, most: int) -> Sample:
         return sample
     uniforms = row_uniforms(SEED + 1, sample.image_ids, sample.positions)
     rows = np.sort(np.argsort(uniforms, kind="stable")[:most])
-    return _rows(sample, rows)
-
-
-def _rows(sample: Sample, rows: NDArray[np.int64]) -> Sample:
-    return Sample(sample.image_ids[rows], sample.positions[rows], sample.vectors[rows])
+    return sample.rows(rows)
