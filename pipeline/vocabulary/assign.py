@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.vocabulary.compare import (
+    Compared,
     Float32s,
     Float64s,
     checked_vectors,
     decide,
-    error_bounds,
 )
 from schemas.vocabulary import AssignerKind, VocabularySpec
 
@@ -76,30 +76,26 @@ class ExactAssigner:
         Raises:
             ValueError: no centroid, or as `assign`.
         """
-        self._centroids, squared_norms = checked_vectors(centroids, "centroids")
-        if len(self._centroids) == 0:
-            raise ValueError("a vocabulary has at least 1 word; got 0")
-        self._half_norms = (squared_norms / 2).astype(np.float32)
-        self._longest = float(np.sqrt(squared_norms.max()))
+        self._words = Compared.of(centroids, "centroids")
         self._block_rows = block_rows or int(np.clip((1 << 21) // len(centroids), 64, 4096))
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the nearest word of each descriptor; see `Assigner.assign`."""
-        dimensions = self._centroids.shape[1]
-        rows, squared_norms = checked_vectors(descriptors, "descriptors", dimensions)
-        windows = 2 * error_bounds(np.sqrt(squared_norms), self._longest, dimensions)
+        centroids = self._words.vectors
+        rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
+        windows = self._words.windows(squared_norms)
         words = np.empty(len(rows), np.uint32)
         distances = np.empty(len(rows), np.float64)
-        room = np.empty((min(len(rows), self._block_rows), len(self._centroids)), np.float32)
+        room = np.empty((min(len(rows), self._block_rows), len(centroids)), np.float32)
         for start in range(0, len(rows), self._block_rows):
             block = slice(start, start + self._block_rows)
             products = room[: len(rows[block])]
-            np.matmul(rows[block], self._centroids.T, out=products)
+            np.matmul(rows[block], centroids.T, out=products)
             decide(
                 rows[block],
-                self._centroids,
+                centroids,
                 products,
-                self._half_norms,
+                self._words.half_norms,
                 windows[block],
                 words[block],
                 distances[block],

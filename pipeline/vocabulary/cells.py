@@ -16,10 +16,10 @@ import pyarrow as pa
 from pipeline.store.tables import map_arrow, vectors_column, vectors_of, write_arrow
 from pipeline.vocabulary.assign import Assignment, ExactAssigner
 from pipeline.vocabulary.compare import (
+    Compared,
     Float32s,
     Float64s,
     checked_vectors,
-    error_bounds,
     squared_norms_of,
 )
 from pipeline.vocabulary.lists import (
@@ -125,10 +125,8 @@ def neighbours_of(
         uint32 (m, min(K, NEIGHBOURS)), a row a word of these cells in the order of `members`.
     """
     stop = len(cells) if stop is None else stop
-    vectors, squared_norms = checked_vectors(centroids, "centroids")
-    half_norms = (squared_norms / 2).astype(np.float32)
-    longest = float(np.sqrt(squared_norms.max()))
-    windows = 2 * error_bounds(np.sqrt(squared_norms), longest, centroids.shape[1])
+    words = Compared.of(centroids, "centroids")
+    vectors, windows = words.vectors, words.windows(squared_norms_of(words.vectors))
     count = min(len(centroids), NEIGHBOURS)
     sizes = np.diff(cells.offsets)
     found = [np.empty((0, count), np.uint32)]
@@ -148,7 +146,7 @@ def neighbours_of(
             select_nearest(
                 vectors[mine],
                 vectors[mine] @ others.T,
-                half_norms[candidates],
+                words.half_norms[candidates],
                 windows[mine],
                 candidates,
                 vectors,
@@ -186,13 +184,9 @@ class CellsAssigner:
                 f"cells are of all words and 1 is looked into at least; got "
                 f"{len(cells.members):,} words in cells for {len(centroids):,}, {probes} probes"
             )
-        self._centroids, squared_norms = checked_vectors(centroids, "centroids")
-        self._half_norms = (squared_norms / 2).astype(np.float32)
-        self._longest = float(np.sqrt(squared_norms.max()))
+        self._words = Compared.of(centroids, "centroids")
         self._cells = cells
-        self._centres, centre_norms = checked_vectors(cells.centres, "centres")
-        self._half_centre_norms = (centre_norms / 2).astype(np.float32)
-        self._longest_centre = float(np.sqrt(centre_norms.max()))
+        self._centres = Compared.of(cells.centres, "centres")
         self._probes = min(probes, len(cells))
         self._near = None
         if neighbours is not None:
@@ -200,7 +194,9 @@ class CellsAssigner:
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the word of each descriptor; see `Assigner.assign`."""
-        rows, squared_norms = checked_vectors(descriptors, "descriptors", self._centroids.shape[1])
+        rows, squared_norms = checked_vectors(
+            descriptors, "descriptors", self._words.vectors.shape[1]
+        )
         words = np.full(len(rows), np.iinfo(np.uint32).max, np.uint32)
         distances = np.full(len(rows), np.inf)
         for start in range(0, len(rows), BLOCK_ROWS):
@@ -219,34 +215,33 @@ class CellsAssigner:
     def _block(
         self, rows: Float32s, squared_norms: Float64s, words: UInt32s, distances: Float64s
     ) -> None:
-        norms, dimensions = np.sqrt(squared_norms), rows.shape[1]
         probed = select_nearest(
             rows,
-            rows @ self._centres.T,
-            self._half_centre_norms,
-            2 * error_bounds(norms, self._longest_centre, dimensions),
+            rows @ self._centres.vectors.T,
+            self._centres.half_norms,
+            self._centres.windows(squared_norms),
             np.arange(len(self._cells), dtype=np.uint32),
-            self._centres,
+            self._centres.vectors,
             self._probes,
         )
         pairs, starts = grouped(probed.reshape(-1), len(self._cells))
         nearest_in_lists(
             rows,
             squared_norms,
-            2 * error_bounds(norms, self._longest, dimensions),
+            self._words.windows(squared_norms),
             pairs // self._probes,
             starts,
             np.arange(len(self._cells)),
             self._cells.offsets,
             self._cells.members,
-            self._centroids,
-            self._half_norms,
+            self._words.vectors,
+            self._words.half_norms,
             words,
             distances,
         )
         if np.isinf(distances).any():  # all cells probed were empty: compare with every word
             lost = np.flatnonzero(np.isinf(distances))
-            found = ExactAssigner(self._centroids).assign(rows[lost])
+            found = ExactAssigner(self._words.vectors).assign(rows[lost])
             words[lost], distances[lost] = found.words, found.squared_distances
 
 
@@ -269,9 +264,7 @@ class NeighboursAssigner:
         A word that was `placed` is far from its host, so it is no neighbour; but the row that it
         stands on is the host's, and finds it only here.
         """
-        self._centroids, squared_norms = checked_vectors(centroids, "centroids")
-        self._half_norms = (squared_norms / 2).astype(np.float32)
-        self._longest = float(np.sqrt(squared_norms.max()))
+        self._words = Compared.of(centroids, "centroids")
         self._places = np.empty(len(centroids), np.uint32)
         self._places[cells.members] = np.arange(len(centroids), dtype=np.uint32)
         self._members = np.ascontiguousarray(neighbours).reshape(-1)
@@ -288,7 +281,9 @@ class NeighboursAssigner:
 
     def assign(self, descriptors: Float32s, lasts: UInt32s) -> Assignment:
         """Return the word of each descriptor (n, D), given the word (n,) that each had last."""
-        rows, squared_norms = checked_vectors(descriptors, "descriptors", self._centroids.shape[1])
+        rows, squared_norms = checked_vectors(
+            descriptors, "descriptors", self._words.vectors.shape[1]
+        )
         order, starts = grouped(self._places[lasts], len(self._places))
         there = np.flatnonzero(np.diff(starts))
         words = np.full(len(rows), np.iinfo(np.uint32).max, np.uint32)
@@ -296,14 +291,14 @@ class NeighboursAssigner:
         nearest_in_lists(
             rows,
             squared_norms,
-            2 * error_bounds(np.sqrt(squared_norms), self._longest, rows.shape[1]),
+            self._words.windows(squared_norms),
             order,
             np.append(starts[there], len(rows)),
             there,
             self._offsets,
             self._members,
-            self._centroids,
-            self._half_norms,
+            self._words.vectors,
+            self._words.half_norms,
             words,
             distances,
         )

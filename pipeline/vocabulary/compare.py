@@ -1,5 +1,7 @@
 """How a descriptor is compared with words: float32 finds who may be nearest, float64 decides."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -53,6 +55,38 @@ def error_bounds(norms: Float64s, longest: float, dimensions: int) -> Float64s:
     decided = terms * 2.0**-52 * (norms + longest) ** 2
     bounds: Float64s = rounded + vanished + decided
     return bounds
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Vectors that rows are compared with, and what the comparison takes beside them.
+
+    Attributes:
+        vectors: (K, D) float32, contiguous and checked.
+        half_norms: (K,) float32, half their squared norms.
+        longest: the greatest norm.
+    """
+
+    vectors: Float32s
+    half_norms: Float32s
+    longest: float
+
+    @classmethod
+    def of(cls, vectors: Float32s, name: str) -> "Compared":
+        """Return vectors ready to be compared with.
+
+        Raises:
+            ValueError: there are none, or as `checked_vectors`.
+        """
+        vectors, squared_norms = checked_vectors(vectors, name)
+        if len(vectors) == 0:
+            raise ValueError("a vocabulary has at least 1 word; got 0")
+        half_norms = (squared_norms / 2).astype(np.float32)
+        return cls(vectors, half_norms, float(np.sqrt(squared_norms.max())))
+
+    def windows(self, squared_norms: Float64s) -> Float64s:
+        """Return how far above the least a vector may seem and yet be nearest, for rows (n,)."""
+        return 2 * error_bounds(np.sqrt(squared_norms), self.longest, self.vectors.shape[1])
 
 
 @compiled
