@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, UnknownLayer
 from pipeline.index.files import read_bags
 from pipeline.run.drive import OnProgress, Progress, quiet
-from pipeline.store.commit import open_committed, read_done
+from pipeline.store.commit import open_committed
 from pipeline.store.storage import Store
 from pipeline.vocabulary.health import WordUse, word_use
 from schemas.files import FileRef
@@ -159,17 +159,9 @@ class Kept:
     recall: float | None
 
 
-def kept_of(store: Store, vocabulary: Vocabulary) -> Kept:
-    """Return what a vocabulary names of its training.
-
-    The sample of one that does not name it is found by its done records beside the words.
-    """
+def kept_of(vocabulary: Vocabulary) -> Kept:
+    """Return what a vocabulary names of its training."""
     sample, health = vocabulary.sample, vocabulary.health
-    if not sample and vocabulary.centroids is not None:
-        folder = f"{vocabulary.centroids.path.split('/rounds/')[0]}/sample"
-        keys = [name.removesuffix(".json") for name in store.names(f"{folder}/done")]
-        records = [read_done(store, folder, key) for key in sorted(keys)]
-        sample = tuple(record.files["sample"] for record in records if record is not None)
     if health is None or health.held_rows == 0:
         return Kept(sample, 0, None, None)
     return Kept(sample, health.held_rows, health.held_error, health.recall)
@@ -265,7 +257,7 @@ def inspect_layer(
 ) -> LayerHealth:
     """Return how a layer's words fare; `listed` words are named as most used and most bursty."""
     vocabulary = snapshot.vocabularies[layer]
-    kept = kept_of(store, vocabulary)
+    kept = kept_of(vocabulary)
     lines = round_lines(vocabulary.rounds)
     use = corpus_use(store, snapshot, layer, on_progress)
     last = lines[-1].recall if lines else None

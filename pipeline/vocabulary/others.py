@@ -107,7 +107,7 @@ def compare_layer(
     """
     check_same_network(*snapshots, layer)
     vocabulary = snapshots[0].vocabularies[layer]
-    kept = kept_of(stores[0], vocabulary)
+    kept = kept_of(vocabulary)
     if not kept.sample or not vocabulary.rounds:
         raise InputError(
             f"the words of {layer} in {stores[0].url} name no sample that they were trained on, so "

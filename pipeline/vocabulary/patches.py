@@ -177,7 +177,7 @@ def word_patches(
     At most about `MOST_ROWS` descriptors are looked at.
     """
     vocabulary, spec = snapshot.vocabularies[layer], snapshot.extraction
-    files = kept_of(store, vocabulary).sample
+    files = kept_of(vocabulary).sample
     chosen = some_files(files, MOST_ROWS)
     if not chosen:
         return Seen(tuple(WordPatches(word, (), 0) for word in words), 0, 0)
