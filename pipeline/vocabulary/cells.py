@@ -34,12 +34,6 @@ from pipeline.vocabulary.partial import add_rows
 FIRST_ROUNDS = 4
 """Rounds of k-means over the words that the first cells take; later ones begin at these."""
 
-NEIGHBOURS = 64
-"""Words near a word, itself among them, that a row of that word is compared with."""
-
-NEIGHBOUR_CELLS = 24
-"""Cells near a cell's centre in which the neighbours of its words are sought."""
-
 BLOCK_ROWS = 16_384
 """Rows compared at a time. More share the reading of a list; fewer stay in the cache."""
 
@@ -81,6 +75,26 @@ class Placed:
     hosts: UInt32s
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far from a word its neighbours are sought.
+
+    Attributes:
+        words: neighbours of a word, itself among them, that a row of that word is compared with.
+        cells: cells near a cell's centre in which the neighbours of its words are sought.
+    """
+
+    words: int
+    cells: int
+
+
+NEAR = Reach(words=64, cells=24)
+"""What finds some 9 of 10 nearest words while they still move far, and of finished words."""
+
+FAR = Reach(words=256, cells=48)
+"""What finds 98 of 100, for the rounds in which words settle."""
+
+
 def count_cells(words: int) -> int:
     """Return how many cells so many words take: 2 sqrt(K), at most one a word."""
     return max(1, min(words, round(2 * math.sqrt(words))))
@@ -110,24 +124,29 @@ def next_cells(centroids: Float32s, centres: Float32s) -> Cells:
 
 
 def neighbours_of(
-    centroids: Float32s, cells: Cells, first: int = 0, stop: int | None = None
+    centroids: Float32s,
+    cells: Cells,
+    reach: Reach = NEAR,
+    first: int = 0,
+    stop: int | None = None,
 ) -> UInt32s:
     """Return the words near each word of some cells, rising; itself among them if few equal it.
 
-    They are the nearest among the words of the `NEIGHBOUR_CELLS` cells nearest to the centre of
-    the word's own cell, or of more where those hold too few.
+    They are the nearest among the words of the `reach.cells` cells nearest to the centre of the
+    word's own cell, or of more where those hold too few.
 
     Args:
         centroids: (K, D) float32.
+        reach: how many neighbours, and how far they are sought.
         first, stop: the cells, from `first` to before `stop`; all by default.
 
     Returns:
-        uint32 (m, min(K, NEIGHBOURS)), a row a word of these cells in the order of `members`.
+        uint32 (m, min(K, reach.words)), a row a word of these cells in the order of `members`.
     """
     stop = len(cells) if stop is None else stop
     words = Compared.of(centroids, "centroids")
     vectors, windows = words.vectors, words.windows(squared_norms_of(words.vectors))
-    count = min(len(centroids), NEIGHBOURS)
+    count = min(len(centroids), reach.words)
     sizes = np.diff(cells.offsets)
     found = [np.empty((0, count), np.uint32)]
     for cell in (first + np.flatnonzero(sizes[first:stop])).tolist():
@@ -136,9 +155,7 @@ def neighbours_of(
         near = np.argsort(away, kind="stable")
         enough = int(np.searchsorted(np.cumsum(sizes[near]), count)) + 1
         candidates = np.sort(
-            np.concatenate(
-                [cells.words(one) for one in near[: max(NEIGHBOUR_CELLS, enough)].tolist()]
-            )
+            np.concatenate([cells.words(one) for one in near[: max(reach.cells, enough)].tolist()])
         )
         mine = cells.words(cell)
         others = vectors[candidates]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from pipeline.errors import InputError
-from pipeline.vocabulary.cells import NEIGHBOURS
+from pipeline.vocabulary.cells import FAR
 from pipeline.vocabulary.words import CHUNK_ROWS
 from schemas.vocabulary import AssignerKind
 
@@ -35,7 +35,7 @@ def training_memory(
         "sums": words * dimensions * 8,
         "rows": task_rows * (dimensions * 2 + 48),
         "comparison": chunks
-        + (words * NEIGHBOURS * 8 if assigner == "cells" else max(64 * words * 4, 16 << 20)),
+        + (words * FAR.words * 8 if assigner == "cells" else max(64 * words * 4, 16 << 20)),
     }
 
 

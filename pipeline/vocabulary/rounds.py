@@ -24,6 +24,7 @@ from pipeline.vocabulary.cells import (
     Cells,
     CellsAssigner,
     Placed,
+    Reach,
     first_cells,
     neighbours_of,
     next_cells,
@@ -154,6 +155,7 @@ class LinkStage:
     training: Training
     round: int
     start: Checkpoint
+    reach: Reach
     uses_gpu: bool = False
 
     @property
@@ -167,7 +169,7 @@ class LinkStage:
         assert cells is not None
 
         def link(task: Any) -> DoneRecord:
-            near = neighbours_of(centroids, cells, task.first, task.stop)
+            near = neighbours_of(centroids, cells, self.reach, task.first, task.stop)
             folder = training.round_folder(self.round)
             with attempt(store, folder, "link", task.key, training.inputs) as work:
                 work.write("near", folder, "near.arrow", partial(write_neighbours, near))

@@ -11,6 +11,7 @@ from pipeline.store.commit import create_once, open_committed, read_done
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import Store
 from pipeline.vocabulary.assign import choose_assigner
+from pipeline.vocabulary.cells import NEAR, Reach
 from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.finish import FinishStage
@@ -30,6 +31,7 @@ from pipeline.vocabulary.rounds import (
 )
 from pipeline.vocabulary.sample import SampleStage, SampleTask, cap_of, read_sample
 from pipeline.vocabulary.seeding import choose_words
+from pipeline.vocabulary.words import reach_of_round
 from schemas.base import digest_of
 from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import RoundReport, Vocabulary, VocabularyHealth, VocabularySpec
@@ -208,7 +210,8 @@ def _run_round(
     number, inputs = len(reports), training.inputs
     folder = training.round_folder(number)
     try:
-        links = _links(store, runner, training, start, number) if start.words else ()
+        reach = reach_of_round(reports)
+        links = _links(store, runner, training, start, number, reach) if start.words else ()
         stage = SumStage(training, number, start, links, reports)
         sums = tuple(complete(store, runner, stage, sum_tasks(training, start), folder, inputs))
         merge = MergeStage(training, number, start, sums, reports)
@@ -228,12 +231,17 @@ def _run_round(
 
 
 def _links(
-    store: Store, runner: Runner, training: Training, start: Checkpoint, number: int
+    store: Store,
+    runner: Runner,
+    training: Training,
+    start: Checkpoint,
+    number: int,
+    reach: Reach = NEAR,
 ) -> tuple[FileRef, ...]:
     """Return the neighbours of a checkpoint's words, by range of cells; none without cells."""
     if start.cells is None:
         return ()
-    stage = LinkStage(training, number, start)
+    stage = LinkStage(training, number, start, reach)
     tasks = link_tasks(start.cells.rows)
     folder = training.round_folder(number)
     linked = complete(store, runner, stage, tasks, folder, training.inputs)

@@ -8,14 +8,14 @@ import numpy as np
 
 from pipeline.vocabulary.assign import choose_assigner
 from pipeline.vocabulary.batches import seeding_rows, window_of_round
-from pipeline.vocabulary.cells import Placed, first_cells, neighbours_of, next_cells
+from pipeline.vocabulary.cells import Placed, Reach, first_cells, neighbours_of, next_cells
 from pipeline.vocabulary.compare import Float32s
 from pipeline.vocabulary.partial import merge_tallies
 from pipeline.vocabulary.sample import Sample
 from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, choose_words, initial_centroids
 from pipeline.vocabulary.sums import sum_rows, unseen
 from pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
-from pipeline.vocabulary.words import RoundWords
+from pipeline.vocabulary.words import RoundWords, reach_of_round
 from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 
@@ -87,7 +87,8 @@ def train_in_memory(
         on_round(centroids, info.report)
         if info.done:
             return centroids, tuple(reports)
-        words = follow(words, centroids, Placed(info.placed, info.hosts), threads)
+        placed = Placed(info.placed, info.hosts)
+        words = follow(words, centroids, placed, reach_of_round(reports), threads)
 
 
 def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
@@ -97,12 +98,14 @@ def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
     return RoundWords(centroids, first_cells(centroids))
 
 
-def follow(words: RoundWords, centroids: Float32s, placed: Placed, threads: int = 1) -> RoundWords:
+def follow(
+    words: RoundWords, centroids: Float32s, placed: Placed, reach: Reach, threads: int = 1
+) -> RoundWords:
     """Return the words of the next round, with cells that follow those of the last."""
     if words.cells is None:
         return RoundWords(centroids)
     cells = next_cells(centroids, words.cells.centres)
     bounds = np.linspace(0, len(cells), threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads) as pool:
-        parts = pool.map(partial(neighbours_of, centroids, cells), bounds[:-1], bounds[1:])
+        parts = pool.map(partial(neighbours_of, centroids, cells, reach), bounds[:-1], bounds[1:])
         return RoundWords(centroids, cells, np.concatenate(list(parts)), placed)

@@ -1,19 +1,28 @@
 """The words that a round begins with, and what its rows are compared with."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
 from pipeline.vocabulary.assign import Assigner, Assignment, exact_assigner
-from pipeline.vocabulary.cells import Cells, CellsAssigner, NeighboursAssigner, Placed
+from pipeline.vocabulary.cells import (
+    FAR,
+    NEAR,
+    Cells,
+    CellsAssigner,
+    NeighboursAssigner,
+    Placed,
+    Reach,
+)
 from pipeline.vocabulary.compare import Float32s
 from pipeline.vocabulary.lists import Int64s, UInt32s, widen
 from pipeline.vocabulary.sample import Sample
+from schemas.vocabulary import RoundReport
 
 UNSEEN = np.uint32(0xFFFFFFFF)
 """The word of a row that no round has seen."""
@@ -21,8 +30,26 @@ UNSEEN = np.uint32(0xFFFFFFFF)
 FIRST_PROBES = 2
 """Cells that a row is compared with when it is first seen: the next rounds follow it from there."""
 
+SETTLING = 0.005
+"""Words settle once a round over all rows lowers the objective by less than this share."""
+
 CHUNK_ROWS = 8_192
 """Rows widened and compared at a time by one thread."""
+
+
+def reach_of_round(reports: Sequence[RoundReport]) -> Reach:
+    """Return how far neighbours are sought for the round that follows these reports.
+
+    Near while words move far, for a row that is missed now is found in a later round; far once
+    they settle, because then what is missed stays: with near neighbours alone a training ended
+    1.6 % above the objective of one by all words, and with far ones .3 % above (b11 of
+    EfficientNet-Lite0, 160,000 rows, 5,000 words).
+    """
+    settling = any(
+        before.share == after.share == 1.0 and after.objective > (1.0 - SETTLING) * before.objective
+        for before, after in pairwise(reports)
+    )
+    return FAR if settling else NEAR
 
 
 @dataclass(frozen=True)

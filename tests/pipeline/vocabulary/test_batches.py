@@ -10,21 +10,11 @@ from pipeline.vocabulary.batches import (
     seeding_rows,
     window_of_round,
 )
-from schemas.vocabulary import RoundReport, VocabularySpec
-from tests.pipeline.vocabulary.vectors import row_names
+from schemas.vocabulary import VocabularySpec
+from tests.pipeline.vocabulary.vectors import reports, row_names
 
 IMAGE_IDS, POSITIONS = row_names(100_000)
 QUARTERS = VocabularySpec(batch=0.25, tolerance=0.01)
-
-
-def reports(*objectives: float, share: float = 0.25) -> list[RoundReport]:
-    """Reports of rounds over parts of the rows."""
-    return [
-        RoundReport(
-            round=number, share=share, objective=objective, changed=1, empty_words=0, imbalance=1
-        )
-        for number, objective in enumerate(objectives)
-    ]
 
 
 def windows(spec: VocabularySpec, count: int) -> list[Window]:

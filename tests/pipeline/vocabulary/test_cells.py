@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from pipeline.vocabulary.assign import Assigner, Assignment, ExactAssigner
 from pipeline.vocabulary.cells import (
-    NEIGHBOUR_CELLS,
-    NEIGHBOURS,
+    FAR,
+    NEAR,
     Cells,
     CellsAssigner,
     NeighboursAssigner,
     Placed,
+    Reach,
     count_cells,
     first_cells,
     neighbours_of,
@@ -55,9 +56,9 @@ def slow_cells(words: Floats, cells: Cells, probes: int, rows: Floats) -> Assign
     return Assignment(np.array(found, np.uint32), np.array(distances, np.float64))
 
 
-def slow_neighbours(words: Floats, cells: Cells) -> NDArray[np.uint32]:
+def slow_neighbours(words: Floats, cells: Cells, reach: Reach = NEAR) -> NDArray[np.uint32]:
     """Return the neighbours of all words by their definition, in the order of `members`."""
-    count = min(len(words), NEIGHBOURS)
+    count = min(len(words), reach.words)
     between = plain_distances(words, words)
     found = []
     for cell in range(len(cells)):
@@ -65,7 +66,7 @@ def slow_neighbours(words: Floats, cells: Cells) -> NDArray[np.uint32]:
         away[cell] = -1  # its own cell comes first, whichever others have the same centre
         pool: list[int] = []
         for place, other in enumerate(np.argsort(away, kind="stable").tolist()):
-            if place < NEIGHBOUR_CELLS or len(pool) < count:
+            if place < reach.cells or len(pool) < count:
                 pool += cells.words(other).tolist()
         for word in cells.words(cell).tolist():
             nearest = sorted((between[word, other], other) for other in pool)[:count]
@@ -197,10 +198,11 @@ def test_neighbours_are_the_brute_force_definition(count: int) -> None:
 
 
 def test_neighbours_of_more_cells_than_are_looked_into() -> None:
-    assert len(CELLS) > 2 * NEIGHBOUR_CELLS
-    found = neighbours_of(WORDS, CELLS)
-    np.testing.assert_array_equal(found, slow_neighbours(WORDS, CELLS))
-    assert found.shape == (700, NEIGHBOURS)
+    assert len(CELLS) > 2 * NEAR.cells
+    for reach in (NEAR, FAR):
+        found = neighbours_of(WORDS, CELLS, reach)
+        np.testing.assert_array_equal(found, slow_neighbours(WORDS, CELLS, reach))
+        assert found.shape == (700, reach.words)
 
 
 def test_many_small_cells_give_as_many_neighbours() -> None:
@@ -222,7 +224,7 @@ def test_neighbours_where_words_crowd(seed: int, count: int) -> None:
 
 def test_the_own_cell_is_looked_into_first_whichever_others_have_its_centre() -> None:
     words = WORDS[:120]
-    centres = np.repeat(words[:1], NEIGHBOUR_CELLS + 6, axis=0)
+    centres = np.repeat(words[:1], NEAR.cells + 6, axis=0)
     cells = Cells(centres, np.arange(0, 121, 4), np.arange(120, dtype=np.uint32))
     found = neighbours_of(words, cells)
     np.testing.assert_array_equal(found, slow_neighbours(words, cells))
@@ -230,13 +232,14 @@ def test_the_own_cell_is_looked_into_first_whichever_others_have_its_centre() ->
 
 
 def test_neighbours_are_found_cell_by_cell() -> None:
-    parts = [neighbours_of(WORDS, CELLS, first, first + 7) for first in range(0, len(CELLS), 7)]
+    starts = range(0, len(CELLS), 7)
+    parts = [neighbours_of(WORDS, CELLS, FAR, first, first + 7) for first in starts]
     # The last part ends past the cells there are, which is no cell more.
-    np.testing.assert_array_equal(np.concatenate(parts), neighbours_of(WORDS, CELLS))
-    assert neighbours_of(WORDS, CELLS, 5, 5).shape == (0, NEIGHBOURS)
+    np.testing.assert_array_equal(np.concatenate(parts), neighbours_of(WORDS, CELLS, FAR))
+    assert neighbours_of(WORDS, CELLS, FAR, 5, 5).shape == (0, FAR.words)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, NEIGHBOURS])
+@pytest.mark.parametrize("count", [1, 2, 5, NEAR.words])
 def test_all_words_as_neighbours_are_the_exact_search(count: int) -> None:
     words, cells = WORDS[:count], first_cells(WORDS[:count])
     lasts = np.random.default_rng(1).integers(count, size=len(QUERIES), dtype=np.uint32)

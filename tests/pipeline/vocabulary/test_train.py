@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.vocabulary import words as words_module
 from pipeline.vocabulary.assign import ExactAssigner
 from pipeline.vocabulary.batches import seeding_rows
-from pipeline.vocabulary.cells import Placed, neighbours_of, next_cells
+from pipeline.vocabulary.cells import FAR, NEAR, Placed, neighbours_of, next_cells
 from pipeline.vocabulary.health import improvements
 from pipeline.vocabulary.sample import Sample
 from pipeline.vocabulary.seeding import choose_words, initial_centroids
@@ -264,17 +264,17 @@ def test_the_next_words_have_cells_that_follow_and_know_what_was_placed() -> Non
     centroids = SAMPLE.descriptors(slice(0, 200))
     moved = SAMPLE.descriptors(slice(200, 400))
     placed = Placed(np.array([3], np.uint32), np.array([7], np.uint32))
-    assert follow(begin(centroids, "exact"), moved, placed).cells is None
+    assert follow(begin(centroids, "exact"), moved, placed, NEAR).cells is None
     first = begin(centroids, "cells")
     assert first.cells is not None
     assert first.neighbours is None
-    words = follow(first, moved, placed)
+    words = follow(first, moved, placed, FAR)
     assert words.placed is placed
     cells = next_cells(moved, first.cells.centres)
     assert words.cells is not None
     assert words.neighbours is not None
     np.testing.assert_array_equal(words.cells.members, cells.members)
-    np.testing.assert_array_equal(words.neighbours, neighbours_of(moved, cells))
+    np.testing.assert_array_equal(words.neighbours, neighbours_of(moved, cells, FAR))
 
 
 def test_each_round_is_told_of() -> None:

@@ -1,15 +1,16 @@
-"""Descriptors like those of a network: unit rows, none negative, around uneven sources."""
+"""Descriptors like those of a network, and reports of rounds over them."""
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.vocabulary.sample import Sample
+from schemas.vocabulary import RoundReport
 
 
 def clustered(
     rows: int, dimensions: int, sources: int, spread: float = 0.5, seed: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Return (rows, dimensions) float32 unit rows around sources of uneven weight."""
+    """Return unit rows, none negative, (rows, dimensions) float32, around uneven sources."""
     draw = np.random.default_rng(seed)
     centres = np.maximum(draw.standard_normal((sources, dimensions)), 0)
     weights = draw.dirichlet(np.full(sources, 0.5))
@@ -38,3 +39,13 @@ def plain_distances(
         left, right = rows[:, axis].astype(np.float64), words[:, axis].astype(np.float64)
         total += (left[:, None] - right[None, :]) ** 2
     return total
+
+
+def reports(*objectives: float, share: float = 0.25) -> list[RoundReport]:
+    """Return reports of rounds over such a share of the rows with these objectives."""
+    return [
+        RoundReport(
+            round=number, share=share, objective=objective, changed=1, empty_words=0, imbalance=1
+        )
+        for number, objective in enumerate(objectives)
+    ]
