@@ -15,7 +15,8 @@ from schemas.vocabulary import Vocabulary
 class SegmentRef(Stored):
     """Shards indexed together: all layers of their images.
 
-    `files` are named `images`, `LAYER.dense`, `LAYER.postings` and `LAYER.bags`.
+    `files` are named `images`, for a global layer `LAYER.dense`, `LAYER.sketch` and `LAYER.axes`,
+    for a local one `LAYER.postings` and `LAYER.bags`.
     """
 
     key: str

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.index.bags import BagsOfWords
 from pipeline.index.postings import Postings
+from pipeline.index.sketch import Codes, Sketch
 from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
 
 
@@ -82,4 +83,48 @@ def read_dense(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32], NDAr
         column(table, "image_id").astype(np.int64),
         vectors_of(table, "vector"),
         column(table, "norm"),
+    )
+
+
+def write_sketch(sketch: Sketch, path: Path) -> int:
+    """Write what a sketch holds of each vector; return the number of vectors."""
+    columns = {
+        "lead": vectors_column(sketch.leads.codes),
+        "lead_error": pa.array(sketch.leads.errors),
+        "rest": pa.array(sketch.rests),
+        "code": vectors_column(sketch.whole.codes),
+        "error": pa.array(sketch.whole.errors),
+    }
+    return write_arrow(pa.table(columns), path)
+
+
+def write_axes(sketch: Sketch, path: Path) -> int:
+    """Write what a sketch holds of all vectors together: a row a dimension; return their number."""
+    columns = {
+        "low": pa.array(sketch.whole.lows),
+        "step": pa.array(sketch.whole.steps),
+        "axes": vectors_column(np.ascontiguousarray(sketch.axes.T)),
+    }
+    leads = {
+        "lead_lows": sketch.leads.lows.astype("<f4").tobytes(),
+        "lead_steps": sketch.leads.steps.astype("<f4").tobytes(),
+    }
+    return write_arrow(pa.table(columns).replace_schema_metadata(leads), path)
+
+
+def read_sketch(sketch: Path, axes: Path) -> Sketch:
+    """Map a sketch from its two files."""
+    rows, shared = map_arrow(sketch), map_arrow(axes)
+    stored = shared.schema.metadata
+    lows, steps = (np.frombuffer(stored[name], "<f4") for name in (b"lead_lows", b"lead_steps"))
+    return Sketch(
+        axes=np.ascontiguousarray(vectors_of(shared, "axes").T),
+        leads=Codes(lows, steps, vectors_of(rows, "lead"), column(rows, "lead_error")),
+        rests=column(rows, "rest"),
+        whole=Codes(
+            column(shared, "low"),
+            column(shared, "step"),
+            vectors_of(rows, "code"),
+            column(rows, "error"),
+        ),
     )

@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from pipeline.index.bags import concatenate
 from pipeline.index.encode import Encoding
-from pipeline.index.files import read_bags, write_bags, write_dense, write_postings
+from pipeline.index.files import (
+    read_bags,
+    write_axes,
+    write_bags,
+    write_dense,
+    write_postings,
+    write_sketch,
+)
 from pipeline.index.postings import invert
+from pipeline.index.sketch import sketch_vectors
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.search.score import dense_norms
@@ -21,6 +29,10 @@ from pipeline.store.tables import binary_vectors_of, column, read_parquet, write
 from schemas.base import digest_of
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord
+
+
+SEGMENT_FORMAT = 2
+"""What a segment's files hold; part of what decides them. 2 has sketches."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +135,9 @@ def _dense(
         "dense.arrow",
         lambda path: write_dense(image_ids, sorted_vectors, norms, path),
     )
+    sketch = sketch_vectors(sorted_vectors, norms)
+    work.write(f"{layer}.sketch", folder, "sketch.arrow", lambda path: write_sketch(sketch, path))
+    work.write(f"{layer}.axes", folder, "axes.arrow", lambda path: write_axes(sketch, path))
     return {f"zero.{layer}": int(np.count_nonzero(norms == 0))}
 
 
@@ -138,7 +153,7 @@ class Index:
 
 def index_inputs(encoding: str, extraction: str, segment_images: int) -> str:
     """Return the digest of what decides a corpus's segments."""
-    return digest_of([encoding, extraction, segment_images])
+    return digest_of([encoding, extraction, segment_images, SEGMENT_FORMAT])
 
 
 def index_corpus(

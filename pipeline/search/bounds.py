@@ -1,58 +1,95 @@
-"""Cheap similarities of dense layers, each with an error that it is certain to keep.
+"""How far a product with codes may be off: what a sketch promises of a dense similarity.
 
-They only propose: what is within reach of the answer is scored again in float64.
+Codes only propose: what is within reach of the answer is scored again in float64.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.index.sketch import ROUNDING, Codes, Sketch
+
+Floats = NDArray[np.float32]
+
 _UNIT = 2.0**-24
-# Outside these norms a float32 product may underflow or overflow, and nothing is promised.
-_SMALLEST_NORM, _LARGEST_NORM = 2.0**-60, 2.0**60
 
 
-def unit_queries(
-    queries: NDArray[np.float32], query_norms: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Return the queries over their norms, (Q, D) float32; a query of zeros stays zeros."""
-    norms = np.where(query_norms > 0.0, query_norms, 1.0)
-    return (queries.astype(np.float64) / norms[:, None]).astype(np.float32)
+@dataclass(frozen=True, eq=False)
+class Products:
+    """Q queries made ready to be multiplied with codes: product = codes @ weights + base.
 
+    For a row with error e the true product is within length * e + slack of that.
 
-def dense_bounds(
-    units: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-    vector_norms: NDArray[np.float64],
-    out: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return similarities by a float32 matrix product, and how far they may be off.
-
-    |fl(x . y) - x . y| <= gamma_n |x| . |y| with gamma_n = n u / (1 - n u), in whatever order
-    the n products are added (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed.,
-    equation 3.5; u = 2 ** -24); |x| . |y| is at most the product of the norms. Conversion of
-    the query, the division by the norm and float64's own errors are each below 2 u: with them,
-    gamma of n + 8 (ibid., lemma 3.3).
-
-    Args:
-        units: (Q, D) float32 from `unit_queries`.
-        vectors: (n, D) float32.
-        vector_norms: (n,) float64 of the vectors.
-        out: (Q, n) float32 to write the similarities to.
-
-    Returns:
-        similarities: (Q, n) float32, in [0, 1].
-        errors: (n,) float64 with |similarity - S| <= error; 1 where nothing can be promised.
+    Attributes:
+        weights: (Q, d) float32.
+        bases: (Q,) float32.
+        lengths: (Q,) float32, rounded up.
+        slacks: (Q,) float32: what float32 may lose, in whatever order it adds.
     """
-    near = np.matmul(units, vectors.T, out=out)
-    scales = np.zeros(len(vectors), dtype=np.float32)
-    safe = (vector_norms >= _SMALLEST_NORM) & (vector_norms <= _LARGEST_NORM)
-    np.divide(1.0, vector_norms, out=scales, where=safe, casting="same_kind")
-    near *= scales
-    np.clip(near, 0.0, 1.0, out=near)
-    terms = (vectors.shape[1] + 8) * _UNIT
-    errors = np.full(len(vectors), min(terms / (1.0 - terms), 1.0) if terms < 1.0 else 1.0)
-    errors[vector_norms == 0.0] = 0.0
-    wild = ~safe & (vector_norms > 0.0)
-    errors[wild] = 1.0
-    near[:, wild] = 0.0
-    return near, errors
+
+    weights: Floats
+    bases: Floats
+    lengths: Floats
+    slacks: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class AskedSketch:
+    """A query batch beside a sketch.
+
+    Attributes:
+        leads: products with the codes on the leading axes. What lies off the axes may add
+            rest_of_query * rest_of_row to their errors.
+        rests: (Q,) float32, that of each query.
+        whole: products with the codes of the whole vectors.
+    """
+
+    leads: Products
+    rests: Floats
+    whole: Products
+
+
+def ask_sketch(
+    sketch: Sketch, queries: NDArray[np.float32], query_norms: NDArray[np.float64]
+) -> AskedSketch:
+    """Return queries (Q, D) as a sketch is asked; norms (Q,) are theirs.
+
+    With v a query of unit length, u a vector of unit length and A the axes, v.u = (Av).(Au) up to
+    |v - A'Av| |u - A'Au| + skew |Av| |Au|, as A (u - A'Au) = (I - AA') Au.
+    """
+    norms = np.where(query_norms > 0.0, query_norms, 1.0)
+    units = queries / norms[:, None]
+    on_axes = units @ sketch.turned
+    kept = np.einsum("ij,ij->i", on_axes, on_axes)
+    # As for the vectors: |v - A'Av|^2 is at most |v|^2 - (1 - skew) |Av|^2.
+    squares = (query_norms > 0.0) - kept * (1.0 - sketch.skew)
+    rests = np.sqrt(np.maximum(squares, 0.0) + ROUNDING**2)
+    leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew)
+    return AskedSketch(leads, _up(rests), _products(units, sketch.whole, 0.0))
+
+
+def _products(rows: NDArray[np.float64], codes: Codes, more: float) -> Products:
+    """Return rows (Q, d) ready for codes, with an error `more` times their length on top.
+
+    A sum of n products in float32 is off by at most gamma_n times the sum of their sizes,
+    gamma_n = n u / (1 - n u), in any order (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2nd ed., equation 3.5; u = 2 ** -24). By Cauchy and Schwarz these come to the
+    length of the row times that of the codes. Eight more terms stand for rounding the weights and
+    the base, adding it, and what is added in `scan`.
+    """
+    lengths = np.linalg.norm(rows, axis=1)
+    lows = codes.lows.astype(np.float64)
+    longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + float(codes.errors.max(initial=0.0))
+    terms = (rows.shape[1] + 8) * _UNIT
+    gamma = terms / (1.0 - terms)
+    return Products(
+        weights=(rows * codes.steps.astype(np.float64)).astype(np.float32),
+        bases=(rows @ lows).astype(np.float32),
+        lengths=_up(lengths),
+        slacks=_up(lengths * (1.01 * gamma * longest + more) + 1e-12),
+    )
+
+
+def _up(values: NDArray[np.float64]) -> Floats:
+    return np.nextafter((values * (1.0 + 1e-9)).astype(np.float32), np.float32(np.inf))

@@ -60,18 +60,6 @@ def bag_norms(offsets: Rows, words: Words, counts: Words, weights: Floats, norms
         norms[image] = np.sqrt(total)
 
 
-@compiled
-def run_end(rows: Words, start: int, stop: int, last: int) -> int:
-    """Return the first entry from start to stop whose row is `last` or above, else stop."""
-    while start < stop:
-        middle = (start + stop) // 2
-        if np.int64(rows[middle]) < last:
-            start = middle + 1
-        else:
-            stop = middle
-    return start
-
-
 @compiled_parallel
 def bag_block(
     query_offsets: Rows,
@@ -97,13 +85,14 @@ def bag_block(
         for term in range(query_offsets[query], query_offsets[query + 1]):
             word = np.int64(query_words[term])
             factor = np.float64(query_counts[term]) * weights[word] * weights[word]
-            start = cursors[term]
-            stop = run_end(posting_rows, start, posting_offsets[word + 1], last)
-            for entry in range(start, stop):
+            entry, end = cursors[term], posting_offsets[word + 1]
+            # No search for the end of the run: its probes would miss the caches all over the list.
+            while entry < end and np.int64(posting_rows[entry]) < last:
                 # Unsigned, so that no place counts from the end.
                 place = np.uint64(posting_rows[entry]) - base
                 sums[place] += factor * np.float64(np.int64(posting_counts[entry]))
-            cursors[term] = stop
+                entry += 1
+            cursors[term] = entry
         norm = query_norms[query]
         for row in range(len(sums)):
             sums[row] = cosine(sums[row], norm, norms[row])

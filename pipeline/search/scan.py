@@ -1,27 +1,54 @@
-"""The pass over a block of images that keeps every image which may still be among the best.
+"""The passes over a block of images that keep every image which may still be among the best.
 
-For each image it asks for an upper bound of F from a table of f, and takes powers only where
-that bound reaches the k-th best lower bound so far.
+`propose` asks of each image a bound that costs a few operations, from straight lines above f and
+the codes on the leading axes; `multiply` and `narrow` look again at those it leaves, with the codes
+of whole vectors and f itself. What comes out is decided in float64, elsewhere.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.index.compiled import compiled, compiled_parallel, parallel_range
-from pipeline.search.fuse import map_similarity
+from pipeline.vocabulary.lists import proposing
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Places = NDArray[np.int32]
+Counts = NDArray[np.int64]
 
-# A power of two, so that S * CELLS is exact and the cell of S is found without error.
-CELLS = 2048
-# Above the rounding of a sum of powers, far below what tells images apart.
 SLACK = 1e-12
+"""Above the rounding of a sum of powers in float64, far below what tells images apart."""
+
+STEEPEST = 50.0
+"""The largest slope of a line above f: its rounding grows with it."""
+
+FLATTEST = 1e-3
+"""Below this p the bound is 1: f is within a hundredth of it nearly everywhere."""
+
+SINGLE_SLACK = 1e-5
+"""Above the rounding of a sum of bounds in float32, for up to 20 layers."""
 
 
-def table(t: float, p: float) -> Floats:
-    """Return f at the right end of each cell of [0, 1]: f(S) <= table[int(S * CELLS)]."""
-    ends = np.minimum(np.arange(1, CELLS + 2, dtype=np.float64) / CELLS, 1.0)
-    return map_similarity(ends, t, p) + SLACK
+def lines_above(t: float, p: float, touching: Floats) -> tuple[Singles, Singles]:
+    """Return slope and offset (Q,) of lines with f(S) <= max(S, slope * S + offset).
+
+    f is concave from t on, so it lies below each tangent; below t it is S.
+
+    Args:
+        t, p: of the map.
+        touching: (Q,) values of f near which the bound is to be tight.
+    """
+    if t == 1.0 or p == 1.0:
+        return np.ones(len(touching), np.float32), np.zeros(len(touching), np.float32)
+    if p < FLATTEST:
+        return np.zeros(len(touching), np.float32), np.ones(len(touching), np.float32)
+    places = ((np.clip(touching, t, 1.0) - t) / (1.0 - t)) ** (1.0 / p)
+    places = np.maximum(places, (STEEPEST / p) ** (1.0 / (p - 1.0)))
+    at = t + (1.0 - t) * places
+    slopes = p * places ** (p - 1.0)
+    offsets = t + (1.0 - t) * places**p - slopes * at
+    # Rounded to float32 the line may sink by 2 ** -23 of its values, which are below 2 STEEPEST.
+    return slopes.astype(np.float32), (offsets + 2e-5).astype(np.float32)
 
 
 @compiled
@@ -58,67 +85,154 @@ def keep_best(heap: Floats, filled: int, value: float) -> int:
 
 
 @compiled_parallel
-def scan_block(
-    near: NDArray[np.float32],
-    errors: Floats,
+def propose(
+    near: Singles,
+    errors: Singles,
+    rests: Singles,
+    bases: Singles,
+    lengths: Singles,
+    query_rests: Singles,
+    exact: Floats,
+    slopes: Singles,
+    offsets: Singles,
+    bars: Floats,
+    uppers: Singles,
+    rows: Places,
+    kept: Counts,
+) -> None:
+    """Write which rows of a block have an upper bound of F that reaches the bar.
+
+    Args:
+        near: (A, Q, b) products with the leading codes of the A dense layers, without base.
+        errors, rests: (A, b) of the rows.
+        bases: (A, Q) of the products, with what float32 may lose.
+        lengths, query_rests: (A, Q).
+        exact: (B, Q, b) exact similarities of the B local layers.
+        slopes, offsets: (A + B, Q) of the lines above f.
+        bars: (Q,) what F must reach.
+        uppers: (Q, b) room.
+        rows: (Q, b) written: the rows that reach it, rising, in the first places.
+        kept: (Q,) written: how many.
+    """
+    for turn in parallel_range(len(bars)):
+        query = np.int64(turn)
+        upper = uppers[query]
+        upper[:] = np.float32(0.0)
+        for layer in range(len(near)):
+            line, error, rest = near[layer, query], errors[layer], rests[layer]
+            base, length = bases[layer, query], lengths[layer, query]
+            query_rest = query_rests[layer, query]
+            slope, offset = slopes[layer, query], offsets[layer, query]
+            for row in range(len(upper)):
+                high = line[row] + base + (length * error[row] + query_rest * rest[row])
+                high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                upper[row] += max(high, slope * high + offset)
+        for layer in range(len(exact)):
+            known = exact[layer, query]
+            slope, offset = slopes[len(near) + layer, query], offsets[len(near) + layer, query]
+            for row in range(len(upper)):
+                value = np.float32(known[row])
+                upper[row] += max(value, slope * value + offset)
+        bar = np.float32(bars[query] - SINGLE_SLACK)
+        mine = rows[query]
+        count = np.uint64(0)
+        for row in range(len(upper)):
+            # Without a branch: which images reach the bar is hard to foretell.
+            mine[count] = row
+            count += np.uint64(upper[row] >= bar)
+        kept[query] = count
+
+
+@proposing
+def product(codes: NDArray[np.uint8], weights: Singles) -> float:
+    """Return the product of a row of codes with weights, in float32, added in any order."""
+    total = np.float32(0.0)
+    for place in range(len(weights)):
+        total += np.float32(codes[place]) * weights[place]
+    return total  # type: ignore[return-value]
+
+
+@compiled_parallel
+def multiply(
+    rows: Places,
+    kept: Counts,
+    first: int,
+    codes: NDArray[np.uint8],
+    weights: Singles,
+    bases: Singles,
+    out: Singles,
+) -> None:
+    """Write the products of queries (Q, D) with the codes of the rows kept, in their places."""
+    for turn in parallel_range(len(kept)):
+        query = np.int64(turn)
+        for place in range(kept[query]):
+            row = first + np.int64(rows[query, place])
+            out[query, place] = product(codes[row], weights[query]) + bases[query]
+
+
+@compiled_parallel
+def narrow(
+    near: Singles,
+    errors: Singles,
+    lengths: Singles,
+    slacks: Singles,
     exact: Floats,
     t: Floats,
     p: Floats,
-    tables: Floats,
+    slopes: Singles,
+    offsets: Singles,
     heaps: Floats,
-    filled: NDArray[np.int64],
-    rows: NDArray[np.int64],
+    filled: Counts,
+    rows: Places,
+    kept: Counts,
     uppers: Floats,
-    kept: NDArray[np.int64],
 ) -> None:
-    """Keep the rows of a block whose upper bound reaches the k-th best lower bound.
+    """Keep, of the rows kept so far, those whose upper bound reaches the k-th best lower bound.
 
     Args:
-        near: (A, Q, b) approximate similarities of the A dense layers.
-        errors: (A, b) how far they may be off.
-        exact: (B, Q, b) exact similarities of the B local layers.
-        t: (A + B,) of the dense layers, then of the local ones.
-        p: (A + B,) likewise.
-        tables: (A + B, CELLS + 1) from `table`.
+        near: (A, Q, b) products with the codes of whole vectors, place by place as in `rows`.
+        errors: (A, b) of the rows.
+        lengths, slacks: (A, Q) of the products.
+        exact: (B, Q, b) exact similarities of the local layers, row by row.
+        t, p: (A + B,) of the maps, dense layers first.
+        slopes, offsets: (A + B, Q) of the lines above f.
         heaps: (Q, k) the k best lower bounds so far, updated.
         filled: (Q,) how many of them are there, updated.
-        rows: (Q, b) written: rows of the block that are kept, rising, in the first places.
-        uppers: (Q, b) written: their upper bounds.
-        kept: (Q,) written: how many are kept.
+        rows, kept: (Q, b) and (Q,), cut down.
+        uppers: (Q, b) written: the upper bounds of what is kept.
     """
-    dense = len(near)
-    layers = dense + len(exact)
-    for turn in parallel_range(len(heaps)):
+    for turn in parallel_range(len(kept)):
         query = np.int64(turn)
         heap = heaps[query]
         held = filled[query]
         count = 0
-        for row in range(rows.shape[1]):
+        for place in range(kept[query]):
+            row = rows[query, place]
             bound = 0.0
-            for layer in range(layers):
-                if layer < dense:
-                    high = min(np.float64(near[layer, query, row]) + errors[layer, row], 1.0)
-                else:
-                    high = exact[layer - dense, query, row]
-                if t[layer] == 1.0 or p[layer] == 1.0:
-                    bound += high + SLACK
-                else:
-                    bound += tables[layer, np.int64(high * CELLS)]
-            if held == len(heap) and bound < heap[0]:
+            for layer in range(len(near)):
+                high = near[layer, query, place] + slacks[layer, query]
+                high += lengths[layer, query] * errors[layer, row]
+                high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                bound += max(high, slopes[layer, query] * high + offsets[layer, query])
+            for layer in range(len(exact)):
+                value = np.float32(exact[layer, query, row])
+                line = len(near) + layer
+                bound += max(value, slopes[line, query] * value + offsets[line, query])
+            if held == len(heap) and bound < heap[0] - SINGLE_SLACK:
                 continue
             lower = -SLACK
             upper = SLACK
-            for layer in range(layers):
-                if layer < dense:
-                    about = np.float64(near[layer, query, row])
-                    low = max(about - errors[layer, row], 0.0)
-                    high = min(about + errors[layer, row], 1.0)
-                    lower += mapped(low, t[layer], p[layer])
-                    upper += mapped(high, t[layer], p[layer])
-                else:
-                    value = mapped(exact[layer - dense, query, row], t[layer], p[layer])
-                    lower += value
-                    upper += value
+            for layer in range(len(near)):
+                about = np.float64(near[layer, query, place])
+                error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
+                error += np.float64(slacks[layer, query])
+                lower += mapped(min(max(about - error, 0.0), 1.0), t[layer], p[layer])
+                upper += mapped(min(max(about + error, 0.0), 1.0), t[layer], p[layer])
+            for layer in range(len(exact)):
+                line = len(near) + layer
+                decided = mapped(exact[layer, query, row], t[line], p[line])
+                lower += decided
+                upper += decided
             held = keep_best(heap, held, lower)
             if held < len(heap) or upper >= heap[0]:
                 rows[query, count] = row

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import IncompatibleInputs, InputError
 from pipeline.index.bags import BagsOfWords, concatenate, select
-from pipeline.index.files import read_bags, read_dense, read_postings
+from pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
 from pipeline.index.publish import read_frequencies
 from pipeline.index.weighting import word_weights
 from pipeline.search.exact import search_exact, similarities, top_by_layer
-from pipeline.search.merge import merge_answers
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
 from pipeline.store.commit import open_committed
@@ -55,7 +54,7 @@ class SegmentSearcher:
 
     def exact(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Answer:
         """Return the k best of these segments, certified."""
-        return merge_answers([search_exact(s, queries, spec, k) for s in self.segments], k)
+        return search_exact(self.segments, queries, spec, k)
 
     def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
         """Return for each segment, layer by layer, the n best with their scores in all layers."""
@@ -98,6 +97,12 @@ def open_segment(
 ) -> SegmentData:
     """Return a segment with all its layers; its files are checked by their SHA-256."""
     files = segment.files
+    for layer in snapshot.extraction.layers:
+        if layer.kind == "global" and f"{layer.name}.sketch" not in files:
+            raise IncompatibleInputs(
+                f"segment {segment.key} of snapshot {snapshot.number} has no sketch of "
+                f"{layer.name}, it is from an earlier Lamella: run `lamella index` again"
+            )
     ids = column(map_arrow(open_committed(store, files["images"])), "image_id")
     layers: dict[str, LocalLayer | DenseLayer] = {}
     for layer in snapshot.extraction.layers:
@@ -109,7 +114,11 @@ def open_segment(
         else:
             path = open_committed(store, files[f"{layer.name}.dense"])
             _, vectors, norms = read_dense(path)
-            layers[layer.name] = DenseLayer(vectors, norms)
+            sketch = read_sketch(
+                open_committed(store, files[f"{layer.name}.sketch"]),
+                open_committed(store, files[f"{layer.name}.axes"]),
+            )
+            layers[layer.name] = DenseLayer(vectors, norms, sketch)
     return SegmentData(ids, layers)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.index.bags import BagsOfWords
 from pipeline.index.compiled import read_only
 from pipeline.index.postings import Postings, invert
+from pipeline.index.sketch import Sketch, sketch_vectors
 from pipeline.search.score import bag_norms, dense_norms
 
 
@@ -56,6 +57,7 @@ class DenseLayer:
     Attributes:
         vectors: (n, D) float32.
         norms: (n,) float64, `dense_norms(vectors)`.
+        sketch: of these vectors.
 
     Raises:
         ValueError: another dtype, shape, or a norm that is not finite.
@@ -63,6 +65,7 @@ class DenseLayer:
 
     vectors: NDArray[np.float32]
     norms: NDArray[np.float64]
+    sketch: Sketch
 
     def __post_init__(self) -> None:
         vectors = read_only(self.vectors, np.float32, "vectors", ndim=2)
@@ -72,6 +75,8 @@ class DenseLayer:
             raise ValueError(f"{len(self.norms)} norms for {len(self.vectors)} vectors")
         if not np.isfinite(self.norms).all():
             raise ValueError("norms must be finite")
+        if len(self.sketch) != len(self.vectors):
+            raise ValueError(f"a sketch of {len(self.sketch)} for {len(self.vectors)} vectors")
 
     def __len__(self) -> int:
         """The number of images."""
@@ -84,8 +89,9 @@ def local_layer(bags: BagsOfWords, weights: NDArray[np.float64]) -> LocalLayer:
 
 
 def dense_layer(vectors: NDArray[np.float32]) -> DenseLayer:
-    """Return the layer of these vectors, with norms worked out."""
-    return DenseLayer(vectors, dense_norms(vectors))
+    """Return the layer of these vectors, with norms and sketch worked out."""
+    norms = dense_norms(vectors)
+    return DenseLayer(vectors, norms, sketch_vectors(vectors, norms))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Eigenvectors of a symmetric matrix, the same to the bit on every machine.
+"""Second moments of rows and their eigenvectors, the same to the bit on every machine.
 
 LAPACK's last bits change with its threads and with the kind of processor (seen with OpenBLAS, 1
 and 2 threads, 512 dimensions), and files made from them would change with the number of workers.
@@ -7,11 +7,27 @@ These loops keep one order; 1,024 dimensions take a second.
 
 import numpy as np
 
-from pipeline.vocabulary.compare import Float64s
+from pipeline.vocabulary.compare import Float32s, Float64s
 from pipeline.vocabulary.compiled import compiled
+
+BLOCK_ROWS = 4_096
+"""Rows centred and multiplied at a time."""
 
 MOST_TURNS = 60
 """Turns of the QL method for one eigenvalue; two are usual."""
+
+
+def second_moments(rows: Float32s, centre: Float64s) -> Float64s:
+    """Return the sum of (x - c)(x - c)' over rows x (n, D), float64 (D, D), in their order."""
+    dimensions = rows.shape[1]
+    sums = np.zeros((dimensions, dimensions), np.float64)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        centred = rows[start : start + BLOCK_ROWS] - centre
+        # Rows of zeros at the end change no sum, and the loop takes four at a time.
+        short = -len(centred) % 4
+        _add_products(sums, np.concatenate([centred, np.zeros((short, dimensions))]))
+    whole: Float64s = np.triu(sums) + np.triu(sums, 1).T
+    return whole
 
 
 def eigenvectors(symmetric: Float64s) -> tuple[Float64s, Float64s]:
@@ -144,9 +160,16 @@ def _turn(vectors: Float64s, diagonal: Float64s, beside: Float64s) -> bool:
             for i in range(high - 1, low - 1, -1):
                 c3, c2, s2 = c2, c, s
                 g, h = c * e[i], c * p
-                r = np.sqrt(p * p + e[i] * e[i])
+                # Scaled, as squares of what rounding left of a zero would vanish.
+                most = max(abs(p), abs(e[i]))
+                if most == 0.0:
+                    r, s_next, c_next = 0.0, 0.0, 1.0
+                else:
+                    s_next, c_next = e[i] / most, p / most
+                    r = np.sqrt(s_next * s_next + c_next * c_next)
+                    s_next, c_next, r = s_next / r, c_next / r, r * most
                 e[i + 1] = s * r
-                s, c = e[i] / r, p / r
+                s, c = s_next, c_next
                 p = c * d[i] - s * g
                 d[i + 1] = h + s * (c * g + s * d[i])
                 upper, lower = v[i], v[i + 1]
@@ -160,3 +183,30 @@ def _turn(vectors: Float64s, diagonal: Float64s, beside: Float64s) -> bool:
         d[low] += shift
         e[low] = 0.0
     return True
+
+
+@compiled
+def _add_products(sums: Float64s, rows: Float64s) -> None:
+    """Add x[i] x[j] of each row x (4 m, D) to sums[i, j] with i <= j, in the order of the rows.
+
+    By tiles of the sums, which stay in the cache; left of the diagonal is no promise.
+    """
+    dimensions = sums.shape[0]
+    for top in range(0, dimensions, 32):
+        bottom = min(top + 32, dimensions)
+        for left in range(top, dimensions, 256):
+            right = min(left + 256, dimensions)
+            for row in range(0, rows.shape[0], 4):
+                first = rows[row, left:right]
+                second = rows[row + 1, left:right]
+                third = rows[row + 2, left:right]
+                fourth = rows[row + 3, left:right]
+                for axis in range(top, bottom):
+                    one, two = rows[row, axis], rows[row + 1, axis]
+                    three, four = rows[row + 2, axis], rows[row + 3, axis]
+                    line = sums[axis, left:right]
+                    for place in range(line.shape[0]):
+                        line[place] = (
+                            ((line[place] + one * first[place]) + two * second[place])
+                            + three * third[place]
+                        ) + four * fourth[place]

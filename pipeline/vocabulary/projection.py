@@ -24,7 +24,7 @@ from pipeline.vocabulary.compare import (
     squared_norms_of,
 )
 from pipeline.vocabulary.compiled import compiled
-from pipeline.vocabulary.eigen import eigenvectors
+from pipeline.vocabulary.eigen import eigenvectors, second_moments
 from pipeline.vocabulary.lists import squared_norms_of_bits, widen
 from pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
 from schemas.vocabulary import ProjectionSpec
@@ -114,7 +114,7 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     sums = np.zeros((1, dimensions), np.float64)
     add_rows(sums, np.zeros(count, np.uint32), rows)
     mean = sums[0] / count
-    variances, components = eigenvectors(_covariance(rows, mean))
+    variances, components = eigenvectors(second_moments(rows, mean) / (count - 1))
     total = fsum(variances)
     if total <= 0:
         raise InputError(
@@ -129,47 +129,6 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
         matrix /= np.sqrt(floored)[:, None]
     explained = min(1.0, fsum(variances[: spec.dimensions]) / total)
     return Projection(mean, np.ascontiguousarray(matrix.T), explained)
-
-
-def _covariance(rows: Float32s, mean: Float64s) -> Float64s:
-    """Return the covariance of rows (n, D), float64 (D, D), each sum in the order of the rows."""
-    count, dimensions = rows.shape
-    sums = np.zeros((dimensions, dimensions), np.float64)
-    for start in range(0, count, BLOCK_ROWS):
-        centred = rows[start : start + BLOCK_ROWS] - mean
-        # Rows of zeros at the end change no sum, and the loop takes four at a time.
-        short = -len(centred) % 4
-        _add_products(sums, np.concatenate([centred, np.zeros((short, dimensions))]))
-    whole: Float64s = np.triu(sums) + np.triu(sums, 1).T
-    whole /= count - 1
-    return whole
-
-
-@compiled
-def _add_products(sums: Float64s, rows: Float64s) -> None:
-    """Add x[i] x[j] of each row x (4 m, D) to sums[i, j] with i <= j, in the order of the rows.
-
-    By tiles of the sums, which stay in the cache; left of the diagonal is no promise.
-    """
-    dimensions = sums.shape[0]
-    for top in range(0, dimensions, 32):
-        bottom = min(top + 32, dimensions)
-        for left in range(top, dimensions, 256):
-            right = min(left + 256, dimensions)
-            for row in range(0, rows.shape[0], 4):
-                first = rows[row, left:right]
-                second = rows[row + 1, left:right]
-                third = rows[row + 2, left:right]
-                fourth = rows[row + 3, left:right]
-                for axis in range(top, bottom):
-                    one, two = rows[row, axis], rows[row + 1, axis]
-                    three, four = rows[row + 2, axis], rows[row + 3, axis]
-                    line = sums[axis, left:right]
-                    for place in range(line.shape[0]):
-                        line[place] = (
-                            ((line[place] + one * first[place]) + two * second[place])
-                            + three * third[place]
-                        ) + four * fourth[place]
 
 
 def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:

@@ -85,11 +85,11 @@ def test_exact_search_is_measured_beside_scoring_everything() -> None:
         return np.take_along_axis(best, order, axis=1)
 
     numba.set_num_threads(min(THREADS, numba.config.NUMBA_NUM_THREADS))
-    answer = search_exact(segment, queries, SPEC, K)
+    answer = search_exact([segment], queries, SPEC, K)
     agree = [len(set(a) & set(b)) for a, b in zip(answer.image_ids, naive(), strict=True)]
     assert np.mean(agree) > 0.99 * K, "the peer must give nearly the same images"
     with threadpoolctl.threadpool_limits(limits=THREADS, user_api="blas"):
-        seconds = best_seconds(lambda: search_exact(segment, queries, SPEC, K), naive)
+        seconds = best_seconds(lambda: search_exact([segment], queries, SPEC, K), naive)
     ours, peer = (QUERIES / taken for taken in seconds)
     measurement = Measurement(
         name="exact search of fused layers",

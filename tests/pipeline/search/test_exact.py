@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import MismatchedQueries, UnknownLayer
 from pipeline.index.bags import BagsOfWords, bags_from_words, select
-from pipeline.search import exact
+from pipeline.search import reach
 from pipeline.search.exact import search_exact, similarities, top_by_layer
 from pipeline.search.merge import fuse_candidates, merge_answers
 from pipeline.search.segment import Answer, QueryBatch, SegmentData, dense_layer, local_layer
@@ -105,7 +105,7 @@ def assert_same(left: Answer, right: Answer) -> None:
 @settings(max_examples=80, deadline=None)
 def test_exact_search_is_brute_force(seed: int, n: int, k: int, spec: FusionSpec) -> None:
     segment, queries = random_corpus(seed, n)
-    answer = search_exact(segment, queries, spec, k)
+    answer = search_exact([segment], queries, spec, k)
     assert answer.certified.all()
     names = [entry.layer for entry in spec.layers]
     every = similarities(segment, queries, names)
@@ -130,8 +130,8 @@ def test_answer_is_the_same_however_the_corpus_is_cut(
 ) -> None:
     segment, queries = random_corpus(seed, n)
     parts = cut(segment, np.random.default_rng(seed))
-    merged = merge_answers([search_exact(part, queries, spec, k) for part in parts], k)
-    assert_same(merged, search_exact(segment, queries, spec, k))
+    merged = merge_answers([search_exact([part], queries, spec, k) for part in parts], k)
+    assert_same(merged, search_exact([segment], queries, spec, k))
 
 
 @pytest.mark.parametrize("block", [1, 7, 16])
@@ -139,14 +139,14 @@ def test_answer_is_the_same_in_blocks_of_any_size(
     monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     segment, queries = random_corpus(11, 100)
-    whole = search_exact(segment, queries, SPECS[1], 9)
-    monkeypatch.setattr(exact, "BLOCK_IMAGES", block)
-    assert_same(search_exact(segment, queries, SPECS[1], 9), whole)
+    whole = search_exact([segment], queries, SPECS[1], 9)
+    monkeypatch.setattr(reach, "BLOCK_IMAGES", block)
+    assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
 
 
 def test_answer_is_the_same_for_a_query_alone() -> None:
     segment, queries = random_corpus(5, 60)
-    whole = search_exact(segment, queries, SPECS[1], 8)
+    whole = search_exact([segment], queries, SPECS[1], 8)
     for query in range(len(queries)):
         row = np.array([query])
         alone = QueryBatch(
@@ -155,7 +155,7 @@ def test_answer_is_the_same_for_a_query_alone() -> None:
                 for name, asked in queries.layers.items()
             }
         )
-        found = search_exact(segment, alone, SPECS[1], 8)
+        found = search_exact([segment], alone, SPECS[1], 8)
         assert found.image_ids[0].tobytes() == whole.image_ids[query].tobytes()
         assert found.scores[0].tobytes() == whole.scores[query].tobytes()
 
@@ -169,7 +169,7 @@ def test_all_images_as_candidates_are_the_exact_answer(
     names = [entry.layer for entry in spec.layers]
     parts = cut(segment, np.random.default_rng(seed))
     lists = [top_by_layer(part, queries, names, n) for part in parts]
-    whole = search_exact(segment, queries, spec, k)
+    whole = search_exact([segment], queries, spec, k)
     for mode in ("candidates", "paper"):
         assert_same(fuse_candidates(lists, spec, k, n, n, mode), whole)
 
@@ -205,7 +205,7 @@ def test_the_paper_mode_misses_what_the_low_layer_proposes() -> None:
     lists = [top_by_layer(segment, queries, ["high", "low"], 1)]
     assert fuse_candidates(lists, SPECS[0], 1, 1, 2, "paper").image_ids.tolist() == [[2]]
     assert fuse_candidates(lists, SPECS[0], 1, 1, 2, "candidates").image_ids.tolist() == [[1]]
-    answer = search_exact(segment, queries, SPECS[0], 2)
+    answer = search_exact([segment], queries, SPECS[0], 2)
     assert answer.image_ids.tolist() == [[1, 2]]
     assert answer.scores[0].tolist() == pytest.approx([0.85, 0.81452], abs=5e-6)
     assert answer.similarities[0, 0].tolist() == pytest.approx([0.15, 0.70], abs=1e-7)
@@ -214,24 +214,24 @@ def test_the_paper_mode_misses_what_the_low_layer_proposes() -> None:
 def test_an_empty_segment_answers_with_nothing() -> None:
     segment, queries = random_corpus(1, 3)
     empty = part_of(segment, np.empty(0, dtype=np.int64))
-    answer = search_exact(empty, queries, SPECS[0], 2)
+    answer = search_exact([empty], queries, SPECS[0], 2)
     assert answer.image_ids.tolist() == [[-1, -1]] * 3
-    merged = merge_answers([answer, search_exact(segment, queries, SPECS[0], 2)], 2)
-    assert_same(merged, search_exact(segment, queries, SPECS[0], 2))
+    merged = merge_answers([answer, search_exact([segment], queries, SPECS[0], 2)], 2)
+    assert_same(merged, search_exact([segment], queries, SPECS[0], 2))
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:
     segment, queries = random_corpus(2, 6)
     with pytest.raises(UnknownLayer, match="fc9"):
-        search_exact(segment, queries, FusionSpec(layers=(LayerMap(layer="fc9"),)), 1)
+        search_exact([segment], queries, FusionSpec(layers=(LayerMap(layer="fc9"),)), 1)
     with pytest.raises(ValueError, match="k must be at least 1"):
-        search_exact(segment, queries, SPECS[0], 0)
+        search_exact([segment], queries, SPECS[0], 0)
     swapped = QueryBatch({"high": queries.layers["low"], "low": queries.layers["low"]})
     with pytest.raises(ValueError, match="bags on one side"):
-        search_exact(segment, swapped, SPECS[0], 1)
+        search_exact([segment], swapped, SPECS[0], 1)
     with pytest.raises(ValueError, match="same queries"):
         QueryBatch({"high": np.zeros((2, WIDTH), np.float32), "low": queries.layers["low"]})
-    answer = search_exact(segment, queries, SPECS[0], 1)
+    answer = search_exact([segment], queries, SPECS[0], 1)
     other = Answer(
         answer.image_ids[:1], answer.scores[:1], answer.similarities[:1], np.ones(1, "?")
     )

@@ -1,0 +1,278 @@
+"""Which images of a segment may be among the best: a block of images at a time, bounds first."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.index.bags import select
+from pipeline.search import scan
+from pipeline.search.bounds import ask_sketch
+from pipeline.search.matched import DenseMatch, LocalMatch
+from pipeline.search.score import add_block, start_cursors
+from schemas.query import LayerMap
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Singles = NDArray[np.float32]
+
+BLOCK_IMAGES = 8_192
+"""Images looked at together: the sums of one query, and a block's leading codes, stay in a
+processor's caches."""
+
+GROUP_QUERIES = 64
+"""Queries that look at a block together: what is known of them all stays in the cache too."""
+
+
+@dataclass
+class Effort:
+    """How many pairs of query and image there were, were looked at closely, and were decided."""
+
+    pairs: int = 0
+    narrowed: int = 0
+    decided: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The k best lower bounds of each query so far, whichever segment they came from.
+
+    Attributes:
+        heaps: float64 (Q, k), smallest first.
+        filled: int64 (Q,), how many are there.
+        floors: float64 (Q,), what the k-th best is known to reach from elsewhere.
+    """
+
+    heaps: Floats
+    filled: Rows
+    floors: Floats
+
+    @classmethod
+    def of(cls, queries: int, k: int, floors: Floats | None = None) -> Self:
+        """Return nothing found yet."""
+        floors = np.full(queries, -np.inf) if floors is None else floors
+        return cls(np.empty((queries, k)), np.zeros(queries, np.int64), floors)
+
+    @property
+    def bars(self) -> Floats:
+        """What an image must reach to be among the best, (Q,)."""
+        full = self.filled == self.heaps.shape[1]
+        return np.maximum(np.where(full, self.heaps[:, 0], -np.inf), self.floors)
+
+    def some(self, queries: slice) -> "Best":
+        """Return views of some queries."""
+        return Best(self.heaps[queries], self.filled[queries], self.floors[queries])
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """Pairs of query and row that may be among the best, ordered by both.
+
+    Attributes:
+        query_of, rows: int64 (m,).
+        uppers: float64 (m,), upper bounds of F.
+        known: for each layer the exact similarities (m,) if it is local, else None.
+    """
+
+    query_of: Rows
+    rows: Rows
+    uppers: Floats
+    known: tuple[Floats | None, ...]
+
+    def above(self, bars: Floats) -> "Reached":
+        """Return the pairs whose upper bound reaches the bar of their query, (Q,)."""
+        kept = np.flatnonzero(self.uppers >= bars[self.query_of])
+        kept = kept[np.argsort(self.query_of[kept], kind="stable")]
+        known = tuple(None if each is None else each[kept] for each in self.known)
+        return Reached(self.query_of[kept], self.rows[kept], self.uppers[kept], known)
+
+
+def find_reached(
+    matches: Sequence[LocalMatch | DenseMatch],
+    maps: Sequence[LayerMap],
+    queries: int,
+    images: int,
+    best: Best,
+    effort: Effort,
+) -> Reached:
+    """Return the pairs of a segment that may be among the best; `best` and `effort` are updated."""
+    dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
+    local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
+    order = [maps[i] for i, _ in dense + local]
+    sides = [match for _, match in dense], [match for _, match in local]
+    groups = [
+        _Group(*sides, order, slice(start, start + GROUP_QUERIES), best)
+        for start in range(0, queries, GROUP_QUERIES)
+    ]
+    room = _Room()
+    parts = [_nothing(len(local))]
+    for first in range(0, images, BLOCK_IMAGES):
+        block = slice(first, min(first + BLOCK_IMAGES, images))
+        leads = [match.layer.sketch.leads.codes[block].astype(np.float32) for match in sides[0]]
+        parts += [group.look(block, leads, room, effort) for group in groups]
+    query_of, rows, uppers, exact = (
+        np.concatenate([part[i] for part in parts], axis=-1) for i in range(4)
+    )
+    known: list[Floats | None] = [None] * len(order)
+    for values, (i, _) in zip(exact, local, strict=True):
+        known[i] = values
+    return Reached(query_of, rows, uppers, tuple(known))
+
+
+Part = tuple[Rows, Rows, Floats, Floats]
+
+
+def _nothing(local: int) -> Part:
+    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty((local, 0))
+
+
+class _Group:
+    """Some queries of a batch, made ready for a segment whose blocks come one after the other."""
+
+    def __init__(
+        self,
+        dense: Sequence[DenseMatch],
+        local: Sequence[LocalMatch],
+        maps: Sequence[LayerMap],
+        queries: slice,
+        best: Best,
+    ) -> None:
+        self._dense, self._local, self._maps = dense, local, maps
+        self._first = queries.start
+        self._best = best.some(queries)
+        asked = [
+            ask_sketch(match.layer.sketch, match.vectors[queries], match.norms[queries])
+            for match in dense
+        ]
+        count = len(self._best.filled)
+        self._weights = [each.leads.weights for each in asked]
+        self._bases = _stack([each.leads.bases + each.leads.slacks for each in asked], count)
+        self._lengths = _stack([each.leads.lengths for each in asked], count)
+        self._rests = _stack([each.rests for each in asked], count)
+        self._whole = [each.whole for each in asked]
+        self._whole_lengths = _stack([each.whole.lengths for each in asked], count)
+        self._whole_slacks = _stack([each.whole.slacks for each in asked], count)
+        rows = np.arange(queries.start, queries.start + count)
+        self._bags = [select(match.bags, rows) for match in local]
+        self._norms = [match.norms[queries] for match in local]
+        self._cursors = [
+            start_cursors(bags, match.layer.postings)
+            for bags, match in zip(self._bags, local, strict=True)
+        ]
+
+    def look(self, block: slice, leads: Sequence[Singles], room: "_Room", effort: Effort) -> Part:
+        """Return what may be among the best in a block: query, row, upper bound, exact values."""
+        size, count = block.stop - block.start, len(self._best.filled)
+        exact = room.get("exact", np.float64, len(self._local), count, size)
+        for b, match in enumerate(self._local):
+            layer = match.layer
+            add_block(
+                self._bags[b], layer.postings, layer.weights, self._norms[b], layer.norms,
+                self._cursors[b], block.start, exact[b],
+            )  # fmt: skip
+        rows = room.get("rows", np.int32, 1, count, size)[0]
+        kept = np.empty(count, np.int64)
+        lines = self._lines(exact)
+        self._propose(block, leads, exact, lines, room, rows, kept)
+        effort.pairs += count * size
+        effort.narrowed += int(kept.sum())
+        uppers = room.get("uppers", np.float64, 1, count, size)[0]
+        self._narrow(block, exact, lines, room, rows, kept, uppers)
+        chosen = np.arange(size) < kept[:, None]
+        query_of = np.repeat(np.arange(count), kept)
+        inside = rows[chosen].astype(np.int64)
+        found = exact[:, query_of, inside]
+        return query_of + self._first, inside + block.start, uppers[chosen], found
+
+    def _lines(self, exact: Floats) -> tuple[Singles, Singles]:
+        """Return lines above each layer's f, tight where an image of usual words is at the bar."""
+        usual = exact.mean(axis=2).sum(axis=0)
+        touching = (self._best.bars - usual) / max(len(self._dense), 1)
+        lines = [scan.lines_above(each.t, each.p, touching) for each in self._maps]
+        return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])
+
+    def _propose(
+        self,
+        block: slice,
+        leads: Sequence[Singles],
+        exact: Floats,
+        lines: tuple[Singles, Singles],
+        room: "_Room",
+        rows: scan.Places,
+        kept: Rows,
+    ) -> None:
+        size, count = block.stop - block.start, len(kept)
+        near = room.get("near", np.float32, len(self._dense), count, size)
+        for weights, codes, out in zip(self._weights, leads, near, strict=True):
+            np.matmul(weights, codes.T, out=out)
+        sketches = [match.layer.sketch for match in self._dense]
+        scan.propose(
+            near,
+            _stack([sketch.leads.errors[block] for sketch in sketches], size),
+            _stack([sketch.rests[block] for sketch in sketches], size),
+            self._bases,
+            self._lengths,
+            self._rests,
+            exact,
+            *lines,
+            self._best.bars,
+            room.get("bounds", np.float32, 1, count, size)[0],
+            rows,
+            kept,
+        )
+
+    def _narrow(
+        self,
+        block: slice,
+        exact: Floats,
+        lines: tuple[Singles, Singles],
+        room: "_Room",
+        rows: scan.Places,
+        kept: Rows,
+        uppers: Floats,
+    ) -> None:
+        size, count = block.stop - block.start, len(kept)
+        close = room.get("near", np.float32, len(self._dense), count, size)
+        for match, whole, out in zip(self._dense, self._whole, close, strict=True):
+            codes = match.layer.sketch.whole.codes
+            scan.multiply(rows, kept, block.start, codes, whole.weights, whole.bases, out)
+        scan.narrow(
+            close,
+            _stack([match.layer.sketch.whole.errors[block] for match in self._dense], size),
+            self._whole_lengths,
+            self._whole_slacks,
+            exact,
+            np.array([each.t for each in self._maps]),
+            np.array([each.p for each in self._maps]),
+            *lines,
+            self._best.heaps,
+            self._best.filled,
+            rows,
+            kept,
+            uppers,
+        )
+
+
+class _Room:
+    """Arrays that every block uses again: fresh memory would cost as much as the work in it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def get(
+        self, name: str, dtype: type[Scalar], layers: int, queries: int, images: int
+    ) -> NDArray[Scalar]:
+        """Return an array of this name and shape, with whatever is in it."""
+        shape = (layers, queries, images)
+        if name not in self._held or self._held[name].size < math.prod(shape):
+            self._held[name] = np.empty(math.prod(shape), dtype)
+        return self._held[name][: math.prod(shape)].reshape(shape)
+
+
+def _stack(parts: Sequence[Singles], length: int) -> Singles:
+    """Return the parts as rows, (len(parts), length) float32, also where there are none."""
+    return np.stack(parts) if parts else np.empty((0, length), np.float32)

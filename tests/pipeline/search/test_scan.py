@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.search.fuse import map_similarity
+from pipeline.search.scan import keep_best, lines_above
+
+
+@given(
+    st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.lists(st.floats(-2.0, 3.0), min_size=1, max_size=4)
+)
+@settings(deadline=None)
+def test_lines_lie_above_f(t: float, p: float, touching: list[float]) -> None:
+    similarities = np.append(np.linspace(0.0, 1.0, 401), [t, min(t + 1e-9, 1.0)])
+    mapped = map_similarity(similarities, t, p)
+    singles = similarities.astype(np.float32)
+    for slope, offset in zip(*lines_above(t, p, np.array(touching)), strict=True):
+        line = np.maximum(singles, slope * singles + offset)
+        assert np.all(line >= mapped - 1e-6)
+
+
+def test_a_line_touches_where_it_is_asked_to() -> None:
+    # f(.5) = .2 + .8 (.3 / .8) ** .45 = .7145; the slope there is .45 (.3 / .8) ** -.55
+    (slope,), (offset,) = lines_above(0.2, 0.45, np.array([0.7145]))
+    assert slope == pytest.approx(0.45 * 0.375**-0.55, rel=1e-3)
+    assert slope * 0.5 + offset == pytest.approx(0.7145, abs=1e-4)
+
+
+def test_a_plain_layer_has_the_plain_line() -> None:
+    for t, p in ((1.0, 0.45), (0.2, 1.0)):
+        slopes, offsets = lines_above(t, p, np.array([0.3, 0.8]))
+        assert (slopes.tolist(), offsets.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+
+
+@given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 10))
+@settings(deadline=None)
+def test_the_heap_keeps_the_best(values: list[float], k: int) -> None:
+    heap, filled = np.empty(k), 0
+    for value in values:
+        filled = keep_best(heap, filled, value)
+    best = sorted(values, reverse=True)[:k]
+    assert sorted(heap[:filled].tolist(), reverse=True) == best
+    assert not best or heap[0] == best[-1]
