@@ -92,7 +92,20 @@ def test_a_sketch_refuses_what_does_not_fit() -> None:
         Sketch(sketch.axes[:2], sketch.leads, sketch.rests, sketch.whole)
     with pytest.raises(ValueError, match="n errors, d lows"):
         Codes(sketch.whole.lows, sketch.whole.steps, sketch.whole.codes, sketch.rests[:2])
+    wrong = np.full(5, np.nan, np.float32)
+    with pytest.raises(ValueError, match="finite"):
+        Codes(sketch.whole.lows, sketch.whole.steps, sketch.whole.codes, wrong)
     assert skew_of(sketch.axes) < 1e-6
+
+
+def test_fewer_vectors_than_axes_have_a_sketch_too() -> None:
+    # Four vectors span four axes; on the other 252 all numbers are what rounding left.
+    vectors = np.maximum(np.random.default_rng(0).standard_normal((4, 1280)), 0)
+    vectors[:, :700] = 0
+    sketch = sketch_vectors(vectors.astype(np.float32), dense_norms(vectors.astype(np.float32)))
+    assert sketch.axes.shape == (256, 1280)
+    assert np.all(sketch.rests < 2e-3)
+    assert np.all(sketch.leads.errors < 0.01)
 
 
 def test_zero_vectors_have_no_direction() -> None:
