@@ -165,12 +165,19 @@ def index(
 def query(
     store: options.Store,
     pictures: Annotated[
-        str | None, typer.Argument(help="A picture, or any source that `index` takes.")
+        str | None,
+        typer.Argument(
+            help="What to ask: a picture, any source that `index` takes, or [bold]snapshot[/]: "
+            "every indexed picture."
+        ),
     ] = None,
+    queries: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
     ids: Annotated[
         str | None, typer.Option(help="Indexed images by id instead: 3,17, or all.")
     ] = None,
-    k: Annotated[int | None, typer.Option("--k", "-k", help="Images a query.")] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", "-k", help="Images a query.", show_default="100")
+    ] = None,
     mode: Annotated[
         str | None,
         typer.Option(
@@ -183,8 +190,23 @@ def query(
     t: options.Thresholds = None,
     p: options.Powers = None,
     profile: options.Profile = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="A name for the run, under which the store keeps it; alone, to see it again.",
+            show_default="a digest",
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Copy the rankings to this Parquet file.")
+    ] = None,
+    trec: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write them as a TREC run: qid is the image id of an indexed query, else its "
+            "number in the source; docid is the image id."
+        ),
     ] = None,
     job_file: options.Job = None,
     weights: options.Weights = None,
@@ -197,12 +219,26 @@ def query(
 ) -> None:
     """Rank the index for pictures, folders of pictures, or indexed images.
 
-    Example: [bold]lamella query ./index photo.jpg -k 10[/]
+    Examples: [bold]lamella query ./index photo.jpg -k 10[/] asks for one picture;
+    [bold]lamella query ./index --queries snapshot --into pairs[/] asks for every indexed one and
+    keeps the answers as run pairs. Give the same command again to continue a run that was stopped.
     """
-    from cluster.querying import query_store
+    from cluster.answers import Copies, hand_out, show_again
+    from cluster.querying import Queries, query_store
 
-    if (pictures is None) == (ids is None):
-        raise typer.BadParameter("give either pictures or --ids")
+    copies = Copies(out, trec, as_json)
+    settings = (k, mode, layers, t, p, profile, job_file, weights, number)
+    given = [each for each in (pictures, queries, ids) if each is not None]
+    if into is not None and not given:
+        if any(each is not None for each in settings):
+            raise InputError(
+                f"run {into} is shown as it was made, with its own settings: leave them out, or "
+                "say what to ask with --queries"
+            )
+        show_again(console, store, into, copies)
+        return
+    if len(given) != 1:
+        raise typer.BadParameter("give one of PICTURES, --queries and --ids")
     overrides = {
         "search.k": k,
         "search.mode": mode,
@@ -213,26 +249,18 @@ def query(
     }
     job = load_job(job_file, overrides)
     with _engine(job) as opened:
-        run, table = query_store(
+        answered = query_store(
             opened,
             store,
             job,
-            pictures,
-            ids,
+            Queries(pictures or queries, ids, into),
             number=number,
             weights=weights,
             layers=options.words(layers),
             named_network=job_file is not None,
             quiet=as_json,
         )
-    if out is not None:
-        from pipeline.store.tables import write_parquet
-
-        write_parquet(table, out)
-    if as_json:
-        emit({"run": run.model_dump(mode="json"), "rankings": table.to_pylist()})
-        return
-    _print_rankings(run, table)
+    hand_out(console, store, answered, copies)
 
 
 @app.command()
@@ -321,12 +349,6 @@ def _print_refusals(reasons: dict[str, int]) -> None:
 
     for reason, count in reasons.items():
         console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")
-
-
-def _print_rankings(run: Any, table: Any) -> None:
-    from cluster.show import show_rankings
-
-    show_rankings(console, run, table)
 
 
 def _print_report(report: Any, page: Path, sweep: bool = False) -> None:

@@ -11,8 +11,8 @@ from cluster.progress import ProgressLines
 from cluster.querying import asked_fusion, chosen_snapshot
 from pipeline.evaluate.page import render
 from pipeline.evaluate.revisited import Difficulty
+from pipeline.jobs.answering import Place
 from pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
-from pipeline.jobs.querying import Place
 from pipeline.search.names import ImageTable
 from pipeline.store.storage import open_store
 from schemas.job import JobConfig
@@ -51,8 +51,7 @@ def evaluate_store(
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
         with engine.coordinator(store, snapshot, weighting) as coordinator:
             image_ids = coordinator.image_ids()
-            images = ImageTable(store, snapshot)
-            names = [images.name(int(image_id)) for image_id in image_ids]
+            names = ImageTable(store, snapshot).names_of(image_ids).to_pylist()
             truth = ground_truth(
                 asked.protocol,
                 names,

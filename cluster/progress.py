@@ -22,6 +22,9 @@ from schemas.vocabulary import RoundReport
 
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
 
+SPEED_OVER_S = 1800.0
+"""How far back the speed is looked at: a task may take minutes, and two must have ended in it."""
+
 
 class ProgressLines:
     """Shows stages as they run. Quiet for scripts; one line a finished stage without a terminal."""
@@ -39,6 +42,7 @@ class ProgressLines:
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             disable=quiet or not console.is_terminal,
+            speed_estimate_period=SPEED_OVER_S,
         )
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, float] = {}
@@ -63,7 +67,10 @@ class ProgressLines:
         name = printable(stand.stage)
         if name not in self._tasks:
             self._began[name] = time.monotonic()
-            self._tasks[name] = self._bars.add_task(name, total=stand.units_total, note="")
+            # What an earlier run did is no part of the speed that the time left is told from.
+            self._tasks[name] = self._bars.add_task(
+                name, total=stand.units_total, completed=stand.units_done, note=""
+            )
         self._bars.update(self._tasks[name], completed=stand.units_done, total=stand.units_total)
         if stand.done == stand.total:
             self._ended.add(stand.stage)

@@ -1,7 +1,7 @@
 """`lamella query`: pictures or image ids against a store's snapshot, with progress."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -9,32 +9,44 @@ from cluster.engine import Engine
 from cluster.progress import ProgressLines
 from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
 from pipeline.index.publish import current_snapshot, read_snapshot
-from pipeline.jobs.querying import Place, Question, query_images, query_pictures, read_rankings
+from pipeline.jobs.answering import Answered, Place, Question
+from pipeline.jobs.querying import query_images, query_pictures
 from pipeline.jobs.resolve import resolve_fusion
 from pipeline.store.storage import Store, open_store
 from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.query import FusionSpec, Weighting
-from schemas.rankings import QueryRun
 from schemas.snapshot import IndexSnapshot
+
+ALL = "snapshot"
+"""Asks for every indexed picture, in the place of a source."""
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What is asked, by pictures or by ids: `3,17`, or `all`; and the run that answers it."""
+
+    pictures: str | None = None
+    ids: str | None = None
+    into: str | None = None
 
 
 def query_store(
     engine: Engine,
     url: str,
     job: JobConfig,
-    pictures: str | None,
-    ids: str | None,
+    queries: Queries,
     *,
-    number: int | None,
-    weights: Path | None,
-    layers: list[str] | None,
-    named_network: bool,
-    quiet: bool,
-) -> tuple[QueryRun, Any]:
-    """Return a run and its rankings as a table.
+    number: int | None = None,
+    weights: Path | None = None,
+    layers: list[str] | None = None,
+    named_network: bool = False,
+    quiet: bool = False,
+) -> Answered:
+    """Return the run that answers queries.
 
     Raises:
-        IncompatibleInputs: the job file is for another network than the snapshot.
+        IncompatibleInputs: the job file is for another network than the snapshot, or the run was
+            made from something else.
         InputError: there is no snapshot, or the queries cannot be used.
     """
     store = open_store(url)
@@ -47,15 +59,15 @@ def query_store(
         )
     fusion, weighting = asked_fusion(snapshot, job, layers)
     question = Question(fusion, weighting, job.search)
+    ids = None if queries.ids in (None, "all") else _image_ids(queries.ids)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
         with engine.coordinator(store, snapshot, weighting) as coordinator:
-            if pictures is not None:
-                run = query_pictures(place, coordinator, pictures, question, weights=weights)
-            else:
-                chosen = _image_ids(ids or "", coordinator.image_ids().tolist())
-                run = query_images(place, coordinator, chosen, question)
-    return run, read_rankings(store, run)
+            if queries.pictures in (None, ALL):
+                return query_images(place, coordinator, ids, question, into=queries.into)
+            return query_pictures(
+                place, coordinator, queries.pictures, question, into=queries.into, weights=weights
+            )
 
 
 def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
@@ -98,9 +110,7 @@ def asked_fusion(
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting
 
 
-def _image_ids(text: str, known: list[int]) -> list[int]:
-    if text == "all":
-        return known
+def _image_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

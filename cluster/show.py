@@ -4,6 +4,8 @@ Whatever a store or a person names goes through `plain`, never into a string: ri
 stands in brackets or between colons in a string for its own markup.
 """
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from rich.text import Text
 
 from pipeline.evaluate.page import heat_rows, printable, short_score
 from pipeline.evaluate.table import score_table
+from pipeline.store.placement import run_record
+from pipeline.store.storage import Store
 from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 
-SHOWN_QUERIES = 5
-SHOWN_RANKS = 10
+SHOWN_REFUSALS = 10
 
 
 def plain(value: object) -> Text:
@@ -25,13 +28,24 @@ def plain(value: object) -> Text:
     return Text(printable(str(value)))
 
 
-def show_rankings(console: Console, run: QueryRun, table: Any) -> None:
-    """Print the first ranks of the first queries, and what became of all of them."""
+def show_rankings(
+    console: Console,
+    store: Store,
+    run: QueryRun,
+    table: Any,
+    more: int,
+    refusals: Sequence[dict[str, Any]],
+) -> None:
+    """Print the first ranks of the first queries, and what became of all of them.
+
+    Args:
+        table: the rankings of the first queries, to the ranks that are shown.
+        more: how many queries there are beside.
+        refusals: the first of those who were not asked.
+    """
     layers = [entry.layer for entry in run.fusion.layers]
-    rows = [row for row in table.to_pylist() if row["rank"] <= SHOWN_RANKS]
-    queries = list(dict.fromkeys(row["query"] for row in rows))
-    for number in queries[:SHOWN_QUERIES]:
-        mine = [row for row in rows if row["query"] == number]
+    for _, rows in itertools.groupby(table.to_pylist(), key=lambda row: row["query"]):
+        mine = list(rows)
         shown = Table(title=plain(mine[0]["query_name"]), title_justify="left")
         shown.add_column("rank", justify="right")
         shown.add_column("picture", overflow="fold")
@@ -48,17 +62,25 @@ def show_rankings(console: Console, run: QueryRun, table: Any) -> None:
                 *(f"{row[f'S.{layer}']:.4f}" for layer in layers),
             )
         console.print(shown)
-    if len(queries) > SHOWN_QUERIES:
-        console.print(f"and {len(queries) - SHOWN_QUERIES:,} more queries")
-    for refusal in run.refusals[:SHOWN_RANKS]:
+    if more:
+        console.print(f"and {more:,} more queries")
+    for refusal in refusals:
         line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
         console.print(line, style="yellow")
+    if run.k > run.images:
+        console.print(
+            f"k is {run.k:,} and {run.images:,} pictures are indexed: no ranking can hold more",
+            style="yellow",
+            highlight=False,
+        )
     console.print(
         plain(
             f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
-            f"{run.refused:,} refused; run {run.run}"
+            f"{run.refused:,} refused: run {run.run}"
         )
     )
+    named_by = f"{store.url}/{run_record(run.run)}"
+    console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
 
 
 def show_report(

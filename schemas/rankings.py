@@ -1,10 +1,10 @@
 """Rankings as they are stored, and the record of a run."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.base import FORMAT_VERSION, FormatVersion, Record
 from schemas.files import FileRef
@@ -40,22 +40,37 @@ def query_refusals_schema() -> Any:
 
 
 class QueryRun(Record):
-    """What a run asked of which snapshot, and where its rankings are.
+    """What a run asked of which snapshot, and where its answers are; created when all are there.
 
-    `query` is the number of a query picture in its source's order, or the image id of an indexed
-    one. Ranks are counted from 1. `certified` counts queries answered with proof of completeness.
+    `query` in its tables is the number of a query picture in its source, counted from 0, or the
+    image id of an indexed one, as `asked` says. Ranks are counted from 1. `certified` counts
+    queries answered with proof of completeness.
+
+    Raises:
+        ValueError: not every query is answered or refused.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
     run: str
-    snapshot: str
+    inputs: str = Field(description="digest of the snapshot, the queries and the settings")
+    snapshot: str = Field(description="root digest")
+    asked: Literal["pictures", "images"]
     fusion: FusionSpec
     weighting: Weighting
     mode: SearchMode
-    k: int = Field(ge=1)
+    k: int = Field(ge=1, description="as asked: there may be fewer images than that")
+    images: int = Field(ge=0, description="of the snapshot, in each ranking if k reaches so far")
     queries: int = Field(ge=0)
     answered: int = Field(ge=0)
     refused: int = Field(ge=0)
     certified: int = Field(ge=0)
-    rankings: tuple[FileRef, ...]
-    refusals: tuple[dict[str, str | int], ...] = ()
+    rankings: tuple[FileRef, ...] = Field(description="one a batch, in order")
+    refusals: tuple[FileRef, ...] = Field(description="of the batches that have any, in order")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.answered + self.refused != self.queries:
+            raise ValueError(
+                f"{self.answered} answered + {self.refused} refused is not {self.queries} queries"
+            )
+        return self

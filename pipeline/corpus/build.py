@@ -26,26 +26,34 @@ def probe_entries(
 ) -> tuple[Any, int]:
     """Return the image table of these entries, and how many of them are ignored.
 
-    Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
-    A picture that is refused keeps its row, so rows + ignored = entries. Only in folders and tars
-    is anything ignored.
+    Rows + ignored = entries; see `probe_rows`.
 
     Returns:
         (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the count).
     """
-    rows: list[dict[str, Any]] = []
-    ignored = 0
+    found = probe_rows(root, kind, entries, limits)
+    rows = [row for row in found if row is not None]
+    return pa.Table.from_pylist(rows, schema=IMAGES), len(found) - len(rows)
+
+
+def probe_rows(
+    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+) -> list[dict[str, Any] | None]:
+    """Return the row of an image table for each of these entries, None for an ignored one.
+
+    Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
+    A picture that is refused keeps its row. Only in folders and tars is anything ignored.
+    """
+    rows: list[dict[str, Any] | None] = []
     wanted = (place_of(root, entry.name) for entry in entries if _is_plain_picture(entry))
     with (
         EntryReader(root, limits) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
         for entry in entries:
-            if kind in ("folder", "webdataset") and _ignored(reader, entry):
-                ignored += 1
-            else:
-                rows.append(_probe_entry(reader, entry, limits))
-    return pa.Table.from_pylist(rows, schema=IMAGES), ignored
+            ignored = kind in ("folder", "webdataset") and _ignored(reader, entry)
+            rows.append(None if ignored else _probe_entry(reader, entry, limits))
+    return rows
 
 
 def _is_plain_picture(entry: Entry) -> bool:
@@ -63,7 +71,7 @@ def _ignored(reader: EntryReader, entry: Entry) -> bool:
 
 
 def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
-    row: dict[str, Any] = {
+    row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "name": entry.name,
         "container": entry.container,
         "offset": entry.offset,

@@ -69,7 +69,7 @@ def list_source(source: str) -> Listing:
         else:
             listing = Listing("folder", root, (_plain_file(root, name),))
     if not listing.entries:
-        raise InputError(f"source {source} holds no files to index: give one that holds pictures")
+        raise InputError(f"source {source} holds no files: give one that holds pictures")
     return listing
 
 

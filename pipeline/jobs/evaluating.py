@@ -19,7 +19,8 @@ from pipeline.evaluate.explain import QueryPicture, explain_query, telling_queri
 from pipeline.evaluate.revisited import Difficulty, revisited
 from pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
 from pipeline.evaluate.truth import GroundTruth
-from pipeline.jobs.querying import Place, encode_queries
+from pipeline.jobs.answering import Place
+from pipeline.jobs.querying import encode_queries
 from pipeline.run.drive import Progress
 from pipeline.search.coordinator import Coordinator
 from pipeline.search.encode import cropped, read_queries

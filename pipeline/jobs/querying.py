@@ -1,10 +1,9 @@
 """Bulk queries as a job: pictures or indexed images in, rankings in Parquet out, resumable."""
 
-import functools
+import hashlib
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,58 +11,153 @@ import pyarrow as pa
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
-from pipeline.run.drive import OnProgress, Progress, complete, quiet
-from pipeline.run.stage import Runner
+from pipeline.jobs.answering import (
+    Answered,
+    Batch,
+    Ids,
+    Place,
+    Question,
+    answer_run,
+    begun_run,
+    pictures_of,
+    plan_run,
+)
+from pipeline.run.drive import complete
 from pipeline.search.coordinator import Coordinator
 from pipeline.search.encode import (
+    EntriesTask,
     QueryStage,
     QueryTask,
     Row,
+    RowsTask,
     find_query_weights,
-    probe_queries,
     read_queries,
     read_refusals,
 )
 from pipeline.search.names import ImageTable
-from pipeline.search.segment import Answer, QueryBatch
 from pipeline.store import layout
-from pipeline.store.commit import attempt, open_committed, read_done
-from pipeline.store.storage import Store
-from pipeline.store.tables import read_parquet, write_parquet
 from schemas.base import digest_of
 from schemas.files import DoneRecord
-from schemas.job import SearchSettings
-from schemas.query import FusionSpec, Weighting
-from schemas.rankings import QueryRun, rankings_schema
-from schemas.snapshot import IndexSnapshot
+from schemas.rankings import QueryRun, query_refusals_schema
 
 
-@dataclass(frozen=True)
-class Question:
-    """How queries are to be answered; part of a run's name."""
+def query_pictures(
+    place: Place,
+    coordinator: Coordinator,
+    source: str,
+    question: Question,
+    *,
+    into: str | None = None,
+    weights: Path | None = None,
+    limits: DecodeLimits | None = None,
+) -> Answered:
+    """Return the run that answers every picture of a source.
 
-    fusion: FusionSpec
-    weighting: Weighting
-    search: SearchSettings
+    Args:
+        into: the run's name; by default one made from all that decides the answers.
 
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the answers."""
-        return {
-            "fusion": self.fusion.model_dump(mode="json"),
-            "weighting": self.weighting,
-            "search": self.search.model_dump(mode="json"),
-        }
+    Raises:
+        InputError: the source cannot be used, or the run was made from something else.
+        StageFailed, ShardUnavailable: a batch could not be encoded, or answered.
+    """
+    began = time.monotonic()
+    limits = limits or DecodeLimits()
+    listing = list_source(source)
+    size = question.search.batch_queries
+    encoding = digest_of(
+        [place.snapshot.root_digest, listing.digest(), size, limits.max_pixels, limits.max_bytes]
+    )
+    tasks = [
+        EntriesTask(
+            layout.shard_key(number), start, listing.kind, listing.entries[start : start + size]
+        )
+        for number, start in enumerate(range(0, len(listing.entries), size))
+    ]
+    plan = plan_run(place, question, "pictures", encoding, [len(task) for task in tasks], into)
+    done = begun_run(place, question, plan)
+    if isinstance(done, QueryRun):
+        return Answered(done, 0, 0.0)
+    left = [task for task in tasks if task.key not in done]
+    made = _encode(place, left, encoding, listing.root, weights, limits)
+    records = {record.key: record for record in made}
+    if not any(pictures_of(record) for record in [*made, *done.values()]):
+        raise InputError(
+            f"{source} holds no query pictures: {len(listing.entries):,} files looked at, none of "
+            "them is one"
+        )
+
+    def fetch(number: int) -> Batch:
+        record = records[layout.shard_key(number)]
+        ids, features = read_queries(place.store, record, place.snapshot)
+        names = [listing.entries[query].name for query in ids.tolist()]
+        refusals = read_refusals(place.store, record)
+        return Batch(ids, pa.array(names, pa.string()), features, refusals)
+
+    return answer_run(place, coordinator, question, plan, done, fetch, began)
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a job works: its store, its snapshot, its workers and their threads."""
+def query_images(
+    place: Place,
+    coordinator: Coordinator,
+    image_ids: Sequence[int] | None,
+    question: Question,
+    *,
+    into: str | None = None,
+) -> Answered:
+    """Return the run that answers indexed images.
 
-    store: Store
-    snapshot: IndexSnapshot
-    runner: Runner
-    threads: int
-    progress: OnProgress = quiet
+    Args:
+        image_ids: in the order in which they are asked, each once; None asks for all.
+        into: the run's name; by default one made from all that decides the answers.
+
+    Raises:
+        InputError: an image is not in the snapshot, or the run was made from something else.
+        ShardUnavailable: a batch could not be answered.
+    """
+    began = time.monotonic()
+    ids = _chosen(image_ids, coordinator.image_ids())
+    table = ImageTable(place.store, place.snapshot)
+    layers = [entry.layer for entry in question.fusion.layers]
+    size = question.search.batch_queries
+    starts = range(0, len(ids), size)
+    asked = digest_of(
+        [place.snapshot.root_digest, hashlib.sha256(ids.astype("<i8").tobytes()).hexdigest()]
+    )
+    plan = plan_run(
+        place, question, "images", asked, [len(ids[start : start + size]) for start in starts], into
+    )
+    done = begun_run(place, question, plan)
+    if isinstance(done, QueryRun):
+        return Answered(done, 0, 0.0)
+
+    def fetch(number: int) -> Batch:
+        part = ids[number * size : (number + 1) * size]
+        features = coordinator.features(part.tolist(), layers)
+        return Batch(part, table.names_of(part), features, query_refusals_schema().empty_table())
+
+    return answer_run(place, coordinator, question, plan, done, fetch, began)
+
+
+def _chosen(image_ids: Sequence[int] | None, known: Ids) -> Ids:
+    """Return the ids to ask for, each once, all of them known; `known` rises."""
+    wanted = known.tolist() if image_ids is None else list(dict.fromkeys(image_ids))
+    last = int(known[-1]) if len(known) else -1
+    ids = np.array([image_id for image_id in wanted if 0 <= image_id <= last], np.int64)
+    absent = [image_id for image_id in wanted if not 0 <= image_id <= last]
+    absent += ids[~np.isin(ids, known)].tolist()
+    if absent:
+        which = f"image {absent[0]} is"
+        if len(absent) > 1:
+            which = f"image {absent[0]} and {len(absent) - 1:,} more are"
+        raise InputError(
+            f"{which} not in the snapshot, which has {len(known):,}: refused when it was indexed, "
+            "as `lamella status` tells, or there is none"
+        )
+    if not len(ids):
+        raise InputError(
+            f"no image is asked for, the snapshot has {len(known):,}: name some by their ids"
+        )
+    return ids
 
 
 def encode_queries(
@@ -76,18 +170,38 @@ def encode_queries(
 ) -> list[DoneRecord]:
     """Return the records of query pictures sent through the network, `size` of them a batch.
 
+    Args:
+        rows: of image tables, perhaps with a box.
+
     Raises:
         InputError: there are no pictures, or the network's weights are not to be had.
         StageFailed: batches failed; the others are kept.
     """
     if not rows:
         raise InputError(f"{root} holds no query pictures")
-    snapshot = place.snapshot
     facts = [
         [row["name"], row["sha256"].hex() if row["sha256"] else None, row.get("box")]
         for row in rows
     ]
-    inputs = digest_of([snapshot.root_digest, facts, size])
+    inputs = digest_of([place.snapshot.root_digest, facts, size])
+    tasks = [
+        RowsTask(layout.shard_key(number), start, tuple(rows[start : start + size]))
+        for number, start in enumerate(range(0, len(rows), size))
+    ]
+    return _encode(place, tasks, inputs, root, weights, limits)
+
+
+def _encode(
+    place: Place,
+    tasks: Sequence[QueryTask],
+    inputs: str,
+    root: str,
+    weights: Path | None,
+    limits: DecodeLimits,
+) -> list[DoneRecord]:
+    """Bring query pictures through the network; what is encoded serves every run that asks it."""
+    if not tasks:
+        return []
     folder = f"{layout.run(layout.keyed('queries', inputs))}/queries"
     stage = QueryStage(
         place.store.url,
@@ -95,14 +209,10 @@ def encode_queries(
         inputs,
         root,
         limits,
-        snapshot,
-        find_query_weights(snapshot, weights),
+        place.snapshot,
+        find_query_weights(place.snapshot, weights),
         place.threads,
     )
-    tasks = [
-        QueryTask(layout.shard_key(number), start, tuple(rows[start : start + size]))
-        for number, start in enumerate(range(0, len(rows), size))
-    ]
     return complete(
         place.store,
         place.runner,
@@ -110,133 +220,6 @@ def encode_queries(
         tasks,
         folder,
         inputs,
-        units=lambda task: len(task.rows),
+        units=len,
         on_progress=place.progress,
     )
-
-
-def query_pictures(
-    place: Place,
-    coordinator: Coordinator,
-    source: str,
-    question: Question,
-    *,
-    weights: Path | None = None,
-    limits: DecodeLimits | None = None,
-) -> QueryRun:
-    """Return the run that answers every picture of a source.
-
-    Raises:
-        InputError: the source cannot be used.
-        StageFailed, ShardUnavailable: a batch could not be encoded, or answered.
-    """
-    limits = limits or DecodeLimits()
-    listing = list_source(source)
-    rows = probe_queries(listing, limits)
-    size = question.search.batch_queries
-    records = encode_queries(place, rows, listing.root, weights, limits, size)
-    names = {number: str(row["name"]) for number, row in enumerate(rows)}
-    refusals = [each for record in records for each in read_refusals(place.store, record)]
-    inputs = digest_of([records[0].inputs, question.facts()])
-    batches = [read_queries(place.store, record, place.snapshot) for record in records]
-    return _answer(place, coordinator, inputs, batches, names, refusals, question)
-
-
-def query_images(
-    place: Place, coordinator: Coordinator, image_ids: Sequence[int], question: Question
-) -> QueryRun:
-    """Return the run that answers indexed images.
-
-    Raises:
-        InputError: an image is not in the snapshot.
-        ShardUnavailable: a batch could not be answered.
-    """
-    table = ImageTable(place.store, place.snapshot)
-    layers = [entry.layer for entry in question.fusion.layers]
-    size = question.search.batch_queries
-    ids = list(image_ids)
-    inputs = digest_of([place.snapshot.root_digest, ids, question.facts()])
-    batches = [
-        (np.asarray(part, np.int64), coordinator.features(part, layers))
-        for part in (ids[start : start + size] for start in range(0, len(ids), size))
-    ]
-    names = {image_id: table.name(image_id) for image_id in ids}
-    return _answer(place, coordinator, inputs, batches, names, [], question)
-
-
-def _answer(
-    place: Place,
-    coordinator: Coordinator,
-    inputs: str,
-    batches: Sequence[tuple[Any, QueryBatch | None]],
-    names: dict[int, str],
-    refusals: Sequence[Row],
-    question: Question,
-) -> QueryRun:
-    """Answer batch after batch, each with its done record, and sum up."""
-    run = layout.keyed("query", inputs)
-    folder = f"{layout.run(run)}/rankings"
-    table = ImageTable(place.store, place.snapshot)
-    search = question.search
-    records: list[DoneRecord] = []
-    total = sum(len(ids) for ids, _ in batches)
-    answered = 0
-    for number, (ids, queries) in enumerate(batches):
-        place.progress(Progress("query", number, len(batches), answered, total))
-        key = layout.shard_key(number)
-        record = read_done(place.store, folder, key)
-        if record is None and queries is not None:
-            answer = coordinator.answer(
-                queries, question.fusion, search.k, mode=search.mode, candidates=search.candidates
-            )
-            rankings = ranking_table(ids, names, answer, question.fusion, table)
-            with attempt(place.store, folder, "query", key, inputs) as work:
-                fill = functools.partial(write_parquet, rankings)
-                work.write("rankings", folder, "parquet", fill)
-                record = work.finish(queries=len(ids), certified=int(answer.certified.sum()))
-        if record is not None:
-            records.append(record)
-        answered += len(ids)
-    place.progress(Progress("query", len(batches), len(batches), total, total))
-    return QueryRun(
-        run=run,
-        snapshot=place.snapshot.root_digest,
-        fusion=question.fusion,
-        weighting=question.weighting,
-        mode=search.mode,
-        k=search.k,
-        queries=len(names),
-        answered=answered,
-        refused=len(refusals),
-        certified=sum(record.counts["certified"] for record in records),
-        rankings=tuple(record.files["rankings"] for record in records),
-        refusals=tuple(refusals),
-    )
-
-
-def ranking_table(
-    ids: Any, names: dict[int, str], answer: Answer, fusion: FusionSpec, images: ImageTable
-) -> Any:
-    """Return an answer as a table in `rankings_schema`, best first within a query."""
-    query_of, places = np.nonzero(answer.image_ids >= 0)
-    found = answer.image_ids[query_of, places]
-    layers = [entry.layer for entry in fusion.layers]
-    columns: dict[str, Any] = {
-        "query": np.asarray(ids)[query_of],
-        "query_name": [names[int(ids[query])] for query in query_of],
-        "rank": (places + 1).astype(np.int32),
-        "image_id": found,
-        "name": [images.name(int(image_id)) for image_id in found],
-        "score": answer.scores[query_of, places],
-        "certified": answer.certified[query_of],
-    }
-    for number, layer in enumerate(layers):
-        columns[f"S.{layer}"] = answer.similarities[query_of, places, number]
-    return pa.table(columns).select(rankings_schema(layers).names).cast(rankings_schema(layers))
-
-
-def read_rankings(store: Store, run: QueryRun) -> Any:
-    """Return all rankings of a run as one table in `rankings_schema`."""
-    schema = rankings_schema([entry.layer for entry in run.fusion.layers])
-    parts = [read_parquet(open_committed(store, file)) for file in run.rankings]
-    return pa.concat_tables([schema.empty_table(), *parts])

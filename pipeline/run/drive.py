@@ -60,7 +60,8 @@ def complete(
         AccountMismatch: a record's states do not add up, so pictures would be lost.
     """
     records: dict[str, DoneRecord] = {}
-    for task, record in zip(tasks, _read_all(store, folder, tasks), strict=True):
+    keys = [task.key for task in tasks]
+    for task, record in zip(tasks, read_all_done(store, folder, keys), strict=True):
         if record is not None:
             if record.inputs != inputs:
                 raise CommitConflict(
@@ -100,10 +101,10 @@ def complete(
     return [records[task.key] for task in tasks]
 
 
-def _read_all(store: Store, folder: str, tasks: Sequence[TaskT]) -> list[DoneRecord | None]:
+def read_all_done(store: Store, folder: str, keys: Sequence[str]) -> list[DoneRecord | None]:
     """Return the done records that are there, read several at once: from S3 each takes a while."""
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda task: read_done(store, folder, task.key), tasks))
+        return list(pool.map(lambda key: read_done(store, folder, key), keys))
 
 
 def _check_account(

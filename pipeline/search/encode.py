@@ -1,6 +1,6 @@
 """Query pictures become queries: the same network, recipe and vocabularies as the index's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,33 +9,28 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.build import probe_entries
+from pipeline.corpus.build import probe_rows
 from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Listing
+from pipeline.corpus.listing import Entry
 from pipeline.errors import IncompatibleInputs
 from pipeline.extract.networks import find_weights
 from pipeline.index.bags import BagsOfWords
 from pipeline.index.encode import bags_of_images, open_assigner
 from pipeline.index.files import read_bags, read_dense, write_bags, write_dense
-from pipeline.run.stage import Task
 from pipeline.search.score import dense_norms
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import read_parquet, write_parquet
+from schemas.corpus import SourceKind
 from schemas.files import DoneRecord
 from schemas.rankings import query_refusals_schema
 from schemas.snapshot import IndexSnapshot
 
 Row = dict[str, Any]
-
-
-def probe_queries(listing: Listing, limits: DecodeLimits) -> list[Row]:
-    """Return the rows of an image table for query pictures, refused ones among them."""
-    table, _ = probe_entries(listing.root, listing.kind, listing.entries, limits)
-    rows: list[Row] = table.to_pylist()
-    return rows
+NO_PICTURE: Row = {"refusal": "ignored"}
+"""Stands for a file that is no picture, so that those after it keep their numbers."""
 
 
 def cropped(row: Row, box: tuple[float, float, float, float]) -> Row:
@@ -73,12 +68,33 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
 
 
 @dataclass(frozen=True)
-class QueryTask:
+class RowsTask:
     """Some query pictures: rows of an image table, and the number of the first."""
 
     key: str
     first: int
     rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class EntriesTask:
+    """Some entries of a source, to be looked at by the worker; and the number of the first."""
+
+    key: str
+    first: int
+    kind: SourceKind
+    entries: tuple[Entry, ...]
+
+    def __len__(self) -> int:
+        """The number of entries."""
+        return len(self.entries)
+
+
+QueryTask = RowsTask | EntriesTask
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,11 @@ class QueryStage:
     name: str = "queries"
     uses_gpu: bool = True
 
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self) -> Callable[[QueryTask], DoneRecord]:
         import torch
 
         from pipeline.extract.backbone import Backbone
+        from pipeline.extract.work import PictureSource
 
         store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -109,9 +126,11 @@ class QueryStage:
             for layer, vocabulary in self.snapshot.vocabularies.items()
         }
 
-        def encode(task: Any) -> DoneRecord:
+        def encode(task: QueryTask) -> DoneRecord:
+            rows = rows_of(task, self.root, self.limits)
+            source = PictureSource(self.root, self.limits)
             ids, layers, refusals = encode_pictures(
-                backbone, assigners, self.root, self.limits, task, self.threads
+                backbone, assigners, source, rows, task.first, self.threads
             )
             with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
                 for name, value in layers.items():
@@ -128,46 +147,71 @@ class QueryStage:
         return encode
 
 
+def rows_of(task: QueryTask, root: str, limits: DecodeLimits) -> list[Row | None]:
+    """Return the rows of a task's pictures in an image table, None for what is no picture."""
+    if isinstance(task, RowsTask):
+        return list(task.rows)
+    return probe_rows(root, task.kind, task.entries, limits)
+
+
 def encode_pictures(
     backbone: Any,
     assigners: dict[str, Any],
-    root: str,
-    limits: DecodeLimits,
-    task: QueryTask,
+    source: Any,
+    rows: Sequence[Row | None],
+    first: int,
     threads: int,
 ) -> tuple[NDArray[np.int64], dict[str, BagsOfWords | NDArray[np.float32]], Any]:
-    """Return the numbers of the queries that could be read, their layers, and the refusals."""
-    from pipeline.extract.work import PictureSource, forward_pictures
+    """Return the numbers of the queries that could be read, their layers, and the refusals.
 
-    source = PictureSource(root, limits)
-    batches = list(forward_pictures(backbone, source, task.rows, task.first, threads=threads))
-    ids = np.concatenate([np.empty(0, np.int64), *(batch.image_ids for batch in batches)])
-    order = np.argsort(ids)
-    layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
-    for layer in backbone.spec.layers if len(ids) else ():
-        if layer.kind == "global":
-            vectors = np.concatenate([b.vectors[layer.name] for b in batches if len(b.image_ids)])
-            layers[layer.name] = np.ascontiguousarray(vectors[order])
-        else:
-            found = [b.descriptors[layer.name] for b in batches if len(b.image_ids)]
-            words = [
-                assigners[layer.name].assign(each.vectors.astype(np.float32)).words
-                for each in found
-            ]
-            owners = np.concatenate([each.image_ids for each in found])
-            layers[layer.name] = bags_of_images(owners, np.concatenate(words), ids[order])
+    Descriptors become words as soon as a batch of pictures went through the network, so that
+    those of one batch are held at a time.
+
+    Args:
+        source: the `PictureSource` of the rows.
+        rows: of an image table; None where there is no query, but a number is passed over.
+        first: the number of the first.
+    """
+    from pipeline.extract.work import forward_pictures
+
+    ids: list[NDArray[np.int64]] = []
+    parts: dict[str, list[Any]] = {layer.name: [] for layer in backbone.spec.layers}
+    owners: dict[str, list[NDArray[np.int64]]] = {name: [] for name in parts}
     refused = [
-        (task.first + number, row["name"], row["refusal"], row["detail"])
-        for number, row in enumerate(task.rows)
-        if row["refusal"] is not None
+        (first + number, row["name"], row["refusal"], row["detail"])
+        for number, row in enumerate(rows)
+        if row is not None and row["refusal"] is not None
     ]
-    refused += [
-        (r.image_id, r.name, r.reason.value, r.detail) for batch in batches for r in batch.refusals
-    ]
+    seen = [row or NO_PICTURE for row in rows]
+    for batch in forward_pictures(backbone, source, seen, first, threads=threads):
+        refused += [(r.image_id, r.name, r.reason.value, r.detail) for r in batch.refusals]
+        if not len(batch.image_ids):
+            continue
+        ids.append(batch.image_ids)
+        for layer in backbone.spec.layers:
+            if layer.kind == "global":
+                parts[layer.name].append(batch.vectors[layer.name])
+            else:
+                found = batch.descriptors[layer.name]
+                vectors = found.vectors.astype(np.float32)
+                parts[layer.name].append(assigners[layer.name].assign(vectors).words)
+                owners[layer.name].append(found.image_ids)
     schema = query_refusals_schema()
-    rows = [dict(zip(schema.names, each, strict=True)) for each in sorted(refused)]
-    table = pa.Table.from_pylist(rows, schema=schema)
-    return ids[order], layers, table
+    refusals = [dict(zip(schema.names, each, strict=True)) for each in sorted(refused)]
+    table = pa.Table.from_pylist(refusals, schema=schema)
+    if not ids:
+        return np.empty(0, np.int64), {}, table
+    numbers = np.concatenate(ids)
+    order = np.argsort(numbers)
+    layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+    for layer in backbone.spec.layers:
+        joined = np.concatenate(parts[layer.name])
+        if layer.kind == "global":
+            layers[layer.name] = np.ascontiguousarray(joined[order])
+        else:
+            owner_of = np.concatenate(owners[layer.name])
+            layers[layer.name] = bags_of_images(owner_of, joined, numbers[order])
+    return numbers[order], layers, table
 
 
 def _write(
@@ -201,8 +245,6 @@ def read_queries(
     return ids, QueryBatch(layers)
 
 
-def read_refusals(store: Store, record: DoneRecord) -> list[Row]:
-    """Return the query pictures of a task that could not be read."""
-    table = read_parquet(open_committed(store, record.files["refusals"]))
-    rows: list[Row] = table.to_pylist()
-    return rows
+def read_refusals(store: Store, record: DoneRecord) -> Any:
+    """Return the query pictures of a task that could not be read, in `query_refusals_schema`."""
+    return read_parquet(open_committed(store, record.files["refusals"]))

@@ -1,44 +1,80 @@
 """Which picture an image id is: rows of the corpus's image tables, read when asked for."""
 
 import bisect
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.store.commit import open_committed
 from pipeline.store.storage import Store
-from pipeline.store.tables import read_parquet
+from pipeline.store.tables import ROW_GROUP, read_parquet
 from schemas.snapshot import IndexSnapshot
+
+HELD_BYTES = 256 * 1024**2
+"""Tables held at most: the names of some millions of images. The one in use is held in any case."""
 
 
 class ImageTable:
-    """The rows of a snapshot's corpus by image id; a shard's table is read once, when needed."""
+    """The rows of a snapshot's corpus by image id.
 
-    def __init__(self, store: Store, snapshot: IndexSnapshot) -> None:
+    A shard's table, or its names alone, is read when needed; those used last are held.
+
+    Args:
+        held_bytes: how much is held at most.
+    """
+
+    def __init__(
+        self, store: Store, snapshot: IndexSnapshot, *, held_bytes: int = HELD_BYTES
+    ) -> None:
         self._store = store
         self._shards = [shard for shard in snapshot.shards if shard.images]
         self._firsts = [shard.first_image_id for shard in self._shards]
-        self._read: dict[int, list[dict[str, Any]]] = {}
+        self._images = sum(shard.images for shard in self._shards)
+        self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._most_bytes, self.held_bytes = held_bytes, 0
         self.root = snapshot.root
 
     def row(self, image_id: int) -> dict[str, Any]:
         """Return an image's row. Raises KeyError where there is no such id."""
         number = bisect.bisect_right(self._firsts, image_id) - 1
-        if number < 0 or image_id >= self._firsts[number] + self._shards[number].images:
+        if number < 0 or image_id >= self._images:
             raise KeyError(image_id)
-        return self._rows(number)[image_id - self._firsts[number]]
+        table = self._table(number, "rows")
+        row: dict[str, Any] = table.slice(image_id - self._firsts[number], 1).to_pylist()[0]
+        return row
 
-    def name(self, image_id: int) -> str:
-        """Return an image's name in the corpus."""
-        return str(self.row(image_id)["name"])
+    def names_of(self, image_ids: NDArray[np.int64] | Sequence[int]) -> Any:
+        """Return the names of images, a pyarrow string column in the order named.
+
+        Each shard is opened once for all of them. Raises KeyError where there is no such id.
+        """
+        ids = np.asarray(image_ids, np.int64)
+        outside = (ids < 0) | (ids >= self._images)
+        if outside.any():
+            raise KeyError(int(ids[outside][0]))
+        shards = np.searchsorted(self._firsts, ids, side="right") - 1
+        order = np.argsort(shards, kind="stable")
+        numbers, starts = np.unique(shards[order], return_index=True)
+        parts = [pa.array([], pa.large_string())]
+        for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
+            names = self._table(number, "names").column("name").chunk(0)
+            parts.append(names.take(pa.array(ids[rows] - self._firsts[number])))
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        # Long strings until here: those of one column may take more than 2 GiB.
+        return as_strings(pa.concat_arrays(parts).take(pa.array(back)))
 
     def names(self) -> Iterator[str]:
         """Yield the names of all images, in the order of ids."""
         for number in range(len(self._shards)):
-            for row in self._rows(number):
-                yield str(row["name"])
+            yield from self._table(number, "names").column("name").to_pylist()
 
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
         """Return the first image id of each wanted name that the corpus has."""
@@ -60,8 +96,29 @@ class ImageTable:
         except Refused:
             return None
 
-    def _rows(self, number: int) -> list[dict[str, Any]]:
-        if number not in self._read:
+    def _table(self, number: int, what: str) -> Any:
+        """Return a shard's rows or its names, long strings; what was not used longest goes."""
+        key = (number, what)
+        if key not in self._held:
             path = open_committed(self._store, self._shards[number].file)
-            self._read[number] = read_parquet(path).to_pylist()
-        return self._read[number]
+            if what == "names":
+                table = read_parquet(path, ["name"]).cast(_LONG_NAMES).combine_chunks()
+            else:
+                table = read_parquet(path)
+            self._held[key] = table
+            self.held_bytes += table.nbytes
+            while self.held_bytes > self._most_bytes and len(self._held) > 1:
+                self.held_bytes -= self._held.popitem(last=False)[1].nbytes
+        self._held.move_to_end(key)
+        return self._held[key]
+
+
+_LONG_NAMES = pa.schema([pa.field("name", pa.large_string())])
+
+
+def as_strings(column: Any) -> Any:
+    """Return a column of long strings as one of strings, in parts that each have room."""
+    parts = range(0, len(column), ROW_GROUP)
+    return pa.chunked_array(
+        [column.slice(start, ROW_GROUP).cast(pa.string()) for start in parts], pa.string()
+    )

@@ -7,6 +7,7 @@ from schemas.base import Record, digest_of
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord
 from schemas.job_record import JobRecord
+from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
 from schemas.vocabulary import Vocabulary
@@ -52,7 +53,14 @@ def misplaced(path: str, record: Record) -> str | None:
             return _other(path, layout.job(layout.keyed(record.name, record.digest())))
         case RetrievalReport():
             return _other(path, layout.run_report(report_run(record), "json"))
+        case QueryRun():
+            return _other(path, run_record(record.run))
     return None
+
+
+def run_record(run_key: str) -> str:
+    """Return the path of the record of a run of queries."""
+    return f"{layout.run(run_key)}/run.json"
 
 
 def report_run(report: RetrievalReport) -> str:
@@ -72,7 +80,9 @@ def _misplaced_done(path: str, record: DoneRecord) -> str | None:
     stage = next((stage for form, stage in STAGES if re.fullmatch(form, folder)), None)
     if stage is not None and record.stage not in stage.split("|"):
         return f"is a record of stage {record.stage}, {stage} belongs here"
-    digest = folder.split("/")[1].rpartition("-")[2] if stage is not None else ""
+    # A run of queries may have any name.
+    keyed = stage not in (None, "query")
+    digest = folder.split("/")[1].rpartition("-")[2] if keyed else ""
     if not record.inputs.startswith(digest):
         return f"was made from inputs {record.inputs[:12]}, the folder is for {digest}"
     for reference in record.files.values():

@@ -4,6 +4,7 @@ Bytes depend on the rows alone: no time stamps, no threads in the writers. Parqu
 checksums, which are verified on reading (both are off by default in Arrow).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ def write_parquet(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) ->
     """Write a table and return its number of rows."""
     pq.write_table(table, path, row_group_size=row_group, **PARQUET_OPTIONS)
     return int(table.num_rows)
+
+
+def write_parquet_parts(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
+    """Write tables of one schema to one file, one after the other; return how many rows."""
+    rows = 0
+    with pq.ParquetWriter(path, schema, **PARQUET_OPTIONS) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += table.num_rows
+    return rows
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

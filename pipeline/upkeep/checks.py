@@ -8,6 +8,7 @@ from pipeline.upkeep.inventory import Fault, Inventory
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord
 from schemas.job_record import JobRecord
+from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
 from schemas.vocabulary import Vocabulary
@@ -38,6 +39,10 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
         page = path.replace("report.json", "report.html")
         if page not in found.files:  # it is created before the report
             yield Fault(page, "is gone: its report is there")
+    for path, run in found.of(QueryRun):
+        folder = f"{path.removesuffix('/run.json')}/rankings"
+        for number in range(len(run.rankings)):
+            yield from _done(found, folder, layout.shard_key(number), f"run {run.run}")[1]
     yield from _series(found)
     yield from _jobs(found)
 

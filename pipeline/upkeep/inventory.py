@@ -11,6 +11,7 @@ from schemas.base import Record
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
 from schemas.job_record import JobRecord
+from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
 from schemas.vocabulary import Vocabulary
@@ -24,6 +25,7 @@ KINDS: tuple[tuple[re.Pattern[str], type[Record]], ...] = (
     (re.compile(r"snapshots/\d{6}\.json"), IndexSnapshot),
     (re.compile(r"promotions/\d{6}\.json"), Promotion),
     (re.compile(r"runs/[^/]+/report\.json"), RetrievalReport),
+    (re.compile(r"runs/[^/]+/run\.json"), QueryRun),
     (re.compile(r".+/done/[^/]+\.json"), DoneRecord),
 )
 NEWER = "is newer: "
@@ -140,3 +142,5 @@ def named_files(record: Record) -> Iterator[FileRef]:
         for segment in record.segments:
             yield from segment.files.values()
         yield from record.document_frequencies.values()
+    elif isinstance(record, QueryRun):
+        yield from (*record.rankings, *record.refusals)

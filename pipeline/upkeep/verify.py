@@ -1,6 +1,8 @@
 """`verify`: every file against its record, every record against its seal and neighbours."""
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from typing import Any
 from pipeline.errors import MissingFile
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store import layout
+from pipeline.store.placement import run_record
 from pipeline.store.storage import Store, StoredFile
 from pipeline.upkeep.checks import neighbour_faults
 from pipeline.upkeep.inventory import (
@@ -218,4 +221,16 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
             lines.append(
                 f"{folder} has a page and no report: give the same `lamella evaluate` again"
             )
+    batches = Counter(
+        path.split("/")[1] for path in found.files if _ANSWERED.fullmatch(path) is not None
+    )
+    for run, count in sorted(batches.items()):
+        if run_record(run) not in found.files:
+            lines.append(
+                f"{layout.run(run)} has answers to {count:,} batches and no run.json: give the "
+                "same `lamella query` again"
+            )
     return lines
+
+
+_ANSWERED = re.compile(r"runs/[^/]+/rankings/done/[^/]+\.json")

@@ -12,10 +12,11 @@ import pytest
 
 from cluster.engine import Engine
 from cluster.evaluating import Asked, evaluate_store
-from cluster.querying import query_store
+from cluster.querying import Queries, query_store
 from pipeline.extract import backbone
 from pipeline.index.publish import current_snapshot, promote
 from pipeline.jobs.indexing import Watch
+from pipeline.jobs.rankings import read_rankings, refusal_tables
 from pipeline.run.serial import SerialRunner
 from pipeline.store.storage import LocalStore
 from pipeline.upkeep.gc import collect_garbage
@@ -83,19 +84,16 @@ def _index_again(stores: Stores, store: Path) -> Any:
 
 
 def _query(stores: Stores, store: Path, pictures: str | None, ids: str | None) -> Any:
-    run, table = query_store(
+    run = query_store(
         ENGINE,
         str(store),
         tiny_job(search__k=3, search__batch_queries=4),
-        pictures,
-        ids,
-        number=None,
-        weights=None,
-        layers=None,
-        named_network=False,
+        Queries(pictures, ids),
         quiet=True,
-    )
-    return run.run, run.answered, table.to_pylist()
+    ).run
+    refusals = [table.to_pylist() for table in refusal_tables(LocalStore(store), run)]
+    rankings = read_rankings(LocalStore(store), run).to_pylist()
+    return run.run, run.answered, rankings, refusals
 
 
 def _query_ids(stores: Stores, store: Path) -> Any:

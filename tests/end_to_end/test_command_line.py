@@ -73,6 +73,36 @@ def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: P
     assert only["current"]
 
 
+def test_a_run_of_queries_is_named_copied_and_shown_again(pictures: Path, tmp_path: Path) -> None:
+    store, run = tmp_path / "store", tmp_path / "run.trec"
+    lamella("index", pictures, "--into", store, *SMALL)
+    (pictures / "bad.jpg").write_text("<html>")
+    serial = ("--engine", "serial")
+    asked = ("query", store, "--queries", pictures, "--into", "asked", *serial)
+    first = lamella(*asked, "--trec", run)
+    assert "not asked: bad.jpg (not-an-image)" in first.stdout
+    assert "k is 100 and 3 pictures are indexed: no ranking can hold more" in first.stdout
+    assert "3 queries answered, 3 certified complete, 1 refused: run asked" in first.stdout
+    assert "this call answered 3 in" in first.stdout
+    assert len(run.read_text().splitlines()) == 9
+
+    again = json.loads(lamella("query", store, "--into", "asked", "--json").stdout)
+    assert len(again["rankings"]) == 9
+    assert [row["reason"] for row in again["refusals"]] == ["not-an-image"]
+    assert "this run was complete" in lamella(*asked).stdout
+
+    pairs = lamella("query", store, "--queries", "snapshot", *serial, "--json")
+    every = lamella("query", store, "--ids", "all", *serial, "--json")
+    assert json.loads(pairs.stdout) == json.loads(every.stdout)
+
+    other = lamella(*asked, "-k", "2")
+    assert "(k was 100, is 2): give them as they were, or another name" in complaint(other)
+    unknown = lamella("query", store, "--into", "gone")
+    assert "has no complete run 'gone'" in complaint(unknown)
+    assert "with its own settings" in complaint(lamella("query", store, "--into", "asked", "-k", 2))
+    assert lamella("query", store, pictures, "--ids", "1").returncode == 2
+
+
 def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     shown = lamella("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it

@@ -12,6 +12,7 @@ from schemas.corpus import CorpusManifest, ShardRef
 from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from schemas.files import DoneRecord, FileRef
 from schemas.query import FusionSpec, LayerMap
+from schemas.rankings import QueryRun
 from schemas.refusals import RefusalReason
 from schemas.snapshot import IndexSnapshot
 from schemas.vocabulary import Vocabulary, VocabularySpec
@@ -182,3 +183,26 @@ def test_the_root_digest_covers_every_file(indexed: Indexed) -> None:
             assert changed != indexed.snapshot.root_digest
             reference["sha256"] = kept
     assert IndexSnapshot.model_validate(stored).root_digest == indexed.snapshot.root_digest
+
+
+def test_every_query_of_a_run_is_answered_or_refused() -> None:
+    run = {
+        "run": "mine",
+        "inputs": "a" * 64,
+        "snapshot": "b" * 64,
+        "asked": "pictures",
+        "fusion": FusionSpec(layers=(LayerMap(layer="a"),)),
+        "weighting": "tf",
+        "mode": "exact",
+        "k": 3,
+        "images": 9,
+        "queries": 5,
+        "answered": 4,
+        "refused": 1,
+        "certified": 4,
+        "rankings": (file(),),
+        "refusals": (file(),),
+    }
+    assert QueryRun.from_json(QueryRun.model_validate(run).to_json()).queries == 5
+    with pytest.raises(ValidationError, match=r"4 answered \+ 1 refused is not 6 queries"):
+        QueryRun.model_validate(run | {"queries": 6})

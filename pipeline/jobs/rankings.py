@@ -1,0 +1,134 @@
+"""The answers of a run: how they are laid out as tables, and how they are read and copied."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.search.names import ImageTable, as_strings
+from pipeline.search.segment import Answer
+from pipeline.store.commit import open_committed
+from pipeline.store.placement import run_record
+from pipeline.store.records import read_record
+from pipeline.store.storage import Store
+from pipeline.store.tables import read_parquet, write_parquet_parts
+from schemas.query import FusionSpec
+from schemas.rankings import QueryRun, query_refusals_schema, rankings_schema
+
+SHOWN_QUERIES = 5
+SHOWN_RANKS = 10
+
+
+def ranking_table(
+    ids: NDArray[np.int64], names: Any, answer: Answer, fusion: FusionSpec, images: ImageTable
+) -> Any:
+    """Return an answer as a table in `rankings_schema`, best first within a query.
+
+    Args:
+        ids: (Q,) what `query` is of each query.
+        names: (Q,) a pyarrow column of strings, what `query_name` is.
+        images: has the names of what was found.
+    """
+    query_of, places = np.nonzero(answer.image_ids >= 0)
+    found = answer.image_ids[query_of, places]
+    layers = [entry.layer for entry in fusion.layers]
+    asked = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
+    columns: dict[str, Any] = {
+        "query": ids[query_of],
+        "query_name": as_strings(asked.cast(pa.large_string()).take(pa.array(query_of))),
+        "rank": (places + 1).astype(np.int32),
+        "image_id": found,
+        "name": images.names_of(found),
+        "score": answer.scores[query_of, places],
+        "certified": answer.certified[query_of],
+    }
+    for number, layer in enumerate(layers):
+        columns[f"S.{layer}"] = answer.similarities[query_of, places, number]
+    schema = rankings_schema(layers)
+    return pa.table(columns).select(schema.names).cast(schema)
+
+
+def schema_of(run: QueryRun) -> Any:
+    """Return the schema of a run's rankings."""
+    return rankings_schema([entry.layer for entry in run.fusion.layers])
+
+
+def stored_run(store: Store, name: str) -> QueryRun | None:
+    """Return a run that is complete, or None where there is none of this name."""
+    path = run_record(name)
+    return read_record(store, path, QueryRun) if store.exists(path) else None
+
+
+def known_run(store: Store, name: str) -> QueryRun:
+    """Return a run that is complete.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    run = stored_run(store, name)
+    if run is None:
+        raise InputError(
+            f"{store.url} has no complete run {name!r}: name one that `lamella query --into` made, "
+            "or say what to ask with --queries"
+        )
+    return run
+
+
+def ranking_tables(store: Store, run: QueryRun) -> Iterator[Any]:
+    """Yield the rankings of a run, in `rankings_schema`, a batch of queries at a time."""
+    for file in run.rankings:
+        yield read_parquet(open_committed(store, file))
+
+
+def read_rankings(store: Store, run: QueryRun) -> Any:
+    """Return all rankings of a run as one table, which must fit in memory."""
+    return pa.concat_tables([schema_of(run).empty_table(), *ranking_tables(store, run)])
+
+
+def refusal_tables(store: Store, run: QueryRun) -> Iterator[Any]:
+    """Yield the query pictures that could not be read, in `query_refusals_schema`."""
+    for file in run.refusals:
+        yield read_parquet(open_committed(store, file)).cast(query_refusals_schema())
+
+
+def first_rankings(store: Store, run: QueryRun) -> tuple[Any, int]:
+    """Return the first ranks of the first queries, and how many other queries there are."""
+    tables: list[Any] = [schema_of(run).empty_table()]
+    queries: list[int] = []
+    for table in ranking_tables(store, run):
+        best = table.filter(pc.less_equal(table.column("rank"), SHOWN_RANKS))
+        room = SHOWN_QUERIES - len(queries)
+        mine = pc.unique(best.column("query")).to_pylist()[:room]
+        queries += mine
+        tables.append(best.filter(pc.is_in(best.column("query"), pa.array(mine, pa.int64()))))
+        if len(queries) == SHOWN_QUERIES:
+            break
+    return pa.concat_tables(tables), run.answered - len(queries)
+
+
+def copy_rankings(store: Store, run: QueryRun, path: Path) -> None:
+    """Write all rankings of a run to one Parquet file."""
+    write_parquet_parts(ranking_tables(store, run), schema_of(run), path)
+
+
+def write_trec(store: Store, run: QueryRun, path: Path) -> None:
+    """Write all rankings of a run as lines `qid Q0 docid rank score tag`, as trec_eval reads them.
+
+    qid is `query`, docid is `image_id` and the tag is the run's name: names of pictures may hold
+    spaces. Scores have all their digits; ranks are counted from 1.
+    """
+    long = pa.large_string()
+    fixed = {"Q0": pa.scalar("Q0", long), "tag": pa.scalar(run.run, long)}
+    with path.open("w", encoding="utf-8") as file:
+        for table in ranking_tables(store, run):
+            columns = [
+                fixed[name] if name in fixed else pc.cast(table.column(name), long)
+                for name in ("query", "Q0", "image_id", "rank", "score", "tag")
+            ]
+            lines = pc.binary_join_element_wise(*columns, pa.scalar(" ", long))
+            file.writelines(f"{line}\n" for line in lines.to_pylist())

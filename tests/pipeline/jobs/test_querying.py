@@ -1,0 +1,321 @@
+"""Bulk queries: batch by batch, resumable, each query in one state, nothing mixed in a run."""
+
+import functools
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from pipeline.errors import IncompatibleInputs, InputError
+from pipeline.extract import backbone
+from pipeline.index.publish import read_snapshot
+from pipeline.jobs.answering import Answered, Place, Question
+from pipeline.jobs.querying import query_images, query_pictures
+from pipeline.jobs.rankings import read_rankings, refusal_tables, stored_run
+from pipeline.run.drive import Progress
+from pipeline.run.serial import SerialRunner
+from pipeline.search import encode
+from pipeline.search.coordinator import Coordinator, LocalServers
+from pipeline.search.searcher import SegmentSearcher
+from pipeline.search.segment import Answer, QueryBatch
+from pipeline.store.storage import LocalStore
+from schemas.files import DoneRecord
+from schemas.job import SearchSettings
+from schemas.snapshot import IndexSnapshot
+from tests.builders import Killed, counted_creates
+from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
+
+ALL = [0, 1, 2, 3, 4]
+"""What is indexed of the six pictures; the last one is cut short."""
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The pictures, a store of theirs, and what answers for it."""
+
+    pictures: Path
+    store: Path
+    snapshot: IndexSnapshot
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
+    folder = tmp_path_factory.mktemp("querying")
+    once = functools.lru_cache(backbone.Backbone)
+    with nothing_reaches_the_disk(), mock.patch.object(backbone, "Backbone", once):
+        pictures = tiny_pictures(folder / "pictures")
+        yield Tiny(pictures, folder / "store", tiny_index(folder / "store", pictures))
+
+
+@pytest.fixture
+def tiny(made: Tiny, tmp_path: Path) -> Tiny:
+    store = Path(shutil.copytree(made.store, tmp_path / "store"))
+    return Tiny(made.pictures, store, made.snapshot)
+
+
+class Watched(Coordinator):
+    """Notes what it is asked, in order, and dies before an answer where it is told to."""
+
+    def __init__(self, tiny: Tiny, snapshot: IndexSnapshot, die_before: int = -1) -> None:
+        searcher = SegmentSearcher(str(tiny.store), snapshot)
+        super().__init__(LocalServers(searcher), snapshot.indexed)
+        self.asked: list[tuple[str, int]] = []
+        self._die_before = die_before
+
+    def features(self, image_ids: Sequence[int], layers: Sequence[str]) -> QueryBatch:
+        self.asked.append(("fetch", len(image_ids)))
+        return super().features(image_ids, layers)
+
+    def answer(self, queries: QueryBatch, *arguments: Any, **named: Any) -> Answer:
+        if sum(what == "answer" for what, _ in self.asked) == self._die_before:
+            raise Killed("between two batches")
+        self.asked.append(("answer", len(queries)))
+        return super().answer(queries, *arguments, **named)
+
+
+@dataclass
+class Asker:
+    """Asks a tiny store, and notes what was asked of its segments."""
+
+    tiny: Tiny
+    snapshot: IndexSnapshot | None = None
+    k: int = 3
+    size: int = 2
+    die_before: int = -1
+    asked: list[tuple[str, int]] = field(default_factory=list)
+    stands: list[Progress] = field(default_factory=list)
+
+    def _open(self) -> tuple[Place, Watched, Question]:
+        snapshot = self.snapshot or self.tiny.snapshot
+        store = LocalStore(self.tiny.store)
+        place = Place(store, snapshot, SerialRunner(), 1, self.stands.append)
+        coordinator = Watched(self.tiny, snapshot, self.die_before)
+        self.asked = coordinator.asked
+        search = SearchSettings(k=self.k, batch_queries=self.size)
+        return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
+
+    def images(self, ids: Sequence[int] | None = None, into: str | None = None) -> Answered:
+        place, coordinator, question = self._open()
+        return query_images(place, coordinator, ids, question, into=into)
+
+    def pictures(self, source: Path | str, into: str | None = None) -> Answered:
+        place, coordinator, question = self._open()
+        return query_pictures(place, coordinator, str(source), question, into=into)
+
+
+def rows(tiny: Tiny, answered: Answered) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_rankings(LocalStore(tiny.store), answered.run).to_pylist()
+    return found
+
+
+def refused(tiny: Tiny, answered: Answered) -> list[tuple[int, str, str]]:
+    tables = refusal_tables(LocalStore(tiny.store), answered.run)
+    return [(r["query"], r["name"], r["reason"]) for t in tables for r in t.to_pylist()]
+
+
+def contents(store: Path) -> dict[str, object]:
+    """Return what the done records of all runs say was made, whichever attempt made it."""
+    return {
+        str(path.relative_to(store)): DoneRecord.from_json(path.read_bytes()).content()
+        for path in sorted(store.glob("runs/**/done/*.json"))
+    }
+
+
+def test_batches_are_fetched_and_answered_one_after_the_other(tiny: Tiny) -> None:
+    asker = Asker(tiny)
+    answered = asker.images()
+    # Five images by two: 2 + 2 + 1.
+    assert asker.asked == [(what, n) for n in (2, 2, 1) for what in ("fetch", "answer")]
+    run = answered.run
+    assert (run.asked, run.queries, run.answered, run.refused) == ("images", 5, 5, 0)
+    assert (run.certified, answered.queries, len(run.rankings)) == (5, 5, 3)
+    found = rows(tiny, answered)
+    assert [(row["query"], row["rank"]) for row in found] == [
+        (q, r) for q in ALL for r in (1, 2, 3)
+    ]
+    assert [row["image_id"] for row in found if row["rank"] == 1] == ALL
+    assert all(row["query_name"] == f"{row['query']:02d}.png" for row in found)
+    assert all(row["name"] == f"{row['image_id']:02d}.png" for row in found)
+    assert [(s.units_done, s.units_total) for s in asker.stands] == [(0, 5), (2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("what", ["images", "pictures"])
+def test_a_run_that_was_stopped_goes_on_and_ends_in_the_same_bytes(what: str, tiny: Tiny) -> None:
+    whole = Asker(Tiny(tiny.pictures, tiny.store.parent / "whole", tiny.snapshot))
+    shutil.copytree(tiny.store, whole.tiny.store)
+
+    def ask(asker: Asker) -> Answered:
+        return asker.images() if what == "images" else asker.pictures(tiny.pictures)
+
+    expected = ask(whole)
+    with pytest.raises(Killed):
+        ask(Asker(tiny, die_before=1))
+    assert len(list(tiny.store.glob("runs/query-*/rankings/done/*"))) == 1
+    assert stored_run(LocalStore(tiny.store), expected.run.run) is None
+
+    with counted_creates() as created:
+        again = Asker(tiny)
+        answered = ask(again)
+    # Nothing is encoded again, and the first batch is neither fetched nor searched.
+    assert [name.split("/")[-1] for name in created] == ["00001.json", "00002.json", "run.json"]
+    assert [n for name, n in again.asked if name == "answer"] == [2, 1]
+    assert sum(n for name, n in again.asked if name == "fetch") == (3 if what == "images" else 0)
+    assert answered.queries == 3
+    assert contents(tiny.store) == contents(whole.tiny.store)
+    assert rows(tiny, answered) == rows(whole.tiny, expected)
+
+    third = Asker(tiny)
+    assert ask(third).run == answered.run
+    assert third.asked == []
+
+
+def test_a_batch_that_was_answered_is_not_encoded_again(tiny: Tiny) -> None:
+    with pytest.raises(Killed):
+        Asker(tiny, die_before=2).pictures(tiny.pictures)
+    (encoded,) = tiny.store.glob("runs/queries-*")
+    shutil.rmtree(encoded)
+    with mock.patch.object(encode, "encode_pictures", wraps=encode.encode_pictures) as called:
+        answered = Asker(tiny).pictures(tiny.pictures)
+    assert called.call_count == 1
+    assert (answered.run.answered, answered.run.refused, answered.queries) == (5, 1, 1)
+
+
+def test_every_picture_of_a_source_is_answered_or_refused_by_its_number(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    questions = tmp_path / "questions"
+    shutil.copytree(tiny.pictures, questions)
+    (questions / "01.notes.md").write_text("no picture, and none is meant")
+    (questions / "02.page.jpg").write_text("<html>")
+    # In byte order: 00.png 01.notes.md 01.png 02.page.jpg 02.png 03.png 04.png 05.png
+    asker = Asker(tiny)
+    answered = asker.pictures(questions)
+    assert refused(tiny, answered) == [
+        (3, "02.page.jpg", "not-an-image"),
+        (7, "05.png", "truncated"),
+    ]
+    run = answered.run
+    assert (run.asked, run.queries, run.answered, run.refused) == ("pictures", 7, 5, 2)
+    best = {row["query"]: row for row in rows(tiny, answered) if row["rank"] == 1}
+    assert {query: row["image_id"] for query, row in best.items()} == {0: 0, 2: 1, 4: 2, 5: 3, 6: 4}
+    assert all(row["query_name"] == row["name"] for row in best.values())
+    assert all(row["score"] == pytest.approx(2.0) for row in best.values())
+
+
+def test_a_source_of_damaged_pictures_is_a_run_without_rankings(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("<html>")
+    (tmp_path / "list.txt").write_text("bad.jpg\ngone.jpg\n")
+    answered = Asker(tiny).pictures(tmp_path / "list.txt")
+    assert rows(tiny, answered) == []
+    assert refused(tiny, answered) == [
+        (0, "bad.jpg", "not-an-image"),
+        (1, "gone.jpg", "missing"),
+    ]
+    assert (answered.run.queries, answered.run.answered) == (2, 0)
+
+
+def test_a_source_without_pictures_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(InputError, match=r"empty\.txt holds no files: give"):
+        Asker(tiny).pictures(tmp_path / "empty.txt")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.md").write_text("words")
+    with pytest.raises(InputError, match="holds no query pictures: 1 files looked at, none of"):
+        Asker(tiny).pictures(tmp_path / "texts")
+
+
+def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
+    answered = Asker(tiny).images([4, 0, 4])
+    assert [row["query"] for row in rows(tiny, answered) if row["rank"] == 1] == [4, 0]
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        ([0, 5], "image 5 is not in the snapshot, which has 5"),
+        ([-1, 7, 10**30], "image -1 and 2 more are not in the snapshot"),
+        ([], "no image is asked for, the snapshot has 5"),
+    ],
+)
+def test_images_that_are_not_there_are_named_before_anything_is_asked(
+    ids: list[int], said: str, tiny: Tiny
+) -> None:
+    asker = Asker(tiny)
+    with pytest.raises(InputError, match=said):
+        asker.images(ids)
+    assert asker.asked == []
+    assert not (tiny.store / "runs").exists()
+
+
+def test_more_than_there_is_gives_all_there_is(tiny: Tiny) -> None:
+    answered = Asker(tiny, k=1000).images([2])
+    assert [row["rank"] for row in rows(tiny, answered)] == [1, 2, 3, 4, 5]
+    assert (answered.run.k, answered.run.images, answered.run.certified) == (1000, 5, 1)
+
+
+def test_a_named_run_is_found_by_its_name_and_has_the_answers_of_one_without(tiny: Tiny) -> None:
+    named = Asker(tiny).images(into="nightly-2026")
+    assert (tiny.store / "runs/nightly-2026/run.json").is_file()
+    assert stored_run(LocalStore(tiny.store), "nightly-2026") == named.run
+    plain = Asker(tiny).images()
+    assert plain.run.run == f"query-{plain.run.inputs[:12]}"
+    assert plain.run.inputs == named.run.inputs
+    assert rows(tiny, named) == rows(tiny, plain)
+
+
+@pytest.mark.parametrize("name", ["a b", "../up", "", ".hidden", "x" * 41, "a/b"])
+def test_a_name_that_is_no_part_of_a_path_is_refused(name: str, tiny: Tiny) -> None:
+    with pytest.raises(InputError, match="a run's name has at most 40 letters"):
+        Asker(tiny).images(into=name)
+
+
+def test_a_complete_run_takes_nothing_else_in(tiny: Tiny) -> None:
+    run = Asker(tiny).images(into="mine").run
+    with pytest.raises(
+        IncompatibleInputs,
+        match=rf"run mine .* digest {run.inputs[:12]}, this call has \w{{12}} \(k was 3, is 4\)",
+    ):
+        Asker(tiny, k=4).images(into="mine")
+    with pytest.raises(IncompatibleInputs, match="other queries, or batches of another size"):
+        Asker(tiny).images([1], into="mine")
+    with pytest.raises(IncompatibleInputs, match="asked was images, is pictures"):
+        Asker(tiny).pictures(tiny.pictures, into="mine")
+    assert Asker(tiny).images(into="mine").run == run
+
+
+def test_a_run_that_was_begun_takes_nothing_else_in(tiny: Tiny) -> None:
+    with pytest.raises(Killed):
+        Asker(tiny, die_before=1).images(into="mine")
+    with pytest.raises(
+        IncompatibleInputs,
+        match=r"run mine was begun with .* digest \w{12}, this call has \w{12}: give them as",
+    ):
+        Asker(tiny, k=4).images(into="mine")
+    assert Asker(tiny).images(into="mine").queries == 3
+
+
+def test_a_run_belongs_to_one_snapshot(tiny: Tiny) -> None:
+    first = Asker(tiny).images(into="mine").run
+    other = tiny_index(tiny.store, tiny.pictures, profile="production")
+    with pytest.raises(
+        IncompatibleInputs,
+        match=rf"{first.snapshot[:12]}, this call asks snapshot 2 with {other.root_digest[:12]}: "
+        "choose the other one with --snapshot",
+    ):
+        Asker(tiny, other).images(into="mine")
+    chosen = read_snapshot(LocalStore(tiny.store), 1)
+    assert Asker(tiny, chosen).images(into="mine").run == first
+
+
+def test_how_fast_a_call_was_counts_its_own_queries(tiny: Tiny) -> None:
+    with pytest.raises(Killed):
+        Asker(tiny, die_before=2).images()
+    answered = Asker(tiny).images()
+    assert answered.run.answered == 5
+    assert Answered(answered.run, 30, 1.5).queries_per_second == 20.0
+    assert "this call answered 1 in" in answered.summary()
+    assert "this run was complete" in Asker(tiny).images().summary()
