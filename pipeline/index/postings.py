@@ -1,6 +1,7 @@
 """The inverted file of a segment: for each visual word, the images that hold it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ class Postings:
     Attributes:
         offsets: (K + 1,) int64.
         rows: (m,) uint32, positions of images inside the segment, rising within a word.
-        counts: (m,) uint32, how often the image holds the word.
+        counts: (m,) how often the image holds the word: uint8 where all are below 256, else
+            uint16 or uint32, for they are read as often as rows.
 
     Raises:
         ValueError: the arrays do not fit together. That rows rise is the work of `invert`, and
@@ -25,10 +27,13 @@ class Postings:
 
     offsets: NDArray[np.int64]
     rows: NDArray[np.uint32]
-    counts: NDArray[np.uint32]
+    counts: NDArray[Any]
 
     def __post_init__(self) -> None:
-        for name, dtype in (("offsets", np.int64), ("rows", np.uint32), ("counts", np.uint32)):
+        if self.counts.dtype not in (np.uint8, np.uint16, np.uint32):
+            raise ValueError(f"counts of postings must be unsigned; got {self.counts.dtype}")
+        counts = self.counts.dtype.type
+        for name, dtype in (("offsets", np.int64), ("rows", np.uint32), ("counts", counts)):
             array = read_only(getattr(self, name), dtype, f"{name} of postings", ndim=1)
             object.__setattr__(self, name, array)
         check_offsets(self.offsets, len(self.rows), "postings")
@@ -51,7 +56,7 @@ def invert(bags: BagsOfWords, words: int) -> Postings:
     offsets = np.zeros(words + 1, dtype=np.int64)
     np.cumsum(np.bincount(bags.words, minlength=words), out=offsets[1:])
     rows = np.empty(len(bags.words), dtype=np.uint32)
-    counts = np.empty(len(bags.words), dtype=np.uint32)
+    counts = np.empty(len(bags.words), np.min_scalar_type(int(bags.counts.max(initial=0))))
     _scatter(bags.offsets, bags.words, bags.counts, offsets[:-1].copy(), rows, counts)
     return Postings(offsets=offsets, rows=rows, counts=counts)
 
@@ -71,7 +76,7 @@ def _scatter(
     counts: NDArray[np.uint32],
     places: NDArray[np.int64],
     rows_out: NDArray[np.uint32],
-    counts_out: NDArray[np.uint32],
+    counts_out: NDArray[Any],
 ) -> None:
     for image in range(len(offsets) - 1):
         for entry in range(offsets[image], offsets[image + 1]):

@@ -1,35 +1,25 @@
 """The index stage: a run of shards becomes a segment that holds all layers of their images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import concatenate
+from pipeline.index.bags import BagsOfWords, concatenate
 from pipeline.index.encode import Encoding
-from pipeline.index.files import (
-    read_bags,
-    write_axes,
-    write_bags,
-    write_dense,
-    write_postings,
-    write_sketch,
-)
-from pipeline.index.postings import invert
-from pipeline.index.sketch import sketch_vectors
+from pipeline.index.files import read_bags
+from pipeline.index.segment_files import Layers, segment_counts, segment_files
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
-from pipeline.search.score import dense_norms
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
 from pipeline.store.storage import Store, open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet, write_arrow
+from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from schemas.base import digest_of
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord
-
 
 SEGMENT_FORMAT = 2
 """What a segment's files hold; part of what decides them. 2 has sketches."""
@@ -51,7 +41,7 @@ class SegmentTask:
 
 @dataclass(frozen=True)
 class IndexStage:
-    """Writes the inverted, forward and dense files of a segment."""
+    """Writes the inverted, forward and dense files of a segment, and the sketches."""
 
     store_url: str
     folder: str
@@ -68,53 +58,46 @@ class IndexStage:
             image_ids = np.concatenate(
                 [_indexed(store, record) for record in task.extracted]
             ).astype(np.int64)
-            counts: dict[str, int] = {}
+            layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+            for layer in self.layers:
+                if layer.kind == "local":
+                    layers[layer.name] = _bags(store, task, layer.name)
+                else:
+                    layers[layer.name] = _vectors(store, task, layer.name, image_ids)
             with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
-                self._write_ids(work, image_ids)
-                for layer in self.layers:
-                    folder = layout.layer_folder(self.folder, layer.name)
-                    if layer.kind == "local":
-                        counts |= self._local(store, work, task, layer.name, folder)
-                    else:
-                        counts |= _dense(store, work, task, layer.name, folder, image_ids)
-                return work.finish(images=len(image_ids), **counts)
+                return write_segment(work, self.folder, image_ids, layers, self.words)
 
         return build
 
-    def _write_ids(self, work: Attempt, image_ids: NDArray[np.int64]) -> None:
-        import pyarrow as pa
 
-        table = pa.table({"image_id": pa.array(image_ids)})
-        work.write("images", f"{self.folder}/images", "arrow", lambda p: write_arrow(table, p))
-
-    def _local(
-        self, store: Store, work: Attempt, task: SegmentTask, layer: str, folder: str
-    ) -> dict[str, int]:
-        parts = [read_bags(open_committed(store, record.files[layer])) for record in task.encoded]
-        image_ids = np.concatenate([ids for ids, _ in parts])
-        bags = concatenate([bags for _, bags in parts])
-        postings = invert(bags, self.words[layer])
-        work.write(f"{layer}.bags", folder, "bags.arrow", lambda p: write_bags(image_ids, bags, p))
-        work.write(
-            f"{layer}.postings", folder, "postings.arrow", lambda p: write_postings(postings, p)
-        )
-        empty = int(np.count_nonzero(np.diff(bags.offsets) == 0))
-        return {f"postings.{layer}": len(bags.words), f"zero.{layer}": empty}
+def write_segment(
+    work: Attempt,
+    folder: str,
+    image_ids: NDArray[np.int64],
+    layers: Layers,
+    words: Mapping[str, int],
+) -> DoneRecord:
+    """Write the files of a segment, and its done record."""
+    for file in segment_files(image_ids, layers, words):
+        place = layout.layer_folder(folder, file.layer or "images")
+        work.write(file.name, place, file.suffix, file.write)
+    return work.finish(images=len(image_ids), **segment_counts(layers))
 
 
 def _indexed(store: Store, record: DoneRecord) -> NDArray[Any]:
     return column(read_parquet(open_committed(store, record.files["images"])), "image_id")
 
 
-def _dense(
-    store: Store,
-    work: Attempt,
-    task: SegmentTask,
-    layer: str,
-    folder: str,
-    image_ids: NDArray[np.int64],
-) -> dict[str, int]:
-    """Write a layer's vectors in the order of image ids, whatever order the batches had."""
+def _bags(store: Store, task: SegmentTask, layer: str) -> BagsOfWords:
+    return concatenate(
+        [read_bags(open_committed(store, record.files[layer]))[1] for record in task.encoded]
+    )
+
+
+def _vectors(
+    store: Store, task: SegmentTask, layer: str, image_ids: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return a layer's vectors in the order of image ids, whatever order the batches had."""
     ids: list[NDArray[Any]] = []
     vectors: list[NDArray[np.float32]] = []
     for record in task.extracted:
@@ -127,18 +110,7 @@ def _dense(
     order = np.argsort(np.concatenate(ids), kind="stable")
     if not np.array_equal(np.concatenate(ids)[order], image_ids):
         raise AssertionError(f"segment {task.key}: layer {layer} is not of the indexed images")
-    sorted_vectors = np.ascontiguousarray(np.concatenate(vectors)[order])
-    norms = dense_norms(sorted_vectors)
-    work.write(
-        f"{layer}.dense",
-        folder,
-        "dense.arrow",
-        lambda path: write_dense(image_ids, sorted_vectors, norms, path),
-    )
-    sketch = sketch_vectors(sorted_vectors, norms)
-    work.write(f"{layer}.sketch", folder, "sketch.arrow", lambda path: write_sketch(sketch, path))
-    work.write(f"{layer}.axes", folder, "axes.arrow", lambda path: write_axes(sketch, path))
-    return {f"zero.{layer}": int(np.count_nonzero(norms == 0))}
+    return np.ascontiguousarray(np.concatenate(vectors)[order])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 `np.int64(turn)`: a parallel index is unsigned, and unsigned plus signed would become a float.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,7 +69,7 @@ def bag_block(
     query_counts: Words,
     posting_offsets: Rows,
     posting_rows: Words,
-    posting_counts: Words,
+    posting_counts: NDArray[Any],
     weights: Floats,
     query_norms: Floats,
     norms: Floats,

@@ -43,7 +43,7 @@ def lines_above(t: float, p: float, touching: Floats) -> tuple[Singles, Singles]
     if p < FLATTEST:
         return np.zeros(len(touching), np.float32), np.ones(len(touching), np.float32)
     places = ((np.clip(touching, t, 1.0) - t) / (1.0 - t)) ** (1.0 / p)
-    places = np.maximum(places, (STEEPEST / p) ** (1.0 / (p - 1.0)))
+    places = np.maximum(places, max((STEEPEST / p) ** (1.0 / (p - 1.0)), 1e-300))
     at = t + (1.0 - t) * places
     slopes = p * places ** (p - 1.0)
     offsets = t + (1.0 - t) * places**p - slopes * at

@@ -1,0 +1,79 @@
+"""The files of a segment: what is written of images whose bags and vectors are at hand."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.index.bags import BagsOfWords
+from pipeline.index.files import (
+    write_axes,
+    write_bags,
+    write_dense,
+    write_postings,
+    write_sketch,
+)
+from pipeline.index.postings import invert
+from pipeline.index.sketch import sketch_vectors
+from pipeline.search.score import dense_norms
+from pipeline.store.tables import write_arrow
+
+Layers = Mapping[str, BagsOfWords | NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class SegmentFile:
+    """A file to be written: `LAYER.KIND`, or `images`; `layer` is None for that one."""
+
+    name: str
+    layer: str | None
+    suffix: str
+    write: Callable[[Path], int]
+
+
+def segment_files(
+    image_ids: NDArray[np.int64], layers: Layers, words: Mapping[str, int], threads: int = 1
+) -> Iterator[SegmentFile]:
+    """Yield the files of a segment one after the other, each made when it is asked for.
+
+    Args:
+        image_ids: (n,) rising.
+        layers: n bags, or (n, D) float32 vectors, in that order.
+        words: of each local layer's vocabulary.
+        threads: changes no bit.
+    """
+    table = pa.table({"image_id": pa.array(image_ids)})
+    yield SegmentFile("images", None, "arrow", partial(write_arrow, table))
+    for name, value in layers.items():
+        if isinstance(value, BagsOfWords):
+            yield _file(name, "bags", partial(write_bags, image_ids, value))
+            postings = invert(value, words[name])
+            yield _file(name, "postings", partial(write_postings, postings))
+        else:
+            norms = dense_norms(value)
+            yield _file(name, "dense", partial(write_dense, image_ids, value, norms))
+            sketch = sketch_vectors(value, norms, threads=threads)
+            yield _file(name, "sketch", partial(write_sketch, sketch))
+            yield _file(name, "axes", partial(write_axes, sketch))
+
+
+def segment_counts(layers: Layers) -> dict[str, int]:
+    """Return what a segment's record says of each layer: postings, and images without any word,
+    or with a vector of zeros.
+    """
+    counts: dict[str, int] = {}
+    for name, value in layers.items():
+        if isinstance(value, BagsOfWords):
+            counts[f"postings.{name}"] = len(value.words)
+            counts[f"zero.{name}"] = int(np.count_nonzero(np.diff(value.offsets) == 0))
+        else:
+            counts[f"zero.{name}"] = int(np.count_nonzero(~value.any(axis=1)))
+    return counts
+
+
+def _file(layer: str, kind: str, write: Callable[[Path], int]) -> SegmentFile:
+    return SegmentFile(f"{layer}.{kind}", layer, f"{kind}.arrow", write)
