@@ -70,6 +70,9 @@ class RayServers:
         for actor in self._actors:
             ray.kill(actor)
 
+    def __len__(self) -> int:
+        return len(self._actors)
+
     def ask(self, question: str, *arguments: Any) -> list[Any]:
         """Return every server's answer, in the order of segments.
 

@@ -79,6 +79,13 @@ def show_rankings(
             f"{run.refused:,} refused: run {run.run}"
         )
     )
+    if run.recall is not None:
+        console.print(
+            plain(
+                f"recall {run.recall:.3f} of the exact answers, measured on {run.audited:,} of the "
+                f"queries (mode {run.mode})"
+            )
+        )
     named_by = f"{store.url}/{run_record(run.run)}"
     console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
 

@@ -44,7 +44,8 @@ class QueryRun(Record):
 
     `query` in its tables is the number of a query picture in its source, counted from 0, or the
     image id of an indexed one, as `asked` says. Ranks are counted from 1. `certified` counts
-    queries answered with proof of completeness.
+    queries answered with proof of completeness. Without it, some of each batch are audited: asked
+    for the exact answer too, whose images were wanted, and in part found.
 
     Raises:
         ValueError: not every query is answered or refused.
@@ -64,8 +65,16 @@ class QueryRun(Record):
     answered: int = Field(ge=0)
     refused: int = Field(ge=0)
     certified: int = Field(ge=0)
+    audited: int = Field(default=0, ge=0)
+    audit_wanted: int = Field(default=0, ge=0)
+    audit_found: int = Field(default=0, ge=0)
     rankings: tuple[FileRef, ...] = Field(description="one a batch, in order")
     refusals: tuple[FileRef, ...] = Field(description="of the batches that have any, in order")
+
+    @property
+    def recall(self) -> float | None:
+        """The share of the exact answers that was found, None where nothing was audited."""
+        return self.audit_found / self.audit_wanted if self.audit_wanted else None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.index.bags import BagsOfWords, concatenate
 from pipeline.index.encode import Encoding
 from pipeline.index.files import read_bags
+from pipeline.index.plan import check_segments
 from pipeline.index.segment_files import Layers, segment_counts, segment_files
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
@@ -136,11 +137,22 @@ def index_corpus(
     segment_images: int,
     on_progress: OnProgress = quiet,
 ) -> Index:
-    """Return the segments of a whole corpus, making those that are missing."""
+    """Return the segments of a whole corpus, making those that are missing.
+
+    Raises:
+        InputError: a worker's memory is too small for a segment.
+        StageFailed: a task failed; the others are kept.
+    """
     extraction = encoding.extraction
     inputs = index_inputs(encoding.inputs, extraction.inputs, segment_images)
     folder = layout.index(layout.keyed(extraction.spec.network, inputs))
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
+    check_segments(
+        store,
+        extraction.spec.layers,
+        [(task.extracted, task.encoded) for task in tasks],
+        runner.memory_per_worker(),
+    )
     words = {layer: vocabulary.words for layer, vocabulary in encoding.vocabularies.items()}
     records = complete(
         store,

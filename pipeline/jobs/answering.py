@@ -8,7 +8,7 @@ holds one batch, and a run that was stopped goes on where it was.
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,9 +18,11 @@ from pipeline.errors import IncompatibleInputs, InputError
 from pipeline.jobs.rankings import ranking_table, stored_run
 from pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
 from pipeline.run.stage import Runner
+from pipeline.search.audit import Recall, audited_queries, measure_recall
 from pipeline.search.coordinator import Coordinator
 from pipeline.search.names import ImageTable
-from pipeline.search.segment import QueryBatch
+from pipeline.search.searcher import take_queries
+from pipeline.search.segment import Answer, QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once
 from pipeline.store.placement import run_record
@@ -250,7 +252,7 @@ def _answer_batch(
 ) -> DoneRecord:
     search = question.search
     rankings = rankings_schema([entry.layer for entry in question.fusion.layers]).empty_table()
-    certified = 0
+    counts = {"certified": 0}
     if batch.features is not None:
         answer = coordinator.answer(
             batch.features,
@@ -260,16 +262,34 @@ def _answer_batch(
             candidates=search.candidates,
         )
         rankings = ranking_table(batch.ids, batch.names, answer, question.fusion, table)
-        certified = int(answer.certified.sum())
+        counts["certified"] = int(answer.certified.sum())
+        if not answer.certified.all():
+            recall = _audit(coordinator, question, batch.ids, batch.features, answer)
+            counts |= {f"audit.{name}": value for name, value in asdict(recall).items()}
     with attempt(place.store, plan.folder, "query", key, plan.inputs) as work:
         fill = functools.partial(write_parquet, rankings)
         work.write("rankings", plan.folder, "parquet", fill)
         if batch.refusals.num_rows:
             fill = functools.partial(write_parquet, batch.refusals)
             work.write("refusals", f"{plan.folder}/refusals", "parquet", fill)
-        return work.finish(
-            queries=len(batch.ids), refused=batch.refusals.num_rows, certified=certified
-        )
+        return work.finish(queries=len(batch.ids), refused=batch.refusals.num_rows, **counts)
+
+
+def _audit(
+    coordinator: Coordinator, question: Question, ids: Ids, features: QueryBatch, answer: Answer
+) -> Recall:
+    """Answer some queries of a batch exactly too."""
+    rows = audited_queries(ids)
+    exact = coordinator.answer(
+        take_queries(features, rows.tolist()), question.fusion, question.search.k
+    )
+    mine = Answer(
+        answer.image_ids[rows],
+        answer.scores[rows],
+        answer.similarities[rows],
+        answer.certified[rows],
+    )
+    return measure_recall(mine, exact)
 
 
 def _summed_up(
@@ -290,6 +310,9 @@ def _summed_up(
         answered=sum(record.counts["queries"] for record in records),
         refused=sum(record.counts["refused"] for record in records),
         certified=sum(record.counts["certified"] for record in records),
+        audited=sum(record.counts.get("audit.queries", 0) for record in records),
+        audit_wanted=sum(record.counts.get("audit.wanted", 0) for record in records),
+        audit_found=sum(record.counts.get("audit.found", 0) for record in records),
         rankings=tuple(record.files["rankings"] for record in records),
         refusals=tuple(r.files["refusals"] for r in records if "refusals" in r.files),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.search.merge import fuse_candidates, merge_answers
+from pipeline.search.merge import common_floors, fuse_candidates, merge_answers
 from pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
 from pipeline.search.segment import Answer, QueryBatch
 from schemas.query import FusionSpec, SearchMode
@@ -19,6 +19,10 @@ from schemas.query import FusionSpec, SearchMode
 
 class Servers(Protocol):
     """All shard servers of a snapshot."""
+
+    def __len__(self) -> int:
+        """The number of servers."""
+        ...
 
     def ask(self, question: str, *arguments: Any) -> list[Any]:
         """Return what each `SegmentSearcher` answers to a method of that name, in order.
@@ -34,6 +38,9 @@ class LocalServers:
 
     def __init__(self, searcher: SegmentSearcher) -> None:
         self._searcher = searcher
+
+    def __len__(self) -> int:
+        return 1
 
     def ask(self, question: str, *arguments: Any) -> list[Any]:
         return [getattr(self._searcher, question)(*arguments)]
@@ -69,7 +76,11 @@ class Coordinator:
         """
         k = min(k, max(self.images, 1))
         if mode == "exact":
-            return merge_answers(self._servers.ask("exact", queries, spec, k), k)
+            floors = None
+            if len(self._servers) > 1:
+                # What all servers together reach is far above what one of many reaches alone.
+                floors = common_floors(self._servers.ask("bounds", queries, spec, k), k)
+            return merge_answers(self._servers.ask("exact", queries, spec, k, floors), k)
         n = min(max(candidates, k), max(self.images, 1))
         layers = [entry.layer for entry in spec.layers]
         answers = self._servers.ask("proposals", queries, layers, n)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.search.fuse import fuse
 from pipeline.search.matched import match_layer
 from pipeline.search.rank import best_of
-from pipeline.search.reach import Best, Effort, find_reached
+from pipeline.search.reach import BLOCK_IMAGES, Best, Effort, find_reached
 from pipeline.search.score import Candidates
 from pipeline.search.segment import Answer, QueryBatch, SegmentData
 from schemas.query import FusionSpec, LayerMap
@@ -84,6 +84,23 @@ def search_exact(
     return best_of(
         np.concatenate(query_of), np.concatenate(image_ids), scores, exact, len(queries), k
     )
+
+
+def lower_bounds(
+    segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec, k: int
+) -> Floats:
+    """Return the k best lower bounds of F in the first block of each segment, (Q, k) float64.
+
+    It costs little, and tells other servers what their images must reach: see `floors` of
+    `search_exact`. Where there are fewer than k images, the rest is -inf.
+    """
+    best = Best.of(len(queries), k)
+    for segment in segments:
+        matches = [match_layer(segment, queries, one.layer) for one in spec.layers]
+        first = min(len(segment), BLOCK_IMAGES)
+        find_reached(matches, spec.layers, len(queries), first, best, Effort())
+    best.heaps[np.arange(k) >= best.filled[:, None]] = -np.inf
+    return best.heaps
 
 
 def top_by_layer(

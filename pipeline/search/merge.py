@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import MismatchedQueries
 from pipeline.search.fuse import fuse
@@ -20,8 +21,8 @@ def merge_answers(answers: Sequence[Answer], k: int) -> Answer:
     certified it.
 
     Args:
-        answers: one a segment, for the same queries and layers, each with at least
-            min(k, its images) images; no image in two of them.
+        answers: one a segment, for the same queries and layers, each with min(k, its images)
+            images, or with those of them that may be among the k best of all; no image in two.
         k: how many to keep, at least 1.
 
     Raises:
@@ -41,6 +42,16 @@ def merge_answers(answers: Sequence[Answer], k: int) -> Answer:
     )
     certified = np.logical_and.reduce([answer.certified for answer in answers])
     return Answer(merged.image_ids, merged.scores, merged.similarities, certified)
+
+
+def common_floors(bounds: Sequence[NDArray[np.float64]], k: int) -> NDArray[np.float64]:
+    """Return what the k-th best of all images reaches at least, (Q,) float64.
+
+    Args:
+        bounds: lower bounds of F of different images, (Q, m) each; together k at least.
+    """
+    together = np.concatenate(bounds, axis=1)
+    return np.partition(together, together.shape[1] - k, axis=1)[:, together.shape[1] - k]
 
 
 def fuse_candidates(

@@ -10,7 +10,7 @@ from pipeline.index.bags import BagsOfWords, concatenate, select
 from pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
 from pipeline.index.publish import read_frequencies
 from pipeline.index.weighting import word_weights
-from pipeline.search.exact import search_exact, similarities, top_by_layer
+from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
 from pipeline.store.commit import open_committed
@@ -52,9 +52,15 @@ class SegmentSearcher:
         """Return the ids of the images served, (n,)."""
         return np.concatenate([segment.image_ids for segment in self.segments])
 
-    def exact(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Answer:
-        """Return the k best of these segments, certified."""
-        return search_exact(self.segments, queries, spec, k)
+    def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Floats:
+        """Return lower bounds (Q, k) of F that some images of these segments reach."""
+        return lower_bounds(self.segments, queries, spec, k)
+
+    def exact(
+        self, queries: QueryBatch, spec: FusionSpec, k: int, floors: Floats | None = None
+    ) -> Answer:
+        """Return the k best of these segments, certified, without those below the floors (Q,)."""
+        return search_exact(self.segments, queries, spec, k, floors=floors)
 
     def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
         """Return for each segment, layer by layer, the n best with their scores in all layers."""

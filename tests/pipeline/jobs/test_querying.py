@@ -25,6 +25,7 @@ from pipeline.search.segment import Answer, QueryBatch
 from pipeline.store.storage import LocalStore
 from schemas.files import DoneRecord
 from schemas.job import SearchSettings
+from schemas.query import SearchMode
 from schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
@@ -86,6 +87,8 @@ class Asker:
     k: int = 3
     size: int = 2
     die_before: int = -1
+    mode: SearchMode = "exact"
+    candidates: int = 1_000
     asked: list[tuple[str, int]] = field(default_factory=list)
     stands: list[Progress] = field(default_factory=list)
 
@@ -95,7 +98,9 @@ class Asker:
         place = Place(store, snapshot, SerialRunner(), 1, self.stands.append)
         coordinator = Watched(self.tiny, snapshot, self.die_before)
         self.asked = coordinator.asked
-        search = SearchSettings(k=self.k, batch_queries=self.size)
+        search = SearchSettings(
+            k=self.k, batch_queries=self.size, mode=self.mode, candidates=self.candidates
+        )
         return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
 
     def images(self, ids: Sequence[int] | None = None, into: str | None = None) -> Answered:
@@ -226,6 +231,20 @@ def test_a_source_without_pictures_is_refused(tiny: Tiny, tmp_path: Path) -> Non
     (tmp_path / "texts" / "a.md").write_text("words")
     with pytest.raises(InputError, match="holds no query pictures: 1 files looked at, none of"):
         Asker(tiny).pictures(tmp_path / "texts")
+
+
+def test_an_answer_without_proof_is_audited(tiny: Tiny) -> None:
+    exact = Asker(tiny).images()
+    assert (exact.run.audited, exact.run.recall) == (0, None)
+    asker = Asker(tiny, mode="candidates", candidates=3)
+    run = asker.images().run
+    # One query of each of the three batches is asked again, for its three exact images.
+    assert [n for what, n in asker.asked if what == "answer"] == [2, 1, 2, 1, 1, 1]
+    assert (run.certified, run.audited, run.audit_wanted) == (0, 3, 9)
+    assert run.recall == run.audit_found / 9
+    assert run.audit_found >= 3  # each query finds itself
+    # All images as candidates are proof, so there is nothing to audit.
+    assert Asker(tiny, mode="paper", candidates=5).images().run.audited == 0
 
 
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:

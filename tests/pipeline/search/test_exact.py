@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pipeline.errors import MismatchedQueries, UnknownLayer
 from pipeline.index.bags import BagsOfWords, bags_from_words, select
 from pipeline.search import reach
-from pipeline.search.exact import search_exact, similarities, top_by_layer
-from pipeline.search.merge import fuse_candidates, merge_answers
+from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
+from pipeline.search.merge import common_floors, fuse_candidates, merge_answers
 from pipeline.search.segment import Answer, QueryBatch, SegmentData, dense_layer, local_layer
 from schemas.query import FusionSpec, LayerMap
 from tests import reference
@@ -132,6 +132,31 @@ def test_answer_is_the_same_however_the_corpus_is_cut(
     parts = cut(segment, np.random.default_rng(seed))
     merged = merge_answers([search_exact([part], queries, spec, k) for part in parts], k)
     assert_same(merged, search_exact([segment], queries, spec, k))
+
+
+@given(seeds, st.integers(1, 30), st.integers(1, 12), st.sampled_from(SPECS))
+@settings(max_examples=40, deadline=None)
+def test_floors_of_all_parts_change_no_answer(seed: int, n: int, k: int, spec: FusionSpec) -> None:
+    segment, queries = random_corpus(seed, n)
+    k = min(k, n)
+    parts = cut(segment, np.random.default_rng(seed))
+    whole = search_exact([segment], queries, spec, k)
+    # Blocks hold all images here, so the floors are the k-th best but for rounding.
+    floors = common_floors([lower_bounds([part], queries, spec, k) for part in parts], k)
+    np.testing.assert_allclose(floors, whole.scores[:, k - 1], atol=0.2)
+    assert np.all(floors <= whole.scores[:, k - 1])
+    answers = [search_exact([part], queries, spec, k, floors=floors) for part in parts]
+    assert_same(merge_answers(answers, k), whole)
+    fewer = sum(int(np.count_nonzero(answer.image_ids >= 0)) for answer in answers)
+    alone = [search_exact([part], queries, spec, k) for part in parts]
+    assert fewer <= sum(int(np.count_nonzero(answer.image_ids >= 0)) for answer in alone)
+
+
+def test_floors_by_hand() -> None:
+    # The three best of 5, 1, nothing and 4, 3, 2 are 5, 4, 3; of one image there is no third.
+    bounds = [np.array([[5, 1, -np.inf]]), np.array([[4, 3, 2.0]])]
+    assert common_floors(bounds, 3).tolist() == [3]
+    assert common_floors([np.array([[5, -np.inf, -np.inf]])], 3).tolist() == [-np.inf]
 
 
 @pytest.mark.parametrize("block", [1, 7, 16])

@@ -1,0 +1,88 @@
+"""What building a segment takes in memory, stated and checked before the first one is begun."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError
+from pipeline.index.sketch import LEADING
+from pipeline.store.commit import open_committed
+from pipeline.store.storage import Store
+from schemas.extraction import LayerSpec
+from schemas.files import DoneRecord
+
+BASE_BYTES = 400 << 20
+"""Interpreter, libraries and Ray's share of a worker."""
+
+
+def segment_memory(
+    images: int, words: Mapping[str, int], dimensions: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the most bytes that a worker holds while it builds a segment, by what holds them.
+
+    Args:
+        images: of the segment.
+        words: entries of all bags (an image and a word that it holds), by local layer.
+        dimensions: of a vector, by global layer.
+    """
+    widest, most = max(dimensions.values(), default=0), max(words.values(), default=0)
+    return {
+        "process": BASE_BYTES,
+        "vectors": 4 * images * sum(dimensions.values()),
+        "vectors as they are read": 2 * 4 * images * widest,
+        "bags": 2 * 8 * sum(words.values()),
+        "sketch or postings": max(images * (5 * LEADING + widest) if widest else 0, 8 * most),
+    }
+
+
+def check_segments(
+    store: Store,
+    layers: Sequence[LayerSpec],
+    segments: Sequence[tuple[Sequence[DoneRecord], Sequence[DoneRecord]]],
+    available: int,
+) -> None:
+    """Refuse segments that a worker has no room for.
+
+    Args:
+        segments: the records of the shards of each, extracted and encoded.
+        available: bytes that a worker has.
+
+    Raises:
+        InputError: the largest takes more; the message says how many images would fit.
+    """
+    dimensions = {
+        layer.name: width
+        for layer in layers
+        if layer.kind == "global" and (width := _width(store, layer.name, segments))
+    }
+    for extracted, encoded in segments:
+        images = sum(record.counts["indexed"] for record in extracted)
+        words = {
+            layer.name: sum(record.counts[f"words.{layer.name}"] for record in encoded)
+            for layer in layers
+            if layer.kind == "local"
+        }
+        needed = segment_memory(images, words, dimensions)
+        total = sum(needed.values())
+        if total > available:
+            fitting = int(images * max(available - BASE_BYTES, 0) / (total - BASE_BYTES))
+            parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in needed.items())
+            raise InputError(
+                f"a segment of {images:,} images takes {total / 2**30:.2f} GiB to build "
+                f"({parts}), and a worker has {available / 2**30:.2f}: some {fitting:,} would fit "
+                "(index.segment_images), or use fewer workers on a machine (--workers)"
+            )
+
+
+def _width(
+    store: Store,
+    layer: str,
+    segments: Sequence[tuple[Sequence[DoneRecord], Sequence[DoneRecord]]],
+) -> int:
+    """Return how many numbers a layer's vectors have, 0 where there is none."""
+    for extracted, _ in segments:
+        for record in extracted:
+            if layer in record.files:
+                schema = pq.read_schema(open_committed(store, record.files[layer]))
+                return int(schema.field("vector").type.byte_width // 4)
+    return 0

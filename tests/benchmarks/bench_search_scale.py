@@ -1,0 +1,206 @@
+"""Exact search over up to a million pictures, beside scoring all of them, and beside half of that.
+
+`SEARCH_SIZES="100000 300000 1000000"` chooses sizes, `SEARCH_CHECKED` how many queries are compared
+with brute force to the bit. The segments, 10 GB for a million, are kept in `build/bench/scale`.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import faiss
+import numba
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from pipeline.index.bags import BagsOfWords, select
+from pipeline.planted.scale import ScaleSpec, draw_queries
+from pipeline.search.exact import search_exact, similarities
+from pipeline.search.fuse import fuse
+from pipeline.search.merge import merge_answers
+from pipeline.search.rank import best_of
+from pipeline.search.reach import Effort
+from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from schemas.query import FusionSpec, LayerMap
+from tests.benchmarks.corpus import HIGH, LOW, build_segment, open_segments
+from tests.benchmarks.memory import peak_memory
+from tests.benchmarks.record import Measurement, write_record
+
+SIZES = [int(size) for size in os.environ.get("SEARCH_SIZES", "100000 300000 1000000").split()]
+CHECKED = int(os.environ.get("SEARCH_CHECKED", "64"))
+SPEC = ScaleSpec(pictures=max(1_000_000, *SIZES))
+SEGMENT, K, THREADS = 100_000, 100, 2
+BATCHES = (64, 1_024)
+FUSION = FusionSpec(layers=(LayerMap(layer=HIGH, t=0.2, p=0.45), LayerMap(layer=LOW)))
+
+
+def seconds_of(work: Callable[[], object], repeats: int) -> float:
+    """Return the shortest time of some work."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def some(queries: QueryBatch, count: int) -> QueryBatch:
+    """Return the first queries of a batch."""
+    rows = np.arange(count, dtype=np.int64)
+    return QueryBatch(
+        {
+            name: select(value, rows) if isinstance(value, BagsOfWords) else value[:count]
+            for name, value in queries.layers.items()
+        }
+    )
+
+
+def unit_rows(bags: BagsOfWords, weights: NDArray[np.float64]) -> scipy.sparse.csr_matrix:
+    """Return weighted bags of length 1, (n, K) float32."""
+    values = (bags.counts * weights[bags.words]).astype(np.float32)
+    shape = (len(bags), len(weights))
+    rows = scipy.sparse.csr_matrix((values, bags.words.astype(np.int32), bags.offsets), shape=shape)
+    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    return (scipy.sparse.diags((1.0 / norms).astype(np.float32)) @ rows).tocsr()
+
+
+class Naive:
+    """What a user would write: products of matrices, fusion of all, argpartition; by segment."""
+
+    def __init__(self, segments: list[SegmentData]) -> None:
+        self._vectors, self._words = [], []
+        for segment in segments:
+            high, low = segment.layers[HIGH], segment.layers[LOW]
+            assert isinstance(high, DenseLayer)
+            assert isinstance(low, LocalLayer)
+            self._vectors.append(np.array(high.vectors))
+            self._words.append(unit_rows(low.bags, low.weights).T.tocsr())
+            self.weights = low.weights
+
+    def search(self, queries: QueryBatch) -> NDArray[np.int64]:
+        """Return the places of the K best of each query, best first."""
+        asked, bags = queries.layers[HIGH], queries.layers[LOW]
+        assert isinstance(bags, BagsOfWords)
+        rows = unit_rows(bags, self.weights)
+        scores = []
+        for vectors, words in zip(self._vectors, self._words, strict=True):
+            high = np.clip(asked @ vectors.T, 0, 1)
+            above = np.maximum(high - np.float32(0.2), 0) / np.float32(0.8)
+            fused = np.where(high > 0.2, 0.2 + 0.8 * above ** np.float32(0.45), high)
+            scores.append(fused + (rows @ words).toarray())
+        joined = np.concatenate(scores, axis=1)
+        best = np.argpartition(-joined, K, axis=1)[:, :K]
+        order = np.argsort(-np.take_along_axis(joined, best, axis=1), axis=1)
+        return np.take_along_axis(best, order, axis=1)
+
+
+def brute_force(segments: list[SegmentData], queries: QueryBatch) -> Answer:
+    """Return the answer by scoring every picture in float64."""
+    answers = []
+    for segment in segments:
+        every = similarities(segment, queries, [HIGH, LOW])
+        scores = fuse(every, FUSION)
+        rows = np.argpartition(-scores, K, axis=1)[:, :K]
+        # Of equals at the end argpartition takes any: take all that reach the k-th best.
+        bars = np.take_along_axis(scores, rows, axis=1).min(axis=1)
+        query_of, found = np.nonzero(scores >= bars[:, None])
+        values = every[:, query_of, found]
+        ids = segment.image_ids[found]
+        answers.append(best_of(query_of, ids, scores[query_of, found], values, len(queries), K))
+    return merge_answers(answers, K)
+
+
+def our_rates(segments: list[SegmentData], queries: QueryBatch) -> dict[int, float]:
+    """Return queries/s by size of batch."""
+    search_exact(segments, some(queries, 8), FUSION, K)  # compiled and mapped
+    rates = {}
+    for count in BATCHES:
+        batch, effort = some(queries, count), Effort()
+        search_exact(segments, batch, FUSION, K, effort=effort)
+        taken = seconds_of(lambda asked=batch: search_exact(segments, asked, FUSION, K), 2)
+        rates[count] = count / taken
+        print(
+            f"{count} at once: {rates[count]:.1f} queries/s, {effort.narrowed / effort.pairs:.4f} "
+            f"of all pairs looked at closely, {effort.decided / effort.pairs:.6f} in float64"
+        )
+    return rates
+
+
+def check_bits(segments: list[SegmentData], queries: QueryBatch, count: int) -> None:
+    """Compare answers with brute force."""
+    vectors, bags = queries.layers[HIGH], queries.layers[LOW]
+    assert isinstance(bags, BagsOfWords)
+    for start in range(0, count, 64):
+        rows = np.arange(start, min(start + 64, count))
+        part = QueryBatch({HIGH: vectors[rows], LOW: select(bags, rows)})
+        ours, slow = search_exact(segments, part, FUSION, K), brute_force(segments, part)
+        for name in ("image_ids", "scores", "similarities"):
+            assert getattr(ours, name).tobytes() == getattr(slow, name).tobytes()
+    print(f"{count} queries equal brute force to the bit")
+
+
+def naive_rate(segments: list[SegmentData], queries: QueryBatch) -> float:
+    """Return the queries/s of scoring everything, for the smaller batch."""
+    naive, batch = Naive(segments), some(queries, BATCHES[0])
+    theirs, ours = naive.search(batch), search_exact(segments, batch, FUSION, K).image_ids
+    agree = [len(set(a) & set(b)) for a, b in zip(ours, theirs, strict=True)]
+    assert np.mean(agree) > 0.99 * K, "the peer must give nearly the same pictures"
+    return BATCHES[0] / seconds_of(lambda: naive.search(batch), 2)
+
+
+def dense_rate(segments: list[SegmentData], queries: QueryBatch, count: int) -> float:
+    """Return the queries/s of FAISS on the dense layer alone."""
+    faiss.omp_set_num_threads(THREADS)
+    flat = faiss.IndexFlatIP(SPEC.dimensions)
+    for segment in segments:
+        high = segment.layers[HIGH]
+        assert isinstance(high, DenseLayer)
+        flat.add(high.vectors)
+    asked = queries.layers[HIGH][:count]
+    return count / seconds_of(lambda: flat.search(asked, K), 1)
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("size", SIZES)
+def test_exact_search_of_many_pictures(size: int) -> None:
+    numba.set_num_threads(min(THREADS, numba.config.NUMBA_NUM_THREADS))
+    ends = [(first, min(first + SEGMENT, size)) for first in range(0, size, SEGMENT)]
+    built = [build_segment(SPEC, *each, THREADS) for each in ends]
+    print(
+        f"\n{size:,} pictures: built in {sum(each.seconds for each in built):.1f} s, "
+        f"{sum(each.size_bytes for each in built) / size:,.0f} bytes each, "
+        f"peak {max(each.peak_bytes for each in built) / 2**30:.2f} GiB"
+    )
+    vectors, bags, _ = draw_queries(SPEC, max(*BATCHES, CHECKED))
+    queries = QueryBatch({HIGH: vectors, LOW: bags})
+    with threadpool_limits(THREADS, user_api="blas"):
+        segments = open_segments(built, SPEC.words)
+        with peak_memory() as peak:
+            rates = our_rates(segments, queries)
+            peak.look()
+        print(f"serving peak {peak.size_bytes / 2**30:.2f} GiB, pages of mapped files included")
+        check_bits(segments, queries, CHECKED)
+        scored = naive_rate(segments, queries)
+        plain = dense_rate(segments, queries, BATCHES[-1])
+    sizes = {
+        "pictures": size, "dimensions": SPEC.dimensions, "words": SPEC.words, "k": K,
+        "words_per_picture": SPEC.words_per_picture, "segments": len(built), "threads": THREADS,
+    }  # fmt: skip
+    peers = {
+        "numpy and scipy products of 64 queries, fusion of all, argpartition": scored,
+        "faiss IndexFlatIP of 1,024 queries, the dense layer alone": plain,
+    }
+    measured = [
+        Measurement("exact fused search", sizes | {"queries": count}, ours, peer, name, "queries/s")
+        for count, ours in rates.items()
+        for name, peer in peers.items()
+    ]
+    write_record(f"search_scale_{size}.json", measured)
+    for each in measured:
+        print(
+            f"{each.sizes['queries']} at once: {each.ours:.1f} to {each.peer:.1f} queries/s, "
+            f"{each.ratio:.2f} times {each.peer_name}"
+        )
