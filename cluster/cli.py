@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cluster import looking, maintaining, options, vocabularies
+from cluster import benching, looking, maintaining, options, vocabularies
 from cluster.looking import summary
 from pipeline.errors import InputError
 from pipeline.evaluate.page import printable
@@ -358,6 +358,7 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
 
 
 # After the commands above, so that help lists them in the order in which they are met.
+benching.register(app)
 looking.register(app)
 maintaining.register(app)
 app.add_typer(vocabularies.app, name="vocabulary")

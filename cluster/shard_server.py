@@ -54,8 +54,12 @@ class RayServers:
         self._opening = (store_url, snapshot)
         self._weighting = weighting
         self._timeout_s = timeout_s
-        most = servers or int(ray.cluster_resources().get("CPU", 1))
-        self._keys = place(snapshot, most)
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        self._keys = place(snapshot, servers or cpus)
+        # All servers work on a batch at once: together they shall not ask for more than there is.
+        threads = str(max(1, cpus // len(self._keys)))
+        names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        self._environment = dict.fromkeys(names, threads)
         self._actors = [self._start(keys) for keys in self._keys]
 
     def __enter__(self) -> Self:
@@ -112,7 +116,11 @@ class RayServers:
 
     def _start(self, keys: Sequence[str]) -> Any:
         actor = ray.remote(ShardServer).options(
-            num_cpus=0, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
+            num_cpus=0,
+            max_restarts=0,
+            max_task_retries=0,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": self._environment},
         )
         return actor.remote(*self._opening, keys, self._weighting)
 

@@ -74,6 +74,14 @@ def _two_cpus() -> Iterator[None]:
 
 
 @contextmanager
+def _four_cpus() -> Iterator[None]:
+    from cluster.connect import connected
+
+    with connected(cpus=4):
+        yield
+
+
+@contextmanager
 def _two_gpus() -> Iterator[None]:
     import ray
 
@@ -114,7 +122,12 @@ def _two_nodes() -> Iterator[None]:
             nodes.shutdown()
 
 
-_KINDS = {"two cpus": _two_cpus, "two gpus": _two_gpus, "two nodes": _two_nodes}
+_KINDS = {
+    "two cpus": _two_cpus,
+    "four cpus": _four_cpus,
+    "two gpus": _two_gpus,
+    "two nodes": _two_nodes,
+}
 
 
 class RaySwitch:
@@ -151,6 +164,12 @@ def ray_switch() -> Iterator[RaySwitch]:
 def two_cpus(ray_switch: RaySwitch) -> None:
     """A Ray of this machine with two CPUs and no GPU."""
     ray_switch.use("two cpus")
+
+
+@pytest.fixture
+def four_cpus(ray_switch: RaySwitch) -> None:
+    """A Ray of this machine that counts four CPUs, however many there are."""
+    ray_switch.use("four cpus")
 
 
 @pytest.fixture

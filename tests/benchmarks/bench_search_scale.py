@@ -7,6 +7,7 @@ with brute force to the bit. The segments, 10 GB for a million, are kept in `bui
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import faiss
 import numba
@@ -17,15 +18,16 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pipeline.index.bags import BagsOfWords, select
+from pipeline.planted.drawn import HIGH, LOW, open_segments
 from pipeline.planted.scale import ScaleSpec, draw_queries
+from pipeline.planted.trial import FUSION
 from pipeline.search.exact import search_exact, similarities
 from pipeline.search.fuse import fuse
 from pipeline.search.merge import merge_answers
 from pipeline.search.rank import best_of
 from pipeline.search.reach import Effort
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
-from schemas.query import FusionSpec, LayerMap
-from tests.benchmarks.corpus import HIGH, LOW, build_segment, open_segments
+from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.memory import peak_memory
 from tests.benchmarks.record import Measurement, write_record
 
@@ -34,7 +36,6 @@ CHECKED = int(os.environ.get("SEARCH_CHECKED", "64"))
 SPEC = ScaleSpec(pictures=max(1_000_000, *SIZES))
 SEGMENT, K, THREADS = 100_000, 100, 2
 BATCHES = (64, 1_024)
-FUSION = FusionSpec(layers=(LayerMap(layer=HIGH, t=0.2, p=0.45), LayerMap(layer=LOW)))
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
@@ -177,7 +178,7 @@ def test_exact_search_of_many_pictures(size: int) -> None:
     vectors, bags, _ = draw_queries(SPEC, max(*BATCHES, CHECKED))
     queries = QueryBatch({HIGH: vectors, LOW: bags})
     with threadpool_limits(THREADS, user_api="blas"):
-        segments = open_segments(built, SPEC.words)
+        segments = open_segments([Path(each.folder) for each in built])
         with peak_memory() as peak:
             rates = our_rates(segments, queries)
             peak.look()

@@ -48,6 +48,15 @@ def test_workers_train_the_words_of_one_process(
     assert vocabulary.identity() == expected
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("four_cpus")
+def test_four_workers_train_the_words_of_one_process(tmp_path: Path, expected: str) -> None:
+    store, extraction = given_activations(tmp_path, ROWS)
+    with RayRunner(workers=4) as runner:
+        vocabulary = train_vocabulary(store, runner, extraction, LAYER, SPEC)
+    assert vocabulary.identity() == expected
+
+
 @pytest.mark.usefixtures("two_nodes")
 def test_two_nodes_train_the_words_of_one_process(tmp_path: Path, expected: str) -> None:
     store, extraction = given_activations(tmp_path, ROWS)

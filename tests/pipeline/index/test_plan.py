@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def records(store: LocalStore) -> tuple[DoneRecord, DoneRecord]:
     vector = binary_vectors_column(np.zeros((1, WIDTH), np.float32))
     table = pa.table({"image_id": [0], "vector": vector})
     with attempt(store, "activations/a-0", "extract", "00000", "0") as work:
-        work.write("high", "activations/a-0/high", "parquet", lambda path: write_parquet(table, path))
+        work.write("high", "activations/a-0/high", "parquet", partial(write_parquet, table))
         extracted = work.finish(indexed=IMAGES)
     with attempt(store, "bags/b-0", "encode", "00000", "0") as work:
         encoded = work.finish(**{"words.low": WORDS})
