@@ -62,32 +62,27 @@ def bag_norms(offsets: Rows, words: Words, counts: Words, weights: Floats, norms
         norms[image] = np.sqrt(total)
 
 
-@compiled_parallel
+@compiled
 def bag_block(
     query_offsets: Rows,
-    query_words: Words,
-    query_counts: Words,
-    posting_offsets: Rows,
+    cursors: Rows,
+    ends: Rows,
+    factors: Floats,
     posting_rows: Words,
     posting_counts: NDArray[Any],
-    weights: Floats,
     query_norms: Floats,
     norms: Floats,
-    cursors: Rows,
     first: int,
     out: Floats,
 ) -> None:
     """Write the cosines of the rows first to first + b, a word at a time in rising order."""
     last = first + out.shape[1]
     base = np.uint64(first)
-    for turn in parallel_range(len(query_norms)):
-        query = np.int64(turn)
+    for query in range(len(query_norms)):
         sums = out[query]
         sums[:] = 0.0
         for term in range(query_offsets[query], query_offsets[query + 1]):
-            word = np.int64(query_words[term])
-            factor = np.float64(query_counts[term]) * weights[word] * weights[word]
-            entry, end = cursors[term], posting_offsets[word + 1]
+            entry, end, factor = cursors[term], ends[term], factors[term]
             # No search for the end of the run: its probes would miss the caches all over the list.
             while entry < end and np.int64(posting_rows[entry]) < last:
                 # Unsigned, so that no place counts from the end.

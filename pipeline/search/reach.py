@@ -2,17 +2,22 @@
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import Any, Self, TypeVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from pipeline.index.bags import select
 from pipeline.search import scan
 from pipeline.search.bounds import ask_sketch
 from pipeline.search.matched import DenseMatch, LocalMatch
-from pipeline.search.score import add_block, start_cursors
+from pipeline.search.score import add_block, start_terms
 from schemas.query import LayerMap
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -24,8 +29,11 @@ BLOCK_IMAGES = 8_192
 """Images looked at together: the sums of one query, and a block's leading codes, stay in a
 processor's caches."""
 
+FIRST_IMAGES = 1_024
+"""Images of the first block."""
+
 GROUP_QUERIES = 64
-"""Queries that look at a block together: what is known of them all stays in the cache too."""
+"""Queries that look at a block together, in one thread."""
 
 
 SAMPLED = 16
@@ -108,18 +116,26 @@ def find_reached(
     local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
     order = [maps[i] for i, _ in dense + local]
     sides = [match for _, match in dense], [match for _, match in local]
-    groups = [
-        _Group(*sides, order, slice(start, start + GROUP_QUERIES), best)
-        for start in range(0, queries, GROUP_QUERIES)
-    ]
-    room = _Room()
+    threads = numba.get_num_threads()
+    size = min(GROUP_QUERIES, max(1, -(-queries // threads)))
+    # All of the first block is looked at closely, as nothing is known of the best yet.
+    ends = [0, *range(FIRST_IMAGES, images, BLOCK_IMAGES), images]
+    blocks = [slice(*each) for each in pairwise(ends)]
+
+    def look(start: int) -> list[Part]:
+        group = _Group(*sides, order, slice(start, start + size), best)
+        return [group.look(block) for block in blocks]
+
     parts = [_nothing(len(local))]
-    for first in range(0, images, BLOCK_IMAGES):
-        block = slice(first, min(first + BLOCK_IMAGES, images))
-        leads = [match.layer.sketch.leads.codes[block].astype(np.float32) for match in sides[0]]
-        parts += [group.look(block, leads, room, effort) for group in groups]
+    # One thread a group, with one of BLAS: threads of two libraries would wait for work on the
+    # same cores by turning in circles, which made all of this three times as slow.
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(look, range(0, queries, size)):
+            parts += found
+    effort.pairs += queries * images
+    effort.narrowed += sum(part.narrowed for part in parts)
     query_of, rows, uppers, exact = (
-        np.concatenate([part[i] for part in parts], axis=-1) for i in range(4)
+        np.concatenate([part.pairs[i] for part in parts], axis=-1) for i in range(4)
     )
     known: list[Floats | None] = [None] * len(order)
     for values, (i, _) in zip(exact, local, strict=True):
@@ -127,11 +143,23 @@ def find_reached(
     return Reached(query_of, rows, uppers, tuple(known))
 
 
-Part = tuple[Rows, Rows, Floats, Floats]
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a group of queries found in a block: query, row, upper bound, exact values (B, m)."""
+
+    pairs: tuple[Rows, Rows, Floats, Floats]
+    narrowed: int
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what tells BLAS how many threads to use; finding it takes milliseconds."""
+    return ThreadpoolController()
 
 
 def _nothing(local: int) -> Part:
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty((local, 0))
+    nothing = np.empty(0, np.int64)
+    return Part((nothing, nothing, np.empty(0), np.empty((local, 0))), 0)
 
 
 class _Group:
@@ -147,6 +175,7 @@ class _Group:
     ) -> None:
         self._dense, self._local, self._maps = dense, local, maps
         self._first = queries.start
+        self._room = _Room()
         self._best = best.some(queries)
         asked = [
             ask_sketch(match.layer.sketch, match.vectors[queries], match.norms[queries])
@@ -163,34 +192,34 @@ class _Group:
         rows = np.arange(queries.start, queries.start + count)
         self._bags = [select(match.bags, rows) for match in local]
         self._norms = [match.norms[queries] for match in local]
-        self._cursors = [
-            start_cursors(bags, match.layer.postings)
+        self._terms = [
+            start_terms(bags, match.layer.postings, match.layer.weights)
             for bags, match in zip(self._bags, local, strict=True)
         ]
 
-    def look(self, block: slice, leads: Sequence[Singles], room: "_Room", effort: Effort) -> Part:
-        """Return what may be among the best in a block: query, row, upper bound, exact values."""
+    def look(self, block: slice) -> Part:
+        """Return what may be among the best in a block."""
         size, count = block.stop - block.start, len(self._best.filled)
+        room = self._room
         exact = room.get("exact", np.float64, len(self._local), count, size)
         for b, match in enumerate(self._local):
             layer = match.layer
             add_block(
-                self._bags[b], layer.postings, layer.weights, self._norms[b], layer.norms,
-                self._cursors[b], block.start, exact[b],
+                self._bags[b], layer.postings, self._terms[b], self._norms[b], layer.norms,
+                block.start, exact[b],
             )  # fmt: skip
         rows = room.get("rows", np.int32, 1, count, size)[0]
         kept = np.empty(count, np.int64)
         lines = self._lines(exact)
-        self._propose(block, leads, exact, lines, room, rows, kept)
-        effort.pairs += count * size
-        effort.narrowed += int(kept.sum())
+        self._propose(block, exact, lines, rows, kept)
+        narrowed = int(kept.sum())
         uppers = room.get("uppers", np.float64, 1, count, size)[0]
-        self._narrow(block, exact, lines, room, rows, kept, uppers)
+        self._narrow(block, exact, lines, rows, kept, uppers)
         query_of = np.repeat(np.arange(count), kept)
         places = np.arange(len(query_of)) - np.repeat(np.cumsum(kept) - kept, kept)
         inside = rows[query_of, places].astype(np.int64)
         found = uppers[query_of, places], exact[:, query_of, inside]
-        return query_of + self._first, inside + block.start, *found
+        return Part((query_of + self._first, inside + block.start, *found), narrowed)
 
     def _lines(self, exact: Floats) -> tuple[Singles, Singles]:
         """Return lines above each layer's f, tight where an image of usual words is at the bar."""
@@ -202,18 +231,16 @@ class _Group:
     def _propose(
         self,
         block: slice,
-        leads: Sequence[Singles],
         exact: Floats,
         lines: tuple[Singles, Singles],
-        room: "_Room",
         rows: scan.Places,
         kept: Rows,
     ) -> None:
         size, count = block.stop - block.start, len(kept)
-        near = room.get("near", np.float32, len(self._dense), count, size)
-        for weights, codes, out in zip(self._weights, leads, near, strict=True):
-            np.matmul(weights, codes.T, out=out)
+        near = self._room.get("near", np.float32, len(self._dense), count, size)
         sketches = [match.layer.sketch for match in self._dense]
+        for weights, sketch, out in zip(self._weights, sketches, near, strict=True):
+            np.matmul(weights, sketch.leads.codes[block].astype(np.float32).T, out=out)
         scan.propose(
             near,
             _stack([sketch.leads.errors[block] for sketch in sketches], size),
@@ -224,7 +251,7 @@ class _Group:
             exact,
             *lines,
             self._best.bars,
-            room.get("bounds", np.float32, 1, count, size)[0],
+            self._room.get("bounds", np.float32, 1, count, size)[0],
             rows,
             kept,
         )
@@ -234,13 +261,12 @@ class _Group:
         block: slice,
         exact: Floats,
         lines: tuple[Singles, Singles],
-        room: "_Room",
         rows: scan.Places,
         kept: Rows,
         uppers: Floats,
     ) -> None:
         size, count = block.stop - block.start, len(kept)
-        close = room.get("near", np.float32, len(self._dense), count, size)
+        close = self._room.get("near", np.float32, len(self._dense), count, size)
         for match, whole, out in zip(self._dense, self._whole, close, strict=True):
             codes = match.layer.sketch.whole.codes
             scan.multiply(rows, kept, block.start, codes, whole.weights, whole.bases, out)

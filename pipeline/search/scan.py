@@ -8,7 +8,7 @@ of whole vectors and f itself. What comes out is decided in float64, elsewhere.
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import compiled, compiled_parallel, parallel_range
+from pipeline.index.compiled import compiled
 from pipeline.vocabulary.lists import proposing
 
 Floats = NDArray[np.float64]
@@ -18,6 +18,9 @@ Counts = NDArray[np.int64]
 
 SLACK = 1e-12
 """Above the rounding of a sum of powers in float64, far below what tells images apart."""
+
+NEAR_ROWS = 256
+"""Rows whose whole codes are met by all queries before the next: 330 kB at 1,280 dimensions."""
 
 STEEPEST = 50.0
 """The largest slope of a line above f: its rounding grows with it."""
@@ -84,7 +87,7 @@ def keep_best(heap: Floats, filled: int, value: float) -> int:
     return filled
 
 
-@compiled_parallel
+@compiled
 def propose(
     near: Singles,
     errors: Singles,
@@ -114,8 +117,7 @@ def propose(
         rows: (Q, b) written: the rows that reach it, rising, in the first places.
         kept: (Q,) written: how many.
     """
-    for turn in parallel_range(len(bars)):
-        query = np.int64(turn)
+    for query in range(len(bars)):
         upper = uppers[query]
         upper[:] = np.float32(0.0)
         for layer in range(len(near)):
@@ -152,7 +154,7 @@ def product(codes: NDArray[np.uint8], weights: Singles) -> float:
     return total  # type: ignore[return-value]
 
 
-@compiled_parallel
+@compiled
 def multiply(
     rows: Places,
     kept: Counts,
@@ -162,15 +164,22 @@ def multiply(
     bases: Singles,
     out: Singles,
 ) -> None:
-    """Write the products of queries (Q, D) with the codes of the rows kept, in their places."""
-    for turn in parallel_range(len(kept)):
-        query = np.int64(turn)
-        for place in range(kept[query]):
-            row = first + np.int64(rows[query, place])
-            out[query, place] = product(codes[row], weights[query]) + bases[query]
+    """Write the products of queries (Q, D) with the codes of the rows kept, in their places.
+
+    Some rows for all queries, then the next: their codes stay in a core's own cache.
+    """
+    places = np.zeros(len(kept), np.int64)
+    for stop in range(NEAR_ROWS, rows.shape[1] + NEAR_ROWS, NEAR_ROWS):
+        for query in range(len(kept)):
+            place = places[query]
+            while place < kept[query] and rows[query, place] < stop:
+                row = first + np.int64(rows[query, place])
+                out[query, place] = product(codes[row], weights[query]) + bases[query]
+                place += 1
+            places[query] = place
 
 
-@compiled_parallel
+@compiled
 def narrow(
     near: Singles,
     errors: Singles,
@@ -201,8 +210,7 @@ def narrow(
         rows, kept: (Q, b) and (Q,), cut down.
         uppers: (Q, b) written: the upper bounds of what is kept.
     """
-    for turn in parallel_range(len(kept)):
-        query = np.int64(turn)
+    for query in range(len(kept)):
         heap = heaps[query]
         held = filled[query]
         count = 0

@@ -63,23 +63,47 @@ def bag_norms(bags: BagsOfWords, weights: Floats) -> Floats:
     return norms
 
 
-def start_cursors(query_bags: BagsOfWords, postings: Postings) -> Rows:
-    """Return where the posting list of each query word begins, to be moved on block by block."""
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """Where the posting list of each word of some queries stands, and what its counts count for.
+
+    Attributes:
+        cursors: (m,) int64, the next entry; moved on block by block.
+        ends: (m,) int64.
+        factors: (m,) float64: the word's count in the query times its squared weight.
+    """
+
+    cursors: Rows
+    ends: Rows
+    factors: Floats
+
+
+def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Floats) -> Terms:
+    """Return the terms of queries at the beginning of their posting lists.
+
+    Raises:
+        ValueError: a query holds a word outside the vocabulary.
+    """
     query_bags.check_words(postings.words)
-    return postings.offsets[:-1][query_bags.words]
+    words = query_bags.words
+    own = weights[words]
+    return Terms(
+        cursors=postings.offsets[:-1][words],
+        ends=postings.offsets[1:][words],
+        factors=query_bags.counts.astype(np.float64) * own * own,
+    )
 
 
 def add_block(
     query_bags: BagsOfWords,
     postings: Postings,
-    weights: Floats,
+    terms: Terms,
     query_norms: Floats,
     image_norms: Floats,
-    cursors: Rows,
     first: int,
     out: Floats,
 ) -> None:
-    """Write the similarities of a block of rows into `out`, and move the cursors past it.
+    """Write the similarities of a block of rows into `out`, and move the terms past it.
 
     A word at a time, in rising order: for each image that is the order of a merge of two bags.
     Blocks are taken from the first row to the last, so that sums stay in the processor's cache.
@@ -87,19 +111,17 @@ def add_block(
     Args:
         query_bags: Q bags.
         postings: of the segment.
-        weights: (K,) of its words.
+        terms: from `start_terms`, as left by the block before.
         query_norms: (Q,).
         image_norms: (n,).
-        cursors: one a query word, from `start_cursors` and left by the block before.
         first: the first row of the block.
         out: (Q, b), C-contiguous, written.
     """
-    weights = read_only(weights, np.float64, "weights", ndim=1)
     norms = read_only(image_norms[first : first + out.shape[1]], np.float64, "norms", ndim=1)
     query_norms = read_only(query_norms, np.float64, "norms of queries", ndim=1)
     kernels.bag_block(
-        query_bags.offsets, query_bags.words, query_bags.counts, postings.offsets, postings.rows,
-        postings.counts, weights, query_norms, norms, cursors, first, out,
+        query_bags.offsets, terms.cursors, terms.ends, terms.factors, postings.rows,
+        postings.counts, query_norms, norms, first, out,
     )  # fmt: skip
 
 
@@ -116,8 +138,8 @@ def bag_similarities(
         ValueError: a query holds a word outside the vocabulary.
     """
     out = np.empty((len(query_bags), len(image_norms)), dtype=np.float64)
-    cursors = start_cursors(query_bags, postings)
-    add_block(query_bags, postings, weights, query_norms, image_norms, cursors, 0, out)
+    terms = start_terms(query_bags, postings, weights)
+    add_block(query_bags, postings, terms, query_norms, image_norms, 0, out)
     return out
 
 

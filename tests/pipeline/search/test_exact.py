@@ -166,6 +166,7 @@ def test_answer_is_the_same_in_blocks_of_any_size(
     segment, queries = random_corpus(11, 100)
     whole = search_exact([segment], queries, SPECS[1], 9)
     monkeypatch.setattr(reach, "BLOCK_IMAGES", block)
+    monkeypatch.setattr(reach, "FIRST_IMAGES", block // 2 + 1)
     assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
 
 

@@ -103,11 +103,11 @@ def test_bags_in_blocks_and_cut_in_two_are_bitwise_equal(seed: int, cut: int) ->
     apart = np.hstack([all_bags(queries, part, weights) for part in (left, right)])
     assert np.array_equal(apart, whole)
     postings = invert(bags, WORDS)
-    cursors = score.start_cursors(queries, postings)
+    terms = score.start_terms(queries, postings, weights)
     norms = score.bag_norms(queries, weights), score.bag_norms(bags, weights)
     for first, last in ((0, cut), (cut, 10)):
         block = np.empty((3, last - first))
-        score.add_block(queries, postings, weights, *norms, cursors, first, block)
+        score.add_block(queries, postings, terms, *norms, first, block)
         assert np.array_equal(block, whole[:, first:last])
     alone = all_bags(select(queries, np.array([1])), bags, weights)
     assert np.array_equal(alone[0], whole[1])
