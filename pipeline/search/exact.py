@@ -63,10 +63,9 @@ def search_exact(
     best = Best.of(len(queries), min(k, max(sum(map(len, segments)), 1)), floors)
     effort = effort or Effort()
     matched = [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
-    found = [
-        find_reached(matches, spec.layers, len(queries), len(segment), best, effort)
-        for segment, matches in zip(segments, matched, strict=True)
-    ]
+    found = find_reached(
+        matched, spec.layers, len(queries), [len(each) for each in segments], best, effort
+    )
     query_of, image_ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     values = [np.empty((len(spec.layers), 0))]
     for segment, matches, each in zip(segments, matched, found, strict=True):
@@ -95,10 +94,9 @@ def lower_bounds(
     `search_exact`. Where there are fewer than k images, the rest is -inf.
     """
     best = Best.of(len(queries), k)
-    for segment in segments:
-        matches = [match_layer(segment, queries, one.layer) for one in spec.layers]
-        first = min(len(segment), BLOCK_IMAGES)
-        find_reached(matches, spec.layers, len(queries), first, best, Effort())
+    matched = [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
+    first = [min(len(segment), BLOCK_IMAGES) for segment in segments]
+    find_reached(matched, spec.layers, len(queries), first, best, Effort())
     best.heaps[np.arange(k) >= best.filled[:, None]] = -np.inf
     return best.heaps
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 from typing import Any, Self, TypeVar
 
 import numba
@@ -32,9 +33,8 @@ processor's caches."""
 FIRST_IMAGES = 1_024
 """Images of the first block."""
 
-GROUP_QUERIES = 64
-"""Queries that look at a block together, in one thread."""
-
+GROUP_QUERIES = 128
+"""Queries that look at a block together, in one thread, at most."""
 
 SAMPLED = 16
 """Of so many images of a block one shows what words usually give: it only makes bounds tight."""
@@ -75,10 +75,6 @@ class Best:
         full = self.filled == self.heaps.shape[1]
         return np.maximum(np.where(full, self.heaps[:, 0], -np.inf), self.floors)
 
-    def some(self, queries: slice) -> "Best":
-        """Return views of some queries."""
-        return Best(self.heaps[queries], self.filled[queries], self.floors[queries])
-
 
 @dataclass(frozen=True, eq=False)
 class Reached:
@@ -103,46 +99,6 @@ class Reached:
         return Reached(self.query_of[kept], self.rows[kept], self.uppers[kept], known)
 
 
-def find_reached(
-    matches: Sequence[LocalMatch | DenseMatch],
-    maps: Sequence[LayerMap],
-    queries: int,
-    images: int,
-    best: Best,
-    effort: Effort,
-) -> Reached:
-    """Return the pairs of a segment that may be among the best; `best` and `effort` are updated."""
-    dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
-    local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
-    order = [maps[i] for i, _ in dense + local]
-    sides = [match for _, match in dense], [match for _, match in local]
-    threads = numba.get_num_threads()
-    size = min(GROUP_QUERIES, max(1, -(-queries // threads)))
-    # All of the first block is looked at closely, as nothing is known of the best yet.
-    ends = [0, *range(FIRST_IMAGES, images, BLOCK_IMAGES), images]
-    blocks = [slice(*each) for each in pairwise(ends)]
-
-    def look(start: int) -> list[Part]:
-        group = _Group(*sides, order, slice(start, start + size), best)
-        return [group.look(block) for block in blocks]
-
-    parts = [_nothing(len(local))]
-    # One thread a group, with one of BLAS: threads of two libraries would wait for work on the
-    # same cores by turning in circles, which made all of this three times as slow.
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(look, range(0, queries, size)):
-            parts += found
-    effort.pairs += queries * images
-    effort.narrowed += sum(part.narrowed for part in parts)
-    query_of, rows, uppers, exact = (
-        np.concatenate([part.pairs[i] for part in parts], axis=-1) for i in range(4)
-    )
-    known: list[Floats | None] = [None] * len(order)
-    for values, (i, _) in zip(exact, local, strict=True):
-        known[i] = values
-    return Reached(query_of, rows, uppers, tuple(known))
-
-
 @dataclass(frozen=True, eq=False)
 class Part:
     """What a group of queries found in a block: query, row, upper bound, exact values (B, m)."""
@@ -151,15 +107,98 @@ class Part:
     narrowed: int
 
 
+def find_reached(
+    matched: Sequence[Sequence[LocalMatch | DenseMatch]],
+    maps: Sequence[LayerMap],
+    queries: int,
+    images: Sequence[int],
+    best: Best,
+    effort: Effort,
+) -> list[Reached]:
+    """Return for each segment the pairs that may be among the best of all.
+
+    A thread takes a group of queries through a segment, and what it reached on to the next.
+
+    Args:
+        matched: the layers of each segment, in the order of `maps`.
+        maps: one a layer.
+        queries: Q.
+        images: how many of each segment are looked at, from the first on.
+        best: updated, as is `effort`.
+    """
+    threads = numba.get_num_threads()
+    fair = GROUP_QUERIES if len(matched) >= threads else -(-queries // threads)
+    size = max(1, min(GROUP_QUERIES, fair))
+    tasks = [
+        (number, slice(start, min(start + size, queries)))
+        for number in range(len(matched))
+        for start in range(0, queries, size)
+    ]
+    guard = Lock()
+
+    def look(task: tuple[int, slice]) -> list[Part]:
+        number, group = task
+        with guard:
+            own = Best.of(group.stop - group.start, best.heaps.shape[1], best.bars[group])
+        parts = _look(matched[number], maps, group, images[number], own)
+        with guard:
+            scan.keep_all(best.heaps[group], best.filled[group], own.heaps, own.filled)
+        return parts
+
+    # A thread has one of BLAS: threads of two libraries would wait for work on the same cores by
+    # turning in circles, which made all of this three times as slow.
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(look, tasks))
+    effort.pairs += queries * sum(images)
+    effort.narrowed += sum(part.narrowed for parts in found for part in parts)
+    return [
+        _join(
+            matches,
+            [
+                part
+                for (owner, _), parts in zip(tasks, found, strict=True)
+                if owner == number
+                for part in parts
+            ],
+        )
+        for number, matches in enumerate(matched)
+    ]
+
+
+def _look(
+    matches: Sequence[LocalMatch | DenseMatch],
+    maps: Sequence[LayerMap],
+    queries: slice,
+    images: int,
+    best: Best,
+) -> list[Part]:
+    """Take some queries through the blocks of a segment."""
+    dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
+    local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
+    order = [maps[i] for i, _ in dense + local]
+    sides = [match for _, match in dense], [match for _, match in local]
+    group = _Group(*sides, order, queries, best)
+    # All of a first block is looked at closely where nothing is known of the best yet.
+    ends = [0, *range(FIRST_IMAGES, images, BLOCK_IMAGES), images]
+    return [group.look(slice(*each)) for each in pairwise(ends)]
+
+
+def _join(matches: Sequence[LocalMatch | DenseMatch], parts: Sequence[Part]) -> Reached:
+    """Bring together what the groups found in the blocks of a segment."""
+    local = [i for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
+    query_of, rows, uppers, exact = (
+        np.concatenate([part.pairs[i] for part in parts], axis=-1) for i in range(4)
+    )
+    known: list[Floats | None] = [None] * len(matches)
+    for values, i in zip(exact, local, strict=True):
+        known[i] = values
+    return Reached(query_of, rows, uppers, tuple(known))
+
+
 @cache
 def _blas() -> ThreadpoolController:
     """Return what tells BLAS how many threads to use; finding it takes milliseconds."""
     return ThreadpoolController()
-
-
-def _nothing(local: int) -> Part:
-    nothing = np.empty(0, np.int64)
-    return Part((nothing, nothing, np.empty(0), np.empty((local, 0))), 0)
 
 
 class _Group:
@@ -176,7 +215,7 @@ class _Group:
         self._dense, self._local, self._maps = dense, local, maps
         self._first = queries.start
         self._room = _Room()
-        self._best = best.some(queries)
+        self._best = best
         asked = [
             ask_sketch(match.layer.sketch, match.vectors[queries], match.norms[queries])
             for match in dense
@@ -223,7 +262,8 @@ class _Group:
 
     def _lines(self, exact: Floats) -> tuple[Singles, Singles]:
         """Return lines above each layer's f, tight where an image of usual words is at the bar."""
-        usual = exact[:, :, ::SAMPLED].mean(axis=2).sum(axis=0)
+        sampled = exact[:, :, ::SAMPLED]
+        usual = sampled.sum(axis=(0, 2)) / max(sampled.shape[2], 1)
         touching = (self._best.bars - usual) / max(len(self._dense), 1)
         lines = [scan.lines_above(each.t, each.p, touching) for each in self._maps]
         return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])

@@ -88,6 +88,14 @@ def keep_best(heap: Floats, filled: int, value: float) -> int:
 
 
 @compiled
+def keep_all(heaps: Floats, filled: Counts, others: Floats, others_filled: Counts) -> None:
+    """Put what is in other heaps (Q, k) into heaps of the k largest (Q, k), query by query."""
+    for query in range(len(heaps)):
+        for place in range(others_filled[query]):
+            filled[query] = keep_best(heaps[query], filled[query], others[query, place])
+
+
+@compiled
 def propose(
     near: Singles,
     errors: Singles,
