@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import chain, pairwise, product
 from threading import Lock
 from typing import Any, Self, TypeVar
 
@@ -129,11 +129,9 @@ def find_reached(
     threads = numba.get_num_threads()
     fair = GROUP_QUERIES if len(matched) >= threads else -(-queries // threads)
     size = max(1, min(GROUP_QUERIES, fair))
-    tasks = [
-        (number, slice(start, min(start + size, queries)))
-        for number in range(len(matched))
-        for start in range(0, queries, size)
-    ]
+    starts = range(0, max(queries, 1), size)  # no query at all is a group too
+    groups = [slice(start, min(start + size, queries)) for start in starts]
+    tasks = list(product(range(len(matched)), groups))
     guard = Lock()
 
     def look(task: tuple[int, slice]) -> list[Part]:
@@ -151,17 +149,10 @@ def find_reached(
         found = list(pool.map(look, tasks))
     effort.pairs += queries * sum(images)
     effort.narrowed += sum(part.narrowed for parts in found for part in parts)
+    by_segment = (found[start : start + len(groups)] for start in range(0, len(found), len(groups)))
     return [
-        _join(
-            matches,
-            [
-                part
-                for (owner, _), parts in zip(tasks, found, strict=True)
-                if owner == number
-                for part in parts
-            ],
-        )
-        for number, matches in enumerate(matched)
+        _join(matches, list(chain.from_iterable(parts)))
+        for matches, parts in zip(matched, by_segment, strict=True)
     ]
 
 

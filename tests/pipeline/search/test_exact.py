@@ -152,6 +152,19 @@ def test_floors_of_all_parts_change_no_answer(seed: int, n: int, k: int, spec: F
     assert fewer <= sum(int(np.count_nonzero(answer.image_ids >= 0)) for answer in alone)
 
 
+def test_no_query_has_no_answer() -> None:
+    segment, queries = random_corpus(3, 20)
+    nobody = QueryBatch(
+        {
+            name: select(asked, np.empty(0, np.int64))
+            if isinstance(asked, BagsOfWords)
+            else asked[:0]
+            for name, asked in queries.layers.items()
+        }
+    )
+    assert search_exact([segment], nobody, SPECS[1], 4).image_ids.shape == (0, 4)
+
+
 def test_floors_by_hand() -> None:
     # The three best of 5, 1, nothing and 4, 3, 2 are 5, 4, 3; of one image there is no third.
     bounds = [np.array([[5, 1, -np.inf]]), np.array([[4, 3, 2.0]])]
