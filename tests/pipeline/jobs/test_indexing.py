@@ -9,8 +9,11 @@ from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError, StageFailed
 from pipeline.index.publish import current_snapshot
 from pipeline.jobs.indexing import check_refused, choose_shard_size, corpus_name
+from pipeline.search.coordinator import Coordinator, LocalServers
+from pipeline.search.searcher import SegmentSearcher
 from pipeline.store.storage import LocalStore
 from tests.builders import index_into, small_job
+from tests.tiny import tiny_index, tiny_pictures
 
 
 @pytest.fixture
@@ -125,3 +128,24 @@ def test_a_corpus_is_named_after_its_source(pictures: Path) -> None:
     assert corpus_name(f"{pictures}/", listing) == "pictures"
     single = str(pictures / "0.jpg")
     assert corpus_name(single, list_source(single)) == "0"
+
+
+def test_larger_segments_are_made_of_what_is_there_and_answer_the_same(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures")
+    small = tiny_index(tmp_path / "store", pictures)
+    before = {path for path in tmp_path.glob("store/**/*") if path.is_file()}
+    large = tiny_index(tmp_path / "store", pictures, index__segment_images=100)
+    made = {path for path in tmp_path.glob("store/**/*") if path.is_file()} - before
+    assert (len(small.segments), len(large.segments)) == (2, 1)
+    assert (small.number, large.number) == (1, 2)
+    kinds = {path.relative_to(tmp_path / "store").parts[0] for path in made}
+    assert kinds == {"jobs", "segments", "snapshots", "promotions"}
+    answers = []
+    for snapshot in (small, large):
+        searcher = SegmentSearcher(str(tmp_path / "store"), snapshot)
+        coordinator = Coordinator(LocalServers(searcher), snapshot.indexed)
+        layers = [entry.layer for entry in snapshot.fusion.layers]
+        asked = coordinator.features([0, 1, 2, 3, 4], layers)
+        answers.append(coordinator.answer(asked, snapshot.fusion, 5))
+    for name in ("image_ids", "scores", "similarities"):
+        assert getattr(answers[0], name).tobytes() == getattr(answers[1], name).tobytes()
