@@ -32,6 +32,9 @@ LEADING = 256
 FITTED_ROWS = 4_096
 """Rows that the axes are fitted to, evenly spread over the segment."""
 
+SMALLEST_SHARE = 1e-8
+"""An eigenvalue below this share of the largest is what rounding left of 0."""
+
 BLOCK_ROWS = 2_048
 """Rows written down at a time by one thread."""
 
@@ -165,17 +168,28 @@ def sketch_vectors(
 
 
 def leading_axes(vectors: Floats, norms: NDArray[np.float64], count: int) -> Floats:
-    """Return the directions that keep most of vectors of unit length, (count, D) float32.
+    """Return the directions that keep most of vectors of unit length, (d, D) float32.
 
-    They are eigenvectors of the second moments, not of the covariance: what is to be kept is the
-    length, for it bounds a product (Cauchy and Schwarz).
+    At most `count`, and no more than the vectors span, but one at least. They are eigenvectors of
+    the second moments, not of the covariance: what is to be kept is the length, for it bounds a
+    product (Cauchy and Schwarz). Of fewer vectors than dimensions they are found from the products
+    of the vectors with each other, which are fewer.
     """
     rows = np.unique(np.linspace(0, max(len(vectors) - 1, 0), FITTED_ROWS).astype(np.int64))
     units = unit_rows(vectors[rows[: len(vectors)]], norms[rows[: len(vectors)]])
     if not units.any():
-        return np.eye(count, vectors.shape[1], dtype=np.float32)
-    _, axes = eigenvectors(second_moments(units, np.zeros(units.shape[1])))
-    return np.ascontiguousarray(axes[:count].astype(np.float32))
+        return np.eye(1, vectors.shape[1], dtype=np.float32)
+    few = len(units) < units.shape[1]
+    table = np.ascontiguousarray(units.T) if few else units
+    values, axes = eigenvectors(second_moments(table, np.zeros(table.shape[1])))
+    kept = min(count, int(np.count_nonzero(values > SMALLEST_SHARE * values[0])))
+    axes = axes[:kept]
+    if few:
+        axes = axes / np.sqrt(values[:kept])[:, None]
+        combined = np.empty((kept, units.shape[1]))
+        _combine(np.ascontiguousarray(axes), units, combined)
+        axes = combined
+    return np.ascontiguousarray(axes.astype(np.float32))
 
 
 def unit_rows(vectors: Floats, norms: NDArray[np.float64]) -> Floats:
@@ -217,6 +231,18 @@ def _each(work: Callable[[slice], Result], blocks: list[slice], threads: int) ->
         return
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, blocks)
+
+
+@compiled
+def _combine(factors: NDArray[np.float64], units: Floats, combined: NDArray[np.float64]) -> None:
+    """Write factors @ units, (d, D), each sum in the order of the rows."""
+    for axis in range(factors.shape[0]):
+        line = combined[axis]
+        line[:] = 0.0
+        for row in range(units.shape[0]):
+            factor, unit = factors[axis, row], units[row]
+            for place in range(line.shape[0]):
+                line[place] += factor * np.float64(unit[place])
 
 
 @compiled
