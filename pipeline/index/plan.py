@@ -4,15 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError
 from pipeline.index.sketch import LEADING
+from pipeline.run.budget import PROCESS_BYTES, check_memory
 from pipeline.store.commit import open_committed
 from pipeline.store.storage import Store
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord
-
-BASE_BYTES = 400 << 20
-"""Interpreter, libraries and Ray's share of a worker."""
 
 
 def segment_memory(
@@ -27,7 +24,7 @@ def segment_memory(
     """
     widest, most = max(dimensions.values(), default=0), max(words.values(), default=0)
     return {
-        "process": BASE_BYTES,
+        "process": PROCESS_BYTES,
         "vectors": 4 * images * sum(dimensions.values()),
         "vectors as they are read": 2 * 4 * images * widest,
         "bags": 2 * 8 * sum(words.values()),
@@ -63,15 +60,14 @@ def check_segments(
             if layer.kind == "local"
         }
         needed = segment_memory(images, words, dimensions)
-        total = sum(needed.values())
-        if total > available:
-            fitting = int(images * max(available - BASE_BYTES, 0) / (total - BASE_BYTES))
-            parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in needed.items())
-            raise InputError(
-                f"a segment of {images:,} images takes {total / 2**30:.2f} GiB to build "
-                f"({parts}), and a worker has {available / 2**30:.2f}: some {fitting:,} would fit "
-                "(index.segment_images), or use fewer workers on a machine (--workers)"
-            )
+        room, rest = available - PROCESS_BYTES, sum(needed.values()) - PROCESS_BYTES
+        fitting = int(images * max(room, 0) / max(rest, 1))
+        check_memory(
+            needed,
+            available,
+            f"a segment of {images:,} images takes",
+            f"ask for smaller ones (index.segment_images), some {fitting:,} would fit",
+        )
 
 
 def _width(

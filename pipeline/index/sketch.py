@@ -26,8 +26,8 @@ SMALLEST_STEP = 1e-20
 """A smaller step is 0: where all numbers are the same but for rounding, one is as good as all."""
 
 LEADING = 256
-"""Axes that are looked at first. Of 200,000 vectors grown from 8,155 real ones (EfficientNet-Lite0,
-1,280 dimensions), 256 left 7 % of the images to be looked at again, 128 left 19 %."""
+"""Axes that are looked at first. Over 100,000 drawn pictures, 512 queries at once, 128 left 42 % of
+the pairs to be looked at again, 256 left 31 %, 512 left 17 %; 256 were the fastest in all."""
 
 FITTED_ROWS = 4_096
 """Rows that the axes are fitted to, evenly spread over the segment."""

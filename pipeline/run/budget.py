@@ -1,13 +1,19 @@
-"""How much memory there is to work with on this machine."""
+"""How much memory there is to work with on this machine, and whether what is planned fits."""
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from pipeline.errors import InputError
 
 CGROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
+PROCESS_BYTES = 400 << 20
+"""Interpreter, libraries and Ray's share of a worker."""
+
 MEMORY_INFO = Path("/proc/meminfo")
 
 
@@ -27,3 +33,24 @@ def available_memory() -> int:
         with contextlib.suppress(OSError, ValueError):
             found.append(int(limit.read_text()))
     return min(found)
+
+
+def check_memory(needed: Mapping[str, int], available: int, what: str, cure: str) -> None:
+    """Refuse what cannot fit.
+
+    Args:
+        needed: bytes by what holds them.
+        available: bytes that a worker has.
+        what: is to be made, in words that end with `take` or `takes`.
+        cure: what to do about it, beside using fewer workers.
+
+    Raises:
+        InputError: a worker has less than is needed.
+    """
+    total = sum(needed.values())
+    if total > available:
+        parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in needed.items())
+        raise InputError(
+            f"{what} {total / 2**30:.2f} GiB a worker ({parts}), and a worker has "
+            f"{available / 2**30:.2f}: {cure}, or fewer workers on a machine (--workers)"
+        )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.search.segment import Answer
 from pipeline.vocabulary.batches import row_uniforms
 
 AUDITED_SHARE = 1 / 16
@@ -28,10 +27,15 @@ def audited_queries(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.sort(np.lexsort((ids, uniforms))[:count])
 
 
-def measure_recall(answer: Answer, exact: Answer) -> Recall:
-    """Return how many of the images in exact answers are in those of the same queries."""
+def measure_recall(image_ids: NDArray[np.int64], exact: NDArray[np.int64]) -> Recall:
+    """Return how many of the images in exact answers are in others to the same queries.
+
+    Args:
+        image_ids: (Q, k), -1 where there is none.
+        exact: (Q, k), likewise.
+    """
     found = sum(
         len(np.intersect1d(mine[mine >= 0], theirs[theirs >= 0]))
-        for mine, theirs in zip(answer.image_ids, exact.image_ids, strict=True)
+        for mine, theirs in zip(image_ids, exact, strict=True)
     )
-    return Recall(len(exact), int(np.count_nonzero(exact.image_ids >= 0)), found)
+    return Recall(len(exact), int(np.count_nonzero(exact >= 0)), found)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.search.fuse import fuse
-from pipeline.search.matched import match_layer
+from pipeline.search.matched import DenseMatch, LocalMatch, match_layer
 from pipeline.search.rank import best_of
-from pipeline.search.reach import BLOCK_IMAGES, Best, Effort, find_reached
+from pipeline.search.reach import FIRST_IMAGES, Best, Effort, find_reached
 from pipeline.search.score import Candidates
 from pipeline.search.segment import Answer, QueryBatch, SegmentData
 from schemas.query import FusionSpec, LayerMap
@@ -62,7 +62,7 @@ def search_exact(
         raise ValueError(f"k must be at least 1; got {k}")
     best = Best.of(len(queries), min(k, max(sum(map(len, segments)), 1)), floors)
     effort = effort or Effort()
-    matched = [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
+    matched = _match(segments, queries, spec)
     found = find_reached(
         matched, spec.layers, len(queries), [len(each) for each in segments], best, effort
     )
@@ -94,8 +94,8 @@ def lower_bounds(
     `search_exact`. Where there are fewer than k images, the rest is -inf.
     """
     best = Best.of(len(queries), k)
-    matched = [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
-    first = [min(len(segment), BLOCK_IMAGES) for segment in segments]
+    matched = _match(segments, queries, spec)
+    first = [min(len(segment), FIRST_IMAGES) for segment in segments]
     find_reached(matched, spec.layers, len(queries), first, best, Effort())
     best.heaps[np.arange(k) >= best.filled[:, None]] = -np.inf
     return best.heaps
@@ -126,6 +126,13 @@ def top_by_layer(
             values[query_of, places, c] = match.similarities_of(candidates)
         answers.append(Answer(alone.image_ids, alone.scores, values, alone.certified))
     return tuple(answers)
+
+
+def _match(
+    segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec
+) -> list[list[LocalMatch | DenseMatch]]:
+    """Return the layers of each segment beside the queries in them, in the order of the fusion."""
+    return [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
 
 
 def _as_candidates(query_of: Rows, rows: Rows, queries: int) -> Candidates:

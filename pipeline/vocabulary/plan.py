@@ -1,8 +1,8 @@
-"""What a training takes in memory, stated and checked before it starts."""
+"""What a training takes in memory, stated before it starts."""
 
 from collections.abc import Mapping
 
-from pipeline.errors import InputError
+from pipeline.run.budget import PROCESS_BYTES
 from pipeline.vocabulary.cells import FAR
 from pipeline.vocabulary.words import CHUNK_ROWS
 from schemas.vocabulary import AssignerKind
@@ -16,9 +16,6 @@ LEAST_TASK_ROWS = 1 << 16
 LARGEST_SHARD_ROWS = 100_000
 """Rows by which a task may be larger than that: of the shard that fills it."""
 
-BASE_BYTES = 400 << 20
-"""Interpreter, libraries and Ray's share of a worker."""
-
 
 def training_memory(
     words: int, dimensions: int, rows: int, assigner: AssignerKind
@@ -30,31 +27,10 @@ def training_memory(
     task_rows = min(rows, max(TASK_ROWS * words, LEAST_TASK_ROWS) + LARGEST_SHARD_ROWS)
     chunks = 4 * CHUNK_ROWS * dimensions * 4
     return {
-        "process": BASE_BYTES,
+        "process": PROCESS_BYTES,
         "centroids": 2 * words * dimensions * 4,
         "sums": words * dimensions * 8,
         "rows": task_rows * (dimensions * 2 + 48),
         "comparison": chunks
         + (words * FAR.words * 8 if assigner == "cells" else max(64 * words * 4, 16 << 20)),
     }
-
-
-def check_memory(needed: Mapping[str, int], available: int, what: str) -> None:
-    """Refuse what cannot fit.
-
-    Args:
-        needed: bytes by what holds them.
-        available: bytes that a worker has.
-        what: is to be trained, in words.
-
-    Raises:
-        InputError: a worker has less than is needed.
-    """
-    total = sum(needed.values())
-    if total > available:
-        parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in needed.items())
-        raise InputError(
-            f"{what} take {total / 2**30:.2f} GiB a worker ({parts}), and a worker has "
-            f"{available / 2**30:.2f}: ask for fewer words, fewer dimensions "
-            "(vocabulary.projection), or fewer workers on a machine (--workers)"
-        )

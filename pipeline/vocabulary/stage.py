@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from pipeline.errors import CommitConflict, InputError, StageFailed
 from pipeline.extract.stage import Extraction
+from pipeline.run.budget import check_memory
 from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
@@ -15,7 +16,7 @@ from pipeline.vocabulary.cells import NEAR, Reach
 from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.finish import FinishStage
-from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, check_memory, training_memory
+from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, training_memory
 from pipeline.vocabulary.projected import project_samples
 from pipeline.vocabulary.rounds import (
     LinkStage,
@@ -103,7 +104,8 @@ def train_vocabulary(
     check_memory(
         training_memory(training.words, training.dimensions, training.rows, training.assigner),
         runner.memory_per_worker(),
-        f"{training.words:,} words of {training.dimensions:,} dimensions",
+        f"{training.words:,} words of {training.dimensions:,} dimensions take",
+        "ask for fewer words, fewer dimensions (vocabulary.projection)",
     )
     seeded, last, reports = _rounds(store, runner, training, on_progress, on_round)
     vocabulary = _finished(store, runner, training, extraction, seeded, last, reports).model_copy(

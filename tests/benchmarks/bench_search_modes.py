@@ -40,7 +40,8 @@ def test_recall_of_the_modes_without_proof(size: int) -> None:
         lists = [top_by_layer(segment, queries, [HIGH, LOW], n) for segment in segments]
         recall: dict[SearchMode, float] = {}
         for mode in ("candidates", "paper"):
-            found = measure_recall(fuse_candidates(lists, FUSION, K, n, size, mode), exact)
+            answer = fuse_candidates(lists, FUSION, K, n, size, mode)
+            found = measure_recall(answer.image_ids, exact.image_ids)
             recall[mode] = found.found / found.wanted
         print(f"\n{size:,}, N = {n:,}: {recall}")
         sizes = {"pictures": size, "proposed": n, "queries": QUERIES, "k": K}

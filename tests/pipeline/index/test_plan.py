@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.index.plan import BASE_BYTES, check_segments, segment_memory
+from pipeline.index.plan import check_segments, segment_memory
+from pipeline.run.budget import PROCESS_BYTES
 from pipeline.store.commit import attempt
 from pipeline.store.storage import LocalStore
 from pipeline.store.tables import binary_vectors_column, write_parquet
@@ -37,7 +38,7 @@ def test_memory_by_hand() -> None:
     # 4 bytes a number held, twice more while a layer is read; a bag's entry is 8 bytes, twice.
     # A sketch is 256 float32, 256 bytes and 1,280 bytes an image: 2.56 MB; postings are 1.75 MB.
     assert needed == {
-        "process": BASE_BYTES,
+        "process": PROCESS_BYTES,
         "vectors": 5_120_000,
         "vectors as they are read": 10_240_000,
         "bags": 3_504_000,
@@ -52,7 +53,7 @@ def test_a_segment_without_room_is_refused_with_what_would_fit(tmp_path: Path) -
     needed = sum(segment_memory(IMAGES, {"low": WORDS}, {"high": WIDTH}).values())
     segments = [((extracted,), (encoded,))]
     check_segments(store, LAYERS, segments, needed)
-    half = BASE_BYTES + (needed - BASE_BYTES) // 2
+    half = PROCESS_BYTES + (needed - PROCESS_BYTES) // 2
     with pytest.raises(InputError, match=r"a segment of 1,000 images .* some (499|500) would fit"):
         check_segments(store, LAYERS, segments, half)
     with pytest.raises(InputError, match="some 0 would fit"):

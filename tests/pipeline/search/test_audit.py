@@ -2,18 +2,11 @@ import numpy as np
 import pytest
 
 from pipeline.search.audit import audited_queries, measure_recall
-from pipeline.search.segment import Answer
-
-
-def answer(*ids: list[int]) -> Answer:
-    table = np.array(ids, np.int64)
-    zeros = np.zeros(table.shape)
-    return Answer(table, zeros, zeros[:, :, None], np.zeros(len(table), bool))
 
 
 def test_recall_by_hand() -> None:
     # 2 of 3 in the first; 1 of the 2 that there are in the second, whatever their order: 3 of 5.
-    recall = measure_recall(answer([4, 2, 9], [5, 8, -1]), answer([2, 4, 7], [8, 6, -1]))
+    recall = measure_recall(np.array([[4, 2, 9], [5, 8, -1]]), np.array([[2, 4, 7], [8, 6, -1]]))
     assert (recall.queries, recall.wanted, recall.found) == (2, 5, 3)
 
 
