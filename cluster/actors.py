@@ -10,6 +10,9 @@ from pipeline.run.ledger import describe, is_worth_retrying
 from pipeline.run.stage import Stage
 from schemas.files import DoneRecord
 
+WORKER_GPU, SERVER_GPU = 0.75, 0.25
+"""Shares of a GPU that Ray reserves: a card holds one worker, and segments beside it."""
+
 DeviceCheck = Callable[[Stage[Any]], None]
 """Raises where a worker holds a device that its stage could not use."""
 

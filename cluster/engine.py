@@ -1,13 +1,15 @@
 """The engine of a job: where its tasks run, and where its segments are served."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Runner
 from pipeline.search.coordinator import Coordinator, LocalServers
+from pipeline.search.on_gpu import card_is_here
 from pipeline.search.searcher import SegmentSearcher
 from pipeline.store.storage import Store
 from schemas.job import EngineSettings
@@ -22,6 +24,7 @@ class Engine:
     runner: Runner
     threads: int
     on_ray: bool
+    search_on: Literal["auto", "cpu", "gpu"]
 
     @contextmanager
     def coordinator(
@@ -29,20 +32,26 @@ class Engine:
     ) -> Iterator[Coordinator]:
         """Open a snapshot's segments, in shard servers on Ray or in this process."""
         if not self.on_ray:
-            searcher = SegmentSearcher(store.url, snapshot, None, weighting)
+            device = "cuda" if self._on_gpus(card_is_here) else "cpu"
+            searcher = SegmentSearcher(store.url, snapshot, None, weighting, device)
             yield Coordinator(LocalServers(searcher), snapshot.indexed)
             return
-        from cluster.shard_server import RayServers
+        from cluster.shard_server import RayServers, gpus_of_cluster
 
-        with RayServers(store.url, snapshot, weighting=weighting) as servers:
+        on_gpus = self._on_gpus(lambda: gpus_of_cluster() > 0)
+        with RayServers(store.url, snapshot, weighting=weighting, on_gpus=on_gpus) as servers:
             yield Coordinator(servers, snapshot.indexed)
+
+    def _on_gpus(self, any_here: Callable[[], bool]) -> bool:
+        return self.search_on == "gpu" or (self.search_on == "auto" and any_here())
 
 
 @contextmanager
 def engine(settings: EngineSettings) -> Iterator[Engine]:
     """Open the engine that a job asks for; a Ray that it starts ends with it."""
     if settings.kind == "serial":
-        yield Engine(SerialRunner(), len(os.sched_getaffinity(0)), on_ray=False)
+        threads = len(os.sched_getaffinity(0))
+        yield Engine(SerialRunner(), threads, on_ray=False, search_on=settings.search_on)
         return
     from cluster.connect import connected
     from cluster.runner import RayRunner
@@ -55,4 +64,5 @@ def engine(settings: EngineSettings) -> Iterator[Engine]:
             task_timeout_s=settings.task_timeout_s,
         ) as runner,
     ):
-        yield Engine(runner, settings.cpus_per_worker, on_ray=True)
+        threads = settings.cpus_per_worker
+        yield Engine(runner, threads, on_ray=True, search_on=settings.search_on)

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from cluster.actors import DeviceCheck, Reply, Worker, check_device
+from cluster.actors import WORKER_GPU, DeviceCheck, Reply, Worker, check_device
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
 from pipeline.run.stage import Outcome, Stage, TaskT
@@ -171,7 +171,7 @@ class RayRunner:
             ray.remote(Worker)
             .options(
                 num_cpus=self.cpus_per_worker,
-                num_gpus=1 if self._on_gpus else 0,
+                num_gpus=WORKER_GPU if self._on_gpus else 0,
                 max_restarts=0,
                 max_task_retries=0,
             )

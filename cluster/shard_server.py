@@ -8,7 +8,8 @@ from typing import Any, Self
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from pipeline.errors import ShardUnavailable
+from cluster.actors import SERVER_GPU
+from pipeline.errors import InputError, ShardUnavailable
 from pipeline.search.placement import place
 from pipeline.search.searcher import SegmentSearcher
 from schemas.query import Weighting
@@ -39,7 +40,11 @@ class RayServers:
     """The shard servers of a snapshot, one actor each; a context manager that ends them.
 
     Args:
-        servers: how many at most; by default one a CPU, never more than segments.
+        servers: how many at most; by default one a GPU or CPU, never more than segments.
+        on_gpus: whether each server has a graphics card propose.
+
+    Raises:
+        InputError: there shall be graphics cards, and the cluster has none.
     """
 
     def __init__(
@@ -49,13 +54,20 @@ class RayServers:
         *,
         servers: int | None = None,
         weighting: Weighting | None = None,
+        on_gpus: bool = False,
         timeout_s: float = ANSWER_TIMEOUT_S,
     ) -> None:
         self._opening = (store_url, snapshot)
         self._weighting = weighting
+        self._device = "cuda" if on_gpus else "cpu"
         self._timeout_s = timeout_s
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        self._keys = place(snapshot, servers or cpus)
+        if on_gpus and not gpus_of_cluster():
+            raise InputError(
+                f"engine.search_on is gpu and the cluster has {cpus} CPU and 0 GPU: start Ray "
+                'where there is one, or set engine.search_on = "cpu"'
+            )
+        self._keys = place(snapshot, servers or (gpus_of_cluster() if on_gpus else cpus))
         # All servers work on a batch at once: together they shall not ask for more than there is.
         threads = str(max(1, cpus // len(self._keys)))
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -117,12 +129,18 @@ class RayServers:
     def _start(self, keys: Sequence[str]) -> Any:
         actor = ray.remote(ShardServer).options(
             num_cpus=0,
+            num_gpus=SERVER_GPU if self._device == "cuda" else 0,
             max_restarts=0,
             max_task_retries=0,
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": self._environment},
         )
-        return actor.remote(*self._opening, keys, self._weighting)
+        return actor.remote(*self._opening, keys, self._weighting, self._device)
+
+
+def gpus_of_cluster() -> int:
+    """Return how many graphics cards Ray has to lend."""
+    return int(ray.cluster_resources().get("GPU", 0))
 
 
 def _why(error: Exception) -> str:

@@ -92,6 +92,9 @@ class EngineSettings(Stored):
     workers: int | None = Field(default=None, ge=1)
     cpus_per_worker: int = Field(default=1, ge=1)
     task_timeout_s: float = Field(default=3600.0, gt=0)
+    search_on: Literal["auto", "cpu", "gpu"] = Field(
+        default="auto", description="what leaves images out; auto is GPUs where there are any"
+    )
 
 
 class JobConfig(Stored):

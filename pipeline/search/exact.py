@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.search.fuse import fuse
 from pipeline.search.matched import DenseMatch, LocalMatch, match_layer
 from pipeline.search.rank import best_of
-from pipeline.search.reach import FIRST_IMAGES, Best, Effort, find_reached
+from pipeline.search.reach import FIRST_IMAGES, Best, Effort, Finder, find_reached
 from pipeline.search.score import Candidates
 from pipeline.search.segment import Answer, QueryBatch, SegmentData
 from schemas.query import FusionSpec, LayerMap
@@ -37,6 +37,7 @@ def search_exact(
     *,
     floors: Floats | None = None,
     effort: Effort | None = None,
+    find: Finder = find_reached,
 ) -> Answer:
     """Return the k best images of all segments for each query, the same as scoring all of them.
 
@@ -53,6 +54,7 @@ def search_exact(
         floors: (Q,) what the k-th best of other segments is known to reach, at least: images
             below are left out, so there may be fewer than k.
         effort: is told how much was looked at.
+        find: what leaves images out; it changes no answer.
 
     Raises:
         UnknownLayer: a segment or the batch lacks a layer.
@@ -63,9 +65,8 @@ def search_exact(
     best = Best.of(len(queries), min(k, max(sum(map(len, segments)), 1)), floors)
     effort = effort or Effort()
     matched = _match(segments, queries, spec)
-    found = find_reached(
-        matched, spec.layers, len(queries), [len(each) for each in segments], best, effort
-    )
+    images = [len(each) for each in segments]
+    found = find(matched, spec.layers, len(queries), images, best, effort)
     query_of, image_ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     values = [np.empty((len(spec.layers), 0))]
     for segment, matches, each in zip(segments, matched, found, strict=True):
@@ -102,7 +103,12 @@ def lower_bounds(
 
 
 def top_by_layer(
-    segment: SegmentData, queries: QueryBatch, layers: Sequence[str], n: int
+    segment: SegmentData,
+    queries: QueryBatch,
+    layers: Sequence[str],
+    n: int,
+    *,
+    find: Finder = find_reached,
 ) -> tuple[Answer, ...]:
     """Return for each layer its n most similar images, with their similarities in all layers.
 
@@ -117,7 +123,7 @@ def top_by_layer(
     answers = []
     for name in layers:
         spec = FusionSpec(layers=(LayerMap(layer=name),))
-        alone = search_exact([segment], queries, spec, n)
+        alone = search_exact([segment], queries, spec, n, find=find)
         query_of, places = np.nonzero(alone.image_ids >= 0)
         rows = np.searchsorted(segment.image_ids, alone.image_ids[query_of, places])
         candidates = _as_candidates(query_of, rows, len(queries))

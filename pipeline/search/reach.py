@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain, pairwise, product
 from threading import Lock
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numba
 import numpy as np
@@ -105,6 +105,20 @@ class Part:
 
     pairs: tuple[Rows, Rows, Floats, Floats]
     narrowed: int
+
+
+class Finder(Protocol):
+    """What finds the pairs: `find_reached` on CPUs, `on_gpu.Card.find_reached` on a card."""
+
+    def __call__(
+        self,
+        matched: Sequence[Sequence[LocalMatch | DenseMatch]],
+        maps: Sequence[LayerMap],
+        queries: int,
+        images: Sequence[int],
+        best: Best,
+        effort: Effort,
+    ) -> list[Reached]: ...
 
 
 def find_reached(

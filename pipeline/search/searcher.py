@@ -11,6 +11,7 @@ from pipeline.index.files import read_bags, read_dense, read_postings, read_sket
 from pipeline.index.publish import read_frequencies
 from pipeline.index.weighting import word_weights
 from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
+from pipeline.search.reach import Finder, find_reached
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
 from pipeline.store.commit import open_committed
@@ -30,6 +31,10 @@ class SegmentSearcher:
         snapshot: what to open.
         keys: which of its segments; all by default.
         weighting: of visual words; the snapshot's by default.
+        device: "cpu", or "cuda" to have a graphics card propose; it changes no answer.
+
+    Raises:
+        InputError: the segments do not fit on the card, or there is none.
     """
 
     def __init__(
@@ -38,11 +43,17 @@ class SegmentSearcher:
         snapshot: IndexSnapshot,
         keys: Sequence[str] | None = None,
         weighting: Weighting | None = None,
+        device: str = "cpu",
     ) -> None:
         store = open_store(store_url)
         weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
         wanted = [s for s in snapshot.segments if keys is None or s.key in keys]
         self.segments = [open_segment(store, snapshot, segment, weights) for segment in wanted]
+        self._find: Finder = find_reached
+        if device != "cpu":
+            from pipeline.search.on_gpu import Card
+
+            self._find = Card(self.segments, device).find_reached
 
     def ready(self) -> int:
         """Return how many images are served, once they are."""
@@ -60,11 +71,14 @@ class SegmentSearcher:
         self, queries: QueryBatch, spec: FusionSpec, k: int, floors: Floats | None = None
     ) -> Answer:
         """Return the k best of these segments, certified, without those below the floors (Q,)."""
-        return search_exact(self.segments, queries, spec, k, floors=floors)
+        return search_exact(self.segments, queries, spec, k, floors=floors, find=self._find)
 
     def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
         """Return for each segment, layer by layer, the n best with their scores in all layers."""
-        return [list(top_by_layer(s, queries, layers, n)) for s in self.segments]
+        return [
+            list(top_by_layer(segment, queries, layers, n, find=self._find))
+            for segment in self.segments
+        ]
 
     def similarities(
         self, queries: QueryBatch, layers: Sequence[str]
