@@ -103,12 +103,7 @@ def lower_bounds(
 
 
 def top_by_layer(
-    segment: SegmentData,
-    queries: QueryBatch,
-    layers: Sequence[str],
-    n: int,
-    *,
-    find: Finder = find_reached,
+    segment: SegmentData, queries: QueryBatch, layers: Sequence[str], n: int
 ) -> tuple[Answer, ...]:
     """Return for each layer its n most similar images, with their similarities in all layers.
 
@@ -123,7 +118,7 @@ def top_by_layer(
     answers = []
     for name in layers:
         spec = FusionSpec(layers=(LayerMap(layer=name),))
-        alone = search_exact([segment], queries, spec, n, find=find)
+        alone = search_exact([segment], queries, spec, n)
         query_of, places = np.nonzero(alone.image_ids >= 0)
         rows = np.searchsorted(segment.image_ids, alone.image_ids[query_of, places])
         candidates = _as_candidates(query_of, rows, len(queries))
@@ -138,7 +133,16 @@ def _match(
     segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec
 ) -> list[list[LocalMatch | DenseMatch]]:
     """Return the layers of each segment beside the queries in them, in the order of the fusion."""
-    return [[match_layer(each, queries, one.layer) for one in spec.layers] for each in segments]
+    matched: list[list[LocalMatch | DenseMatch]] = []
+    for segment in segments:
+        before = matched[0] if matched else [None] * len(spec.layers)
+        matched.append(
+            [
+                match_layer(segment, queries, one.layer, like)
+                for one, like in zip(spec.layers, before, strict=True)
+            ]
+        )
+    return matched
 
 
 def _as_candidates(query_of: Rows, rows: Rows, queries: int) -> Candidates:

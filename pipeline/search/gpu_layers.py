@@ -1,9 +1,10 @@
-"""A segment's layers on a graphics card, and how near queries are to its images, within bounds.
+"""Layers of many images on a graphics card, and how near queries are to them, within bounds.
 
-Sums and products are in float32; what they may be off is part of the answer.
+Sums and products are in float32; what they may be off is part of the answer. Segments lie there
+together, in slabs: a card is fast at much at once, and slow to begin.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.index.bags import select
+from pipeline.index.sketch import ROUNDING, unit_rows
 from pipeline.search.matched import DenseMatch, LocalMatch
 from pipeline.search.segment import DenseLayer, LocalLayer
 
@@ -24,6 +26,9 @@ POSTINGS = 1 << 25
 
 WIDENED = 1e-6
 """Added to a similarity before f in float32: more than t and the similarity lose there."""
+
+SENT_ROWS = 16_384
+"""Vectors sent to the card at a time."""
 
 SMALLEST_NORM = 1e-12
 """Of a bag that holds anything, and 1 over the largest: nothing over- or underflows in float32."""
@@ -57,106 +62,172 @@ class Near:
         return (values - reach).clamp_(0.0, 1.0), (values + reach).clamp_(0.0, 1.0)
 
 
+@dataclass(frozen=True, eq=False)
+class AskedVectors:
+    """Queries of unit length v as two numbers of bfloat16, one below the other, and what is left.
+
+    Attributes:
+        both: bfloat16 (2 Q, D).
+        lengths: |v|, float32 (Q, 1), rounded up: 1, or 0.
+        slacks: float32 (Q, 1).
+    """
+
+    both: "Tensor"
+    lengths: "Tensor"
+    slacks: "Tensor"
+
+
+def ask_vectors(match: DenseMatch, group: slice, device: "torch.device") -> AskedVectors:
+    """Return some queries ready to be multiplied with vectors on a card.
+
+    Products of bfloat16 are exact in float32. A sum of D of them is off by at most gamma S, as
+    `vocabulary.on_gpu.score_errors` says of tensor cores, with u = 2**-22; by Cauchy and Schwarz S
+    is at most the product of the lengths, and so is what the rest of the query adds.
+    """
+    import torch
+
+    norms = match.norms[group]
+    rows = match.vectors[group] / np.where(norms > 0.0, norms, 1.0)[:, None]
+    units = torch.from_numpy(rows).to(device)
+    high = units.bfloat16()
+    low = (units - high.double()).bfloat16()
+    rests = torch.linalg.vector_norm(units - high.double() - low.double(), dim=1)
+    lengths = torch.linalg.vector_norm(units, dim=1)
+    terms = (units.shape[1] + 8) * 2.0**-22
+    slacks = 1.05 * (lengths * (terms / (1.0 - terms)) + rests) + 1e-12
+    return AskedVectors(torch.cat([high, low]), _up(lengths)[:, None], _up(slacks)[:, None])
+
+
 class Vectors:
-    """The codes of a dense layer, as bfloat16, which holds a byte exactly."""
+    """Vectors of unit length as bfloat16, and how far each is from that, measured."""
 
-    def __init__(self, layer: DenseLayer, device: "torch.device") -> None:
+    def __init__(self, layers: Sequence[DenseLayer], device: "torch.device") -> None:
         import torch
 
-        codes = layer.sketch.whole
-        lows = codes.lows.astype(np.float64)
-        self._codes = _send(codes.codes, device).to(torch.bfloat16)
-        self._errors = _send(codes.errors, device)
-        self._lows = _send(lows, device)
-        self._steps = _send(codes.steps.astype(np.float64), device)
-        # No row of lows + codes * steps is longer, nor one of codes * steps.
-        furthest = float(codes.errors.max(initial=0.0))
-        self._longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + furthest
+        images = sum(map(len, layers))
+        self._units = torch.empty(
+            (images, layers[0].vectors.shape[1]), dtype=torch.bfloat16, device=device
+        )
+        self._errors = torch.empty(images, device=device)
+        at = 0
+        for layer in layers:
+            for start in range(0, len(layer), SENT_ROWS):
+                stop = min(start + SENT_ROWS, len(layer))
+                units = _send(unit_rows(layer.vectors[start:stop], layer.norms[start:stop]), device)
+                kept = units.bfloat16()
+                lost = torch.linalg.vector_norm(units.double() - kept.double(), dim=1)
+                self._units[at : at + len(units)] = kept
+                self._errors[at : at + len(units)] = _up(lost * 1.001 + ROUNDING)
+                at += len(units)
 
-    def near(self, match: DenseMatch, group: slice) -> Near:
-        """Return the products of some queries with all codes.
+    def near(self, asked: AskedVectors) -> Near:
+        """Return the products of queries with all vectors."""
+        twice = product(asked.both, self._units)
+        count = len(asked.lengths)
+        values = twice[:count].add_(twice[count:])
+        return Near(values, asked.slacks, asked.lengths, self._errors)
 
-        With v a query of unit length, u = lows + codes * steps + e a vector and w = v * steps,
-        v.u = v.lows + codes.w + v.e. w is written as two numbers of bfloat16 and what remains, r;
-        products of bfloat16 are exact in float32. A sum of D of them is off by at most gamma S,
-        as `vocabulary.on_gpu.score_errors` says of tensor cores, with u = 2**-22; S is at most
-        |v| |codes * steps|, and codes.r at most |codes| |r|, both by Cauchy and Schwarz.
-        """
-        import torch
 
-        norms = match.norms[group]
-        rows = match.vectors[group] / np.where(norms > 0.0, norms, 1.0)[:, None]
-        units = torch.from_numpy(rows).to(self._codes.device)
-        weights = units * self._steps
-        high = weights.bfloat16()
-        low = (weights - high.double()).bfloat16()
-        rest = torch.linalg.vector_norm(weights - high.double() - low.double(), dim=1)
-        twice = product(torch.cat([high, low]), self._codes)
-        lengths = torch.linalg.vector_norm(units, dim=1)
-        dimensions = units.shape[1]
-        terms = (dimensions + 8) * 2.0**-22
-        gamma = 1.02 * terms / (1.0 - terms)
-        slacks = lengths * (gamma * self._longest) + rest * (255.0 * dimensions**0.5) + 1e-12
-        values = twice[: len(units)].add_(twice[len(units) :])
-        values.add_((units @ self._lows).float()[:, None])
-        return Near(values, _up(slacks)[:, None], _up(lengths)[:, None], self._errors)
+@dataclass(frozen=True, eq=False)
+class AskedWords:
+    """The words of queries one after the other.
+
+    Attributes:
+        words: int64 (m,).
+        query_of: int64 (m,).
+        factors: float32 (m,): what a count of the word counts for.
+        slacks: float32 (Q, 1).
+    """
+
+    words: NDArray[np.int64]
+    query_of: NDArray[np.int64]
+    factors: NDArray[np.float32]
+    slacks: "Tensor"
+
+
+def ask_words(match: LocalMatch, group: slice, device: "torch.device") -> AskedWords:
+    """Return the words of some queries.
+
+    No term is negative, so a sum of m terms is off by at most (m - 1) 2**-24 of itself, in any
+    order (Higham, equation 4.4 of the 2nd edition); eight more roundings stand for factors, counts
+    and norms.
+    """
+    import torch
+
+    bags = select(match.bags, np.arange(group.start, group.stop))
+    norms = match.norms[group]
+    weights = match.layer.weights[bags.words]
+    lists = np.diff(bags.offsets)
+    inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
+    factors = bags.counts * weights * weights * np.repeat(inverse, lists)
+    slacks = torch.from_numpy((lists + 8) * (1.01 * 2.0**-24) + 1e-12).to(device)
+    return AskedWords(
+        words=bags.words.astype(np.int64),
+        query_of=np.repeat(np.arange(len(norms), dtype=np.int64), lists),
+        factors=factors.astype(np.float32),
+        slacks=_up(slacks)[:, None],
+    )
 
 
 class Words:
-    """The posting lists of a local layer, one after the other.
+    """The posting lists of all images together, one after the other.
 
     Raises:
-        ValueError: norms of bags are so small or large that float32 does not hold what is added.
+        ValueError: norms of bags are so small or large that float32 does not hold what is added,
+            or the layers weight words differently.
     """
 
-    def __init__(self, layer: LocalLayer, device: "torch.device") -> None:
-        positive = layer.norms > 0.0
-        norms = layer.norms[positive]
-        if norms.min(initial=1.0) < SMALLEST_NORM or norms.max(initial=1.0) > 1 / SMALLEST_NORM:
-            raise ValueError(
-                f"norms of bags are {SMALLEST_NORM:g} to {1 / SMALLEST_NORM:g}; got "
-                f"{norms.min():g} to {norms.max():g}"
-            )
-        counts = layer.postings.counts
-        inverse = np.divide(1.0, layer.norms, out=np.zeros(len(layer)), where=positive)
-        self._rows = _send(layer.postings.rows.view(np.int32), device)
-        self._counts = _send(counts if _narrow(layer) else counts.astype(np.int32), device)
-        self._inverse_norms = _send(inverse.astype(np.float32), device)
-
-    def near(self, match: LocalMatch, group: slice) -> Near:
-        """Return the cosines of some queries' bags, their posting lists added up.
-
-        No term is negative, so a sum of m terms is off by at most (m - 1) 2**-24 of itself, in any
-        order (Higham, equation 4.4 of the 2nd edition); eight more roundings stand for factors,
-        counts and norms.
-        """
+    def __init__(self, layers: Sequence[LocalLayer], device: "torch.device") -> None:
         import torch
 
-        layer, device = match.layer, self._rows.device
-        bags = select(match.bags, np.arange(group.start, group.stop))
-        norms = match.norms[group]
-        weights = layer.weights[bags.words]
-        lists = np.diff(bags.offsets)
-        inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
-        factors = bags.counts * weights * weights * np.repeat(inverse, lists)
-        starts = layer.postings.offsets[bags.words]
-        sizes = layer.postings.offsets[bags.words.astype(np.int64) + 1] - starts
-        images = len(layer)
-        bases = np.repeat(np.arange(len(norms), dtype=np.int64) * images, lists)
-        values = torch.zeros(len(norms) * images, device=device)
+        rows, words, counts, inverse = [], [], [], []
+        starts = np.cumsum([0, *map(len, layers)])
+        for layer, start in zip(layers, starts.tolist(), strict=False):
+            if not np.array_equal(layer.weights, layers[0].weights):
+                raise ValueError("words of one layer have one weight in all segments")
+            postings = layer.postings
+            lists = _send(np.diff(postings.offsets), device)
+            words.append(torch.repeat_interleave(lists).to(torch.int32))
+            rows.append(_send(postings.rows.view(np.int32), device) + start)
+            kept = postings.counts if _narrow(layer) else postings.counts.astype(np.int32)
+            counts.append(_send(kept, device))
+            inverse.append(_inverse_norms(layer.norms))
+        order = torch.sort(torch.cat(words)).indices
+        self._rows = torch.cat(rows)[order]
+        self._counts = torch.cat(counts)[order]
+        self._inverse_norms = _send(np.concatenate(inverse), device)
+        self._offsets = np.sum([layer.postings.offsets for layer in layers], axis=0)
+
+    def near(self, asked: AskedWords) -> Near:
+        """Return the cosines of queries with all images, posting lists added up."""
+        import torch
+
+        device, images = self._rows.device, len(self._inverse_norms)
+        starts = self._offsets[asked.words]
+        sizes = self._offsets[asked.words + 1] - starts
+        bases = asked.query_of * images
+        values = torch.zeros(len(asked.slacks) * images, device=device)
         for run in _runs(sizes):
             ends = np.cumsum(sizes[run])
             shifts = starts[run] - (ends - sizes[run])
             table = torch.from_numpy(np.stack([sizes[run], shifts, bases[run]])).to(device)
-            factor = torch.from_numpy(factors[run].astype(np.float32)).to(device)
+            factor = torch.from_numpy(asked.factors[run]).to(device)
             total = int(ends[-1])
             term = torch.repeat_interleave(table[0], output_size=total)
             place = torch.arange(total, device=device).add_(table[1][term])
             added = factor[term].mul_(self._counts[place])
             values.index_add_(0, table[2][term].add_(self._rows[place]), added)
-        values = values.view(len(norms), images).mul_(self._inverse_norms)
-        slacks = torch.from_numpy((lists + 8) * (1.01 * 2.0**-24) + 1e-12).to(device)
-        return Near(values, _up(slacks)[:, None])
+        values = values.view(len(asked.slacks), images).mul_(self._inverse_norms)
+        return Near(values, asked.slacks)
+
+
+def near_to(held: Vectors | Words, asked: AskedVectors | AskedWords) -> Near:
+    """Return the similarities of queries with all images, in one layer."""
+    if isinstance(held, Vectors):
+        assert isinstance(asked, AskedVectors)
+        return held.near(asked)
+    assert isinstance(asked, AskedWords)
+    return held.near(asked)
 
 
 def bytes_of(layer: DenseLayer | LocalLayer) -> int:
@@ -164,6 +235,18 @@ def bytes_of(layer: DenseLayer | LocalLayer) -> int:
     if isinstance(layer, LocalLayer):
         return len(layer.postings.rows) * (5 if _narrow(layer) else 8) + 4 * len(layer)
     return layer.vectors.size * 2 + 4 * len(layer)
+
+
+def _inverse_norms(norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    positive = norms > 0.0
+    least, most = norms.min(initial=1.0, where=positive), norms.max(initial=1.0, where=positive)
+    if least < SMALLEST_NORM or most > 1 / SMALLEST_NORM:
+        raise ValueError(
+            f"norms of bags are {SMALLEST_NORM:g} to {1 / SMALLEST_NORM:g}; "
+            f"got {least:g} to {most:g}"
+        )
+    inverse = np.divide(1.0, norms, out=np.zeros(len(norms)), where=positive)
+    return inverse.astype(np.float32)
 
 
 def product(left: "Tensor", right: "Tensor") -> "Tensor":

@@ -57,8 +57,16 @@ class DenseMatch:
         )
 
 
-def match_layer(segment: SegmentData, queries: QueryBatch, name: str) -> LocalMatch | DenseMatch:
+def match_layer(
+    segment: SegmentData,
+    queries: QueryBatch,
+    name: str,
+    like: LocalMatch | DenseMatch | None = None,
+) -> LocalMatch | DenseMatch:
     """Return a layer of the segment with the queries in it.
+
+    Args:
+        like: the same for another segment, whose norms are taken where they are the same.
 
     Raises:
         UnknownLayer: the segment or the batch has no such layer.
@@ -70,6 +78,8 @@ def match_layer(segment: SegmentData, queries: QueryBatch, name: str) -> LocalMa
             raise UnknownLayer(f"the {what} has no layer {name}; it has {', '.join(known)}")
     layer, asked = segment.layers[name], queries.layers[name]
     if isinstance(layer, LocalLayer) and isinstance(asked, BagsOfWords):
+        if isinstance(like, LocalMatch) and _is_same(like.layer.weights, layer.weights):
+            return LocalMatch(layer, asked, like.norms)
         return LocalMatch(layer, asked, score.bag_norms(asked, layer.weights))
     if isinstance(layer, LocalLayer) or isinstance(asked, BagsOfWords):
         raise ValueError(f"layer {name} holds bags on one side and vectors on the other")
@@ -79,4 +89,10 @@ def match_layer(segment: SegmentData, queries: QueryBatch, name: str) -> LocalMa
             f"layer {name} has vectors of {layer.vectors.shape[1]} values, "
             f"the queries of {vectors.shape[1]}"
         )
-    return DenseMatch(layer, vectors, score.dense_norms(vectors))
+    norms = like.norms if isinstance(like, DenseMatch) else score.dense_norms(vectors)
+    return DenseMatch(layer, vectors, norms)
+
+
+def _is_same(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    """Return whether two contiguous arrays are one in memory."""
+    return len(left) == len(right) and left.ctypes.data == right.ctypes.data

@@ -1,11 +1,12 @@
 """Which images may be among the best, found on a graphics card: what `reach.py` does on CPUs.
 
-The card holds the codes of whole vectors and the posting lists. It adds and multiplies in float32,
-whose errors are bounded here, and proposes; float64 decides on the CPU. So the answers are those of
-a CPU, to the bit.
+The card holds vectors as bfloat16 and the posting lists. It adds and multiplies in float32, whose
+errors are bounded, and proposes; float64 decides on the CPU. So the answers are those of a CPU, to
+the bit.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,23 +15,38 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.search import scan
-from pipeline.search.gpu_layers import Near, Vectors, Words, bytes_of
+from pipeline.search.gpu_layers import (
+    Near,
+    Vectors,
+    Words,
+    ask_vectors,
+    ask_words,
+    bytes_of,
+    near_to,
+)
 from pipeline.search.matched import DenseMatch, LocalMatch
 from pipeline.search.reach import Best, Effort, Reached
-from pipeline.search.segment import DenseLayer, SegmentData
+from pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
 from schemas.query import LayerMap
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Matches = Sequence[LocalMatch | DenseMatch]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+"""Queries and images (m,), counted over all segments, and upper bounds of F."""
+
 GROUP_QUERIES = 128
-"""Queries that look at a segment together, at most."""
+"""Queries that look at a slab together, at most."""
+
+SLAB_IMAGES = 1 << 19
+"""Images of a slab, where segments are not larger: what 128 queries have with them is 256 MiB."""
 
 FIRST_IMAGES = 4_096
 """Images of the first block, all of which are looked at closely: nothing is known of the best."""
 
-ROOM = 1 << 30
-"""Bytes of the card that answering takes at least, beside segments."""
+ROOM = 4 << 30
+"""Bytes of the card that answering takes beside what it holds."""
 
 
 def card_is_here() -> bool:
@@ -42,11 +58,20 @@ def card_is_here() -> bool:
     return torch.cuda.is_available()
 
 
+@dataclass(frozen=True, eq=False)
+class _Slab:
+    """Neighbouring segments, their layers together, by name."""
+
+    first: int  # image, counted over all segments
+    images: int
+    layers: dict[str, Vectors | Words]
+
+
 class Card:
-    """Segments on a graphics card; `find_reached` is that of `reach.py`.
+    """Segments on a graphics card; `find_reached` is that of `reach.py`, for all of them.
 
     Args:
-        segments: what is asked later is among them.
+        segments: whose layers have one name, kind and weighting throughout.
         device: a device of PyTorch; the CPU is for tests.
 
     Raises:
@@ -63,19 +88,23 @@ class Card:
                 "PyTorch sees no graphics card here: search on a node with one, or set "
                 'engine.search_on = "cpu"'
             )
+        self._sizes = [len(segment) for segment in segments]
         layers = [layer for segment in segments for layer in segment.layers.values()]
-        self._check_room(sum(map(bytes_of, layers)), sum(map(len, segments)))
+        self._check_room(sum(map(bytes_of, layers)), sum(self._sizes))
         self._group = GROUP_QUERIES
-        self._dense, self._local = {}, {}
-        for layer in layers:
-            if isinstance(layer, DenseLayer):
-                self._dense[layer] = Vectors(layer, self._device)
-            else:
-                self._local[layer] = Words(layer, self._device)
+        self._slabs: list[_Slab] = []
+        first = 0
+        for part in _slabs(segments):
+            held = {name: self._hold(part, name) for name in part[0].layers}
+            self._slabs.append(_Slab(first, sum(map(len, part)), held))
+            first += self._slabs[-1].images
+        self._names = {
+            layer: name for segment in segments for name, layer in segment.layers.items()
+        }
 
     def find_reached(
         self,
-        matched: Sequence[Sequence[LocalMatch | DenseMatch]],
+        matched: Sequence[Matches],
         maps: Sequence[LayerMap],
         queries: int,
         images: Sequence[int],
@@ -86,87 +115,83 @@ class Card:
 
         Raises:
             InputError: the card has too little memory left even for one query.
+            ValueError: the segments are not all of the card's.
         """
         import torch
 
-        found: list[list[Reached]] = [[] for _ in matched]
+        if list(images) != self._sizes:
+            raise ValueError("a card looks at all images of its segments")
+        found: list[Pairs] = []
         done = 0
-        while done < queries:
+        while done < queries and matched:
             group = slice(done, min(done + self._group, queries))
             try:
                 with torch.inference_mode():
-                    parts = self._look(matched, maps, group, images, best, effort)
+                    pairs = self._look(matched[0], maps, group, best, effort)
             except torch.OutOfMemoryError:
-                parts = None  # what its frames hold is freed after this clause
-            if parts is None:
+                pairs = None  # what its frames hold is freed after this clause
+            if pairs is None:
                 self._halve()
                 continue
-            for each, part in zip(found, parts, strict=True):
-                each.append(part)
+            found.append(pairs)
             done = group.stop
         effort.pairs += queries * sum(images)
-        return [_joined(parts, len(maps)) for parts in found]
+        return self._by_segment(found, len(maps))
 
     def _look(
-        self,
-        matched: Sequence[Sequence[LocalMatch | DenseMatch]],
-        maps: Sequence[LayerMap],
-        group: slice,
-        images: Sequence[int],
-        best: Best,
-        effort: Effort,
-    ) -> list[Reached]:
-        """Take some queries through all segments."""
+        self, matches: Matches, maps: Sequence[LayerMap], group: slice, best: Best, effort: Effort
+    ) -> Pairs:
+        """Take some queries through all slabs."""
         import torch
 
-        k = best.heaps.shape[1]
-        count = group.stop - group.start
+        asked = [
+            ask_vectors(match, group, self._device)
+            if isinstance(match, DenseMatch)
+            else ask_words(match, group, self._device)
+            for match in matches
+        ]
+        names = [self._names[match.layer] for match in matches]
         floors = torch.from_numpy(best.bars[group]).to(self._device)
-        lowest = torch.full((count, k), -torch.inf, dtype=torch.float64, device=self._device)
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for number, matches in enumerate(matched):
+        shape = (len(floors), best.heaps.shape[1])
+        lowest = torch.full(shape, -torch.inf, dtype=torch.float64, device=self._device)
+        pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+        for slab in self._slabs:
             near = [
-                self._dense[match.layer].near(match, group)
-                if isinstance(match, DenseMatch)
-                else self._local[match.layer].near(match, group)
-                for match in matches
+                near_to(slab.layers[name], each) for name, each in zip(names, asked, strict=True)
             ]
-            pairs = []
-            cut = FIRST_IMAGES if number == 0 else images[number]
-            for block in _blocks(images[number], cut):
+            for block in _blocks(slab):
                 bars = torch.maximum(lowest[:, -1], floors)
-                query_of, rows = self._propose(near, maps, block, bars)
+                query_of, rows = _propose(near, maps, block, bars)
                 lower, upper = _bounds(near, maps, query_of, rows)
                 effort.narrowed += len(rows)
-                kept = torch.nonzero(upper >= bars[query_of])[:, 0]
-                query_of, rows, upper = query_of[kept], rows[kept], upper[kept]
-                lowest = _keep_best(lowest, query_of, lower[kept])
-                pairs.append((query_of, rows, upper))
-            found.append(tuple(torch.cat(each) for each in zip(*pairs, strict=True)))  # type: ignore[arg-type]
-        bars = torch.maximum(lowest[:, -1], floors)
-        parts = [_above(bars, *each) for each in found]
+                lowest = _keep_best(lowest, query_of, lower)
+                pairs.append((query_of, rows + slab.first, upper))
+        query_of, rows, upper = (torch.cat(each) for each in zip(*pairs, strict=True))
+        kept = torch.nonzero(upper >= torch.maximum(lowest[:, -1], floors)[query_of])[:, 0]
+        places = torch.stack([query_of[kept] + group.start, rows[kept]]).cpu().numpy()
         values = lowest.cpu().numpy()
-        scan.keep_all(
-            best.heaps[group], best.filled[group], values, np.isfinite(values).sum(axis=1)
-        )
-        none = (None,) * len(maps)
+        filled = np.isfinite(values).sum(axis=1)
+        scan.keep_all(best.heaps[group], best.filled[group], values, filled)
+        return places[0], places[1], upper[kept].cpu().numpy()
+
+    def _by_segment(self, found: Sequence[Pairs], layers: int) -> list[Reached]:
+        """Return the pairs of each segment, by query and row."""
+        none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        query_of, rows, uppers = (np.concatenate(each) for each in zip(none, *found, strict=True))
+        ends = np.cumsum(self._sizes)
+        segment_of = np.searchsorted(ends, rows, side="right")
+        order = np.lexsort((rows, query_of, segment_of))
+        cuts = np.searchsorted(segment_of[order], np.arange(1, len(ends)))
         return [
-            Reached(query_of + group.start, rows, uppers, none) for query_of, rows, uppers in parts
+            Reached(query_of[part], rows[part] - (end - size), uppers[part], (None,) * layers)
+            for part, end, size in zip(np.split(order, cuts), ends, self._sizes, strict=True)
         ]
 
-    def _propose(
-        self, near: Sequence[Near], maps: Sequence[LayerMap], block: slice, bars: "Tensor"
-    ) -> tuple["Tensor", "Tensor"]:
-        """Return the pairs of a block whose bound in float32 reaches the bar, by query and row."""
-        import torch
-
-        total = _mapped(near[0].highest(block), maps[0])
-        for each, entry in zip(near[1:], maps[1:], strict=True):
-            total += _mapped(each.highest(block), entry)
-        query_of, rows = torch.nonzero(
-            total >= (bars - scan.SINGLE_SLACK).float()[:, None], as_tuple=True
-        )
-        return query_of, rows + block.start
+    def _hold(self, segments: Sequence[SegmentData], name: str) -> Vectors | Words:
+        layers = [segment.layers[name] for segment in segments]
+        dense = [layer for layer in layers if isinstance(layer, DenseLayer)]
+        local = [layer for layer in layers if isinstance(layer, LocalLayer)]
+        return Vectors(dense, self._device) if dense else Words(local, self._device)
 
     def _check_room(self, wanted: int, images: int) -> None:
         import torch
@@ -197,11 +222,40 @@ class Card:
         self._group //= 2
 
 
-def _blocks(images: int, first: int) -> Iterator[slice]:
-    """Yield the first images, then all others."""
-    yield slice(0, min(first, images))
-    if images > first:
-        yield slice(first, images)
+def _slabs(segments: Sequence[SegmentData]) -> Iterator[list[SegmentData]]:
+    """Yield neighbouring segments that make up a slab."""
+    part: list[SegmentData] = []
+    for segment in segments:
+        if part and sum(map(len, part)) + len(segment) > SLAB_IMAGES:
+            yield part
+            part = []
+        part.append(segment)
+    if part:
+        yield part
+
+
+def _blocks(slab: _Slab) -> Iterator[slice]:
+    """Yield all images of a slab, apart from the first of all."""
+    start = 0
+    if slab.first == 0:
+        start = min(FIRST_IMAGES, slab.images)
+        yield slice(0, start)
+    if start < slab.images:
+        yield slice(start, slab.images)
+
+
+def _propose(
+    near: Sequence[Near], maps: Sequence[LayerMap], block: slice, bars: "Tensor"
+) -> tuple["Tensor", "Tensor"]:
+    """Return the pairs of a block whose bound in float32 reaches the bar, by query and row."""
+    import torch
+
+    total = _mapped(near[0].highest(block), maps[0])
+    for each, entry in zip(near[1:], maps[1:], strict=True):
+        total += _mapped(each.highest(block), entry)
+    reaches = total >= (bars - scan.SINGLE_SLACK).float()[:, None]
+    query_of, rows = torch.nonzero(reaches, as_tuple=True)
+    return query_of, rows + block.start
 
 
 def _mapped(similarity: "Tensor", entry: LayerMap) -> "Tensor":
@@ -242,24 +296,3 @@ def _keep_best(lowest: "Tensor", query_of: "Tensor", values: "Tensor") -> "Tenso
     table = torch.full(shape, -torch.inf, dtype=values.dtype, device=values.device)
     table[query_of, places] = values
     return torch.topk(torch.cat([lowest, table], dim=1), lowest.shape[1], dim=1).values
-
-
-def _above(
-    bars: "Tensor", query_of: "Tensor", rows: "Tensor", uppers: "Tensor"
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return the pairs that reach the bar, by query and row."""
-    import torch
-
-    kept = torch.nonzero(uppers >= bars[query_of])[:, 0]
-    query_of, order = torch.sort(query_of[kept], stable=True)
-    kept = kept[order]
-    return query_of.cpu().numpy(), rows[kept].cpu().numpy(), uppers[kept].cpu().numpy()
-
-
-def _joined(parts: Sequence[Reached], layers: int) -> Reached:
-    """Bring together what groups of queries found in a segment."""
-    query_of = [np.empty(0, np.int64), *(part.query_of for part in parts)]
-    rows = [np.empty(0, np.int64), *(part.rows for part in parts)]
-    uppers = [np.empty(0), *(part.uppers for part in parts)]
-    joined = np.concatenate(query_of), np.concatenate(rows), np.concatenate(uppers)
-    return Reached(*joined, (None,) * layers)

@@ -31,7 +31,8 @@ class SegmentSearcher:
         snapshot: what to open.
         keys: which of its segments; all by default.
         weighting: of visual words; the snapshot's by default.
-        device: "cpu", or "cuda" to have a graphics card propose; it changes no answer.
+        device: "cpu", or "cuda" to have a graphics card propose what `exact` decides; it changes
+            no answer.
 
     Raises:
         InputError: the segments do not fit on the card, or there is none.
@@ -75,10 +76,7 @@ class SegmentSearcher:
 
     def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
         """Return for each segment, layer by layer, the n best with their scores in all layers."""
-        return [
-            list(top_by_layer(segment, queries, layers, n, find=self._find))
-            for segment in self.segments
-        ]
+        return [list(top_by_layer(s, queries, layers, n)) for s in self.segments]
 
     def similarities(
         self, queries: QueryBatch, layers: Sequence[str]

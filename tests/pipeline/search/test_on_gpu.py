@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.search import gpu_layers, on_gpu
-from pipeline.search.exact import search_exact, top_by_layer
+from pipeline.search.exact import search_exact
 from pipeline.search.on_gpu import Card
 from pipeline.search.reach import Effort
 from pipeline.search.segment import QueryBatch, SegmentData
@@ -55,9 +55,11 @@ def test_neither_blocks_nor_groups_nor_runs_of_postings_show(
 ) -> None:
     monkeypatch.setattr(on_gpu, "GROUP_QUERIES", 2)
     monkeypatch.setattr(on_gpu, "FIRST_IMAGES", 3)
+    monkeypatch.setattr(on_gpu, "SLAB_IMAGES", 15)
     monkeypatch.setattr(gpu_layers, "POSTINGS", 5)
+    monkeypatch.setattr(gpu_layers, "SENT_ROWS", 4)
     segment, queries = random_corpus(seed, 40)
-    assert_found(device, [segment], queries, spec, 4)
+    assert_found(device, cut(segment, np.random.default_rng(seed)), queries, spec, 4)
 
 
 def cut_off(left: Tensor, right: Tensor) -> Tensor:
@@ -85,15 +87,6 @@ def test_most_images_are_left_out_by_what_the_card_knows(device: str) -> None:
     effort = assert_found(device, [segment], queries, SPECS[0], 2)
     assert effort.pairs == 120
     assert effort.decided < 30
-
-
-@each_device
-def test_a_layer_alone_is_ranked_as_on_cpus(device: str) -> None:
-    segment, queries = random_corpus(6, 40)
-    find = Card([segment], device).find_reached
-    ours = top_by_layer(segment, queries, ["high", "low"], 7, find=find)
-    for mine, theirs in zip(ours, top_by_layer(segment, queries, ["high", "low"], 7), strict=True):
-        assert_same(mine, theirs)
 
 
 def test_with_too_little_memory_fewer_queries_are_asked_at_once(
