@@ -10,8 +10,8 @@ from pipeline.run.ledger import describe, is_worth_retrying
 from pipeline.run.stage import Stage
 from schemas.files import DoneRecord
 
-WORKER_GPU, SERVER_GPU = 0.75, 0.25
-"""Shares of a GPU that Ray reserves: a card holds one worker, and segments beside it."""
+SERVER_GPU, WORKER_BESIDE_SERVER = 0.6, 0.4
+"""Shares of a GPU: no two servers fit on one card, and a worker beside each."""
 
 DeviceCheck = Callable[[Stage[Any]], None]
 """Raises where a worker holds a device that its stage could not use."""

@@ -36,9 +36,12 @@ class Engine:
             searcher = SegmentSearcher(store.url, snapshot, None, weighting, device)
             yield Coordinator(LocalServers(searcher), snapshot.indexed)
             return
+        from cluster.runner import RayRunner
         from cluster.shard_server import RayServers, gpus_of_cluster
 
         on_gpus = self._on_gpus(lambda: gpus_of_cluster() > 0)
+        if on_gpus and isinstance(self.runner, RayRunner):
+            self.runner.share_gpus()
         with RayServers(store.url, snapshot, weighting=weighting, on_gpus=on_gpus) as servers:
             yield Coordinator(servers, snapshot.indexed)
 

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from cluster.actors import WORKER_GPU, DeviceCheck, Reply, Worker, check_device
+from cluster.actors import WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
 from pipeline.run.stage import Outcome, Stage, TaskT
@@ -61,6 +61,7 @@ class RayRunner:
         self._device_check = device_check
         self._idle: list[Any] = []
         self._on_gpus = False
+        self._gpus_per_worker = 1.0
 
     def __enter__(self) -> "RayRunner":
         return self
@@ -73,6 +74,11 @@ class RayRunner:
         for actor in self._idle:
             ray.kill(actor)
         self._idle = []
+
+    def share_gpus(self) -> None:
+        """Leave the larger part of every GPU to shard servers from here on."""
+        self.close()
+        self._gpus_per_worker = WORKER_BESIDE_SERVER
 
     def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield each task's outcome as it ends, in the order of ending.
@@ -171,7 +177,7 @@ class RayRunner:
             ray.remote(Worker)
             .options(
                 num_cpus=self.cpus_per_worker,
-                num_gpus=WORKER_GPU if self._on_gpus else 0,
+                num_gpus=self._gpus_per_worker if self._on_gpus else 0,
                 max_restarts=0,
                 max_task_retries=0,
             )

@@ -29,6 +29,9 @@ class ShardServer:
         self._opening = opening
         self._searcher: SegmentSearcher | None = None
 
+    def stands(self) -> None:
+        """Answer once the process is there; nothing is opened."""
+
     def ask(self, question: str, *arguments: Any) -> Any:
         """Return what the searcher over these segments answers."""
         if self._searcher is None:
@@ -73,6 +76,8 @@ class RayServers:
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._environment = dict.fromkeys(names, threads)
         self._actors = [self._start(keys) for keys in self._keys]
+        if on_gpus:  # before workers ask for the rest of a card
+            ray.get([actor.stands.remote() for actor in self._actors], timeout=timeout_s)
 
     def __enter__(self) -> Self:
         return self

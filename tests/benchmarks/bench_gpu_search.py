@@ -189,8 +189,9 @@ def test_exact_search_on_a_card() -> None:
         on_cpus = count / (time.perf_counter() - began)
         print(
             f"{count} at once: {rates[count]:,.0f} queries/s, {taken * 1e3:.1f} ms, of which "
-            f"{proposing * 1e3:.1f} ms until the card has proposed, {effort.narrowed / effort.pairs:.4%} "
-            f"of all pairs beyond the first bound, {effort.decided / effort.pairs:.4%} in float64; "
+            f"{proposing * 1e3:.1f} ms until the card has proposed, "
+            f"{effort.narrowed / effort.pairs:.4%} of all pairs beyond the first bound, "
+            f"{effort.decided / effort.pairs:.4%} in float64; "
             f"{shares[count]:.1%} of {bandwidth / 1e12:.2f} TB/s; on CPUs {on_cpus:,.0f} queries/s"
         )
     print(f"peak {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the card")

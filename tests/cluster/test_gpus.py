@@ -4,12 +4,15 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 
 from cluster import actors
 from cluster.actors import check_device
 from cluster.runner import RayRunner
+from cluster.shard_server import RayServers
 from pipeline.errors import InputError
 from tests.builders import Scripted, items
+from tests.conftest import Indexed
 
 BOTH_AT_ONCE = {"000": ("meet",), "001": ("meet",)}
 
@@ -86,3 +89,32 @@ def test_a_gpu_that_torch_does_not_see_is_refused(
                 check_device(stage)
         else:
             check_device(stage)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_shard_server_that_shall_use_a_card_says_when_torch_sees_none(indexed: Indexed) -> None:
+    with RayServers(str(indexed.store), indexed.snapshot, on_gpus=True) as opened:
+        assert len(opened) == 2
+        if torch.cuda.is_available():
+            assert sorted(opened.ask("ready")) == [16, 32]
+        else:
+            with pytest.raises(InputError, match="PyTorch sees no graphics card here"):
+                opened.ask("ready")
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_card_holds_one_server_and_one_worker_beside_it(indexed: Indexed, tmp_path: Path) -> None:
+    stage, again = Scripted(str(tmp_path), BOTH_AT_ONCE, uses_gpu=True), tmp_path / "again"
+    with RayRunner(device_check=every_device) as runner:
+        counts(runner, stage, 2)  # its workers hold both cards
+        runner.share_gpus()
+        with RayServers(str(indexed.store), indexed.snapshot, on_gpus=True):
+            again.mkdir()
+            found = counts(runner, Scripted(str(again), BOTH_AT_ONCE, uses_gpu=True), 2)
+    assert sorted(each["gpu"] for each in found) == [0, 1]
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_cards_that_the_cluster_does_not_have_are_asked_for_in_vain(indexed: Indexed) -> None:
+    with pytest.raises(InputError, match=r"the cluster has 2 CPU and 0 GPU: .*search_on"):
+        RayServers(str(indexed.store), indexed.snapshot, on_gpus=True)
