@@ -15,7 +15,7 @@ from rich.text import Text
 
 from pipeline.evaluate.page import heat_rows, printable, short_score
 from pipeline.evaluate.table import score_table
-from pipeline.store.placement import run_record
+from pipeline.store import layout
 from pipeline.store.storage import Store
 from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
@@ -86,7 +86,7 @@ def show_rankings(
                 f"queries (mode {run.mode})"
             )
         )
-    named_by = f"{store.url}/{run_record(run.run)}"
+    named_by = f"{store.url}/{layout.run_record(run.run)}"
     console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
 
 

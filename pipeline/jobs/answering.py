@@ -25,7 +25,6 @@ from pipeline.search.searcher import take_queries
 from pipeline.search.segment import Answer, QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once
-from pipeline.store.placement import run_record
 from pipeline.store.records import parse_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import write_parquet
@@ -310,5 +309,5 @@ def _summed_up(
         rankings=tuple(record.files["rankings"] for record in records),
         refusals=tuple(r.files["refusals"] for r in records if "refusals" in r.files),
     )
-    path = run_record(plan.name)
+    path = layout.run_record(plan.name)
     return parse_record(place.store, path, QueryRun, create_once(place.store, path, run.to_json()))

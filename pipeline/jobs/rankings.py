@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.search.names import ImageTable, as_strings
 from pipeline.search.segment import Answer
+from pipeline.store import layout
 from pipeline.store.commit import open_committed
-from pipeline.store.placement import run_record
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet, write_parquet_parts
@@ -60,7 +60,7 @@ def schema_of(run: QueryRun) -> Any:
 
 def stored_run(store: Store, name: str) -> QueryRun | None:
     """Return a run that is complete, or None where there is none of this name."""
-    path = run_record(name)
+    path = layout.run_record(name)
     return read_record(store, path, QueryRun) if store.exists(path) else None
 
 

@@ -77,5 +77,9 @@ def run(run_key: str) -> str:
     return f"runs/{run_key}"
 
 
+def run_record(run_key: str) -> str:
+    return f"{run(run_key)}/run.json"
+
+
 def run_report(run_key: str, suffix: str) -> str:
     return f"{run(run_key)}/report.{suffix}"

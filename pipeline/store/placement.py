@@ -54,13 +54,8 @@ def misplaced(path: str, record: Record) -> str | None:
         case RetrievalReport():
             return _other(path, layout.run_report(report_run(record), "json"))
         case QueryRun():
-            return _other(path, run_record(record.run))
+            return _other(path, layout.run_record(record.run))
     return None
-
-
-def run_record(run_key: str) -> str:
-    """Return the path of the record of a run of queries."""
-    return f"{layout.run(run_key)}/run.json"
 
 
 def report_run(report: RetrievalReport) -> str:

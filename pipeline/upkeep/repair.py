@@ -24,7 +24,6 @@ from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.jobs.status import job_folders
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.placement import run_record
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store, probe_create_only
 from pipeline.upkeep.inventory import NEWER, PROBE, take_inventory
@@ -154,7 +153,7 @@ def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
             records.add(layout.run_report(parts[1], "json"))
             files.add(layout.run_report(parts[1], "html"))
         elif parts[0] == "runs":
-            records.add(run_record(parts[1]))
+            records.add(layout.run_record(parts[1]))
     known = dict(take_inventory(store).of(DoneRecord))
     own = {damage.path for damage in found.damage}
     for path in [*sorted(records), *sorted(files)]:

@@ -11,7 +11,6 @@ from typing import Any
 from pipeline.errors import MissingFile
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store import layout
-from pipeline.store.placement import run_record
 from pipeline.store.storage import Store, StoredFile
 from pipeline.upkeep.checks import neighbour_faults
 from pipeline.upkeep.inventory import (
@@ -225,7 +224,7 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
         path.split("/")[1] for path in found.files if _ANSWERED.fullmatch(path) is not None
     )
     for run, count in sorted(batches.items()):
-        if run_record(run) not in found.files:
+        if layout.run_record(run) not in found.files:
             lines.append(
                 f"{layout.run(run)} has answers to {count:,} batches and no run.json: give the "
                 "same `lamella query` again"

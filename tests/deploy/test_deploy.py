@@ -151,6 +151,7 @@ PATTERNS = {
     "snapshot": layout.snapshot(1),
     "promotion": layout.promotion(1),
     "run": layout.run("NAME-DIGEST"),
+    "run_record": layout.run_record("RUN"),
     "run_report": layout.run_report("NAME-DIGEST", "html"),
 }
 """What each function that makes a path gives for the words that FORMAT.md uses."""

@@ -19,8 +19,8 @@ from pipeline.jobs.rankings import (
     write_trec,
 )
 from pipeline.search.segment import Answer
+from pipeline.store import layout
 from pipeline.store.commit import sha256_of
-from pipeline.store.placement import run_record
 from pipeline.store.storage import LocalStore
 from pipeline.store.tables import write_parquet
 from schemas.files import FileRef
@@ -136,5 +136,5 @@ def test_a_run_is_known_once_its_record_is_there(
     store, made = run
     with pytest.raises(InputError, match="has no complete run 'mine': name one"):
         known_run(store, "mine")
-    store.create(run_record("mine"), made.to_json())
+    store.create(layout.run_record("mine"), made.to_json())
     assert known_run(store, "mine") == made
