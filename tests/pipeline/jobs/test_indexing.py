@@ -130,6 +130,27 @@ def test_a_corpus_is_named_after_its_source(pictures: Path) -> None:
     assert corpus_name(single, list_source(single)) == "0"
 
 
+def test_a_corpus_grown_in_steps_has_the_segments_of_one_built_at_once(tmp_path: Path) -> None:
+    grown, store = tmp_path / "pictures", tmp_path / "grown"
+    every = tiny_pictures(tmp_path / "every" / "pictures", 12, broken=0)
+    grown.mkdir()
+    steps = []
+    # 4, 8 and 12 pictures in shards of 4 and segments of 8: one segment, one, and two.
+    for count in (4, 8, 12):
+        for path in sorted(every.iterdir())[:count]:
+            if not (grown / path.name).exists():
+                shutil.copy2(path, grown)
+        steps.append(tiny_index(store, grown, index__segment_images=8))
+    assert [[each.images for each in step.segments] for step in steps] == [[4], [8], [8, 4]]
+    at_once = tiny_index(tmp_path / "at-once", every, index__segment_images=8)
+    assert steps[-1].root_digest == at_once.root_digest
+    # What was published before keeps segments of its own.
+    named = [file.path for step in steps for each in step.segments for file in each.files.values()]
+    assert len(set(named)) == len(named)
+    for step in steps:
+        assert SegmentSearcher(str(store), step).ready() == step.images
+
+
 def test_larger_segments_are_made_of_what_is_there_and_answer_the_same(tmp_path: Path) -> None:
     pictures = tiny_pictures(tmp_path / "pictures")
     small = tiny_index(tmp_path / "store", pictures)
