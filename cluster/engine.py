@@ -24,7 +24,7 @@ class Engine:
     runner: Runner
     threads: int
     on_ray: bool
-    search_on: Literal["auto", "cpu", "gpu"]
+    search_on: Literal["auto", "cpu", "gpu"] = "auto"
 
     @contextmanager
     def coordinator(

@@ -1,12 +1,12 @@
 """Shard servers on Ray: each holds some segments; a lost one is opened again elsewhere, once."""
 
 import time
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors import SERVER_GPU
 from pipeline.errors import InputError, ShardUnavailable
@@ -75,7 +75,7 @@ class RayServers:
         threads = str(max(1, cpus // len(self._keys)))
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._environment = dict.fromkeys(names, threads)
-        self._actors = [self._start(keys) for keys in self._keys]
+        self._actors = [self._start(number) for number in range(len(self._keys))]
         if on_gpus:  # before workers ask for the rest of a card
             ray.get([actor.stands.remote() for actor in self._actors], timeout=timeout_s)
 
@@ -126,20 +126,25 @@ class RayServers:
                         f"segments {keys} did not answer, twice ({_why(error)}): "
                         "the batch is not answered; run the same command again"
                     ) from error
-                self._actors[number] = self._start(self._keys[number])
+                self._actors[number] = self._start(number)
                 deadline = time.monotonic() + self._timeout_s
                 call = self._actors[number].ask.remote(question, *shared)
         raise AssertionError("unreachable")
 
-    def _start(self, keys: Sequence[str]) -> Any:
+    def _start(self, number: int) -> Any:
+        """Start a server: on the node whose turn it is, or another; with a card where Ray says."""
+        nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        turn = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
+        on_gpus = self._device == "cuda"
         actor = ray.remote(ShardServer).options(
             num_cpus=0,
-            num_gpus=SERVER_GPU if self._device == "cuda" else 0,
+            num_gpus=SERVER_GPU if on_gpus else 0,
             max_restarts=0,
             max_task_retries=0,
-            scheduling_strategy="SPREAD",
+            scheduling_strategy="SPREAD" if on_gpus else turn,
             runtime_env={"env_vars": self._environment},
         )
+        keys = self._keys[number]
         return actor.remote(*self._opening, keys, self._weighting, self._device)
 
 

@@ -33,7 +33,7 @@ from tests.benchmarks.record import Measurement, write_record
 PICTURES = int(os.environ.get("GPU_SEARCH_PICTURES", "1000000"))
 CHECKED = int(os.environ.get("GPU_SEARCH_CHECKED", "128"))
 SPEC = ScaleSpec(pictures=max(1_000_000, PICTURES))
-SEGMENT, K = 100_000, 100
+SEGMENT, K = 20_000, 100
 BATCHES = (64, 1_024)
 
 

@@ -29,7 +29,7 @@ from schemas.rankings import QueryRun
 from schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 
-IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False)
+IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False, search_on="cpu")
 SEGMENTS = {1: 48, 2: 24, 4: 12}
 """How many images a segment has where there are 1, 2 and 4, of 48 in shards of 12."""
 ASKED: list[tuple[str, SearchMode]] = [
@@ -132,20 +132,6 @@ def node_of(server: ShardServer) -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-@contextmanager
-def spread_over(
-    nodes: int, store: str, snapshot: IndexSnapshot, count: int
-) -> Iterator[RayServers]:
-    """Open servers that are not all on one node, where there are two: Ray spreads by chance."""
-    for _ in range(20):
-        with RayServers(store, snapshot, servers=count) as servers:
-            assert len(servers) == count
-            if len({in_actor(actor, node_of) for actor in servers._actors}) == nodes:
-                yield servers
-                return
-    raise AssertionError(f"Ray put all servers on one of {nodes} nodes, 20 times")
-
-
 def lay_mine(server: ShardServer, question: str) -> None:
     """Have a server die at the third batch, with the question in its hands."""
     answer, batches = getattr(server._searcher, question), itertools.count(1)
@@ -196,9 +182,10 @@ def _serve_and_compare(
 ) -> None:
     """Ask servers all that is expected; where one is killed, in the middle of each run."""
     nodes = len([node for node in ray.nodes() if node["Alive"]])
-    with spread_over(nodes, str(made.store), made.snapshots[segments], count) as servers:
+    with RayServers(str(made.store), made.snapshots[segments], servers=count) as servers:
         assert sum(servers.ask("ready")) == 48  # and all are open
-        engine = Served(SerialRunner(), 1, on_ray=True, servers=servers)
+        assert len({in_actor(actor, node_of) for actor in servers._actors}) == nodes
+        engine = Served(SerialRunner(), 1, on_ray=True, search_on="cpu", servers=servers)
         for (asked, mode), wanted in expected.items():
             last = servers._actors[-1]
             if killed:
