@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import InputError
+from pipeline.errors import CardLost, InputError
 from pipeline.run.ledger import describe, is_worth_retrying
 from pipeline.run.stage import Stage
 from schemas.files import DoneRecord
@@ -19,11 +19,15 @@ DeviceCheck = Callable[[Stage[Any]], None]
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker says of a task: its record, or an error and whether to try again."""
+    """What a worker says of a task: its record, or an error and whether to try again.
+
+    `useless`: its card is lost to this process, so another worker must take its place.
+    """
 
     record: DoneRecord | None
     error: str = ""
     retry: bool = False
+    useless: bool = False
 
 
 class Worker:
@@ -53,7 +57,8 @@ class Worker:
                 self._opened = stage_id
             return Reply(self._work(task))
         except Exception as error:
-            return Reply(None, describe(error), is_worth_retrying(error))
+            useless = isinstance(error, CardLost)
+            return Reply(None, describe(error), is_worth_retrying(error), useless)
 
 
 def lent_gpus() -> list[str]:

@@ -149,8 +149,12 @@ class RayRunner:
                     ray.kill(call.actor)
                     outcome = self._lost(ledger, call, describe(error), calls)
                 else:
-                    self._idle.append(call.actor)
-                    outcome = self._answered(ledger, call, reply)
+                    if isinstance(reply, Reply) and reply.useless:
+                        ray.kill(call.actor)
+                        outcome = self._lost(ledger, call, reply.error, calls)
+                    else:
+                        self._idle.append(call.actor)
+                        outcome = self._answered(ledger, call, reply)
             if outcome is not None:
                 yield outcome
 

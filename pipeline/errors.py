@@ -74,6 +74,10 @@ class DecoderUnavailable(LamellaError):
     """The process that decodes pictures does not start here; no picture is refused for it."""
 
 
+class CardLost(LamellaError):
+    """A graphics card does not answer, and will not again in this process; another may have it."""
+
+
 class StageFailed(LamellaError):
     """Tasks of a stage failed; the message names them and the command that resumes."""
 

@@ -1,14 +1,15 @@
 """What is read out of a network: layers, preprocessing, weights. Its digest keys activations."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from schemas.base import FORMAT_VERSION, FormatVersion, Stored
 
 LayerKind = Literal["local", "global"]
 Pool = Literal["none", "average", "maximum", "gem"]
 View = Literal["whole", "crop", "warp"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
 
 class LayerSpec(Stored):
@@ -75,6 +76,10 @@ class ExtractionSpec(Stored):
     """Everything that decides what activations are, to the last bit.
 
     The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
+
+    So does the precision. `float32` rounds nowhere further, on graphics cards either; `tf32` lets
+    a card cut the factors of float32 products to 11 bits, and is float32 on a CPU; the others keep
+    weights and activations in half the bytes. What is stored has one type whatever the precision.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -83,6 +88,15 @@ class ExtractionSpec(Stored):
     preprocess: PreprocessSpec
     layers: tuple[LayerSpec, ...] = Field(min_length=1, description="from high to low")
     batch_size: int = Field(default=1, ge=1, le=1024)
+    precision: Precision = "float32"
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave float32 out, as before there was a choice: its digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if value.get("precision") == "float32":
+            del value["precision"]
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

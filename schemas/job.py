@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base import Stored
-from schemas.extraction import LayerKind, Pool, View
+from schemas.extraction import LayerKind, Pool, Precision, View
 from schemas.query import SearchMode, Weighting
 from schemas.vocabulary import VocabularySpec
 
@@ -59,6 +59,7 @@ class NetworkSettings(Stored):
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     layers: tuple[LayerSettings | str, ...] = ()
     batch_size: int = Field(default=1, ge=1, le=1024)
+    precision: Precision = "float32"
     preprocess: PreprocessSettings = PreprocessSettings()
 
 

@@ -16,7 +16,7 @@ from unittest import mock
 
 import ray
 
-from pipeline.errors import InputError
+from pipeline.errors import CardLost, InputError
 from pipeline.jobs.indexing import Watch, index_source
 from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
@@ -53,9 +53,9 @@ class Scripted:
     """A stage whose every attempt at a task does what its script says, in whatever process.
 
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
-    `value-error`, `input-error`, `kill` and `stop` (SIGKILL and SIGSTOP to this process), `hang`,
-    `meet` (waits until another attempt meets it). `openings` gives the acts of the first, second...
-    opening. What happens is noted as files under `notes`.
+    `value-error`, `input-error`, `card-lost`, `kill` and `stop` (SIGKILL and SIGSTOP to this
+    process), `hang`, `meet` (waits until another attempt meets it). `openings` gives the acts of
+    the first, second... opening. What happens is noted as files under `notes`.
     """
 
     notes: str
@@ -97,6 +97,8 @@ class Scripted:
                 raise ValueError("no such value")
             case "input-error":
                 raise InputError("the rule, both values, what to do")
+            case "card-lost":
+                raise CardLost("the card does not answer")
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from pipeline.errors import InputError, UnknownLayer
+from pipeline.extract.arithmetic import DTYPES, fixed_arithmetic
+from pipeline.extract.card import Lane, answering
 from pipeline.extract.efficientnet_lite import fold
 from pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
 from schemas.extraction import ExtractionSpec, View
@@ -21,35 +23,39 @@ class Backbone:
     def __init__(self, spec: ExtractionSpec, weights: Path, device: str = "cpu") -> None:
         self.spec = spec
         self.device = torch.device(device)
-        model = _load(spec, weights)
+        self._dtype = DTYPES[spec.precision]
+        self._reversed = spec.preprocess.channel_order == "bgr"
         self._by_view: dict[View, nn.Module] = {}
-        for layer in spec.layers:
-            if layer.view not in self._by_view:
-                nodes = {each.node: each.node for each in spec.layers if each.view == layer.view}
-                self._by_view[layer.view] = self._cut(model, nodes)
-        order = slice(None, None, -1) if spec.preprocess.channel_order == "bgr" else slice(None)
-        self._channels = [0, 1, 2][order]
-        self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
-        self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
+        model = _load(spec, weights)
+        with answering(self.device):
+            self.lane = Lane(self.device)
+            for layer in spec.layers:
+                if layer.view not in self._by_view:
+                    nodes = {one.node: one.node for one in spec.layers if one.view == layer.view}
+                    self._by_view[layer.view] = self._cut(model, nodes)
+            self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
+            self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
 
     @property
     def views(self) -> tuple[View, ...]:
         """The views that the layers need, in the order of the layers."""
         return tuple(self._by_view)
 
-    def forward(self, pixels: NDArray[np.uint8], view: View) -> Mapping[str, Tensor]:
+    def forward(self, pixels: NDArray[np.uint8] | Tensor, view: View) -> Mapping[str, Tensor]:
         """Return the outputs of a view's nodes for a full batch.
 
         Args:
-            pixels: (batch_size, h, w, 3) RGB.
+            pixels: (batch_size, h, w, 3) uint8 RGB, here or on the device.
 
         Returns:
-            by node, float32 (batch_size, C, H, W) or (batch_size, D).
+            by node, (batch_size, C, H, W) or (batch_size, D), in the precision's own type.
         """
-        with torch.inference_mode():
-            x = torch.from_numpy(pixels).to(self.device)
-            x = x.permute(0, 3, 1, 2)[:, self._channels].to(torch.float32)
-            x = ((x - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), fixed_arithmetic(self.device, self.spec.precision):
+            x = torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2)
+            if self._reversed:
+                x = x.flip(1)
+            x = (x - self._mean).div_(self._std)
+            x = x.to(self._dtype).contiguous(memory_format=torch.channels_last)
             outputs: Mapping[str, Tensor] = self._by_view[view](x)
             return outputs
 
@@ -68,7 +74,9 @@ class Backbone:
             if tensor.is_meta:  # counts of training batches: never read at inference
                 owner, _, last = name.rpartition(".")
                 setattr(extractor.get_submodule(owner), last, torch.zeros(()))
-        placed: nn.Module = extractor.to(self.device, memory_format=torch.channels_last)
+        placed: nn.Module = extractor.to(
+            self.device, self._dtype, memory_format=torch.channels_last
+        )
         return placed.requires_grad_(False)
 
 

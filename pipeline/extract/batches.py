@@ -35,3 +35,13 @@ def plan_batches(sizes: Sequence[tuple[int, int] | None], spec: ExtractionSpec) 
         for shape, rows in sorted(by_shape.items())
         for start in range(0, len(rows), spec.batch_size)
     ]
+
+
+def wasted_share(batches: Sequence[Batch], spec: ExtractionSpec) -> float:
+    """Return which share of the network's work goes into padding, counted in pixels.
+
+    Each shape has one batch that is not full; so it grows with batch size times shapes.
+    """
+    filled = sum(len(each.rows) * each.shape[0] * each.shape[1] for each in batches)
+    whole = sum(spec.batch_size * each.shape[0] * each.shape[1] for each in batches)
+    return 1 - filled / whole if whole else 0.0

@@ -31,54 +31,102 @@ class Descriptors:
             raise ValueError("the parts of descriptors differ in length")
 
 
-def global_vectors(output: Tensor, layer: LayerSpec) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class UnitRows:
+    """The descriptors of a batch on its device, those that say something first.
+
+    vectors (B * H * W, D) float16; positions (B * H * W,) int64, counted through the batch; count
+    () int64: how many rows there are, the others are of no use; sound () bool: all activations
+    are finite; grid: H and W.
+    """
+
+    vectors: Tensor
+    positions: Tensor
+    count: Tensor
+    sound: Tensor
+    grid: tuple[int, int]
+
+
+def pooled(output: Tensor, layer: LayerSpec) -> Tensor:
     """Return one float32 vector a picture, (n, D): the output itself, or pooled over positions.
 
     Raises:
         ValueError: a map is to be kept without pooling.
     """
+    output = output.float()
     if output.ndim == 2:
-        return output.to("cpu", torch.float32).numpy()
+        return output
     match layer.pool:
         case "average":
-            pooled = output.mean(dim=(2, 3))
+            return output.mean(dim=(2, 3))
         case "maximum":
-            pooled = output.amax(dim=(2, 3))
+            return output.amax(dim=(2, 3))
         case "gem":
             powered = output.clamp(min=GEM_FLOOR).pow(layer.gem_power)
-            pooled = powered.mean(dim=(2, 3)).pow(1 / layer.gem_power)
-        case "none":
-            if output.shape[2:] != (1, 1):
-                raise ValueError(
-                    f"layer {layer.name} gives a map of {tuple(output.shape[1:])}: pool it "
-                    "(average, maximum, gem) or make it local"
-                )
-            pooled = output[:, :, 0, 0]
-    return pooled.to("cpu", torch.float32).numpy()
+            return powered.mean(dim=(2, 3)).pow(1 / layer.gem_power)
+    if output.shape[2:] != (1, 1):
+        raise ValueError(
+            f"layer {layer.name} gives a map of {tuple(output.shape[1:])}: pool it "
+            "(average, maximum, gem) or make it local"
+        )
+    return output[:, :, 0, 0]
 
 
-def local_descriptors(output: Tensor, image_ids: NDArray[np.int64]) -> Descriptors:
-    """Return every position of the first pictures of a batch as a descriptor of unit length.
+def unit_rows(output: Tensor, kept: Tensor) -> UnitRows:
+    """Return every position of some pictures of a batch at unit length.
 
-    Positions whose activations are all zero say nothing and are dropped.
+    Positions whose activations are all zero say nothing and are dropped. Nothing here waits for
+    the device: how many rows are left is known to it alone, so they are moved to the front.
 
     Args:
-        output: (B, C, H, W), B at least the number of image ids; the rest is padding.
+        output: (B, C, H, W).
+        kept: (B,) bool, which pictures; the others are padding.
 
     Raises:
         ValueError: the layer has no positions.
     """
     if output.ndim != 4:
         raise ValueError(f"a local layer needs positions; it gives {tuple(output.shape)}")
-    count, (channels, height, width) = len(image_ids), output.shape[1:]
-    flat = output[:count].permute(0, 2, 3, 1).reshape(-1, channels)
-    lengths = torch.linalg.vector_norm(flat, dim=1)
-    kept = torch.nonzero(lengths > 0)[:, 0]
-    vectors = (flat[kept] / lengths[kept, None]).to(torch.float16).cpu().numpy()
-    index = kept.cpu().numpy()
+    batch, channels, height, width = output.shape
+    flat = output.permute(0, 2, 3, 1).reshape(-1, channels)
+    lengths = torch.linalg.vector_norm(flat, dim=1, dtype=torch.float32)
+    wanted = (lengths > 0) & kept[:, None].expand(batch, height * width).reshape(-1)
+    order = torch.argsort((~wanted).to(torch.uint8), stable=True)
+    vectors = (flat[order] / lengths[order, None]).to(torch.float16)
+    return UnitRows(vectors, order, wanted.sum(), lengths.isfinite().all(), (height, width))
+
+
+def descriptors_of(
+    vectors: Tensor, positions: Tensor, grid: tuple[int, int], image_ids: NDArray[np.int64]
+) -> Descriptors:
+    """Return rows of `UnitRows`, copied from the device, as descriptors.
+
+    Args:
+        image_ids: (B,), of every slot of the batch.
+    """
+    height, width = grid
+    index = positions.numpy()
     return Descriptors(
         image_ids=image_ids[index // (height * width)],
         y=(index // width % height).astype(np.uint16),
         x=(index % width).astype(np.uint16),
-        vectors=vectors,
+        vectors=vectors.numpy(),
+    )
+
+
+def global_vectors(output: Tensor, layer: LayerSpec) -> NDArray[np.float32]:
+    """Return `pooled` of a layer's output, in this process."""
+    return pooled(output, layer).cpu().numpy()
+
+
+def local_descriptors(output: Tensor, image_ids: NDArray[np.int64]) -> Descriptors:
+    """Return every position of the first pictures of a batch as a descriptor of unit length.
+
+    Args:
+        output: (B, C, H, W), B at least the number of image ids; the rest is padding.
+    """
+    rows = unit_rows(output, torch.arange(len(output), device=output.device) < len(image_ids))
+    count = int(rows.count)
+    return descriptors_of(
+        rows.vectors[:count].cpu(), rows.positions[:count].cpu(), rows.grid, image_ids
     )

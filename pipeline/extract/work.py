@@ -1,21 +1,24 @@
 """A shard's pictures through the network: decode, resize, forward, keep; batch by batch.
 
-Each batch is one unit of work in a small pool of threads, and each thread runs the network with
-one thread of its own. That keeps the cores busier than splitting single operations over them, and
-it keeps the bits: split over two threads, some operations sum in another order than over one.
+On a CPU a batch is one unit of work in a small pool of threads: the thread that reads its pictures
+takes it through the network, with one thread of its own. That keeps the cores busier than splitting
+single operations over them, and it keeps the bits: split over two threads, some operations sum in
+another order than over one. On a graphics card all threads read pictures, and one more asks the
+card for pass after pass without waiting for what comes out.
 """
 
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.corpus.ahead import ReadAhead, reading_ahead
 from pipeline.corpus.build import see_row
@@ -25,14 +28,15 @@ from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
-from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
+from pipeline.extract.descriptors import Descriptors
+from pipeline.extract.passes import Pass, ask
 from pipeline.extract.preprocess import look_of, view_shape
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
 BATCHES_AHEAD = 2
-"""Batches in flight beyond one a thread: enough that no thread waits for the writer."""
+"""Batches in flight beyond those being read: one on its way through the network, one to write."""
 
 
 @dataclass(frozen=True)
@@ -106,71 +110,98 @@ def forward_pictures(
     """
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
-
-    def work(batch: Batch) -> BatchActivations:
-        return _forward_batch(backbone, source, rows, first_image_id, batch)
-
     in_order = [rows[row] for batch in batches for row in batch.rows]
-    with (
-        source.expecting(in_order),
-        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
-    ):
-        waiting: deque[Future[BatchActivations]] = deque()
+    most = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
+    with ExitStack() as stack:
+        stack.enter_context(source.expecting(in_order))
+        readers = _pool(stack, threads)
+        asker = _pool(stack, 1)
+
+        def begin(batch: Batch) -> Future[_BatchInHand]:
+            hand = _BatchInHand(backbone, source, rows, first_image_id, batch)
+            slots = range(len(batch.rows))
+            if backbone.lane.queues:
+                return asker.submit(hand.ask, [readers.submit(hand.read, n) for n in slots])
+            return readers.submit(hand.read_and_ask)
+
+        waiting: deque[Future[_BatchInHand]] = deque()
         for batch in batches:
-            waiting.append(pool.submit(work, batch))
-            if len(waiting) >= threads + BATCHES_AHEAD:
-                yield waiting.popleft().result()
+            waiting.append(begin(batch))
+            if len(waiting) >= most + BATCHES_AHEAD:
+                yield waiting.popleft().result().activations()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft().result().activations()
 
 
-def _forward_batch(
-    backbone: Backbone,
-    source: PictureSource,
-    rows: Sequence[Row],
-    first_image_id: int,
-    batch: Batch,
-) -> BatchActivations:
-    spec = backbone.spec
-    inputs = {
-        view: np.zeros(
-            (spec.batch_size, *view_shape(*batch.shape, view, spec.preprocess), 3), np.uint8
-        )
-        for view in backbone.views
-    }
-    kept: list[int] = []
-    refusals: list[Refusal] = []
-    for slot, row in enumerate(batch.rows):
+def _pool(stack: ExitStack, threads: int) -> ThreadPoolExecutor:
+    """Return threads that end with the stack, at once where an error ends it."""
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    stack.callback(pool.shutdown, cancel_futures=True)
+    return pool
+
+
+class _BatchInHand:
+    """A batch: its pictures as they are read, then the pass over them, then what that gave."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        source: PictureSource,
+        rows: Sequence[Row],
+        first_image_id: int,
+        batch: Batch,
+    ) -> None:
+        self._backbone = backbone
+        self._source = source
+        self._rows = [rows[row] for row in batch.rows]
+        self._image_ids = first_image_id + np.array(batch.rows, np.int64)
+        self._refusals: list[Refusal | None] = [None] * len(batch.rows)
+        self._pass: Pass | None = None
+        spec, room = backbone.spec, backbone.lane.room
+        self._kept = room((spec.batch_size,), torch.bool).zero_()
+        self._pixels: dict[View, Tensor] = {}
+        for view in backbone.views:
+            shape = view_shape(*batch.shape, view, spec.preprocess)
+            self._pixels[view] = room((spec.batch_size, *shape, 3), torch.uint8)
+            self._pixels[view][len(batch.rows) :] = 0
+        self._arrays = {view: pixels.numpy() for view, pixels in self._pixels.items()}
+
+    def read(self, slot: int) -> None:
+        """Read one picture into its slot, or note its refusal; for any thread."""
+        row = self._rows[slot]
         try:
-            seen = source.see(rows[row], inputs, spec.preprocess)
-            for array, pixels in zip(inputs.values(), seen, strict=True):
-                array[slot] = pixels
-            kept.append(slot)
+            seen = self._source.see(row, self._arrays, self._backbone.spec.preprocess)
         except Refused as refused:
             # The slot stays, as zeros: the pictures beside it keep their bits.
-            refusals.append(
-                Refusal(first_image_id + row, rows[row]["name"], refused.reason, refused.detail)
+            seen = [np.zeros((), np.uint8)] * len(self._arrays)
+            self._refusals[slot] = Refusal(
+                int(self._image_ids[slot]), row["name"], refused.reason, refused.detail
             )
-    image_ids = np.array([first_image_id + batch.rows[slot] for slot in kept], np.int64)
-    vectors: dict[str, NDArray[np.float32]] = {}
-    descriptors: dict[str, Descriptors] = {}
-    if kept:
-        slots = torch.tensor(kept)
-        for view, array in inputs.items():
-            outputs = backbone.forward(array, view)
-            for layer in spec.layers:
-                if layer.view == view:
-                    output = outputs[layer.node]
-                    if len(kept) < spec.batch_size:
-                        output = output[slots.to(output.device)]
-                    if layer.kind == "global":
-                        vectors[layer.name] = _finite(global_vectors(output, layer), layer.name)
-                    else:
-                        descriptors[layer.name] = local_descriptors(output, image_ids)
-    return BatchActivations(image_ids, vectors, descriptors, tuple(refusals))
+        for array, pixels in zip(self._arrays.values(), seen, strict=True):
+            array[slot] = pixels
 
+    def ask(self, reads: Iterable[Future[None]]) -> Self:
+        """Ask for the pass once all pictures are read, unless all were refused."""
+        for each in reads:
+            each.result()
+        kept = [refusal is None for refusal in self._refusals]
+        if any(kept):
+            self._kept[: len(kept)] = torch.tensor(kept)
+            self._pass = ask(self._backbone, self._pixels, self._kept, len(kept))
+        self._pixels, self._arrays = {}, {}
+        return self
 
-def _finite(vectors: NDArray[np.float32], layer: str) -> NDArray[np.float32]:
-    if not np.isfinite(vectors).all():
-        raise ValueError(f"layer {layer} gave values that are not finite: check the weights")
-    return vectors
+    def read_and_ask(self) -> Self:
+        """Do all of it in one thread."""
+        for slot in range(len(self._rows)):
+            self.read(slot)
+        return self.ask(())
+
+    def activations(self) -> BatchActivations:
+        """Return what the pass gave, once it has arrived."""
+        kept = np.array([refusal is None for refusal in self._refusals])
+        vectors, descriptors = self._pass.results(self._image_ids) if self._pass else ({}, {})
+        if not kept.all():
+            vectors = {name: found[kept] for name, found in vectors.items()}
+        refusals = tuple(refusal for refusal in self._refusals if refusal is not None)
+        return BatchActivations(self._image_ids[kept], vectors, descriptors, refusals)

@@ -51,6 +51,7 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
             preprocess=PreprocessSpec(**preprocess),
             layers=layers,
             batch_size=settings.batch_size,
+            precision=settings.precision,
         )
     except ValidationError as error:
         raise InputError(f"network: {explain(error)}") from None

@@ -45,6 +45,22 @@ def test_a_task_that_kills_every_worker_fails_by_name_and_alone(tmp_path: Path) 
     assert all(outcome.record is not None for outcome in [*outcomes.values(), *again.values()])
 
 
+def test_a_worker_whose_card_is_lost_is_replaced_and_its_task_done(tmp_path: Path) -> None:
+    with RayRunner(workers=1) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"002": ("card-lost", "ok")}), 5)
+    assert all(outcome.record is not None for outcome in outcomes.values())
+    assert outcomes["002"].attempts == 2
+    assert len(pids(outcomes)) == 2
+    assert tries(tmp_path, "opening") == 2
+
+
+def test_a_task_whose_card_is_always_lost_fails_with_what_was_said(tmp_path: Path) -> None:
+    with RayRunner(workers=1) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("card-lost",)}), 2)
+    assert (outcomes["000"].error, outcomes["000"].attempts) == ("the card does not answer", 3)
+    assert outcomes["001"].record is not None
+
+
 def test_a_task_that_hangs_is_given_to_another_worker(tmp_path: Path) -> None:
     with RayRunner(workers=1, task_timeout_s=1.5) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang", "ok")}), 2)

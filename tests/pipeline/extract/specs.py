@@ -1,12 +1,18 @@
 """Specs and weights that several tests of the extract stage use."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from pipeline.corpus.build import probe_entries
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.sources import list_source
 from pipeline.extract.networks import build, default_preprocess, find_weights, resolve_layer
-from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
+from pipeline.extract.work import BatchActivations
+from schemas.extraction import ExtractionSpec, LayerSpec, Precision, PreprocessSpec
 
 
 def spec_of(
@@ -15,6 +21,7 @@ def spec_of(
     weights: Path | None = None,
     preprocess: PreprocessSpec | None = None,
     batch_size: int = 2,
+    precision: Precision = "float32",
 ) -> tuple[ExtractionSpec, Path]:
     """Return a spec with these layers, and where its weights lie."""
     reference, path = find_weights(network, weights)
@@ -26,6 +33,7 @@ def spec_of(
             preprocess=preprocess or default_preprocess(network),
             layers=tuple(named),
             batch_size=batch_size,
+            precision=precision,
         ),
         path,
     )
@@ -41,3 +49,26 @@ def random_weights(network: str, path: Path, *, leave_out: str = "-") -> Path:
     }
     save_file(state, path)
     return path
+
+
+def rows_of(folder: Path) -> tuple[str, list[dict[str, Any]]]:
+    """Return the root of the pictures in a folder, and their rows of an image table."""
+    listing = list_source(str(folder))
+    table, _ = probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
+    return listing.root, table.to_pylist()
+
+
+def assert_same(found: list[BatchActivations], expected: list[BatchActivations]) -> None:
+    """Assert that two extractions gave the same bits in the same order."""
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(mine.image_ids, theirs.image_ids)
+        assert mine.refusals == theirs.refusals
+        assert mine.vectors.keys() == theirs.vectors.keys()
+        for name, vectors in mine.vectors.items():
+            np.testing.assert_array_equal(vectors, theirs.vectors[name])
+        assert mine.descriptors.keys() == theirs.descriptors.keys()
+        for name, rows in mine.descriptors.items():
+            for part in ("image_ids", "y", "x", "vectors"):
+                other = getattr(theirs.descriptors[name], part)
+                np.testing.assert_array_equal(getattr(rows, part), other)

@@ -1,0 +1,153 @@
+"""What only a graphics card can show: its bits, its precision, its memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.errors import InputError
+from pipeline.extract.backbone import Backbone
+from pipeline.extract.networks import LITE0
+from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
+from schemas.extraction import Precision
+from tests.pictures import draw_jpegs, drawn
+from tests.pipeline.extract.specs import assert_same, random_weights, rows_of, spec_of
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA here"),
+]
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16", "float16")
+Corpus = tuple[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Forty pictures of two shapes, three of them changed since they were listed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_jpegs(folder / "flat", 24, (300, 400))
+    draw_jpegs(folder / "upright", 16, (400, 300))
+    root, rows = rows_of(folder)
+    for number in (1, 17, 30):
+        rows[number]["sha256"] = bytes(32)
+    return root, rows
+
+
+def backbone_of(
+    batch_size: int, precision: Precision = "float32", device: str = "cuda"
+) -> Backbone:
+    spec, weights = spec_of(LITE0, "head", "b11", batch_size=batch_size, precision=precision)
+    return Backbone(spec, weights, device)
+
+
+def forward(backbone: Backbone, corpus: Corpus, threads: int) -> list[BatchActivations]:
+    source = PictureSource(corpus[0], DecodeLimits())
+    return list(forward_pictures(backbone, source, corpus[1], 0, threads=threads))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_threads_and_tries_change_no_bit(corpus: Corpus, precision: Precision) -> None:
+    backbone = backbone_of(8, precision)
+    expected = forward(backbone, corpus, 1)
+    assert sum(len(each.image_ids) for each in expected) == 37
+    for threads in (3, 16):
+        assert_same(forward(backbone, corpus, threads), expected)
+    assert_same(forward(backbone_of(8, precision), corpus, 4), expected)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_neither_slot_nor_neighbours_change_a_bit(precision: Precision, batch_size: int) -> None:
+    backbone = backbone_of(batch_size, precision)
+    pixels = np.stack([drawn(256, 341, seed) for seed in range(batch_size)])
+    order = np.random.default_rng(0).permutation(batch_size)
+    one = backbone.forward(pixels, "whole")
+    other = backbone.forward(np.ascontiguousarray(pixels[order]), "whole")
+    alone = backbone.forward(np.concatenate([pixels[:1], 0 * pixels[1:]]), "whole")
+    for name, output in one.items():
+        assert torch.equal(output[torch.from_numpy(order).cuda()], other[name])
+        assert torch.equal(output[0], alone[name][0])
+
+
+SCRIPT = """
+import hashlib, sys
+from tests.pipeline.extract.test_on_card import backbone_of, drawn
+outputs = backbone_of(2, sys.argv[1]).forward(drawn(512, 341, 3).reshape(2, 256, 341, 3), "whole")
+for output in outputs.values():
+    print(hashlib.sha256(output.float().cpu().numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_another_process_gives_the_same_bits(precision: Precision) -> None:
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT, precision],
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    assert len(found[0].split()) == 2
+
+
+def test_each_precision_is_as_near_to_the_cpu_as_its_bits_allow() -> None:
+    pixels = np.stack([drawn(256, 341, seed) for seed in range(4)])
+    exact = backbone_of(4, device="cpu").forward(pixels, "whole")
+    errors: dict[str, float] = {}
+    for precision in PRECISIONS:
+        found = backbone_of(4, precision).forward(pixels, "whole")
+        errors[precision] = max(
+            float(torch.linalg.norm(found[name].float().cpu() - each) / torch.linalg.norm(each))
+            for name, each in exact.items()
+        )
+    # 24, 11, 11 and 8 significant bits. Were TF32 on, float32 would err as tf32 does.
+    assert errors["float32"] < 1e-5 < errors["tf32"] < 0.02
+    assert errors["float32"] < errors["float16"] < errors["bfloat16"] < 0.1
+
+
+def test_what_a_pass_sets_for_the_process_is_set_back() -> None:
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        backbone_of(2).forward(np.zeros((2, 64, 64, 3), np.uint8), "whole")
+        assert torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.deterministic == before[0]
+    finally:
+        torch.backends.cudnn.benchmark = before[1]
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_the_size_that_does(corpus: Corpus) -> None:
+    backbone = backbone_of(64)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    held = torch.cuda.memory_reserved()
+    # A pass over 64 pictures of 256 x 341 holds some 1.5 GB.
+    torch.cuda.set_per_process_memory_fraction((held + 600e6) / total)
+    try:
+        with pytest.raises(InputError, match=r"a batch of 64 pictures.*batch_size = \d+ fits"):
+            forward(backbone, corpus, 4)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_both_kinds_of_layer_of_alexnet(corpus: Corpus, tmp_path: Path) -> None:
+    weights = random_weights("alexnet", tmp_path / "alexnet.safetensors")
+    spec, path = spec_of("alexnet", "fc2", "conv4", weights=weights, batch_size=8)
+    on_card, on_cpu = (
+        forward(Backbone(spec, path, device), corpus, 4) for device in ("cuda", "cpu")
+    )
+    for mine, theirs in zip(on_card, on_cpu, strict=True):
+        np.testing.assert_array_equal(mine.image_ids, theirs.image_ids)
+        np.testing.assert_allclose(mine.vectors["fc2"], theirs.vectors["fc2"], rtol=1e-3, atol=1e-5)
+        here, there = mine.descriptors["conv4"], theirs.descriptors["conv4"]
+        np.testing.assert_array_equal(here.image_ids, there.image_ids)
+        np.testing.assert_allclose(here.vectors, there.vectors, atol=2e-3)

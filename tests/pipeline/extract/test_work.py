@@ -1,0 +1,164 @@
+"""Batches through the network, by the way of CPUs and by that of a graphics card, on a CPU."""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.errors import CardLost, InputError
+from pipeline.extract import card
+from pipeline.extract.backbone import Backbone
+from pipeline.extract.networks import LITE0, LITE0_PREPROCESS
+from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
+from pipeline.run.ledger import is_worth_retrying
+from schemas.extraction import Precision, View
+from tests.pictures import draw_jpegs
+from tests.pipeline.extract.specs import assert_same, rows_of, spec_of
+
+Corpus = tuple[str, list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Eleven pictures of two shapes, the second of them changed since it was listed."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_jpegs(folder / "flat", 8, (96, 128))
+    draw_jpegs(folder / "upright", 3, (128, 96))
+    root, rows = rows_of(folder)
+    rows[1]["sha256"] = bytes(32)
+    return root, rows
+
+
+@functools.cache
+def backbone_of(batch_size: int, *, queues: bool = False) -> Backbone:
+    spec, weights = spec_of(LITE0, "head", "b11", batch_size=batch_size)
+    backbone = Backbone(spec, weights)
+    backbone.lane.queues = queues
+    return backbone
+
+
+def forward(backbone: Backbone, corpus: Corpus, threads: int) -> list[BatchActivations]:
+    source = PictureSource(corpus[0], DecodeLimits())
+    return list(forward_pictures(backbone, source, corpus[1], 40, threads=threads))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_the_way_of_a_card_gives_the_bits_of_the_way_of_cpus(
+    corpus: Corpus, batch_size: int
+) -> None:
+    expected = forward(backbone_of(batch_size), corpus, 1)
+    assert [len(each.image_ids) for each in expected] == {
+        1: [1, 0, *[1] * 9],
+        4: [3, 4, 3],
+    }[batch_size]
+    ((refusal,),) = [each.refusals for each in expected if each.refusals]
+    assert (refusal.image_id, refusal.reason.value) == (41, "changed")
+    for threads in (1, 3):
+        assert_same(forward(backbone_of(batch_size, queues=True), corpus, threads), expected)
+    assert_same(forward(backbone_of(batch_size), corpus, 3), expected)
+
+
+def test_a_batch_of_refusals_alone_asks_for_no_pass(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = [{**row, "sha256": bytes(32)} for row in corpus[1]]
+    monkeypatch.setattr(Backbone, "forward", lambda *_: pytest.fail("there is nothing to see"))
+    for queues in (False, True):
+        found = forward(backbone_of(4, queues=queues), (corpus[0], changed), 2)
+        assert sum(len(each.refusals) for each in found) == 11
+        assert all(len(each.image_ids) == 0 for each in found)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
+def test_other_precisions_give_nearly_the_same_in_the_types_that_are_stored(
+    corpus: Corpus, precision: Precision
+) -> None:
+    # Small, since few processors have half precision.
+    small = LITE0_PREPROCESS.model_copy(update={"short_edge": 64, "crop": 64})
+    rows = (corpus[0], corpus[1][2:4])
+    found = []
+    for each in ("float32", precision):
+        spec, weights = spec_of(LITE0, "head", "b11", preprocess=small, precision=each)
+        found += forward(Backbone(spec, weights), rows, 1)
+    exact, other = found
+    if precision == "tf32":  # of cards alone
+        assert_same([other], [exact])
+        return
+    assert other.vectors["head"].dtype == np.float32
+    assert other.descriptors["b11"].vectors.dtype == np.float16
+    for one, two in zip(exact.vectors["head"], other.vectors["head"], strict=True):
+        assert 0.99 < one @ two / np.linalg.norm(one) / np.linalg.norm(two) < 1
+
+
+def outgrow(monkeypatch: pytest.MonkeyPatch, most: int, *, silently: bool = False) -> None:
+    """Let no more pictures than `most` fit; `silently`: as where cuDNN goes on regardless."""
+    refused: list[int] = []
+    original = Backbone.forward
+
+    def limited(backbone: Backbone, pixels: Any, view: View) -> Any:
+        if len(pixels) > most:
+            refused.append(len(pixels))
+            if not silently:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(backbone, pixels, view)
+
+    monkeypatch.setattr(Backbone, "forward", limited)
+    monkeypatch.setattr(card, "refusals", lambda _: len(refused))
+
+
+@pytest.mark.parametrize("silently", [False, True])
+def test_a_batch_that_does_not_fit_is_refused_with_the_size_that_does(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, silently: bool
+) -> None:
+    outgrow(monkeypatch, 2, silently=silently)
+    said = r"a batch of 8 pictures of 256 x \d+ needs .* on cpu, .* free: batch_size = 2 fits"
+    for queues in (False, True):
+        with pytest.raises(InputError, match=said) as caught:
+            forward(backbone_of(8, queues=queues), corpus, 1)
+        assert not is_worth_retrying(caught.value)
+
+
+def test_where_not_one_picture_fits_no_size_is_named(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outgrow(monkeypatch, 0)
+    with pytest.raises(InputError, match="not even one picture fits: take a smaller short_edge"):
+        forward(backbone_of(4), corpus, 1)
+
+
+@pytest.mark.parametrize("queues", [False, True])
+def test_a_card_that_is_lost_is_told_from_one_that_answers(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, queues: bool
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    backbone = backbone_of(4, queues=queues)
+    monkeypatch.setattr(Backbone, "forward", broken)
+    with pytest.raises(RuntimeError, match=r"^CUDA error"):
+        forward(backbone, corpus, 2)
+    monkeypatch.setattr(card, "answers", lambda _: False)
+    with pytest.raises(CardLost, match=r"does not answer \(CUDA error.*another process") as caught:
+        forward(backbone, corpus, 2)
+    assert is_worth_retrying(caught.value)
+
+
+def test_values_beyond_a_precision_are_not_stored(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Backbone.forward
+
+    def overflowing(backbone: Backbone, pixels: Any, view: View) -> Any:
+        outputs = dict(original(backbone, pixels, view))
+        for name in outputs:
+            if name.startswith("blocks"):
+                outputs[name] = outputs[name].clone()
+                outputs[name][1, 3, 2, 2] = torch.inf
+        return outputs
+
+    monkeypatch.setattr(Backbone, "forward", overflowing)
+    with pytest.raises(ValueError, match="layer b11 gave values that are not finite in float32"):
+        forward(backbone_of(4), corpus, 1)
