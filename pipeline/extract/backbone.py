@@ -22,12 +22,12 @@ class Backbone:
 
     def __init__(self, spec: ExtractionSpec, weights: Path, device: str = "cpu") -> None:
         self.spec = spec
-        self.device = torch.device(device)
         self._dtype = DTYPES[spec.precision]
         self._reversed = spec.preprocess.channel_order == "bgr"
         self._by_view: dict[View, nn.Module] = {}
         model = _load(spec, weights)
-        with answering(self.device):
+        with answering(torch.device(device)):
+            self.device = torch.empty(0, device=device).device  # with its number
             self.lane = Lane(self.device)
             for layer in spec.layers:
                 if layer.view not in self._by_view:
@@ -35,6 +35,7 @@ class Backbone:
                     self._by_view[layer.view] = self._cut(model, nodes)
             self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
             self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
+            self.lane.settle()
 
     @property
     def views(self) -> tuple[View, ...]:

@@ -28,6 +28,11 @@ class Lane:
         """Return memory of this process, not cleared; pinned, so that a card can fetch from it."""
         return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
 
+    def settle(self) -> None:
+        """Wait until the device has done all that it was asked to, on whatever stream."""
+        if self.queues:
+            torch.cuda.synchronize(self.device)
+
     def send(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return these on the device; what is computed from now on waits for them."""
         with torch.cuda.stream(self._sending):
@@ -119,7 +124,7 @@ def refusals(device: torch.device) -> int:
     """Return how often the card had not enough memory so far."""
     if device.type != "cuda":
         return 0
-    return int(torch.cuda.memory_stats(device)["num_ooms"])
+    return int(torch.cuda.memory_stats_as_nested_dict(device)["num_ooms"])
 
 
 def too_large(

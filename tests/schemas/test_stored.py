@@ -131,16 +131,25 @@ def spec(**changes: object) -> ExtractionSpec:
     return ExtractionSpec.model_validate(settings | changes)
 
 
+def test_a_precision_that_is_not_chosen_leaves_the_digest_as_it_was_before_there_was_one() -> None:
+    assert b"precision" not in spec().to_json()
+    assert spec(precision="float32") == spec()
+    chosen = spec(precision="tf32")
+    assert type(chosen).from_json(chosen.to_json()) == chosen
+    assert type(chosen).from_json(spec().to_json()).precision == "float32"
+
+
 def test_what_decides_activations_is_in_the_digest() -> None:
     other = WeightsRef(source="file", name="w", sha256="b" * 64)
     digests = {
         spec().digest(),
         spec(batch_size=16).digest(),
+        spec(precision="bfloat16").digest(),
         spec(weights=other).digest(),
         spec(preprocess=PreprocessSpec(short_edge=300)).digest(),
         spec(layers=(LayerSpec(name="a", node="m", kind="local"),)).digest(),
     }
-    assert len(digests) == 5
+    assert len(digests) == 6
 
 
 def test_a_fusion_falls_from_high_to_low_in_no_threshold() -> None:
