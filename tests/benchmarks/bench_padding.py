@@ -13,11 +13,11 @@ from pipeline.extract.networks import LITE0
 from schemas.extraction import PreprocessSpec
 from tests.pipeline.extract.specs import spec_of
 
-PHOTOGRAPHS = Path(__file__).parents[3] / "shared/data"
+PHOTOGRAPHS = Path("../shared/data")
 
 
 @pytest.mark.bench
-@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="there are no photographs on this machine")
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="real shapes need ../shared/data")
 @pytest.mark.parametrize("folder", ["ukbench", "oxford5k", "."])
 def test_padding_of_real_shapes(folder: str) -> None:
     sizes = []
