@@ -30,7 +30,7 @@ class Lane:
 
     def settle(self) -> None:
         """Wait until the device has done all that it was asked to, on whatever stream."""
-        if self.queues:
+        if self._computing is not None:
             torch.cuda.synchronize(self.device)
 
     def send(self, tensors: list[Tensor]) -> list[Tensor]:

@@ -106,12 +106,14 @@ def forward_pictures(
     Args:
         rows: of an image table; those with a refusal are left out.
         first_image_id: the id of the first row.
-        threads: batches worked on at once; changes no bit of the result.
+        threads: batches worked on at once, or pictures read at once for a graphics card; changes
+            no bit of the result.
     """
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
     in_order = [rows[row] for batch in batches for row in batch.rows]
-    most = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
+    # For a card: those whose pictures the threads are at, the last of one and the first of the next.
+    being_read = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
     with ExitStack() as stack:
         stack.enter_context(source.expecting(in_order))
         readers = _pool(stack, threads)
@@ -127,7 +129,7 @@ def forward_pictures(
         waiting: deque[Future[_BatchInHand]] = deque()
         for batch in batches:
             waiting.append(begin(batch))
-            if len(waiting) >= most + BATCHES_AHEAD:
+            if len(waiting) >= being_read + BATCHES_AHEAD:
                 yield waiting.popleft().result().activations()
         while waiting:
             yield waiting.popleft().result().activations()
@@ -192,7 +194,7 @@ class _BatchInHand:
         return self
 
     def read_and_ask(self) -> Self:
-        """Do all of it in one thread."""
+        """Do both in one thread."""
         for slot in range(len(self._rows)):
             self.read(slot)
         return self.ask(())
