@@ -112,7 +112,7 @@ def forward_pictures(
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
     in_order = [rows[row] for batch in batches for row in batch.rows]
-    # For a card: those whose pictures the threads are at, the last of one and the first of the next.
+    # For a card: what all threads are at, the end of one batch and the beginning of the next.
     being_read = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
     with ExitStack() as stack:
         stack.enter_context(source.expecting(in_order))
