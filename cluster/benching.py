@@ -1,10 +1,10 @@
-"""`lamella bench`: what this machine does, tried before pictures are at hand."""
+"""`lamella bench`: what this machine does, tried before a corpus is indexed."""
 
 import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,20 +14,25 @@ from cluster import options
 from cluster.progress import ProgressLines
 from pipeline.errors import InputError
 
+if TYPE_CHECKING:
+    from pipeline.extract.trial import ExtractionTrial
+
 bench = typer.Typer(
-    help="Measure what this machine does, on drawn pictures: search.", no_args_is_help=True
+    help="Measure what this machine does, with or without pictures: search, extract.",
+    no_args_is_help=True,
 )
 console = Console()
+WAITED_FOR = {
+    "core": "a core that others had",
+    "picture": "a picture: its bytes, or the process that decodes it",
+    "network": "the network: a GPU, or Python's lock",
+    "batch": "a batch to work on: the writer, or the end of the run",
+}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.add_typer(bench, name="bench")
-
-
-@bench.callback()
-def _group() -> None:
-    """Keep `search` a command of its own: typer makes an only command the group itself."""
 
 
 @bench.command()
@@ -86,3 +91,87 @@ def search(
     ):
         table.add_row(name, value)
     console.print(table)
+
+
+@bench.command()
+def extract(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Pictures to try it on; drawn ones by default.", show_default=False),
+    ] = None,
+    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="At most.")] = 200,
+    network: Annotated[
+        str | None, typer.Option(help="As `lamella index` takes it.", show_default="the default")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="From high to low, such as fc1,c5_1.")] = None,
+    weights: options.Weights = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Pictures a forward pass.", show_default="1")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a worker.", show_default="one a core")
+    ] = None,
+    job_file: options.Job = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure each step of extraction alone, all of them together, and what is waited for.
+
+    Reading, decoding, the network, descriptors and writing, by all cores and a GPU where there is
+    one; what they allow together; and how near the pipeline comes to that.
+    """
+    from pipeline.extract.alone import choose_pictures
+    from pipeline.extract.trial import try_extraction
+    from pipeline.jobs.indexing import decode_limits
+    from pipeline.jobs.resolve import resolve_extraction
+    from pipeline.jobs.settings import load_job
+    from pipeline.planted.generate import generate_pictures
+
+    overrides = {
+        "network.name": network,
+        "network.layers": options.words(layers),
+        "network.weights": str(weights) if weights else None,
+        "network.batch_size": batch_size,
+    }
+    job = load_job(job_file, overrides)
+    spec, path = resolve_extraction(job)
+    with (
+        tempfile.TemporaryDirectory(prefix="lamella-bench-") as scratch,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        folder = Path(scratch)
+        if source is None:
+            generate_pictures(folder / "pictures", pictures)
+        found = try_extraction(
+            folder,
+            choose_pictures(source or str(folder / "pictures"), pictures, decode_limits(job)),
+            spec,
+            path,
+            threads=threads or len(os.sched_getaffinity(0)),
+            on_progress=lines.stage,
+        )
+    if as_json:
+        from cluster.cli import emit
+
+        emit(asdict(found))
+        return
+    _show(found)
+
+
+def _show(found: "ExtractionTrial") -> None:
+    rates = Table(f"{found.network}, {', '.join(found.layers)}", "by", "pictures/s")
+    for step in found.steps:
+        by = found.device if step.on_gpu else f"{step.threads} thread{'s'[: step.threads - 1]}"
+        rates.add_row(f"{step.name} alone", by, f"{step.pictures_per_second:,.1f}")
+    rates.add_section()
+    rates.add_row("what they allow together", "", f"{found.ceiling:,.1f}")
+    rates.add_row(
+        f"pipeline, {found.of_ceiling:.0%} of that",
+        f"{found.busy_cores:.1f} cores",
+        f"{found.pipeline:,.1f}",
+    )
+    console.print(rates)
+    waits = Table("what its threads waited for", "share of their time")
+    for cause, share in found.waiting.items():
+        waits.add_row(WAITED_FOR[cause], f"{share:.1%}")
+    console.print(waits)

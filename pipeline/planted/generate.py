@@ -81,6 +81,12 @@ def generate(
     return PlantedCorpus(folder=folder, objects=objects, views=views, pictures=pictures)
 
 
+def generate_pictures(folder: Path, pictures: int) -> PlantedCorpus:
+    """Write a corpus of at least so many pictures, of at most 100 objects, as `generate` does."""
+    objects = min(100, -(-pictures // 4))
+    return generate(folder, objects=objects, views=-(-pictures // objects))
+
+
 def _refuse_unless_free(target: Path) -> None:
     """Raise InputError unless the target is absent or an empty folder."""
     if target.is_dir():

@@ -21,3 +21,30 @@ def test_a_trial_of_search_is_told_to_people() -> None:
     assert done.exit_code == 0, done.output
     assert "50 in 1 segments" in done.output
     assert "2 of 2, the 3 best of each" in done.output
+
+
+SMALL_JOB = (
+    "[network]\nlayers = ['head', 'b11']\n[network.preprocess]\nshort_edge = 64\ncrop = 64\n"
+)
+
+
+def test_a_trial_of_extraction_is_told_to_scripts(planted: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(SMALL_JOB)
+    options = ["-n", "4", "--job", str(job), "--batch-size", "2", "--threads", "1", "--json"]
+    done = CliRunner().invoke(app, ["bench", "extract", str(planted), *options])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["pictures"], found["batch_size"], found["threads"]) == (4, 2, 1)
+    assert found["layers"] == ["head", "b11"]
+    assert found["steps"][0]["name"] == "read"
+    assert found["ceiling"] > 0
+
+
+def test_a_trial_of_extraction_needs_no_pictures(tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text(SMALL_JOB)
+    done = CliRunner().invoke(app, ["bench", "extract", "-n", "5", "--job", str(job)])
+    assert done.exit_code == 0, done.output
+    assert "what they allow together" in done.output
+    assert "a core that others had" in done.output

@@ -1,0 +1,178 @@
+"""The steps of extraction one after another, each by itself on all threads, and their seconds."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.corpus.build import probe_entries
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.places import is_s3
+from pipeline.corpus.reader import EntryReader
+from pipeline.corpus.sources import list_source
+from pipeline.errors import InputError
+from pipeline.extract.backbone import Backbone
+from pipeline.extract.batches import Batch, plan_batches
+from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
+from pipeline.extract.preprocess import view_shape
+from pipeline.extract.sink import LayerSink
+from pipeline.extract.work import PictureSource, Row
+from schemas.extraction import ExtractionSpec, View
+
+T = TypeVar("T")
+R = TypeVar("R")
+STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
+MOMENT_S = 1e-9
+CHUNK_PICTURES = 64
+"""Pictures a thread that go through one step before the next begins: what is held in memory."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures to try extraction on: rows of an image table, all of them readable so far."""
+
+    root: str
+    rows: tuple[Row, ...]
+    limits: DecodeLimits
+
+
+def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
+    """Return up to `count` pictures of a source on local disk, spread evenly over its listing.
+
+    Each is opened, so that what is no picture is left out.
+
+    Raises:
+        InputError: there are none, or they lie in S3, where reading is no work of the cores.
+    """
+    listing = list_source(source)
+    if is_s3(listing.root):
+        raise InputError(f"extraction is tried on local pictures; {source} is in S3: copy some")
+    entries = listing.entries[:: max(1, len(listing.entries) // count)][:count]
+    table, _ = probe_entries(listing.root, listing.kind, entries, limits)
+    rows = tuple(row for row in table.to_pylist() if row["refusal"] is None)
+    if not rows:
+        raise InputError(f"none of {len(entries):,} files tried of {source} is a picture")
+    return Pictures(listing.root, rows, limits)
+
+
+@contextmanager
+def opened_sinks(spec: ExtractionSpec, folder: Path) -> Iterator[dict[str, LayerSink]]:
+    """Open a sink a layer, and leave nothing behind."""
+    paths = {layer.name: folder / f"{slot}.parquet" for slot, layer in enumerate(spec.layers)}
+    try:
+        with ExitStack() as stack:
+            yield {
+                layer.name: stack.enter_context(LayerSink(layer, paths[layer.name]))
+                for layer in spec.layers
+            }
+    finally:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
+
+
+def write_batch(
+    sinks: Mapping[str, LayerSink],
+    image_ids: NDArray[np.int64],
+    vectors: Mapping[str, NDArray[np.float32]],
+    descriptors: Mapping[str, Descriptors],
+) -> None:
+    for name, found in vectors.items():
+        sinks[name].add_vectors(image_ids, found)
+    for name, each in descriptors.items():
+        sinks[name].add_descriptors(each)
+
+
+def seconds_alone(
+    backbone: Backbone, source: PictureSource, pictures: Pictures, threads: int, folder: Path
+) -> dict[str, float]:
+    """Return the seconds of one thread for each step over all pictures, one step after another."""
+    spec, rows = backbone.spec, pictures.rows
+    spent = dict.fromkeys(STEPS, 0.0)
+    plan = plan_batches([(row["height"], row["width"]) for row in rows], spec)
+    step = max(threads, CHUNK_PICTURES * threads // spec.batch_size)
+
+    def read(row: int) -> None:
+        each = rows[row]
+        entry = Entry(each["name"], each["container"], each["offset"], each["size_bytes"])
+        with EntryReader(pictures.root, pictures.limits) as reader:
+            hashlib.sha256(reader.read(entry)).digest()
+
+    def see(row: int) -> list[NDArray[np.uint8]]:
+        return source.see(rows[row], backbone.views, spec.preprocess)
+
+    def forward(part: tuple[Batch, list[Any]]) -> dict[View, Mapping[str, Tensor]]:
+        batch, seen = part
+        return {
+            view: backbone.forward(_filled(batch, [each[at] for each in seen], view, spec), view)
+            for at, view in enumerate(backbone.views)
+        }
+
+    def describe(part: tuple[Batch, Any]) -> tuple[NDArray[np.int64], Any, Any]:
+        batch, outputs = part
+        image_ids = np.array(batch.rows, np.int64)
+        vectors, descriptors = {}, {}
+        for layer in spec.layers:
+            output = outputs[layer.view][layer.node]
+            if layer.kind == "global":
+                vectors[layer.name] = global_vectors(output[: len(image_ids)], layer)
+            else:
+                descriptors[layer.name] = local_descriptors(output, image_ids)
+        return image_ids, vectors, descriptors
+
+    with (
+        opened_sinks(spec, folder) as sinks,
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+
+        def every(name: str, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+            timed = list(pool.map(_clocked(work), items))
+            spent[name] += sum(seconds for seconds, _ in timed)
+            return [value for _, value in timed]
+
+        for start in range(0, len(plan), step):
+            chunk = plan[start : start + step]
+            numbers = [row for batch in chunk for row in batch.rows]
+            every("read", read, numbers)
+            pixels = dict(zip(numbers, every("decode, resize", see, numbers), strict=True))
+            seen = [(batch, [pixels.pop(row) for row in batch.rows]) for batch in chunk]
+            outputs = every("forward", forward, seen)
+            found = every("descriptors", describe, list(zip(chunk, outputs, strict=True)))
+            began = time.perf_counter()
+            for each in found:
+                write_batch(sinks, *each)
+            spent["write"] += time.perf_counter() - began
+        began = time.perf_counter()
+    spent["write"] += time.perf_counter() - began
+    # To see a picture is to read it first; both come from a disk's cache by now.
+    spent["decode, resize"] = max(spent["decode, resize"] - spent["read"], MOMENT_S)
+    return spent
+
+
+def _clocked(work: Callable[[T], R]) -> Callable[[T], tuple[float, R]]:
+    def clocked(item: T) -> tuple[float, R]:
+        began = time.perf_counter()
+        value = work(item)
+        return time.perf_counter() - began, value
+
+    return clocked
+
+
+def _filled(
+    batch: Batch, seen: Sequence[NDArray[np.uint8]], view: View, spec: ExtractionSpec
+) -> NDArray[np.uint8]:
+    """Return a batch's pictures in one array, padded to the batch size."""
+    shape = view_shape(*batch.shape, view, spec.preprocess)
+    array = np.zeros((spec.batch_size, *shape, 3), np.uint8)
+    for slot, pixels in enumerate(seen):
+        array[slot] = pixels
+    return array

@@ -1,0 +1,110 @@
+"""Where the time of threads goes: what they compute, and what they wait for."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+Cause = Literal["core", "picture", "network", "batch"]
+"""What a thread waits for: a core that others have; the next picture (its bytes, or the process
+that decodes it); the network (a GPU, or Python's lock); a batch to work on (the writer is behind,
+or the run ends)."""
+CAUSES: tuple[Cause, ...] = ("core", "picture", "network", "batch")
+
+
+class Moment(NamedTuple):
+    """Clocks of one thread, in seconds: on the wall, on a core, and ready but on none."""
+
+    wall: float
+    on_core: float
+    queued: float
+
+
+class Watch:
+    """Adds up what the threads of one run waited for; made when the run begins.
+
+    A wait is what a thread's own clock did not count while the clock on the wall went on. What
+    lies between two things that a thread was seen doing belongs to `batch`.
+    """
+
+    def __init__(self) -> None:
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._waited: dict[Cause, float] = dict.fromkeys(CAUSES, 0.0)
+        self._seen = 0.0
+        self._children = children_spent()
+        self._process = time.process_time()
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def waiting_for(self, cause: Cause) -> Iterator[None]:
+        """Take what this thread waits for inside the block as waiting for that."""
+        begin = _now()
+        last = getattr(self._mine, "last", Moment(self._began, 0.0, 0.0))
+        self._add("batch", last, begin)
+        try:
+            yield
+        finally:
+            self._mine.last = end = _now()
+            self._add(cause, begin, end)
+
+    def _add(self, cause: Cause, begin: Moment, end: Moment) -> None:
+        wall, on_core, queued = (after - before for before, after in zip(begin, end, strict=True))
+        with self._lock:
+            self._seen += wall
+            self._waited[cause] += wall - on_core - queued
+            self._waited["core"] += queued
+
+    def end(self, threads: int) -> tuple[float, float, dict[Cause, float]]:
+        """Return the seconds of the run, the cores that were busy, and the shares waited.
+
+        Args:
+            threads: how many worked; each share is of the time of all of them. What they and
+                their children computed is the rest.
+        """
+        wall = time.perf_counter() - self._began
+        computed, queued = (
+            now - then for now, then in zip(children_spent(), self._children, strict=True)
+        )
+        busy = (time.process_time() - self._process + computed) / wall
+        waited = dict(self._waited)
+        # While a child decodes, the thread that asked it waits, and no one is held up.
+        waited["picture"] -= computed + queued
+        waited["core"] += queued
+        waited["batch"] += max(threads * wall - self._seen, 0.0)
+        shares = {cause: max(waited[cause], 0.0) / (threads * wall) for cause in CAUSES}
+        return wall, busy, shares
+
+
+def _now() -> Moment:
+    queued = _scheduled(Path("/proc/thread-self/schedstat"))[1]
+    return Moment(time.perf_counter(), time.thread_time(), queued)
+
+
+def children_spent() -> tuple[float, float]:
+    """Return the seconds that living children of this process had on cores, and queued for one.
+
+    Linux tells; elsewhere both are 0.
+    """
+    on_core, queued = 0.0, 0.0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+        except (OSError, IndexError):
+            continue  # it ended meanwhile
+        if parent == str(os.getpid()):
+            ran, waited = _scheduled(folder / "schedstat")
+            on_core, queued = on_core + ran, queued + waited
+    return on_core, queued
+
+
+def _scheduled(path: Path) -> tuple[float, float]:
+    """Return seconds on a core and in its queue, from the kernel's count in nanoseconds."""
+    try:
+        ran, waited, _ = path.read_text().split()
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9

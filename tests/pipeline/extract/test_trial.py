@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.errors import InputError
+from pipeline.extract.alone import STEPS, choose_pictures
+from pipeline.extract.trial import Step, ceiling_of, try_extraction
+from pipeline.run.drive import Progress
+from schemas.extraction import PreprocessSpec
+from tests.pipeline.extract.specs import random_weights, spec_of
+
+SMALL = PreprocessSpec(short_edge=64, crop=64)
+
+
+def test_steps_that_share_cores_add_up() -> None:
+    # Two cores, 2 + 6 ms a picture by any thread, 1 ms by the writer: 9 ms of 2 cores.
+    steps = [
+        Step("decode", False, 2, 0.002, 1000.0),
+        Step("forward", False, 2, 0.006, 333.3),
+        Step("write", False, 1, 0.001, 1000.0),
+    ]
+    assert ceiling_of(steps, cores=2) == pytest.approx(2 / 0.009)
+
+
+def test_beside_a_gpu_the_slowest_counts() -> None:
+    # 16 cores decode a picture in 8 / 16 = .5 ms and write in 1 ms of one; the GPU takes
+    # (16 + 16) / 16 = 2 ms.
+    decode, write = Step("decode", False, 16, 0.008, 2000.0), Step("write", False, 1, 0.001, 1000.0)
+    on_gpu = [Step(name, True, 16, 0.016, 1000.0) for name in ("forward", "descriptors")]
+    assert ceiling_of([decode, *on_gpu, write], cores=16) == pytest.approx(500)
+    assert ceiling_of([decode, on_gpu[0], write], cores=16) == pytest.approx(1000)
+    # One writer of 3 ms is slower than all else, though the cores would have time for more.
+    slow = Step("write", False, 1, 0.003, 333.3)
+    assert ceiling_of([decode, *on_gpu, slow], cores=16) == pytest.approx(1 / 0.003)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_trial_says_what_it_did_and_leaves_nothing(
+    planted: Path, tmp_path: Path, batch_size: int
+) -> None:
+    spec, weights = spec_of(
+        "efficientnet_lite0", "head", "b11", preprocess=SMALL, batch_size=batch_size
+    )
+    pictures = choose_pictures(str(planted), 6, DecodeLimits())
+    stands: list[Progress] = []
+    found = try_extraction(
+        tmp_path,
+        pictures,
+        spec,
+        weights,
+        threads=2,
+        device="cpu",
+        rounds=2,
+        on_progress=stands.append,
+    )
+    assert (found.pictures, found.threads, found.rounds, found.batch_size) == (6, 2, 2, batch_size)
+    assert [step.name for step in found.steps] == list(STEPS)
+    assert [step.threads for step in found.steps] == [2, 2, 2, 2, 1]
+    # Threads that share cores are together slower than each step alone.
+    assert found.ceiling < min(step.pictures_per_second for step in found.steps)
+    assert found.pipeline > 0
+    assert 0 <= sum(found.waiting.values()) <= 1 + 1e-6
+    assert 0 <= found.writing <= 1
+    assert [stand.units_done for stand in stands] == [0, 6, 12]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_layers_of_several_views_are_tried_too(planted: Path, tmp_path: Path) -> None:
+    weights = random_weights("alexnet", tmp_path / "weights.safetensors")
+    spec, path = spec_of("alexnet", "fc2", "conv4", weights=weights, batch_size=1)
+    pictures = choose_pictures(str(planted), 2, DecodeLimits())
+    (tmp_path / "scratch").mkdir()
+    found = try_extraction(
+        tmp_path / "scratch", pictures, spec, path, threads=1, device="cpu", rounds=1
+    )
+    assert found.layers == ("fc2", "conv4")
+
+
+def test_pictures_are_chosen_from_all_of_a_source(planted: Path, tmp_path: Path) -> None:
+    pictures = choose_pictures(str(planted), 12, DecodeLimits())
+    assert len({str(row["name"]).partition("/")[0] for row in pictures.rows}) == 12
+    assert len(choose_pictures(str(planted), 1000, DecodeLimits()).rows) == 48
+    (tmp_path / "no-picture.jpg").write_bytes(b"none")
+    with pytest.raises(InputError, match="none of 1 files tried"):
+        choose_pictures(str(tmp_path), 10, DecodeLimits())
+
+
+def test_a_trial_by_no_thread_is_refused(planted: Path, tmp_path: Path) -> None:
+    spec, weights = spec_of("efficientnet_lite0", "head")
+    pictures = choose_pictures(str(planted), 1, DecodeLimits())
+    with pytest.raises(ValueError, match="at least 1; got 0 and 3"):
+        try_extraction(tmp_path, pictures, spec, weights, threads=0)
