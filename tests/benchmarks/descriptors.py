@@ -25,7 +25,7 @@ from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.sample import Sample
 from schemas.job import JobConfig
 
-SHARED = Path("../shared")
+SHARED = Path(os.environ.get("LAMELLA_SHARED", "../shared"))
 KEPT = Path("build/bench/descriptors")
 FOLDERS = (
     "ukbench",

@@ -20,7 +20,12 @@ class Peak:
 
     def look(self) -> None:
         """Look at all processes now."""
-        self.size_bytes = max(self.size_bytes, sum(map(_share, _family(os.getpid()))))
+        self.size_bytes = max(self.size_bytes, memory_now())
+
+
+def memory_now() -> int:
+    """Return the bytes of this process and all that it started, each page counted once."""
+    return sum(map(_share, _family(os.getpid())))
 
 
 @contextmanager

@@ -4,6 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+FOLDER = Path("build/bench")
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,16 @@ class Measurement:
 
 
 def write_record(
-    file_name: str, measurements: Sequence[Measurement], folder: Path = Path("build/bench")
+    file_name: str, measurements: Sequence[Measurement], folder: Path = FOLDER
 ) -> Path:
     """Write the measurements to `folder`/`file_name`, replacing it, and return the path."""
+    entries = [{**asdict(entry), "ratio": round(entry.ratio, 3)} for entry in measurements]
+    return write_json(file_name, entries, folder)
+
+
+def write_json(file_name: str, value: Any, folder: Path = FOLDER) -> Path:
+    """Write what a benchmark found beside comparisons, replacing the file; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / file_name
-    entries = [{**asdict(entry), "ratio": round(entry.ratio, 3)} for entry in measurements]
-    path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     return path

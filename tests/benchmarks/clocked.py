@@ -1,0 +1,97 @@
+"""A runner whose workers note when each task began and ended. Workers on Ray import this module."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pipeline.run.stage import Outcome, Runner, Stage
+from schemas.files import DoneRecord
+
+
+@dataclass(frozen=True)
+class Clocked:
+    """A stage that leaves a note a task: process, begin and end on the machine's one clock."""
+
+    stage: Any
+    notes: str
+
+    @property
+    def name(self) -> str:
+        return str(self.stage.name)
+
+    @property
+    def uses_gpu(self) -> bool:
+        return bool(self.stage.uses_gpu)
+
+    def open(self) -> Callable[[Any], DoneRecord]:
+        work = self.stage.open()
+
+        def clocked(task: Any) -> DoneRecord:
+            began = time.monotonic()
+            record: DoneRecord = work(task)
+            note = json.dumps([os.getpid(), began, time.monotonic()])
+            Path(self.notes, f"{task.key}.json").write_text(note)
+            return record
+
+        return clocked
+
+
+@dataclass(frozen=True)
+class ClockedRunner:
+    """Another runner, with notes taken."""
+
+    runner: Runner
+    notes: str
+
+    def run(self, stage: Stage[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+        return self.runner.run(Clocked(stage, self.notes), tasks)
+
+    def memory_per_worker(self) -> int:
+        return self.runner.memory_per_worker()
+
+
+@dataclass(frozen=True)
+class Times:
+    """When tasks ran: by worker, (begin, end) in the order of beginning."""
+
+    by_worker: dict[int, list[tuple[float, float]]]
+
+    @staticmethod
+    def read(notes: Path) -> "Times":
+        """Return what is noted in a folder, and empty it."""
+        by_worker: dict[int, list[tuple[float, float]]] = {}
+        for path in notes.iterdir():
+            process, began, ended = json.loads(path.read_text())
+            by_worker.setdefault(process, []).append((began, ended))
+            path.unlink()
+        return Times({worker: sorted(tasks) for worker, tasks in by_worker.items()})
+
+    @property
+    def first(self) -> float:
+        """When the first task began: what is opened before is no part of it."""
+        return min(tasks[0][0] for tasks in self.by_worker.values())
+
+    @property
+    def last(self) -> float:
+        """When the last task ended."""
+        return max(tasks[-1][1] for tasks in self.by_worker.values())
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds from each task's end to the begin of the next on the same worker."""
+        return [
+            after[0] - before[1]
+            for tasks in self.by_worker.values()
+            for before, after in pairwise(tasks)
+        ]
+
+    @property
+    def idle_at_the_end(self) -> float:
+        """The share of all workers' time that passes after their own last task."""
+        idle = sum(self.last - tasks[-1][1] for tasks in self.by_worker.values())
+        return idle / (len(self.by_worker) * (self.last - self.first))
