@@ -23,7 +23,7 @@ bench = typer.Typer(
 )
 console = Console()
 WAITED_FOR = {
-    "core": "a core that others had",
+    "core": "a core, while others were on all",
     "picture": "a picture: its bytes, or the process that decodes it",
     "network": "the network: a GPU, or Python's lock",
     "batch": "a batch to work on: the writer, or the end of the run",

@@ -19,6 +19,7 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.places import is_s3
 from pipeline.corpus.reader import EntryReader
+from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
 from pipeline.extract.backbone import Backbone
@@ -27,19 +28,21 @@ from pipeline.extract.descriptors import Descriptors, global_vectors, local_desc
 from pipeline.extract.preprocess import view_shape
 from pipeline.extract.sink import LayerSink
 from pipeline.extract.work import PictureSource, Row
-from schemas.extraction import ExtractionSpec, View
+from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 T = TypeVar("T")
 R = TypeVar("R")
 STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
 MOMENT_S = 1e-9
-CHUNK_PICTURES = 64
+"""Less than any step takes, where noise would give a step less than nothing."""
+
+CHUNK_PICTURES = 16
 """Pictures a thread that go through one step before the next begins: what is held in memory."""
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures to try extraction on: rows of an image table, all of them readable so far."""
+    """Pictures to try extraction on: rows of an image table, all of which can be decoded."""
 
     root: str
     rows: tuple[Row, ...]
@@ -49,7 +52,7 @@ class Pictures:
 def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     """Return up to `count` pictures of a source on local disk, spread evenly over its listing.
 
-    Each is opened, so that what is no picture is left out.
+    Each is decoded once, so that what cannot be is left out, and disks have read all.
 
     Raises:
         InputError: there are none, or they lie in S3, where reading is no work of the cores.
@@ -57,12 +60,25 @@ def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     listing = list_source(source)
     if is_s3(listing.root):
         raise InputError(f"extraction is tried on local pictures; {source} is in S3: copy some")
-    entries = listing.entries[:: max(1, len(listing.entries) // count)][:count]
+    held = len(listing.entries)
+    numbers = dict.fromkeys(number * held // count for number in range(count))
+    entries = [listing.entries[number] for number in numbers]
     table, _ = probe_entries(listing.root, listing.kind, entries, limits)
-    rows = tuple(row for row in table.to_pylist() if row["refusal"] is None)
+    opened = PictureSource(listing.root, limits)
+    rows = tuple(row for row in table.to_pylist() if _can_be_seen(opened, row))
     if not rows:
         raise InputError(f"none of {len(entries):,} files tried of {source} is a picture")
     return Pictures(listing.root, rows, limits)
+
+
+def _can_be_seen(source: PictureSource, row: Row) -> bool:
+    if row["refusal"] is not None:
+        return False
+    try:
+        source.see(row, ("whole",), PreprocessSpec())
+    except Refused:
+        return False
+    return True
 
 
 @contextmanager
@@ -86,6 +102,7 @@ def write_batch(
     vectors: Mapping[str, NDArray[np.float32]],
     descriptors: Mapping[str, Descriptors],
 ) -> None:
+    """Give each sink what its layer saw in a batch: vectors, or descriptors."""
     for name, found in vectors.items():
         sinks[name].add_vectors(image_ids, found)
     for name, each in descriptors.items():
@@ -95,7 +112,10 @@ def write_batch(
 def seconds_alone(
     backbone: Backbone, source: PictureSource, pictures: Pictures, threads: int, folder: Path
 ) -> dict[str, float]:
-    """Return the seconds of one thread for each step over all pictures, one step after another."""
+    """Return, for each of `STEPS`, the seconds that threads spent on all pictures, added up.
+
+    All threads do one step for some pictures, then the next; one thread writes.
+    """
     spec, rows = backbone.spec, pictures.rows
     spent = dict.fromkeys(STEPS, 0.0)
     plan = plan_batches([(row["height"], row["width"]) for row in rows], spec)

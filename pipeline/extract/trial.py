@@ -118,7 +118,7 @@ def try_extraction(
 
     Raises:
         InputError: the weights do not fit.
-        Refused: a picture that could be opened cannot be decoded.
+        Refused: a picture changed meanwhile.
         ValueError: a number is out of range.
     """
     if threads < 1 or rounds < 1:

@@ -57,7 +57,7 @@ class Loop:
             Pictures(paths, backbone.spec, backbone.views),
             batch_sampler=self._now,
             num_workers=way.workers,
-            persistent_workers=True,
+            persistent_workers=way.workers > 0,
         )
 
     def run(self, folder: Path, pictures: int) -> int:
@@ -102,10 +102,14 @@ def _batches(paths: Sequence[Path], backbone: Backbone, size: int) -> list[list[
 
 
 CORES = len(os.sched_getaffinity(0))
+PLAIN = Way(batch=1, workers=0, threads=CORES)
+"""Picture after picture in one process, torch splitting each operation over the cores."""
+USUAL = Way(batch=1, workers=CORES, threads=CORES)
+"""Processes that load, and torch left as it comes."""
 WAYS = [
     Way(batch, workers, threads)
     for batch in (1, 4)
-    for workers in dict.fromkeys((1, max(1, CORES // 2), CORES))
-    for threads in dict.fromkeys((1, max(1, CORES // 2), CORES))
+    for workers in sorted({0, 1, max(1, CORES // 2), CORES})
+    for threads in sorted({1, max(1, CORES // 2), CORES})
 ]
-"""What a careful person tries; `num_workers` and threads of all cores are the usual answers."""
+"""What a careful person tries; both of the above are among them."""

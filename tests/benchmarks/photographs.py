@@ -70,7 +70,7 @@ class Network:
 
 GAP = {"name": "gap", "node": "c5_3", "kind": "global", "pool": "average"}
 NETWORKS = {
-    "efficientnet_lite0": Network({}, 150),
-    "alexnet": Network({"name": "alexnet"}, 150),
-    "vgg16": Network({**VGG["network"], "layers": [GAP, "c5_1"]}, 10, "classifier"),
+    "efficientnet_lite0": Network({}, 120),
+    "alexnet": Network({"name": "alexnet"}, 100),
+    "vgg16": Network({**VGG["network"], "layers": [GAP, "c5_1"]}, 8, "classifier"),
 }

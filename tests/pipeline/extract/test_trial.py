@@ -9,6 +9,7 @@ from pipeline.extract.trial import Step, ceiling_of, try_extraction
 from pipeline.run.drive import Progress
 from schemas.extraction import PreprocessSpec
 from tests.pipeline.extract.specs import random_weights, spec_of
+from tests.tiny import tiny_pictures
 
 SMALL = PreprocessSpec(short_edge=64, crop=64)
 
@@ -77,13 +78,18 @@ def test_layers_of_several_views_are_tried_too(planted: Path, tmp_path: Path) ->
     assert found.layers == ("fc2", "conv4")
 
 
-def test_pictures_are_chosen_from_all_of_a_source(planted: Path, tmp_path: Path) -> None:
+def test_pictures_are_chosen_from_all_of_a_source(planted: Path) -> None:
     pictures = choose_pictures(str(planted), 12, DecodeLimits())
     assert len({str(row["name"]).partition("/")[0] for row in pictures.rows}) == 12
     assert len(choose_pictures(str(planted), 1000, DecodeLimits()).rows) == 48
-    (tmp_path / "no-picture.jpg").write_bytes(b"none")
+
+
+def test_what_cannot_be_decoded_is_left_out(tmp_path: Path) -> None:
+    some = tiny_pictures(tmp_path / "some", count=6, broken=2)
+    assert len(choose_pictures(str(some), 10, DecodeLimits()).rows) == 4
+    none = tiny_pictures(tmp_path / "none", count=1, broken=1)
     with pytest.raises(InputError, match="none of 1 files tried"):
-        choose_pictures(str(tmp_path), 10, DecodeLimits())
+        choose_pictures(str(none), 10, DecodeLimits())
 
 
 def test_a_trial_by_no_thread_is_refused(planted: Path, tmp_path: Path) -> None:

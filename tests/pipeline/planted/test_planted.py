@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.errors import InputError
 from pipeline.planted import photographs as photographs_module
-from pipeline.planted.generate import PlantedCorpus, generate
+from pipeline.planted.generate import PlantedCorpus, generate, generate_pictures
 from pipeline.planted.photographs import (
     PHOTOGRAPHS,
     Patch,
@@ -54,6 +54,11 @@ def test_names_and_counts(tmp_path: Path) -> None:
     names = [file.relative_to(folder).as_posix() for file in sorted(folder.rglob("*.*"))]
     assert names == [f"object_000{o}/view_{v}.jpg" for o in range(3) for v in range(2)]
     assert [entry.name for entry in folder.parent.iterdir()] == ["corpus"]
+
+
+def test_so_many_pictures_are_made_or_a_few_more(tmp_path: Path) -> None:
+    made = generate_pictures(tmp_path / "five", 5)
+    assert (made.objects, made.views, made.pictures) == (2, 3, 6)
 
 
 def test_a_view_does_not_depend_on_how_many_others_are_made(tmp_path: Path) -> None:
