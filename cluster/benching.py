@@ -25,8 +25,8 @@ console = Console()
 WAITED_FOR = {
     "core": "a core, while others were on all",
     "picture": "a picture: its bytes, or the process that decodes it",
-    "network": "the network: a GPU, or Python's lock",
-    "batch": "a batch to work on: the writer, or the end of the run",
+    "network": "the network: Python's lock",
+    "batch": "a batch to work on: the writer or a GPU is behind, or the run ends",
 }
 
 

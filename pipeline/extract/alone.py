@@ -33,6 +33,7 @@ from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 T = TypeVar("T")
 R = TypeVar("R")
 STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
+STEPS_ON_GPU = ("forward", "descriptors")
 MOMENT_S = 1e-9
 """Less than any step takes, where noise would give a step less than nothing."""
 
@@ -114,7 +115,8 @@ def seconds_alone(
 ) -> dict[str, float]:
     """Return, for each of `STEPS`, the seconds that threads spent on all pictures, added up.
 
-    All threads do one step for some pictures, then the next; one thread writes.
+    All threads do one step for some pictures, then the next; one thread writes, and one asks a
+    GPU, which is waited for when it was asked for all of these pictures.
     """
     spec, rows = backbone.spec, pictures.rows
     spent = dict.fromkeys(STEPS, 0.0)
@@ -155,6 +157,12 @@ def seconds_alone(
     ):
 
         def every(name: str, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+            if backbone.device.type == "cuda" and name in STEPS_ON_GPU:
+                began = time.perf_counter()
+                values = [work(item) for item in items]
+                torch.cuda.synchronize(backbone.device)
+                spent[name] += time.perf_counter() - began
+                return values
             timed = list(pool.map(_clocked(work), items))
             spent[name] += sum(seconds for seconds, _ in timed)
             return [value for _, value in timed]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.refused import Refused
-from pipeline.extract.alone import Pictures, opened_sinks, seconds_alone, write_batch
+from pipeline.extract.alone import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone, write_batch
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.watch import Cause, Watch
 from pipeline.extract.work import PictureSource, Row, forward_pictures
@@ -28,7 +29,7 @@ class Step:
 
     Attributes:
         seconds: that one thread takes for a picture, while all threads do the same.
-        pictures_per_second: of all threads that the pipeline has for it; only one writes.
+        pictures_per_second: of all threads that do it; one writes, and one asks a GPU.
     """
 
     name: str
@@ -73,17 +74,11 @@ class WatchedBackbone(Backbone):
 
     watch: Watch | None = None
 
-    def forward(self, pixels: NDArray[np.uint8], view: View) -> Mapping[str, Tensor]:
+    def forward(self, pixels: Any, view: View) -> Mapping[str, Tensor]:
         if self.watch is None:
-            return self._finished(pixels, view)
+            return super().forward(pixels, view)
         with self.watch.waiting_for("network"):
-            return self._finished(pixels, view)
-
-    def _finished(self, pixels: NDArray[np.uint8], view: View) -> Mapping[str, Tensor]:
-        outputs = super().forward(pixels, view)
-        if self.device.type == "cuda":  # a pass is only begun when its call returns
-            torch.cuda.current_stream().synchronize()
-        return outputs
+            return super().forward(pixels, view)
 
 
 class WatchedSource(PictureSource):
@@ -170,8 +165,8 @@ def try_extraction(
 def _steps(seconds: Mapping[str, float], threads: int, gpu: bool) -> tuple[Step, ...]:
     steps: list[Step] = []
     for name, each in seconds.items():
-        at_once = 1 if name == "write" else threads
-        on_gpu = gpu and name in ("forward", "descriptors")
+        on_gpu = gpu and name in STEPS_ON_GPU
+        at_once = 1 if on_gpu or name == "write" else threads
         steps.append(Step(name, on_gpu, at_once, each, at_once / each))
     return tuple(steps)
 
@@ -199,7 +194,9 @@ def _whole(
     folder: Path,
 ) -> _Whole:
     """Run the pipeline as the extract stage does."""
-    backbone.watch = source.watch = watch = Watch()
+    source.watch = watch = Watch()
+    if backbone.device.type == "cpu":  # elsewhere a pass is only asked for here
+        backbone.watch = watch
     writing = 0.0
     with opened_sinks(backbone.spec, folder) as sinks:
         for batch in forward_pictures(backbone, source, pictures.rows, 0, threads=threads):

@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 
 Cause = Literal["core", "picture", "network", "batch"]
 """What a thread waits for: a core that others have; the next picture (its bytes, or the process
-that decodes it); the network (a GPU, or Python's lock); a batch to work on (the writer is behind,
-or the run ends)."""
+that decodes it); the network (Python's lock, on a CPU); a batch to work on (the writer or a GPU is
+behind, or the run ends)."""
 CAUSES: tuple[Cause, ...] = ("core", "picture", "network", "batch")
 
 

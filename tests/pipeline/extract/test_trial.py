@@ -26,9 +26,9 @@ def test_steps_that_share_cores_add_up() -> None:
 
 def test_beside_a_gpu_the_slowest_counts() -> None:
     # 16 cores decode a picture in 8 / 16 = .5 ms and write in 1 ms of one; the GPU takes
-    # (16 + 16) / 16 = 2 ms.
+    # 1 + 1 = 2 ms.
     decode, write = Step("decode", False, 16, 0.008, 2000.0), Step("write", False, 1, 0.001, 1000.0)
-    on_gpu = [Step(name, True, 16, 0.016, 1000.0) for name in ("forward", "descriptors")]
+    on_gpu = [Step(name, True, 1, 0.001, 1000.0) for name in ("forward", "descriptors")]
     assert ceiling_of([decode, *on_gpu, write], cores=16) == pytest.approx(500)
     assert ceiling_of([decode, on_gpu[0], write], cores=16) == pytest.approx(1000)
     # One writer of 3 ms is slower than all else, though the cores would have time for more.
