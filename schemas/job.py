@@ -63,6 +63,15 @@ class NetworkSettings(Stored):
     preprocess: PreprocessSettings = PreprocessSettings()
 
 
+class ActivationSettings(Stored):
+    """What is kept of the local layers: their descriptors (`all`), or their words alone (`none`).
+
+    Left out, descriptors are kept only if words are to be trained on them.
+    """
+
+    keep: Literal["all", "none"] | None = None
+
+
 class FusionSettings(Stored):
     """t and p of each layer but the last, high to low; empty takes those of the network."""
 
@@ -109,6 +118,7 @@ class JobConfig(Stored):
     vocabulary_from: str | None = Field(
         default=None, description="a folder of exported words, to use instead of training"
     )
+    activations: ActivationSettings = ActivationSettings()
     fusion: FusionSettings = FusionSettings()
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()

@@ -50,6 +50,9 @@ class IndexSnapshot(Record):
     corpus_content: str
     shards: tuple[ShardRef, ...]
     extraction_folder: str
+    encoding_folder: str = Field(
+        default="", description="of the bags; that of the extraction if no descriptors were kept"
+    )
     extraction: ExtractionSpec
     vocabularies: dict[str, Vocabulary]
     segments: tuple[SegmentRef, ...]
@@ -79,6 +82,11 @@ class IndexSnapshot(Record):
                 f"root digest {self.root_digest[:12]} is not that of the contents, {expected[:12]}"
             )
         return self
+
+    @property
+    def keeps_descriptors(self) -> bool:
+        """Whether local descriptors were stored, and not their words alone."""
+        return self.encoding_folder != self.extraction_folder
 
     def content_digest(self) -> str:
         """Return the digest of what the index is."""

@@ -107,7 +107,7 @@ class Vocabulary(Record):
     weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
     are named, with those of the `probes` nearest cells, and then with the `neighbours` of the
     nearest of these. `imported` says that the words came from outside, and no training stands
-    behind them here.
+    behind them here; nor do they belong to an extraction.
 
     Raises:
         ValueError: more words than requested, a file with another number of words, or cells

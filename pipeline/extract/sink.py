@@ -1,62 +1,96 @@
-"""Where a shard's activations go: one Parquet file a layer, written as batches come."""
+"""Where a layer's activations go as batches come: one Parquet file a layer, or elsewhere."""
 
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.extract.descriptors import Descriptors
+from pipeline.extract.beside import Do, at_once
+from pipeline.extract.work import BatchActivations
+from pipeline.store import layout
+from pipeline.store.commit import Attempt
 from pipeline.store.tables import PARQUET_OPTIONS, binary_vectors_column
 from schemas.activations import global_schema, local_schema
 from schemas.extraction import LayerSpec
 
-ROW_GROUP_BYTES = 32 * 1024**2
-"""Row groups of about this many bytes: small enough to stream, large enough to compress."""
+GROUP_BYTES = 32 * 1024**2
+"""Rows are written, or given their words, by about this many bytes at once.
+
+Small enough to stream, large enough to compress and to compare with many words.
+"""
+
+
+class Sink(Protocol):
+    """What takes in one layer of a shard's batches, and makes it a file of the attempt."""
+
+    def add(self, batch: BatchActivations) -> None:
+        """Take in what the layer saw in a batch."""
+        ...
+
+    def commit(self, work: Attempt, folder: str, image_ids: NDArray[np.int64]) -> dict[str, int]:
+        """Add the layer's file to an attempt, when all batches are in; return its counts.
+
+        Args:
+            folder: of the extraction.
+            image_ids: (n,) rising, of the images that gave activations.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open, whether or not there was a commit."""
+        ...
+
+
+MakeSink = Callable[[LayerSpec, Path, Do], Sink]
+"""Makes the sink of a layer: its scratch file, and how it has large pieces of work done."""
 
 
 class LayerSink:
-    """Collects a layer's rows and writes a row group whenever there is enough for one."""
+    """Collects a layer's rows and has a row group written whenever there is enough for one."""
 
-    def __init__(self, layer: LayerSpec, path: Path) -> None:
+    def __init__(self, layer: LayerSpec, path: Path, do: Do = at_once) -> None:
         self.layer = layer
         self.path = path
         self.rows = 0
+        self._do = do
         self._writer: Any = None
         self._waiting: list[Any] = []
         self._waiting_bytes = 0
 
-    def __enter__(self) -> Self:
-        return self
+    def add(self, batch: BatchActivations) -> None:
+        """Add the layer's vectors or descriptors."""
+        if self.layer.name in batch.vectors:
+            vectors = batch.vectors[self.layer.name]
+            columns = [pa.array(batch.image_ids), binary_vectors_column(vectors)]
+            self._add(columns, global_schema(vectors.shape[1]))
+        if self.layer.name in batch.descriptors:
+            found = batch.descriptors[self.layer.name]
+            columns = [pa.array(column) for column in (found.image_ids, found.y, found.x)]
+            columns.append(binary_vectors_column(found.vectors))
+            self._add(columns, local_schema(found.vectors.shape[1]))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self._flush()
+    def finish(self) -> int:
+        """Write what waits and end the file; return its rows. Without a row there is no file."""
+        if self._waiting:
+            self._take()()
+        self.close()
+        return self.rows
+
+    def commit(self, work: Attempt, folder: str, image_ids: NDArray[np.int64]) -> dict[str, int]:
+        """Add the file to the attempt, if it has a row."""
+        name = self.layer.name
+        if self.finish():
+            work.add(name, layout.layer_folder(folder, name), "parquet", self.path, self.rows)
+        return {f"rows.{name}": self.rows}
+
+    def close(self) -> None:
+        """Close the file."""
         if self._writer is not None:
             self._writer.close()
-
-    def add_vectors(self, image_ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """Add global vectors (n, D)."""
-        columns = [pa.array(image_ids), binary_vectors_column(vectors)]
-        self._add(columns, global_schema(vectors.shape[1]))
-
-    def add_descriptors(self, found: Descriptors) -> None:
-        """Add local descriptors."""
-        columns = [
-            pa.array(found.image_ids),
-            pa.array(found.y),
-            pa.array(found.x),
-            binary_vectors_column(found.vectors),
-        ]
-        self._add(columns, local_schema(found.vectors.shape[1]))
 
     def _add(self, columns: list[Any], schema: Any) -> None:
         if self._writer is None:
@@ -65,11 +99,15 @@ class LayerSink:
         self._waiting.append(table)
         self._waiting_bytes += table.nbytes
         self.rows += table.num_rows
-        if self._waiting_bytes >= ROW_GROUP_BYTES:
-            self._flush()
+        if self._waiting_bytes >= GROUP_BYTES:
+            self._do(self._take())
 
-    def _flush(self) -> None:
-        if self._waiting:
-            table = pa.concat_tables(self._waiting)
+    def _take(self) -> Callable[[], None]:
+        """Return what writes the rows that wait as a row group."""
+        tables, self._waiting, self._waiting_bytes = self._waiting, [], 0
+
+        def write() -> None:
+            table = pa.concat_tables(tables)
             self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._waiting, self._waiting_bytes = [], 0
+
+        return write

@@ -1,14 +1,16 @@
 """The extract stage: one image shard in, one Parquet file a layer out, refusals named."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.errors import InputError
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
@@ -19,16 +21,32 @@ from schemas.activations import REFUSALS
 from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, ShardRef
 from schemas.extraction import ExtractionSpec
-from schemas.files import DoneRecord
+from schemas.files import DoneRecord, FileRef
 from schemas.refusals import RefusalReason
 
 if TYPE_CHECKING:
     from pipeline.extract.backbone import Backbone
+    from pipeline.extract.sink import MakeSink
+
+
+class Encoder(Protocol):
+    """What becomes of local descriptors that are not kept; a small picklable value."""
+
+    def inputs(self, extraction: str) -> str:
+        """Return the digest of what decides the files, from that of what decides activations."""
+        ...
+
+    def open(self, store: Store, otherwise: "MakeSink") -> "MakeSink":
+        """Return what makes the sinks of local layers; those of others come from `otherwise`."""
+        ...
 
 
 @dataclass(frozen=True)
 class ExtractStage:
-    """Opens the network once; `weights` is where its file lies, `threads` changes no bit."""
+    """Opens the network once; `weights` is where its file lies, `threads` changes no bit.
+
+    Without an encoder local descriptors are kept.
+    """
 
     store_url: str
     folder: str
@@ -38,6 +56,7 @@ class ExtractStage:
     spec: ExtractionSpec
     weights: Path
     threads: int
+    encoder: Encoder | None = None
     name: str = "extract"
     uses_gpu: bool = True
 
@@ -45,26 +64,31 @@ class ExtractStage:
         import torch
 
         from pipeline.extract.backbone import Backbone
+        from pipeline.extract.sink import LayerSink
 
         store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         backbone = Backbone(self.spec, self.weights, device)
+        sink_of: MakeSink = LayerSink
+        if self.encoder is not None:
+            sink_of = self.encoder.open(store, LayerSink)
 
         def extract(shard: ShardRef) -> DoneRecord:
             rows = read_parquet(open_committed(store, shard.file)).to_pylist()
             with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
-                return self._extract(backbone, shard, rows, work)
+                return self._extract(backbone, sink_of, shard, rows, work)
 
         return extract
 
     def _extract(
         self,
         backbone: "Backbone",
+        sink_of: "MakeSink",
         shard: ShardRef,
         rows: list[dict[str, object]],
         work: Attempt,
     ) -> DoneRecord:
-        from pipeline.extract.sink import LayerSink
+        from pipeline.extract.beside import Beside
         from pipeline.extract.work import PictureSource, Refusal, forward_pictures
 
         refusals = [
@@ -78,30 +102,28 @@ class ExtractStage:
             if row["refusal"] is not None
         ]
         indexed: list[int] = []
+        counts: dict[str, int] = {}
         source = PictureSource(self.root, self.limits)
-        paths = {
-            layer.name: work.scratch / f"{slot}.parquet"
-            for slot, layer in enumerate(self.spec.layers)
-        }
+        beside = Beside()
         with ExitStack() as stack:
-            sinks = {
-                layer.name: stack.enter_context(LayerSink(layer, paths[layer.name]))
-                for layer in self.spec.layers
-            }
-            for batch in forward_pictures(
-                backbone, source, rows, shard.first_image_id, threads=self.threads
-            ):
-                indexed += batch.image_ids.tolist()
-                refusals += batch.refusals
-                for name, vectors in batch.vectors.items():
-                    sinks[name].add_vectors(batch.image_ids, vectors)
-                for name, found in batch.descriptors.items():
-                    sinks[name].add_descriptors(found)
-        for layer in self.spec.layers:
-            if sinks[layer.name].rows:
-                folder = layout.layer_folder(self.folder, layer.name)
-                work.add(layer.name, folder, "parquet", paths[layer.name], sinks[layer.name].rows)
-        ids = pa.table({"image_id": pa.array(sorted(indexed), pa.int64())})
+            sinks = [
+                stack.enter_context(
+                    closing(sink_of(layer, work.scratch / f"{slot}.parquet", beside.do))
+                )
+                for slot, layer in enumerate(self.spec.layers)
+            ]
+            with beside:
+                for batch in forward_pictures(
+                    backbone, source, rows, shard.first_image_id, threads=self.threads
+                ):
+                    indexed += batch.image_ids.tolist()
+                    refusals += batch.refusals
+                    for sink in sinks:
+                        sink.add(batch)
+            image_ids = np.array(sorted(indexed), np.int64)
+            for sink in sinks:
+                counts |= sink.commit(work, self.folder, image_ids)
+        ids = pa.table({"image_id": pa.array(image_ids)})
         work.write(
             "images", f"{self.folder}/images", "parquet", lambda path: write_parquet(ids, path)
         )
@@ -130,22 +152,23 @@ class ExtractStage:
                 f"is not its {shard.images} images"
             )
         return work.finish(
-            images=shard.images,
-            indexed=len(indexed),
-            refused=len(refusals),
-            **{f"rows.{name}": sink.rows for name, sink in sinks.items()},
+            images=shard.images, indexed=len(indexed), refused=len(refusals), **counts
         )
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Activations of a whole corpus: where they are and what decided them (the outcome)."""
+    """Activations of a whole corpus: where they are and what decided them (the outcome).
+
+    `kept` says whether local descriptors are among them; if not, their words are.
+    """
 
     folder: str
     inputs: str
     spec: ExtractionSpec
     shards: tuple[ShardRef, ...]
     records: tuple[DoneRecord, ...]
+    kept: bool = True
 
     @property
     def indexed(self) -> int:
@@ -157,10 +180,33 @@ class Extraction:
         """How many images did not."""
         return sum(record.counts["refused"] for record in self.records)
 
+    def descriptors(self, layer: str) -> dict[str, FileRef]:
+        """Return the files of a layer's local descriptors, by the shards that have any.
+
+        Raises:
+            InputError: descriptors were not kept.
+        """
+        if not self.kept:
+            raise not_kept(f"the descriptors of layer {layer} in {self.folder}")
+        return {record.key: record.files[layer] for record in self.records if layer in record.files}
+
+
+def not_kept(what: str) -> InputError:
+    """Return the error for activations that are wanted and were made into words at once."""
+    return InputError(
+        f"activations were not kept: {what} are gone, only their words are there; run with "
+        f'activations.keep = "all" (--keep-activations all)'
+    )
+
 
 def extraction_inputs(spec: ExtractionSpec, corpus_content: str) -> str:
     """Return the digest of what decides a corpus's activations."""
     return digest_of([spec.digest(), corpus_content])
+
+
+def extraction_folder(spec: ExtractionSpec, inputs: str) -> str:
+    """Return where the activations of these inputs lie."""
+    return layout.extraction(layout.keyed(spec.network, inputs))
 
 
 def extract_corpus(
@@ -170,19 +216,26 @@ def extract_corpus(
     spec: ExtractionSpec,
     weights: Path,
     *,
+    encoder: Encoder | None = None,
     limits: DecodeLimits,
     threads: int,
     on_progress: OnProgress = quiet,
 ) -> Extraction:
     """Return the activations of every shard, making those that are missing.
 
+    Args:
+        encoder: makes something else of local descriptors, which are then not kept.
+
     Raises:
         StageFailed: shards failed; the others are kept.
     """
     shards: Sequence[ShardRef] = [shard for shard in manifest.shards if shard.images]
-    inputs = extraction_inputs(spec, manifest.content_digest)
-    folder = layout.extraction(layout.keyed(spec.network, inputs))
-    stage = ExtractStage(store.url, folder, inputs, manifest.root, limits, spec, weights, threads)
+    decided = extraction_inputs(spec, manifest.content_digest)
+    inputs = decided if encoder is None else encoder.inputs(decided)
+    folder = extraction_folder(spec, inputs)
+    stage = ExtractStage(
+        store.url, folder, inputs, manifest.root, limits, spec, weights, threads, encoder
+    )
     records = complete(
         store,
         runner,
@@ -194,8 +247,8 @@ def extract_corpus(
         states=("indexed", "refused"),
         on_progress=on_progress,
     )
-    outcome = extraction_outcome(store, inputs, shards, records)
-    return Extraction(folder, outcome, spec, tuple(shards), tuple(records))
+    outcome = extraction_outcome(store, decided, shards, records)
+    return Extraction(folder, outcome, spec, tuple(shards), tuple(records), encoder is None)
 
 
 def extraction_outcome(

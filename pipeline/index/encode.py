@@ -1,9 +1,8 @@
 """The encode stage: local descriptors of a shard become bags of words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +14,7 @@ from pipeline.index.files import write_bags
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import Attempt, attempt, open_committed
 from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
@@ -69,10 +68,7 @@ class EncodeStage:
                 for layer, assigner in assigners.items():
                     source = open_committed(store, files[layer]) if layer in files else None
                     bags = encode_file(source, image_ids, assigner)
-                    folder = layout.layer_folder(self.folder, layer)
-                    _write(work, layer, folder, image_ids, bags)
-                    words[f"words.{layer}"] = len(bags.words)
-                    words[f"empty.{layer}"] = int(np.count_nonzero(np.diff(bags.offsets) == 0))
+                    words |= put_bags(work, layer, self.folder, image_ids, bags)
                 return work.finish(images=len(image_ids), **words)
 
         return encode
@@ -127,15 +123,22 @@ def bags_of_images(
     return bags_from_words(offsets.astype(np.int64), words[order])
 
 
-def _write(
-    work: Any, layer: str, folder: str, image_ids: NDArray[np.int64], bags: BagsOfWords
-) -> None:
-    work.write(layer, folder, "arrow", lambda path: write_bags(image_ids, bags, path))
+def put_bags(
+    work: Attempt, layer: str, folder: str, image_ids: NDArray[np.int64], bags: BagsOfWords
+) -> dict[str, int]:
+    """Add a layer's bags to an attempt in a stage's folder; return what a record counts of them."""
+    place = layout.layer_folder(folder, layer)
+    work.write(layer, place, "arrow", lambda path: write_bags(image_ids, bags, path))
+    empty = int(np.count_nonzero(np.diff(bags.offsets) == 0))
+    return {f"words.{layer}": len(bags.words), f"empty.{layer}": empty}
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """Bags of words of a whole corpus, and the extraction they come from."""
+    """Bags of words of a whole corpus, and the extraction they come from.
+
+    Folder and records are those of the extraction where both were made in one pass.
+    """
 
     folder: str
     inputs: str
@@ -150,6 +153,11 @@ def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> 
     return digest_of([extraction, identities])
 
 
+def encoding_folder(inputs: str, layers: Iterable[str]) -> str:
+    """Return where the bags of these inputs lie."""
+    return layout.encoding(layout.keyed("-".join(layers) or "no-words", inputs))
+
+
 def encode_corpus(
     store: Store,
     runner: Runner,
@@ -160,8 +168,7 @@ def encode_corpus(
 ) -> Encoding:
     """Return the bags of every shard in every local layer, making those that are missing."""
     inputs = encoding_inputs(extraction.inputs, vocabularies)
-    name = "-".join(vocabularies) or "no-words"
-    folder = layout.encoding(layout.keyed(name, inputs))
+    folder = encoding_folder(inputs, vocabularies)
     records = complete(
         store,
         runner,

@@ -98,6 +98,7 @@ def draft_snapshot(
         shards=manifest.shards,
         corpus_content=manifest.content_digest,
         extraction_folder=extraction.folder,
+        encoding_folder=encoding.folder,
         extraction=extraction.spec,
         vocabularies=dict(encoding.vocabularies),
         segments=tuple(

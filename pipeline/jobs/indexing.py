@@ -11,18 +11,26 @@ from pipeline.corpus.stage import build_corpus, corpus_inputs
 from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction, extract_corpus
 from pipeline.index.encode import Encoding, encode_corpus
+from pipeline.index.one_pass import WordEncoder
 from pipeline.index.publish import publish, refusals_by_reason
 from pipeline.index.stage import Index, index_corpus
 from pipeline.jobs.recorded import record_job
 from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from pipeline.jobs.reuse import reuse_shards
+from pipeline.jobs.status import encodes_at_once
 from pipeline.run.drive import OnProgress, quiet
 from pipeline.run.stage import Runner
 from pipeline.store.storage import Store
-from pipeline.vocabulary.imported import find_import, import_vocabulary
+from pipeline.vocabulary.imported import (
+    find_import,
+    import_vocabulary,
+    probes_wanted,
+    says_probes,
+)
 from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
 from schemas.corpus import CorpusManifest
 from schemas.extraction import ExtractionSpec
-from schemas.job import WEIGHTING_OF, JobConfig
+from schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
 from schemas.snapshot import IndexSnapshot
 from schemas.vocabulary import Vocabulary
 
@@ -60,6 +68,7 @@ def index_source(
     name = job.name or corpus_name(source, listing)
     shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))
     imports = find_imports(job, spec)
+    job = settle_keep(job, spec, imports)
     recorded = record_job(
         store,
         source,
@@ -124,23 +133,38 @@ def build_index(
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
     """
+    encoder: WordEncoder | None = None
+    if encodes_at_once(job, imports):
+        encoder = WordEncoder(
+            {
+                layer: import_vocabulary(store, runner, spec, layer, _words_folder(job), sha256)
+                for layer, sha256 in imports.items()
+            }
+        )
+    reuse_shards(store, manifest, spec, encoder, on_progress=watch.progress)
     extraction = extract_corpus(
         store,
         runner,
         manifest,
         spec,
         weights,
+        encoder=encoder,
         limits=decode_limits(job),
         threads=threads,
         on_progress=watch.progress,
     )
     _check_extraction(store, extraction, manifest, job)
-    vocabularies = {
-        layer.name: _words_of(store, runner, extraction, layer.name, job, imports, threads, watch)
-        for layer in spec.layers
-        if layer.kind == "local"
-    }
-    encoding = encode_corpus(store, runner, extraction, vocabularies, on_progress=watch.progress)
+    if encoder is not None:
+        encoding = encoder.encoding(extraction)
+    else:
+        words = {
+            layer.name: _words_of(
+                store, runner, extraction, layer.name, job, imports, threads, watch
+            )
+            for layer in spec.layers
+            if layer.kind == "local"
+        }
+        encoding = encode_corpus(store, runner, extraction, words, on_progress=watch.progress)
     index = index_corpus(
         store,
         runner,
@@ -159,9 +183,40 @@ def find_imports(job: JobConfig, spec: ExtractionSpec) -> dict[str, str]:
     """
     if job.vocabulary_from is None:
         return {}
-    folder = Path(job.vocabulary_from).expanduser()
+    folder = _words_folder(job)
     layers = [layer.name for layer in spec.layers if layer.kind == "local"]
     return {layer: find_import(folder, layer)[1] for layer in layers}
+
+
+def settle_keep(job: JobConfig, spec: ExtractionSpec, imports: Mapping[str, str]) -> JobConfig:
+    """Return the job with its choice whether local descriptors are kept.
+
+    They are not where a job brings words that can be given to descriptors as they come.
+
+    Raises:
+        InputError: they are not to be kept, and there are no such words.
+    """
+    keep = job.activations.keep
+    local = any(layer.kind == "local" for layer in spec.layers)
+    if keep == "none" and local and not imports:
+        raise InputError(
+            'activations.keep = "none" needs words (vocabulary_from, --vocabulary), for there is '
+            'nothing to train them on: give words, or keep "all"'
+        )
+    unsure = [
+        path
+        for path in (find_import(_words_folder(job), layer)[0] for layer in imports)
+        if not says_probes(path)
+    ]
+    if keep == "none" and unsure:
+        raise InputError(probes_wanted(unsure[0]))
+    if keep is None:
+        keep = "none" if imports and not unsure else "all"
+    return job.model_copy(update={"activations": ActivationSettings(keep=keep)})
+
+
+def _words_folder(job: JobConfig) -> Path:
+    return Path(job.vocabulary_from or "").expanduser()
 
 
 def _words_of(
@@ -174,9 +229,9 @@ def _words_of(
     threads: int,
     watch: Watch,
 ) -> Vocabulary:
-    if layer in imports and job.vocabulary_from is not None:
-        folder = Path(job.vocabulary_from).expanduser()
-        return import_vocabulary(store, runner, extraction, layer, folder, imports[layer])
+    if layer in imports:
+        spec, folder = extraction.spec, _words_folder(job)
+        return import_vocabulary(store, runner, spec, layer, folder, imports[layer], extraction)
     return train_vocabulary(
         store,
         runner,

@@ -1,11 +1,12 @@
 """What a store holds: every picture of every corpus in one state, every stage's done tasks."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.extract.stage import extraction_inputs, extraction_outcome
-from pipeline.index.encode import encoding_inputs
+from pipeline.extract.stage import extraction_folder, extraction_inputs, extraction_outcome
+from pipeline.index.encode import encoding_folder, encoding_inputs
 from pipeline.index.publish import current_snapshot
 from pipeline.index.stage import index_inputs
 from pipeline.jobs.recorded import job_corpus, read_jobs
@@ -14,9 +15,11 @@ from pipeline.store.commit import open_committed, read_done
 from pipeline.store.records import read_record
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet
+from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.imported import import_inputs
 from pipeline.vocabulary.stage import vocabulary_inputs
 from schemas.corpus import CorpusManifest
+from schemas.job import JobConfig
 from schemas.job_record import JobRecord
 from schemas.vocabulary import Vocabulary
 
@@ -60,59 +63,95 @@ def store_status(store: Store) -> dict[str, Any]:
 class Folders:
     """Where a job's stages work.
 
-    The last two are None until all its vocabularies stand, and vocabularies are known when all
-    is extracted.
+    The last two are None until all its vocabularies stand. These are known when all is extracted;
+    but where words are given in the same pass, they come first, and the folder of the extraction
+    and its `inputs` are None until then.
     """
 
     corpus: str
-    extraction: str
+    extraction: str | None
+    inputs: str | None
     vocabularies: dict[str, str]
     encoding: str | None
     index: str | None
 
     def hold(self, path: str) -> bool:
         """Say whether a file lies in one of them, or may lie in one that is not known yet."""
+        if self.extraction is None and path.startswith("activations/"):
+            return True
         later = ("bags/", "segments/", "vocabularies/")
         if self.index is None and path.startswith(later):
             return True
-        known = [self.corpus, self.extraction, *self.vocabularies.values()]
-        known += [folder for folder in (self.encoding, self.index) if folder]
+        known = [self.corpus, *self.vocabularies.values()]
+        known += [folder for folder in (self.extraction, self.encoding, self.index) if folder]
         return any(path.startswith(f"{folder}/") for folder in known)
+
+
+def encodes_at_once(job: JobConfig, imports: Mapping[str, str]) -> bool:
+    """Say whether words are given in the pass in which pictures are extracted.
+
+    Args:
+        job: with its choice what is kept, as it is recorded.
+        imports: the layers whose words the job brings.
+    """
+    return job.activations.keep == "none" and bool(imports)
 
 
 def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folders:
     """Return the folders of a job whose manifest stands."""
-    inputs = extraction_inputs(job.extraction, manifest.content_digest)
-    network = job.extraction.network
-    extraction = layout.extraction(layout.keyed(network, inputs))
-    shards = [shard for shard in manifest.shards if shard.images]
-    records = [read_done(store, extraction, shard.key) for shard in shards]
-    done = [record for record in records if record is not None]
-    if len(done) < len(shards):
-        return Folders(job_corpus(job), extraction, {}, None, None)
-    extracted = extraction_outcome(store, inputs, shards, done)
-    spec = job.job.vocabulary
+    spec = job.extraction
+    local = [layer.name for layer in spec.layers if layer.kind == "local"]
+    decided = inputs = extraction_inputs(spec, manifest.content_digest)
+    at_once = encodes_at_once(job.job, job.imports)
     words: dict[str, Vocabulary] = {}
     folders: dict[str, str] = {}
-    for layer in (layer.name for layer in job.extraction.layers if layer.kind == "local"):
-        taken = job.imports.get(layer)
-        inputs = (
-            vocabulary_inputs(spec, extracted, layer)
-            if taken is None
-            else import_inputs(taken, extracted, layer)
-        )
-        key = layout.keyed(layer, inputs)
-        folders[layer] = layout.vocabulary(key, layer)
-        path = layout.vocabulary_record(key, layer)
-        if store.exists(path):
-            words[layer] = read_record(store, path, Vocabulary)
-    encoding = index = None
-    if len(words) == len(folders):
-        encoded = encoding_inputs(extracted, words)
-        encoding = layout.encoding(layout.keyed("-".join(words) or "no-words", encoded))
-        inputs = index_inputs(encoded, extracted, job.job.index.segment_images)
-        index = layout.index(layout.keyed(network, inputs))
-    return Folders(job_corpus(job), extraction, folders, encoding, index)
+    if at_once:
+        made = {
+            layer: import_inputs(job.imports[layer], recipe_digest(spec, layer), layer)
+            for layer in local
+        }
+        folders, words = _vocabularies(store, made)
+        if len(words) < len(folders):
+            return Folders(job_corpus(job), None, None, folders, None, None)
+        inputs = encoding_inputs(decided, words)
+    extraction = extraction_folder(spec, inputs)
+    shards = [shard for shard in manifest.shards if shard.images]
+    done = [read_done(store, extraction, shard.key) for shard in shards]
+    records = [record for record in done if record is not None]
+    if len(records) < len(shards):
+        return Folders(job_corpus(job), extraction, inputs, folders, None, None)
+    extracted = extraction_outcome(store, decided, shards, records)
+    if not at_once:
+        made = {
+            layer: vocabulary_inputs(job.job.vocabulary, extracted, layer)
+            if layer not in job.imports
+            else import_inputs(job.imports[layer], extracted, layer)
+            for layer in local
+        }
+        folders, words = _vocabularies(store, made)
+        if len(words) < len(folders):
+            return Folders(job_corpus(job), extraction, inputs, folders, None, None)
+    encoded = encoding_inputs(extracted, words)
+    encoding = extraction if at_once else encoding_folder(encoded, words)
+    segments = index_inputs(encoded, extracted, job.job.index.segment_images)
+    index = layout.index(layout.keyed(spec.network, segments))
+    return Folders(job_corpus(job), extraction, inputs, folders, encoding, index)
+
+
+def _vocabularies(
+    store: Store, inputs: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, Vocabulary]]:
+    """Return the folder of each layer's vocabulary, by its inputs, and those that stand."""
+    keys = {layer: layout.keyed(layer, made) for layer, made in inputs.items()}
+    paths = {layer: layout.vocabulary_record(key, layer) for layer, key in keys.items()}
+    return (
+        {layer: layout.vocabulary(key, layer) for layer, key in keys.items()},
+        {
+            layer: read_record(store, path, Vocabulary)
+            for layer, path in paths.items()
+            if store.exists(path)
+        },
+    )
 
 
 def _indexed(account: dict[str, Any]) -> int:
@@ -153,7 +192,9 @@ def _states(
     refused: list[dict[str, Any]] = []
     extracted = pending = 0
     for shard in manifest.shards:
-        record = read_done(store, folders.extraction, shard.key)
+        record = None
+        if folders.extraction is not None:
+            record = read_done(store, folders.extraction, shard.key)
         if record is not None:
             extracted += record.counts["indexed"]
             refused += read_parquet(open_committed(store, record.files["refusals"])).to_pylist()

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from pipeline.index.encode import encoding_inputs
 from pipeline.store import layout
 from pipeline.upkeep.inventory import Fault, Inventory
 from schemas.corpus import CorpusManifest
@@ -117,7 +116,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
             yield Fault(manifest, f"is gone: {who} was made from it")
     if images != snapshot.images:
         yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
-    bags = _bags_folder(snapshot)
+    bags = snapshot.encoding_folder
     for segment in snapshot.segments:
         folder = segment.files["images"].path.split("/images/")[0]
         record, faults = _done(found, folder, segment.key, who)
@@ -140,14 +139,6 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
                 record_there.identity() != vocabulary.identity()
             ):
                 yield Fault(named, f"is another vocabulary than that of {who}")
-
-
-def _bags_folder(snapshot: IndexSnapshot) -> str | None:
-    """Return where a snapshot's bags lie, None where it has no words."""
-    for vocabulary in snapshot.vocabularies.values():
-        inputs = encoding_inputs(vocabulary.extraction, snapshot.vocabularies)
-        return layout.encoding(layout.keyed("-".join(snapshot.vocabularies), inputs))
-    return None
 
 
 def _samples(

@@ -8,7 +8,6 @@ from pipeline.corpus.listing import Listing
 from pipeline.corpus.sources import list_source
 from pipeline.corpus.stage import build_corpus, corpus_inputs
 from pipeline.errors import InputError
-from pipeline.extract.stage import extraction_inputs
 from pipeline.index.encode import Encoding
 from pipeline.index.publish import draft_snapshot, make_totals
 from pipeline.index.stage import Index
@@ -38,9 +37,8 @@ def rebuild_job(
         StageFailed: a task failed.
     """
     manifest = job_manifest(store, runner, job, watch)
-    inputs = extraction_inputs(job.extraction, manifest.content_digest)
-    folder = layout.extraction(layout.keyed(job.extraction.network, inputs))
-    missing = any(
+    folder = job_folders(store, job, manifest).extraction
+    missing = folder is None or any(
         read_done(store, folder, shard.key) is None for shard in manifest.shards if shard.images
     )
     weights = _weights(job) if missing else Path()

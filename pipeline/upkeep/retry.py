@@ -19,18 +19,18 @@ from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import whole_look
 from pipeline.errors import InputError
-from pipeline.extract.stage import extraction_inputs
+from pipeline.extract.adopt import adopt_shards
 from pipeline.index.publish import current_snapshot, publish
 from pipeline.jobs.indexing import Watch, decode_limits
 from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.jobs.resolve import resolve_fusion
+from pipeline.jobs.status import job_folders
 from pipeline.run.drive import OnProgress, Progress
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed, read_done
 from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet, write_parquet
-from pipeline.upkeep.adopt import adopt_shards
 from pipeline.upkeep.rebuild import job_manifest, rebuild_job
 from schemas.base import digest_of
 from schemas.corpus import IMAGES, CorpusManifest, ShardRef
@@ -89,21 +89,30 @@ def retry_store(
     became: Counter[str] = Counter()
     probed = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
     became.update(row["refusal"] or READABLE for _, row in probed)
-    before = _activations(job, manifest)
+    before = job_folders(store, job, manifest).extraction
     late = list(_refused_late(store, manifest, before, states))
     passed = {t.shard.key for t in _try_pixels(manifest, late, limits, became, watch.progress)}
     readable = [(trial, row) for trial, row in probed if row["refusal"] is None]
     renewed = _renew_tables(store, job, manifest, readable)
-    after = _activations(job, renewed)
-    if after == before:
-        for key in sorted(passed):
-            store.discard(layout.done(after, key))
-    inputs = extraction_inputs(job.extraction, renewed.content_digest)
-    current = current_snapshot(store)
-    for folder, shards in [(before, manifest.shards)] + (
-        [(current.extraction_folder, current.shards)] if current is not None else []
-    ):
-        adopt_shards(store, folder, shards, after, inputs, renewed.shards, passed)
+    folders = job_folders(store, job, renewed)
+    after, inputs = folders.extraction, folders.inputs
+    if before is not None and after is not None and inputs is not None:
+        if after == before:
+            for key in sorted(passed):
+                store.discard(layout.done(after, key))
+        current = current_snapshot(store)
+        for folder, shards in [(before, manifest.shards)] + (
+            [(current.extraction_folder, current.shards)] if current is not None else []
+        ):
+            adopt_shards(
+                store,
+                folder,
+                shards,
+                after,
+                inputs,
+                renewed.shards,
+                lambda shard, record: shard.key in passed,
+            )
     corpus, encoding, index = rebuild_job(store, runner, job, threads=threads, watch=watch)
     spec = job.extraction
     fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
@@ -123,11 +132,6 @@ def _job(store: Store) -> tuple[str, JobRecord]:
         f"{store.url} has {len(jobs)} jobs on record and no current snapshot that one of them "
         "made: give the same `lamella index` again first"
     )
-
-
-def _activations(job: JobRecord, manifest: CorpusManifest) -> str:
-    inputs = extraction_inputs(job.extraction, manifest.content_digest)
-    return layout.extraction(layout.keyed(job.extraction.network, inputs))
 
 
 def _refused_rows(
@@ -208,11 +212,11 @@ def _renew_table(
 
 
 def _refused_late(
-    store: Store, manifest: CorpusManifest, folder: str, states: Set[RefusalReason]
+    store: Store, manifest: CorpusManifest, folder: str | None, states: Set[RefusalReason]
 ) -> Iterator[Trial]:
     """Yield the pictures whose header was sound and whose pixels could not be read."""
     for shard in manifest.shards:
-        record = read_done(store, folder, shard.key)
+        record = read_done(store, folder, shard.key) if folder is not None else None
         if record is None or record.counts["refused"] == shard.refused:
             continue
         rows = read_parquet(open_committed(store, shard.file)).to_pylist()

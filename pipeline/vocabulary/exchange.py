@@ -289,7 +289,7 @@ def read_exchanged(json_path: Path) -> Exchanged:
         InputError: there is no such JSON, it breaks a rule, or an array is absent, of another
             shape, dtype or SHA-256 than it says, or holds a number that is not finite.
     """
-    said = _read_json(json_path)
+    said = read_json(json_path)
     folder, words, dimensions = json_path.parent, said.words, said.dimensions
     centroids = _read_vectors(folder, said.centroids, (words, dimensions))
     projection = cells = None
@@ -325,7 +325,12 @@ def read_exchanged(json_path: Path) -> Exchanged:
     )
 
 
-def _read_json(path: Path) -> ExchangedVocabulary:
+def read_json(path: Path) -> ExchangedVocabulary:
+    """Return what a JSON says of words, without a look at their arrays.
+
+    Raises:
+        InputError: there is none, or it breaks a rule.
+    """
     beside = path.with_suffix(".json")
     if path.suffix == ".npy" and beside.is_file():
         raise InputError(f"words are taken by the JSON beside them: give {beside}")

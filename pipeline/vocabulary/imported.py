@@ -26,7 +26,13 @@ from pipeline.vocabulary.cells import (
 )
 from pipeline.vocabulary.checkpoint import write_centroids
 from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged, recipe_digest
+from pipeline.vocabulary.exchange import (
+    Exchanged,
+    check_recipe,
+    read_exchanged,
+    read_json,
+    recipe_digest,
+)
 from pipeline.vocabulary.finish import choose_probes
 from pipeline.vocabulary.lists import UInt32s
 from pipeline.vocabulary.projection import project, write_projection
@@ -58,9 +64,23 @@ def find_import(folder: Path, layer: str) -> tuple[Path, str]:
         ) from None
 
 
-def import_inputs(sha256: str, extraction: str, layer: str) -> str:
-    """Return the digest of what decides a layer's imported words: the JSON names all files."""
-    return digest_of(["import", sha256, extraction, layer])
+def says_probes(json_path: Path) -> bool:
+    """Say whether words need no descriptors to be taken: all are compared with, or probes given.
+
+    Raises:
+        InputError: the JSON describes no vocabulary.
+    """
+    said = read_json(json_path)
+    return said.cells is not None or said.words <= EXACT_UP_TO
+
+
+def import_inputs(sha256: str, made_for: str, layer: str) -> str:
+    """Return the digest of what decides a layer's imported words: the JSON names all files.
+
+    `made_for` is the digest of the activations they are tried on, or that of a descriptor's recipe
+    where they are taken before there are any.
+    """
+    return digest_of(["import", sha256, made_for, layer])
 
 
 @dataclass(frozen=True)
@@ -74,7 +94,7 @@ class ImportStage:
     json_path: Path
     sha256: str
     extraction: ExtractionSpec
-    descriptors: tuple[FileRef, ...]
+    descriptors: tuple[FileRef, ...] | None
     uses_gpu: bool = False
     name: str = "import"
 
@@ -118,7 +138,7 @@ class ImportStage:
         return words
 
     def _check_dimensions(self, store: Store, dimensions: int) -> None:
-        for reference in self.descriptors[:1]:
+        for reference in (self.descriptors or ())[:1]:
             schema = pq.read_schema(open_committed(store, reference))
             found = schema.field("vector").type.byte_width // 2
             if found != dimensions:
@@ -135,12 +155,16 @@ class ImportStage:
         neighbours = neighbours_of(words.centroids, cells)
         if words.probes:
             return cells, neighbours, words.probes
-        rows = self._some_rows(store, words)
+        if self.descriptors is None:
+            raise InputError(probes_wanted(self.json_path))
+        rows = self._some_rows(store, words, self.descriptors)
         return cells, neighbours, choose_probes(words.centroids, cells, neighbours, rows)[0]
 
-    def _some_rows(self, store: Store, words: Exchanged) -> Float32s:
+    def _some_rows(
+        self, store: Store, words: Exchanged, descriptors: tuple[FileRef, ...]
+    ) -> Float32s:
         """Return descriptors of this store, of the first shard that has any."""
-        for reference in self.descriptors:
+        for reference in descriptors:
             sample, _ = draw_sample(open_committed(store, reference), PROBED_CAP, seed=0)
             if len(sample):
                 some = sample.rows(slice(0, HELD_ROWS))
@@ -150,19 +174,37 @@ class ImportStage:
         return np.empty((0, words.centroids.shape[1]), np.float32)
 
 
+def probes_wanted(json_path: Path) -> str:
+    """Return the error for words that are to be tried on descriptors, where none are kept."""
+    return (
+        f"{json_path} has more than {EXACT_UP_TO:,} words and does not say into how many cells to "
+        'look, which is tried on descriptors: run once with activations.keep = "all" '
+        "(--keep-activations all), then export the words of that index and give those"
+    )
+
+
 def import_vocabulary(
-    store: Store, runner: Runner, extraction: Extraction, layer: str, folder: Path, sha256: str
+    store: Store,
+    runner: Runner,
+    spec: ExtractionSpec,
+    layer: str,
+    folder: Path,
+    sha256: str,
+    extraction: Extraction | None = None,
 ) -> Vocabulary:
     """Return a layer's words taken from an exchange, now or before.
 
     Args:
         folder: where `LAYER.json` and its arrays lie, on every machine that works.
         sha256: of that JSON.
+        extraction: the descriptors that the words are tried on; left out, they are taken as they
+            are, once for all that is extracted in this way.
 
     Raises:
         StageFailed: the words are damaged, or were made for other descriptors.
     """
-    inputs = import_inputs(sha256, extraction.inputs, layer)
+    recipe = recipe_digest(spec, layer)
+    inputs = import_inputs(sha256, recipe if extraction is None else extraction.inputs, layer)
     key = layout.keyed(layer, inputs)
     path = layout.vocabulary_record(key, layer)
     if store.exists(path):
@@ -175,8 +217,8 @@ def import_vocabulary(
         layer,
         folder / f"{layout.slug(layer)}.json",
         sha256,
-        extraction.spec,
-        tuple(record.files[layer] for record in extraction.records if layer in record.files),
+        spec,
+        tuple(extraction.descriptors(layer).values()) if extraction is not None else None,
     )
     (taken,) = complete(store, runner, stage, [Whole("import")], into, inputs)
     centroids = taken.files["centroids"]
@@ -190,8 +232,8 @@ def import_vocabulary(
         words_requested=centroids.rows,
         dimensions=taken.counts["dimensions"],
         spec=sha256,
-        extraction=extraction.inputs,
-        recipe=recipe_digest(extraction.spec, layer),
+        extraction="",
+        recipe=recipe,
         imported=True,
         rounds=(),
         health=health,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.errors import IncompatibleInputs, InputError, MissingFile
+from pipeline.extract.stage import not_kept
 from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store.commit import open_committed, read_done
@@ -52,6 +53,8 @@ def draw_others(
     Raises:
         InputError: the activations are not kept, or hold no descriptor of the layer.
     """
+    if not snapshot.keeps_descriptors:
+        raise not_kept(f"the descriptors of layer {layer} in snapshot {snapshot.number}")
     records = []
     pictures = 0
     for shard in _in_hashed_order(snapshot.shards):

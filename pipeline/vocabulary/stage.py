@@ -64,8 +64,8 @@ def train_vocabulary(
         threads: of a worker; changes no bit.
 
     Raises:
-        InputError: the layer gave fewer descriptors than words were asked for, or a worker's
-            memory is too small for so many words.
+        InputError: descriptors were not kept, the layer gave fewer of them than words were asked
+            for, or a worker's memory is too small for so many words.
         StageFailed: a step failed; the rounds before it are kept.
     """
     inputs = vocabulary_inputs(spec, extraction.inputs, layer)
@@ -85,11 +85,7 @@ def train_vocabulary(
             cap_of(spec, extraction.indexed),
             spec.seed,
         ),
-        [
-            SampleTask(record.key, record.files[layer])
-            for record in extraction.records
-            if layer in record.files
-        ],
+        [SampleTask(key, file) for key, file in extraction.descriptors(layer).items()],
         f"{folder}/sample",
         inputs,
         on_progress=on_progress,

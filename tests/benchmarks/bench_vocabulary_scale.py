@@ -17,6 +17,7 @@ from cluster.runner import RayRunner
 from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.sink import LayerSink
 from pipeline.extract.stage import Extraction
+from pipeline.extract.work import BatchActivations
 from pipeline.jobs.resolve import resolve_extraction
 from pipeline.store.commit import attempt
 from pipeline.store.storage import Store, open_store
@@ -57,14 +58,14 @@ def write_activations(store: Store, rows: int) -> Extraction:
         )
         with attempt(store, "activations/scale-0", "extract", f"{number:05d}", "0" * 64) as work:
             path = work.scratch / "c4_1.parquet"
-            with LayerSink(layer, path) as sink:
+            with closing(LayerSink(layer, path)) as sink:
                 for first in range(0, len(wanted), 10 * IMAGE_ROWS):
                     part = slice(first, first + 10 * IMAGE_ROWS)
-                    sink.add_descriptors(
-                        Descriptors(
-                            found.image_ids[part], found.y[part], found.x[part], found.vectors[part]
-                        )
+                    some = Descriptors(
+                        found.image_ids[part], found.y[part], found.x[part], found.vectors[part]
                     )
+                    sink.add(BatchActivations(some.image_ids, {}, {layer.name: some}, ()))
+                sink.finish()
             work.add("c4_1", "activations/scale-0/c4_1", "parquet", path, len(wanted))
             images = len(np.unique(found.image_ids))
             records.append(work.finish(indexed=images, refused=0, images=images))

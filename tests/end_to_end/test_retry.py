@@ -32,9 +32,9 @@ def extracted() -> Iterator[list[str]]:
     original = ExtractStage._extract
     keys: list[str] = []
 
-    def extract(stage, backbone, shard, rows, work):  # type: ignore[no-untyped-def]
+    def extract(stage, backbone, sink_of, shard, *rest):  # type: ignore[no-untyped-def]
         keys.append(shard.key)
-        return original(stage, backbone, shard, rows, work)
+        return original(stage, backbone, sink_of, shard, *rest)
 
     with mock.patch.object(ExtractStage, "_extract", extract):
         yield keys

@@ -1,5 +1,6 @@
 """Activations of one layer made of given descriptors: a training without a network."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.sink import LayerSink
 from pipeline.extract.stage import Extraction
+from pipeline.extract.work import BatchActivations
 from pipeline.jobs.resolve import resolve_extraction
 from pipeline.store.commit import attempt
 from pipeline.store.storage import Store, open_store
@@ -35,8 +37,9 @@ def given_activations(
         found = Descriptors(mine // IMAGE_ROWS, place, place, vectors[mine].astype(np.float16))
         with attempt(store, FOLDER, "extract", f"{number:05d}", INPUTS) as work:
             path = work.scratch / "layer.parquet"
-            with LayerSink(layer, path) as sink:
-                sink.add_descriptors(found)
+            with closing(LayerSink(layer, path)) as sink:
+                sink.add(BatchActivations(found.image_ids, {}, {LAYER: found}, ()))
+                sink.finish()
             work.add(LAYER, f"{FOLDER}/{LAYER}", "parquet", path, len(mine))
             images = len(np.unique(found.image_ids))
             records.append(work.finish(indexed=images, refused=0, images=images))

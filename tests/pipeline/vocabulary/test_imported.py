@@ -33,7 +33,8 @@ def exported(folder: Path, spec: VocabularySpec) -> tuple[Store, Vocabulary]:
 
 def take(store: Store, extraction: Extraction, words: Path) -> Vocabulary:
     _, sha256 = find_import(words, LAYER)
-    return import_vocabulary(store, SerialRunner(), extraction, LAYER, words, sha256)
+    spec = extraction.spec
+    return import_vocabulary(store, SerialRunner(), spec, LAYER, words, sha256, extraction)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,9 @@ def test_words_that_were_changed_since_are_refused(tmp_path: Path) -> None:
     _, sha256 = find_import(words, LAYER)
     described.write_text(json.dumps(json.loads(described.read_text()) | {"words": 61}))
     with pytest.raises(StageFailed, match=rf"the job took words of {sha256[:12]}"):
-        import_vocabulary(other, SerialRunner(), extraction, LAYER, words, sha256)
+        import_vocabulary(
+            other, SerialRunner(), extraction.spec, LAYER, words, sha256, extraction
+        )
 
 
 def test_words_for_other_dimensions_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Taking over what was made of shards that did not change into the folder of another corpus."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
+from pipeline.store.commit import attempt, open_committed, read_done
+from pipeline.store.storage import Store
+from schemas.corpus import ShardRef
+from schemas.files import DoneRecord
+
+Leave = Callable[[ShardRef, DoneRecord], bool]
+
+
+def adopt_shards(
+    store: Store,
+    source: str,
+    known: Sequence[ShardRef],
+    target: str,
+    inputs: str,
+    shards: Sequence[ShardRef],
+    leave: Leave,
+    on_progress: OnProgress = quiet,
+) -> None:
+    """Copy the activations of shards whose pictures are the same, so that no network need run.
+
+    Args:
+        source, target: folders of activations, before and after; nothing is done if they are one.
+        known: the shards that the source is of.
+        inputs: of the target.
+        shards: those of the target.
+        leave: says which shards are to be extracted anew.
+    """
+    if source == target:
+        return
+    before = {shard.key: _holds(shard) for shard in known}
+    same = [shard for shard in shards if before.get(shard.key) == _holds(shard) and shard.images]
+    there = read_all_done(store, target, [shard.key for shard in same])
+    wanted = [shard for shard, record in zip(same, there, strict=True) if record is None]
+
+    def adopt(shard: ShardRef) -> None:
+        record = read_done(store, source, shard.key)
+        if record is None or leave(shard, record):
+            return
+        with attempt(store, target, record.stage, shard.key, inputs) as work:
+            for name, reference in record.files.items():
+                place, _, file = reference.path.removeprefix(f"{source}/").rpartition("/")
+                local = work.scratch / name
+                shutil.copyfile(open_committed(store, reference), local)
+                suffix = file.split(".", 2)[2]
+                work.add(name, f"{target}/{place}", suffix, local, reference.rows)
+            work.finish(**record.counts)
+
+    images = [shard.images for shard in wanted]
+    with ThreadPoolExecutor(READERS) as pool:
+        for done, _ in enumerate(pool.map(adopt, wanted), start=1):
+            on_progress(Progress("take over", done, len(wanted), sum(images[:done]), sum(images)))
+
+
+def _holds(shard: ShardRef) -> tuple[int, object]:
+    """Return what a shard's activations depend on, beside how they are made: ids and pictures."""
+    return shard.first_image_id, shard.file.content()

@@ -1,0 +1,133 @@
+"""Extract and encode in one pass: pictures in, bags of words and global vectors out.
+
+Descriptors live in memory from a batch's forward pass to their words. What they are (float16, as
+they would be stored) and what gives them words is that of the two passes, so bags are the same to
+the bit, and so are the segments made of them.
+
+The bags lie beside the global vectors, under the one done record of the extraction, in a folder
+of its own: keyed by what decides activations and by the words. One record keeps a shard whole: a
+picture that is refused late and read on a later try changes vectors and bags together, and
+nothing has to be told about two records of which one is missing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import IncompatibleInputs
+from pipeline.extract.stage import Extraction
+from pipeline.index.encode import Encoding, bags_of_images, encoding_inputs, open_assigner, put_bags
+from pipeline.store.commit import Attempt
+from pipeline.store.storage import Store
+from pipeline.vocabulary.assign import Assigner
+from schemas.extraction import LayerSpec
+from schemas.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from pipeline.extract.beside import Do, Piece
+    from pipeline.extract.descriptors import Descriptors
+    from pipeline.extract.sink import MakeSink, Sink
+    from pipeline.extract.work import BatchActivations
+
+
+@dataclass(frozen=True)
+class WordEncoder:
+    """Gives the descriptors of local layers their words: the vocabulary of each, by layer."""
+
+    vocabularies: Mapping[str, Vocabulary]
+
+    def inputs(self, extraction: str) -> str:
+        """Return the digest of what decides the files; see `extract.stage.Encoder`."""
+        return encoding_inputs(extraction, self.vocabularies)
+
+    def open(self, store: Store, otherwise: "MakeSink") -> "MakeSink":
+        """Open the assigners; return what makes a sink of words for each local layer."""
+        assigners = {
+            layer: open_assigner(store, vocabulary)
+            for layer, vocabulary in self.vocabularies.items()
+        }
+
+        def make(layer: LayerSpec, path: Path, do: "Do") -> "Sink":
+            if layer.kind == "local":
+                return WordSink(layer.name, assigners[layer.name], do)
+            return otherwise(layer, path, do)
+
+        return make
+
+    def encoding(self, extraction: Extraction) -> Encoding:
+        """Return the bags that were made with an extraction by this encoder.
+
+        What decides them is the same as in two passes, and so are the folder of the segments that
+        are made of them and its bytes.
+        """
+        return Encoding(
+            extraction.folder,
+            self.inputs(extraction.inputs),
+            extraction,
+            self.vocabularies,
+            extraction.records,
+        )
+
+
+class WordSink:
+    """Collects a layer's descriptors, and has them given their words when there are enough.
+
+    A batch alone has too few for a comparison with thousands of words to be quick. A descriptor's
+    word does not depend on the others, so how many are compared at once changes nothing.
+    """
+
+    def __init__(self, layer: str, assigner: Assigner, do: "Do") -> None:
+        self.layer = layer
+        self._assigner = assigner
+        self._do = do
+        self._waiting: list[Descriptors] = []
+        self._waiting_bytes = 0
+        self._owners = [np.empty(0, np.int64)]
+        self._words = [np.empty(0, np.uint32)]
+
+    def add(self, batch: "BatchActivations") -> None:
+        """Add the layer's descriptors."""
+        from pipeline.extract.sink import GROUP_BYTES
+
+        if self.layer in batch.descriptors:
+            found = batch.descriptors[self.layer]
+            self._waiting.append(found)
+            self._waiting_bytes += found.vectors.nbytes
+            if self._waiting_bytes >= GROUP_BYTES:
+                self._do(self._take())
+
+    def commit(self, work: Attempt, folder: str, image_ids: NDArray[np.int64]) -> dict[str, int]:
+        """Add the bags of all images to the attempt."""
+        if self._waiting:
+            self._take()()
+        words = np.concatenate(self._words)
+        bags = bags_of_images(np.concatenate(self._owners), words, image_ids)
+        return {f"rows.{self.layer}": len(words)} | put_bags(
+            work, self.layer, folder, image_ids, bags
+        )
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _take(self) -> "Piece":
+        """Return what gives the descriptors that wait their words."""
+        found, self._waiting, self._waiting_bytes = self._waiting, [], 0
+
+        def assign() -> None:
+            vectors = np.concatenate([each.vectors for each in found]).astype(np.float32)
+            try:
+                words = self._assigner.assign(vectors).words
+            except ValueError as error:
+                raise IncompatibleInputs(
+                    f"the descriptors of layer {self.layer}, of {vectors.shape[1]:,} dimensions, "
+                    f"cannot be given the words of this job: {error}; take words that were made "
+                    "for them"
+                ) from error
+            self._owners += [each.image_ids for each in found]
+            self._words.append(words)
+
+        return assign
