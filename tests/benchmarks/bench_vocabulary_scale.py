@@ -7,6 +7,7 @@ with seeded noise of a tenth of their length, until there are enough.
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np

@@ -23,6 +23,7 @@ from pipeline.upkeep.gc import collect_garbage
 from pipeline.upkeep.repair import repair_store
 from pipeline.upkeep.retry import retry_store
 from pipeline.upkeep.verify import verify_store
+from pipeline.vocabulary.exchange import export_vocabulary
 from schemas.refusals import RefusalReason
 from tests.faulty import away
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
@@ -76,6 +77,22 @@ class Command:
 
 def _index(stores: Stores, store: Path) -> Any:
     return tiny_index(store, stores.pictures).root_digest
+
+
+def exported(stores: Stores) -> Path:
+    """Return a folder with the words of the store of one snapshot."""
+    words = stores.one.parent / "words"
+    if not words.exists():
+        store = LocalStore(stores.one)
+        snapshot = current_snapshot(store)
+        assert snapshot is not None
+        export_vocabulary(store, snapshot.vocabularies["b11"], snapshot.extraction, words)
+    return words
+
+
+def _index_with_words(stores: Stores, store: Path) -> Any:
+    words = str(exported(stores))
+    return tiny_index(store, stores.pictures, vocabulary_from=words).root_digest
 
 
 def _index_again(stores: Stores, store: Path) -> Any:
@@ -167,6 +184,7 @@ def _retry(stores: Stores, store: Path) -> Any:
 
 COMMANDS = {
     "index": Command(lambda stores: None, _index),
+    "index with words": Command(lambda stores: None, _index_with_words),
     "index again": Command(lambda stores: stores.one, _index_again),
     "query ids": Command(lambda stores: stores.one, _query_ids),
     "query pictures": Command(lambda stores: stores.one, _query_pictures),

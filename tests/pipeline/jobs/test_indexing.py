@@ -1,5 +1,6 @@
 """Indexing as a job: what it accounts for, and when it stops."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,20 @@ import pytest
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError, StageFailed
 from pipeline.index.publish import current_snapshot
-from pipeline.jobs.indexing import check_refused, choose_shard_size, corpus_name
+from pipeline.jobs.indexing import (
+    check_refused,
+    choose_shard_size,
+    corpus_name,
+    find_imports,
+    settle_keep,
+)
 from pipeline.search.coordinator import Coordinator, LocalServers
 from pipeline.search.searcher import SegmentSearcher
 from pipeline.store.storage import LocalStore
+from pipeline.vocabulary import imported
+from pipeline.vocabulary.exchange import export_vocabulary
 from tests.builders import index_into, small_job
+from tests.conftest import Indexed
 from tests.tiny import tiny_index, tiny_pictures
 
 
@@ -170,3 +180,30 @@ def test_larger_segments_are_made_of_what_is_there_and_answer_the_same(tmp_path:
         answers.append(coordinator.answer(asked, snapshot.fusion, 5))
     for name in ("image_ids", "scores", "similarities"):
         assert getattr(answers[0], name).tobytes() == getattr(answers[1], name).tobytes()
+
+
+def test_descriptors_are_kept_only_if_something_is_tried_or_trained_on_them(
+    indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, words = indexed.snapshot, tmp_path / "words"
+    export_vocabulary(
+        LocalStore(indexed.store), snapshot.vocabularies["b11"], snapshot.extraction, words
+    )
+    description = words / "b11.json"
+    bare = {k: v for k, v in json.loads(description.read_text()).items() if k != "cells"}
+    description.write_text(json.dumps(bare))
+
+    def keep(**settings: object) -> str | None:
+        job = small_job(**settings)
+        imports = find_imports(job, snapshot.extraction)
+        return settle_keep(job, snapshot.extraction, imports).activations.keep
+
+    given = {"vocabulary_from": str(words)}
+    assert keep() == "all"
+    assert keep(**given) == "none"
+    assert keep(**given, activations__keep="all") == "all"
+    # More words than are all compared with: into how many cells to look is to be found out.
+    monkeypatch.setattr(imported, "EXACT_UP_TO", 63)
+    assert keep(**given) == "all"
+    with pytest.raises(InputError, match=r"b11\.json has more than 63 words and does not say"):
+        keep(**given, activations__keep="none")

@@ -1,6 +1,7 @@
 """Words from another store: taken to the bit, or refused in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from pipeline.index.encode import open_assigner
 from pipeline.run.serial import SerialRunner
 from pipeline.store.storage import Store
 from pipeline.upkeep.verify import verify_store
+from pipeline.vocabulary import imported
 from pipeline.vocabulary.exchange import export_vocabulary
-from pipeline.vocabulary.imported import find_import, import_vocabulary
+from pipeline.vocabulary.imported import find_import, import_vocabulary, says_probes
 from pipeline.vocabulary.stage import train_vocabulary
 from schemas.extraction import ExtractionSpec
 from schemas.vocabulary import ProjectionSpec, Vocabulary, VocabularySpec
@@ -87,9 +89,7 @@ def test_words_that_were_changed_since_are_refused(tmp_path: Path) -> None:
     _, sha256 = find_import(words, LAYER)
     described.write_text(json.dumps(json.loads(described.read_text()) | {"words": 61}))
     with pytest.raises(StageFailed, match=rf"the job took words of {sha256[:12]}"):
-        import_vocabulary(
-            other, SerialRunner(), extraction.spec, LAYER, words, sha256, extraction
-        )
+        import_vocabulary(other, SerialRunner(), extraction.spec, LAYER, words, sha256, extraction)
 
 
 def test_words_for_other_dimensions_are_refused(tmp_path: Path) -> None:
@@ -107,3 +107,36 @@ def test_a_layer_without_words_is_named_with_those_that_are_there(tmp_path: Path
         InputError, match=r"layer b5 takes its words from .*b5\.json.* has b11\.json"
     ):
         find_import(tmp_path / "words", "b5")
+
+
+def test_words_without_descriptors_to_try_are_the_same_for_any_pictures(tmp_path: Path) -> None:
+    exported(tmp_path, VocabularySpec(words=60, assigner="cells", rounds=4))
+    _, sha256 = find_import(tmp_path / "words", LAYER)
+    identities = set()
+    for name, rows in (("a", ROWS), ("b", OTHERS)):
+        other, extraction = given_activations(tmp_path / name, rows)
+        alone = import_vocabulary(
+            other, SerialRunner(), extraction.spec, LAYER, tmp_path / "words", sha256
+        )
+        identities |= {alone.identity(), take(other, extraction, tmp_path / "words").identity()}
+    assert len(identities) == 1
+
+
+def test_words_whose_cells_are_to_be_tried_need_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(tmp_path, VocabularySpec(words=60, assigner="exact", rounds=4))
+    described, sha256 = find_import(tmp_path / "words", LAYER)
+    assert says_probes(described)
+    monkeypatch.setattr(imported, "EXACT_UP_TO", 59)
+    assert not says_probes(described)
+    other, extraction = given_activations(tmp_path / "other", OTHERS)
+    with pytest.raises(StageFailed, match=r'run once with activations\.keep = "all"'):
+        import_vocabulary(other, SerialRunner(), extraction.spec, LAYER, tmp_path / "words", sha256)
+    tried = take(other, extraction, tmp_path / "words")
+    assert tried.probes > 0
+    gone = replace(extraction, kept=False)
+    with pytest.raises(InputError, match="activations were not kept: the descriptors of layer b11"):
+        take(other, replace(gone, inputs="1" * 64), tmp_path / "words")
+    with pytest.raises(InputError, match="activations were not kept: the descriptors of layer b11"):
+        train_vocabulary(other, SerialRunner(), gone, LAYER, VocabularySpec(words=60))
