@@ -111,6 +111,14 @@ def index(
             help="Take the words from this folder of `lamella vocabulary export`, train none."
         ),
     ] = None,
+    keep_activations: Annotated[
+        str | None,
+        typer.Option(
+            help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] makes them "
+            "words in the same pass.",
+            show_default="none if words are given",
+        ),
+    ] = None,
     profile: options.Profile = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -139,6 +147,7 @@ def index(
         "network.weights": str(weights) if weights else None,
         "vocabulary.words": words,
         "vocabulary_from": str(vocabulary) if vocabulary else None,
+        "activations.keep": keep_activations,
         "profile": profile,
         "fusion.t": options.numbers(t),
         "fusion.p": options.numbers(p),

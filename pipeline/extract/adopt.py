@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from pipeline.errors import CorruptFile, MissingFile
 from pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
 from pipeline.store.commit import attempt, open_committed, read_done
 from pipeline.store.storage import Store
@@ -25,6 +26,8 @@ def adopt_shards(
 ) -> None:
     """Copy the activations of shards whose pictures are the same, so that no network need run.
 
+    A shard whose files are gone or damaged is left to be extracted anew.
+
     Args:
         source, target: folders of activations, before and after; nothing is done if they are one.
         known: the shards that the source is of.
@@ -36,18 +39,22 @@ def adopt_shards(
         return
     before = {shard.key: _holds(shard) for shard in known}
     same = [shard for shard in shards if before.get(shard.key) == _holds(shard) and shard.images]
-    there = read_all_done(store, target, [shard.key for shard in same])
-    wanted = [shard for shard, record in zip(same, there, strict=True) if record is None]
+    already = read_all_done(store, target, [shard.key for shard in same])
+    wanted = [shard for shard, record in zip(same, already, strict=True) if record is None]
 
     def adopt(shard: ShardRef) -> None:
         record = read_done(store, source, shard.key)
         if record is None or leave(shard, record):
             return
         with attempt(store, target, record.stage, shard.key, inputs) as work:
+            try:
+                there = {name: open_committed(store, file) for name, file in record.files.items()}
+            except (MissingFile, CorruptFile):
+                return
             for name, reference in record.files.items():
                 place, _, file = reference.path.removeprefix(f"{source}/").rpartition("/")
                 local = work.scratch / name
-                shutil.copyfile(open_committed(store, reference), local)
+                shutil.copyfile(there[name], local)
                 suffix = file.split(".", 2)[2]
                 work.add(name, f"{target}/{place}", suffix, local, reference.rows)
             work.finish(**record.counts)

@@ -12,7 +12,7 @@ from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction, extract_corpus
 from pipeline.index.encode import Encoding, encode_corpus
 from pipeline.index.one_pass import WordEncoder
-from pipeline.index.publish import publish, refusals_by_reason
+from pipeline.index.publish import current_snapshot, publish, refusals_by_reason
 from pipeline.index.stage import Index, index_corpus
 from pipeline.jobs.recorded import record_job
 from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
@@ -101,6 +101,7 @@ def index_source(
         imports=imports,
         threads=threads,
         watch=watch,
+        before=current_snapshot(store),
     )
     return publish(
         store,
@@ -124,10 +125,12 @@ def build_index(
     imports: Mapping[str, str],
     threads: int,
     watch: Watch,
+    before: IndexSnapshot | None = None,
 ) -> tuple[Encoding, Index]:
     """Return the bags and segments of a corpus, making whatever is missing of them.
 
     Args:
+        before: the snapshot that the corpus may have grown from.
         imports: the SHA-256 of the JSON of each layer's words that come from elsewhere.
 
     Raises:
@@ -141,7 +144,8 @@ def build_index(
                 for layer, sha256 in imports.items()
             }
         )
-    reuse_shards(store, manifest, spec, encoder, on_progress=watch.progress)
+    if encoder is not None and before is not None:
+        reuse_shards(store, before, manifest, spec, encoder, on_progress=watch.progress)
     extraction = extract_corpus(
         store,
         runner,
