@@ -1,4 +1,4 @@
-"""The extract stage: one image shard in, one Parquet file a layer out, refusals named."""
+"""The extract stage: one image shard in, one file a layer out, refusals named."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing

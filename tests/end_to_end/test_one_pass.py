@@ -213,11 +213,12 @@ def test_what_a_grown_corpus_has_in_common_is_taken_over(
     assert keys == ["00000", "00001"]
 
 
-def test_a_picture_refused_late_is_read_again_with_its_words(
-    stores: Stores, words: str, one: Path, tmp_path: Path
+@pytest.mark.parametrize("first_reads", [0, 1], ids=["when listed", "when extracted"])
+def test_a_picture_that_was_away_is_read_again_with_its_words(
+    first_reads: int, stores: Stores, words: str, one: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
-    with away("02.png", first_reads=1):
+    with away("02.png", first_reads=first_reads):
         first = tiny_index(store, stores.pictures, vocabulary_from=words)
     assert first.refused_by_reason == {"fetch-failed": 1, "truncated": 1}
     with extracted() as keys:
