@@ -121,8 +121,11 @@ def test_one_pass_gives_the_bits_of_two(
     assert once.refused_by_reason == {"truncated": 1}
     assert answers(one) == answers(tmp_path / "two")
     assert once.root_digest == two.root_digest
-    # What decides segments is the same too, and so they lie in the same folder.
+    # What decides segments is the same too, and so they lie in the same folder,
     assert made(one, "segments") == made(tmp_path / "two", "segments")
+    # and one pass over what was indexed in two ends in the snapshot that is there.
+    assert tiny_index(tmp_path / "two", stores.pictures, vocabulary_from=words) == two
+    assert verify_store(LocalStore(tmp_path / "two")).damage == ()
 
 
 def test_no_descriptor_is_written(one: Path) -> None:
