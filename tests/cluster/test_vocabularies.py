@@ -134,6 +134,9 @@ def test_words_of_one_index_serve_another(indexed: Indexed, tmp_path: Path) -> N
     done = CliRunner().invoke(app, [*index, "--vocabulary", str(words)])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["words"] == {"b11": 64}
+    assert not list(other.glob("activations/*/b11/*.parquet"))  # words at once
+    with pytest.raises(InputError, match=r"activations\.keep: Input should be 'all' or 'none'"):
+        CliRunner().invoke(app, [*index, "--keep-activations", "some"], catch_exceptions=False)
     assert CliRunner().invoke(app, ["verify", str(other)]).exit_code == 0
     assert "describe 48 pictures" in call("show", other)
     with pytest.raises(InputError, match="an export overwrites nothing"):

@@ -1,0 +1,48 @@
+"""Descriptors that become words as they come."""
+
+import numpy as np
+import pytest
+
+from pipeline.errors import IncompatibleInputs
+from pipeline.extract.beside import at_once
+from pipeline.extract.descriptors import Descriptors
+from pipeline.extract.work import BatchActivations
+from pipeline.index.files import read_bags
+from pipeline.index.one_pass import WordSink
+from pipeline.store.commit import attempt, open_committed
+from pipeline.store.storage import LocalStore
+from pipeline.vocabulary.assign import ExactAssigner
+
+WORDS = np.eye(2, dtype=np.float32)
+
+
+def batch(image_id: int, vectors: list[list[float]]) -> BatchActivations:
+    ids, places = np.full(len(vectors), image_id), np.zeros(len(vectors), np.uint16)
+    found = Descriptors(ids, places, places, np.array(vectors, np.float16))
+    return BatchActivations(np.array([image_id]), {}, {"low": found}, ())
+
+
+def test_bags_stand_in_the_order_of_ids_whatever_the_order_of_batches(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    store = LocalStore(tmp_path_factory.mktemp("store"))
+    sink = WordSink("low", ExactAssigner(WORDS), at_once)
+    sink.add(batch(7, [[0, 1], [0.6, 0.8], [1, 0]]))  # nearest to words 1, 1, 0
+    sink.add(batch(3, [[1, 0]]))
+    with attempt(store, "activations/x-000000000000", "extract", "00000", "0" * 64) as work:
+        # Image 5 has no descriptor.
+        counts = sink.commit(work, "activations/x-000000000000", np.array([3, 5, 7]))
+        record = work.finish(**counts)
+    assert counts == {"rows.low": 4, "words.low": 3, "empty.low": 1}
+    image_ids, bags = read_bags(open_committed(store, record.files["low"]))
+    assert image_ids.tolist() == [3, 5, 7]
+    assert bags.offsets.tolist() == [0, 1, 1, 3]
+    assert bags.words.tolist() == [0, 0, 1]
+    assert bags.counts.tolist() == [1, 1, 2]
+
+
+def test_words_for_other_dimensions_are_refused_by_name() -> None:
+    sink = WordSink("low", ExactAssigner(WORDS), lambda piece: piece())
+    sink.add(batch(0, [[1, 0, 0]]))
+    with pytest.raises(IncompatibleInputs, match="layer low, of 3 dimensions, cannot be given"):
+        sink._take()()
