@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cluster import benching, looking, maintaining, options, vocabularies
+from cluster import benching, looking, maintaining, options, planning, vocabularies
 from cluster.looking import summary
 from pipeline.errors import InputError
 from pipeline.evaluate.page import printable
@@ -84,41 +84,16 @@ def demo(
 
 @app.command()
 def index(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
-        ),
-    ],
+    source: options.Source,
     into: options.Into,
     job_file: options.Job = None,
-    name: Annotated[str | None, typer.Option(help="The corpus's name.")] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(help="efficientnet_lite0, or any torchvision classification model."),
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Layers from high to low, such as fc1,c5_1.")
-    ] = None,
+    name: options.Name = None,
+    network: options.Network = None,
+    layers: options.NewLayers = None,
     weights: options.Weights = None,
-    words: Annotated[
-        int | None,
-        typer.Option(help="Visual words of each local layer.", show_default="by corpus size"),
-    ] = None,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            help="Take the words from this folder of `lamella vocabulary export`, train none."
-        ),
-    ] = None,
-    keep_activations: Annotated[
-        str | None,
-        typer.Option(
-            help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] makes them "
-            "words in the same pass.",
-            show_default="none if words are given",
-        ),
-    ] = None,
+    words: options.Words = None,
+    vocabulary: options.GivenWords = None,
+    keep_activations: options.KeepActivations = None,
     profile: options.Profile = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -136,18 +111,15 @@ def index(
 
     Examples: [bold]lamella index ~/Pictures --into ./index[/] takes sensible settings for all;
     [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/] follows the
-    paper. Give the same command again to continue a run that was stopped.
+    paper. Give the same command again to continue a run that was stopped. What it will take is
+    told by [bold]lamella plan[/]; a plan given the same [bold]--into[/] stands beside what it took.
     """
     from cluster.indexing import index_store
 
     overrides = {
-        "name": name,
-        "network.name": network,
-        "network.layers": options.words(layers),
-        "network.weights": str(weights) if weights else None,
-        "vocabulary.words": words,
-        "vocabulary_from": str(vocabulary) if vocabulary else None,
-        "activations.keep": keep_activations,
+        **options.index_overrides(
+            name, network, layers, weights, words, vocabulary, keep_activations
+        ),
         "profile": profile,
         "fusion.t": options.numbers(t),
         "fusion.p": options.numbers(p),
@@ -156,9 +128,10 @@ def index(
     }
     job = load_job(job_file, overrides)
     with _engine(job) as opened:
-        snapshot = index_store(opened, into, source, job, quiet=as_json)
+        indexed = index_store(opened, into, source, job, quiet=as_json)
+    snapshot = indexed.snapshot
     if as_json:
-        emit(summary(snapshot))
+        emit(summary(snapshot) | planning.compared_values(indexed.compared))
         return
     console.print(
         f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
@@ -166,6 +139,8 @@ def index(
         f"[dim](root {snapshot.root_digest[:12]})[/]"
     )
     _print_refusals(snapshot.refused_by_reason)
+    if indexed.compared is not None:
+        planning.show_comparison(console, indexed.compared)
     ask = f"lamella query {shlex.quote(into)} PICTURE"
     console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
 
@@ -367,6 +342,7 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
 
 
 # After the commands above, so that help lists them in the order in which they are met.
+planning.register(app)
 benching.register(app)
 looking.register(app)
 maintaining.register(app)

@@ -1,26 +1,47 @@
 """`lamella index`: a source into a store, with progress."""
 
+from dataclasses import dataclass
+
 from rich.console import Console
 
 from cluster.engine import Engine
 from cluster.progress import ProgressLines
-from pipeline.jobs.indexing import Watch, index_source
+from pipeline.errors import CorruptFile
+from pipeline.jobs.indexing import Watch, index_prepared, prepare
+from pipeline.plan.kept import last_plan
+from pipeline.plan.reality import Comparison, Stopwatch, bytes_by_stage, compare
+from pipeline.plan.subject import subject_of
 from pipeline.store.storage import open_store
 from schemas.job import JobConfig
 from schemas.snapshot import IndexSnapshot
 
 
-def index_store(
-    engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool
-) -> IndexSnapshot:
+@dataclass(frozen=True)
+class Indexed:
+    """A snapshot, and how its making compares with its plan; None where there was no plan."""
+
+    snapshot: IndexSnapshot
+    compared: list[Comparison] | None
+
+
+def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool) -> Indexed:
     """Return the snapshot of a source in a store, made where it is absent."""
     store = open_store(into, create=True)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        return index_source(
+        prepared = prepare(source, job)
+        watch = Stopwatch(engine.runner, lines.stage)
+        snapshot = index_prepared(
             store,
-            engine.runner,
-            source,
-            job,
+            watch,
+            prepared,
             threads=engine.threads,
-            watch=Watch(lines.stage, lines.round),
+            watch=Watch(watch.progress, lines.round),
         )
+    try:
+        plan = last_plan(store, prepared.name, subject_of(prepared))
+    except CorruptFile:  # `verify` says so; the run does not stand on it
+        plan = None
+    if plan is None:
+        return Indexed(snapshot, None)
+    stored = bytes_by_stage(store, snapshot)
+    return Indexed(snapshot, compare(plan, watch.taken, stored, snapshot.indexed))

@@ -61,6 +61,38 @@ Into = Annotated[
         "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
     ),
 ]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
+Network = Annotated[
+    str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
+]
+NewLayers = Annotated[
+    str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
+]
+Words = Annotated[
+    int | None,
+    typer.Option(help="Visual words of each local layer.", show_default="by corpus size"),
+]
+KeepActivations = Annotated[
+    str | None,
+    typer.Option(
+        help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] makes them "
+        "words in the same pass.",
+        show_default="none if words are given",
+    ),
+]
+GivenWords = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        help="Take the words from this folder of `lamella vocabulary export`, train none.",
+    ),
+]
 Store = Annotated[
     str,
     typer.Argument(
@@ -82,6 +114,27 @@ def numbers(text: str | None) -> list[float] | None:
 def words(text: str | None) -> list[str] | None:
     """Return comma-separated words, without spaces around them."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def index_overrides(
+    name: str | None,
+    network: str | None,
+    layers: str | None,
+    weights: Path | None,
+    words_wanted: int | None,
+    vocabulary: Path | None,
+    keep_activations: str | None,
+) -> dict[str, Any]:
+    """Return what the options of an index set in a job."""
+    return {
+        "name": name,
+        "network.name": network,
+        "network.layers": words(layers),
+        "network.weights": str(weights) if weights else None,
+        "vocabulary.words": words_wanted,
+        "vocabulary_from": str(vocabulary) if vocabulary else None,
+        "activations.keep": keep_activations,
+    }
 
 
 def engine_overrides(

@@ -82,6 +82,10 @@ class StageFailed(LamellaError):
     """Tasks of a stage failed; the message names them and the command that resumes."""
 
 
+class DoesNotFit(LamellaError):
+    """What a job takes is more than the disk or the memory at hand."""
+
+
 class AccountMismatch(LamellaError):
     """A stage's pictures do not add up: one is in no state, or in two."""
 

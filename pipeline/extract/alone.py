@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,10 +24,11 @@ from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
+from pipeline.extract.beside import Do, at_once
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
 from pipeline.extract.preprocess import view_shape
 from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import PictureSource, Row
+from pipeline.extract.work import BatchActivations, PictureSource, Row
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 T = TypeVar("T")
@@ -83,31 +84,18 @@ def _can_be_seen(source: PictureSource, row: Row) -> bool:
 
 
 @contextmanager
-def opened_sinks(spec: ExtractionSpec, folder: Path) -> Iterator[dict[str, LayerSink]]:
+def opened_sinks(spec: ExtractionSpec, folder: Path, do: Do = at_once) -> Iterator[list[LayerSink]]:
     """Open a sink a layer, and leave nothing behind."""
-    paths = {layer.name: folder / f"{slot}.parquet" for slot, layer in enumerate(spec.layers)}
+    paths = [folder / f"{slot}.parquet" for slot in range(len(spec.layers))]
     try:
         with ExitStack() as stack:
-            yield {
-                layer.name: stack.enter_context(LayerSink(layer, paths[layer.name]))
-                for layer in spec.layers
-            }
+            yield [
+                stack.enter_context(closing(LayerSink(layer, path, do)))
+                for layer, path in zip(spec.layers, paths, strict=True)
+            ]
     finally:
-        for path in paths.values():
+        for path in paths:
             path.unlink(missing_ok=True)
-
-
-def write_batch(
-    sinks: Mapping[str, LayerSink],
-    image_ids: NDArray[np.int64],
-    vectors: Mapping[str, NDArray[np.float32]],
-    descriptors: Mapping[str, Descriptors],
-) -> None:
-    """Give each sink what its layer saw in a batch: vectors, or descriptors."""
-    for name, found in vectors.items():
-        sinks[name].add_vectors(image_ids, found)
-    for name, each in descriptors.items():
-        sinks[name].add_descriptors(each)
 
 
 def seconds_alone(
@@ -139,17 +127,18 @@ def seconds_alone(
             for at, view in enumerate(backbone.views)
         }
 
-    def describe(part: tuple[Batch, Any]) -> tuple[NDArray[np.int64], Any, Any]:
+    def describe(part: tuple[Batch, Any]) -> BatchActivations:
         batch, outputs = part
         image_ids = np.array(batch.rows, np.int64)
-        vectors, descriptors = {}, {}
+        vectors: dict[str, NDArray[np.float32]] = {}
+        descriptors: dict[str, Descriptors] = {}
         for layer in spec.layers:
             output = outputs[layer.view][layer.node]
             if layer.kind == "global":
                 vectors[layer.name] = global_vectors(output[: len(image_ids)], layer)
             else:
                 descriptors[layer.name] = local_descriptors(output, image_ids)
-        return image_ids, vectors, descriptors
+        return BatchActivations(image_ids, vectors, descriptors, ())
 
     with (
         opened_sinks(spec, folder) as sinks,
@@ -177,10 +166,13 @@ def seconds_alone(
             found = every("descriptors", describe, list(zip(chunk, outputs, strict=True)))
             began = time.perf_counter()
             for each in found:
-                write_batch(sinks, *each)
+                for sink in sinks:
+                    sink.add(each)
             spent["write"] += time.perf_counter() - began
         began = time.perf_counter()
-    spent["write"] += time.perf_counter() - began
+        for sink in sinks:
+            sink.finish()
+        spent["write"] += time.perf_counter() - began
     # To see a picture is to read it first; both come from a disk's cache by now.
     spent["decode, resize"] = max(spent["decode, resize"] - spent["read"], MOMENT_S)
     return spent

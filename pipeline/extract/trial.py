@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.refused import Refused
-from pipeline.extract.alone import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone, write_batch
+from pipeline.extract.alone import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone
 from pipeline.extract.backbone import Backbone
+from pipeline.extract.beside import Beside
 from pipeline.extract.watch import Cause, Watch
 from pipeline.extract.work import PictureSource, Row, forward_pictures
 from pipeline.run.drive import OnProgress, Progress, quiet
@@ -50,7 +51,7 @@ class ExtractionTrial:
         of_ceiling: the share of the ceiling, median of each round's own.
         busy_cores: how many cores this process and its children used on average.
         waiting: by cause, the share of the threads' time; see `watch.Cause`.
-        writing: the share of the time in which a batch was being written.
+        writing: the share of the time that the writing of batches held up the next.
     """
 
     network: str
@@ -198,13 +199,19 @@ def _whole(
     if backbone.device.type == "cpu":  # elsewhere a pass is only asked for here
         backbone.watch = watch
     writing = 0.0
-    with opened_sinks(backbone.spec, folder) as sinks:
+    beside = Beside()
+    with opened_sinks(backbone.spec, folder, beside.do) as sinks, beside:
         for batch in forward_pictures(backbone, source, pictures.rows, 0, threads=threads):
             if batch.refusals:
                 raise Refused(batch.refusals[0].reason, batch.refusals[0].name)
             began = time.perf_counter()
-            write_batch(sinks, batch.image_ids, batch.vectors, batch.descriptors)
+            for sink in sinks:
+                sink.add(batch)
             writing += time.perf_counter() - began
+        began = time.perf_counter()
+        for sink in sinks:
+            sink.finish()
+        writing += time.perf_counter() - began
     seconds, busy_cores, waiting = watch.end(threads)
     backbone.watch = source.watch = None
     return _Whole(seconds, busy_cores, waiting, writing / seconds)

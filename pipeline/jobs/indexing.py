@@ -31,6 +31,7 @@ from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
 from schemas.corpus import CorpusManifest
 from schemas.extraction import ExtractionSpec
 from schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
+from schemas.query import FusionSpec
 from schemas.snapshot import IndexSnapshot
 from schemas.vocabulary import Vocabulary
 
@@ -49,8 +50,61 @@ class Watch:
     corpus: Callable[[CorpusManifest], None] = lambda manifest: None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A job whose settings are resolved and whose source is listed; nothing is written yet.
+
+    `imports` has the SHA-256 of the JSON of each layer's words that come from elsewhere.
+    """
+
+    source: str
+    job: JobConfig
+    spec: ExtractionSpec
+    weights: Path
+    fusion: FusionSpec
+    listing: Listing
+    name: str
+    shard_size: int
+    imports: Mapping[str, str]
+
+    @property
+    def corpus_inputs(self) -> str:
+        """Return the digest that names the corpus."""
+        return corpus_inputs(self.listing, self.shard_size, decode_limits(self.job))
+
+
+def prepare(source: str, job: JobConfig) -> Prepared:
+    """Return what a job is to do.
+
+    Raises:
+        InputError: the settings or the source cannot be used.
+    """
+    spec, weights = resolve_extraction(job)
+    fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
+    listing = list_source(source)
+    imports = find_imports(job, spec)
+    return Prepared(
+        source,
+        settle_keep(job, spec, imports),
+        spec,
+        weights,
+        fusion,
+        listing,
+        job.name or corpus_name(source, listing),
+        job.corpus.shard_images or choose_shard_size(len(listing.entries)),
+        imports,
+    )
+
+
 def index_source(
     store: Store, runner: Runner, source: str, job: JobConfig, *, threads: int, watch: Watch
+) -> IndexSnapshot:
+    """Return the snapshot of a source; see `prepare` and `index_prepared`."""
+    return index_prepared(store, runner, prepare(source, job), threads=threads, watch=watch)
+
+
+def index_prepared(
+    store: Store, runner: Runner, prepared: Prepared, *, threads: int, watch: Watch
 ) -> IndexSnapshot:
     """Return the snapshot of a source, making whatever is missing of it.
 
@@ -58,35 +112,27 @@ def index_source(
         threads: of a worker in the extract stage.
 
     Raises:
-        InputError: the settings or the source cannot be used.
         StageFailed: tasks failed, or more pictures were refused than the job allows.
     """
-    spec, weights = resolve_extraction(job)
-    fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
-    limits = decode_limits(job)
-    listing = list_source(source)
-    name = job.name or corpus_name(source, listing)
-    shard_size = job.corpus.shard_images or choose_shard_size(len(listing.entries))
-    imports = find_imports(job, spec)
-    job = settle_keep(job, spec, imports)
+    job, listing, spec = prepared.job, prepared.listing, prepared.spec
     recorded = record_job(
         store,
-        source,
+        prepared.source,
         job,
-        name=name,
-        corpus_inputs=corpus_inputs(listing, shard_size, limits),
+        name=prepared.name,
+        corpus_inputs=prepared.corpus_inputs,
         entries=len(listing.entries),
-        shard_images=shard_size,
+        shard_images=prepared.shard_size,
         extraction=spec,
-        imports=imports,
+        imports=dict(prepared.imports),
     )
     manifest = build_corpus(
         store,
         runner,
         listing,
-        name,
-        shard_size=shard_size,
-        limits=limits,
+        prepared.name,
+        shard_size=prepared.shard_size,
+        limits=decode_limits(job),
         on_progress=watch.progress,
     )
     watch.corpus(manifest)
@@ -97,8 +143,8 @@ def index_source(
         manifest,
         job,
         spec,
-        weights,
-        imports=imports,
+        prepared.weights,
+        imports=prepared.imports,
         threads=threads,
         watch=watch,
         before=current_snapshot(store),
@@ -109,7 +155,7 @@ def index_source(
         encoding,
         index,
         weighting=WEIGHTING_OF[job.profile],
-        fusion=fusion,
+        fusion=prepared.fusion,
         job=recorded,
     )
 

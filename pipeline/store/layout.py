@@ -65,6 +65,15 @@ def job(job_key: str) -> str:
     return f"jobs/{job_key}.json"
 
 
+def plans(plan_key: str) -> str:
+    """Return the folder of the plans of one subject."""
+    return f"plans/{plan_key}"
+
+
+def plan(plan_key: str, number: int) -> str:
+    return f"{plans(plan_key)}/{number:06d}.json"
+
+
 def snapshot(number: int) -> str:
     return f"snapshots/{number:06d}.json"
 

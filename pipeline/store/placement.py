@@ -7,6 +7,7 @@ from schemas.base import Record, digest_of
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord
 from schemas.job_record import JobRecord
+from schemas.plan import Plan
 from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
@@ -51,6 +52,9 @@ def misplaced(path: str, record: Record) -> str | None:
             return _other(path, layout.promotion(record.number))
         case JobRecord():
             return _other(path, layout.job(layout.keyed(record.name, record.digest())))
+        case Plan():
+            folder = layout.plans(layout.keyed(record.name, record.subject))
+            return None if path.startswith(f"{folder}/") else f"is a plan of {folder}"
         case RetrievalReport():
             return _other(path, layout.run_report(report_run(record), "json"))
         case QueryRun():

@@ -11,6 +11,7 @@ from schemas.base import Record
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
 from schemas.job_record import JobRecord
+from schemas.plan import Plan
 from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 from schemas.snapshot import IndexSnapshot, Promotion
@@ -20,6 +21,7 @@ PROBE, PROBE_BYTES = "probe/create-only", b"lamella\n"
 
 KINDS: tuple[tuple[re.Pattern[str], type[Record]], ...] = (
     (re.compile(r"jobs/[^/]+\.json"), JobRecord),
+    (re.compile(r"plans/[^/]+/\d{6}\.json"), Plan),
     (re.compile(r"corpora/[^/]+/manifest\.json"), CorpusManifest),
     (re.compile(r"vocabularies/[^/]+/[^/]+/vocabulary\.json"), Vocabulary),
     (re.compile(r"snapshots/\d{6}\.json"), IndexSnapshot),

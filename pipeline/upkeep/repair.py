@@ -92,6 +92,8 @@ def repair_store(
             notes.append(f"{path}: give the same `lamella index` again, which records its job")
         elif path.startswith("runs/"):
             notes.append(f"{path} was removed: the same query or evaluation makes it again")
+        elif path.startswith("plans/"):
+            notes.append(f"{path} was removed: nothing but the end of a run looks at it")
     if PROBE in damaged:
         probe_create_only(store)
     after = _commits(store)

@@ -140,6 +140,8 @@ PATTERNS = {
     "done": layout.done("STAGE", "KEY"),
     "attempt_file": layout.attempt_file("bags/NAME-DIGEST/LAYER", "SHARD", "TOKEN", "arrow"),
     "job": layout.job("NAME-DIGEST"),
+    "plans": layout.plans("NAME-DIGEST"),
+    "plan": layout.plan("NAME-DIGEST", 1),
     "corpus": layout.corpus("NAME-DIGEST"),
     "manifest": layout.manifest("NAME-DIGEST"),
     "extraction": layout.extraction("NAME-DIGEST"),

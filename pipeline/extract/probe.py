@@ -1,0 +1,198 @@
+"""The extract stage on some pictures, timed step by step: what a plan is made of."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Entry
+from pipeline.corpus.reader import EntryReader
+from pipeline.extract.backbone import Backbone
+from pipeline.extract.batches import plan_batches
+from pipeline.extract.sink import LayerSink
+from pipeline.extract.work import PictureSource, forward_pictures
+from pipeline.store.commit import attempt
+from pipeline.store.storage import LocalStore
+from schemas.extraction import ExtractionSpec, PreprocessSpec, View
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class Times:
+    """Seconds of single calls, by step, threads add to them; and of writing, by layer."""
+
+    read: list[float] = field(default_factory=list)
+    see: list[float] = field(default_factory=list)
+    forward: list[float] = field(default_factory=list)
+    write: dict[str, float] = field(default_factory=dict)
+
+
+class TimedReader(EntryReader):
+    """Notes how long each entry took to be read."""
+
+    def __init__(self, root: str, limits: DecodeLimits, times: Times) -> None:
+        super().__init__(root, limits)
+        self._times = times
+
+    def read(self, entry: Entry) -> bytes:
+        began = time.perf_counter()
+        data = super().read(entry)
+        self._times.read.append(time.perf_counter() - began)
+        return data
+
+
+class TimedSource(PictureSource):
+    """Notes how long each picture took to be read, decoded and resized."""
+
+    def __init__(self, root: str, limits: DecodeLimits, times: Times) -> None:
+        super().__init__(root, limits)
+        self._times = times
+
+    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+        if not hasattr(self._mine, "reader"):
+            self._mine.reader = TimedReader(self._root, self._limits, self._times)
+        began = time.perf_counter()
+        seen = super().see(row, views, spec)
+        self._times.see.append(time.perf_counter() - began)
+        return seen
+
+
+class TimedBackbone(Backbone):
+    """Notes how long each forward pass took, until the device was done with it."""
+
+    times = Times()
+
+    def forward(self, pixels: Any, view: View) -> Mapping[str, Tensor]:
+        began = time.perf_counter()
+        outputs = super().forward(pixels, view)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.times.forward.append(time.perf_counter() - began)
+        return outputs
+
+
+@dataclass(frozen=True)
+class ExtractProbe:
+    """What some pictures took and gave.
+
+    Attributes:
+        device: the device's own name, "cpu" without a GPU.
+        gpus: how many there are.
+        threads: that worked at once.
+        opening: seconds until the network stood.
+        wall: seconds that all took.
+        times: of single calls.
+        image_ids: (n,) of the pictures that gave activations.
+        files, sizes, rows: by layer: its Parquet file, its bytes, its rows of each of the n.
+    """
+
+    device: str
+    gpus: int
+    threads: int
+    opening: float
+    wall: float
+    times: Times
+    image_ids: NDArray[np.int64]
+    files: Mapping[str, Path]
+    sizes: Mapping[str, int]
+    rows: Mapping[str, NDArray[np.int64]]
+
+
+def probe_extraction(
+    spec: ExtractionSpec,
+    weights: Path,
+    root: str,
+    limits: DecodeLimits,
+    rows: Sequence[Row],
+    scratch: Path,
+    *,
+    threads: int,
+    on_picture: Callable[[int], None],
+) -> ExtractProbe:
+    """Return what the pictures of these rows took, having warmed up on the first of them.
+
+    Args:
+        rows: of an image table.
+        scratch: an empty folder for the files, which stay.
+        threads: batches worked on at once on a CPU; on a GPU always one, so that no pass waits
+            for another one's.
+        on_picture: called with the number of pictures that are done.
+    """
+    on_gpu = torch.cuda.is_available()
+    threads = 1 if on_gpu else threads
+    began = time.perf_counter()
+    backbone = TimedBackbone(spec, weights, "cuda" if on_gpu else "cpu")
+    opening = time.perf_counter() - began
+    warm = TimedSource(root, limits, Times())
+    for _ in forward_pictures(backbone, warm, rows[: 2 * threads], 0, threads=threads):
+        pass
+    times = backbone.times = Times()
+    source = TimedSource(root, limits, times)
+    store = LocalStore(scratch / "store")
+    indexed: list[int] = []
+    counts: dict[str, list[int]] = {layer.name: [] for layer in spec.layers}
+    began = time.perf_counter()
+    with attempt(store, "probe", "probe", "probe", "") as work, ExitStack() as stack:
+        sinks = [
+            stack.enter_context(closing(LayerSink(layer, scratch / f"{slot}.parquet")))
+            for slot, layer in enumerate(spec.layers)
+        ]
+        for batch in forward_pictures(backbone, source, rows, 0, threads=threads):
+            indexed += batch.image_ids.tolist()
+            for sink in sinks:
+                with _writing(times, sink):
+                    sink.add(batch)
+            for name in batch.vectors:
+                counts[name] += [1] * len(batch.image_ids)
+            for name, found in batch.descriptors.items():
+                counts[name] += [int((found.image_ids == each).sum()) for each in batch.image_ids]
+            on_picture(len(indexed))
+        image_ids = np.array(sorted(indexed), np.int64)
+        for sink in sinks:
+            with _writing(times, sink):
+                sink.commit(work, "probe", image_ids)
+        files = {name: store.local_path(file.path) for name, file in work.files.items()}
+    wall = time.perf_counter() - began
+    return ExtractProbe(
+        torch.cuda.get_device_name() if on_gpu else "cpu",
+        torch.cuda.device_count() if on_gpu else 0,
+        threads,
+        opening,
+        wall,
+        times,
+        image_ids,
+        files,
+        {name: path.stat().st_size for name, path in files.items()},
+        {name: np.array(each, np.int64) for name, each in counts.items()},
+    )
+
+
+@contextmanager
+def _writing(times: Times, sink: LayerSink) -> Iterator[None]:
+    """Add the seconds of the block to those of writing a layer."""
+    began = time.perf_counter()
+    yield
+    name = sink.layer.name
+    times.write[name] = times.write.get(name, 0.0) + time.perf_counter() - began
+
+
+def batches_a_picture(rows: Sequence[Row], spec: ExtractionSpec, shard_images: int) -> float:
+    """Return how many batches a picture takes in shards of that size, each filled up with zeros.
+
+    Args:
+        rows: of an image table, whose sizes stand for those of all.
+    """
+    sizes = [(row["height"], row["width"]) for row in rows if row["refusal"] is None]
+    if not sizes:
+        return 0.0
+    times = max(1, shard_images // len(sizes))
+    return len(plan_batches(sizes * times, spec)) / (len(sizes) * times)

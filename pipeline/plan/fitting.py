@@ -1,0 +1,90 @@
+"""Whether a plan fits the disk and the memory at hand; if not, by how much, and the way out."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from pipeline.errors import InputError
+from pipeline.plan.words import WordsProbe
+from pipeline.run.budget import PROCESS_BYTES, check_memory
+from schemas.plan import PlannedBytes
+
+GIB = 2**30
+
+CURES = {
+    "corpus": "give a part of the source",
+    "extract": "leave that layer out (--layers)",
+    "vocabulary": "ask for fewer words (--words) or fewer descriptors (vocabulary.descriptors)",
+    "encode": "leave that layer out (--layers)",
+    "index": "leave that layer out (--layers)",
+}
+"""By stage: how less of what it stores is asked for."""
+
+WHAT = {
+    "extract": ("extraction takes", "take smaller batches (network.batch_size)"),
+    "vocabulary": (
+        "training words takes",
+        "ask for fewer words (--words), fewer dimensions (vocabulary.projection)",
+    ),
+    "index": ("a segment takes", "ask for smaller ones (index.segment_images)"),
+}
+"""By stage: what holds memory there, and how it is made less."""
+
+
+def misfits(
+    stored: Sequence[PlannedBytes],
+    memory: Mapping[str, Mapping[str, int]],
+    pictures: float,
+    free_bytes: int | None,
+    worker_bytes: int,
+) -> tuple[str, ...]:
+    """Return what does not fit, a sentence each: both values, and what to do.
+
+    Args:
+        memory: of a worker, by stage and what holds it.
+        free_bytes: of the store's disk; None where it has no end that is known.
+        worker_bytes: memory that a worker has.
+    """
+    found: list[str] = []
+    if free_bytes is not None and (full := _disk(stored, pictures, free_bytes)):
+        found.append(full)
+    for stage, needed in memory.items():
+        what, cure = WHAT[stage.split()[0]]
+        if stage == "index":
+            rest = sum(needed.values()) - PROCESS_BYTES
+            share = max(worker_bytes - PROCESS_BYTES, 0) / max(rest, 1)
+            cure += f", {math.floor(100 * share)} % of its size would fit"
+        try:
+            check_memory(needed, worker_bytes, what, cure)
+        except InputError as error:
+            found.append(f"{stage}: {error}")
+    return tuple(found)
+
+
+def too_many_words(words: Mapping[str, WordsProbe], pictures: float) -> tuple[str, ...]:
+    """Return which layers are asked for more words than they will give descriptors."""
+    return tuple(
+        f"layer {name} will give about {rows:,} descriptors for {found.words:,} words: a word "
+        f"needs at least one: ask for fewer (--words), or index more pictures"
+        for name, found in words.items()
+        if found.rounds and found.words > (rows := round(found.rows.mean * pictures))
+    )
+
+
+def needed_bytes(stored: Sequence[PlannedBytes]) -> float:
+    """Return the most bytes that lie in the store at once."""
+    kept = sum(each.size_bytes.mean for each in stored if each.kept)
+    return kept + max((each.size_bytes.mean for each in stored if not each.kept), default=0.0)
+
+
+def _disk(stored: Sequence[PlannedBytes], pictures: float, free_bytes: int) -> str | None:
+    needed = needed_bytes(stored)
+    if needed <= free_bytes:
+        return None
+    dearest = max(stored, key=lambda each: each.size_bytes.mean)
+    cure = CURES.get(dearest.stage.split()[0], "ask for less of it")
+    return (
+        f"the run takes {needed / GIB:.2f} GiB of the store's disk, and {free_bytes / GIB:.2f} are "
+        f"free, {(needed - free_bytes) / GIB:.2f} too few: {dearest.kind} take "
+        f"{dearest.size_bytes.mean / GIB:.2f}: {cure}, or give a store with more room; "
+        f"some {math.floor(pictures * free_bytes / needed):,} of {pictures:,.0f} pictures would fit"
+    )

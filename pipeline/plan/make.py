@@ -1,0 +1,144 @@
+"""From a probe to a plan: every figure for all pictures of the source."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from pipeline.corpus.places import is_s3
+from pipeline.jobs.indexing import Prepared
+from pipeline.plan.figures import per
+from pipeline.plan.fitting import misfits, too_many_words
+from pipeline.plan.loads import SIZES, Load, hours_on, seconds_of
+from pipeline.plan.parts import Extent, at_once, extent_of, loads_of, memory_of, stored_bytes
+from pipeline.plan.probe import Probe, probe
+from pipeline.plan.requests import source_requests, store_requests
+from pipeline.plan.subject import subject_of
+from pipeline.run.budget import available_memory
+from pipeline.run.drive import OnProgress, quiet
+from schemas.job import EngineSettings
+from schemas.plan import Plan, PlannedStage, ProbedMachine
+
+
+def make_plan(
+    prepared: Prepared,
+    *,
+    sample: int = 200,
+    seed: int = 0,
+    free_bytes: int | None = None,
+    on_progress: OnProgress = quiet,
+) -> Plan:
+    """Return the plan of a job, after a probe of some of its pictures on this machine.
+
+    Args:
+        sample: entries of the source that are tried.
+        seed: which ones.
+        free_bytes: of the store's disk; None where it has no end that is known.
+
+    Raises:
+        InputError: no picture of the sample can be read.
+    """
+    available = available_memory()
+    cores = len(os.sched_getaffinity(0))
+    workers, threads = lanes(prepared.job.engine, cores)
+    with tempfile.TemporaryDirectory(prefix="lamella-plan-") as scratch:
+        found = probe(
+            prepared,
+            Path(scratch),
+            sample=sample,
+            seed=seed,
+            threads=min(cores, workers * threads),
+            on_progress=on_progress,
+        )
+    machine = ProbedMachine(
+        cores=cores,
+        workers=workers,
+        threads=threads,
+        gpus=found.extract.gpus,
+        device=found.extract.device,
+        available_bytes=available,
+        probe_peak_bytes=found.own_bytes + found.decoder_bytes,
+    )
+    return plan_of(prepared, found, machine, free_bytes)
+
+
+def lanes(engine: EngineSettings, cores: int) -> tuple[int, int]:
+    """Return how many workers a machine of so many cores has, and the threads of each."""
+    if engine.kind == "serial":
+        return 1, cores
+    fit = max(1, cores // engine.cpus_per_worker)
+    return min(fit, engine.workers or fit), engine.cpus_per_worker
+
+
+def plan_of(
+    prepared: Prepared, found: Probe, machine: ProbedMachine, free_bytes: int | None
+) -> Plan:
+    """Return the plan that a probe gives."""
+    extent = extent_of(prepared, found)
+    loads = loads_of(prepared, found, extent)
+    stored = stored_bytes(prepared, found, extent)
+    memory = memory_of(found, extent)
+    of_a_worker = machine.available_bytes // machine.workers
+    refusals = too_many_words(found.words, extent.pictures.mean)
+    refusals += misfits(stored, memory, extent.pictures.mean, free_bytes, of_a_worker)
+    gpus, threads = machine.gpus, machine.threads
+    at_work = min(machine.workers, gpus)
+    return Plan(
+        subject=subject_of(prepared),
+        name=prepared.name,
+        entries=extent.entries,
+        sampled=found.sampled,
+        refused=found.refused,
+        ignored=found.ignored,
+        pictures=extent.pictures,
+        shards=extent.shards,
+        segments=extent.segments,
+        machine=machine,
+        stages=tuple(_stage(load, machine, at_work) for load in loads),
+        stored=stored,
+        memory=memory,
+        requests=_requests(prepared, found, extent),
+        hours=hours_on(loads, machine.workers, threads, at_work),
+        hours_by_workers={} if gpus else {n: hours_on(loads, n, 1) for n in SIZES},
+        hours_by_gpus={
+            n: hours_on(loads, max(1, n * machine.cores // gpus // threads), threads, n)
+            for n in SIZES
+        }
+        if gpus
+        else None,
+        fits=not refusals,
+        refusals=refusals,
+    )
+
+
+def _requests(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
+    listing, together = prepared.listing, at_once(prepared)
+    of_a_shard = {
+        name: size / found.sampled * prepared.shard_size
+        for name, size in found.extract.sizes.items()
+    }
+    if together:
+        of_a_shard |= dict.fromkeys(found.words, 0.0)
+    stages = store_requests(
+        found.dimensions,
+        found.words,
+        extent.pictures.mean,
+        extent.shards,
+        extent.segments,
+        of_a_shard,
+    )
+    if together:
+        del stages["encode"]
+    packed = listing.kind in ("webdataset", "parquet")
+    return source_requests(extent.entries, is_s3(listing.root), packed) | stages
+
+
+def _stage(load: Load, machine: ProbedMachine, at_work: int) -> PlannedStage:
+    seconds = seconds_of(load, machine.workers, machine.threads, at_work)
+    return PlannedStage(
+        name=load.name,
+        steps=load.steps,
+        per_second=per(seconds, load.pictures),
+        seconds=seconds,
+        tasks=load.tasks,
+        basis=load.basis,
+    )

@@ -1,0 +1,199 @@
+"""The parts of a plan: what each stage takes, stores and holds, as a probe tells."""
+
+import math
+from dataclasses import dataclass
+
+from pipeline.index.plan import segment_memory
+from pipeline.jobs.indexing import Prepared
+from pipeline.jobs.status import encodes_at_once
+from pipeline.plan.figures import mean_of, product, scaled
+from pipeline.plan.loads import Load
+from pipeline.plan.probe import Probe
+from pipeline.plan.sizes import (
+    ARROW,
+    ID,
+    RECORD,
+    bags_bytes,
+    global_bytes,
+    local_bytes,
+    sum_tasks,
+    training_bytes,
+)
+from pipeline.plan.words import WordsProbe
+from pipeline.vocabulary.plan import training_memory
+from schemas.plan import Figure, PlannedBytes
+
+ROW_BYTES = 10
+"""Of an image's id in the list of those that were extracted, about."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is of everything."""
+
+    entries: int
+    images: float
+    pictures: Figure
+    shards: int
+    segments: int
+
+    @property
+    def segment_pictures(self) -> float:
+        """Pictures of a segment."""
+        return self.pictures.mean / self.segments
+
+
+def extent_of(prepared: Prepared, found: Probe) -> Extent:
+    """Return how much there is of everything, as the sample tells."""
+    entries = len(prepared.listing.entries)
+    indexed = found.sampled - found.ignored - found.refused
+    share = mean_of([1.0] * indexed + [0.0] * (found.sampled - indexed))
+    pictures = scaled(share, entries)
+    shards = math.ceil(entries / prepared.shard_size)
+    least = math.ceil(prepared.job.index.segment_images / (pictures.mean / shards))
+    return Extent(
+        entries,
+        entries * (1 - found.ignored / found.sampled),
+        pictures,
+        shards,
+        math.ceil(shards / least),
+    )
+
+
+def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
+    """Return what each stage takes."""
+    extract, pictures = found.extract, extent.pictures.mean
+    loads = [
+        Load("corpus", {"look": mean_of(found.looking)}, extent.entries, extent.shards),
+        Load(
+            "extract",
+            extract_steps(prepared, found),
+            pictures,
+            extent.shards,
+            opening=extract.opening,
+            threaded=True,
+            gpu_step="forward" if extract.gpus else "",
+        ),
+    ]
+    for name, words in found.words.items():
+        if words.rounds:
+            loads.append(_training_load(name, words, pictures, extent.shards))
+    if found.words and not at_once(prepared):
+        tried = {
+            f"{each.tried:,} of {each.words:,} words"
+            for each in found.words.values()
+            if each.tried < each.words
+        }
+        steps = {name: Figure(mean=words.encoding) for name, words in found.words.items()}
+        basis = f"estimated: with {', '.join(sorted(tried))}" if tried else "measured"
+        loads.append(Load("encode", steps, pictures, extent.shards, basis=basis))
+    a_picture, a_segment = found.indexing
+    loads.append(
+        Load(
+            "index",
+            {"files": Figure(mean=a_picture)},
+            pictures,
+            extent.segments,
+            fixed=a_segment * extent.segments,
+        )
+    )
+    return loads
+
+
+def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
+    """Return the seconds a picture of one thread, by step of the extract stage."""
+    from pipeline.extract.probe import batches_a_picture
+
+    extract, times = found.extract, found.extract.times
+    indexed = len(extract.image_ids)
+    views = len({layer.view for layer in prepared.spec.layers})
+    read, see, forward = mean_of(times.read), mean_of(times.see), mean_of(times.forward)
+    batches = batches_a_picture(found.rows, prepared.spec, prepared.shard_size)
+    spent = extract.wall * extract.threads / indexed
+    spent -= see.mean + forward.mean * len(times.forward) / indexed
+    write = {name: seconds / indexed for name, seconds in times.write.items()}
+    steps = {
+        "read": read,
+        "decode": Figure(mean=max(see.mean - read.mean, 0.0), error=see.error),
+        "forward": scaled(forward, batches * views),
+        "descriptors": Figure(mean=max(spent - sum(write.values()), 0.0)),
+    }
+    if at_once(prepared):
+        # Words are given in the same pass, and descriptors are not written.
+        steps |= {f"words {name}": Figure(mean=each.encoding) for name, each in found.words.items()}
+        write = {name: seconds for name, seconds in write.items() if name not in found.words}
+    return steps | {"write": Figure(mean=sum(write.values()))}
+
+
+def at_once(prepared: Prepared) -> bool:
+    """Say whether the pass that extracts gives words too."""
+    return encodes_at_once(prepared.job, prepared.imports)
+
+
+def _training_load(name: str, words: WordsProbe, pictures: float, shards: int) -> Load:
+    rows = words.rows.mean
+    of = f"{words.tried:,} of {words.words:,} words, " if words.tried < words.words else ""
+    return Load(
+        f"vocabulary {name}",
+        {
+            "sample": Figure(mean=words.sampling),
+            "rounds": Figure(mean=words.pace * rows * words.passes),
+        },
+        pictures,
+        min(shards, sum_tasks(words.words, rows * pictures)),
+        threaded=True,
+        basis=f"estimated: {of}{words.rounds} rounds",
+    )
+
+
+def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[PlannedBytes, ...]:
+    """Return what is stored, by kind."""
+    encode = "extract" if at_once(prepared) else "encode"
+    pictures, shards, segments = extent.pictures, extent.shards, extent.segments
+    listed: list[PlannedBytes] = []
+
+    def add(stage: str, kind: str, size: Figure | float, kept: bool = True) -> None:
+        figure = size if isinstance(size, Figure) else Figure(mean=size)
+        listed.append(PlannedBytes(kind=kind, stage=stage, size_bytes=figure, kept=kept))
+
+    looked_at = found.table_bytes / len(found.rows)
+    add("corpus", "corpora", extent.images * looked_at + shards * RECORD)
+    for name, size_bytes in found.extract.sizes.items():
+        if at_once(prepared) and name in found.words:
+            continue
+        counted = found.extract.rows[name]
+        rows = product(mean_of(counted), pictures)
+        add("extract", f"activations {name}", scaled(rows, size_bytes / int(counted.sum())))
+    add("extract", "activations, lists", extent.images * ROW_BYTES + shards * 2 * RECORD)
+    for name, words in found.words.items():
+        for kind, size, kept in training_bytes(words, pictures.mean):
+            add(f"vocabulary {name}", f"vocabularies {name}, {kind}", size, kept)
+        entries = product(words.entries, pictures)
+        fixed = bags_bytes(pictures.mean, 0) + shards * ARROW
+        add(encode, f"bags {name}", scaled(entries, bags_bytes(0, 1), plus=fixed))
+        for kind, (fixed, an_entry) in local_bytes(pictures.mean, words.words, segments).items():
+            add("index", f"segments {name}, {kind}", scaled(entries, an_entry, plus=fixed))
+    for name, width in found.dimensions.items():
+        for kind, size in global_bytes(pictures.mean, width, segments).items():
+            add("index", f"segments {name}, {kind}", scaled(pictures, size / pictures.mean))
+    if not at_once(prepared):
+        add("encode", "bags, records", shards * RECORD)
+    add("index", "segments, ids", ID * pictures.mean + segments * (ARROW + 2 * RECORD))
+    return tuple(listed)
+
+
+def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
+    """Return the most bytes of a worker, by stage and what holds them."""
+    memory = {"extract": {"process and network": found.own_bytes, "decoders": found.decoder_bytes}}
+    for name, words in found.words.items():
+        if words.rounds:
+            rows = round(words.rows.mean * extent.pictures.mean)
+            memory[f"vocabulary {name}"] = dict(
+                training_memory(words.words, words.dimensions, rows, words.assigner)
+            )
+    entries = {
+        name: round(words.entries.mean * extent.segment_pictures)
+        for name, words in found.words.items()
+    }
+    memory["index"] = segment_memory(math.ceil(extent.segment_pictures), entries, found.dimensions)
+    return memory

@@ -1,0 +1,235 @@
+"""The probe: the code of every stage on some pictures of a source, and what it took."""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.corpus.build import probe_rows
+from pipeline.corpus.listing import Entry
+from pipeline.errors import InputError
+from pipeline.index.bags import BagsOfWords, select
+from pipeline.index.segment_files import segment_files
+from pipeline.jobs.indexing import Prepared, decode_limits
+from pipeline.plan.clock import costing
+from pipeline.plan.memory import children_peak, own_peak
+from pipeline.plan.words import WordsProbe, probe_words
+from pipeline.run.drive import OnProgress, Progress
+from pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
+from pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
+from pipeline.vocabulary.imported import find_import
+from schemas.corpus import IMAGES
+
+if TYPE_CHECKING:
+    from pipeline.extract.probe import ExtractProbe
+
+CHUNK = 8
+"""Entries that are looked at together, and timed together, in the probe of the corpus stage."""
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the sampled entries took, stage by stage.
+
+    Attributes:
+        sampled, ignored, refused: entries; those that are no pictures; pictures that gave nothing.
+        rows: of the image table, refused ones too, and `table_bytes` of it as Parquet.
+        looking: seconds an entry of one thread in the corpus stage, one of each chunk.
+        indexing: seconds of one thread: a picture's, and a segment's beside those.
+        words: by local layer; dimensions: by global layer.
+        own_bytes, decoder_bytes: memory, at most, right after the pictures were extracted.
+    """
+
+    sampled: int
+    ignored: int
+    refused: int
+    rows: Sequence[Mapping[str, Any]]
+    table_bytes: int
+    looking: Sequence[float]
+    extract: "ExtractProbe"
+    words: Mapping[str, WordsProbe]
+    dimensions: Mapping[str, int]
+    indexing: tuple[float, float]
+    own_bytes: int
+    decoder_bytes: int
+
+
+def spread(total: int, count: int, seed: int) -> list[int]:
+    """Return numbers below a total, rising, one drawn from each of `count` runs of like length.
+
+    So the sample is spread evenly over a source whose neighbours are alike; all where they are few.
+    """
+    edges = np.linspace(0, total, min(count, total) + 1).astype(np.int64)
+    drawn: list[int] = np.random.default_rng(seed).integers(edges[:-1], edges[1:]).tolist()
+    return drawn
+
+
+def probe(
+    prepared: Prepared,
+    scratch: Path,
+    *,
+    sample: int,
+    seed: int,
+    threads: int,
+    on_progress: OnProgress,
+) -> Probe:
+    """Return what some entries of a source took.
+
+    Args:
+        scratch: an empty folder.
+        sample: entries to look at.
+        threads: at work at once, as many as a run would have on this machine.
+
+    Raises:
+        InputError: none of them gave activations.
+    """
+    from pipeline.extract.probe import probe_extraction
+
+    listing, limits = prepared.listing, decode_limits(prepared.job)
+    entries = [listing.entries[n] for n in spread(len(listing.entries), sample, seed)]
+    found, looking = _look(prepared, entries, threads, on_progress)
+    rows = [row for row in found if row is not None]
+    table = scratch / "images.parquet"
+    write_parquet(pa.Table.from_pylist(rows, schema=IMAGES), table)
+    readable = sum(row["refusal"] is None for row in rows)
+
+    def seen(done: int) -> None:
+        on_progress(Progress("probe extract", done, readable, done, readable))
+
+    extract = probe_extraction(
+        prepared.spec,
+        prepared.weights,
+        listing.root,
+        limits,
+        rows,
+        scratch,
+        threads=threads,
+        on_picture=seen,
+    )
+    seen(readable)
+    own, decoders = own_peak(), children_peak()
+    indexed = len(extract.image_ids)
+    if indexed == 0:
+        raise InputError(
+            f"{prepared.source}: of {len(entries):,} files that were tried none gave activations, "
+            "so nothing can be told: give pictures, or a larger --sample"
+        )
+    pictures = len(listing.entries) * indexed / len(entries)
+    words: dict[str, WordsProbe] = {}
+    layers: dict[str, BagsOfWords | Vectors] = {}
+    steps = [layer.name for layer in prepared.spec.layers if layer.name in extract.files]
+    for number, name in enumerate(steps):
+        on_progress(Progress("probe words", number, len(steps) + 1, number, len(steps) + 1))
+        if prepared.spec.layer(name).kind == "local":
+            words[name] = probe_words(
+                extract.files[name],
+                extract.image_ids,
+                extract.rows[name],
+                pictures,
+                prepared.job.vocabulary,
+                given_words(prepared, name),
+                threads=threads,
+            )
+            layers[name] = words[name].bags
+        else:
+            layers[name] = _vectors(extract.files[name])
+    indexing = _index(layers, extract.image_ids, words, scratch)
+    on_progress(Progress("probe words", *[len(steps) + 1] * 4))
+    return Probe(
+        sampled=len(entries),
+        ignored=len(entries) - len(rows),
+        refused=len(rows) - indexed,
+        rows=rows,
+        table_bytes=table.stat().st_size,
+        looking=looking,
+        extract=extract,
+        words=words,
+        dimensions={
+            name: each.shape[1] for name, each in layers.items() if isinstance(each, np.ndarray)
+        },
+        indexing=indexing,
+        own_bytes=own,
+        decoder_bytes=decoders,
+    )
+
+
+def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
+    """Return a layer's words where the job brings them.
+
+    Raises:
+        InputError: they are damaged, or were made for other descriptors.
+    """
+    if layer not in prepared.imports or prepared.job.vocabulary_from is None:
+        return None
+    path, _ = find_import(Path(prepared.job.vocabulary_from).expanduser(), layer)
+    words = read_exchanged(path)
+    check_recipe(words, prepared.spec, layer)
+    return words
+
+
+def _look(
+    prepared: Prepared, entries: Sequence[Entry], threads: int, on_progress: OnProgress
+) -> tuple[list[dict[str, Any] | None], list[float]]:
+    """Return rows of an image table, and the seconds an entry of each chunk."""
+    listing, limits = prepared.listing, decode_limits(prepared.job)
+    chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
+
+    def look(chunk: Sequence[Entry]) -> tuple[list[dict[str, Any] | None], float]:
+        began = time.perf_counter()
+        rows = probe_rows(listing.root, listing.kind, chunk, limits)
+        return rows, (time.perf_counter() - began) / len(chunk)
+
+    found: list[dict[str, Any] | None] = []
+    looking: list[float] = []
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(look, [entries[:1]] * threads))  # starts the decoders
+        for rows, seconds in pool.map(look, chunks):
+            found += rows
+            looking.append(seconds)
+            on_progress(Progress("probe corpus", *[len(found), len(entries)] * 2))
+    return found, looking
+
+
+def _vectors(path: Path) -> Vectors:
+    table = read_parquet(path)
+    order = np.argsort(column(table, "image_id"), kind="stable")
+    vectors: Vectors = binary_vectors_of(table, "vector", np.float32)[order]
+    return np.ascontiguousarray(vectors)
+
+
+def _index(
+    layers: Mapping[str, BagsOfWords | Vectors],
+    image_ids: NDArray[np.int64],
+    words: Mapping[str, WordsProbe],
+    scratch: Path,
+) -> tuple[float, float]:
+    """Return the seconds of one thread that a picture takes in a segment, and the segment itself.
+
+    Told from a segment of all and one of half the pictures, after one that warms up.
+    """
+    sizes = {name: each.tried for name, each in words.items()}
+
+    def build(count: int) -> float:
+        rows = np.arange(count)
+        some = {
+            name: select(each, rows) if isinstance(each, BagsOfWords) else each[:count]
+            for name, each in layers.items()
+        }
+        with costing() as cost:
+            for file in segment_files(image_ids[:count], some, sizes):
+                file.write(scratch / "segment")
+        return cost.seconds
+
+    half, whole = max(len(image_ids) // 2, 1), len(image_ids)
+    build(half)
+    less, more = build(half), build(whole)
+    a_picture = max(more - less, 0.0) / max(whole - half, 1)
+    return a_picture, max(more - a_picture * whole, 0.0)

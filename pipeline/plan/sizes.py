@@ -1,0 +1,87 @@
+"""Bytes of the files that a run stores: the columns of FORMAT.md, counted.
+
+What is written with compression (activations, tables of images) is measured instead.
+"""
+
+import math
+from collections.abc import Iterator
+
+from pipeline.index.sketch import LEADING
+from pipeline.plan.words import WordsProbe
+from pipeline.vocabulary.cells import NEAR, count_cells
+from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS
+from pipeline.vocabulary.rounds import HELD_ROWS
+from pipeline.vocabulary.sample import HELD_PART, HELD_PER_IMAGE
+
+ARROW = 1_000
+"""Schema, footer and padding of an Arrow file, about."""
+
+RECORD = 1_500
+"""A done record, about."""
+
+ID, OFFSET, WORD, COUNT, POSTING = 8, 8, 4, 4, 5
+"""An image id, a list's end, a word, its count, and an image's row with a count of one byte."""
+
+
+def bags_bytes(images: float, entries: float) -> float:
+    """Return the bytes of forward files with so many words in all bags together."""
+    return images * (ID + 2 * OFFSET) + entries * (WORD + COUNT)
+
+
+def global_bytes(images: float, dimensions: int, segments: int) -> dict[str, float]:
+    """Return what segments hold of a global layer, by kind of file."""
+    axes = min(LEADING, dimensions, max(math.ceil(images / segments) - 1, 1))
+    return {
+        "dense": images * (ID + 4 * dimensions + 8) + ARROW * segments,
+        "sketch": images * (axes + 4 + 4 + dimensions + 4) + ARROW * segments,
+        "axes": segments * (dimensions * (8 + 4 * axes) + 8 * axes + ARROW),
+    }
+
+
+def local_bytes(images: float, words: int, segments: int) -> dict[str, tuple[float, int]]:
+    """Return what segments hold of a local layer, by kind of file.
+
+    Returns:
+        (bytes whatever the bags hold, bytes of each entry of a bag).
+    """
+    return {
+        "bags": (bags_bytes(images, 0) + ARROW * segments, WORD + COUNT),
+        "postings": (segments * (2 * OFFSET * (words + 1) + ARROW), POSTING),
+        "document frequencies": (8 * words + ARROW, 0),
+    }
+
+
+def checkpoint_bytes(found: WordsProbe) -> float:
+    """Return the bytes of a round's words, without the word of each row."""
+    if found.assigner == "exact":
+        return found.words * found.dimensions * 4
+    cells = count_cells(found.words)
+    return (found.words + cells) * found.dimensions * 4 + found.words * WORD + cells * OFFSET
+
+
+def training_bytes(found: WordsProbe, pictures: float) -> Iterator[tuple[str, float, bool]]:
+    """Yield what a training stores: kind, bytes, and whether it stays when the words are done."""
+    if found.rounds == 0:  # the words are given
+        near = found.words * NEAR.words * WORD if found.assigner == "cells" else 0
+        yield "words", checkpoint_bytes(found) + near + ARROW, True
+        return
+    rows = found.rows.mean * pictures
+    held = min(HELD_PER_IMAGE, max(found.rows.mean / (HELD_PART - 1), 0.0)) * pictures
+    row = 16 + 2 * found.descriptor_dimensions
+    yield "sample", (rows + held) * row, True
+    if found.projected:
+        yield "projected sample", (rows + held) * (16 + 2 * found.dimensions), True
+        yield "projection", 8.0 * found.descriptor_dimensions * (found.dimensions + 1), True
+    rounds = (found.rounds + 1) * checkpoint_bytes(found) + found.rounds * 8 * found.words
+    rounds += min(held, HELD_ROWS) * (16 + 2 * found.dimensions)
+    if found.assigner == "cells":
+        rounds += found.rounds * rows * WORD + found.words * NEAR.words * WORD
+    yield "rounds", rounds + (found.rounds + 1) * (4 * ARROW + RECORD), True
+    touched = min(found.words, rows / sum_tasks(found.words, rows))
+    sums = sum_tasks(found.words, rows) * touched * (8 * found.dimensions + 12)
+    yield "sums of a round", sums, False
+
+
+def sum_tasks(words: int, rows: float) -> int:
+    """Return into how many tasks a round is cut."""
+    return max(1, round(rows / max(TASK_ROWS * words, LEAST_TASK_ROWS)))

@@ -1,0 +1,85 @@
+"""What a run was foretold to take, measured on some of its pictures before it began."""
+
+from pydantic import Field
+
+from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
+
+
+class Figure(Stored):
+    """A mean and its standard error over the sample; 0 where nothing varied or was sampled."""
+
+    mean: float = Field(ge=0)
+    error: float = Field(default=0.0, ge=0)
+
+
+class PlannedStage(Stored):
+    """A stage under the name that a run gives it.
+
+    Attributes:
+        steps: seconds a picture of one thread, by step.
+        per_second: pictures, on the machine that was probed.
+        seconds: for all pictures, on that machine.
+        tasks: into which it is cut; no more workers than these are of use.
+        basis: what the figures stand on.
+    """
+
+    name: str
+    steps: dict[str, Figure]
+    per_second: Figure
+    seconds: Figure
+    tasks: int = Field(ge=1)
+    basis: str
+
+
+class PlannedBytes(Stored):
+    """What a stage stores of one kind; `kept` is False where it goes again before the run ends."""
+
+    kind: str
+    stage: str
+    size_bytes: Figure
+    kept: bool = True
+
+
+class ProbedMachine(Stored):
+    """Where the probe ran: `workers` tasks at once of `threads` each, `available_bytes` free."""
+
+    cores: int = Field(ge=1)
+    workers: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    gpus: int = Field(ge=0)
+    device: str
+    available_bytes: int = Field(ge=0)
+    probe_peak_bytes: int = Field(ge=0)
+
+
+class Plan(Record):
+    """The plan of a job.
+
+    `subject` is a digest of the listing and of every setting that decides what a run costs.
+    `pictures` are those that are expected to be indexed of `entries` listed. `memory` has the
+    bytes that a worker holds at most, by stage and by what holds them; `requests` those to an
+    object store, by stage and kind, at most. Hours are by number of workers, each a core as those
+    of the machine, and by number of GPUs, each with its share of the machine's cores; None without
+    a GPU to measure. `refusals` say what does not fit.
+    """
+
+    format_version: FormatVersion = FORMAT_VERSION
+    subject: str = Field(pattern=r"^[0-9a-f]{64}$")
+    name: str = Field(min_length=1)
+    entries: int = Field(ge=0)
+    sampled: int = Field(ge=0)
+    refused: int = Field(ge=0, description="of the sampled")
+    ignored: int = Field(ge=0, description="of the sampled")
+    pictures: Figure
+    shards: int = Field(ge=0)
+    segments: int = Field(ge=0)
+    machine: ProbedMachine
+    stages: tuple[PlannedStage, ...]
+    stored: tuple[PlannedBytes, ...]
+    memory: dict[str, dict[str, int]]
+    requests: dict[str, dict[str, int]]
+    hours: Figure
+    hours_by_workers: dict[int, Figure]
+    hours_by_gpus: dict[int, Figure] | None
+    fits: bool
+    refusals: tuple[str, ...]

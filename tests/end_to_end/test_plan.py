@@ -1,0 +1,236 @@
+"""A plan before a run, and beside it: on real code, a small corpus, and the command line."""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cluster.show_plan import show_plan
+from pipeline.errors import InputError
+from pipeline.jobs.indexing import prepare
+from pipeline.plan.kept import keep_plan, last_plan
+from pipeline.plan.make import make_plan
+from pipeline.plan.probe import spread
+from pipeline.plan.reality import bytes_by_stage
+from pipeline.store.s3 import client
+from pipeline.store.storage import LocalStore, open_store
+from schemas.plan import Plan
+from tests.builders import SMALL, small_job
+from tests.conftest import Indexed
+from tests.end_to_end.commands import Stores, exported, stores
+from tests.end_to_end.test_command_line import complaint, lamella
+from tests.tiny import tiny_index, tiny_job, tiny_pictures
+
+__all__ = ["stores"]
+
+SERIAL = ("--engine", "serial")
+FACTOR = 1.25
+"""Within which the bytes of a plan are those of the run, here: half the pictures are tried, and
+a training of few rounds takes one more or fewer."""
+
+
+@pytest.fixture(scope="module")
+def planned(planted: Path) -> Plan:
+    """The plan of the planted corpus, from half of its pictures."""
+    return make_plan(prepare(str(planted), small_job(engine__kind="serial")), sample=24)
+
+
+def test_a_sample_is_spread_evenly_and_its_seed_decides() -> None:
+    found = spread(1_000, 10, seed=1)
+    assert [number // 100 for number in found] == list(range(10))
+    assert found == spread(1_000, 10, seed=1) != spread(1_000, 10, seed=2)
+    assert spread(3, 10, seed=0) == [0, 1, 2]
+    for seed in range(20):
+        assert len(set(spread(11, 10, seed))) == 10
+
+
+def test_the_bytes_of_a_plan_are_those_of_the_run(planned: Plan, indexed: Indexed) -> None:
+    stored = bytes_by_stage(LocalStore(indexed.store), indexed.snapshot)
+    told: Counter[str] = Counter()
+    for each in planned.stored:
+        told[each.stage] += each.size_bytes.mean if each.kept else 0
+    assert set(told) == set(stored)
+    wrong = {
+        stage: (told[stage], size)
+        for stage, size in stored.items()
+        if not size / FACTOR < told[stage] < size * FACTOR
+    }
+    assert not wrong
+
+
+def test_a_plan_says_what_a_person_asks(planned: Plan) -> None:
+    assert (planned.entries, planned.sampled, planned.pictures.mean) == (48, 24, 48)
+    assert (planned.shards, planned.segments) == (3, 2)  # 16 a shard, two shards a segment
+    assert [stage.name for stage in planned.stages] == [
+        "corpus",
+        "extract",
+        "vocabulary b11",
+        "encode",
+        "index",
+    ]
+    extract = planned.stages[1]
+    assert list(extract.steps) == ["read", "decode", "forward", "descriptors", "write"]
+    assert all(extract.steps[name].mean > 0 for name in ("read", "decode", "forward", "write"))
+    assert extract.per_second.mean == pytest.approx(48 / extract.seconds.mean)
+    assert extract.per_second.error > 0
+    assert planned.hours.mean == pytest.approx(sum(s.seconds.mean for s in planned.stages) / 3600)
+    assert set(planned.memory) == {"extract", "vocabulary b11", "index"}
+    assert planned.fits
+    if planned.machine.gpus:
+        assert planned.hours_by_gpus is not None
+        assert list(planned.hours_by_gpus) == [1, 8, 64]
+    else:
+        # What no GPU has measured is not told.
+        assert planned.hours_by_gpus is None
+        hours = [planned.hours_by_workers[n].mean for n in (1, 8, 64)]
+        assert hours == sorted(hours, reverse=True)
+
+
+def test_a_plan_is_shown_whole_on_a_terminal_of_80_columns(planned: Plan) -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    show_plan(console, planned)
+    shown = console.export_text()
+    for said in ("48 files", "vocabulary b11", "decode", "hours on", "activations b11", "put"):
+        assert said in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "\\n" not in shown
+
+
+@contextmanager
+def counted() -> Iterator[Counter[tuple[str, str]]]:
+    """Count what is asked of local stores inside the block, by folder and verb."""
+    found: Counter[tuple[str, str]] = Counter()
+
+    def counting(name: str) -> Any:
+        verb = getattr(LocalStore, name)
+
+        def call(store: LocalStore, path: str, *rest: Any, **named: Any) -> Any:
+            found[path.split("/")[0], name] += 1
+            return verb(store, path, *rest, **named)
+
+        return call
+
+    with ExitStack() as stack:
+        for name in ("put", "create", "read", "local_path"):
+            stack.enter_context(mock.patch.object(LocalStore, name, counting(name)))
+        yield found
+
+
+def test_requests_are_those_of_the_run_or_a_few_more(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", broken=0)
+    plan = make_plan(prepare(str(pictures), tiny_job(engine__kind="serial")))
+    with counted() as asked:
+        tiny_index(tmp_path / "store", pictures)
+
+    def made(folder: str) -> int:
+        return asked[folder, "put"] + asked[folder, "create"]
+
+    def read(folder: str) -> int:
+        return asked[folder, "read"] + asked[folder, "local_path"]
+
+    told = plan.requests
+    assert made("corpora") == told["corpus"]["put"]
+    assert made("activations") == told["extract"]["put"]
+    assert made("bags") == told["encode"]["put"]
+    assert made("segments") == told["index"]["put"] + 2  # totals, and their record
+    assert made("vocabularies") <= 1.5 * told["vocabulary b11"]["put"]
+    everything = sum(each.get("get", 0) for each in told.values())
+    assert sum(map(read, ("corpora", "activations", "vocabularies", "bags", "segments"))) <= (
+        2 * everything  # opening a local file looks it up twice, for its size and for itself
+    )
+
+
+def test_with_words_at_hand_the_plan_is_of_one_pass(stores: Stores) -> None:
+    words = str(exported(stores))
+    job = tiny_job(vocabulary_from=words, engine__kind="serial")
+    plan = make_plan(prepare(str(stores.pictures), job))
+    assert [stage.name for stage in plan.stages] == ["corpus", "extract", "index"]
+    assert "words b11" in plan.stages[1].steps
+    kinds = {each.kind for each in plan.stored if each.stage == "extract"}
+    assert "bags b11" in kinds
+    assert "activations b11" not in kinds
+    assert "encode" not in plan.requests
+    assert (plan.refused, plan.pictures.mean) == (1, 5)
+    kept = make_plan(
+        prepare(str(stores.pictures), tiny_job(vocabulary_from=words, activations__keep="all"))
+    )
+    assert "activations b11" in {each.kind for each in kept.stored}
+    assert kept.subject != plan.subject
+
+
+def test_pictures_and_store_in_s3_are_planned(bucket: str, tmp_path: Path) -> None:
+    for path in tiny_pictures(tmp_path / "pictures").iterdir():
+        client().put(bucket, f"pictures/{path.name}", path.read_bytes())
+    plan = make_plan(prepare(f"s3://{bucket}/pictures", tiny_job(engine__kind="serial")))
+    assert (plan.entries, plan.refused) == (6, 1)
+    assert plan.requests["corpus, pictures"] == plan.requests["extract, pictures"] == {"get": 6}
+    store = open_store(f"s3://{bucket}/store", create=True)
+    keep_plan(store, plan)
+    assert last_plan(store, plan.name, plan.subject) == plan
+
+
+def test_a_disk_that_is_too_small_and_too_many_words_are_refused(stores: Stores) -> None:
+    prepared = prepare(str(stores.pictures), tiny_job(vocabulary__words=100_000))
+    plan = make_plan(prepared, free_bytes=1_000)
+    assert not plan.fits
+    assert "for 100,000 words: a word needs at least one" in plan.refusals[0]
+    assert "of the store's disk" in plan.refusals[1]
+
+
+def test_what_cannot_be_read_gives_no_plan(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", 3, broken=3)
+    with pytest.raises(InputError, match="of 3 files that were tried none gave activations"):
+        make_plan(prepare(str(pictures), tiny_job()))
+
+
+def job_file(folder: Path) -> Path:
+    """Write the settings of small jobs as a person would."""
+    path = folder / "job.toml"
+    lines = [f'{key} = "{v}"' if isinstance(v, str) else f"{key} = {v}" for key, v in SMALL.items()]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_the_commands_plan_and_index_meet_in_the_store(tmp_path: Path) -> None:
+    pictures, store = tiny_pictures(tmp_path / "pictures"), tmp_path / "store"
+    job = job_file(tmp_path)
+    given = (pictures, "--into", store, "--job", job, "--words", 8, *SERIAL)
+
+    told = lamella("plan", *given, "--json")
+    assert told.returncode == 0, told.stderr
+    plan = json.loads(told.stdout)
+    assert plan["fits"]
+    assert plan["entries"] == 6
+    assert (store / plan["kept"]).is_file()
+
+    # What changes no cost makes no other plan.
+    first = lamella("index", *given, "--profile", "production", "--json")
+    rows = {row["stage"]: row for row in json.loads(first.stdout)["plan"]}
+    assert list(rows) == ["corpus", "extract", "vocabulary b11", "encode", "index"]
+    for row in rows.values():
+        assert row["seconds"] > 0
+        assert row["planned_seconds"] > 0
+        assert row["note"] == ""
+        assert np.isfinite([row["per_second"], row["planned_bytes"], row["size_bytes"]]).all()
+    again = lamella("index", *given)
+    assert "planned → measured in this run" in again.stdout
+    assert again.stdout.count("done before") == 5
+    assert json.loads(lamella("verify", store, "--json").stdout)["damaged"] == []
+
+
+def test_a_plan_that_does_not_fit_ends_with_one_line_and_code_1(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures")
+    asked = ("plan", pictures, "--job", job_file(tmp_path), "--words", 9_000_000, *SERIAL, "--json")
+    refused = lamella(*asked)
+    assert "9,000,000 words: a word needs at least one" in complaint(refused, code=1)
+    plan = json.loads(refused.stdout)
+    assert plan["fits"] is False
+    assert plan["refusals"]
