@@ -10,6 +10,7 @@ LayerKind = Literal["local", "global"]
 Pool = Literal["none", "average", "maximum", "gem"]
 View = Literal["whole", "crop", "warp"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+RgbRecipe = Literal["rgb-1", "rgb-2"]
 
 
 class LayerSpec(Stored):
@@ -43,7 +44,7 @@ class PreprocessSpec(Stored):
     """
 
     recipe: Literal["pillow-bilinear-1"] = "pillow-bilinear-1"
-    rgb_recipe: Literal["rgb-1"] = "rgb-1"
+    rgb_recipe: RgbRecipe = "rgb-1"
     short_edge: int = Field(default=256, ge=16, le=4096)
     long_edge_multiple: int = Field(default=1, ge=1, le=256)
     max_aspect: float = Field(default=4.0, ge=1.0, le=16.0)

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.base import Stored
-from schemas.extraction import LayerKind, Pool, Precision, View
+from schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
 from schemas.query import SearchMode, Weighting
 from schemas.vocabulary import VocabularySpec
 
@@ -42,6 +42,7 @@ class LayerSettings(Stored):
 class PreprocessSettings(Stored):
     """What differs from the network's own recipe."""
 
+    rgb_recipe: RgbRecipe | None = None
     short_edge: int | None = None
     long_edge_multiple: int | None = None
     max_aspect: float | None = None

@@ -89,13 +89,13 @@ def reached() -> list[str]:
 
 
 def _flawed(act_on: Callable[..., Any]) -> Callable[..., Any]:
-    def decode(data: bytes, limits: Any) -> Any:
+    def decode(data: bytes, *others: Any) -> Any:
         global _served
         _served += 1
         start = data.rfind(b"<act ")
         if start >= 0:
             perform(data[start + 5 : -1].decode())
-        return act_on(data, limits)
+        return act_on(data, *others)
 
     return decode
 

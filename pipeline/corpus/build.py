@@ -90,7 +90,11 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
 
 
 def see_row(
-    reader: EntryReader, row: Mapping[str, Any], looks: Sequence[Look], limits: DecodeLimits
+    reader: EntryReader,
+    row: Mapping[str, Any],
+    looks: Sequence[Look],
+    limits: DecodeLimits,
+    reduction: int = 1,
 ) -> list[NDArray[np.uint8]]:
     """Return what each look shows of the picture of one row of an image table, or of its box.
 
@@ -99,6 +103,7 @@ def see_row(
         row: the columns of `IMAGES`, as `Table.to_pylist` gives them; and perhaps a `box`, whose
             width and height then stand in the place of the picture's.
         limits: those the corpus was made with.
+        reduction: as of `decode.decode`.
 
     Raises:
         Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
@@ -111,4 +116,4 @@ def see_row(
     if hashlib.sha256(data).digest() != row["sha256"]:
         was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
         raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
-    return see(data, (row["height"], row["width"]), looks, limits, row.get("box"))
+    return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)

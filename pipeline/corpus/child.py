@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags
 
 from pipeline.corpus.decode import DecodeLimits, decode, probe
@@ -74,17 +73,16 @@ def _answer(
 ) -> tuple[dict[str, Any], bytes]:
     if request["do"] == "probe":
         return asdict(probe(data, limits)), b""
-    pixels = decode(data, limits)
     if request["do"] == "shrink":
-        small = shrink(pixels, request["width"], request["height"])
+        small = shrink(decode(data, limits), request["width"], request["height"])
         return {"height": small.shape[0], "width": small.shape[1]}, small.tobytes()
+    picture = decode(data, limits, request["reduction"])
     if request["box"] is not None:
-        left, top, right, bottom = request["box"]
-        pixels = pixels[top:bottom, left:right]
-    looks = [look_at(pixels, Look(*look)) for look in request["looks"]]
+        picture = picture.part(*request["box"])
+    looks = [look_at(picture, Look(*look)) for look in request["looks"]]
     return (
-        {"height": pixels.shape[0], "width": pixels.shape[1]},
-        b"".join(np.ascontiguousarray(look).data for look in looks),
+        {"height": picture.height, "width": picture.width},
+        b"".join(look.tobytes() for look in looks),
     )
 
 

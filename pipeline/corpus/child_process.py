@@ -33,6 +33,16 @@ _PIPE_BYTES = 2**20
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 """What a child gets of the environment; keys to the store are not among it."""
 
+_FIXED = {
+    # Each library would else start a thread a core, for work that one picture does not have.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # glibc would else give pixels back to the kernel after each picture, and have them mapped
+    # and zeroed again, page by page, for the next: up to half of the time that a picture took.
+    "MALLOC_MMAP_THRESHOLD_": str(2**26),
+    "MALLOC_TRIM_THRESHOLD_": str(2**26),
+}
+
 _REASONS = {
     signal.SIGPROF: (RefusalReason.TOO_SLOW, "more than {seconds:g} s of processor time"),
     signal.SIGALRM: (RefusalReason.TOO_SLOW, "no end after {wall:g} s"),
@@ -61,12 +71,10 @@ class ChildProcess:
         Raises:
             DecoderUnavailable: it does not get so far.
         """
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _FIXED
         # Ours first: an installation for development need not have it on the path.
         paths = [OURS, *map(os.path.abspath, sys.path)]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-        # Each library would else start a thread a core, for work that one picture does not have.
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read if it does not start
         self._process = subprocess.Popen(
             # -S -s -P: all that may be imported is named above.

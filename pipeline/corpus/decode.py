@@ -1,18 +1,23 @@
 """From the bytes of a picture to RGB pixels, by one fixed recipe, or to a named refusal.
 
+EXIF orientation is applied; the first frame or page counts; transparency is laid over white;
+palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535 and
+rounded; colour of 16 bits is cut to its high byte; colour profiles are not applied. The recipes
+"rgb-1" and "rgb-2" of `PreprocessSpec` both say this; "rgb-2" takes fewer pixels of a large JPEG.
+
 Foreign pictures are decoded in a process of their own: call `pipeline/corpus/sandbox.py`.
 
 Safe in threads: no state of the decoding library is changed, and nothing is shared.
 """
 
 import io
+import math
 import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -27,15 +32,8 @@ from PIL import (
 
 from pipeline.corpus.formats import SUPPORTED, sniff, webp_size
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.scale import Picture
 from schemas.refusals import RefusalReason
-
-RGB_RECIPE = "rgb-1"
-"""Names what `decode` does; another recipe gets another name, and other results.
-
-EXIF orientation applied; the first frame or page; transparency laid over white; palettes
-resolved; CMYK taken as Adobe writes it; grey of 16 bits scaled by 255 / 65535 and rounded;
-colour of 16 bits cut to its high byte; colour profiles not applied.
-"""
 
 MAX_PIXELS = 178_956_970
 """The most pixels a limit may allow: from here on the decoding library has a guard of its own."""
@@ -108,6 +106,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
+_RIGHT_TO_LEFT = {_TURNS[value] for value in (2, 3, 6, 7)}
+_BOTTOM_TO_TOP = {_TURNS[value] for value in (3, 4, 7, 8)}
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG_VERSION = 274, 258, 262, 254, 50706
 
 
@@ -128,10 +128,12 @@ def probe(data: bytes, limits: DecodeLimits) -> Probe:
     return Probe(name, width, height)
 
 
-def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
-    """Return the pixels, (H, W, 3) uint8 RGB, by the recipe that `RGB_RECIPE` names.
+def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
+    """Return the picture that these bytes hold, of the height and width that `probe` gives.
 
-    Height and width are those that `probe` gives.
+    Args:
+        reduction: 1, 2, 4 or 8. A JPEG of at least that height and width is decoded to one pixel
+            for as many along each axis, by a smaller cosine transform; all else to all pixels.
 
     Raises:
         MemoryError: there is too little memory; it says nothing of the picture.
@@ -142,19 +144,22 @@ def decode(data: bytes, limits: DecodeLimits) -> NDArray[np.uint8]:
     try:
         image, turn = _open(data, name, limits)
         width, height = _oriented_size(image, turn)
+        reduction = _reduce(image, reduction)
         image.load()
         rgb = _to_rgb(image)
         if turn is not None:
             rgb = rgb.transpose(turn)
-        pixels = np.array(rgb, dtype=np.uint8)
     except MemoryError:
         raise
     except Exception as error:
         raise _refusal(error, data) from error
-    if pixels.shape != (height, width, 3):
-        shape = f"{pixels.shape[1]} x {pixels.shape[0]}"
+    if rgb.size != (math.ceil(width / reduction), math.ceil(height / reduction)):
+        shape = f"{rgb.width} x {rgb.height}" + (f" at 1/{reduction}" if reduction > 1 else "")
         raise Refused(RefusalReason.CORRUPT, f"the header says {width} x {height}, it has {shape}")
-    return pixels
+    # The last column and row of a reduced image may be part of a pixel; turning puts them first.
+    left = rgb.width - width / reduction if turn in _RIGHT_TO_LEFT else 0.0
+    top = rgb.height - height / reduction if turn in _BOTTOM_TO_TOP else 0.0
+    return Picture(rgb, height, width, reduction, left, top)
 
 
 def check_format(data: bytes, limits: DecodeLimits) -> str:
@@ -227,13 +232,21 @@ def _oriented_size(image: ImageFile.ImageFile, turn: Image.Transpose | None) -> 
     return (image.size[1], image.size[0]) if turn in _SIDEWAYS else image.size
 
 
+def _reduce(image: ImageFile.ImageFile, by: int) -> int:
+    """Have a JPEG decoded to one pixel for `by` along each axis; return what it will be."""
+    if by == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < by:
+        return 1
+    image.draft(None, (image.width // by, image.height // by))
+    return by
+
+
 def _to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     if image.mode == "I" or image.mode.startswith("I;16"):
         return _grey16_to_rgb(image)
     if image.mode in ("F", "LAB", "HSV"):
         raise Refused(RefusalReason.UNSUPPORTED_FORMAT, f"pixels of kind {image.mode}")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     colours = image.convert("RGBA")
     white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, colours).convert("RGB")

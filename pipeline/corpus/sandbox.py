@@ -134,12 +134,14 @@ def see(
     looks: Sequence[Look],
     limits: DecodeLimits,
     box: tuple[int, int, int, int] | None = None,
+    reduction: int = 1,
 ) -> list[NDArray[np.uint8]]:
     """Return what each look shows of a picture, (h, w, 3) uint8 RGB.
 
     Args:
         size: (height, width) that the picture has, or its box; of the row that names it.
         box: left, top, right, bottom: the part that the looks are at; None for all.
+        reduction: as of `decode.decode`.
 
     Raises:
         Refused: as `decode.decode`, or it crashes, takes too long or too much memory, or has
@@ -159,7 +161,7 @@ def see(
             for look, start in zip(looks, ends, strict=False)
         ]
 
-    request = {"do": "see", "looks": list(looks), "box": box}
+    request = {"do": "see", "looks": list(looks), "box": box, "reduction": reduction}
     return _sandbox.ask(request, data, limits, ends[-1], read)
 
 

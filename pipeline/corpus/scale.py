@@ -1,5 +1,6 @@
-"""From RGB pixels to the size and the part of a picture that is wanted."""
+"""From a decoded picture to the size and the part of it that is wanted."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -28,28 +29,58 @@ class Look(NamedTuple):
         return self.cut_height * self.cut_width * 3
 
 
+class Picture(NamedTuple):
+    """An upright RGB picture, whose image may be smaller than it.
+
+    height and width are the picture's own. A pixel of the image stands for `reduction` of the
+    picture's along each axis. left and top, below 1, are where in the image the picture begins.
+    """
+
+    image: Image.Image
+    height: int
+    width: int
+    reduction: int = 1
+    left: float = 0.0
+    top: float = 0.0
+
+    @property
+    def region(self) -> tuple[float, float, float, float]:
+        """Return left, top, right, bottom of the picture in the image."""
+        right = self.left + self.width / self.reduction
+        return self.left, self.top, right, self.top + self.height / self.reduction
+
+    def part(self, left: int, top: int, right: int, bottom: int) -> "Picture":
+        """Return a box of the picture, given in the picture's own pixels; nothing outside counts."""
+        right, bottom = min(right, self.width), min(bottom, self.height)
+        x, y = self.left + left / self.reduction, self.top + top / self.reduction
+        far_x, far_y = self.left + right / self.reduction, self.top + bottom / self.reduction
+        first_x, first_y = math.floor(x), math.floor(y)
+        image = self.image.crop((first_x, first_y, math.ceil(far_x), math.ceil(far_y)))
+        return Picture(
+            image, bottom - top, right - left, self.reduction, x - first_x, y - first_y
+        )
+
+
+def picture_of(pixels: NDArray[np.uint8]) -> Picture:
+    """Return the picture that RGB pixels (H, W, 3) are."""
+    return Picture(Image.fromarray(pixels), pixels.shape[0], pixels.shape[1])
+
+
 def whole_look(height: int, width: int) -> Look:
     """Return the look at all of a picture of that size, resized to it if it has another."""
     return Look(height, width, 0, 0, height, width)
 
 
-def resize(pixels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return an RGB picture (H, W, 3) at another (height, width); bilinear, antialiased."""
-    if pixels.shape[:2] == shape:
-        return pixels
-    size = (shape[1], shape[0])
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-
-def look_at(pixels: NDArray[np.uint8], look: Look) -> NDArray[np.uint8]:
-    """Return what a look shows of an RGB picture (H, W, 3), in `look.shape`."""
-    resized = resize(pixels, (look.height, look.width))
+def look_at(picture: Picture, look: Look) -> NDArray[np.uint8]:
+    """Return what a look shows of a picture, in `look.shape`; bilinear, antialiased."""
+    size = (look.width, look.height)
+    resized = picture.image.resize(size, Image.Resampling.BILINEAR, picture.region)
     bottom, right = look.top + look.cut_height, look.left + look.cut_width
-    return resized[look.top : bottom, look.left : right]
+    return np.asarray(resized)[look.top : bottom, look.left : right]
 
 
-def shrink(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Return a picture in its own proportions that is at most width x height."""
-    image = Image.fromarray(pixels)
+def shrink(picture: Picture, width: int, height: int) -> NDArray[np.uint8]:
+    """Return a whole picture in its own proportions that is at most width x height."""
+    image = picture.image.copy()
     image.thumbnail((width, height))
     return np.asarray(image)

@@ -1,10 +1,15 @@
-"""From RGB pixels to the shapes a network sees: one fixed recipe, the same for every picture."""
+"""From pictures to the shapes a network sees: one fixed recipe, the same for every picture."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.scale import Look, look_at, whole_look
+from pipeline.corpus.scale import Look, look_at, picture_of, whole_look
 from schemas.extraction import PreprocessSpec, View
+
+MARGIN = 2
+"""Recipe "rgb-2" leaves at least as many pixels along each axis for each one that is wanted."""
 
 
 def whole_shape(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
@@ -40,6 +45,21 @@ def look_of(height: int, width: int, view: View, spec: PreprocessSpec) -> Look:
     return Look(rows, columns, top, left, spec.crop, spec.crop)
 
 
+def reduction_of(height: int, width: int, looks: Sequence[Look], spec: PreprocessSpec) -> int:
+    """Return to one pixel for how many along each axis a JPEG is decoded for these looks.
+
+    "rgb-1" decodes all; "rgb-2" takes the most of 2, 4 and 8 that leaves `MARGIN` times the looks'
+    height and width. At a short edge of 256 that is 2 from 1,024 pixels, 4 from 2,048, 8 from 4,096.
+
+    Args:
+        height, width: of what is looked at, in pixels.
+    """
+    if spec.rgb_recipe == "rgb-1":
+        return 1
+    room = min(min(height / look.height, width / look.width) for look in looks)
+    return next((by for by in (8, 4, 2) if room >= MARGIN * by), 1)
+
+
 def see(pixels: NDArray[np.uint8], view: View, spec: PreprocessSpec) -> NDArray[np.uint8]:
     """Return what the network sees of an RGB picture: (h, w, 3) uint8."""
-    return look_at(pixels, look_of(pixels.shape[0], pixels.shape[1], view, spec))
+    return look_at(picture_of(pixels), look_of(pixels.shape[0], pixels.shape[1], view, spec))

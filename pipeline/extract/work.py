@@ -30,7 +30,7 @@ from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.passes import Pass, ask
-from pipeline.extract.preprocess import look_of, view_shape
+from pipeline.extract.preprocess import look_of, reduction_of, view_shape
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
@@ -90,7 +90,8 @@ class PictureSource:
             self._mine.reader = EntryReader(self._root, self._limits)
         self._mine.reader.ahead = self._ahead
         looks = [look_of(row["height"], row["width"], view, spec) for view in views]
-        return see_row(self._mine.reader, row, looks, self._limits)
+        reduction = reduction_of(row["height"], row["width"], looks, spec)
+        return see_row(self._mine.reader, row, looks, self._limits, reduction)
 
 
 def forward_pictures(

@@ -24,11 +24,12 @@ LOOK = whole_look(48, 48)
 State = NDArray[np.uint8] | RefusalReason
 
 
-def state_in_sandbox(data: bytes) -> State:
+def state_in_sandbox(data: bytes, reduction: int = 1) -> State:
     """Return a small view of the picture, or why it is refused."""
     try:
         found = sandbox.probe(data, LIMITS)
-        return sandbox.see(data, (found.height, found.width), [LOOK], LIMITS)[0]
+        size = (found.height, found.width)
+        return sandbox.see(data, size, [LOOK], LIMITS, None, reduction)[0]
     except Refused as refused:
         return refused.reason
 
@@ -60,10 +61,13 @@ def test_damaged_pictures_end_in_the_same_state_in_the_sandbox_as_out_of_it(plan
     read = 0
     for number, (kind, data) in enumerate(damaged(seeds, 500, seed=1)):
         inside, outside = state_in_sandbox(data), state_here(data)
+        reduced = state_in_sandbox(data, (2, 4, 8)[number % 3])
         if isinstance(outside, RefusalReason):
             assert inside is outside, f"{number}, {kind}"
+            assert reduced is outside, f"{number}, {kind}, reduced"
         else:
             np.testing.assert_array_equal(inside, outside, err_msg=f"{number}, {kind}")
+            assert not isinstance(reduced, RefusalReason), f"{number}, {kind}, reduced"
             read += 1
     assert 50 < read < 450  # some damage can be seen through, and some cannot
 

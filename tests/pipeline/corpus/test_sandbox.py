@@ -136,9 +136,9 @@ def test_pixels_and_headers_are_those_of_decoding_in_this_process(fresh: Sandbox
     looks = [Look(48, 60, 3, 5, 40, 50), whole_look(7, 9), whole_look(24, 32)]
     for name in ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP"):
         data = saved(name)
-        pixels = decode(data, LIMITS)
+        picture = decode(data, LIMITS)
         for seen, look in zip(sandbox.see(data, (24, 32), looks, LIMITS), looks, strict=True):
-            np.testing.assert_array_equal(seen, look_at(pixels, look))
+            np.testing.assert_array_equal(seen, look_at(picture, look))
         assert sandbox.probe(data, LIMITS).width == 32
     assert sandbox.probe(PNG, LIMITS) == Probe("png", 32, 24)
     assert sandbox.shrink(PNG, 16, 16, LIMITS).shape == (12, 16, 3)
@@ -165,7 +165,7 @@ def test_too_little_memory_is_a_reason_of_its_own(fresh: Sandbox) -> None:
     Image.new("RGB", (4000, 4000)).save(large, "PNG")
     look = [whole_look(4, 4)]
     with pytest.raises(Refused) as caught:
-        sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**26))
+        sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**25))
     assert caught.value.reason is RefusalReason.TOO_MUCH_MEMORY
     sandbox.see(large.getvalue(), (4000, 4000), look, DecodeLimits(max_memory=2**29))
 
