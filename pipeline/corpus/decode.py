@@ -1,9 +1,9 @@
 """From the bytes of a picture to RGB pixels, by one fixed recipe, or to a named refusal.
 
 EXIF orientation is applied; the first frame or page counts; transparency is laid over white;
-palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535 and
-rounded; colour of 16 bits is cut to its high byte; colour profiles are not applied. The recipes
-"rgb-1" and "rgb-2" of `PreprocessSpec` both say this; "rgb-2" takes fewer pixels of a large JPEG.
+palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535
+and rounded; colour of 16 bits is cut to its high byte; colour profiles are not applied. "rgb-1" and
+"rgb-2" in a `PreprocessSpec` both mean this; "rgb-2" decodes large JPEGs to fewer pixels.
 
 Foreign pictures are decoded in a process of their own: call `pipeline/corpus/sandbox.py`.
 

@@ -50,15 +50,13 @@ class Picture(NamedTuple):
         return self.left, self.top, right, self.top + self.height / self.reduction
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Picture":
-        """Return a box of the picture, given in the picture's own pixels; nothing outside counts."""
+        """Return a box of the picture, in pixels of the picture; what lies outside is gone."""
         right, bottom = min(right, self.width), min(bottom, self.height)
         x, y = self.left + left / self.reduction, self.top + top / self.reduction
         far_x, far_y = self.left + right / self.reduction, self.top + bottom / self.reduction
         first_x, first_y = math.floor(x), math.floor(y)
         image = self.image.crop((first_x, first_y, math.ceil(far_x), math.ceil(far_y)))
-        return Picture(
-            image, bottom - top, right - left, self.reduction, x - first_x, y - first_y
-        )
+        return Picture(image, bottom - top, right - left, self.reduction, x - first_x, y - first_y)
 
 
 def picture_of(pixels: NDArray[np.uint8]) -> Picture:

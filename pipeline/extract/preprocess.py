@@ -49,7 +49,7 @@ def reduction_of(height: int, width: int, looks: Sequence[Look], spec: Preproces
     """Return to one pixel for how many along each axis a JPEG is decoded for these looks.
 
     "rgb-1" decodes all; "rgb-2" takes the most of 2, 4 and 8 that leaves `MARGIN` times the looks'
-    height and width. At a short edge of 256 that is 2 from 1,024 pixels, 4 from 2,048, 8 from 4,096.
+    height and width: for looks of 256 that is 2 from 1,024 pixels, 4 from 2,048, 8 from 4,096.
 
     Args:
         height, width: of what is looked at, in pixels.

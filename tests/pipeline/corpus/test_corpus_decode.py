@@ -94,9 +94,7 @@ def test_a_palette_may_be_transparent_by_entry() -> None:
 
 def test_a_transparent_colour_becomes_white() -> None:
     grey = Image.fromarray(np.array([[7, 8]], np.uint8))
-    np.testing.assert_array_equal(
-        pixels_of(saved(grey, "PNG", transparency=7))[0, :, 0], [255, 8]
-    )
+    np.testing.assert_array_equal(pixels_of(saved(grey, "PNG", transparency=7))[0, :, 0], [255, 8])
     colour = Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8))
     np.testing.assert_array_equal(
         pixels_of(saved(colour, "PNG", transparency=(1, 2, 3))), [[[255] * 3, [4, 5, 6]]]

@@ -107,7 +107,7 @@ def test_a_picture_smaller_than_one_pixel_of_it_is_decoded_whole() -> None:
     assert (small.reduction, small.image.size) == (1, (7, 90))
 
 
-@pytest.mark.parametrize("reduction", (1, *REDUCTIONS))
+@pytest.mark.parametrize("reduction", [1, *REDUCTIONS])
 def test_a_picture_cut_short_is_truncated_at_any_size(reduction: int) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     data = jpeg(Image.fromarray(noise))

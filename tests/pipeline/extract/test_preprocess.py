@@ -1,12 +1,25 @@
+import hashlib
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from pipeline.corpus.decode import DecodeLimits, decode
 from pipeline.corpus.scale import look_at, picture_of, whole_look
 from pipeline.extract.batches import plan_batches
 from pipeline.extract.networks import LITE0
-from pipeline.extract.preprocess import see, view_shape, whole_shape
+from pipeline.extract.preprocess import (
+    look_of,
+    reduction_of,
+    see,
+    view_shape,
+    whole_shape,
+)
+from pipeline.extract.work import PictureSource
 from schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import spec_of
 
@@ -77,3 +90,54 @@ def test_batches_are_of_one_shape_and_leave_refused_pictures_out() -> None:
         ((352, 256), (1, 4)),
     ]
     assert plan_batches([None], spec) == []
+
+
+REDUCED = PreprocessSpec(rgb_recipe="rgb-2")
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "views", "reduction"),
+    [
+        # twice 256 is left at 1/2 from 1,024 pixels
+        (1023, 1400, ("whole",), 1),
+        (1024, 1400, ("whole",), 2),
+        (1400, 1024, ("whole",), 2),
+        (2047, 2047, ("whole",), 2),
+        (2048, 2048, ("crop",), 4),
+        (4096, 9000, ("whole",), 8),
+        (90_000, 90_000, ("whole",), 8),
+        # twice 224 is left at 1/4 from 1,792 pixels; the view that wants more decides
+        (1792, 3000, ("warp",), 4),
+        (1792, 3000, ("warp", "whole"), 2),
+        # squeezed to 256 x 1,024, the short edge decides
+        (1000, 20_000, ("whole",), 1),
+        (1024, 20_000, ("whole",), 2),
+    ],
+)
+def test_reductions_worked_by_hand(
+    height: int, width: int, views: tuple[View, ...], reduction: int
+) -> None:
+    looks = [look_of(height, width, view, REDUCED) for view in views]
+    assert reduction_of(height, width, looks, REDUCED) == reduction
+    assert reduction_of(height, width, looks, PLAIN) == 1
+
+
+@pytest.mark.parametrize("box", [None, (100, 200, 1190, 1290), (100, 200, 600, 700)])
+def test_the_recipe_decides_how_much_of_a_jpeg_is_decoded(
+    tmp_path: Path, box: tuple[int, int, int, int] | None
+) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (325, 350, 3), dtype=np.uint8)
+    saved = io.BytesIO()
+    Image.fromarray(noise).resize((1400, 1300)).save(saved, "JPEG")
+    data = saved.getvalue()
+    (tmp_path / "a.jpg").write_bytes(data)
+    left, top, right, bottom = box or (0, 0, 1400, 1300)
+    row = {"name": "a.jpg", "container": "", "offset": 0, "size_bytes": len(data), "refusal": None}
+    row |= {"sha256": hashlib.sha256(data).digest(), "box": box}
+    row |= {"height": bottom - top, "width": right - left}
+    source = PictureSource(str(tmp_path), DecodeLimits())
+    (look,) = [look_of(row["height"], row["width"], "whole", PLAIN)]
+    for spec, reduction in ((PLAIN, 1), (REDUCED, 1 if right - left == 500 else 2)):
+        picture = decode(data, DecodeLimits(), reduction).part(left, top, right, bottom)
+        (seen,) = source.see(row, ["whole"], spec)
+        np.testing.assert_array_equal(seen, look_at(picture, look))

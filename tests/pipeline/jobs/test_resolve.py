@@ -28,13 +28,15 @@ def test_a_job_without_settings_is_the_default_network() -> None:
 
 def test_settings_change_only_what_they_name() -> None:
     layers = [{"name": "top", "node": "head", "pool": "gem"}, "b5"]
-    settings = {"network.layers": layers, "network.preprocess.short_edge": 300}
+    settings: dict[str, object] = {"network.layers": layers, "network.preprocess.short_edge": 300}
+    settings["network.preprocess.rgb_recipe"] = "rgb-1"
     spec, _ = resolve_extraction(load_job(None, settings))
     assert [(layer.name, layer.node, layer.pool) for layer in spec.layers] == [
         ("top", "head_act", "gem"),
         ("b5", "blocks.5.expanded", "none"),
     ]
     assert (spec.preprocess.short_edge, spec.preprocess.crop) == (300, 224)
+    assert spec.preprocess.rgb_recipe == "rgb-1"
 
 
 @pytest.mark.parametrize(
