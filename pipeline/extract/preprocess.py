@@ -8,8 +8,12 @@ from numpy.typing import NDArray
 from pipeline.corpus.scale import Look, look_at, picture_of, whole_look
 from schemas.extraction import PreprocessSpec, View
 
-MARGIN = 2
-"""Recipe "rgb-2" leaves at least as many pixels along each axis for each one that is wanted."""
+MARGIN = 3
+"""Recipe "rgb-2" leaves so many pixels along each axis for each one that is wanted, at least.
+
+Part of the recipe: another number is another recipe. With 2 what the network sees is blurred enough
+to lose accuracy; see cluster/DECISIONS.md.
+"""
 
 
 def whole_shape(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
@@ -49,7 +53,7 @@ def reduction_of(height: int, width: int, looks: Sequence[Look], spec: Preproces
     """Return to one pixel for how many along each axis a JPEG is decoded for these looks.
 
     "rgb-1" decodes all; "rgb-2" takes the most of 2, 4 and 8 that leaves `MARGIN` times the looks'
-    height and width: for looks of 256 that is 2 from 1,024 pixels, 4 from 2,048, 8 from 4,096.
+    height and width: for looks of 256 that is 2 from 1,536 pixels, 4 from 3,072, 8 from 6,144.
 
     Args:
         height, width: of what is looked at, in pixels.

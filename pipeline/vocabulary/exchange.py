@@ -8,7 +8,7 @@ another tool need the same JSON. The least of it, for `b11.npy` of float32 (1000
      "centroids": {"name": "b11.npy", "sha256": "..."},
      "recipe": {"network": "efficientnet_lite0", "weights": "...",
                 "layer": {"node": "blocks.11", "kind": "local", "pool": "none", "view": "whole"},
-                "preprocess": {"recipe": "pillow-bilinear-1", "rgb_recipe": "rgb-1",
+                "preprocess": {"recipe": "pillow-bilinear-1", "rgb_recipe": "rgb-2",
                                "short_edge": 256, "long_edge_multiple": 1, "max_aspect": 4.0,
                                "channel_order": "rgb", "mean": [123.675, 116.28, 103.53],
                                "std": [58.395, 57.12, 57.375]}}}

@@ -4,13 +4,13 @@ The real photographs here have a short edge of 256, so larger ones are made of t
 `sharp`, photographs laid side by side, with as many bytes a pixel as they have; and `enlarged`,
 which shows what photographs show, more smoothly than a camera would.
 
-`DECODE_EDGE` and `DECODE_MARGIN` try the ranking at another short edge (1024) and margin.
+`DECODE_EDGE` gives the ranking another short edge.
 """
 
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,25 +21,23 @@ from PIL import Image
 from pipeline.corpus import sandbox
 from pipeline.corpus.decode import DecodeLimits, decode
 from pipeline.corpus.scale import Look, look_at
-from pipeline.extract import preprocess
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.descriptors import global_vectors
+from pipeline.evaluate.protocols import oxford
+from pipeline.evaluate.truth import score_queries
 from pipeline.extract.preprocess import look_of, reduction_of
 from pipeline.jobs.resolve import resolve_extraction
 from schemas.extraction import PreprocessSpec
 from schemas.job import JobConfig
-from tests.benchmarks.bench_vocabulary_retrieval import lamella
 from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.record import Measurement, write_record
 
 LIMITS = DecodeLimits()
 SPEC = PreprocessSpec(rgb_recipe="rgb-2")
-SPEEDS = {(341, 256): 24, (1024, 768): 12, (1365, 1024): 12, (4000, 3000): 4}
+SPEEDS = {(341, 256): 24, (1024, 768): 12, (2048, 1536): 8, (4000, 3000): 4}
 REPEATS = 7
-FEATURES = [("enlarged", 1024, 300), ("enlarged", 2048, 100), ("enlarged", 3000, 50)]
-FEATURES += [("sharp", 1024, 100), ("sharp", 2048, 50)]
-EDGE = int(os.environ.get("DECODE_EDGE", "1024"))
-MARGIN = float(os.environ.get("DECODE_MARGIN", str(preprocess.MARGIN)))
+FEATURES = [("enlarged", 1536, 200), ("enlarged", 3072, 40)]
+FEATURES += [("sharp", 1536, 60), ("sharp", 3072, 20)]
+EDGE = int(os.environ.get("DECODE_EDGE", "1536"))
+Corners = tuple[float, ...]
 
 
 def photographs() -> list[Path]:
@@ -127,86 +125,94 @@ def test_decode_and_resize_beside_the_peers() -> None:
     write_record("decode.json", measured)
 
 
-def made(kind: str, edge: int, count: int) -> Iterator[bytes]:
-    """Yield JPEGs of that kind and short edge."""
-    paths = photographs()
-    for number in range(count):
-        if kind == "sharp":
-            yield jpeg(sharp(paths, round(edge * 4 / 3), edge, number))
-        else:
-            yield jpeg(enlarged(paths[number * len(paths) // count], edge))
+Vector = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
-def cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Return the cosine of two vectors."""
-    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+def head_of_the_network() -> Vector:
+    """Return what gives the head's vector, of unit length, of what the network sees."""
+    import torch
 
+    from pipeline.extract.backbone import Backbone
+    from pipeline.extract.descriptors import global_vectors
 
-@pytest.mark.bench
-def test_what_it_does_to_the_head_of_the_network() -> None:
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     spec, weights = resolve_extraction(JobConfig())
     head = spec.layers[0]
     backbone = Backbone(spec.model_copy(update={"layers": (head,)}), weights)
 
-    def vector(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return global_vectors(backbone.forward(pixels[None].copy(), "whole")[head.node], head)[0]
+    def vector(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        outputs = backbone.forward(pixels[None].copy(), "whole")
+        (found,) = global_vectors(outputs[head.node], head).astype(np.float64)
+        return found / np.linalg.norm(found)
 
-    measured = []
-    for kind, edge, count in FEATURES:
-        found: dict[str, list[float]] = {}
-        for data in made(kind, edge, count):
-            picture = decode(data, LIMITS)
-            look = look_of(picture.height, picture.width, "whole", SPEC)
-            whole = vector(look_at(picture, look))
-            size = (look.width, look.height)
-            cubic = np.asarray(picture.image.resize(size, Image.Resampling.BICUBIC))
-            found.setdefault("bicubic", []).append(cosine(whole, vector(cubic)))
-            for by in (2, 4, 8):
-                if edge >= by * SPEC.short_edge:
-                    reduced = vector(look_at(decode(data, LIMITS, by), look))
-                    found.setdefault(f"1/{by}", []).append(cosine(whole, reduced))
-        chosen = reduction_of(edge, round(edge * 4 / 3), [look], SPEC)
-        for name, values in found.items():
-            mean, low = np.mean(values), np.percentile(values, 1)
-            print(f"{kind} {edge} {name}: mean {mean:.5f}, 1st percentile {low:.5f}", flush=True)
-        sizes = {"edge": edge, "pictures": count, "reduction": chosen}
-        for what, of in (("mean", np.mean), ("1st percentile", lambda v: np.percentile(v, 1))):
-            ours, peer = float(of(found[f"1/{chosen}"])), float(of(found["bicubic"]))
-            name = f"cosine to rgb-1, {kind}, {what}"
-            measured.append(Measurement(name, sizes, ours, peer, "bicubic resize", "cosine"))
-    write_record("decode_features.json", measured)
+    return vector
 
 
-def large_oxford(into: Path) -> tuple[Path, Path]:
-    """Return Oxford's pictures enlarged, and its ground truth with boxes to match."""
-    pictures, truth = into / "pictures", into / "truth"
-    pictures.mkdir()
-    truth.mkdir()
-    for path in sorted((SHARED / "data/oxford5k/images").iterdir()):
-        (pictures / path.name).write_bytes(jpeg(enlarged(path, EDGE)))
-    for path in (SHARED / "data/oxford5k/gt_files_170407").iterdir():
-        text = path.read_text()
-        if path.name.endswith("_query.txt"):
-            name, *box = text.split()
-            text = " ".join([name, *(f"{float(corner) * EDGE / 256:.2f}" for corner in box)])
-        (truth / path.name).write_text(text)
-    return pictures, truth
+def seen(data: bytes, box: Corners | None = None) -> dict[str, NDArray[np.uint8]]:
+    """Return what the network sees of a picture or its box by recipe, and resized `bicubic`."""
+    picture = decode(data, LIMITS)
+    corners = [0, 0, picture.width, picture.height] if box is None else [round(x) for x in box]
+    part = picture.part(*corners)
+    look = look_of(part.height, part.width, "whole", SPEC)
+    reduction = reduction_of(part.height, part.width, [look], SPEC)
+    reduced = decode(data, LIMITS, reduction).part(*corners)
+    cubic = part.image.resize((look.width, look.height), Image.Resampling.BICUBIC)
+    return {
+        "rgb-1": look_at(part, look),
+        "rgb-2": look_at(reduced, look),
+        "bicubic": np.asarray(cubic),
+    }
 
 
 @pytest.mark.bench
-def test_what_it_does_to_a_ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_does_to_the_head_of_the_network() -> None:
+    paths, vector, measured = photographs(), head_of_the_network(), []
+    for kind, edge, count in FEATURES:
+        cosines: dict[str, list[float]] = {"rgb-2": [], "bicubic": []}
+        for number in range(count):
+            if kind == "sharp":
+                data = jpeg(sharp(paths, round(edge * 4 / 3), edge, number))
+            else:
+                data = jpeg(enlarged(paths[number * len(paths) // count], edge))
+            vectors = {recipe: vector(pixels) for recipe, pixels in seen(data).items()}
+            for recipe, values in cosines.items():
+                values.append(float(vectors["rgb-1"] @ vectors[recipe]))
+        mean = {recipe: float(np.mean(values)) for recipe, values in cosines.items()}
+        low = {recipe: float(np.percentile(values, 1)) for recipe, values in cosines.items()}
+        print(f"\n{kind} at {edge}: mean {mean}, 1st percentile {low}", flush=True)
+        sizes = {"edge": edge, "pictures": count}
+        for what, of in (("mean", mean), ("1st percentile", low)):
+            name = f"{kind}, cosine to rgb-1, {what}"
+            row = Measurement(name, sizes, of["rgb-2"], of["bicubic"], "bicubic", "cosine")
+            measured.append(row)
+    write_record("decode_features.json", measured)
+
+
+@pytest.mark.bench
+def test_what_it_does_to_a_ranking() -> None:
     photographs()
-    monkeypatch.setattr(preprocess, "MARGIN", MARGIN)
-    pictures, truth = large_oxford(tmp_path)
-    scores = {}
-    for recipe in ("rgb-1", "rgb-2"):
-        store, job = str(tmp_path / recipe), tmp_path / f"{recipe}.toml"
-        job.write_text(f'network.layers = ["head"]\nnetwork.preprocess.rgb_recipe = "{recipe}"\n')
-        lamella("index", str(pictures), "--into", store, "--job", str(job), "--engine", "serial")
-        asked = ("--protocol", "oxford", "--truth", str(truth), "--engine", "serial")
-        found = lamella("evaluate", store, *asked)["report"]["rows"]
-        (scores[recipe],) = (row["score"] for row in found if row["kind"] == "alone")
-    print(f"\nOxford at {EDGE}, margin {MARGIN:g}: {scores}")
-    sizes = {"edge": EDGE, "pictures": len(list(pictures.iterdir()))}
-    row = Measurement("Oxford, head", sizes, scores["rgb-2"], scores["rgb-1"], "rgb-1", "mAP")
-    write_record("decode_ranking.json", [row])
+    vector, oxford5k = head_of_the_network(), SHARED / "data/oxford5k"
+    names = sorted(path.name for path in (oxford5k / "images").iterdir())
+    truth = oxford(names, oxford5k / "gt_files_170407")
+    vectors: dict[str, list[NDArray[np.float64]]] = {"rgb-1": [], "rgb-2": [], "bicubic": []}
+    boxes = [None] * len(names) + [query.box for query in truth.queries]
+    for name, box in zip(names + [query.name for query in truth.queries], boxes, strict=True):
+        data = jpeg(enlarged(oxford5k / "images" / name, EDGE))
+        larger = box and tuple(corner * EDGE / 256 for corner in box)
+        for recipe, pixels in seen(data, larger).items():
+            vectors[recipe].append(vector(pixels))
+    scores: dict[str, NDArray[np.float64]] = {}
+    for recipe, found in vectors.items():
+        products = np.stack(found[len(names) :]) @ np.stack(found[: len(names)]).T
+        scores[recipe] = score_queries(truth, names, products)
+        change = scores[recipe] - scores["rgb-1"]
+        error = np.std(change, ddof=1) / np.sqrt(len(change))
+        mean = scores[recipe].mean()
+        print(f"\n{recipe} at {EDGE}: mAP {mean:.4f}, {change.mean():+.4f} +- {error:.4f}")
+    sizes = {"edge": EDGE, "pictures": len(names), "queries": len(truth.queries)}
+    ours = float(scores["rgb-2"].mean())
+    measured = [
+        Measurement("Oxford, head", sizes, ours, float(scores[peer].mean()), peer, "mAP")
+        for peer in ("rgb-1", "bicubic")
+    ]
+    write_record("decode_ranking.json", measured)

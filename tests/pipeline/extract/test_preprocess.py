@@ -92,26 +92,26 @@ def test_batches_are_of_one_shape_and_leave_refused_pictures_out() -> None:
     assert plan_batches([None], spec) == []
 
 
-REDUCED = PreprocessSpec(rgb_recipe="rgb-2")
+EVERY_PIXEL, REDUCED = (PreprocessSpec(rgb_recipe=name) for name in ("rgb-1", "rgb-2"))
 
 
 @pytest.mark.parametrize(
     ("height", "width", "views", "reduction"),
     [
-        # twice 256 is left at 1/2 from 1,024 pixels
-        (1023, 1400, ("whole",), 1),
-        (1024, 1400, ("whole",), 2),
-        (1400, 1024, ("whole",), 2),
-        (2047, 2047, ("whole",), 2),
-        (2048, 2048, ("crop",), 4),
-        (4096, 9000, ("whole",), 8),
+        # three times 256 is left at 1/2 from 1,536 pixels
+        (1535, 2000, ("whole",), 1),
+        (1536, 2000, ("whole",), 2),
+        (2000, 1536, ("whole",), 2),
+        (3071, 3071, ("whole",), 2),
+        (3072, 3072, ("crop",), 4),
+        (6144, 9000, ("whole",), 8),
         (90_000, 90_000, ("whole",), 8),
-        # twice 224 is left at 1/4 from 1,792 pixels; the view that wants more decides
-        (1792, 3000, ("warp",), 4),
-        (1792, 3000, ("warp", "whole"), 2),
+        # three times 224 is left at 1/4 from 2,688 pixels; the view that wants more decides
+        (2688, 4000, ("warp",), 4),
+        (2688, 4000, ("warp", "whole"), 2),
         # squeezed to 256 x 1,024, the short edge decides
-        (1000, 20_000, ("whole",), 1),
-        (1024, 20_000, ("whole",), 2),
+        (1535, 20_000, ("whole",), 1),
+        (1536, 20_000, ("whole",), 2),
     ],
 )
 def test_reductions_worked_by_hand(
@@ -119,25 +119,25 @@ def test_reductions_worked_by_hand(
 ) -> None:
     looks = [look_of(height, width, view, REDUCED) for view in views]
     assert reduction_of(height, width, looks, REDUCED) == reduction
-    assert reduction_of(height, width, looks, PLAIN) == 1
+    assert reduction_of(height, width, looks, EVERY_PIXEL) == 1
 
 
-@pytest.mark.parametrize("box", [None, (100, 200, 1190, 1290), (100, 200, 600, 700)])
+@pytest.mark.parametrize("box", [None, (100, 10, 1650, 1560), (100, 200, 1100, 1200)])
 def test_the_recipe_decides_how_much_of_a_jpeg_is_decoded(
     tmp_path: Path, box: tuple[int, int, int, int] | None
 ) -> None:
     noise = np.random.default_rng(5).integers(0, 256, (325, 350, 3), dtype=np.uint8)
     saved = io.BytesIO()
-    Image.fromarray(noise).resize((1400, 1300)).save(saved, "JPEG")
+    Image.fromarray(noise).resize((1800, 1600)).save(saved, "JPEG")
     data = saved.getvalue()
     (tmp_path / "a.jpg").write_bytes(data)
-    left, top, right, bottom = box or (0, 0, 1400, 1300)
+    left, top, right, bottom = box or (0, 0, 1800, 1600)
     row = {"name": "a.jpg", "container": "", "offset": 0, "size_bytes": len(data), "refusal": None}
     row |= {"sha256": hashlib.sha256(data).digest(), "box": box}
     row |= {"height": bottom - top, "width": right - left}
     source = PictureSource(str(tmp_path), DecodeLimits())
-    (look,) = [look_of(row["height"], row["width"], "whole", PLAIN)]
-    for spec, reduction in ((PLAIN, 1), (REDUCED, 1 if right - left == 500 else 2)):
+    (look,) = [look_of(row["height"], row["width"], "whole", EVERY_PIXEL)]
+    for spec, reduction in ((EVERY_PIXEL, 1), (REDUCED, 1 if right - left == 1000 else 2)):
         picture = decode(data, DecodeLimits(), reduction).part(left, top, right, bottom)
         (seen,) = source.see(row, ["whole"], spec)
         np.testing.assert_array_equal(seen, look_at(picture, look))

@@ -40,6 +40,7 @@ OTHERS = [
     ),
     (layer(node="blocks.9"), "layer.node is blocks.11, for layer b11 here it is blocks.9"),
     (layer(view="warp"), "layer.view is whole, for layer b11 here it is warp"),
+    (seen(rgb_recipe="rgb-1"), "preprocess.rgb_recipe is rgb-2, for layer b11 here it is rgb-1"),
     (seen(short_edge=300), "preprocess.short_edge is 256, for layer b11 here it is 300"),
     (seen(long_edge_multiple=32), "preprocess.long_edge_multiple is 1, for .* here it is 32"),
     (seen(max_aspect=2), "preprocess.max_aspect is 4.0, for layer b11 here it is 2.0"),
