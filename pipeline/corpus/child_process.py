@@ -37,8 +37,8 @@ _FIXED = {
     # Each library would else start a thread a core, for work that one picture does not have.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    # glibc would else give pixels back to the kernel after each picture, and have them mapped
-    # and zeroed again, page by page, for the next: up to half of the time that a picture took.
+    # glibc would else give a picture's memory back to the kernel, and have it mapped and zeroed
+    # again, page by page, for the next one. What is free above 64 MiB still goes back.
     "MALLOC_MMAP_THRESHOLD_": str(2**26),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }
