@@ -85,14 +85,17 @@ def _can_be_seen(source: PictureSource, row: Row) -> bool:
 
 @contextmanager
 def opened_sinks(spec: ExtractionSpec, folder: Path, do: Do = at_once) -> Iterator[list[LayerSink]]:
-    """Open a sink a layer, and leave nothing behind."""
+    """Open a sink a layer, write at the end what still waits, and leave nothing behind."""
     paths = [folder / f"{slot}.parquet" for slot in range(len(spec.layers))]
     try:
         with ExitStack() as stack:
-            yield [
+            sinks = [
                 stack.enter_context(closing(LayerSink(layer, path, do)))
                 for layer, path in zip(spec.layers, paths, strict=True)
             ]
+            yield sinks
+            for sink in sinks:
+                sink.finish()
     finally:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -170,9 +173,7 @@ def seconds_alone(
                     sink.add(each)
             spent["write"] += time.perf_counter() - began
         began = time.perf_counter()
-        for sink in sinks:
-            sink.finish()
-        spent["write"] += time.perf_counter() - began
+    spent["write"] += time.perf_counter() - began
     # To see a picture is to read it first; both come from a disk's cache by now.
     spent["decode, resize"] = max(spent["decode, resize"] - spent["read"], MOMENT_S)
     return spent

@@ -209,9 +209,7 @@ def _whole(
                 sink.add(batch)
             writing += time.perf_counter() - began
         began = time.perf_counter()
-        for sink in sinks:
-            sink.finish()
-        writing += time.perf_counter() - began
+    writing += time.perf_counter() - began
     seconds, busy_cores, waiting = watch.end(threads)
     backbone.watch = source.watch = None
     return _Whole(seconds, busy_cores, waiting, writing / seconds)

@@ -19,8 +19,9 @@ import pytest
 import torch
 
 from pipeline.corpus.decode import DecodeLimits
-from pipeline.extract.alone import choose_pictures, opened_sinks, write_batch
+from pipeline.extract.alone import choose_pictures, opened_sinks
 from pipeline.extract.backbone import Backbone
+from pipeline.extract.beside import Beside
 from pipeline.extract.trial import try_extraction
 from pipeline.extract.work import PictureSource, forward_pictures
 from tests.benchmarks.loaders import PLAIN, USUAL, WAYS, Loop, Way
@@ -46,10 +47,11 @@ def test_extraction(network: str, width: int | None, tmp_path: Path) -> None:
     source = PictureSource(chosen.root, chosen.limits)
 
     def ours(network: Backbone) -> int:
-        done = 0
-        with opened_sinks(network.spec, tmp_path) as sinks:
+        done, beside = 0, Beside()
+        with opened_sinks(network.spec, tmp_path, beside.do) as sinks, beside:
             for batch in forward_pictures(network, source, chosen.rows, 0, threads=CORES):
-                write_batch(sinks, batch.image_ids, batch.vectors, batch.descriptors)
+                for sink in sinks:
+                    sink.add(batch)
                 done += len(batch.image_ids)
         return done
 

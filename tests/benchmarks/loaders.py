@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.extract.alone import opened_sinks, write_batch
+from pipeline.extract.alone import opened_sinks
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
 from pipeline.extract.preprocess import see, view_shape
+from pipeline.extract.work import BatchActivations
 from schemas.extraction import ExtractionSpec, View
 
 
@@ -79,7 +80,9 @@ class Loop:
                         elif layer.view == view:
                             found = local_descriptors(outputs[layer.node], image_ids)
                             descriptors[layer.name] = found
-                write_batch(sinks, image_ids, vectors, descriptors)
+                batch = BatchActivations(image_ids, vectors, descriptors, ())
+                for sink in sinks:
+                    sink.add(batch)
                 done += len(numbers)
         return done
 
