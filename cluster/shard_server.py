@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.actors import SERVER_GPU
@@ -118,7 +118,7 @@ class RayServers:
             except RayTaskError as error:
                 # What the server raised, not Ray's account of where.
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
-            except (RayActorError, GetTimeoutError) as error:
+            except (RayActorError, ActorUnschedulableError, GetTimeoutError) as error:
                 ray.kill(self._actors[number])
                 if attempt == ATTEMPTS:
                     keys = ", ".join(self._keys[number])
@@ -132,9 +132,12 @@ class RayServers:
         raise AssertionError("unreachable")
 
     def _start(self, number: int) -> Any:
-        """Start a server: on the node whose turn it is, or another; with a card where Ray says."""
+        """Start a server on the node whose turn it is, or with a card where Ray has one.
+
+        Ray's own spread, and an affinity it calls soft, are by chance for an actor without CPUs.
+        """
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
-        turn = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
+        turn = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=False)
         on_gpus = self._device == "cuda"
         actor = ray.remote(ShardServer).options(
             num_cpus=0,

@@ -103,6 +103,18 @@ def _two_gpus() -> Iterator[None]:
             ray.shutdown()
 
 
+def _wait_until_each_node_works() -> None:
+    """Ray lists a node before it sends anything there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    look = ray.remote(num_cpus=0)(lambda: None)
+    strategies = [
+        NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in ray.nodes()
+    ]
+    ray.get([look.options(scheduling_strategy=each).remote() for each in strategies], timeout=60)
+
+
 @contextmanager
 def _two_nodes() -> Iterator[None]:
     from ray.cluster_utils import Cluster
@@ -117,6 +129,7 @@ def _two_nodes() -> Iterator[None]:
             nodes.add_node(**node)
             nodes.wait_for_nodes()
             with connected(nodes.address):
+                _wait_until_each_node_works()
                 yield
         finally:
             nodes.shutdown()

@@ -91,8 +91,8 @@ class Exchanged:
 def recipe_of(extraction: ExtractionSpec, layer: str) -> dict[str, Any]:
     """Return what decides a descriptor of a layer, as a JSON value.
 
-    Not in it: the layer's name, which other layers are kept, the batch's size, and settings that
-    the layer's view does not look at.
+    Not in it: the layer's name, which other layers are kept, the batch's size, the precision of a
+    pass, and settings that the layer's view does not look at.
 
     Raises:
         UnknownLayer: the extraction has no such layer.

