@@ -16,17 +16,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords, select
+from pipeline.index.bags import BagsOfWords
 from pipeline.planted.drawn import HIGH, LOW, open_segments
 from pipeline.planted.scale import ScaleSpec, draw_queries
 from pipeline.planted.trial import FUSION
-from pipeline.search.exact import _match, search_exact, similarities
-from pipeline.search.fuse import fuse
-from pipeline.search.merge import merge_answers
+from pipeline.search.exact import _match, search_exact
 from pipeline.search.on_gpu import Card
-from pipeline.search.rank import best_of
 from pipeline.search.reach import Best, Effort
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import Built, build_segment
 from tests.benchmarks.record import Measurement, write_record
 
@@ -51,13 +49,6 @@ def seconds_of(work: Callable[[], object], repeats: int = 3) -> float:
         torch.cuda.synchronize()
         taken.append(time.perf_counter() - start)
     return min(taken)
-
-
-def some(queries: QueryBatch, start: int, stop: int) -> QueryBatch:
-    vectors, bags = queries.layers[HIGH], queries.layers[LOW]
-    assert isinstance(bags, BagsOfWords)
-    rows = np.arange(start, stop, dtype=np.int64)
-    return QueryBatch({HIGH: vectors[rows], LOW: select(bags, rows)})
 
 
 class Plain:
@@ -109,24 +100,6 @@ def propose(card: Card, segments: list[SegmentData], queries: QueryBatch) -> Non
     sizes = [len(segment) for segment in segments]
     best, effort = Best.of(len(queries), K), Effort()
     card.find_reached(matched, FUSION.layers, len(queries), sizes, best, effort)
-
-
-def brute_force(segments: list[SegmentData], queries: QueryBatch) -> Answer:
-    """Return the answer by scoring every picture in float64."""
-    answers = []
-    for segment in segments:
-        every = similarities(segment, queries, [HIGH, LOW])
-        scores = fuse(every, FUSION)
-        bars = np.partition(scores, -K, axis=1)[:, -K]
-        query_of, found = np.nonzero(scores >= bars[:, None])
-        values, ids = every[:, query_of, found], segment.image_ids[found]
-        answers.append(best_of(query_of, ids, scores[query_of, found], values, len(queries), K))
-    return merge_answers(answers, K)
-
-
-def assert_same(left: Answer, right: Answer) -> None:
-    for name in ("image_ids", "scores", "similarities"):
-        assert getattr(left, name).tobytes() == getattr(right, name).tobytes()
 
 
 def copied_per_second() -> float:
@@ -199,7 +172,7 @@ def test_exact_search_on_a_card() -> None:
     while checked < CHECKED:
         part = some(queries, checked, min(checked + 128, CHECKED))
         found = search_exact(segments, part, FUSION, K, find=card.find_reached)
-        assert_same(found, brute_force(segments, part))
+        assert_same(found, brute_force(segments, part, K))
         checked += len(part)
     print(f"{checked} queries equal brute force, {time.perf_counter() - began:.0f} s")
     plain, batch = Plain(segments), some(queries, 0, BATCHES[0])

@@ -17,16 +17,14 @@ import scipy.sparse
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.index.bags import BagsOfWords, select
+from pipeline.index.bags import BagsOfWords
 from pipeline.planted.drawn import HIGH, LOW, open_segments
 from pipeline.planted.scale import ScaleSpec, draw_queries
 from pipeline.planted.trial import FUSION
-from pipeline.search.exact import search_exact, similarities
-from pipeline.search.fuse import fuse
-from pipeline.search.merge import merge_answers
-from pipeline.search.rank import best_of
+from pipeline.search.exact import search_exact
 from pipeline.search.reach import Effort
-from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
+from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.memory import peak_memory
 from tests.benchmarks.record import Measurement, write_record
@@ -46,17 +44,6 @@ def seconds_of(work: Callable[[], object], repeats: int) -> float:
         work()
         taken.append(time.perf_counter() - start)
     return min(taken)
-
-
-def some(queries: QueryBatch, count: int) -> QueryBatch:
-    """Return the first queries of a batch."""
-    rows = np.arange(count, dtype=np.int64)
-    return QueryBatch(
-        {
-            name: select(value, rows) if isinstance(value, BagsOfWords) else value[:count]
-            for name, value in queries.layers.items()
-        }
-    )
 
 
 def unit_rows(bags: BagsOfWords, weights: NDArray[np.float64]) -> scipy.sparse.csr_matrix:
@@ -98,28 +85,12 @@ class Naive:
         return np.take_along_axis(best, order, axis=1)
 
 
-def brute_force(segments: list[SegmentData], queries: QueryBatch) -> Answer:
-    """Return the answer by scoring every picture in float64."""
-    answers = []
-    for segment in segments:
-        every = similarities(segment, queries, [HIGH, LOW])
-        scores = fuse(every, FUSION)
-        rows = np.argpartition(-scores, K, axis=1)[:, :K]
-        # Of equals at the end argpartition takes any: take all that reach the k-th best.
-        bars = np.take_along_axis(scores, rows, axis=1).min(axis=1)
-        query_of, found = np.nonzero(scores >= bars[:, None])
-        values = every[:, query_of, found]
-        ids = segment.image_ids[found]
-        answers.append(best_of(query_of, ids, scores[query_of, found], values, len(queries), K))
-    return merge_answers(answers, K)
-
-
 def our_rates(segments: list[SegmentData], queries: QueryBatch) -> dict[int, float]:
     """Return queries/s by size of batch."""
-    search_exact(segments, some(queries, 8), FUSION, K)  # compiled and mapped
+    search_exact(segments, some(queries, 0, 8), FUSION, K)  # compiled and mapped
     rates = {}
     for count in BATCHES:
-        batch, effort = some(queries, count), Effort()
+        batch, effort = some(queries, 0, count), Effort()
         search_exact(segments, batch, FUSION, K, effort=effort)
         taken = seconds_of(lambda asked=batch: search_exact(segments, asked, FUSION, K), 2)
         rates[count] = count / taken
@@ -132,20 +103,15 @@ def our_rates(segments: list[SegmentData], queries: QueryBatch) -> dict[int, flo
 
 def check_bits(segments: list[SegmentData], queries: QueryBatch, count: int) -> None:
     """Compare answers with brute force."""
-    vectors, bags = queries.layers[HIGH], queries.layers[LOW]
-    assert isinstance(bags, BagsOfWords)
     for start in range(0, count, 64):
-        rows = np.arange(start, min(start + 64, count))
-        part = QueryBatch({HIGH: vectors[rows], LOW: select(bags, rows)})
-        ours, slow = search_exact(segments, part, FUSION, K), brute_force(segments, part)
-        for name in ("image_ids", "scores", "similarities"):
-            assert getattr(ours, name).tobytes() == getattr(slow, name).tobytes()
+        part = some(queries, start, min(start + 64, count))
+        assert_same(search_exact(segments, part, FUSION, K), brute_force(segments, part, K))
     print(f"{count} queries equal brute force to the bit")
 
 
 def naive_rate(segments: list[SegmentData], queries: QueryBatch) -> float:
     """Return the queries/s of scoring everything, for the smaller batch."""
-    naive, batch = Naive(segments), some(queries, BATCHES[0])
+    naive, batch = Naive(segments), some(queries, 0, BATCHES[0])
     theirs, ours = naive.search(batch), search_exact(segments, batch, FUSION, K).image_ids
     agree = [len(set(a) & set(b)) for a, b in zip(ours, theirs, strict=True)]
     assert np.mean(agree) > 0.99 * K, "the peer must give nearly the same pictures"
