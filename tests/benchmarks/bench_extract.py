@@ -14,16 +14,19 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
 
 from pipeline.corpus.decode import DecodeLimits
-from pipeline.extract.alone import choose_pictures, opened_sinks
+from pipeline.extract.alone import Pictures, choose_pictures, opened_sinks
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.beside import Beside
 from pipeline.extract.trial import try_extraction
 from pipeline.extract.work import PictureSource, forward_pictures
+from schemas.extraction import ExtractionSpec
+from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.loaders import PLAIN, USUAL, WAYS, Loop, Way
 from tests.benchmarks.photographs import CORES, NETWORKS, photographs
 from tests.benchmarks.record import Measurement, write_json, write_record
@@ -131,6 +134,47 @@ def _best_way(
     return max(WAYS, key=rate_of)
 
 
+Features = dict[str, dict[int, torch.Tensor]]
+
+
+def features(chosen: Pictures, spec: ExtractionSpec, weights: Path) -> Features:
+    """Return by layer and image its vectors, float64 (m, D)."""
+    backbone = Backbone(spec, weights, "cpu")
+    source = PictureSource(chosen.root, chosen.limits)
+    layers: Features = {layer.name: {} for layer in spec.layers}
+    for batch in forward_pictures(backbone, source, chosen.rows, 0, threads=CORES):
+        for name, vectors in batch.vectors.items():
+            for image_id, vector in zip(batch.image_ids.tolist(), vectors, strict=True):
+                layers[name][image_id] = torch.from_numpy(vector).double()[None]
+        for name, found in batch.descriptors.items():
+            for image_id in batch.image_ids.tolist():
+                rows = found.vectors[found.image_ids == image_id]
+                layers[name][image_id] = torch.from_numpy(rows).double()
+    return layers
+
+
+def moved(one: Features, other: Features, **what: int | str) -> list[dict[str, Any]]:
+    """Return by layer how far features moved; images with another number of them are counted."""
+    found = []
+    for name, images in one.items():
+        pairs = [(images[image_id], other[name][image_id]) for image_id in images]
+        alike = [(a, b) for a, b in pairs if len(a) == len(b)]
+        cosines = torch.cat([torch.cosine_similarity(a, b) for a, b in alike])
+        found.append(
+            {
+                "layer": name,
+                **what,
+                "vectors": len(cosines),
+                "mean_cosine": float(cosines.mean()),
+                "least_cosine": float(cosines.min()),
+                "same_bits": sum(bool(torch.equal(a, b)) for a, b in alike) / len(pairs),
+                "other_numbers": len(pairs) - len(alike),
+            }
+        )
+        print(found[-1])
+    return found
+
+
 @pytest.mark.bench
 def test_features_of_other_batch_sizes(tmp_path: Path) -> None:
     """How far features move with the batch size: cosine to those of batches of one."""
@@ -138,34 +182,37 @@ def test_features_of_other_batch_sizes(tmp_path: Path) -> None:
     folder = photographs(tmp_path / "pictures", network.pictures)
     spec, weights = network.spec(tmp_path)
     chosen = choose_pictures(str(folder), network.pictures, DecodeLimits())
-    source = PictureSource(chosen.root, chosen.limits)
-    seen: dict[int, dict[str, dict[int, torch.Tensor]]] = {}
-    for size in (1, 4, 16):
-        backbone = Backbone(spec.model_copy(update={"batch_size": size}), weights)
-        layers: dict[str, dict[int, torch.Tensor]] = {layer.name: {} for layer in spec.layers}
-        for batch in forward_pictures(backbone, source, chosen.rows, 0, threads=CORES):
-            for name, vectors in batch.vectors.items():
-                for image_id, vector in zip(batch.image_ids.tolist(), vectors, strict=True):
-                    layers[name][image_id] = torch.from_numpy(vector).double()[None]
-            for name, found in batch.descriptors.items():
-                for image_id in batch.image_ids.tolist():
-                    rows = found.vectors[found.image_ids == image_id]
-                    layers[name][image_id] = torch.from_numpy(rows).double()
-        seen[size] = layers
-    moved = []
+    one = features(chosen, spec, weights)
+    found = []
     for size in (4, 16):
-        for name, one in seen[1].items():
-            pairs = [(one[image_id], seen[size][name][image_id]) for image_id in one]
-            cosines = torch.cat([torch.cosine_similarity(a, b) for a, b in pairs])
-            moved.append(
-                {
-                    "layer": name,
-                    "batch_size": size,
-                    "vectors": len(cosines),
-                    "mean_cosine": float(cosines.mean()),
-                    "least_cosine": float(cosines.min()),
-                    "same_bits": sum(bool(torch.equal(a, b)) for a, b in pairs) / len(pairs),
-                }
-            )
-    write_json("extract-batch-sizes.json", moved)
-    assert all(each["least_cosine"] > 0.999 for each in moved)
+        changed = spec.model_copy(update={"batch_size": size})
+        found += moved(one, features(chosen, changed, weights), batch_size=size)
+    write_json("extract-batch-sizes.json", found)
+    assert all(each["least_cosine"] > 0.999 for each in found)
+
+
+def found_of_four(vectors: dict[int, torch.Tensor]) -> float:
+    """Return how many of the four pictures of a thing are among the four nearest, on average."""
+    units = torch.nn.functional.normalize(torch.cat([vectors[each] for each in sorted(vectors)]))
+    nearest = (units @ units.T).topk(4, dim=1).indices // 4
+    return float((nearest == (torch.arange(len(units)) // 4)[:, None]).sum(dim=1).double().mean())
+
+
+@pytest.mark.bench
+def test_features_of_other_precisions(tmp_path: Path) -> None:
+    """How far features move in half precision, as a CPU computes it, and what that does to UKB."""
+    folder = SHARED / "data" / "ukbench"
+    if not folder.is_dir():
+        pytest.skip("photographs in groups of four need ../shared/data/ukbench")
+    spec, weights = NETWORKS["efficientnet_lite0"].spec(tmp_path)
+    chosen = choose_pictures(str(folder), len(list(folder.rglob("*.jpg"))), DecodeLimits())
+    one = features(chosen, spec, weights)
+    found = [{"precision": "float32", "of_four": found_of_four(one["head"])}]
+    for precision in ("bfloat16", "float16"):
+        other = features(chosen, spec.model_copy(update={"precision": precision}), weights)
+        found += moved(one, other, precision=precision)
+        found.append({"precision": precision, "of_four": found_of_four(other["head"])})
+    for each in found:
+        if "of_four" in each:
+            print(each)
+    write_json("extract-precisions.json", found)
