@@ -22,17 +22,17 @@ def show_plan(console: Console, plan: Plan) -> None:
     machine = plan.machine
     console.print(
         plain(
-            f"{plan.name}: {plan.entries:,} files, of which {plan.pictures.mean:,.0f} "
-            f"{_within(plan.pictures)} will be indexed in {plan.shards:,} shards and "
-            f"{plan.segments:,} segments; tried {plan.sampled:,} ({plan.refused:,} refused, "
+            f"{plan.name}: {plan.entries:,} files, {plan.pictures.mean:,.0f}"
+            f"{_within(plan.pictures)} to be indexed in {_count(plan.shards, 'shard')} and "
+            f"{_count(plan.segments, 'segment')}; tried {plan.sampled:,} ({plan.refused:,} refused, "
             f"{plan.ignored:,} no pictures)"
         )
     )
     on = f"{machine.gpus} x {machine.device}" if machine.gpus else "no GPU"
     console.print(
         plain(
-            f"here: {machine.cores} cores, {on}; {machine.workers} workers of {machine.threads} "
-            "threads"
+            f"here: {_count(machine.cores, 'core')}, {on}; {_count(machine.workers, 'worker')} of "
+            f"{_count(machine.threads, 'thread')}"
         ),
         style="dim",
     )
@@ -40,6 +40,10 @@ def show_plan(console: Console, plan: Plan) -> None:
     _show_hours(console, plan)
     _show_bytes(console, plan)
     _show_memory(console, plan)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _table(*headings: str) -> Table:
@@ -135,7 +139,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _within(figure: Figure) -> str:
-    return f"± {figure.error:,.0f}" if figure.error else ""
+    return f" ± {figure.error:,.0f}" if figure.error else ""
 
 
 def _error(figure: Figure) -> str:
