@@ -24,8 +24,8 @@ def show_plan(console: Console, plan: Plan) -> None:
         plain(
             f"{plan.name}: {plan.entries:,} files, {plan.pictures.mean:,.0f}"
             f"{_within(plan.pictures)} to be indexed in {_count(plan.shards, 'shard')} and "
-            f"{_count(plan.segments, 'segment')}; tried {plan.sampled:,} ({plan.refused:,} refused, "
-            f"{plan.ignored:,} no pictures)"
+            f"{_count(plan.segments, 'segment')}; tried {plan.sampled:,} "
+            f"({plan.refused:,} refused, {plan.ignored:,} no pictures)"
         )
     )
     on = f"{machine.gpus} x {machine.device}" if machine.gpus else "no GPU"
