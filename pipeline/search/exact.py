@@ -65,8 +65,7 @@ def search_exact(
     best = Best.of(len(queries), min(k, max(sum(map(len, segments)), 1)), floors)
     effort = effort or Effort()
     matched = _match(segments, queries, spec)
-    images = [len(each) for each in segments]
-    found = find(matched, spec.layers, len(queries), images, best, effort)
+    found = find(matched, spec.layers, len(queries), best, effort)
     query_of, image_ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     values = [np.empty((len(spec.layers), 0))]
     for segment, matches, each in zip(segments, matched, found, strict=True):
@@ -96,8 +95,7 @@ def lower_bounds(
     """
     best = Best.of(len(queries), k)
     matched = _match(segments, queries, spec)
-    first = [min(len(segment), FIRST_IMAGES) for segment in segments]
-    find_reached(matched, spec.layers, len(queries), first, best, Effort())
+    find_reached(matched, spec.layers, len(queries), best, Effort(), FIRST_IMAGES)
     best.heaps[np.arange(k) >= best.filled[:, None]] = -np.inf
     return best.heaps
 

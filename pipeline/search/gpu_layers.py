@@ -158,8 +158,7 @@ def ask_words(match: LocalMatch, group: slice, device: "torch.device") -> AskedW
     norms = match.norms[group]
     weights = match.layer.weights[bags.words]
     lists = np.diff(bags.offsets)
-    inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
-    factors = bags.counts * weights * weights * np.repeat(inverse, lists)
+    factors = bags.counts * weights * weights * np.repeat(_inverse(norms), lists)
     slacks = torch.from_numpy((lists + 8) * (1.01 * 2.0**-24) + 1e-12).to(device)
     return AskedWords(
         words=bags.words.astype(np.int64),
@@ -245,8 +244,12 @@ def _inverse_norms(norms: NDArray[np.float64]) -> NDArray[np.float32]:
             f"norms of bags are {SMALLEST_NORM:g} to {1 / SMALLEST_NORM:g}; "
             f"got {least:g} to {most:g}"
         )
-    inverse = np.divide(1.0, norms, out=np.zeros(len(norms)), where=positive)
-    return inverse.astype(np.float32)
+    return _inverse(norms).astype(np.float32)
+
+
+def _inverse(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 over each norm, 0 for an empty bag."""
+    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
 
 
 def product(left: "Tensor", right: "Tensor") -> "Tensor":

@@ -107,7 +107,6 @@ class Card:
         matched: Sequence[Matches],
         maps: Sequence[LayerMap],
         queries: int,
-        images: Sequence[int],
         best: Best,
         effort: Effort,
     ) -> list[Reached]:
@@ -119,8 +118,8 @@ class Card:
         """
         import torch
 
-        if list(images) != self._sizes:
-            raise ValueError("a card looks at all images of its segments")
+        if [len(matches[0].layer) for matches in matched] != self._sizes:
+            raise ValueError("a card looks at all of its segments, and at no other")
         found: list[Pairs] = []
         done = 0
         while done < queries and matched:
@@ -135,7 +134,7 @@ class Card:
                 continue
             found.append(pairs)
             done = group.stop
-        effort.pairs += queries * sum(images)
+        effort.pairs += queries * sum(self._sizes)
         return self._by_segment(found, len(maps))
 
     def _look(

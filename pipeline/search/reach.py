@@ -115,7 +115,6 @@ class Finder(Protocol):
         matched: Sequence[Sequence[LocalMatch | DenseMatch]],
         maps: Sequence[LayerMap],
         queries: int,
-        images: Sequence[int],
         best: Best,
         effort: Effort,
     ) -> list[Reached]: ...
@@ -125,9 +124,9 @@ def find_reached(
     matched: Sequence[Sequence[LocalMatch | DenseMatch]],
     maps: Sequence[LayerMap],
     queries: int,
-    images: Sequence[int],
     best: Best,
     effort: Effort,
+    most_images: int | None = None,
 ) -> list[Reached]:
     """Return for each segment the pairs that may be among the best of all.
 
@@ -137,9 +136,12 @@ def find_reached(
         matched: the layers of each segment, in the order of `maps`.
         maps: one a layer.
         queries: Q.
-        images: how many of each segment are looked at, from the first on.
         best: updated, as is `effort`.
+        most_images: how many of each segment are looked at, from the first on; all by default.
     """
+    images = [len(matches[0].layer) for matches in matched]
+    if most_images is not None:
+        images = [min(each, most_images) for each in images]
     threads = numba.get_num_threads()
     fair = GROUP_QUERIES if len(matched) >= threads else -(-queries // threads)
     size = max(1, min(GROUP_QUERIES, fair))

@@ -97,9 +97,8 @@ class Plain:
 def propose(card: Card, segments: list[SegmentData], queries: QueryBatch) -> None:
     """Do the card's part of a search alone."""
     matched = _match(segments, queries, FUSION)
-    sizes = [len(segment) for segment in segments]
     best, effort = Best.of(len(queries), K), Effort()
-    card.find_reached(matched, FUSION.layers, len(queries), sizes, best, effort)
+    card.find_reached(matched, FUSION.layers, len(queries), best, effort)
 
 
 def copied_per_second() -> float:

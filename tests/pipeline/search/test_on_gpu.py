@@ -125,3 +125,11 @@ def test_segments_that_do_not_fit_are_refused_with_what_would(
 def test_without_a_card_the_way_out_is_said() -> None:
     with pytest.raises(InputError, match=r"engine\.search_on"):
         Card([], "cuda")
+
+
+def test_a_card_is_asked_for_all_of_its_segments() -> None:
+    segment, queries = random_corpus(9, 30)
+    parts = cut(segment, np.random.default_rng(9))
+    card = Card(parts, "cpu")
+    with pytest.raises(ValueError, match="all of its segments"):
+        search_exact(parts[:1], queries, SPECS[0], 3, find=card.find_reached)
