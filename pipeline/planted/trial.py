@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.planted.drawn import HIGH, LOW, draw_segment, open_segments, write_segment_to
 from pipeline.planted.scale import ScaleSpec, draw_queries
 from pipeline.run.drive import OnProgress, Progress, quiet
+from pipeline.search.best import Effort
 from pipeline.search.exact import search_exact
-from pipeline.search.reach import Effort
 from pipeline.search.segment import QueryBatch
 from schemas.query import FusionSpec, LayerMap
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.search.best import Best, Effort
+from pipeline.search.blocks import FIRST_IMAGES
 from pipeline.search.fuse import fuse
 from pipeline.search.matched import DenseMatch, LocalMatch, match_layer
 from pipeline.search.rank import best_of
-from pipeline.search.reach import FIRST_IMAGES, Best, Effort, Finder, find_reached
+from pipeline.search.reach import Finder, find_reached
 from pipeline.search.score import Candidates
 from pipeline.search.segment import Answer, QueryBatch, SegmentData
 from schemas.query import FusionSpec, LayerMap
@@ -66,15 +68,16 @@ def search_exact(
     effort = effort or Effort()
     matched = _match(segments, queries, spec)
     found = find(matched, spec.layers, len(queries), best, effort)
+    bars = best.bars(slice(None))
     query_of, image_ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     values = [np.empty((len(spec.layers), 0))]
     for segment, matches, each in zip(segments, matched, found, strict=True):
-        reached = each.above(best.bars)
+        reached = each.above(bars)
         candidates = _as_candidates(reached.query_of, reached.rows, len(queries))
         effort.decided += len(reached.rows)
         exact = np.empty((len(matches), len(reached.rows)), dtype=np.float64)
-        for row, match, known in zip(exact, matches, reached.known, strict=True):
-            row[:] = match.similarities_of(candidates) if known is None else known
+        for row, match in zip(exact, matches, strict=True):
+            row[:] = match.similarities_of(candidates)
         query_of.append(reached.query_of)
         image_ids.append(segment.image_ids[reached.rows])
         values.append(exact)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.search import scan
+from pipeline.search.best import Best, Effort, Reached
 from pipeline.search.gpu_layers import (
     Near,
     Vectors,
@@ -25,7 +26,6 @@ from pipeline.search.gpu_layers import (
     near_to,
 )
 from pipeline.search.matched import DenseMatch, LocalMatch
-from pipeline.search.reach import Best, Effort, Reached
 from pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
 from schemas.query import LayerMap
 
@@ -135,7 +135,7 @@ class Card:
             found.append(pairs)
             done = group.stop
         effort.pairs += queries * sum(self._sizes)
-        return self._by_segment(found, len(maps))
+        return self._by_segment(found)
 
     def _look(
         self, matches: Matches, maps: Sequence[LayerMap], group: slice, best: Best, effort: Effort
@@ -150,7 +150,7 @@ class Card:
             for match in matches
         ]
         names = [self._names[match.layer] for match in matches]
-        floors = torch.from_numpy(best.bars[group]).to(self._device)
+        floors = torch.from_numpy(best.bars(group)).to(self._device)
         shape = (len(floors), best.heaps.shape[1])
         lowest = torch.full(shape, -torch.inf, dtype=torch.float64, device=self._device)
         pairs: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -169,11 +169,12 @@ class Card:
         kept = torch.nonzero(upper >= torch.maximum(lowest[:, -1], floors)[query_of])[:, 0]
         places = torch.stack([query_of[kept] + group.start, rows[kept]]).cpu().numpy()
         values = lowest.cpu().numpy()
-        filled = np.isfinite(values).sum(axis=1)
-        scan.keep_all(best.heaps[group], best.filled[group], values, filled)
+        there = np.isfinite(values)
+        ends = np.append(0, np.cumsum(there.sum(axis=1)))
+        best.keep(group, ends, values[there])
         return places[0], places[1], upper[kept].cpu().numpy()
 
-    def _by_segment(self, found: Sequence[Pairs], layers: int) -> list[Reached]:
+    def _by_segment(self, found: Sequence[Pairs]) -> list[Reached]:
         """Return the pairs of each segment, by query and row."""
         none = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
         query_of, rows, uppers = (np.concatenate(each) for each in zip(none, *found, strict=True))
@@ -182,7 +183,7 @@ class Card:
         order = np.lexsort((rows, query_of, segment_of))
         cuts = np.searchsorted(segment_of[order], np.arange(1, len(ends)))
         return [
-            Reached(query_of[part], rows[part] - (end - size), uppers[part], (None,) * layers)
+            Reached(query_of[part], rows[part] - (end - size), uppers[part])
             for part, end, size in zip(np.split(order, cuts), ends, self._sizes, strict=True)
         ]
 

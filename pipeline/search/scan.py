@@ -1,15 +1,24 @@
 """The passes over a block of images that keep every image which may still be among the best.
 
 `propose` asks of each image a bound that costs a few operations, from straight lines above f and
-the codes on the leading axes; `multiply` and `narrow` look again at those it leaves, with the codes
-of whole vectors and f itself. What comes out is decided in float64, elsewhere.
+the codes on the leading axes. Of those that reach the bar `promising` picks the highest; the others
+wait until the bar is as high as it gets, and `reaching` drops what is below it then. `multiply` and
+`narrow` look closely, with the codes of whole vectors and f itself. What comes out is decided in
+float64, elsewhere.
+
+Pairs of query and row lie flat, by query: those of query q from offsets[q] to offsets[q + 1].
+Layers are in one order throughout: the A dense ones, then the B local ones.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.index.compiled import compiled
+from pipeline.search.fetch import fetch
 from pipeline.vocabulary.lists import proposing
+
+Flat = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""Pairs: offsets (Q + 1,), rows inside the block (m,), and similarities (A + B, m), at most."""
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -19,8 +28,14 @@ Counts = NDArray[np.int64]
 SLACK = 1e-12
 """Above the rounding of a sum of powers in float64, far below what tells images apart."""
 
+LOCAL_ERROR = 1e-7
+"""Above what a similarity in [0, 1] loses where it is rounded to float32."""
+
 NEAR_ROWS = 256
 """Rows whose whole codes are met by all queries before the next: 330 kB at 1,280 dimensions."""
+
+PAIRS_AHEAD = 4
+"""Pairs of a query ahead of the one that is multiplied, whose codes are asked for."""
 
 STEEPEST = 50.0
 """The largest slope of a line above f: its rounding grows with it."""
@@ -88,11 +103,11 @@ def keep_best(heap: Floats, filled: int, value: float) -> int:
 
 
 @compiled
-def keep_all(heaps: Floats, filled: Counts, others: Floats, others_filled: Counts) -> None:
-    """Put what is in other heaps (Q, k) into heaps of the k largest (Q, k), query by query."""
+def keep_all(heaps: Floats, filled: Counts, offsets: Counts, values: Floats) -> None:
+    """Put values, flat by query, into heaps of the k largest (Q, k)."""
     for query in range(len(heaps)):
-        for place in range(others_filled[query]):
-            filled[query] = keep_best(heaps[query], filled[query], others[query, place])
+        for place in range(offsets[query], offsets[query + 1]):
+            filled[query] = keep_best(heaps[query], filled[query], values[place])
 
 
 @compiled
@@ -103,7 +118,7 @@ def propose(
     bases: Singles,
     lengths: Singles,
     query_rests: Singles,
-    exact: Floats,
+    known: Singles,
     slopes: Singles,
     offsets: Singles,
     bars: Floats,
@@ -114,15 +129,16 @@ def propose(
     """Write which rows of a block have an upper bound of F that reaches the bar.
 
     Args:
-        near: (A, Q, b) products with the leading codes of the A dense layers, without base.
+        near: (A, Q, b) products with the leading codes, without base; written over with the
+            similarities they allow.
         errors, rests: (A, b) of the rows.
         bases: (A, Q) of the products, with what float32 may lose.
         lengths, query_rests: (A, Q).
-        exact: (B, Q, b) exact similarities of the B local layers.
+        known: (B, Q, b) similarities of the local layers.
         slopes, offsets: (A + B, Q) of the lines above f.
         bars: (Q,) what F must reach.
-        uppers: (Q, b) room.
-        rows: (Q, b) written: the rows that reach it, rising, in the first places.
+        uppers: (Q, b) written: the bounds of the rows that reach it, in the first places.
+        rows: (Q, b) written: those rows, rising.
         kept: (Q,) written: how many.
     """
     for query in range(len(bars)):
@@ -136,21 +152,115 @@ def propose(
             for row in range(len(upper)):
                 high = line[row] + base + (length * error[row] + query_rest * rest[row])
                 high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                line[row] = high
                 upper[row] += max(high, slope * high + offset)
-        for layer in range(len(exact)):
-            known = exact[layer, query]
+        for layer in range(len(known)):
+            values = known[layer, query]
             slope, offset = slopes[len(near) + layer, query], offsets[len(near) + layer, query]
             for row in range(len(upper)):
-                value = np.float32(known[row])
-                upper[row] += max(value, slope * value + offset)
+                upper[row] += max(values[row], slope * values[row] + offset)
         bar = np.float32(bars[query] - SINGLE_SLACK)
         mine = rows[query]
         count = np.uint64(0)
         for row in range(len(upper)):
             # Without a branch: which images reach the bar is hard to foretell.
+            bound = upper[row]
             mine[count] = row
-            count += np.uint64(upper[row] >= bar)
+            upper[count] = bound
+            count += np.uint64(bound >= bar)
         kept[query] = count
+
+
+@compiled
+def promising(
+    rows: Places,
+    uppers: Singles,
+    kept: Counts,
+    near: Singles,
+    known: Singles,
+    highest: Floats,
+    filled: Counts,
+) -> tuple[Flat, Flat]:
+    """Return what `propose` left as two: pairs among the k highest bounds so far, and the others.
+
+    Args:
+        rows, uppers, kept: from there; rows are written over.
+        near, known: (A, Q, b) and (B, Q, b), of all rows of the block.
+        highest: (Q, k) heaps of the highest bounds so far, updated.
+        filled: (Q,) how many of them are there, updated.
+    """
+    chosen = np.zeros(len(kept), np.int64)
+    for query in range(len(kept)):
+        heap, upper, mine = highest[query], uppers[query], rows[query]
+        count, held = 0, filled[query]
+        for place in range(kept[query]):
+            if held < len(heap) or upper[place] > heap[0]:
+                held = keep_best(heap, held, np.float64(upper[place]))
+                mine[place] = ~mine[place]
+                count += 1
+        chosen[query], filled[query] = count, held
+    now = _taken(rows, kept, chosen, near, known, True)
+    return now, _taken(rows, kept, kept - chosen, near, known, False)
+
+
+@compiled
+def _taken(
+    rows: Places, kept: Counts, counts: Counts, near: Singles, known: Singles, marked: bool
+) -> Flat:
+    """Return the pairs whose rows are marked, as ~row, or those whose rows are not."""
+    offsets = np.zeros(len(kept) + 1, np.int64)
+    offsets[1:] = np.cumsum(counts)
+    taken = np.empty(offsets[-1], np.int32)
+    most = np.empty((len(near) + len(known), offsets[-1]), np.float32)
+    for query in range(len(kept)):
+        first, count, mine = offsets[query], offsets[query], rows[query]
+        for place in range(kept[query]):
+            row = mine[place]
+            if (row < 0) == marked:
+                taken[count] = ~row if marked else row
+                count += 1
+        for layer in range(len(most)):
+            values = near[layer, query] if layer < len(near) else known[layer - len(near), query]
+            for place in range(first, count):
+                most[layer, place] = values[taken[place]]
+    return offsets, taken, most
+
+
+@compiled
+def reaching(pairs: Flat, slopes: Singles, line_offsets: Singles, bars: Floats) -> Flat:
+    """Return the pairs that still reach the bar of their query (Q,), by other lines (A + B, Q)."""
+    offsets, rows, most = pairs
+    left = np.zeros(len(offsets), np.int64)
+    places = np.empty(len(rows), np.int64)
+    count = np.uint64(0)
+    for query in range(len(bars)):
+        bar = np.float32(bars[query] - SINGLE_SLACK)
+        for place in range(offsets[query], offsets[query + 1]):
+            bound = np.float32(0.0)
+            for layer in range(len(most)):
+                value = most[layer, place]
+                bound += max(value, slopes[layer, query] * value + line_offsets[layer, query])
+            places[count] = place
+            count += np.uint64(bound >= bar)
+        left[query + 1] = count
+    kept = places[: np.int64(count)]
+    values = np.empty((len(most), len(kept)), np.float32)
+    for layer in range(len(most)):
+        values[layer] = most[layer][kept]
+    return left, rows[kept], values
+
+
+@compiled
+def means(pairs: Flat, first: int) -> Floats:
+    """Return what layers from `first` on give the pairs of each query on average, (Q,)."""
+    offsets, _, most = pairs
+    out = np.zeros(len(offsets) - 1)
+    for query in range(len(out)):
+        start, stop = offsets[query], offsets[query + 1]
+        for layer in range(first, len(most)):
+            for place in range(start, stop):
+                out[query] += most[layer, place] / (stop - start)
+    return out
 
 
 @proposing
@@ -164,103 +274,91 @@ def product(codes: NDArray[np.uint8], weights: Singles) -> float:
 
 @compiled
 def multiply(
+    offsets: Counts,
     rows: Places,
-    kept: Counts,
-    first: int,
     codes: NDArray[np.uint8],
     weights: Singles,
     bases: Singles,
     out: Singles,
 ) -> None:
-    """Write the products of queries (Q, D) with the codes of the rows kept, in their places.
+    """Write the products (m,) of queries (Q, D) with the codes (b, D) of their rows.
 
     Some rows for all queries, then the next: their codes stay in a core's own cache.
     """
-    places = np.zeros(len(kept), np.int64)
-    for stop in range(NEAR_ROWS, rows.shape[1] + NEAR_ROWS, NEAR_ROWS):
-        for query in range(len(kept)):
+    flat = codes.reshape(-1)
+    places = offsets[:-1].copy()
+    for stop in range(NEAR_ROWS, len(codes) + NEAR_ROWS, NEAR_ROWS):
+        for query in range(len(places)):
             place = places[query]
-            while place < kept[query] and rows[query, place] < stop:
-                row = first + np.int64(rows[query, place])
-                out[query, place] = product(codes[row], weights[query]) + bases[query]
+            while place < offsets[query + 1] and rows[place] < stop:
+                if place + PAIRS_AHEAD < offsets[query + 1]:
+                    ahead = np.int64(rows[place + PAIRS_AHEAD]) * codes.shape[1]
+                    for line in range(ahead, ahead + codes.shape[1], 64):
+                        fetch(flat, line)
+                out[place] = product(codes[rows[place]], weights[query]) + bases[query]
                 place += 1
             places[query] = place
 
 
 @compiled
 def narrow(
+    pairs: Flat,
     near: Singles,
     errors: Singles,
     lengths: Singles,
     slacks: Singles,
-    exact: Floats,
     t: Floats,
     p: Floats,
     slopes: Singles,
-    offsets: Singles,
-    heaps: Floats,
-    filled: Counts,
-    rows: Places,
-    kept: Counts,
+    line_offsets: Singles,
+    bars: Floats,
+    query_of: Counts,
+    lowers: Floats,
     uppers: Floats,
-) -> None:
-    """Keep, of the rows kept so far, those whose upper bound reaches the k-th best lower bound.
+) -> int:
+    """Write the pairs whose upper bound reaches the bar, and both bounds; return how many.
 
     Args:
-        near: (A, Q, b) products with the codes of whole vectors, place by place as in `rows`.
-        errors: (A, b) of the rows.
+        pairs: of a block; their rows are written over with those of the pairs that are left.
+        near: (A, m) products with the codes of whole vectors.
+        errors: (A, b) of the rows of the block.
         lengths, slacks: (A, Q) of the products.
-        exact: (B, Q, b) exact similarities of the local layers, row by row.
-        t, p: (A + B,) of the maps, dense layers first.
-        slopes, offsets: (A + B, Q) of the lines above f.
-        heaps: (Q, k) the k best lower bounds so far, updated.
-        filled: (Q,) how many of them are there, updated.
-        rows, kept: (Q, b) and (Q,), cut down.
-        uppers: (Q, b) written: the upper bounds of what is kept.
+        t, p: (A + B,) of the maps.
+        slopes, line_offsets: (A + B, Q) of the lines above f.
+        bars: (Q,) what F must reach.
+        query_of: (m,) written.
+        lowers, uppers: (m,) written.
     """
-    for query in range(len(kept)):
-        heap = heaps[query]
-        held = filled[query]
-        count = 0
-        for place in range(kept[query]):
-            row = rows[query, place]
+    offsets, rows, most = pairs
+    count = 0
+    for query in range(len(bars)):
+        bar = bars[query]
+        for place in range(offsets[query], offsets[query + 1]):
+            row = rows[place]
             bound = 0.0
-            for layer in range(len(near)):
-                high = near[layer, query, place] + slacks[layer, query]
-                high += lengths[layer, query] * errors[layer, row]
-                high = min(max(high, np.float32(0.0)), np.float32(1.0))
-                bound += max(high, slopes[layer, query] * high + offsets[layer, query])
-            for layer in range(len(exact)):
-                value = np.float32(exact[layer, query, row])
-                line = len(near) + layer
-                bound += max(value, slopes[line, query] * value + offsets[line, query])
-            if held == len(heap) and bound < heap[0] - SINGLE_SLACK:
+            for layer in range(len(most)):
+                high = most[layer, place]
+                if layer < len(near):
+                    high = near[layer, place] + slacks[layer, query]
+                    high += lengths[layer, query] * errors[layer, row]
+                    high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                bound += max(high, slopes[layer, query] * high + line_offsets[layer, query])
+            if bound < bar - SINGLE_SLACK:
                 continue
             lower = -SLACK
             upper = SLACK
-            for layer in range(len(near)):
-                about = np.float64(near[layer, query, place])
-                error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
-                error += np.float64(slacks[layer, query])
+            for layer in range(len(most)):
+                about, error = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
+                if layer < len(near):
+                    about = np.float64(near[layer, place])
+                    error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
+                    error += np.float64(slacks[layer, query])
                 lower += mapped(min(max(about - error, 0.0), 1.0), t[layer], p[layer])
                 upper += mapped(min(max(about + error, 0.0), 1.0), t[layer], p[layer])
-            for layer in range(len(exact)):
-                line = len(near) + layer
-                decided = mapped(exact[layer, query, row], t[line], p[line])
-                lower += decided
-                upper += decided
-            held = keep_best(heap, held, lower)
-            if held < len(heap) or upper >= heap[0]:
-                rows[query, count] = row
-                uppers[query, count] = upper
+            if upper >= bar:
+                query_of[count] = query
+                rows[count] = row
+                lowers[count] = lower
+                uppers[count] = upper
                 count += 1
-        filled[query] = held
-        # Earlier rows were kept against a lower bar than the block ended with.
-        last = count
-        count = 0
-        for place in range(last):
-            if held < len(heap) or uppers[query, place] >= heap[0]:
-                rows[query, count] = rows[query, place]
-                uppers[query, count] = uppers[query, place]
-                count += 1
-        kept[query] = count
+    return count

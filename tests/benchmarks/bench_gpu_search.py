@@ -20,9 +20,9 @@ from pipeline.index.bags import BagsOfWords
 from pipeline.planted.drawn import HIGH, LOW, open_segments
 from pipeline.planted.scale import ScaleSpec, draw_queries
 from pipeline.planted.trial import FUSION
+from pipeline.search.best import Best, Effort
 from pipeline.search.exact import _match, search_exact
 from pipeline.search.on_gpu import Card
-from pipeline.search.reach import Best, Effort
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
 from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import Built, build_segment

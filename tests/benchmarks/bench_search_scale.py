@@ -21,8 +21,8 @@ from pipeline.index.bags import BagsOfWords
 from pipeline.planted.drawn import HIGH, LOW, open_segments
 from pipeline.planted.scale import ScaleSpec, draw_queries
 from pipeline.planted.trial import FUSION
+from pipeline.search.best import Effort
 from pipeline.search.exact import search_exact
-from pipeline.search.reach import Effort
 from pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
 from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import build_segment

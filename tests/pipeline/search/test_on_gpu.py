@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.search import gpu_layers, on_gpu
+from pipeline.search.best import Effort
 from pipeline.search.exact import search_exact
 from pipeline.search.on_gpu import Card
-from pipeline.search.reach import Effort
 from pipeline.search.segment import QueryBatch, SegmentData
 from schemas.query import FusionSpec
 from tests.pipeline.search.test_exact import SPECS, assert_same, cut, random_corpus, seeds
