@@ -19,7 +19,7 @@ from schemas.snapshot import IndexSnapshot
 
 @dataclass(frozen=True)
 class Engine:
-    """A runner of tasks, the threads that each of its workers has, and what serves segments."""
+    """A runner of tasks, the threads of a worker in stages with a network, what serves segments."""
 
     runner: Runner
     threads: int
@@ -57,7 +57,7 @@ def engine(settings: EngineSettings) -> Iterator[Engine]:
         yield Engine(SerialRunner(), threads, on_ray=False, search_on=settings.search_on)
         return
     from cluster.connect import connected
-    from cluster.runner import RayRunner
+    from cluster.runner import RayRunner, threads_of_networks
 
     with (
         connected(settings.address),
@@ -67,5 +67,5 @@ def engine(settings: EngineSettings) -> Iterator[Engine]:
             task_timeout_s=settings.task_timeout_s,
         ) as runner,
     ):
-        threads = settings.cpus_per_worker
+        threads = settings.cpus_per_worker or threads_of_networks()
         yield Engine(runner, threads, on_ray=True, search_on=settings.search_on)

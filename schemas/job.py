@@ -101,7 +101,12 @@ class EngineSettings(Stored):
     kind: Literal["ray", "serial"] = "ray"
     address: str | None = None
     workers: int | None = Field(default=None, ge=1)
-    cpus_per_worker: int = Field(default=1, ge=1)
+    cpus_per_worker: int | None = Field(
+        default=None,
+        ge=1,
+        description="and its threads; by default one, but in stages with a network up to four, "
+        "or on GPUs all CPUs that there are for each",
+    )
     task_timeout_s: float = Field(default=3600.0, gt=0)
     search_on: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="what leaves images out; auto is GPUs where there are any"

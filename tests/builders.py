@@ -29,6 +29,8 @@ from schemas.snapshot import IndexSnapshot
 
 MEETING_S = 60.0
 
+SLOW_S = 3.0
+
 
 @dataclass(frozen=True)
 class Item:
@@ -54,8 +56,9 @@ class Scripted:
 
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
     `value-error`, `input-error`, `card-lost`, `kill` and `stop` (SIGKILL and SIGSTOP to this
-    process), `hang`, `meet` (waits until another attempt meets it). `openings` gives the acts of
-    the first, second... opening. What happens is noted as files under `notes`.
+    process), `slow` and `slow-kill` (which take 3 seconds), `hang`, `meet` (waits until another
+    attempt meets it). `openings` gives the acts of the first, second... opening. What happens is
+    noted as files under `notes`.
     """
 
     notes: str
@@ -103,6 +106,10 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
+            case "slow" | "slow-kill":
+                time.sleep(SLOW_S)
+                if act == "slow-kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
                 while True:
                     time.sleep(60)

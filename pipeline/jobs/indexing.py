@@ -208,9 +208,7 @@ def build_index(
         encoding = encoder.encoding(extraction)
     else:
         words = {
-            layer.name: _words_of(
-                store, runner, extraction, layer.name, job, imports, threads, watch
-            )
+            layer.name: _words_of(store, runner, extraction, layer.name, job, imports, watch)
             for layer in spec.layers
             if layer.kind == "local"
         }
@@ -276,7 +274,6 @@ def _words_of(
     layer: str,
     job: JobConfig,
     imports: Mapping[str, str],
-    threads: int,
     watch: Watch,
 ) -> Vocabulary:
     if layer in imports:
@@ -288,7 +285,7 @@ def _words_of(
         extraction,
         layer,
         job.vocabulary,
-        threads=threads,
+        threads=runner.threads,
         on_progress=watch.progress,
         on_round=watch.round,
     )

@@ -49,6 +49,7 @@ def make_plan(
             threads=min(cores, workers * threads),
             on_progress=on_progress,
         )
+    workers, threads = lanes(prepared.job.engine, cores, found.extract.gpus)
     machine = ProbedMachine(
         cores=cores,
         workers=workers,
@@ -61,12 +62,17 @@ def make_plan(
     return plan_of(prepared, found, machine, free_bytes)
 
 
-def lanes(engine: EngineSettings, cores: int) -> tuple[int, int]:
-    """Return how many workers a machine of so many cores has, and the threads of each."""
+def lanes(engine: EngineSettings, cores: int, gpus: int = 0) -> tuple[int, int]:
+    """Return how many workers a machine of so many cores has, and the threads of each.
+
+    As stages without a network have them: of the others, the product is what counts. On GPUs it
+    is those with a network that take long.
+    """
     if engine.kind == "serial":
         return 1, cores
-    fit = max(1, cores // engine.cpus_per_worker)
-    return min(fit, engine.workers or fit), engine.cpus_per_worker
+    threads = engine.cpus_per_worker or (max(1, cores // gpus) if gpus else 1)
+    fit = max(1, cores // threads)
+    return min(fit, engine.workers or fit), threads
 
 
 def plan_of(

@@ -47,6 +47,11 @@ class Stopwatch:
         finally:
             self._of(name).seconds += time.perf_counter() - began
 
+    @property
+    def threads(self) -> int:
+        """What the runner says."""
+        return self.runner.threads
+
     def memory_per_worker(self) -> int:
         """Return what the runner says."""
         return self.runner.memory_per_worker()

@@ -65,6 +65,16 @@ class Ledger(Generic[TaskT]):
         self._attempts[key] += 1
         return self._by_key[key]
 
+    def running(self, key: str) -> TaskT:
+        """Return a running task; to begin it once more is no attempt of its own.
+
+        Raises:
+            KeyError: it does not run.
+        """
+        if key not in self._running:
+            raise KeyError(key)
+        return self._by_key[key]
+
     def succeed(self, key: str, record: DoneRecord) -> Outcome:
         """End a running task with its record."""
         return self._end(Outcome(key, record, attempts=self._attempts[key]))

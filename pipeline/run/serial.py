@@ -1,5 +1,6 @@
 """The one-process runner: tasks in order, one at a time. The plain version of the contract."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from pipeline.run.budget import available_memory
@@ -24,6 +25,11 @@ class SerialRunner:
                 outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))
             if outcome is not None:
                 yield outcome
+
+    @property
+    def threads(self) -> int:
+        """How many cores this process may use."""
+        return len(os.sched_getaffinity(0))
 
     def memory_per_worker(self) -> int:
         """Return what is free on this machine, in bytes."""

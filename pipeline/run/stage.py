@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from schemas.files import DoneRecord
 
@@ -37,6 +37,14 @@ class Stage(Protocol[TaskT_contra]):
     def open(self) -> Callable[[TaskT_contra], DoneRecord]: ...
 
 
+@runtime_checkable
+class Threaded(Protocol):
+    """A stage that says how many threads share one of its tasks."""
+
+    @property
+    def threads(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a task ended: its done record, or the error that its last attempt met."""
@@ -55,6 +63,11 @@ class Runner(Protocol):
     """Applies a stage to tasks, each of which ends in exactly one outcome, in any order."""
 
     def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]: ...
+
+    @property
+    def threads(self) -> int:
+        """How many threads a worker has for a task, where the stage is not `Threaded`."""
+        ...
 
     def memory_per_worker(self) -> int:
         """Return how many bytes one worker may hold."""

@@ -51,6 +51,10 @@ class ClockedRunner:
     def run(self, stage: Stage[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
         return self.runner.run(Clocked(stage, self.notes), tasks)
 
+    @property
+    def threads(self) -> int:
+        return self.runner.threads
+
     def memory_per_worker(self) -> int:
         return self.runner.memory_per_worker()
 

@@ -1,12 +1,14 @@
 """Workers that die, hang or never stand, on a real Ray."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
-from cluster.runner import RayRunner
+from cluster.runner import RayRunner, threads_of_networks
 from pipeline.errors import StageFailed
 from pipeline.run.stage import Outcome
 from tests.builders import Scripted, items, tries
@@ -117,6 +119,33 @@ def test_a_caller_who_stops_early_leaves_nothing_running(tmp_path: Path) -> None
         assert all(each.record for each in ended(runner, stage, 2).values())
 
 
+def test_a_straggler_is_begun_once_more_and_the_first_to_end_counts(tmp_path: Path) -> None:
+    stage = Scripted(str(tmp_path), {"000": ("hang", "ok")})
+    with RayRunner(straggler_s=0.5) as runner:
+        outcomes = ended(runner, stage, 4)
+        assert outcomes["000"].record is not None
+        assert outcomes["000"].attempts == 1
+        assert tries(tmp_path, "try.000") == 2
+        # The worker that hangs is ended: its CPU is free again, or these two could not meet.
+        ended(runner, Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)}), 2)
+
+
+def test_a_second_try_that_fails_leaves_the_straggler_alone(tmp_path: Path) -> None:
+    stage = Scripted(str(tmp_path), {"000": ("slow", "os-error")})
+    with RayRunner(straggler_s=0.2) as runner:
+        outcomes = ended(runner, stage, 3)
+    assert outcomes["000"].record is not None
+    assert (outcomes["000"].attempts, tries(tmp_path, "try.000")) == (1, 2)
+
+
+def test_a_straggler_that_dies_leaves_the_second_try_alone(tmp_path: Path) -> None:
+    stage = Scripted(str(tmp_path), {"000": ("slow-kill", "slow")})
+    with RayRunner(straggler_s=0.2) as runner:
+        outcomes = ended(runner, stage, 3)
+    assert outcomes["000"].record is not None
+    assert (outcomes["000"].attempts, tries(tmp_path, "try.000")) == (1, 2)
+
+
 def test_a_cluster_too_small_for_a_worker_is_told_so(tmp_path: Path) -> None:
     with (
         RayRunner(workers=1, cpus_per_worker=3, start_timeout_s=1.0) as runner,
@@ -133,3 +162,41 @@ def test_pool_size_follows_cpus_and_is_never_above_the_tasks(tmp_path: Path) -> 
     with RayRunner(cpus_per_worker=2) as runner:
         assert len(pids(ended(runner, Scripted(str(tmp_path)), 4))) == 1
     assert ray.available_resources().get("CPU", 0) <= 2
+
+
+@dataclass(frozen=True)
+class Sharing(Scripted):
+    """A stage whose tasks have threads of their own."""
+
+    threads: int = 2
+
+
+def test_a_stage_that_has_threads_gets_a_worker_with_as_many_cpus(tmp_path: Path) -> None:
+    with RayRunner() as runner:
+        assert len(pids(ended(runner, Sharing(str(tmp_path)), 4))) == 1
+        stage = Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)})
+        assert len(pids(ended(runner, stage, 2))) == 2  # one CPU each again
+
+
+def node(cpus: float, gpus: float = 0.0, *, alive: bool = True) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": {"CPU": cpus} | ({"GPU": gpus} if gpus else {})}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "threads"),
+    [
+        ([node(1)], 1),
+        ([node(2)], 2),
+        ([node(4)], 4),
+        ([node(6)], 3),  # two workers of three, not one of four
+        ([node(16)], 4),
+        ([node(16), node(2), node(1, alive=False)], 2),  # every node has room for a worker
+        ([node(16, gpus=2), node(4)], 8),  # all that a card's node has for it
+        ([node(2, gpus=4)], 1),
+    ],
+)
+def test_threads_of_a_network(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]], threads: int
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    assert threads_of_networks() == threads

@@ -169,6 +169,10 @@ class Noisy:
         yield from SerialRunner().run(stage, tasks[:1])
         raise OSError("stopped")
 
+    @property
+    def threads(self) -> int:
+        return 1
+
     def memory_per_worker(self) -> int:
         return 0
 

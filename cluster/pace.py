@@ -1,0 +1,52 @@
+"""How long the tasks of a stage take, and which of them straggle."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from pipeline.run.ledger import Ledger
+from pipeline.run.stage import TaskT
+
+STRAGGLER_S, STRAGGLER_TIMES = 30.0, 2.0
+"""A task that takes so many seconds, and so many times as long as half of the others, straggles."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an actor was sent, a task's key, or None while it starts; when, and until when."""
+
+    actor: Any
+    key: str | None
+    began: float
+    deadline: float
+
+
+@dataclass
+class Pace:
+    """What is known of a stage's tasks: `spent` are the seconds of those that ended well."""
+
+    least_s: float = STRAGGLER_S
+    spent: list[float] = field(default_factory=list)
+    _again: set[str] = field(default_factory=set)
+
+    def next_straggler(self, calls: Mapping[Any, Call]) -> float:
+        """Return when the next call is one if it has not ended by then; infinity if none can be."""
+        began = [call.began for call in calls.values() if self._may_straggle(call)]
+        if not (self.spent and began):
+            return math.inf
+        return min(began) + max(self.least_s, STRAGGLER_TIMES * median(self.spent))
+
+    def straggler(self, ledger: Ledger[TaskT], calls: Mapping[Any, Call]) -> TaskT | None:
+        """Return the task that straggles most, each once."""
+        if self.next_straggler(calls) > time.monotonic():
+            return None
+        calls_by_age = sorted(calls.values(), key=lambda call: call.began)
+        key = next(str(call.key) for call in calls_by_age if self._may_straggle(call))
+        self._again.add(key)
+        return ledger.running(key)
+
+    def _may_straggle(self, call: Call) -> bool:
+        return call.key is not None and call.key not in self._again
