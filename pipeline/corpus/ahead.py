@@ -11,19 +11,27 @@ from threading import Lock
 
 from pipeline.corpus.places import is_s3, read_object
 
-FETCHED_AHEAD = 8
-"""Objects in memory or on their way, of at most `max_bytes` each, for a worker."""
+FETCHED_AHEAD = 32
+"""Objects in memory or on their way for a worker, at most: requests that wait for a far server."""
+
+AHEAD_BYTES = 64 << 20
+"""Bytes in memory or on their way for a worker, at most, unless one object alone is larger."""
+
+Sized = tuple[str, int]
+"""A place, and the bytes that lie there; -1 where that is not known."""
 
 
 class ReadAhead:
     """Reads objects that are asked for in about the order given; for any number of threads."""
 
-    def __init__(self, places: Iterable[str], most_bytes: int, pool: ThreadPoolExecutor) -> None:
-        self._next = iter(places)
+    def __init__(self, objects: Iterable[Sized], most_bytes: int, pool: ThreadPoolExecutor) -> None:
+        self._next = iter(objects)
+        self._waiting: Sized | None = next(self._next, None)
         self._most_bytes = most_bytes
         self._pool = pool
         self._lock = Lock()
-        self._coming: dict[str, Future[bytes]] = {}
+        self._coming: dict[str, tuple[int, Future[bytes]]] = {}
+        self._bytes = 0
         with self._lock:
             self._fill()
 
@@ -34,29 +42,34 @@ class ReadAhead:
             As `read_object`.
         """
         with self._lock:
-            future = self._coming.pop(place, None)
+            size, future = self._coming.pop(place, (0, None))
+            self._bytes -= size
             self._fill()
         return future.result() if future else self._fetch(place)
 
     def _fill(self) -> None:
-        while len(self._coming) < FETCHED_AHEAD:
-            place = next(self._next, None)
-            if place is None:
+        while self._waiting is not None and len(self._coming) < FETCHED_AHEAD:
+            place, size = self._waiting
+            # No more than `most_bytes` are read of any, however many it holds.
+            size = self._most_bytes if size < 0 else min(size, self._most_bytes)
+            if self._coming and self._bytes + size > AHEAD_BYTES:
                 return
             if place not in self._coming:
-                self._coming[place] = self._pool.submit(self._fetch, place)
+                self._coming[place] = size, self._pool.submit(self._fetch, place)
+                self._bytes += size
+            self._waiting = next(self._next, None)
 
     def _fetch(self, place: str) -> bytes:
         return read_object(place, None, self._most_bytes)
 
 
 @contextmanager
-def reading_ahead(places: Iterable[str], most_bytes: int) -> Iterator[ReadAhead | None]:
+def reading_ahead(places: Iterable[Sized], most_bytes: int) -> Iterator[ReadAhead | None]:
     """Have the objects among these places fetched ahead inside the block; None if there are none.
 
     Each of them should be read there once, or the others wait for their turn in vain.
     """
-    objects = [place for place in places if is_s3(place)]
+    objects = [(place, size) for place, size in places if is_s3(place)]
     if not objects:
         yield None
         return

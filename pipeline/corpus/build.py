@@ -45,7 +45,8 @@ def probe_rows(
     A picture that is refused keeps its row. Only in folders and tars is anything ignored.
     """
     rows: list[dict[str, Any] | None] = []
-    wanted = (place_of(root, entry.name) for entry in entries if _is_plain_picture(entry))
+    pictures = filter(_is_plain_picture, entries)
+    wanted = ((place_of(root, each.name), each.size_bytes) for each in pictures)
     with (
         EntryReader(root, limits) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,

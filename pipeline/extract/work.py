@@ -75,7 +75,8 @@ class PictureSource:
     @contextmanager
     def expecting(self, rows: Iterable[Row]) -> Iterator[None]:
         """Have the pictures of these rows that lie in S3 fetched ahead inside the block."""
-        places = [place_of(self._root, row["name"]) for row in rows if not row["container"]]
+        files = (row for row in rows if not row["container"])
+        places = [(place_of(self._root, row["name"]), row["size_bytes"]) for row in files]
         with reading_ahead(places, self._limits.max_bytes) as self._ahead:
             yield
         self._ahead = None

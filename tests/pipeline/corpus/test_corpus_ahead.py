@@ -5,9 +5,13 @@ import threading
 import pytest
 
 from pipeline.corpus import ahead
-from pipeline.corpus.ahead import FETCHED_AHEAD, reading_ahead
+from pipeline.corpus.ahead import AHEAD_BYTES, FETCHED_AHEAD, Sized, reading_ahead
 
-PLACES = [f"s3://bucket/{number:02d}" for number in range(30)]
+PLACES = [f"s3://bucket/{number:02d}" for number in range(50)]
+
+
+def sized(*places: str, size: int = 10) -> list[Sized]:
+    return [(place, size) for place in places]
 
 
 class Server:
@@ -37,7 +41,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def test_each_object_and_each_error_goes_to_who_asks_for_it(server: Server) -> None:
-    with reading_ahead(PLACES, 100) as reads:
+    with reading_ahead(sized(*PLACES), 100) as reads:
         assert reads is not None
         for place in PLACES:
             if place.endswith("7"):
@@ -50,15 +54,34 @@ def test_each_object_and_each_error_goes_to_who_asks_for_it(server: Server) -> N
 
 def test_a_few_are_on_their_way_at_once_and_no_more(server: Server) -> None:
     server.wanted_at_once = FETCHED_AHEAD
-    with reading_ahead(PLACES, 100) as reads:
+    with reading_ahead(sized(*PLACES), 100) as reads:
         assert reads is not None
         for number, place in enumerate(PLACES[:7]):
             assert reads.read(place) == place.encode()
             assert len(server.asked) <= number + 1 + FETCHED_AHEAD
 
 
+@pytest.mark.parametrize(
+    ("size", "at_once"),
+    [
+        (AHEAD_BYTES // 4, 4),
+        (AHEAD_BYTES // 4 + 1, 3),
+        (AHEAD_BYTES * 3, 1),  # one is always on its way
+        (-1, 2),  # of a size that is not known: as large as it may be
+    ],
+)
+def test_bytes_ahead_are_bounded(server: Server, size: int, at_once: int) -> None:
+    server.wanted_at_once = at_once
+    most = AHEAD_BYTES // 2 if size < 0 else AHEAD_BYTES * 4
+    with reading_ahead(sized(*PLACES, size=size), most) as reads:
+        assert reads is not None
+        for number, place in enumerate(PLACES[:7]):
+            assert reads.read(place) == place.encode()
+            assert len(server.asked) <= number + 1 + at_once
+
+
 def test_what_was_not_expected_is_fetched_all_the_same(server: Server) -> None:
-    with reading_ahead(PLACES[:2], 100) as reads:
+    with reading_ahead(sized(*PLACES[:2]), 100) as reads:
         assert reads is not None
         assert reads.read("s3://bucket/other") == b"s3://bucket/other"
         for _ in range(2):
@@ -66,5 +89,5 @@ def test_what_was_not_expected_is_fetched_all_the_same(server: Server) -> None:
 
 
 def test_local_files_are_not_fetched_ahead(server: Server) -> None:
-    with reading_ahead(["/pictures/a.jpg"], 100) as reads:
+    with reading_ahead(sized("/pictures/a.jpg"), 100) as reads:
         assert reads is None
