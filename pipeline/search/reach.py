@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import product
 from typing import Protocol
 
 import numba
@@ -17,7 +18,7 @@ GROUP_QUERIES = 128
 """Queries that look at a block together, in one thread, at most."""
 
 TASKS = 4
-"""Groups of queries are taken through all segments together, until a thread has so many turns."""
+"""So many groups and segments a thread, at least, are looked at before what waits is ended."""
 
 
 class Finder(Protocol):
@@ -64,19 +65,12 @@ def find_reached(
     # turning in circles, which made all of this three times as slow.
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(slices), together):
-            groups = [
-                [
-                    Group(matches, maps, each, count, best)
-                    for each in slices[first : first + together]
-                ]
-                for matches, count in zip(matched, images, strict=True)
-            ]
-            flat = [group for of_segment in groups for group in of_segment]
-            list(pool.map(Group.look, flat))
-            ended = iter(list(pool.map(Group.end, flat)))
-            for own, of_segment in zip(reached, groups, strict=True):
-                own += [next(ended) for _ in of_segment]
-            effort.narrowed += sum(group.narrowed for group in flat)
+            tasks = list(product(range(len(matched)), slices[first : first + together]))
+            groups = [Group(matched[n], maps, asked, images[n], best) for n, asked in tasks]
+            list(pool.map(Group.look, groups))
+            for (n, _), found in zip(tasks, pool.map(Group.end, groups), strict=True):
+                reached[n].append(found)
+            effort.narrowed += sum(group.narrowed for group in groups)
     effort.pairs += queries * sum(images)
     return [Reached.join(each) for each in reached]
 

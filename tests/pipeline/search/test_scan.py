@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.search.fuse import map_similarity
-from pipeline.search.scan import keep_best, lines_above
+from pipeline.search.scan import keep_best, lines_above, means, promising, reaching
 
 
 @given(
@@ -42,3 +42,29 @@ def test_the_heap_keeps_the_best(values: list[float], k: int) -> None:
     best = sorted(values, reverse=True)[:k]
     assert sorted(heap[:filled].tolist(), reverse=True) == best
     assert not best or heap[0] == best[-1]
+
+
+def test_the_highest_bounds_are_picked_and_the_rest_waits() -> None:
+    # One query, one dense and one local layer, bounds of rows 2, 5, 6, 9 that reached the bar.
+    rows = np.array([[2, 5, 6, 9, 0, 0]], np.int32)
+    uppers = np.array([[0.5, 0.9, 0.4, 1.2, 0, 0]], np.float32)
+    near = np.arange(10, dtype=np.float32).reshape(1, 1, 10) / 10
+    highest, filled = np.empty((1, 2)), np.zeros(1, np.int64)
+    now, later = promising(rows, uppers, np.array([4]), near, near / 2, highest, filled)
+    assert now[1].tolist() == [2, 5, 9]  # .5 and .9 are the two best until 1.2 comes
+    assert later[1].tolist() == [6]
+    assert [now[0].tolist(), later[0].tolist()] == [[0, 3], [0, 1]]
+    assert np.allclose(now[2], [[0.2, 0.5, 0.9], [0.1, 0.25, 0.45]])
+    assert sorted(highest[0].tolist()) == pytest.approx([0.9, 1.2])
+
+
+def test_what_waits_is_dropped_when_the_bar_has_risen() -> None:
+    # Two queries; the lines are S itself, so a bound is the sum of the layers' similarities.
+    offsets, rows = np.array([0, 3, 4]), np.array([1, 4, 8, 4], np.int32)
+    most = np.array([[0.2, 0.5, 0.4, 0.1], [0.1, 0.3, 0.2, 0.1]], np.float32)
+    ones, zeros = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    left = reaching((offsets, rows, most), ones, zeros, np.array([0.6, -np.inf]))
+    assert left[0].tolist() == [0, 2, 3]
+    assert left[1].tolist() == [4, 8, 4]  # .8 and .6 of the first query
+    assert left[2].tolist() == most[:, 1:].tolist()
+    assert means(left, 1).tolist() == pytest.approx([0.25, 0.1])
