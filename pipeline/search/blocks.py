@@ -84,7 +84,7 @@ class Group:
         self._leads = _Products.of([each.leads for each in asked], count)
         self._rests = _stack([each.rests for each in asked], count)
         self._whole = _Products.of([each.whole for each in asked], count)
-        highest = np.empty((count, self._best.heaps.shape[1]))
+        highest = np.empty((count, min(self._best.heaps.shape[1], max(self._images, 1))))
         filled = np.zeros(count, np.int64)
         room = _Room()
         for block, known in self._known(room):
