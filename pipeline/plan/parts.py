@@ -70,7 +70,7 @@ def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
             extract_steps(prepared, found),
             pictures,
             extent.shards,
-            opening=extract.opening,
+            opening=found.starting + extract.opening,
             threaded=True,
             gpu_step="forward" if extract.gpus else "",
         ),

@@ -1,5 +1,7 @@
 """The probe: the code of every stage on some pictures of a source, and what it took."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,7 @@ class Probe:
     Attributes:
         sampled, ignored, refused: entries; those that are no pictures; pictures that gave nothing.
         rows: of the image table, refused ones too, and `table_bytes` of it as Parquet.
+        starting: seconds until a new process could open a network.
         looking: seconds an entry of one thread in the corpus stage, one of each chunk.
         indexing: seconds of one thread: a picture's, and a segment's beside those.
         words: by local layer; dimensions: by global layer.
@@ -53,6 +56,7 @@ class Probe:
     refused: int
     rows: Sequence[Mapping[str, Any]]
     table_bytes: int
+    starting: float
     looking: Sequence[float]
     extract: "ExtractProbe"
     words: Mapping[str, WordsProbe]
@@ -149,6 +153,7 @@ def probe(
         refused=len(rows) - indexed,
         rows=rows,
         table_bytes=table.stat().st_size,
+        starting=_starting() if prepared.job.engine.kind == "ray" else 0.0,
         looking=looking,
         extract=extract,
         words=words,
@@ -173,6 +178,13 @@ def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
     words = read_exchanged(path)
     check_recipe(words, prepared.spec, layer)
     return words
+
+
+def _starting() -> float:
+    """Return the seconds of a process that imports what a worker imports for a network."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import pipeline.extract.backbone"], check=True)
+    return time.perf_counter() - began
 
 
 def _look(
