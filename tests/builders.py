@@ -56,9 +56,9 @@ class Scripted:
 
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
     `value-error`, `input-error`, `card-lost`, `kill` and `stop` (SIGKILL and SIGSTOP to this
-    process), `slow` and `slow-kill` (which take 3 seconds), `hang`, `meet` (waits until another
-    attempt meets it). `openings` gives the acts of the first, second... opening. What happens is
-    noted as files under `notes`.
+    process), `slow`, `outlast` and `outlast-kill` (which go on for a while after another try at the
+    task began), `hang`, `meet` (waits until another attempt meets it). `openings` gives the acts of
+    the first, second... opening. What happens is noted as files under `notes`.
     """
 
     notes: str
@@ -78,7 +78,8 @@ class Scripted:
         running.touch()
         at_once = sum(1 for name in os.listdir(self.notes) if name.startswith("running."))
         try:
-            self._act(acts[min(_note(self.notes, f"try.{task.key}"), len(acts) - 1)])
+            number = _note(self.notes, f"try.{task.key}")
+            self._act(acts[min(number, len(acts) - 1)], task.key)
         finally:
             running.unlink()
         gpus = ray.get_gpu_ids() if ray.is_initialized() else []
@@ -92,7 +93,7 @@ class Scripted:
             visible=_number(os.environ.get("CUDA_VISIBLE_DEVICES")),
         )
 
-    def _act(self, act: str) -> None:
+    def _act(self, act: str, key: str = "") -> None:
         match act:
             case "os-error":
                 raise OSError("the disk is away")
@@ -106,9 +107,16 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
-            case "slow" | "slow-kill":
+            case "slow":
                 time.sleep(SLOW_S)
-                if act == "slow-kill":
+            case "outlast" | "outlast-kill":
+                deadline = time.monotonic() + MEETING_S
+                while tries(self.notes, f"try.{key}") < 2:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError("no other try began")
+                    time.sleep(0.01)
+                time.sleep(SLOW_S / 4)
+                if act == "outlast-kill":
                     os.kill(os.getpid(), signal.SIGKILL)
             case "hang":
                 while True:

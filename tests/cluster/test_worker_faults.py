@@ -131,7 +131,7 @@ def test_a_straggler_is_begun_once_more_and_the_first_to_end_counts(tmp_path: Pa
 
 
 def test_a_second_try_that_fails_leaves_the_straggler_alone(tmp_path: Path) -> None:
-    stage = Scripted(str(tmp_path), {"000": ("slow", "os-error")})
+    stage = Scripted(str(tmp_path), {"000": ("outlast", "os-error")})
     with RayRunner(straggler_s=0.2) as runner:
         outcomes = ended(runner, stage, 3)
     assert outcomes["000"].record is not None
@@ -139,7 +139,7 @@ def test_a_second_try_that_fails_leaves_the_straggler_alone(tmp_path: Path) -> N
 
 
 def test_a_straggler_that_dies_leaves_the_second_try_alone(tmp_path: Path) -> None:
-    stage = Scripted(str(tmp_path), {"000": ("slow-kill", "slow")})
+    stage = Scripted(str(tmp_path), {"000": ("outlast-kill", "slow")})
     with RayRunner(straggler_s=0.2) as runner:
         outcomes = ended(runner, stage, 3)
     assert outcomes["000"].record is not None
