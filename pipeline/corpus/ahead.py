@@ -32,6 +32,7 @@ class ReadAhead:
         self._lock = Lock()
         self._coming: dict[str, tuple[int, Future[bytes]]] = {}
         self._bytes = 0
+        self._overtaken: set[str] = set()
         with self._lock:
             self._fill()
 
@@ -44,6 +45,8 @@ class ReadAhead:
         with self._lock:
             size, future = self._coming.pop(place, (0, None))
             self._bytes -= size
+            if future is None:
+                self._overtaken.add(place)
             self._fill()
         return future.result() if future else self._fetch(place)
 
@@ -54,7 +57,8 @@ class ReadAhead:
             size = self._most_bytes if size < 0 else min(size, self._most_bytes)
             if self._coming and self._bytes + size > AHEAD_BYTES:
                 return
-            if place not in self._coming:
+            # What was asked for before its turn would wait here for nobody, and hold up the rest.
+            if place not in self._coming and place not in self._overtaken:
                 self._coming[place] = size, self._pool.submit(self._fetch, place)
                 self._bytes += size
             self._waiting = next(self._next, None)

@@ -32,6 +32,12 @@ class Server:
             raise FileNotFoundError(place)
         return place.encode()
 
+    def first(self, count: int) -> list[str]:
+        """Return the places that were asked for, once there are so many."""
+        with self._met:
+            assert self._met.wait_for(lambda: len(self.asked) >= count, 30)
+            return sorted(self.asked)
+
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
@@ -78,6 +84,16 @@ def test_bytes_ahead_are_bounded(server: Server, size: int, at_once: int) -> Non
         for number, place in enumerate(PLACES[:7]):
             assert reads.read(place) == place.encode()
             assert len(server.asked) <= number + 1 + at_once
+
+
+def test_what_is_asked_for_before_its_turn_is_fetched_once_and_holds_up_nothing(
+    server: Server,
+) -> None:
+    with reading_ahead(sized(*PLACES[:6], size=AHEAD_BYTES), AHEAD_BYTES) as reads:
+        assert reads is not None
+        for number in (2, 1, 0):
+            assert reads.read(PLACES[number]) == PLACES[number].encode()
+        assert server.first(4) == PLACES[:4]  # nobody asked for the last of them yet
 
 
 def test_what_was_not_expected_is_fetched_all_the_same(server: Server) -> None:
