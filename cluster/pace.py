@@ -34,19 +34,20 @@ class Pace:
 
     def next_straggler(self, calls: Mapping[Any, Call]) -> float:
         """Return when the next call is one if it has not ended by then; infinity if none can be."""
-        began = [call.began for call in calls.values() if self._may_straggle(call)]
-        if not (self.spent and began):
+        oldest = self._oldest(calls)
+        if oldest is None or not self.spent:
             return math.inf
-        return min(began) + max(self.least_s, STRAGGLER_TIMES * median(self.spent))
+        return oldest.began + max(self.least_s, STRAGGLER_TIMES * median(self.spent))
 
     def straggler(self, ledger: Ledger[TaskT], calls: Mapping[Any, Call]) -> TaskT | None:
         """Return the task that straggles most, each once."""
-        if self.next_straggler(calls) > time.monotonic():
+        oldest = self._oldest(calls)
+        if oldest is None or self.next_straggler(calls) > time.monotonic():
             return None
-        calls_by_age = sorted(calls.values(), key=lambda call: call.began)
-        key = next(str(call.key) for call in calls_by_age if self._may_straggle(call))
-        self._again.add(key)
-        return ledger.running(key)
+        self._again.add(str(oldest.key))
+        return ledger.running(str(oldest.key))
 
-    def _may_straggle(self, call: Call) -> bool:
-        return call.key is not None and call.key not in self._again
+    def _oldest(self, calls: Mapping[Any, Call]) -> Call | None:
+        """Return the call that may straggle and began first."""
+        once = (call for call in calls.values() if call.key and call.key not in self._again)
+        return min(once, key=lambda call: call.began, default=None)

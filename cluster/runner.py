@@ -9,7 +9,7 @@ first served, and both make the same bytes.
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -172,13 +172,12 @@ class RayRunner:
     ) -> Outcome | None:
         if call.key is None or not isinstance(reply, Reply):
             return None
-        others = [reference for reference, other in calls.items() if other.key == call.key]
         if reply.record is not None:
-            for reference in others:
+            for reference in _other_tries(call, calls):
                 ray.kill(calls.pop(reference).actor)
             return ledger.succeed(call.key, reply.record)
-        if others:
-            return None  # the other try goes on
+        if _other_tries(call, calls):
+            return None
         return ledger.fail(call.key, reply.error, retry=reply.retry)
 
     def _lost(
@@ -187,8 +186,8 @@ class RayRunner:
         """Account for a worker that is gone; replace it unless it never stood."""
         if call.key is None:
             return None
-        if any(other.key == call.key for other in calls.values()):
-            return None  # the other try goes on
+        if _other_tries(call, calls):
+            return None
         outcome = ledger.fail(call.key, why, retry=True)
         if not ledger.finished:
             self._start(calls)
@@ -237,6 +236,11 @@ def threads_of_networks() -> int:
         return max(1, int(min(cpus / of_node for cpus, of_node in gpus)))
     cpus = int(min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1))
     return cpus // -(-cpus // MOST_THREADS)
+
+
+def _other_tries(call: Call, calls: Mapping[Any, Call]) -> list[Any]:
+    """Return the other calls for a task: where there are any, it goes on without this one."""
+    return [reference for reference, other in calls.items() if other.key == call.key]
 
 
 def _pool_size_of(cpus: float, each: int, most: int | None) -> int:

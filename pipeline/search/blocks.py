@@ -115,12 +115,9 @@ class Group:
         for block in (slice(*each) for each in pairwise(ends)):
             size = block.stop - block.start
             known = room.get("known", np.float32, len(bags), len(numbers), size)
-            sums = room.get("sums", np.float64, 1, 1, size)[0, 0]
             for match, own, term, out in zip(self._local, bags, terms, known, strict=True):
                 layer, norms = match.layer, match.norms[self._queries]
-                add_block(
-                    own, layer.postings, term, norms, layer.norms, block.start, sums, out
-                )  # fmt: skip
+                add_block(own, layer.postings, term, norms, layer.norms, block.start, out)
             yield block, known
 
     def _near(self, block: slice, room: "_Room") -> Singles:

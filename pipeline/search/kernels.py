@@ -80,7 +80,6 @@ def bag_block(
     query_norms: Floats,
     norms: Floats,
     first: int,
-    sums: Floats,
     out: NDArray[Any],
 ) -> None:
     """Write the cosines of the rows first to first + b, a word at a time in rising order.
@@ -89,6 +88,7 @@ def bag_block(
     """
     last = first + out.shape[1]
     base = np.uint64(first)
+    sums = np.empty(out.shape[1])
     for query in range(len(query_norms)):
         sums[:] = 0.0
         for term in range(query_offsets[query], query_offsets[query + 1]):

@@ -102,7 +102,6 @@ def add_block(
     query_norms: Floats,
     image_norms: Floats,
     first: int,
-    sums: Floats,
     out: NDArray[Any],
 ) -> None:
     """Write the similarities of a block of rows into `out`, and move the terms past it.
@@ -117,14 +116,13 @@ def add_block(
         query_norms: (Q,).
         image_norms: (n,).
         first: the first row of the block.
-        sums: (b,), written over.
         out: (Q, b) float64 or, rounded, float32; written.
     """
     norms = read_only(image_norms[first : first + out.shape[1]], np.float64, "norms", ndim=1)
     query_norms = read_only(query_norms, np.float64, "norms of queries", ndim=1)
     kernels.bag_block(
         query_bags.offsets, terms.cursors, terms.ends, terms.factors, postings.rows,
-        postings.counts, query_norms, norms, first, sums, out,
+        postings.counts, query_norms, norms, first, out,
     )  # fmt: skip
 
 
@@ -141,8 +139,8 @@ def bag_similarities(
         ValueError: a query holds a word outside the vocabulary.
     """
     out = np.empty((len(query_bags), len(image_norms)), dtype=np.float64)
-    terms, sums = start_terms(query_bags, postings, weights), np.empty(len(image_norms))
-    add_block(query_bags, postings, terms, query_norms, image_norms, 0, sums, out)
+    terms = start_terms(query_bags, postings, weights)
+    add_block(query_bags, postings, terms, query_norms, image_norms, 0, out)
     return out
 
 
