@@ -10,7 +10,7 @@ LayerKind = Literal["local", "global"]
 Pool = Literal["none", "average", "maximum", "gem"]
 View = Literal["whole", "crop", "warp"]
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-RgbRecipe = Literal["rgb-1", "rgb-2"]
+RgbRecipe = Literal["rgb-1", "rgb-2", "torch-1"]
 
 
 class LayerSpec(Stored):
@@ -45,6 +45,8 @@ class PreprocessSpec(Stored):
     `rgb_recipe` is how pictures become RGB pixels: "rgb-1" decodes all of them; "rgb-2" decodes a
     JPEG to one for 2, 4 or 8 along each axis (libjpeg's scaled inverse cosine transform) where that
     leaves 3 times the height and width that are wanted. Other formats give the same in both.
+    With "torch-1" the device of the network decodes JPEGs of the usual kinds to all pixels and
+    resizes them, bilinear and antialiased too, outside the sandbox; the rest is as in "rgb-2".
     """
 
     recipe: Literal["pillow-bilinear-1"] = "pillow-bilinear-1"

@@ -90,6 +90,27 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
     return row
 
 
+def read_row(reader: EntryReader, row: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the picture of one row of an image table.
+
+    Args:
+        reader: opened on the corpus's root, with the limits that the corpus was made with.
+        row: the columns of `IMAGES`, as `Table.to_pylist` gives them.
+
+    Raises:
+        Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
+            (changed).
+    """
+    if row["refusal"] is not None:
+        raise Refused(RefusalReason(row["refusal"]), row["detail"])
+    entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"])
+    data = reader.read(entry)
+    if hashlib.sha256(data).digest() != row["sha256"]:
+        was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
+        raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
+    return data
+
+
 def see_row(
     reader: EntryReader,
     row: Mapping[str, Any],
@@ -100,21 +121,14 @@ def see_row(
     """Return what each look shows of the picture of one row of an image table, or of its box.
 
     Args:
-        reader: opened on the corpus's root, with these limits.
-        row: the columns of `IMAGES`, as `Table.to_pylist` gives them; and perhaps a `box`, whose
-            width and height then stand in the place of the picture's.
+        reader: as of `read_row`.
+        row: as of `read_row`; and perhaps a `box`, whose width and height then stand in the place
+            of the picture's.
         limits: those the corpus was made with.
         reduction: as of `decode.decode`.
 
     Raises:
-        Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
-            (changed); or the pixel data is damaged, or costs more than the limits.
+        Refused: as `read_row`; or the pixel data is damaged, or costs more than the limits.
     """
-    if row["refusal"] is not None:
-        raise Refused(RefusalReason(row["refusal"]), row["detail"])
-    entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"])
-    data = reader.read(entry)
-    if hashlib.sha256(data).digest() != row["sha256"]:
-        was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
-        raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
+    data = read_row(reader, row)
     return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)

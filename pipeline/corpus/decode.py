@@ -3,7 +3,8 @@
 EXIF orientation is applied; the first frame or page counts; transparency is laid over white;
 palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535
 and rounded; colour of 16 bits is cut to its high byte; colour profiles are not applied. "rgb-1" and
-"rgb-2" in a `PreprocessSpec` both mean this; "rgb-2" decodes large JPEGs to fewer pixels.
+"rgb-2" in a `PreprocessSpec` both mean this; "rgb-2" decodes large JPEGs to fewer pixels, and
+"torch-1" leaves plain ones to `pipeline/extract/jpegs.py`.
 
 Foreign pictures are decoded in a process of their own: call `pipeline/corpus/sandbox.py`.
 
@@ -108,6 +109,8 @@ _TURNS = {
 _SIDEWAYS = {_TURNS[value] for value in (5, 6, 7, 8)}
 _RIGHT_TO_LEFT = {_TURNS[value] for value in (2, 3, 6, 7)}
 _BOTTOM_TO_TOP = {_TURNS[value] for value in (3, 4, 7, 8)}
+_JPEG_END, _JPEG_TAIL = b"\xff\xd9", 64
+_RGB = list(b"RGB")
 _ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG_VERSION = 274, 258, 262, 254, 50706
 
 
@@ -160,6 +163,26 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
     left = rgb.width - width / reduction if turn in _RIGHT_TO_LEFT else 0.0
     top = rgb.height - height / reduction if turn in _BOTTOM_TO_TOP else 0.0
     return Picture(rgb, height, width, reduction, left, top)
+
+
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return the upright (height, width) of a whole JPEG in grey or YCbCr; None for all else.
+
+    By its header and its last bytes: other decoders fill up what is cut off and say nothing.
+    """
+    if sniff(data) != "jpeg" or _JPEG_END not in data[-_JPEG_TAIL:]:
+        return None
+    try:
+        image, turn = _open(data, "jpeg", DecodeLimits())
+    except Exception:  # why is for `decode` to say
+        return None
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
+    # Three components of other names, or with Adobe's word that they are, may be RGB as they stand.
+    as_rgb = image.info.get("adobe_transform", 1) != 1 or [each[0] for each in image.layer] == _RGB
+    if image.mode not in ("L", "RGB") or (image.mode == "RGB" and as_rgb):
+        return None
+    width, height = _oriented_size(image, turn)
+    return height, width
 
 
 def check_format(data: bytes, limits: DecodeLimits) -> str:

@@ -26,15 +26,19 @@ from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.beside import Do, at_once
 from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
+from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.preprocess import view_shape
 from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import BatchActivations, PictureSource, Row
+from pipeline.extract.work import BatchActivations, PictureSource, Row, Seen
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 T = TypeVar("T")
 R = TypeVar("R")
 STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
-STEPS_ON_GPU = ("forward", "descriptors")
+DECODE_ON_GPU = "decode on the GPU"
+"""A step more where a GPU decodes: recipe "torch-1"."""
+
+STEPS_ON_GPU = (DECODE_ON_GPU, "forward", "descriptors")
 MOMENT_S = 1e-9
 """Less than any step takes, where noise would give a step less than nothing."""
 
@@ -106,11 +110,15 @@ def seconds_alone(
 ) -> dict[str, float]:
     """Return, for each of `STEPS`, the seconds that threads spent on all pictures, added up.
 
-    All threads do one step for some pictures, then the next; one thread writes, and one asks a
-    GPU, which is waited for when it was asked for all of these pictures.
+    Also for `DECODE_ON_GPU` where it is one of them. All threads do one step for some pictures,
+    then the next; one thread writes, and one asks a GPU, which is waited for when it was asked for
+    all of these pictures.
     """
     spec, rows = backbone.spec, pictures.rows
-    spent = dict.fromkeys(STEPS, 0.0)
+    decoding = "decode, resize"
+    if backbone.device.type == "cuda" and spec.preprocess.rgb_recipe == "torch-1":
+        decoding = DECODE_ON_GPU
+    spent = dict.fromkeys(dict.fromkeys((*STEPS[:2], decoding, *STEPS[2:])), 0.0)
     plan = plan_batches([(row["height"], row["width"]) for row in rows], spec)
     step = max(threads, CHUNK_PICTURES * threads // spec.batch_size)
 
@@ -120,8 +128,14 @@ def seconds_alone(
         with EntryReader(pictures.root, pictures.limits) as reader:
             hashlib.sha256(reader.read(entry)).digest()
 
-    def see(row: int) -> list[NDArray[np.uint8]]:
+    def see(row: int) -> Seen | Jpeg:
         return source.see(rows[row], backbone.views, spec.preprocess)
+
+    def decode(seen: list[Seen | Jpeg]) -> list[Any]:
+        jpegs = [each for each in seen if isinstance(each, Jpeg)]
+        found = zip(jpegs, backbone.decode(jpegs) if jpegs else (), strict=True)
+        decoded = iter([each or source.see_in_sandbox(jpeg) for jpeg, each in found])
+        return [next(decoded) if isinstance(each, Jpeg) else each for each in seen]
 
     def forward(part: tuple[Batch, list[Any]]) -> dict[View, Mapping[str, Tensor]]:
         batch, seen = part
@@ -164,8 +178,9 @@ def seconds_alone(
             numbers = [row for batch in chunk for row in batch.rows]
             every("read", read, numbers)
             pixels = dict(zip(numbers, every("decode, resize", see, numbers), strict=True))
-            seen = [(batch, [pixels.pop(row) for row in batch.rows]) for batch in chunk]
-            outputs = every("forward", forward, seen)
+            seen = [[pixels.pop(row) for row in batch.rows] for batch in chunk]
+            decoded = every(decoding, decode, seen)
+            outputs = every("forward", forward, list(zip(chunk, decoded, strict=True)))
             found = every("descriptors", describe, list(zip(chunk, outputs, strict=True)))
             began = time.perf_counter()
             for each in found:
@@ -189,11 +204,11 @@ def _clocked(work: Callable[[T], R]) -> Callable[[T], tuple[float, R]]:
 
 
 def _filled(
-    batch: Batch, seen: Sequence[NDArray[np.uint8]], view: View, spec: ExtractionSpec
+    batch: Batch, seen: Sequence[NDArray[np.uint8] | Tensor], view: View, spec: ExtractionSpec
 ) -> NDArray[np.uint8]:
     """Return a batch's pictures in one array, padded to the batch size."""
     shape = view_shape(*batch.shape, view, spec.preprocess)
     array = np.zeros((spec.batch_size, *shape, 3), np.uint8)
     for slot, pixels in enumerate(seen):
-        array[slot] = pixels
+        array[slot] = pixels.cpu() if isinstance(pixels, Tensor) else pixels
     return array

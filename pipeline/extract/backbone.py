@@ -1,6 +1,6 @@
 """The network, cut after the last layer that is wanted, giving all layers in one pass a view."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline.errors import InputError, UnknownLayer
 from pipeline.extract.arithmetic import DTYPES, fixed_arithmetic
 from pipeline.extract.card import Lane, answering
 from pipeline.extract.efficientnet_lite import fold
+from pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
 from pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
 from schemas.extraction import ExtractionSpec, View
 
@@ -25,6 +26,8 @@ class Backbone:
         self._dtype = DTYPES[spec.precision]
         self._reversed = spec.preprocess.channel_order == "bgr"
         self._by_view: dict[View, nn.Module] = {}
+        if spec.preprocess.rgb_recipe == "torch-1":
+            check_decoder()
         model = _load(spec, weights)
         with answering(torch.device(device)):
             self.device = torch.empty(0, device=device).device  # with its number
@@ -41,6 +44,16 @@ class Backbone:
     def views(self) -> tuple[View, ...]:
         """The views that the layers need, in the order of the layers."""
         return tuple(self._by_view)
+
+    def decode(self, jpegs: Sequence[Jpeg]) -> list[list[Tensor] | None]:
+        """Return what `jpegs.decode_jpegs` does, decoded beside passes that are under way.
+
+        Raises:
+            CardLost: the card does not answer any more.
+            InputError: it has too little memory.
+        """
+        with answering(self.device), self.lane.decoding():
+            return decode_jpegs(jpegs, self.device)
 
     def forward(self, pixels: NDArray[np.uint8] | Tensor, view: View) -> Mapping[str, Tensor]:
         """Return the outputs of a view's nodes for a full batch.

@@ -14,7 +14,7 @@ from pipeline.errors import CardLost, InputError, one_line
 
 
 class Lane:
-    """Three streams, so that a card sends, computes and reads at once; on a CPU there are none.
+    """Streams, so that a card decodes, sends, computes and reads at once; on a CPU there are none.
 
     `queues`: passes are asked for by one thread and end later. Else the call is the pass.
     """
@@ -23,6 +23,7 @@ class Lane:
         self.device = device
         self.queues = device.type == "cuda"
         self._sending, self._computing, self._reading = (_stream(device) for _ in range(3))
+        self._decoding = _stream(device)
 
     def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return memory of this process, not cleared; pinned, so that a card can fetch from it."""
@@ -32,6 +33,14 @@ class Lane:
         """Wait until the device has done all that it was asked to, on whatever stream."""
         if self._computing is not None:
             torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Wait at the end for what is called within, which goes on beside passes."""
+        with torch.cuda.stream(self._decoding):
+            yield
+        if self._decoding is not None:
+            self._decoding.synchronize()
 
     def send(self, tensors: list[Tensor]) -> list[Tensor]:
         """Return these on the device; what is computed from now on waits for them."""

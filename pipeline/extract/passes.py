@@ -1,7 +1,8 @@
 """One batch through the network on its device: pixels in, and what is stored out, copied once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from schemas.extraction import View
 
 Results = Mapping[str, Tensor | UnitRows]
 """By layer: pooled vectors (n, D) of a global one, rows of a local one."""
+
+Decoded = Mapping[int, Sequence[Tensor]]
+"""By slot, what is seen of a picture: (h, w, 3) uint8 a view, on the device."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,20 @@ class Pass:
         return vectors, descriptors
 
 
-def ask(backbone: Backbone, inputs: Mapping[View, Tensor], kept: Tensor, slots: int) -> Pass:
+def ask(
+    backbone: Backbone,
+    inputs: Mapping[View, Tensor],
+    kept: Tensor,
+    slots: int,
+    decoded: Decoded = MappingProxyType({}),
+) -> Pass:
     """Ask for a pass over a full batch, and on a graphics card do not wait for it.
 
     Args:
         inputs: by view, (batch_size, h, w, 3) uint8.
         kept: (batch_size,) bool, which slots hold a picture; local layers give no row of others.
         slots: how many slots are read back, the first ones.
+        decoded: what the device decoded already, which takes the place of that in `inputs`.
 
     Raises:
         CardLost: the card does not answer any more.
@@ -73,7 +84,7 @@ def ask(backbone: Backbone, inputs: Mapping[View, Tensor], kept: Tensor, slots: 
     """
     try:
         with answering(backbone.device), nothing_refused(backbone.device):
-            return _ask(backbone, inputs, kept, slots)
+            return _ask(backbone, inputs, kept, slots, decoded)
     except torch.OutOfMemoryError:
         shapes = " and ".join(f"{x.shape[1]} x {x.shape[2]}" for x in inputs.values())
     # Out of that clause, whose error holds on to what did fit.
@@ -83,17 +94,26 @@ def ask(backbone: Backbone, inputs: Mapping[View, Tensor], kept: Tensor, slots: 
             view: torch.zeros((size, *x.shape[1:]), dtype=x.dtype) for view, x in inputs.items()
         }
         with nothing_refused(backbone.device):
-            _ask(backbone, fewer, torch.ones(size, dtype=torch.bool), size)
+            _ask(backbone, fewer, torch.ones(size, dtype=torch.bool), size, {})
 
     raise too_large(backbone.device, backbone.spec.batch_size, shapes, attempt)
 
 
-def _ask(backbone: Backbone, inputs: Mapping[View, Tensor], kept: Tensor, slots: int) -> Pass:
+def _ask(
+    backbone: Backbone,
+    inputs: Mapping[View, Tensor],
+    kept: Tensor,
+    slots: int,
+    decoded: Decoded,
+) -> Pass:
     lane = backbone.lane
     found: dict[str, Tensor | UnitRows] = {}
     with torch.inference_mode():
         *pixels, on_device = lane.send([*inputs.values(), kept])
         with lane.computing():
+            for slot, seen in decoded.items():
+                for batch, picture in zip(pixels, seen, strict=True):
+                    batch[slot] = picture
             for view, batch in zip(inputs, pixels, strict=True):
                 outputs = backbone.forward(batch, view)
                 for layer in backbone.spec.layers:
@@ -124,4 +144,4 @@ def _ask(backbone: Backbone, inputs: Mapping[View, Tensor], kept: Tensor, slots:
         for name, each in found.items()
     }
     # Pixels too: the lane that sends would give their memory away while the network reads them.
-    return Pass(backbone, copies, arrived, (found, pixels, on_device))
+    return Pass(backbone, copies, arrived, (found, pixels, decoded, on_device))

@@ -17,8 +17,9 @@ from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import plan_batches
+from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import PictureSource, forward_pictures
+from pipeline.extract.work import PictureSource, Seen, forward_pictures
 from pipeline.store.commit import attempt
 from pipeline.store.storage import LocalStore
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
@@ -28,10 +29,14 @@ Row = Mapping[str, Any]
 
 @dataclass
 class Times:
-    """Seconds of single calls, by step, threads add to them; and of writing, by layer."""
+    """Seconds of single calls, by step, threads add to them; and of writing, by layer.
+
+    see: of reading and decoding; decode: of what of that the device does, for all of a batch.
+    """
 
     read: list[float] = field(default_factory=list)
     see: list[float] = field(default_factory=list)
+    decode: list[float] = field(default_factory=list)
     forward: list[float] = field(default_factory=list)
     write: dict[str, float] = field(default_factory=dict)
 
@@ -57,7 +62,7 @@ class TimedSource(PictureSource):
         super().__init__(root, limits)
         self._times = times
 
-    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if not hasattr(self._mine, "reader"):
             self._mine.reader = TimedReader(self._root, self._limits, self._times)
         began = time.perf_counter()
@@ -67,9 +72,15 @@ class TimedSource(PictureSource):
 
 
 class TimedBackbone(Backbone):
-    """Notes how long each forward pass took, until the device was done with it."""
+    """Notes how long each forward pass took, until the device was done with it, and decoding."""
 
     times = Times()
+
+    def decode(self, jpegs: Sequence[Jpeg]) -> list[list[Tensor] | None]:
+        began = time.perf_counter()
+        decoded = super().decode(jpegs)
+        self.times.decode.append(time.perf_counter() - began)
+        return decoded
 
     def forward(self, pixels: Any, view: View) -> Mapping[str, Tensor]:
         began = time.perf_counter()

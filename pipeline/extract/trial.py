@@ -7,17 +7,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.refused import Refused
-from pipeline.extract.alone import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone
+from pipeline.extract.alone import (
+    DECODE_ON_GPU,
+    STEPS_ON_GPU,
+    Pictures,
+    opened_sinks,
+    seconds_alone,
+)
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.beside import Beside
+from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.watch import Cause, Watch
-from pipeline.extract.work import PictureSource, Row, forward_pictures
+from pipeline.extract.work import PictureSource, Row, Seen, forward_pictures
 from pipeline.run.drive import OnProgress, Progress, quiet
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
@@ -87,7 +92,7 @@ class WatchedSource(PictureSource):
 
     watch: Watch | None = None
 
-    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if self.watch is None:
             return super().see(row, views, spec)
         with self.watch.waiting_for("picture"):
@@ -173,9 +178,13 @@ def _steps(seconds: Mapping[str, float], threads: int, gpu: bool) -> tuple[Step,
 
 
 def ceiling_of(steps: Sequence[Step], cores: int) -> float:
-    """Return the pictures/s that steps allow which share cores, or a GPU, or one writer."""
+    """Return the pictures/s that steps allow which share cores, or a GPU, or one writer.
+
+    A GPU decodes beside its passes, at best by circuits of its own.
+    """
     on_cores = sum(step.seconds for step in steps if not step.on_gpu) / cores
-    on_gpu = sum(step.seconds / step.threads for step in steps if step.on_gpu)
+    passes = (step for step in steps if step.on_gpu and step.name != DECODE_ON_GPU)
+    on_gpu = sum(step.seconds / step.threads for step in passes)
     return 1 / max(on_cores, on_gpu, *(step.seconds / step.threads for step in steps))
 
 

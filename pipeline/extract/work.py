@@ -3,16 +3,18 @@
 On a CPU a batch is one unit of work in a small pool of threads: the thread that reads its pictures
 takes it through the network, with one thread of its own. That keeps the cores busier than splitting
 single operations over them, and it keeps the bits: split over two threads, some operations sum in
-another order than over one. On a graphics card all threads read pictures, and one more asks the
-card for pass after pass without waiting for what comes out.
+another order than over one. On a graphics card all threads read pictures, one more has the card
+decode what they leave to it (`jpegs.py`), and one more asks it for pass after pass without waiting
+for what comes out.
 """
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -21,20 +23,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.ahead import ReadAhead, reading_ahead
-from pipeline.corpus.build import see_row
+from pipeline.corpus.build import read_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.places import place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.sandbox import see
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors
+from pipeline.extract.jpegs import Jpeg, plain_jpeg
 from pipeline.extract.passes import Pass, ask
 from pipeline.extract.preprocess import look_of, reduction_of, view_shape
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
+Seen = list[NDArray[np.uint8]]
+"""What is seen of a picture: (h, w, 3) RGB a view."""
+
 BATCHES_AHEAD = 2
 """Batches in flight beyond those being read: one on its way through the network, one to write."""
 
@@ -81,8 +88,10 @@ class PictureSource:
             yield
         self._ahead = None
 
-    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> list[NDArray[np.uint8]]:
+    def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         """Return what the network sees of a picture in each view, or of the row's `box`.
+
+        Or, with recipe "torch-1", the JPEG that the network's device is to decode.
 
         Raises:
             Refused: it cannot be read.
@@ -90,9 +99,20 @@ class PictureSource:
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits)
         self._mine.reader.ahead = self._ahead
-        looks = [look_of(row["height"], row["width"], view, spec) for view in views]
-        reduction = reduction_of(row["height"], row["width"], looks, spec)
-        return see_row(self._mine.reader, row, looks, self._limits, reduction)
+        size, box = (row["height"], row["width"]), row.get("box")
+        looks = [look_of(*size, view, spec) for view in views]
+        data = read_row(self._mine.reader, row)
+        if spec.rgb_recipe == "torch-1" and (jpeg := plain_jpeg(data, size, looks, box)):
+            return jpeg
+        return see(data, size, looks, self._limits, box, reduction_of(*size, looks, spec))
+
+    def see_in_sandbox(self, jpeg: Jpeg) -> Seen:
+        """Return what is seen of a JPEG that the device could not decode.
+
+        Raises:
+            Refused: the sandbox cannot either.
+        """
+        return see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box)
 
 
 def forward_pictures(
@@ -119,14 +139,15 @@ def forward_pictures(
     with ExitStack() as stack:
         stack.enter_context(source.expecting(in_order))
         readers = _pool(stack, threads)
-        asker = _pool(stack, 1)
+        decoder, asker = _pool(stack, 1), _pool(stack, 1)
 
         def begin(batch: Batch) -> Future[_BatchInHand]:
             hand = _BatchInHand(backbone, source, rows, first_image_id, batch)
             slots = range(len(batch.rows))
-            if backbone.lane.queues:
-                return asker.submit(hand.ask, [readers.submit(hand.read, n) for n in slots])
-            return readers.submit(hand.read_and_ask)
+            if not backbone.lane.queues:
+                return readers.submit(hand.do_all)
+            reads = [readers.submit(hand.read, slot) for slot in slots]
+            return asker.submit(hand.ask, decoder.submit(hand.decode, reads))
 
         waiting: deque[Future[_BatchInHand]] = deque()
         for batch in batches:
@@ -160,6 +181,8 @@ class _BatchInHand:
         self._rows = [rows[row] for row in batch.rows]
         self._image_ids = first_image_id + np.array(batch.rows, np.int64)
         self._refusals: list[Refusal | None] = [None] * len(batch.rows)
+        self._jpegs: dict[int, Jpeg] = {}
+        self._decoded: dict[int, list[Tensor]] = {}
         self._pass: Pass | None = None
         spec, room = backbone.spec, backbone.lane.room
         self._kept = room((spec.batch_size,), torch.bool).zero_()
@@ -172,34 +195,59 @@ class _BatchInHand:
 
     def read(self, slot: int) -> None:
         """Read one picture into its slot, or note its refusal; for any thread."""
-        row = self._rows[slot]
+        spec = self._backbone.spec.preprocess
+        self._fill(slot, lambda: self._source.see(self._rows[slot], self._arrays, spec))
+
+    def _fill(self, slot: int, see: Callable[[], Seen | Jpeg]) -> None:
         try:
-            seen = self._source.see(row, self._arrays, self._backbone.spec.preprocess)
+            seen = see()
         except Refused as refused:
             # The slot stays, as zeros: the pictures beside it keep their bits.
             seen = [np.zeros((), np.uint8)] * len(self._arrays)
             self._refusals[slot] = Refusal(
-                int(self._image_ids[slot]), row["name"], refused.reason, refused.detail
+                int(self._image_ids[slot]),
+                self._rows[slot]["name"],
+                refused.reason,
+                refused.detail,
             )
+        if isinstance(seen, Jpeg):
+            self._jpegs[slot] = seen
+            return
         for array, pixels in zip(self._arrays.values(), seen, strict=True):
             array[slot] = pixels
 
-    def ask(self, reads: Iterable[Future[None]]) -> Self:
-        """Ask for the pass once all pictures are read, unless all were refused."""
+    def decode(self, reads: Iterable[Future[None]]) -> None:
+        """Have the device decode what was left to it, once all pictures are read.
+
+        What it cannot decode goes through the sandbox, which says why or can.
+        """
         for each in reads:
             each.result()
+        jpegs, self._jpegs = self._jpegs, {}
+        found = self._backbone.decode(list(jpegs.values())) if jpegs else ()
+        for (slot, jpeg), seen in zip(jpegs.items(), found, strict=True):
+            if seen is None:
+                self._fill(slot, partial(self._source.see_in_sandbox, jpeg))
+            else:
+                self._decoded[slot] = seen
+
+    def ask(self, decoded: Future[None] | None = None) -> Self:
+        """Ask for the pass once all is decoded, unless all were refused."""
+        if decoded is not None:
+            decoded.result()
         kept = [refusal is None for refusal in self._refusals]
         if any(kept):
             self._kept[: len(kept)] = torch.tensor(kept)
-            self._pass = ask(self._backbone, self._pixels, self._kept, len(kept))
-        self._pixels, self._arrays = {}, {}
+            self._pass = ask(self._backbone, self._pixels, self._kept, len(kept), self._decoded)
+        self._pixels, self._arrays, self._decoded = {}, {}, {}
         return self
 
-    def read_and_ask(self) -> Self:
-        """Do both in one thread."""
+    def do_all(self) -> Self:
+        """Do all of it in one thread."""
         for slot in range(len(self._rows)):
             self.read(slot)
-        return self.ask(())
+        self.decode(())
+        return self.ask()
 
     def activations(self) -> BatchActivations:
         """Return what the pass gave, once it has arrived."""

@@ -109,12 +109,13 @@ def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
     views = len({layer.view for layer in prepared.spec.layers})
     read, see, forward = mean_of(times.read), mean_of(times.see), mean_of(times.forward)
     batches = batches_a_picture(found.rows, prepared.spec, prepared.shard_size)
+    on_device = sum(times.decode) / indexed
     spent = extract.wall * extract.threads / indexed
-    spent -= see.mean + forward.mean * len(times.forward) / indexed
+    spent -= see.mean + on_device + forward.mean * len(times.forward) / indexed
     write = {name: seconds / indexed for name, seconds in times.write.items()}
     steps = {
         "read": read,
-        "decode": Figure(mean=max(see.mean - read.mean, 0.0), error=see.error),
+        "decode": Figure(mean=max(see.mean - read.mean, 0.0) + on_device, error=see.error),
         "forward": scaled(forward, batches * views),
         "descriptors": Figure(mean=max(spent - sum(write.values()), 0.0)),
     }

@@ -1,4 +1,5 @@
-"""What decoding fewer pixels of large JPEGs (recipe "rgb-2") saves, and what it does to features.
+"""What recipes save that decode fewer pixels of large JPEGs ("rgb-2"), or outside the sandbox
+("torch-1"), and what they do to features.
 
 The real photographs here have a short edge of 256, so larger ones are made of them in two ways:
 `sharp`, photographs laid side by side, with as many bytes a pixel as they have; and `enlarged`,
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.corpus import child_process, sandbox
-from pipeline.corpus.decode import DecodeLimits, decode
+from pipeline.corpus.decode import DecodeLimits, decode, probe
 from pipeline.corpus.scale import Look, look_at
 from pipeline.evaluate.protocols import oxford
 from pipeline.evaluate.truth import score_queries
+from pipeline.extract.jpegs import decode_jpegs, plain_jpeg
 from pipeline.extract.preprocess import look_of, reduction_of
 from pipeline.jobs.resolve import resolve_extraction
 from schemas.extraction import PreprocessSpec
@@ -36,6 +38,7 @@ SPEEDS = {(341, 256): 24, (1024, 768): 12, (2048, 1536): 8, (4000, 3000): 3}
 REPEATS = 5
 FEATURES = [("enlarged", 1536, 100), ("sharp", 1536, 40), ("sharp", 3072, 10)]
 EDGE = int(os.environ.get("DECODE_EDGE", "1536"))
+OTHERS = ("rgb-2", "torch-1", "bicubic")
 Corners = tuple[float, ...]
 
 
@@ -89,9 +92,24 @@ def ways(data: bytes, size: tuple[int, int], look: Look) -> dict[str, Callable[[
     return {
         "rgb-2": lambda: look_at(decode(data, LIMITS, reduction), look),
         "rgb-1": lambda: look_at(decode(data, LIMITS), look),
+        "torch-1": lambda: by_torch(data, look),
         "plain Pillow": pillow,
         "torchvision": lambda: resize(decode_jpeg(tensor, ImageReadMode.RGB), wanted),
     }
+
+
+def by_torch(data: bytes, look: Look, box: Corners | None = None) -> NDArray[np.uint8]:
+    """Return what recipe "torch-1" shows of a JPEG on a CPU."""
+    import torch
+
+    found = probe(data, LIMITS)
+    left, top, right, bottom = (round(x) for x in box or (0, 0, found.width, found.height))
+    corners = left, top, min(right, found.width), min(bottom, found.height)
+    size = corners[3] - top, corners[2] - left
+    jpeg = plain_jpeg(data, size, [look], corners)
+    assert jpeg is not None
+    ((pixels,),) = filter(None, decode_jpegs([jpeg], torch.device("cpu")))
+    return pixels.numpy()
 
 
 @pytest.mark.bench
@@ -113,10 +131,12 @@ def test_decode_and_resize_beside_the_peers() -> None:
             seconds = {name: seconds.get(name, 0) + best[name] for name in each}
         rates = {name: count / total for name, total in seconds.items()}
         print(f"\n{width} x {height}", {name: round(rate, 1) for name, rate in rates.items()})
-        for name in ("rgb-1", "plain Pillow", "torchvision"):
-            sizes = {"width": width, "height": height, "pictures": count}
-            ours, peer = rates["rgb-2"], rates[name]
-            measured.append(Measurement("decode", sizes, ours, peer, name, "pictures/s"))
+        sizes = {"width": width, "height": height, "pictures": count}
+        for ours in ("rgb-2", "torch-1"):
+            measured += [
+                Measurement(f"decode, {ours}", sizes, rates[ours], rates[peer], peer, "pictures/s")
+                for peer in ("rgb-1", "plain Pillow", "torchvision")
+            ]
     write_record("decode.json", measured)
 
 
@@ -179,6 +199,7 @@ def seen(data: bytes, box: Corners | None = None) -> dict[str, NDArray[np.uint8]
     return {
         "rgb-1": look_at(part, look),
         "rgb-2": look_at(reduced, look),
+        "torch-1": by_torch(data, look, box and tuple(corners)),
         "bicubic": np.asarray(cubic),
     }
 
@@ -187,7 +208,7 @@ def seen(data: bytes, box: Corners | None = None) -> dict[str, NDArray[np.uint8]
 def test_what_it_does_to_the_head_of_the_network() -> None:
     paths, vector, measured = photographs(), head_of_the_network(), []
     for kind, edge, count in FEATURES:
-        cosines: dict[str, list[float]] = {"rgb-2": [], "bicubic": []}
+        cosines: dict[str, list[float]] = {recipe: [] for recipe in OTHERS}
         for number in range(count):
             if kind == "sharp":
                 data = jpeg(sharp(paths, round(edge * 4 / 3), edge, number))
@@ -201,9 +222,17 @@ def test_what_it_does_to_the_head_of_the_network() -> None:
         print(f"\n{kind} at {edge}: mean {mean}, 1st percentile {low}", flush=True)
         sizes = {"edge": edge, "pictures": count}
         for what, of in (("mean", mean), ("1st percentile", low)):
-            name = f"{kind}, cosine to rgb-1, {what}"
-            row = Measurement(name, sizes, of["rgb-2"], of["bicubic"], "bicubic", "cosine")
-            measured.append(row)
+            measured += [
+                Measurement(
+                    f"{kind}, {ours}, cosine to rgb-1, {what}",
+                    sizes,
+                    of[ours],
+                    of["bicubic"],
+                    "bicubic",
+                    "cosine",
+                )
+                for ours in ("rgb-2", "torch-1")
+            ]
     write_record("decode_features.json", measured)
 
 
@@ -216,7 +245,7 @@ def test_what_it_does_to_a_ranking() -> None:
     named = {query.name for query in truth.queries}
     named.update(*(query.positives | query.junk for query in truth.queries))
     names = sorted(named)  # without the other distractors, so that it takes minutes
-    vectors: dict[str, list[NDArray[np.float64]]] = {"rgb-1": [], "rgb-2": [], "bicubic": []}
+    vectors: dict[str, list[NDArray[np.float64]]] = {name: [] for name in ("rgb-1", *OTHERS)}
     boxes = [None] * len(names) + [query.box for query in truth.queries]
     for name, box in zip(names + [query.name for query in truth.queries], boxes, strict=True):
         data = jpeg(enlarged(oxford5k / "images" / name, EDGE))
@@ -224,17 +253,18 @@ def test_what_it_does_to_a_ranking() -> None:
         for recipe, pixels in seen(data, larger).items():
             vectors[recipe].append(vector(pixels))
     scores: dict[str, NDArray[np.float64]] = {}
-    for recipe, found in vectors.items():
-        products = np.stack(found[len(names) :]) @ np.stack(found[: len(names)]).T
+    for recipe, of in vectors.items():
+        products = np.stack(of[len(names) :]) @ np.stack(of[: len(names)]).T
         scores[recipe] = score_queries(truth, names, products)
         change = scores[recipe] - scores["rgb-1"]
         error = np.std(change, ddof=1) / np.sqrt(len(change))
         mean = scores[recipe].mean()
         print(f"\n{recipe} at {EDGE}: mAP {mean:.4f}, {change.mean():+.4f} +- {error:.4f}")
     sizes = {"edge": EDGE, "pictures": len(names), "queries": len(truth.queries)}
-    ours = float(scores["rgb-2"].mean())
+    found = {recipe: float(each.mean()) for recipe, each in scores.items()}
     measured = [
-        Measurement("Oxford, head", sizes, ours, float(scores[peer].mean()), peer, "mAP")
+        Measurement(f"Oxford, head, {ours}", sizes, found[ours], found[peer], peer, "mAP")
+        for ours in ("rgb-2", "torch-1")
         for peer in ("rgb-1", "bicubic")
     ]
     write_record("decode_ranking.json", measured)

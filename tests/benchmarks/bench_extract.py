@@ -113,6 +113,34 @@ def test_extraction(network: str, width: int | None, tmp_path: Path) -> None:
     write_json(f"extract-{network}-{width or 256}-steps.json", asdict(trial))
 
 
+@pytest.mark.bench
+@pytest.mark.parametrize("width", [None, 1600], ids=["as-found", "1600-wide"])
+@pytest.mark.parametrize("network", ["efficientnet_lite0", "alexnet"])
+def test_jpegs_outside_the_sandbox(network: str, width: int | None, tmp_path: Path) -> None:
+    count = NETWORKS[network].pictures
+    folder = photographs(tmp_path / "pictures", count, width)
+    spec, weights = NETWORKS[network].spec(tmp_path)
+    chosen = choose_pictures(str(folder), count, DecodeLimits())
+    rates: dict[str, list[float]] = {"torch-1": [], "rgb-2": []}
+    specs = {
+        recipe: spec.model_copy(
+            update={"preprocess": spec.preprocess.model_copy(update={"rgb_recipe": recipe})}
+        )
+        for recipe in rates
+    }
+    for _ in range(REPEATS):
+        for recipe, each in specs.items():
+            trial = try_extraction(
+                tmp_path, chosen, each, weights, threads=CORES, device="cpu", rounds=1
+            )
+            rates[recipe].append(trial.pipeline)
+    ours, peer = (median(each) for each in rates.values())
+    name = f"{network}, torch-1, {'short edge 256' if width is None else f'{width} wide'}"
+    sizes = {"pictures": count, "batch": spec.batch_size, "cores": CORES}
+    row = Measurement(name, sizes, ours, peer, "rgb-2", "pictures/s")
+    write_record(f"extract-recipes-{network}-{width or 256}.json", [row])
+
+
 def _loops(best: Way) -> dict[str, Way]:
     return {"plain loop": PLAIN, "usual loop": USUAL, "best loop": best}
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.errors import CardLost, InputError
@@ -17,6 +18,7 @@ from pipeline.run.ledger import is_worth_retrying
 from schemas.extraction import Precision, View
 from tests.pictures import draw_jpegs
 from tests.pipeline.extract.specs import assert_same, rows_of, spec_of
+from tests.pipeline.extract.test_jpegs import without_huffman_tables
 
 Corpus = tuple[str, list[dict[str, Any]]]
 
@@ -70,6 +72,46 @@ def test_a_batch_of_refusals_alone_asks_for_no_pass(
         found = forward(backbone_of(4, queues=queues), (corpus[0], changed), 2)
         assert sum(len(each.refusals) for each in found) == 11
         assert all(len(each.image_ids) == 0 for each in found)
+
+
+@pytest.fixture(scope="module")
+def mixed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """Pictures of one shape: some plain JPEGs, and what only the sandbox reads or refuses."""
+    folder = tmp_path_factory.mktemp("mixed")
+    draw_jpegs(folder, 8, (96, 128))
+    paths = sorted(folder.iterdir())
+    Image.open(paths[1]).save(folder / "a.png")
+    Image.open(paths[2]).convert("CMYK").save(folder / "b.jpg")
+    data = paths[3].read_bytes()
+    (folder / "c.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "d.jpg").write_bytes(without_huffman_tables(data))
+    return rows_of(folder)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_jpegs_of_the_device_keep_their_bits_beside_those_of_the_sandbox(
+    mixed: Corpus, batch_size: int
+) -> None:
+    recipe = LITE0_PREPROCESS.model_copy(update={"rgb_recipe": "torch-1"})
+    spec, weights = spec_of(LITE0, "head", "b11", preprocess=recipe, batch_size=batch_size)
+    backbone = Backbone(spec, weights)
+    expected = forward(backbone, mixed, 1)
+    refused = [refusal for each in expected for refusal in each.refusals]
+    assert [(each.name, each.reason.value) for each in refused] == [
+        ("c.jpg", "truncated"),
+        ("d.jpg", "corrupt"),
+    ]
+    for queues in (False, True):
+        backbone.lane.queues = queues
+        for threads in (1, 3):
+            assert_same(forward(backbone, mixed, threads), expected)
+    sandboxed = forward(backbone_of(batch_size), mixed, 1)
+    for one, other in zip(expected, sandboxed, strict=True):
+        np.testing.assert_array_equal(one.image_ids, other.image_ids)
+        assert one.refusals == other.refusals
+        vectors = (each.vectors.get("head", np.empty((0, 0))) for each in (one, other))
+        for mine, theirs in zip(*vectors, strict=True):
+            assert mine @ theirs > 0.999 * np.linalg.norm(mine) * np.linalg.norm(theirs)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])

@@ -1,0 +1,183 @@
+"""Recipe "torch-1": plain JPEGs are decoded and resized on the device that the network runs on.
+
+By nvJPEG on a graphics card and by libjpeg-turbo on a CPU, both through TorchCodec, and in this
+process: the protection of `pipeline/corpus/sandbox.py` is not around them. What is no plain JPEG
+goes there as in "rgb-2", and so does what the device's decoder cannot read.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from pipeline.corpus.decode import plain_jpeg_size
+from pipeline.corpus.scale import Look
+from pipeline.errors import InputError, one_line
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels."""
+
+MOST_PIXELS = 2**25
+"""Of one picture. Larger ones go to the sandbox, which decodes them to fewer pixels."""
+
+MOST_PIXELS_AT_ONCE = 2**26
+"""Decoded together: 192 MiB. Resizing takes 12 bytes more for each pixel of one picture."""
+
+MOST_TIMES = 32
+"""How many times smaller a picture becomes along an axis: a card resizes no further."""
+
+_STATUS = re.compile(r": (\d+)")
+_BAD_FILE = {3, 4, 9, 10}
+"""nvJPEG's statuses of a file that is damaged, cut short, or of a kind that it does not read."""
+
+_NO_MEMORY = 5
+
+
+class Jpeg(NamedTuple):
+    """A plain JPEG that is still to be decoded; whole: its (height, width); box: what is looked at.
+
+    Part of the recipe is that nothing but the file and the looks decides whether it is one.
+    """
+
+    data: bytes
+    whole: tuple[int, int]
+    box: Box
+    looks: tuple[Look, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width) of the box."""
+        left, top, right, bottom = self.box
+        return bottom - top, right - left
+
+
+def plain_jpeg(
+    data: bytes, size: tuple[int, int], looks: Sequence[Look], box: Box | None
+) -> Jpeg | None:
+    """Return what a device can decode, None for what the sandbox is to see to.
+
+    Args:
+        size: (height, width) that the picture has, or its box; of the row that names it.
+        box: the part that the looks are at; None for all.
+    """
+    whole = plain_jpeg_size(data)
+    if whole is None or whole[0] * whole[1] > MOST_PIXELS:
+        return None
+    left, top, right, bottom = box or (0, 0, whole[1], whole[0])
+    jpeg = Jpeg(data, whole, (left, top, min(right, whole[1]), min(bottom, whole[0])), tuple(looks))
+    times = max(max(size[0] / look.height, size[1] / look.width) for look in looks)
+    return jpeg if jpeg.size == size and times <= MOST_TIMES else None
+
+
+def decode_jpegs(jpegs: Sequence[Jpeg], device: torch.device) -> list[list[Tensor] | None]:
+    """Return what each look shows of each picture: (h, w, 3) uint8 RGB on the device.
+
+    None for a picture that the decoder cannot read, or gives another size than the header.
+
+    Raises:
+        InputError: the device has too little memory.
+    """
+    found: list[list[Tensor] | None] = []
+    with torch.inference_mode():
+        for part in _parts(jpegs):
+            for pixels, jpeg in zip(_decode(part, device), part, strict=True):
+                as_said = pixels if pixels is not None and pixels.shape[1:] == jpeg.whole else None
+                found.append(None if as_said is None else _looks_at(as_said, jpeg))
+    return found
+
+
+def check_decoder() -> None:
+    """Do nothing where TorchCodec can be loaded.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        import torchcodec.decoders  # noqa: F401
+    except (ImportError, OSError, RuntimeError) as error:
+        raise InputError(
+            f'rgb_recipe = "torch-1" decodes with TorchCodec, which cannot be loaded here '
+            f'({one_line(error)}): mend that, or take rgb_recipe = "rgb-2"'
+        ) from error
+
+
+def _parts(jpegs: Sequence[Jpeg]) -> Iterator[list[Jpeg]]:
+    """Yield runs of pictures that are decoded together."""
+    part: list[Jpeg] = []
+    pixels = 0
+    for jpeg in jpegs:
+        height, width = jpeg.whole
+        if part and pixels + height * width > MOST_PIXELS_AT_ONCE:
+            yield part
+            part, pixels = [], 0
+        part.append(jpeg)
+        pixels += height * width
+    if part:
+        yield part
+
+
+def _decode(jpegs: Sequence[Jpeg], device: torch.device) -> list[Tensor | None]:
+    """Return the pixels (3, H, W) of each picture, upright, None where it cannot be read."""
+    # Where it is first needed: few jobs decode so, and loading takes time.
+    from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]
+
+    try:
+        # Copies, as a tensor has no read-only memory.
+        data = [torch.frombuffer(bytearray(jpeg.data), dtype=torch.uint8) for jpeg in jpegs]
+        return list(decode_jpeg(data, mode="RGB", device=device))
+    except RuntimeError as error:
+        if len(jpegs) > 1:
+            return [pixels for jpeg in jpegs for pixels in _decode([jpeg], device)]
+        match _fault(error, device):
+            case "file":
+                return [None]
+            case "memory":
+                height, width = jpegs[0].whole
+                raise InputError(
+                    f"a JPEG of {width} x {height} cannot be decoded on {device}, which has too "
+                    f"little memory left ({one_line(error)}): take a smaller batch_size, or "
+                    f'rgb_recipe = "rgb-2"'
+                ) from error
+        raise
+
+
+def _fault(error: RuntimeError, device: torch.device) -> str:
+    """Return what made decoding one picture fail: its `file`, too little `memory`, or `other`."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return "memory"
+    if device.type != "cuda":
+        return "file"
+    found = _STATUS.search(str(error))
+    status = int(found[1]) if found else 0
+    if status == _NO_MEMORY or "out of memory" in str(error):
+        return "memory"
+    return "file" if status in _BAD_FILE or "subsampling" in str(error) else "other"
+
+
+def _looks_at(pixels: Tensor, jpeg: Jpeg) -> list[Tensor]:
+    """Return what each look shows of a picture; bilinear, antialiased."""
+    left, top, right, bottom = jpeg.box
+    part = pixels[None, :, top:bottom, left:right]
+    by_size: dict[tuple[int, int], Tensor] = {}
+    seen: list[Tensor] = []
+    for look in jpeg.looks:
+        size = look.height, look.width
+        if size not in by_size:
+            by_size[size] = _resized(part, size)
+        rows = slice(look.top, look.top + look.cut_height)
+        columns = slice(look.left, look.left + look.cut_width)
+        seen.append(by_size[size][0, :, rows, columns].permute(1, 2, 0))
+    return seen
+
+
+def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    if pixels.shape[2:] == size:
+        return pixels
+    if pixels.device.type != "cuda":
+        return interpolate(pixels, size, mode="bilinear", antialias=True)
+    # A card's kernel takes no bytes.
+    floats = interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+    return floats.round_().to(torch.uint8)
