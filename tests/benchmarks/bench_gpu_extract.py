@@ -20,15 +20,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.descriptors import global_vectors, local_descriptors
-from pipeline.extract.networks import LITE0
+from pipeline.extract.networks import LITE0, default_preprocess
 from pipeline.extract.passes import ask
 from pipeline.extract.work import PictureSource, forward_pictures
-from schemas.extraction import Precision
+from schemas.extraction import Precision, RgbRecipe
 from tests.benchmarks.record import Measurement, write_record
 from tests.pictures import draw_jpegs, drawn
 from tests.pipeline.extract.specs import random_weights, rows_of, spec_of
@@ -66,16 +65,25 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Backbones:
     kept: dict[Any, Backbone] = {}
 
     def opened(
-        network: str, batch_size: int, precision: Precision = "float32", device: str = "cuda"
+        network: str,
+        batch_size: int,
+        precision: Precision = "float32",
+        device: str = "cuda",
+        recipe: RgbRecipe = "rgb-2",
     ) -> Backbone:
-        key = network, batch_size, precision, device
+        key = network, batch_size, precision, device, recipe
         if key in kept:
             return kept[key]
         path = None if network == LITE0 else folder / f"{network}.safetensors"
         if path is not None and not path.exists():
             random_weights(network, path, leave_out="classifier.6")
         spec, weights = spec_of(
-            network, *LAYERS[network], weights=path, batch_size=batch_size, precision=precision
+            network,
+            *LAYERS[network],
+            weights=path,
+            batch_size=batch_size,
+            precision=precision,
+            preprocess=default_preprocess(network).model_copy(update={"rgb_recipe": recipe}),
         )
         backbone = Backbone(spec, weights, device)
         if network == LITE0:  # the others take too much memory to keep
@@ -247,25 +255,30 @@ def see_all(root: str, rows: list[Any], backbone: Backbone) -> float:
 
 
 def decoded_alone(place: Path, count: int) -> tuple[float, float]:
-    """Return the pictures a second of torchvision.io.decode_jpeg: all cores, and the card."""
+    """Return the pictures a second that TorchCodec decodes: on all cores, and on the card."""
+    from torchcodec.decoders import decode_jpeg
+
     data = [torch.frombuffer(bytearray(p.read_bytes()), dtype=torch.uint8) for p in place.iterdir()]
     work = [data[number % len(data)] for number in range(count)]
     torch.set_num_threads(1)
     with ThreadPoolExecutor(CORES) as pool:
         start = time.perf_counter()
-        list(pool.map(lambda each: decode_jpeg(each, ImageReadMode.RGB), work))
+        list(pool.map(decode_jpeg, work))
         on_cores = count / (time.perf_counter() - start)
-    try:
-        decode_jpeg(work[:16], ImageReadMode.RGB, device="cuda")
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for at in range(0, count, 64):
-            decode_jpeg(work[at : at + 64], ImageReadMode.RGB, device="cuda")
-        torch.cuda.synchronize()
-        return on_cores, count / (time.perf_counter() - start)
-    except RuntimeError as error:
-        print(f"nvJPEG: {error}")
-        return on_cores, float("nan")
+    parts = [work[at : at + 64] for at in range(0, count, 64)]
+    decode_jpeg(parts[0], device="cuda")
+    start = time.perf_counter()
+    for part in parts:
+        decode_jpeg(part, device="cuda")
+    return on_cores, count / (time.perf_counter() - start)
+
+
+WAYS: tuple[tuple[int, Precision, RgbRecipe], ...] = (
+    (64, "float32", "rgb-2"),
+    (64, "float32", "torch-1"),
+    (64, "float16", "torch-1"),
+    (16, "float16", "torch-1"),
+)
 
 
 @pytest.mark.parametrize(("size", "count"), [(SMALL, 6_000), (LARGE, 800)])
@@ -276,12 +289,12 @@ def test_the_pipeline_beside_its_parts(
     root, listed = rows_of(folders[size])
     rows = [listed[number % len(listed)] for number in range(count)]
     first = backbones(LITE0, 64)
-    decoding = see_all(root, rows, first)
     on_cores, on_card = decoded_alone(folders[size], count)
-    note(f"decode {name} in children", decoding, on_cores, "decode_jpeg on cores", cores=CORES)
-    note(f"decode {name} nvJPEG", on_card, on_cores, "decode_jpeg on cores", cores=CORES)
-    for batch_size, precision in ((64, "float32"), (64, "float16"), (16, "float16")):
-        backbone = backbones(LITE0, batch_size, precision)
+    decoding: dict[RgbRecipe, float] = {"rgb-2": see_all(root, rows, first), "torch-1": on_card}
+    for recipe, found in decoding.items():
+        note(f"decode {name} {recipe}", found, on_cores, "decode_jpeg on cores", cores=CORES)
+    for batch_size, precision, recipe in WAYS:
+        backbone = backbones(LITE0, batch_size, precision, recipe=recipe)
         bare = rate(forward_of(backbone, batch_size), batch_size)
         passing = pass_rate(backbone, batch_size)
         for threads in (CORES, 2 * CORES):
@@ -290,19 +303,19 @@ def test_the_pipeline_beside_its_parts(
             process = time.process_time()
             with busy_share() as shares:
                 start = time.perf_counter()
-                found = forward_pictures(backbone, source, rows, 0, threads=threads)
-                done = sum(len(each.image_ids) for each in found)
+                batches = forward_pictures(backbone, source, rows, 0, threads=threads)
+                done = sum(len(each.image_ids) for each in batches)
                 seconds = time.perf_counter() - start
             process = time.process_time() - process
             assert done == count
             whole = count / seconds
             sizes = {"batch": batch_size, "threads": threads, "pictures": count}
-            what = f"{name} {precision}"
-            note(f"pipeline {what}", whole, decoding, "decoding alone", **sizes)
+            what = f"{name} {precision} {recipe}"
+            note(f"pipeline {what}", whole, decoding[recipe], "decoding alone", **sizes)
             note(f"pipeline {what}", whole, passing, "passes alone", **sizes)
             note(f"card busy {what}", shares[0], whole / bare, "by rates", "share", **sizes)
             note(f"parent {what}", process / seconds, 1, "one core", "cores busy", **sizes)
-        note(f"passes {precision}", passing, bare, "forward alone", batch=batch_size)
+        note(f"passes {precision} {recipe}", passing, bare, "forward alone", batch=batch_size)
 
 
 def features(backbone: Backbone, pixels: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:

@@ -19,12 +19,13 @@ from safetensors.torch import save
 
 from pipeline.corpus import sandbox
 from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.decode import DecodeLimits, plain_jpeg_size
 from pipeline.corpus.formats import sniff, webp_size
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import whole_look
 from pipeline.corpus.sources import list_source
 from pipeline.errors import InputError
+from pipeline.extract.jpegs import decode_jpegs, plain_jpeg
 from pipeline.extract.networks import load_state
 from tests.fuzz.fuzzing import EDITS, ODD, Edit, as_json, edited, fuzz, one_line, replaced
 from tests.mutations import in_every_format
@@ -46,6 +47,21 @@ def test_pictures_are_seen_or_refused() -> None:
         assert seen.shape == (8, 8, 3)
 
     fuzz(pictures, st.sampled_from(PICTURES), EDITS, st.binary(max_size=40), examples=300)
+
+
+def test_jpegs_are_decoded_outside_the_sandbox_or_left_to_it() -> None:
+    jpegs = [data for data in PICTURES if sniff(data) == "jpeg"]
+
+    def pictures(seed: bytes, edits: list[Edit], tail: bytes) -> None:
+        data = edited(seed, edits) + tail
+        size = plain_jpeg_size(data)
+        if size is None or size[0] * size[1] > LIMITS.max_pixels:
+            return
+        jpeg = plain_jpeg(data, size, [whole_look(8, 8)], None)
+        for seen in filter(None, decode_jpegs([jpeg] if jpeg else [], torch.device("cpu"))):
+            assert [each.shape for each in seen] == [(8, 8, 3)]
+
+    fuzz(pictures, st.sampled_from(jpegs), EDITS, st.binary(max_size=40), examples=300)
 
 
 def test_any_start_of_a_file_is_told_or_unknown() -> None:

@@ -12,13 +12,16 @@ import pytest
 import torch
 
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.scale import whole_look
 from pipeline.errors import InputError
 from pipeline.extract.backbone import Backbone
-from pipeline.extract.networks import LITE0
+from pipeline.extract.jpegs import decode_jpegs
+from pipeline.extract.networks import LITE0, LITE0_PREPROCESS
 from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
-from schemas.extraction import Precision
+from schemas.extraction import Precision, RgbRecipe
 from tests.pictures import draw_jpegs, drawn
 from tests.pipeline.extract.specs import assert_same, random_weights, rows_of, spec_of
+from tests.pipeline.extract.test_jpegs import asked, jpeg_of, without_huffman_tables
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,9 +45,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @functools.cache
 def backbone_of(
-    batch_size: int, precision: Precision = "float32", device: str = "cuda"
+    batch_size: int,
+    precision: Precision = "float32",
+    device: str = "cuda",
+    recipe: RgbRecipe = "rgb-2",
 ) -> Backbone:
-    spec, weights = spec_of(LITE0, "head", "b11", batch_size=batch_size, precision=precision)
+    spec, weights = spec_of(
+        LITE0,
+        "head",
+        "b11",
+        batch_size=batch_size,
+        precision=precision,
+        preprocess=LITE0_PREPROCESS.model_copy(update={"rgb_recipe": recipe}),
+    )
     return Backbone(spec, weights, device)
 
 
@@ -76,6 +89,58 @@ def test_neither_slot_nor_neighbours_change_a_bit(precision: Precision, batch_si
     for name, output in one.items():
         assert torch.equal(output[torch.from_numpy(order).cuda()], other[name])
         assert torch.equal(output[0], alone[name][0])
+
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"mode": "L"},
+    {"progressive": True},
+    {"subsampling": "4:4:4"},
+    {"subsampling": "4:2:2"},
+    *({"orientation": value} for value in range(2, 9)),
+)
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_card_decodes_what_a_cpu_does(options: dict[str, Any]) -> None:
+    jpeg = asked(jpeg_of(600, 800, **options), whole_look(256, 341))
+    on_card, on_cpu = (decode_jpegs([jpeg], torch.device(name)) for name in ("cuda", "cpu"))
+    assert on_card[0] is not None
+    assert on_cpu[0] is not None
+    # Another cosine transform and other colours between pixels, then resized: a level or two.
+    off = (on_card[0][0].cpu().int() - on_cpu[0][0].int()).abs()
+    assert off.float().mean() < 1.5
+
+
+def test_each_jpeg_has_its_pixels_alone_and_beside_others() -> None:
+    good = [asked(jpeg_of(300, 300 + 16 * n, **kind)) for n, kind in enumerate(KINDS)]
+    bad = asked(without_huffman_tables(jpeg_of()))
+    card = torch.device("cuda")
+    together = decode_jpegs([*good, bad, *good], card)
+    assert together[len(good)] is None
+    for n, jpeg in enumerate(good):
+        (alone,) = decode_jpegs([jpeg], card)
+        for found in (together[n], together[len(good) + 1 + n]):
+            assert found is not None
+            assert alone is not None
+            assert torch.equal(found[0], alone[0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_with_jpegs_of_the_card_threads_and_tries_change_no_bit(
+    corpus: Corpus, precision: Precision
+) -> None:
+    expected = forward(backbone_of(8, precision, recipe="torch-1"), corpus, 1)
+    assert sum(len(each.image_ids) for each in expected) == 37
+    for threads in (3, 16):
+        found = forward(backbone_of.__wrapped__(8, precision, recipe="torch-1"), corpus, threads)
+        assert_same(found, expected)
+    sandboxed = forward(backbone_of(8, precision), corpus, 4)
+    for one, other in zip(expected, sandboxed, strict=True):
+        assert one.refusals == other.refusals
+        mine, theirs = one.vectors["head"], other.vectors["head"]
+        lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
+        assert (np.einsum("nd,nd->n", mine, theirs) > 0.99 * lengths).all()
 
 
 def digests() -> list[str]:
