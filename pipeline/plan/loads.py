@@ -22,7 +22,7 @@ class Load:
         fixed: seconds of one thread beside those of the pictures.
         opening: seconds of each worker before its first task.
         threaded: whether the threads of a worker share a task.
-        gpu_step: the step that runs on a GPU beside the others; "" for none.
+        gpu_steps: the steps that run on a GPU, beside the others and each other.
         basis: what the figures stand on.
     """
 
@@ -33,20 +33,19 @@ class Load:
     fixed: float = 0.0
     opening: float = 0.0
     threaded: bool = False
-    gpu_step: str = ""
+    gpu_steps: tuple[str, ...] = ()
     basis: str = field(default="measured")
 
     def thread_seconds(self, threads: int) -> Figure:
         """Return the seconds that one worker of so many threads takes for everything.
 
-        Without a GPU the steps share the threads. With one, whatever is slower holds up the
-        other: the GPU, or the threads that bring it pictures.
+        Without a GPU the steps share the threads. With one, whatever is slowest holds up the
+        others: a step on the GPU, or the threads that bring it pictures.
         """
         on = threads if self.threaded else 1
-        rest = total(each for name, each in self.steps.items() if name != self.gpu_step)
-        picture = scaled(rest, 1 / on)
-        if self.gpu_step:
-            picture = max(picture, self.steps[self.gpu_step], key=lambda each: each.mean)
+        rest = total(each for name, each in self.steps.items() if name not in self.gpu_steps)
+        beside = (self.steps[name] for name in self.gpu_steps)
+        picture = max([scaled(rest, 1 / on), *beside], key=lambda each: each.mean)
         return scaled(picture, self.pictures, plus=self.fixed / on)
 
     def seconds(self, workers: int, threads: int) -> Figure:
@@ -57,7 +56,7 @@ class Load:
 
 def seconds_of(load: Load, workers: int, threads: int, gpus: int) -> Figure:
     """Return the seconds of a stage; what runs on GPUs has a worker a GPU, where there are any."""
-    return load.seconds(gpus if load.gpu_step and gpus else workers, threads)
+    return load.seconds(gpus if load.gpu_steps and gpus else workers, threads)
 
 
 def hours_on(loads: Sequence[Load], workers: int, threads: int, gpus: int = 0) -> Figure:

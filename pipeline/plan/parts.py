@@ -27,6 +27,11 @@ ROW_BYTES = 10
 """Of an image's id in the list of those that were extracted, about."""
 
 
+DECODE_ON_GPU = "decode on the GPU"
+GPU_STEPS = (DECODE_ON_GPU, "forward")
+"""Of extraction, where there is a GPU."""
+
+
 @dataclass(frozen=True)
 class Extent:
     """How much there is of everything."""
@@ -63,16 +68,17 @@ def extent_of(prepared: Prepared, found: Probe) -> Extent:
 def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
     """Return what each stage takes."""
     extract, pictures = found.extract, extent.pictures.mean
+    steps = extract_steps(prepared, found)
     loads = [
         Load("corpus", {"look": mean_of(found.looking)}, extent.entries, extent.shards),
         Load(
             "extract",
-            extract_steps(prepared, found),
+            steps,
             pictures,
             extent.shards,
             opening=found.starting + extract.opening,
             threaded=True,
-            gpu_step="forward" if extract.gpus else "",
+            gpu_steps=tuple(each for each in GPU_STEPS if each in steps) if extract.gpus else (),
         ),
     ]
     for name, words in found.words.items():
@@ -115,10 +121,14 @@ def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
     write = {name: seconds / indexed for name, seconds in times.write.items()}
     steps = {
         "read": read,
-        "decode": Figure(mean=max(see.mean - read.mean, 0.0) + on_device, error=see.error),
+        "decode": Figure(mean=max(see.mean - read.mean, 0.0), error=see.error),
         "forward": scaled(forward, batches * views),
         "descriptors": Figure(mean=max(spent - sum(write.values()), 0.0)),
     }
+    if extract.gpus and times.decode:
+        steps[DECODE_ON_GPU] = Figure(mean=on_device)
+    else:
+        steps["decode"] = scaled(steps["decode"], 1.0, plus=on_device)
     if at_once(prepared):
         # Words are given in the same pass, and descriptors are not written.
         steps |= {f"words {name}": Figure(mean=each.encoding) for name, each in found.words.items()}

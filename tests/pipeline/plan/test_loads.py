@@ -51,11 +51,15 @@ def test_no_more_workers_than_tasks_are_of_use() -> None:
 
 
 def test_on_a_gpu_the_slower_of_gpu_and_threads_decides() -> None:
-    gpu = load(gpu_step="forward", threaded=True)
+    gpu = load(gpu_steps=("forward",), threaded=True)
     # 0.02 s of one thread beside 0.03 s of the GPU: the GPU; of 1 GPU 1,000 x 0.03 = 30 s
     assert gpu.seconds(1, 1).mean == pytest.approx(30)
-    slow = load(steps={"decode": figure(0.2), "forward": figure(0.03)}, gpu_step="forward")
+    slow = load(steps={"decode": figure(0.2), "forward": figure(0.03)}, gpu_steps=("forward",))
     assert slow.seconds(1, 1).mean == pytest.approx(200)
+    # and what the GPU does beside its passes, where that is slower still
+    both = {"read": figure(0.2), "decode": figure(0.4), "forward": figure(0.03)}
+    slower = load(steps=both, gpu_steps=("decode", "forward"))
+    assert slower.seconds(1, 1).mean == pytest.approx(400)
     # 10 tasks on 8 GPUs: two turns of 3 s
     assert gpu.seconds(8, 1).mean == pytest.approx(6)
 
@@ -66,7 +70,7 @@ def test_what_is_fixed_and_the_opening_are_paid_whatever_the_pictures() -> None:
 
 
 def test_hours_are_those_of_all_stages_and_gpus_serve_the_stages_that_use_them() -> None:
-    loads = [load(gpu_step="forward", threaded=True), load()]
+    loads = [load(gpu_steps=("forward",), threaded=True), load()]
     # 4 CPU workers beside 1 GPU: 30 s, and 3 turns of 5 s
     assert hours_on(loads, workers=4, threads=1, gpus=1).mean == pytest.approx(45 / 3600)
     # with 2 GPUs and 8 workers: 15 s, and 2 turns
