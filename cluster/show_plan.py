@@ -9,7 +9,7 @@ from rich.text import Text
 from cluster.show import plain
 from pipeline.plan.fitting import needed_bytes
 from pipeline.plan.reality import Comparison
-from schemas.plan import Figure, Plan
+from schemas.plan import Figure, Plan, ProbedMachine
 
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 TIMES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -28,18 +28,19 @@ def show_plan(console: Console, plan: Plan) -> None:
             f"({plan.refused:,} refused, {plan.ignored:,} no pictures)"
         )
     )
-    on = f"{machine.gpus} x {machine.device}" if machine.gpus else "no GPU"
-    console.print(
-        plain(
-            f"here: {_count(machine.cores, 'core')}, {on}; {_count(machine.workers, 'worker')} of "
-            f"{_count(machine.threads, 'thread')}"
-        ),
-        style="dim",
-    )
+    console.print(plain(f"here: {_count(machine.cores, 'core')}, {_at_work(machine)}"), style="dim")
     _show_stages(console, plan)
     _show_hours(console, plan)
     _show_bytes(console, plan)
     _show_memory(console, plan)
+
+
+def _at_work(machine: ProbedMachine) -> str:
+    if machine.gpus:
+        workers, threads = _count(machine.workers, "worker"), _count(machine.threads, "thread")
+        return f"{machine.gpus} x {machine.device}; {workers} of {threads}"
+    # How they are shared out differs from stage to stage.
+    return f"{min(machine.cores, machine.workers * machine.threads)} at work, no GPU"
 
 
 def _count(number: int, what: str) -> str:

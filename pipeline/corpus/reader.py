@@ -119,11 +119,14 @@ class EntryReader:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise Refused(RefusalReason.UNREADABLE, "not a regular file")
-            if at_most is None:
-                self._check_size(facts.st_size)
-            data = handle.read(self._max_bytes + 1 if at_most is None else at_most)
-        if at_most is None:
-            self._check_size(len(data))
+            if at_most is not None:
+                return handle.read(at_most)
+            self._check_size(facts.st_size)
+            # Room for all that is allowed would be asked of the kernel anew for every file.
+            data = handle.read(facts.st_size + 1)
+            if len(data) > facts.st_size:  # it grew meanwhile
+                data += handle.read(self._max_bytes + 1 - len(data))
+        self._check_size(len(data))
         return data
 
     def _member(self, entry: Entry, at_most: int | None) -> bytes:

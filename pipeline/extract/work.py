@@ -143,10 +143,11 @@ def forward_pictures(
 
         def begin(batch: Batch) -> Future[_BatchInHand]:
             hand = _BatchInHand(backbone, source, rows, first_image_id, batch)
-            slots = range(len(batch.rows))
             if not backbone.lane.queues:
                 return readers.submit(hand.do_all)
-            reads = [readers.submit(hand.read, slot) for slot in slots]
+            # Not one by one: to hand over a picture takes as long as to open its file.
+            slots, parts = range(len(batch.rows)), min(threads, len(batch.rows))
+            reads = [readers.submit(hand.read, slots[n::parts]) for n in range(parts)]
             return asker.submit(hand.ask, decoder.submit(hand.decode, reads))
 
         waiting: deque[Future[_BatchInHand]] = deque()
@@ -193,10 +194,11 @@ class _BatchInHand:
             self._pixels[view][len(batch.rows) :] = 0
         self._arrays = {view: pixels.numpy() for view, pixels in self._pixels.items()}
 
-    def read(self, slot: int) -> None:
-        """Read one picture into its slot, or note its refusal; for any thread."""
+    def read(self, slots: Iterable[int]) -> None:
+        """Read pictures into their slots, or note their refusals; for any thread."""
         spec = self._backbone.spec.preprocess
-        self._fill(slot, lambda: self._source.see(self._rows[slot], self._arrays, spec))
+        for slot in slots:
+            self._fill(slot, partial(self._source.see, self._rows[slot], self._arrays, spec))
 
     def _fill(self, slot: int, see: Callable[[], Seen | Jpeg]) -> None:
         try:
@@ -244,8 +246,7 @@ class _BatchInHand:
 
     def do_all(self) -> Self:
         """Do all of it in one thread."""
-        for slot in range(len(self._rows)):
-            self.read(slot)
+        self.read(range(len(self._rows)))
         self.decode(())
         return self.ask()
 

@@ -297,7 +297,7 @@ def test_the_pipeline_beside_its_parts(
         backbone = backbones(LITE0, batch_size, precision, recipe=recipe)
         bare = rate(forward_of(backbone, batch_size), batch_size)
         passing = pass_rate(backbone, batch_size)
-        for threads in (CORES, 2 * CORES):
+        for threads in (4, CORES, 2 * CORES):
             source = PictureSource(root, DecodeLimits())
             list(forward_pictures(backbone, source, rows[:256], 0, threads=threads))
             process = time.process_time()

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader, read_entry
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
@@ -174,3 +176,15 @@ def test_parquet_rows_without_a_picture_are_refused(tmp_path: Path) -> None:
     assert reason(lambda: read_entry(str(tmp_path), beyond)) is RefusalReason.MISSING
     path.write_bytes(path.read_bytes()[:-20])
     assert reason(lambda: read_entry(str(tmp_path), empty)) is RefusalReason.UNREADABLE
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")
+def test_a_file_that_grew_since_it_was_opened_is_read_to_its_end() -> None:
+    # Files of the kernel have 0 bytes until they are read, as one has that grows meanwhile.
+    entry = Entry("status", "", 0, 0)
+    with EntryReader("/proc/self") as reader:
+        lines = reader.read(entry).splitlines()
+    expected = Path("/proc/self/status").read_bytes().splitlines()
+    assert [line.split()[0] for line in lines] == [line.split()[0] for line in expected]
+    with EntryReader("/proc/self", DecodeLimits(max_bytes=100)) as reader:
+        assert reason(lambda: reader.read(entry)) is RefusalReason.TOO_LARGE_FILE
