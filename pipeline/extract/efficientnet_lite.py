@@ -43,8 +43,19 @@ class SameConv(nn.Conv2d):
                 x, self.weight, self.bias, self.stride, pads[0], 1, self.groups
             )
         return functional.conv2d(
-            functional.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups
+            _padded(x, *pads), self.weight, self.bias, self.stride, 0, 1, self.groups
         )
+
+
+def _padded(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Return x (n, c, h, w) with zeros around it; `functional.pad` would write all of it twice."""
+    n, c, h, w = x.shape
+    shape = n, c, top + h + bottom, left + w + right
+    padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    padded[:, :, :top], padded[:, :, top + h :] = 0, 0
+    padded[..., :left], padded[..., left + w :] = 0, 0
+    padded[:, :, top : top + h, left : left + w] = x
+    return padded
 
 
 class Block(nn.Module):

@@ -47,6 +47,9 @@ def random_weights(network: str, path: Path, *, leave_out: str = "-") -> Path:
         for name, tensor in build(network).state_dict().items()
         if not name.startswith(leave_out)
     }
+    for name, tensor in state.items():
+        if name.endswith("running_var"):
+            tensor.abs_()
     save_file(state, path)
     return path
 

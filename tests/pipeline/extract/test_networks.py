@@ -18,13 +18,16 @@ from pipeline.extract.networks import (
     node_names,
     resolve_layer,
 )
-from schemas.extraction import PreprocessSpec
+from schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import random_weights, spec_of
 
 CAFFE_VGG = Path(__file__).parents[4] / "shared/weights/vgg16_conv_caffe_bgr_fp16.safetensors"
 CAFFE = PreprocessSpec(
     channel_order="bgr", mean=(103.939, 116.779, 123.68), std=(1, 1, 1), short_edge=64, crop=64
 )
+
+
+PIXELS = np.random.default_rng(3).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +166,42 @@ def test_weights_that_stop_below_a_layer_are_refused_for_it_alone(tmp_path: Path
     Backbone(*spec_of("alexnet", "conv5", weights=path))
     with pytest.raises(InputError, match=r"lack classifier\.1\.weight and 1 more, .* alexnet need"):
         Backbone(*spec_of("alexnet", "fc1", "conv5", weights=path))
+
+
+@pytest.mark.parametrize(
+    ("network", "layers"),
+    [
+        (LITE0, {"head": "whole", "blocks.3.expand": "whole", "stem": "crop"}),
+        # the output of a convolution is kept in one view, and not in the other
+        ("alexnet", {"features.10": "whole", "features.8": "crop"}),
+        ("alexnet", {"features.8": "whole", "features.10": "crop"}),
+        # modules that are called twice, once behind a sum
+        ("resnet18", {"layer2.0.bn1": "whole", "layer3.1.conv1": "whole", "avgpool": "crop"}),
+    ],
+)
+def test_what_works_in_place_changes_no_output(
+    network: str, layers: dict[str, View], tmp_path: Path
+) -> None:
+    weights = None
+    if network != LITE0:
+        weights = random_weights(network, tmp_path / "weights.safetensors")
+    named = [
+        resolve_layer(network, f"l{n}", node=node, kind="local", view=view)
+        for n, (node, view) in enumerate(layers.items())
+    ]
+    backbone = Backbone(*spec_of(network, *named, weights=weights, preprocess=CAFFE))
+    found = [backbone.forward(PIXELS, view) for view in backbone.views]
+    switched = 0
+    for extractor in backbone._by_view.values():
+        for module in extractor.modules():
+            if getattr(module, "inplace", False):
+                module.inplace, switched = False, switched + 1
+    assert switched > 0
+    expected = [backbone.forward(PIXELS, view) for view in backbone.views]
+    for mine, theirs in zip(found, expected, strict=True):
+        for node, output in mine.items():
+            assert torch.isfinite(output).all()
+            assert torch.equal(output, theirs[node]), node
 
 
 def test_bgr_and_mean_are_those_worked_by_hand(tmp_path: Path) -> None:
