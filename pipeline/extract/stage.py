@@ -43,7 +43,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ExtractStage:
-    """Opens the network once; `weights` is where its file lies, `threads` changes no bit.
+    """Opens the network once; `weights` is where its file lies, `threads` for as many CPUs.
 
     Without an encoder local descriptors are kept.
     """
@@ -89,7 +89,7 @@ class ExtractStage:
         work: Attempt,
     ) -> DoneRecord:
         from pipeline.extract.beside import Beside
-        from pipeline.extract.work import PictureSource, Refusal, forward_pictures
+        from pipeline.extract.work import PictureSource, Refusal, forward_pictures, threads_for
 
         refusals = [
             Refusal(
@@ -104,6 +104,7 @@ class ExtractStage:
         indexed: list[int] = []
         counts: dict[str, int] = {}
         source = PictureSource(self.root, self.limits)
+        threads = threads_for(self.threads, backbone)
         beside = Beside()
         with ExitStack() as stack:
             sinks = [
@@ -114,7 +115,7 @@ class ExtractStage:
             ]
             with beside:
                 for batch in forward_pictures(
-                    backbone, source, rows, shard.first_image_id, threads=self.threads
+                    backbone, source, rows, shard.first_image_id, threads=threads
                 ):
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals

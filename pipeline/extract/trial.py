@@ -22,7 +22,7 @@ from pipeline.extract.backbone import Backbone
 from pipeline.extract.beside import Beside
 from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.watch import Cause, Watch
-from pipeline.extract.work import PictureSource, Row, Seen, forward_pictures
+from pipeline.extract.work import PictureSource, Row, Seen, forward_pictures, threads_for
 from pipeline.run.drive import OnProgress, Progress, quiet
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
@@ -114,7 +114,7 @@ def try_extraction(
 
     Args:
         folder: where activations lie meanwhile; the names of layers must be free in it.
-        threads: of a worker, for every step and for the whole.
+        threads: for every step; for the whole as `threads_for` says.
         device: `cpu` or `cuda`; a GPU by default where there is one.
 
     Raises:
@@ -204,13 +204,14 @@ def _whole(
     folder: Path,
 ) -> _Whole:
     """Run the pipeline as the extract stage does."""
+    at_work = threads_for(threads, backbone)
     source.watch = watch = Watch()
     if backbone.device.type == "cpu":  # elsewhere a pass is only asked for here
         backbone.watch = watch
     writing = 0.0
     beside = Beside()
     with opened_sinks(backbone.spec, folder, beside.do) as sinks, beside:
-        for batch in forward_pictures(backbone, source, pictures.rows, 0, threads=threads):
+        for batch in forward_pictures(backbone, source, pictures.rows, 0, threads=at_work):
             if batch.refusals:
                 raise Refused(batch.refusals[0].reason, batch.refusals[0].name)
             began = time.perf_counter()
@@ -219,6 +220,6 @@ def _whole(
             writing += time.perf_counter() - began
         began = time.perf_counter()
     writing += time.perf_counter() - began
-    seconds, busy_cores, waiting = watch.end(threads)
+    seconds, busy_cores, waiting = watch.end(at_work)
     backbone.watch = source.watch = None
     return _Whole(seconds, busy_cores, waiting, writing / seconds)

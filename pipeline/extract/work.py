@@ -115,6 +115,16 @@ class PictureSource:
         return see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box)
 
 
+def threads_for(cpus: int, backbone: Backbone) -> int:
+    """Return how many threads keep so many CPUs busy with `forward_pictures`.
+
+    One more where children decode: a thread that waits for its child has no work for its CPU, and
+    it takes the kernel too long to find that some.
+    """
+    in_children = backbone.spec.preprocess.rgb_recipe != "torch-1"
+    return cpus + (in_children and not backbone.lane.queues)
+
+
 def forward_pictures(
     backbone: Backbone,
     source: PictureSource,

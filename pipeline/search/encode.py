@@ -172,7 +172,7 @@ def encode_pictures(
         rows: of an image table; None where there is no query, but a number is passed over.
         first: the number of the first.
     """
-    from pipeline.extract.work import forward_pictures
+    from pipeline.extract.work import forward_pictures, threads_for
 
     ids: list[NDArray[np.int64]] = []
     parts: dict[str, list[Any]] = {layer.name: [] for layer in backbone.spec.layers}
@@ -183,6 +183,7 @@ def encode_pictures(
         if row is not None and row["refusal"] is not None
     ]
     seen = [row or NO_PICTURE for row in rows]
+    threads = threads_for(threads, backbone)
     for batch in forward_pictures(backbone, source, seen, first, threads=threads):
         refused += [(r.image_id, r.name, r.reason.value, r.detail) for r in batch.refusals]
         if not len(batch.image_ids):

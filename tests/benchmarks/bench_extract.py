@@ -24,7 +24,7 @@ from pipeline.extract.alone import Pictures, choose_pictures, opened_sinks
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.beside import Beside
 from pipeline.extract.trial import try_extraction
-from pipeline.extract.work import PictureSource, forward_pictures
+from pipeline.extract.work import PictureSource, forward_pictures, threads_for
 from schemas.extraction import ExtractionSpec
 from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.loaders import PLAIN, USUAL, WAYS, Loop, Way
@@ -52,7 +52,8 @@ def test_extraction(network: str, width: int | None, tmp_path: Path) -> None:
     def ours(network: Backbone) -> int:
         done, beside = 0, Beside()
         with opened_sinks(network.spec, tmp_path, beside.do) as sinks, beside:
-            for batch in forward_pictures(network, source, chosen.rows, 0, threads=CORES):
+            threads = threads_for(CORES, network)
+            for batch in forward_pictures(network, source, chosen.rows, 0, threads=threads):
                 for sink in sinks:
                     sink.add(batch)
                 done += len(batch.image_ids)
