@@ -84,8 +84,13 @@ def decode_jpegs(jpegs: Sequence[Jpeg], device: torch.device) -> list[list[Tenso
     with torch.inference_mode():
         for part in _parts(jpegs):
             for pixels, jpeg in zip(_decode(part, device), part, strict=True):
-                as_said = pixels if pixels is not None and pixels.shape[1:] == jpeg.whole else None
-                found.append(None if as_said is None else _looks_at(as_said, jpeg))
+                if pixels is None or pixels.shape[1:] != jpeg.whole:
+                    found.append(None)
+                    continue
+                try:
+                    found.append(_looks_at(pixels, jpeg))
+                except torch.OutOfMemoryError as error:
+                    raise _too_little_memory(jpeg, device, error) from error
     return found
 
 
@@ -135,13 +140,16 @@ def _decode(jpegs: Sequence[Jpeg], device: torch.device) -> list[Tensor | None]:
             case "file":
                 return [None]
             case "memory":
-                height, width = jpegs[0].whole
-                raise InputError(
-                    f"a JPEG of {width} x {height} cannot be decoded on {device}, which has too "
-                    f"little memory left ({one_line(error)}): take a smaller batch_size, or "
-                    f'rgb_recipe = "rgb-2"'
-                ) from error
+                raise _too_little_memory(jpegs[0], device, error) from error
         raise
+
+
+def _too_little_memory(jpeg: Jpeg, device: torch.device, error: RuntimeError) -> InputError:
+    height, width = jpeg.whole
+    return InputError(
+        f"a JPEG of {width} x {height} cannot be decoded on {device}, which has too little memory "
+        f'left ({one_line(error)}): take a smaller batch_size, or rgb_recipe = "rgb-2"'
+    )
 
 
 def _fault(error: RuntimeError, device: torch.device) -> str:

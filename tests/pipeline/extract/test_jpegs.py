@@ -180,13 +180,18 @@ def test_what_a_card_says_tells_the_file_from_the_machine(error: RuntimeError, f
     assert jpegs._fault(error, CARD) == fault
 
 
-def test_where_memory_is_short_no_picture_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "call", ["torchcodec.decoders.decode_jpeg", "pipeline.extract.jpegs.interpolate"]
+)
+def test_where_memory_is_short_no_picture_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
     def short(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("torchcodec.decoders.decode_jpeg", short)
+    monkeypatch.setattr(call, short)
     with pytest.raises(InputError, match=r"130 x 90 cannot be decoded on cpu.*smaller batch_size"):
-        decode_jpegs([asked(jpeg_of())] * 2, CPU)
+        decode_jpegs([asked(jpeg_of(), whole_look(9, 13))] * 2, CPU)
 
 
 def test_without_torchcodec_the_recipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
