@@ -46,7 +46,8 @@ class PreprocessSpec(Stored):
     JPEG to one for 2, 4 or 8 along each axis (libjpeg's scaled inverse cosine transform) where that
     leaves 3 times the height and width that are wanted. Other formats give the same in both.
     With "torch-1" the device of the network decodes JPEGs of the usual kinds to all pixels and
-    resizes them, bilinear and antialiased too, outside the sandbox; the rest is as in "rgb-2".
+    resizes them, bilinear and antialiased too, outside the sandbox; the rest is as in "rgb-2", and
+    what it cannot decode as in "rgb-1".
     """
 
     recipe: Literal["pillow-bilinear-1"] = "pillow-bilinear-1"

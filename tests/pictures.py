@@ -1,10 +1,15 @@
 """Pictures with the spectrum of photographs, drawn by a seed; they need no file of anyone's."""
 
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+ORIENTATION = 274
+"""The EXIF tag."""
 
 
 def drawn(height: int, width: int, seed: int) -> NDArray[np.uint8]:
@@ -29,3 +34,21 @@ def draw_jpegs(folder: Path, count: int, size: tuple[int, int], *, quality: int 
     for number in range(count):
         picture = Image.fromarray(drawn(*size, number))
         picture.save(folder / f"{number:04d}.jpg", quality=quality)
+
+
+def jpeg_of(
+    height: int = 90, width: int = 130, mode: str = "RGB", orientation: int = 1, **options: Any
+) -> bytes:
+    """Return a drawn picture as a JPEG, upright once its EXIF orientation is applied."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    saved = io.BytesIO()
+    picture = Image.fromarray(drawn(height, width, 3)).convert(mode)
+    picture.save(saved, "JPEG", exif=exif, **options)
+    return saved.getvalue()
+
+
+def without_huffman_tables(data: bytes) -> bytes:
+    """Claim 255 codes of one bit: the header stays as it is, and no decoder can go on."""
+    at = data.index(b"\xff\xc4") + 5
+    return data[:at] + b"\xff" + data[at + 1 :]

@@ -29,15 +29,13 @@ from pipeline.extract.descriptors import Descriptors, global_vectors, local_desc
 from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.preprocess import view_shape
 from pipeline.extract.sink import LayerSink
+from pipeline.extract.watch import DECODE_ON_GPU
 from pipeline.extract.work import BatchActivations, PictureSource, Row, Seen
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 T = TypeVar("T")
 R = TypeVar("R")
 STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
-DECODE_ON_GPU = "decode on the GPU"
-"""A step more where a GPU decodes: recipe "torch-1"."""
-
 STEPS_ON_GPU = (DECODE_ON_GPU, "forward", "descriptors")
 MOMENT_S = 1e-9
 """Less than any step takes, where noise would give a step less than nothing."""
@@ -118,7 +116,7 @@ def seconds_alone(
     decoding = "decode, resize"
     if backbone.device.type == "cuda" and spec.preprocess.rgb_recipe == "torch-1":
         decoding = DECODE_ON_GPU
-    spent = dict.fromkeys(dict.fromkeys((*STEPS[:2], decoding, *STEPS[2:])), 0.0)
+    spent = dict.fromkeys((*STEPS[:2], decoding, *STEPS[2:]), 0.0)
     plan = plan_batches([(row["height"], row["width"]) for row in rows], spec)
     step = max(threads, CHUNK_PICTURES * threads // spec.batch_size)
 
@@ -131,13 +129,13 @@ def seconds_alone(
     def see(row: int) -> Seen | Jpeg:
         return source.see(rows[row], backbone.views, spec.preprocess)
 
-    def decode(seen: list[Seen | Jpeg]) -> list[Any]:
+    def decode(seen: list[Seen | Jpeg]) -> list[Seen | list[Tensor]]:
         jpegs = [each for each in seen if isinstance(each, Jpeg)]
         found = zip(jpegs, backbone.decode(jpegs) if jpegs else (), strict=True)
         decoded = iter([each or source.see_in_sandbox(jpeg) for jpeg, each in found])
         return [next(decoded) if isinstance(each, Jpeg) else each for each in seen]
 
-    def forward(part: tuple[Batch, list[Any]]) -> dict[View, Mapping[str, Tensor]]:
+    def forward(part: tuple[Batch, list[Seen]]) -> dict[View, Mapping[str, Tensor]]:
         batch, seen = part
         return {
             view: backbone.forward(_filled(batch, [each[at] for each in seen], view, spec), view)
@@ -179,7 +177,7 @@ def seconds_alone(
             every("read", read, numbers)
             pixels = dict(zip(numbers, every("decode, resize", see, numbers), strict=True))
             seen = [[pixels.pop(row) for row in batch.rows] for batch in chunk]
-            decoded = every(decoding, decode, seen)
+            decoded = [_arrays(each) for each in every(decoding, decode, seen)]
             outputs = every("forward", forward, list(zip(chunk, decoded, strict=True)))
             found = every("descriptors", describe, list(zip(chunk, outputs, strict=True)))
             began = time.perf_counter()
@@ -203,12 +201,19 @@ def _clocked(work: Callable[[T], R]) -> Callable[[T], tuple[float, R]]:
     return clocked
 
 
+def _arrays(seen: Sequence[Seen | list[Tensor]]) -> list[Seen]:
+    """Return pictures in this process, wherever they were decoded: no step of the pipeline."""
+    return [
+        [view.cpu().numpy() if isinstance(view, Tensor) else view for view in each] for each in seen
+    ]
+
+
 def _filled(
-    batch: Batch, seen: Sequence[NDArray[np.uint8] | Tensor], view: View, spec: ExtractionSpec
+    batch: Batch, seen: Sequence[NDArray[np.uint8]], view: View, spec: ExtractionSpec
 ) -> NDArray[np.uint8]:
     """Return a batch's pictures in one array, padded to the batch size."""
     shape = view_shape(*batch.shape, view, spec.preprocess)
     array = np.zeros((spec.batch_size, *shape, 3), np.uint8)
     for slot, pixels in enumerate(seen):
-        array[slot] = pixels.cpu() if isinstance(pixels, Tensor) else pixels
+        array[slot] = pixels
     return array

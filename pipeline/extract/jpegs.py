@@ -2,7 +2,7 @@
 
 By nvJPEG on a graphics card and by libjpeg-turbo on a CPU, both through TorchCodec, and in this
 process: the protection of `pipeline/corpus/sandbox.py` is not around them. What is no plain JPEG
-goes there as in "rgb-2", and so does what the device's decoder cannot read.
+goes there as in "rgb-2", and what the device's decoder cannot read goes there as in "rgb-1".
 """
 
 import re

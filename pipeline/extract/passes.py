@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -68,7 +67,7 @@ def ask(
     inputs: Mapping[View, Tensor],
     kept: Tensor,
     slots: int,
-    decoded: Decoded = MappingProxyType({}),
+    decoded: Decoded,
 ) -> Pass:
     """Ask for a pass over a full batch, and on a graphics card do not wait for it.
 

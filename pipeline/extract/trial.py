@@ -11,17 +11,11 @@ import torch
 from torch import Tensor
 
 from pipeline.corpus.refused import Refused
-from pipeline.extract.alone import (
-    DECODE_ON_GPU,
-    STEPS_ON_GPU,
-    Pictures,
-    opened_sinks,
-    seconds_alone,
-)
+from pipeline.extract.alone import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.beside import Beside
 from pipeline.extract.jpegs import Jpeg
-from pipeline.extract.watch import Cause, Watch
+from pipeline.extract.watch import DECODE_ON_GPU, Cause, Watch
 from pipeline.extract.work import PictureSource, Row, Seen, forward_pictures, threads_for
 from pipeline.run.drive import OnProgress, Progress, quiet
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View

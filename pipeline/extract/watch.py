@@ -15,6 +15,10 @@ behind, or the run ends)."""
 CAUSES: tuple[Cause, ...] = ("core", "picture", "network", "batch")
 
 
+DECODE_ON_GPU = "decode on the GPU"
+"""The step of extraction that only recipe "torch-1" has, and only on a GPU, beside its passes."""
+
+
 class Moment(NamedTuple):
     """Clocks of one thread, in seconds: on the wall, on a core, and ready but on none."""
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from pipeline.extract.watch import DECODE_ON_GPU
 from pipeline.index.plan import segment_memory
 from pipeline.jobs.indexing import Prepared
 from pipeline.jobs.status import encodes_at_once
@@ -27,7 +28,6 @@ ROW_BYTES = 10
 """Of an image's id in the list of those that were extracted, about."""
 
 
-DECODE_ON_GPU = "decode on the GPU"
 GPU_STEPS = (DECODE_ON_GPU, "forward")
 """Of extraction, where there is a GPU."""
 

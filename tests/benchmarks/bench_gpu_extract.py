@@ -212,7 +212,7 @@ def pass_rate(backbone: Backbone, batch_size: int) -> float:
     asked: list[Any] = []
 
     def one() -> None:
-        asked.append(ask(backbone, inputs, kept, batch_size))
+        asked.append(ask(backbone, inputs, kept, batch_size, {}))
         if len(asked) == 3:
             asked.pop(0).results(ids)
 

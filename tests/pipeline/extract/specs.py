@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.decode import DecodeLimits, plain_jpeg_size
+from pipeline.corpus.scale import Look, whole_look
 from pipeline.corpus.sources import list_source
+from pipeline.extract.jpegs import Box, Jpeg, plain_jpeg
 from pipeline.extract.networks import build, default_preprocess, find_weights, resolve_layer
 from pipeline.extract.work import BatchActivations
 from schemas.extraction import ExtractionSpec, LayerSpec, Precision, PreprocessSpec
@@ -75,3 +77,14 @@ def assert_same(found: list[BatchActivations], expected: list[BatchActivations])
             for part in ("image_ids", "y", "x", "vectors"):
                 other = getattr(theirs.descriptors[name], part)
                 np.testing.assert_array_equal(getattr(rows, part), other)
+
+
+def asked(data: bytes, look: Look | None = None, box: Box | None = None) -> Jpeg:
+    """Return a plain JPEG as the device is asked for it, by default in its own size."""
+    size = plain_jpeg_size(data)
+    assert size is not None
+    if box is not None:
+        size = box[3] - box[1], box[2] - box[0]
+    found = plain_jpeg(data, size, [look or whole_look(*size)], box)
+    assert found is not None
+    return found

@@ -1,13 +1,11 @@
 """JPEGs decoded outside the sandbox: the same pictures, and none that it should not decode."""
 
-import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.nn.functional import interpolate
 
 from pipeline.corpus.decode import DecodeLimits, decode, plain_jpeg_size
@@ -15,37 +13,10 @@ from pipeline.corpus.scale import Look, look_at, whole_look
 from pipeline.errors import InputError
 from pipeline.extract import jpegs
 from pipeline.extract.jpegs import Box, Jpeg, decode_jpegs, plain_jpeg
-from tests.pictures import drawn
+from tests.pictures import drawn, jpeg_of, without_huffman_tables
+from tests.pipeline.extract.specs import asked
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
-ORIENTATION = 274
-
-
-def jpeg_of(
-    height: int = 90, width: int = 130, mode: str = "RGB", orientation: int = 1, **options: Any
-) -> bytes:
-    exif = Image.Exif()
-    exif[ORIENTATION] = orientation
-    saved = io.BytesIO()
-    picture = Image.fromarray(drawn(height, width, 3)).convert(mode)
-    picture.save(saved, "JPEG", exif=exif, **options)
-    return saved.getvalue()
-
-
-def without_huffman_tables(data: bytes) -> bytes:
-    """Claim 255 codes of one bit: the header stays as it is, and no decoder can go on."""
-    at = data.index(b"\xff\xc4") + 5
-    return data[:at] + b"\xff" + data[at + 1 :]
-
-
-def asked(data: bytes, look: Look | None = None, box: Box | None = None) -> Jpeg:
-    size = plain_jpeg_size(data)
-    assert size is not None
-    if box is not None:
-        size = box[3] - box[1], box[2] - box[0]
-    found = plain_jpeg(data, size, [look or whole_look(*size)], box)
-    assert found is not None
-    return found
 
 
 def of_pillow(jpeg: Jpeg) -> list[NDArray[np.uint8]]:

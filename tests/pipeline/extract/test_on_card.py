@@ -19,9 +19,8 @@ from pipeline.extract.jpegs import decode_jpegs
 from pipeline.extract.networks import LITE0, LITE0_PREPROCESS
 from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
 from schemas.extraction import Precision, RgbRecipe
-from tests.pictures import draw_jpegs, drawn
-from tests.pipeline.extract.specs import assert_same, random_weights, rows_of, spec_of
-from tests.pipeline.extract.test_jpegs import asked, jpeg_of, without_huffman_tables
+from tests.pictures import draw_jpegs, drawn, jpeg_of, without_huffman_tables
+from tests.pipeline.extract.specs import asked, assert_same, random_weights, rows_of, spec_of
 
 pytestmark = [
     pytest.mark.gpu,

@@ -4,8 +4,9 @@ import pytest
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.errors import InputError
-from pipeline.extract.alone import DECODE_ON_GPU, STEPS, choose_pictures
+from pipeline.extract.alone import STEPS, choose_pictures
 from pipeline.extract.trial import Step, ceiling_of, try_extraction
+from pipeline.extract.watch import DECODE_ON_GPU
 from pipeline.run.drive import Progress
 from schemas.extraction import PreprocessSpec, RgbRecipe
 from tests.pictures import draw_jpegs

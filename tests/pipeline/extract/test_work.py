@@ -16,9 +16,8 @@ from pipeline.extract.networks import LITE0, LITE0_PREPROCESS
 from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
 from pipeline.run.ledger import is_worth_retrying
 from schemas.extraction import Precision, View
-from tests.pictures import draw_jpegs
+from tests.pictures import draw_jpegs, without_huffman_tables
 from tests.pipeline.extract.specs import assert_same, rows_of, spec_of
-from tests.pipeline.extract.test_jpegs import without_huffman_tables
 
 Corpus = tuple[str, list[dict[str, Any]]]
 
