@@ -1,6 +1,7 @@
 """The worker: a Ray actor that opens a stage once and applies it to the tasks it is sent."""
 
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,7 @@ class Worker:
             # Ray leaves the cards of its machine in sight of a worker that it lent none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._check = check
+        self._opening = threading.Lock()
         self._opened: str | None = None
         self._work: Callable[[Any], DoneRecord] | None = None
 
@@ -50,12 +52,14 @@ class Worker:
     def apply(self, stage_id: str, stage: Stage[Any], task: Any) -> Reply:
         """Run one task, opening the stage if it is not the one at hand. Never raises."""
         try:
-            if self._work is None or self._opened != stage_id:
-                self._work = None  # let go of the last stage's network before the next one's
-                self._check(stage)
-                self._work = stage.open()
-                self._opened = stage_id
-            return Reply(self._work(task))
+            with self._opening:
+                if self._work is None or self._opened != stage_id:
+                    self._work = None  # let go of the last stage's network before the next one's
+                    self._check(stage)
+                    self._work = stage.open()
+                    self._opened = stage_id
+                work = self._work
+            return Reply(work(task))
         except Exception as error:
             useless = isinstance(error, CardLost)
             return Reply(None, describe(error), is_worth_retrying(error), useless)

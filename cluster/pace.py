@@ -16,12 +16,15 @@ STRAGGLER_S, STRAGGLER_TIMES = 30.0, 2.0
 
 @dataclass(frozen=True)
 class Call:
-    """What an actor was sent, a task's key, or None while it starts; when, and until when."""
+    """What an actor was sent, a task's key, or None while it starts; when it began, until when.
+
+    Both are infinite for what waits behind another call on its actor.
+    """
 
     actor: Any
     key: str | None
-    began: float
-    deadline: float
+    began: float = math.inf
+    deadline: float = math.inf
 
 
 @dataclass

@@ -1,15 +1,18 @@
 """The Ray runner: the ledger's decisions, carried out by a pool of actors.
 
 Ray's own retries are off. The pool outlives a stage, so that a job pays for its processes once.
-Each actor has one task at a time; a dead actor is replaced, one that overruns its deadline is
-killed and replaced, and the ledger counts the attempt either way. When no task waits, a straggler
-is begun once more by an actor that is idle: whichever ends first counts, as commits are first come,
-first served, and both make the same bytes.
+Each actor has one task at a time, or in a stage that is `Overlapping` the next one too while there
+is enough for all. A dead actor is replaced, one that overruns its deadline is killed and replaced,
+and the ledger counts the attempt either way. When no task waits, a straggler is begun once more by
+an actor that is idle: whichever ends first counts, as commits are first come, first served, and
+both make the same bytes.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -19,7 +22,7 @@ from cluster.actors import WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, che
 from cluster.pace import STRAGGLER_S, Call, Pace
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
-from pipeline.run.stage import Outcome, Stage, TaskT, Threaded
+from pipeline.run.stage import Outcome, Overlapping, Stage, TaskT, Threaded
 
 TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
@@ -60,9 +63,10 @@ class RayRunner:
         self.straggler_s = straggler_s
         self._workers = workers
         self._device_check = device_check
-        self._idle: list[Any] = []
+        self._pool: list[Any] = []
         self._on_gpus = False
         self._cpus = self.threads
+        self._at_once = 1
         self._gpus_per_worker = 1.0
 
     def __enter__(self) -> "RayRunner":
@@ -73,9 +77,9 @@ class RayRunner:
 
     def close(self) -> None:
         """End the pool's actors."""
-        for actor in self._idle:
+        for actor in self._pool:
             ray.kill(actor)
-        self._idle = []
+        self._pool = []
 
     def share_gpus(self) -> None:
         """Leave the larger part of every GPU to shard servers from here on."""
@@ -93,31 +97,32 @@ class RayRunner:
         gpus = ray.cluster_resources().get("GPU", 0)
         on_gpus = stage.uses_gpu and gpus >= 1
         cpus = stage.threads if isinstance(stage, Threaded) else self.threads
-        if (on_gpus, cpus) != (self._on_gpus, self._cpus):
+        at_once = stage.at_once if isinstance(stage, Overlapping) else 1
+        if (on_gpus, cpus, at_once) != (self._on_gpus, self._cpus, self._at_once):
             self.close()
-            self._on_gpus, self._cpus = on_gpus, cpus
+            self._on_gpus, self._cpus, self._at_once = on_gpus, cpus, at_once
         ledger = Ledger(tasks)
         # Named anew each run: a worker must not take this stage for one it has open.
         stage_id = uuid.uuid4().hex
         shared_stage = ray.put(stage)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
-        for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._idle)):
+        for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._pool)):
             self._start(calls)
         try:
             while not ledger.finished:
-                while self._idle and (task := ledger.start() or pace.straggler(ledger, calls)):
-                    actor = self._idle.pop()
+                while (found := self._next(ledger, calls, pace)) is not None:
+                    actor, task = found
                     reference = actor.apply.remote(stage_id, shared_stage, task)
-                    now = time.monotonic()
-                    calls[reference] = Call(actor, task.key, now, now + self.task_timeout_s)
+                    calls[reference] = Call(actor, task.key)
+                    self._clock(actor, calls)
                 if not calls:
                     raise StageFailed(self._no_workers(stage.name))
                 yield from self._wait(ledger, calls, pace)
         finally:
             # A caller that stops early, or a failure: what still runs is ended, not waited for.
-            for call in calls.values():
-                ray.kill(call.actor)
+            for actor in {call.actor for call in calls.values()}:
+                self._end(actor, calls)
 
     def memory_per_worker(self) -> int:
         """Return the bytes of a worker on the node that has the least for each."""
@@ -129,69 +134,98 @@ class RayRunner:
         ]
         return int(min(shares, default=0.0))
 
+    def _next(
+        self, ledger: Ledger[TaskT], calls: Mapping[Any, Call], pace: Pace
+    ) -> tuple[Any, TaskT] | None:
+        """Return an actor that has room and the task to send it, if there are both."""
+        workers = len({*self._pool, *(call.actor for call in calls.values())})
+        has = {actor: len(_calls_of(actor, calls)) for actor in self._pool}
+        actor = min(has, key=has.__getitem__, default=None)
+        if actor is None or has[actor] >= self._at_once:
+            return None
+        task: TaskT | None = None
+        if not has[actor]:
+            task = ledger.start() or pace.straggler(ledger, calls)
+        elif ledger.waiting >= workers:
+            # Not at the end: no other actor can take what waits in this one.
+            task = ledger.start_beside()
+        return None if task is None else (actor, task)
+
+    def _clock(self, actor: Any, calls: dict[Any, Call]) -> None:
+        """Start the clock of the first call that an actor has, if it does not run yet."""
+        for reference, call in list(_calls_of(actor, calls).items())[:1]:
+            if call.began == math.inf:
+                now = time.monotonic()
+                calls[reference] = replace(call, began=now, deadline=now + self.task_timeout_s)
+
     def _wait(self, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace) -> Iterator[Outcome]:
         """Wait for a reply, a deadline or a straggler; yield the outcomes that follow."""
         until = min(call.deadline for call in calls.values())
-        if self._idle:
+        if not all(_calls_of(actor, calls) for actor in self._pool):
             until = min(until, pace.next_straggler(calls))
-        patience = max(0.0, until - time.monotonic())
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=patience)
+        ready, _ = ray.wait(list(calls), num_returns=1, timeout=max(0.0, until - time.monotonic()))
+        if ready:
+            yield from self._hear(ready[0], ledger, calls, pace)
+            return
         now = time.monotonic()
-        late = [reference for reference, call in calls.items() if call.deadline <= now]
-        for reference in ready or late:
-            call = calls.pop(reference)
-            outcome: Outcome | None = None
-            if reference not in ready:
-                ray.kill(call.actor)
-                outcome = self._lost(
-                    ledger, call, f"no answer in {self.task_timeout_s:g} s: worker ended", calls
-                )
-            else:
-                try:
-                    reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
-                except (RayActorError, GetTimeoutError) as error:
-                    ray.kill(call.actor)
-                    outcome = self._lost(ledger, call, f"its worker died ({_short(error)})", calls)
-                except RayError as error:
-                    ray.kill(call.actor)
-                    outcome = self._lost(ledger, call, describe(error), calls)
-                else:
-                    if isinstance(reply, Reply) and reply.useless:
-                        ray.kill(call.actor)
-                        outcome = self._lost(ledger, call, reply.error, calls)
-                    else:
-                        self._idle.append(call.actor)
-                        outcome = self._answered(ledger, call, reply, calls)
-                        if outcome is not None and outcome.record is not None:
-                            pace.spent.append(now - call.began)
+        for actor in {call.actor for call in calls.values() if call.deadline <= now}:
+            why = f"no answer in {self.task_timeout_s:g} s: worker ended"
+            yield from self._lose(actor, why, ledger, calls)
+
+    def _hear(
+        self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
+    ) -> Iterator[Outcome]:
+        """Take a reply, or learn why there is none; yield the outcomes that follow."""
+        call = calls[reference]
+        try:
+            reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
+        except (RayActorError, GetTimeoutError) as error:
+            yield from self._lose(call.actor, f"its worker died ({_short(error)})", ledger, calls)
+            return
+        except RayError as error:
+            yield from self._lose(call.actor, describe(error), ledger, calls)
+            return
+        if isinstance(reply, Reply) and reply.useless:
+            yield from self._lose(call.actor, reply.error, ledger, calls)
+            return
+        del calls[reference]
+        self._clock(call.actor, calls)
+        if call.key is None or not isinstance(reply, Reply):
+            self._pool.append(call.actor)
+            return
+        others = _tries_at(call.key, calls)
+        if reply.record is not None:
+            if call.began < math.inf:
+                pace.spent.append(time.monotonic() - call.began)
+            for other in others:
+                del calls[other]
+            yield ledger.succeed(call.key, reply.record)
+            for other in others.values():
+                why = f"its worker was ended, which was slow with {call.key}"
+                yield from self._lose(other.actor, why, ledger, calls)
+        elif not others:
+            outcome = ledger.fail(call.key, reply.error, retry=reply.retry)
             if outcome is not None:
                 yield outcome
 
-    def _answered(
-        self, ledger: Ledger[TaskT], call: Call, reply: Any, calls: dict[Any, Call]
-    ) -> Outcome | None:
-        if call.key is None or not isinstance(reply, Reply):
-            return None
-        if reply.record is not None:
-            for reference in _other_tries(call, calls):
-                ray.kill(calls.pop(reference).actor)
-            return ledger.succeed(call.key, reply.record)
-        if _other_tries(call, calls):
-            return None
-        return ledger.fail(call.key, reply.error, retry=reply.retry)
-
-    def _lost(
-        self, ledger: Ledger[TaskT], call: Call, why: str, calls: dict[Any, Call]
-    ) -> Outcome | None:
-        """Account for a worker that is gone; replace it unless it never stood."""
-        if call.key is None:
-            return None
-        if _other_tries(call, calls):
-            return None
-        outcome = ledger.fail(call.key, why, retry=True)
-        if not ledger.finished:
+    def _lose(
+        self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
+    ) -> Iterator[Outcome]:
+        """End an actor, put back what it had, and replace it for that unless it never stood."""
+        lost = [call.key for call in self._end(actor, calls)]
+        for key in lost:
+            if key is not None and not _tries_at(key, calls):
+                outcome = ledger.fail(key, why, retry=True)
+                if outcome is not None:
+                    yield outcome
+        if any(lost) and ledger.waiting:
             self._start(calls)
-        return outcome
+
+    def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
+        """End an actor; return its calls, which are no longer among the others."""
+        ray.kill(actor)
+        self._pool = [each for each in self._pool if each != actor]
+        return [calls.pop(reference) for reference in _calls_of(actor, calls)]
 
     def _start(self, calls: dict[Any, Call]) -> None:
         actor = (
@@ -199,6 +233,7 @@ class RayRunner:
             .options(
                 num_cpus=self._cpus,
                 num_gpus=self._gpus_per_worker if self._on_gpus else 0,
+                max_concurrency=self._at_once,
                 max_restarts=0,
                 max_task_retries=0,
             )
@@ -238,9 +273,14 @@ def threads_of_networks() -> int:
     return cpus // -(-cpus // MOST_THREADS)
 
 
-def _other_tries(call: Call, calls: Mapping[Any, Call]) -> list[Any]:
-    """Return the other calls for a task: where there are any, it goes on without this one."""
-    return [reference for reference, other in calls.items() if other.key == call.key]
+def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
+    """Return what an actor was sent, in the order of sending."""
+    return {reference: call for reference, call in calls.items() if call.actor == actor}
+
+
+def _tries_at(key: str, calls: Mapping[Any, Call]) -> dict[Any, Call]:
+    """Return the calls for a task; a straggler has two."""
+    return {reference: call for reference, call in calls.items() if call.key == key}
 
 
 def _pool_size_of(cpus: float, each: int, most: int | None) -> int:

@@ -57,8 +57,9 @@ class Scripted:
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
     `value-error`, `input-error`, `card-lost`, `kill` and `stop` (SIGKILL and SIGSTOP to this
     process), `slow`, `outlast` and `outlast-kill` (which go on for a while after another try at the
-    task began), `hang`, `meet` (waits until another attempt meets it). `openings` gives the acts of
-    the first, second... opening. What happens is noted as files under `notes`.
+    task began), `hang`, `meet` and `meet-kill` (which wait until another attempt meets them).
+    `openings` gives the acts of the first, second... opening. What happens is noted as files under
+    `notes`.
     """
 
     notes: str
@@ -121,13 +122,15 @@ class Scripted:
             case "hang":
                 while True:
                     time.sleep(60)
-            case "meet":
+            case "meet" | "meet-kill":
                 _note(self.notes, "met")
                 deadline = time.monotonic() + MEETING_S
                 while tries(self.notes, "met") < 2:
                     if time.monotonic() > deadline:
                         raise TimeoutError("nobody came")
                     time.sleep(0.01)
+                if act == "meet-kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _number(visible: str | None) -> int:

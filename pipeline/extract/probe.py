@@ -19,7 +19,7 @@ from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import plan_batches
 from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import PictureSource, Seen, forward_pictures
+from pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
 from pipeline.store.commit import attempt
 from pipeline.store.storage import LocalStore
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
@@ -98,7 +98,8 @@ class ExtractProbe:
     Attributes:
         device: the device's own name, "cpu" without a GPU.
         gpus: how many there are.
-        threads: that worked at once.
+        threads: for as many CPUs, and `at_work` as many as worked at once: where there are more,
+            each waited for a CPU, and its times are longer by that.
         opening: seconds until the network stood.
         wall: seconds that all took.
         times: of single calls.
@@ -109,6 +110,7 @@ class ExtractProbe:
     device: str
     gpus: int
     threads: int
+    at_work: int
     opening: float
     wall: float
     times: Times
@@ -134,8 +136,7 @@ def probe_extraction(
     Args:
         rows: of an image table.
         scratch: an empty folder for the files, which stay.
-        threads: batches worked on at once on a CPU; on a GPU always one, so that no pass waits
-            for another one's.
+        threads: for as many CPUs; with a GPU always one, so that no pass waits for another one's.
         on_picture: called with the number of pictures that are done.
     """
     on_gpu = torch.cuda.is_available()
@@ -143,8 +144,9 @@ def probe_extraction(
     began = time.perf_counter()
     backbone = TimedBackbone(spec, weights, "cuda" if on_gpu else "cpu")
     opening = time.perf_counter() - began
+    at_work = threads_for(threads, backbone)
     warm = TimedSource(root, limits, Times())
-    for _ in forward_pictures(backbone, warm, rows[: 2 * threads], 0, threads=threads):
+    for _ in forward_pictures(backbone, warm, rows[: 2 * at_work], 0, threads=at_work):
         pass
     times = backbone.times = Times()
     source = TimedSource(root, limits, times)
@@ -157,7 +159,7 @@ def probe_extraction(
             stack.enter_context(closing(LayerSink(layer, scratch / f"{slot}.parquet")))
             for slot, layer in enumerate(spec.layers)
         ]
-        for batch in forward_pictures(backbone, source, rows, 0, threads=threads):
+        for batch in forward_pictures(backbone, source, rows, 0, threads=at_work):
             indexed += batch.image_ids.tolist()
             for sink in sinks:
                 with _writing(times, sink):
@@ -177,6 +179,7 @@ def probe_extraction(
         torch.cuda.get_device_name() if on_gpu else "cpu",
         torch.cuda.device_count() if on_gpu else 0,
         threads,
+        at_work,
         opening,
         wall,
         times,

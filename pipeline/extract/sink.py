@@ -24,6 +24,14 @@ Small enough to stream, large enough to compress and to compare with many words.
 """
 
 
+def end_of_a_shard_bytes(layers: int) -> int:
+    """Return the most bytes that wait to be written when a shard's last picture was seen.
+
+    Two pieces at most are given to `Beside`, and every sink has less than one.
+    """
+    return (2 + layers) * GROUP_BYTES
+
+
 class Sink(Protocol):
     """What takes in one layer of a shard's batches, and makes it a file of the attempt."""
 

@@ -1,5 +1,6 @@
 """The extract stage: one image shard in, one file a layer out, refusals named."""
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ class Encoder(Protocol):
 class ExtractStage:
     """Opens the network once; `weights` is where its file lies, `threads` for as many CPUs.
 
-    Without an encoder local descriptors are kept.
+    Without an encoder local descriptors are kept. One shard's pictures are in the network at a
+    time, while the end of the one before is written, hashed and put into the store.
     """
 
     store_url: str
@@ -59,6 +61,7 @@ class ExtractStage:
     encoder: Encoder | None = None
     name: str = "extract"
     uses_gpu: bool = True
+    at_once: int = 2
 
     def open(self) -> Callable[[ShardRef], DoneRecord]:
         import torch
@@ -72,11 +75,12 @@ class ExtractStage:
         sink_of: MakeSink = LayerSink
         if self.encoder is not None:
             sink_of = self.encoder.open(store, LayerSink)
+        turn = threading.Lock()
 
         def extract(shard: ShardRef) -> DoneRecord:
             rows = read_parquet(open_committed(store, shard.file)).to_pylist()
             with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
-                return self._extract(backbone, sink_of, shard, rows, work)
+                return self._extract(backbone, sink_of, shard, rows, work, turn)
 
         return extract
 
@@ -87,6 +91,7 @@ class ExtractStage:
         shard: ShardRef,
         rows: list[dict[str, object]],
         work: Attempt,
+        turn: threading.Lock,
     ) -> DoneRecord:
         from pipeline.extract.beside import Beside
         from pipeline.extract.work import PictureSource, Refusal, forward_pictures, threads_for
@@ -113,10 +118,11 @@ class ExtractStage:
                 )
                 for slot, layer in enumerate(self.spec.layers)
             ]
-            with beside:
-                for batch in forward_pictures(
-                    backbone, source, rows, shard.first_image_id, threads=threads
-                ):
+            batches = forward_pictures(
+                backbone, source, rows, shard.first_image_id, threads=threads, turn=turn
+            )
+            with beside, closing(batches):
+                for batch in batches:
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals
                     for sink in sinks:

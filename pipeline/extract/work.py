@@ -10,9 +10,9 @@ for what comes out.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -132,7 +132,8 @@ def forward_pictures(
     first_image_id: int,
     *,
     threads: int,
-) -> Iterator[BatchActivations]:
+    turn: AbstractContextManager[object] | None = None,
+) -> Generator[BatchActivations, None, None]:
     """Yield the activations of some pictures, batch after batch, in the order of the plan.
 
     Args:
@@ -140,6 +141,8 @@ def forward_pictures(
         first_image_id: the id of the first row.
         threads: batches worked on at once, or pictures read at once for a graphics card; changes
             no bit of the result.
+        turn: is waited for while what lies in S3 comes, and held from the first picture read to
+            the last batch.
     """
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
@@ -148,6 +151,7 @@ def forward_pictures(
     being_read = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
     with ExitStack() as stack:
         stack.enter_context(source.expecting(in_order))
+        stack.enter_context(turn or nullcontext())
         readers = _pool(stack, threads)
         decoder, asker = _pool(stack, 1), _pool(stack, 1)
 

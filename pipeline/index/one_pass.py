@@ -10,6 +10,7 @@ picture that is refused late and read on a later try changes vectors and bags to
 nothing has to be told about two records of which one is missing.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from pipeline.extract.stage import Extraction
 from pipeline.index.encode import Encoding, bags_of_images, encoding_inputs, open_assigner, put_bags
 from pipeline.store.commit import Attempt
 from pipeline.store.storage import Store
-from pipeline.vocabulary.assign import Assigner
+from pipeline.vocabulary.assign import Assigner, Assignment
 from schemas.extraction import LayerSpec
 from schemas.vocabulary import Vocabulary
 
@@ -47,7 +48,7 @@ class WordEncoder:
     def open(self, store: Store, otherwise: "MakeSink") -> "MakeSink":
         """Open the assigners; return what makes a sink of words for each local layer."""
         assigners = {
-            layer: open_assigner(store, vocabulary)
+            layer: _InTurn(open_assigner(store, vocabulary))
             for layer, vocabulary in self.vocabularies.items()
         }
 
@@ -71,6 +72,19 @@ class WordEncoder:
             self.vocabularies,
             extraction.records,
         )
+
+
+class _InTurn:
+    """An assigner that two shards share, the end of one and the next: its memory is for one."""
+
+    def __init__(self, assigner: Assigner) -> None:
+        self._assigner = assigner
+        self._turn = threading.Lock()
+
+    def assign(self, descriptors: NDArray[np.float32]) -> Assignment:
+        """See `Assigner.assign`."""
+        with self._turn:
+            return self._assigner.assign(descriptors)
 
 
 class WordSink:

@@ -107,15 +107,18 @@ def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
 
 
 def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
-    """Return the seconds a picture of one thread, by step of the extract stage."""
+    """Return the seconds a picture of one CPU, by step of the extract stage."""
     from pipeline.extract.probe import batches_a_picture
 
     extract, times = found.extract, found.extract.times
     indexed = len(extract.image_ids)
     views = len({layer.view for layer in prepared.spec.layers})
-    read, see, forward = mean_of(times.read), mean_of(times.see), mean_of(times.forward)
+    share = extract.threads / extract.at_work
+    read, see, forward = (
+        scaled(mean_of(each), share) for each in (times.read, times.see, times.forward)
+    )
     batches = batches_a_picture(found.rows, prepared.spec, prepared.shard_size)
-    on_device = sum(times.decode) / indexed
+    on_device = share * sum(times.decode) / indexed
     spent = extract.wall * extract.threads / indexed
     spent -= see.mean + on_device + forward.mean * len(times.forward) / indexed
     write = {name: seconds / indexed for name, seconds in times.write.items()}
@@ -195,7 +198,15 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
 
 def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
     """Return the most bytes of a worker, by stage and what holds them."""
-    memory = {"extract": {"process and network": found.own_bytes, "decoders": found.decoder_bytes}}
+    from pipeline.extract.sink import end_of_a_shard_bytes
+
+    memory = {
+        "extract": {
+            "process and network": found.own_bytes,
+            "decoders": found.decoder_bytes,
+            "the end of the shard before": end_of_a_shard_bytes(len(found.extract.sizes)),
+        }
+    }
     for name, words in found.words.items():
         if words.rounds:
             rows = round(words.rows.mean * extent.pictures.mean)

@@ -65,6 +65,14 @@ class Ledger(Generic[TaskT]):
         self._attempts[key] += 1
         return self._by_key[key]
 
+    def start_beside(self) -> TaskT | None:
+        """Take the next task for a worker that has another one, or None where it was tried before.
+
+        What a worker has goes down with it, and no one can tell by which. Second tries come after
+        all first ones, so they have a worker to themselves, and only who did it is lost again.
+        """
+        return None if self._pending and self._attempts[self._pending[0]] else self.start()
+
     def running(self, key: str) -> TaskT:
         """Return a running task; to begin it once more is no attempt of its own.
 

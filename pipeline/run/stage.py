@@ -45,6 +45,17 @@ class Threaded(Protocol):
     def threads(self) -> int: ...
 
 
+@runtime_checkable
+class Overlapping(Protocol):
+    """A stage whose worker takes several tasks at once, each in a thread: one ends as one begins.
+
+    What must not be at once it keeps apart itself.
+    """
+
+    @property
+    def at_once(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a task ended: its done record, or the error that its last attempt met."""

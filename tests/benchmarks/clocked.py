@@ -28,6 +28,10 @@ class Clocked:
     def uses_gpu(self) -> bool:
         return bool(self.stage.uses_gpu)
 
+    @property
+    def at_once(self) -> int:
+        return int(getattr(self.stage, "at_once", 1))
+
     def open(self) -> Callable[[Any], DoneRecord]:
         work = self.stage.open()
 
@@ -83,13 +87,13 @@ class Times:
     @property
     def last(self) -> float:
         """When the last task ended."""
-        return max(tasks[-1][1] for tasks in self.by_worker.values())
+        return max(ended for tasks in self.by_worker.values() for _, ended in tasks)
 
     @property
     def gaps(self) -> list[float]:
-        """Seconds from each task's end to the begin of the next on the same worker."""
+        """Seconds that a worker had none, from the end of a task to the begin of the next."""
         return [
-            after[0] - before[1]
+            max(0.0, after[0] - before[1])
             for tasks in self.by_worker.values()
             for before, after in pairwise(tasks)
         ]
@@ -97,5 +101,5 @@ class Times:
     @property
     def idle_at_the_end(self) -> float:
         """The share of all workers' time that passes after their own last task."""
-        idle = sum(self.last - tasks[-1][1] for tasks in self.by_worker.values())
+        idle = sum(self.last - max(ended for _, ended in each) for each in self.by_worker.values())
         return idle / (len(self.by_worker) * (self.last - self.first))

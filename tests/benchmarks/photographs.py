@@ -49,7 +49,7 @@ def photographs(into: Path, count: int, width: int | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Network:
-    """A network with two layers, and how many pictures it sees in some seconds."""
+    """A network with two layers, and how many pictures to show it: a large shard, if it is fast."""
 
     settings: dict[str, Any]
     pictures: int
@@ -70,7 +70,7 @@ class Network:
 
 GAP = {"name": "gap", "node": "c5_3", "kind": "global", "pool": "average"}
 NETWORKS = {
-    "efficientnet_lite0": Network({}, 120),
-    "alexnet": Network({"name": "alexnet"}, 100),
-    "vgg16": Network({**VGG["network"], "layers": [GAP, "c5_1"]}, 8, "classifier"),
+    "efficientnet_lite0": Network({}, 500),
+    "alexnet": Network({"name": "alexnet"}, 500),
+    "vgg16": Network({**VGG["network"], "layers": [GAP, "c5_1"]}, 24, "classifier"),
 }

@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -13,15 +15,18 @@ from pipeline.corpus.sources import list_source
 from pipeline.corpus.stage import build_corpus
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.networks import LITE0
-from pipeline.extract.stage import Extraction, extract_corpus
+from pipeline.extract.sink import LayerSink
+from pipeline.extract.stage import Extraction, ExtractStage, extract_corpus
+from pipeline.extract.work import BatchActivations
 from pipeline.index.encode import encode_file
 from pipeline.run.serial import SerialRunner
 from pipeline.store.commit import open_committed
 from pipeline.store.storage import LocalStore, Store, open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.assign import ExactAssigner
-from schemas.corpus import CorpusManifest
+from schemas.corpus import CorpusManifest, ShardRef
 from schemas.extraction import View
+from schemas.files import DoneRecord
 from tests.pipeline.extract.specs import random_weights, spec_of
 
 LIMITS = DecodeLimits()
@@ -233,3 +238,51 @@ def test_alexnet_gives_both_kinds_of_layer_through_the_whole_stage(
     lengths = np.linalg.norm(local[0][-1].astype(np.float32), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=2e-3)
     assert found.records[0].counts["rows.conv4"] == sum(len(rows[0]) for rows in local.values())
+
+
+def opened(store: Store, manifest: CorpusManifest) -> Callable[[ShardRef], DoneRecord]:
+    spec, weights = spec_of(LITE0, "head", "b11", batch_size=8)
+    stage = ExtractStage(store.url, "x", "i" * 64, manifest.root, LIMITS, spec, weights, 2)
+    return stage.open()
+
+
+def test_two_shards_at_once_give_the_bytes_of_one_after_the_other(
+    pictures: Path, tmp_path: Path
+) -> None:
+    found: list[list[dict[str, str]]] = []
+    for threads in (1, 2):
+        store = open_store(str(tmp_path / str(threads)), create=True)
+        manifest = corpus_of(store, pictures, shard_size=8)
+        with ThreadPoolExecutor(threads) as pool:
+            records = list(pool.map(opened(store, manifest), manifest.shards))
+        found.append([{k: f.sha256 for k, f in record.files.items()} for record in records])
+    assert len(found[0]) == 3
+    assert found[0] == found[1]
+
+
+def test_a_shard_that_fails_lets_the_next_one_in(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path), create=True)
+    manifest = corpus_of(store, pictures, shard_size=12)
+    extract, add = opened(store, manifest), LayerSink.add
+    inside, outside = Event(), Event()
+
+    def fails(sink: LayerSink, batch: BatchActivations) -> None:
+        if batch.image_ids[0] < 12:
+            inside.set()
+            assert outside.wait(60)
+            raise OSError("the disk is full")
+        add(sink, batch)
+
+    monkeypatch.setattr(LayerSink, "add", fails)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(extract, manifest.shards[0])
+        assert inside.wait(60)
+        second = pool.submit(extract, manifest.shards[1])
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)  # it waits for its turn
+        outside.set()
+        with pytest.raises(OSError, match="full"):
+            first.result()
+        assert second.result().counts["indexed"] == 12

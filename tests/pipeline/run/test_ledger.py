@@ -41,6 +41,19 @@ def test_a_failed_task_waits_behind_the_others_until_its_attempts_are_used_up() 
     )
 
 
+def test_only_first_tries_stand_beside_others() -> None:
+    ledger = Ledger(items(4))
+    first = ledger.start()
+    assert first == items(4)[0]
+    assert ledger.start_beside() == items(4)[1]
+    ledger.fail("000", "lost", retry=True)
+    assert ledger.start_beside() == items(4)[2]
+    assert ledger.start() == items(4)[3]
+    assert ledger.start_beside() is None  # 000 was tried before: it waits for its own
+    assert ledger.start() == first
+    assert ledger.start_beside() is None  # nothing waits
+
+
 def test_what_is_not_worth_it_is_not_retried() -> None:
     ledger = Ledger(items(1))
     ledger.start()
