@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from pipeline.torch_settings import Setting, settings
 from schemas.extraction import Precision
 
 DTYPES: dict[Precision, torch.dtype] = {
@@ -23,24 +24,17 @@ def fixed_arithmetic(device: torch.device, precision: Precision) -> Iterator[Non
 
     cuDNN has many algorithms for a convolution, which add in different orders. It takes one by
     the shapes alone, among those that give the same bits each time; left to time them (benchmark)
-    it takes the fastest of the day. Splitting sums in half precision is off as well. All this is
-    the whole process's, so it is set back. A CPU has none of it.
+    it takes the fastest of the day. Splitting sums in half precision is off as well. A CPU has
+    none of it.
     """
     if device.type != "cuda":
         yield
         return
-    wanted = list(_settings(precision == "tf32"))
-    before = [getattr(holder, name) for holder, name, _ in wanted]
-    try:
-        for holder, name, value in wanted:
-            setattr(holder, name, value)
+    with settings(list(_wanted(precision == "tf32"))):
         yield
-    finally:
-        for (holder, name, _), value in zip(wanted, before, strict=True):
-            setattr(holder, name, value)
 
 
-def _settings(tf32: bool) -> Iterator[tuple[Any, str, object]]:
+def _wanted(tf32: bool) -> Iterator[Setting]:
     cudnn: Any = torch.backends.cudnn
     matmul: Any = torch.backends.cuda.matmul
     yield cudnn, "benchmark", False

@@ -1,11 +1,10 @@
 """The nearest visual word by a matrix product on a GPU, which proposes; float64 decides here."""
 
 import os
-import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import InputError
+from pipeline.torch_settings import settings
 from pipeline.vocabulary.assign import Assignment, ExactAssigner
 from pipeline.vocabulary.compare import LARGEST_NORM, Float32s, checked_vectors, decide_among
 
@@ -33,8 +33,6 @@ FREE_SHARE, CPU_BYTES = 0.5, 256 << 20
 
 FAR = 2.0**120
 """Half norm of the words that fill the last groups: above every limit, and no infinity."""
-
-_SETTING = threading.Lock()
 
 DECIDERS = min(8, os.cpu_count() or 1)
 """Threads that decide in float64 while the device is busy with the next tile."""
@@ -92,11 +90,10 @@ def product(half_norms: "Tensor", rows: "Tensor", negated_words: "Tensor", tf32:
         return torch.addmm(half_norms, rows, negated_words.T)
 
 
-@contextmanager
-def _precision(device_type: str, tf32: bool) -> Iterator[None]:
+def _precision(device_type: str, tf32: bool) -> AbstractContextManager[None]:
     """Set what PyTorch may make of a float32 product, and set it back.
 
-    The setting is the whole process's; a CPU could be set to bfloat16, which no bound covers.
+    A CPU could be set to bfloat16, which no bound covers.
     """
     import torch
 
@@ -108,13 +105,7 @@ def _precision(device_type: str, tf32: bool) -> Iterator[None]:
     value: str | bool = "tf32" if tf32 and on_gpu else "ieee"
     if not hasattr(holder, name):  # PyTorch before 2.9 has one setting for both
         holder, name, value = torch.backends.cuda.matmul, "allow_tf32", tf32 and on_gpu
-    with _SETTING:
-        before = getattr(holder, name)
-        setattr(holder, name, value)
-        try:
-            yield
-        finally:
-            setattr(holder, name, before)
+    return settings([(holder, name, value)])
 
 
 @dataclass(frozen=True)
