@@ -20,7 +20,7 @@ from pipeline.errors import CardLost, InputError
 from pipeline.jobs.indexing import Watch, index_source
 from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Runner
+from pipeline.run.stage import Outcome, Runner
 from pipeline.store.storage import LocalStore, open_store
 from schemas.base import canonical_json, digest_of
 from schemas.files import DoneRecord
@@ -131,6 +131,13 @@ class Scripted:
                     time.sleep(0.01)
                 if act == "meet-kill":
                     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ended(runner: Runner, stage: Scripted, count: int) -> dict[str, Outcome]:
+    """Return how so many tasks ended, by key, each once."""
+    outcomes = list(runner.run(stage, items(count)))
+    assert sorted(outcome.key for outcome in outcomes) == [item.key for item in items(count)]
+    return {outcome.key: outcome for outcome in outcomes}
 
 
 def _number(visible: str | None) -> int:

@@ -7,10 +7,14 @@ number.
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
+from cluster.connect import connected
+from cluster.runner import RayRunner
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.sources import list_source
 from pipeline.corpus.stage import build_corpus
@@ -18,6 +22,7 @@ from pipeline.extract.stage import extract_corpus
 from pipeline.jobs.resolve import resolve_extraction
 from pipeline.run.drive import Progress
 from pipeline.run.serial import SerialRunner
+from pipeline.run.stage import Runner
 from pipeline.store.storage import open_store
 from schemas.job import JobConfig
 from tests.benchmarks.memory import memory_now
@@ -31,8 +36,16 @@ MOST_GROWTH = 1.1
 """From a tenth of the way, when all is open and warm, to the end."""
 
 
+@contextmanager
+def ray_worker() -> Iterator[Runner]:
+    """One worker, which has the end of a shard and the next one in memory."""
+    with connected(cpus=CORES), RayRunner(workers=1, cpus_per_worker=CORES) as runner:
+        yield runner
+
+
 @pytest.mark.bench
-def test_memory_does_not_grow_with_pictures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["process", "ray"])
+def test_memory_does_not_grow_with_pictures(where: str, tmp_path: Path) -> None:
     listed = tmp_path / "pictures.txt"
     repeated = itertools.islice(itertools.cycle(all_photographs()), PICTURES)
     listed.write_text("".join(f"{path}\n" for path in repeated))
@@ -50,22 +63,24 @@ def test_memory_does_not_grow_with_pictures(tmp_path: Path) -> None:
     seen: list[dict[str, int]] = []
 
     def look(stand: Progress) -> None:
-        seen.append({"pictures": stand.units_done, "bytes": memory_now()})
+        of = "ray::Worker" if where == "ray" else ""
+        seen.append({"pictures": stand.units_done, "bytes": memory_now(of)})
 
-    extract_corpus(
-        store,
-        SerialRunner(),
-        manifest,
-        spec,
-        weights,
-        limits=limits,
-        threads=CORES,
-        on_progress=look,
-    )
+    with ray_worker() if where == "ray" else nullcontext(SerialRunner()) as runner:
+        extract_corpus(
+            store,
+            runner,
+            manifest,
+            spec,
+            weights,
+            limits=limits,
+            threads=CORES,
+            on_progress=look,
+        )
     start, warm, middle, end = seen[0], seen[len(seen) // 10], seen[len(seen) // 2], seen[-1]
     growth = end["bytes"] / warm["bytes"]
     write_json(
-        "extract-memory.json",
+        f"extract-memory-{where}.json",
         {
             "pictures": PICTURES,
             "threads": CORES,

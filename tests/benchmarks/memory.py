@@ -23,9 +23,17 @@ class Peak:
         self.size_bytes = max(self.size_bytes, memory_now())
 
 
-def memory_now() -> int:
-    """Return the bytes of this process and all that it started, each page counted once."""
-    return sum(map(_share, _family(os.getpid())))
+def memory_now(named: str = "") -> int:
+    """Return the bytes of this process and all that it started, each page counted once.
+
+    Args:
+        named: how the command lines begin of those, among the processes started, that are meant
+            with what they started themselves; all are, if none is given.
+    """
+    family = _family(os.getpid())
+    if named:
+        family = set().union(*(_family(each) for each in family if _name(each).startswith(named)))
+    return sum(map(_share, family))
 
 
 @contextmanager
@@ -59,6 +67,12 @@ def _family(root: int) -> set[int]:
         found |= more
         grew = bool(more)
     return found
+
+
+def _name(process: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_text()
+    return ""
 
 
 def _share(process: int) -> int:

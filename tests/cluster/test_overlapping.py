@@ -12,7 +12,7 @@ import pytest
 from cluster.runner import RayRunner
 from pipeline.run.stage import Outcome
 from schemas.files import DoneRecord
-from tests.builders import Item, Scripted, items, tries
+from tests.builders import Item, Scripted, ended, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -33,12 +33,6 @@ class Overlapped(Scripted):
                 return work(task)
 
         return overlapped
-
-
-def ended(runner: RayRunner, stage: Scripted, count: int) -> dict[str, Outcome]:
-    outcomes = list(runner.run(stage, items(count)))
-    assert sorted(outcome.key for outcome in outcomes) == [item.key for item in items(count)]
-    return {outcome.key: outcome for outcome in outcomes}
 
 
 def counts(outcomes: dict[str, Outcome], what: str) -> dict[str, int]:

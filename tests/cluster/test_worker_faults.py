@@ -11,15 +11,9 @@ import ray
 from cluster.runner import RayRunner, threads_of_networks
 from pipeline.errors import StageFailed
 from pipeline.run.stage import Outcome
-from tests.builders import Scripted, items, tries
+from tests.builders import Scripted, ended, items, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
-
-
-def ended(runner: RayRunner, stage: Scripted, count: int) -> dict[str, Outcome]:
-    outcomes = list(runner.run(stage, items(count)))
-    assert sorted(outcome.key for outcome in outcomes) == [item.key for item in items(count)]
-    return {outcome.key: outcome for outcome in outcomes}
 
 
 def pids(outcomes: dict[str, Outcome]) -> set[int]:

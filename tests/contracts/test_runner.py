@@ -1,6 +1,7 @@
 """What every runner promises, whatever it runs on."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cluster.runner import RayRunner
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome, Runner
 from tests.builders import Scripted, items, tries
+from tests.builders import ended as all_ended
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +31,7 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 
 @pytest.fixture
 def run(runner: Runner) -> Callable[[Scripted, int], dict[str, Outcome]]:
-    def outcomes(stage: Scripted, count: int) -> dict[str, Outcome]:
-        ended = list(runner.run(stage, items(count)))
-        assert sorted(outcome.key for outcome in ended) == [item.key for item in items(count)]
-        return {outcome.key: outcome for outcome in ended}
-
-    return outcomes
+    return partial(all_ended, runner)
 
 
 Run = Callable[[Scripted, int], dict[str, Outcome]]
