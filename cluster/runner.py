@@ -11,6 +11,7 @@ both make the same bytes.
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -138,15 +139,14 @@ class RayRunner:
         self, ledger: Ledger[TaskT], calls: Mapping[Any, Call], pace: Pace
     ) -> tuple[Any, TaskT] | None:
         """Return an actor that has room and the task to send it, if there are both."""
-        workers = len({*self._pool, *(call.actor for call in calls.values())})
-        has = {actor: len(_calls_of(actor, calls)) for actor in self._pool}
-        actor = min(has, key=has.__getitem__, default=None)
+        has = Counter(call.actor for call in calls.values())
+        actor = min(self._pool, key=has.__getitem__, default=None)
         if actor is None or has[actor] >= self._at_once:
             return None
         task: TaskT | None = None
         if not has[actor]:
             task = ledger.start() or pace.straggler(ledger, calls)
-        elif ledger.waiting >= workers:
+        elif ledger.waiting >= len(has.keys() | self._pool):
             # Not at the end: no other actor can take what waits in this one.
             task = ledger.start_beside()
         return None if task is None else (actor, task)
@@ -161,7 +161,7 @@ class RayRunner:
     def _wait(self, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace) -> Iterator[Outcome]:
         """Wait for a reply, a deadline or a straggler; yield the outcomes that follow."""
         until = min(call.deadline for call in calls.values())
-        if not all(_calls_of(actor, calls) for actor in self._pool):
+        if {*self._pool} - {call.actor for call in calls.values()}:
             until = min(until, pace.next_straggler(calls))
         ready, _ = ray.wait(list(calls), num_returns=1, timeout=max(0.0, until - time.monotonic()))
         if ready:
@@ -197,16 +197,16 @@ class RayRunner:
         if reply.record is not None:
             if call.began < math.inf:
                 pace.spent.append(time.monotonic() - call.began)
-            for other in others:
-                del calls[other]
-            yield ledger.succeed(call.key, reply.record)
-            for other in others.values():
+            outcome = ledger.succeed(call.key, reply.record)
+            for slower, other in others.items():
+                del calls[slower]
                 why = f"its worker was ended, which was slow with {call.key}"
                 yield from self._lose(other.actor, why, ledger, calls)
+            yield outcome
         elif not others:
-            outcome = ledger.fail(call.key, reply.error, retry=reply.retry)
-            if outcome is not None:
-                yield outcome
+            failed = ledger.fail(call.key, reply.error, retry=reply.retry)
+            if failed is not None:
+                yield failed
 
     def _lose(
         self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
