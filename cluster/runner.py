@@ -153,10 +153,10 @@ class RayRunner:
 
     def _clock(self, actor: Any, calls: dict[Any, Call]) -> None:
         """Start the clock of the first call that an actor has, if it does not run yet."""
-        for reference, call in list(_calls_of(actor, calls).items())[:1]:
-            if call.began == math.inf:
-                now = time.monotonic()
-                calls[reference] = replace(call, began=now, deadline=now + self.task_timeout_s)
+        first = next(iter(_calls_of(actor, calls)), None)
+        if first is not None and calls[first].began == math.inf:
+            now = time.monotonic()
+            calls[first] = replace(calls[first], began=now, deadline=now + self.task_timeout_s)
 
     def _wait(self, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace) -> Iterator[Outcome]:
         """Wait for a reply, a deadline or a straggler; yield the outcomes that follow."""
@@ -177,16 +177,9 @@ class RayRunner:
     ) -> Iterator[Outcome]:
         """Take a reply, or learn why there is none; yield the outcomes that follow."""
         call = calls[reference]
-        try:
-            reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
-        except (RayActorError, GetTimeoutError) as error:
-            yield from self._lose(call.actor, f"its worker died ({_short(error)})", ledger, calls)
-            return
-        except RayError as error:
-            yield from self._lose(call.actor, describe(error), ledger, calls)
-            return
-        if isinstance(reply, Reply) and reply.useless:
-            yield from self._lose(call.actor, reply.error, ledger, calls)
+        reply, why_lost = _reply_to(reference)
+        if why_lost is not None:
+            yield from self._lose(call.actor, why_lost, ledger, calls)
             return
         del calls[reference]
         self._clock(call.actor, calls)
@@ -271,6 +264,17 @@ def threads_of_networks() -> int:
         return max(1, int(min(cpus / of_node for cpus, of_node in gpus)))
     cpus = int(min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1))
     return cpus // -(-cpus // MOST_THREADS)
+
+
+def _reply_to(reference: Any) -> tuple[Any, str | None]:
+    """Return what an actor answered, and why it is of no more use, if it is not."""
+    try:
+        reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
+    except (RayActorError, GetTimeoutError) as error:
+        return None, f"its worker died ({_short(error)})"
+    except RayError as error:
+        return None, describe(error)
+    return reply, reply.error if isinstance(reply, Reply) and reply.useless else None
 
 
 def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:

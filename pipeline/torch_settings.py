@@ -1,7 +1,7 @@
 """PyTorch's settings of the whole process, which no thread may change under another."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ _TURN = threading.Lock()
 
 
 @contextmanager
-def settings(wanted: Iterable[Setting]) -> Iterator[None]:
+def settings(wanted: Sequence[Setting]) -> Iterator[None]:
     """Have settings inside the block and set them back; such blocks are one after the other.
 
     A network's pass and the search for words share a process when pictures become words in one
