@@ -19,7 +19,8 @@ from pipeline.jobs.rankings import (
     refusal_tables,
     write_trec,
 )
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from schemas.rankings import QueryRun
 
 

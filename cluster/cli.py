@@ -276,6 +276,7 @@ def evaluate(
     page: Annotated[
         Path | None, typer.Option(help="Copy the page of pictures to this file.")
     ] = None,
+    pictures: options.Pictures = None,
     weights: options.Weights = None,
     number: options.Snapshot = None,
     engine: options.Engine = None,
@@ -308,7 +309,15 @@ def evaluate(
     job = load_job(None, overrides)
     with _engine(job) as opened:
         report, written = evaluate_store(
-            opened, store, job, asked, number=number, weights=weights, quiet=as_json, page=page
+            opened,
+            store,
+            job,
+            asked,
+            number=number,
+            weights=weights,
+            quiet=as_json,
+            page=page,
+            pictures=pictures,
         )
     if as_json:
         emit({"report": report.model_dump(mode="json"), "page": str(written)})

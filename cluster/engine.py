@@ -11,7 +11,7 @@ from pipeline.run.stage import Runner
 from pipeline.search.coordinator import Coordinator, LocalServers
 from pipeline.search.on_gpu import card_is_here
 from pipeline.search.searcher import SegmentSearcher
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.job import EngineSettings
 from schemas.query import Weighting
 from schemas.snapshot import IndexSnapshot

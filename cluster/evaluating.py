@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from cluster.engine import Engine
 from cluster.progress import ProgressLines
 from cluster.querying import asked_fusion, chosen_snapshot
-from pipeline.evaluate.page import render
+from pipeline.evaluate.page import printable, render
 from pipeline.evaluate.revisited import Difficulty
 from pipeline.jobs.answering import Place
 from pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
@@ -42,13 +43,14 @@ def evaluate_store(
     weights: Path | None = None,
     quiet: bool = False,
     page: Path | None = None,
+    pictures: str | None = None,
 ) -> tuple[RetrievalReport, Path]:
     """Return the report and where its page is: in the run's folder, or where `page` says."""
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
     fusion, weighting = asked_fusion(snapshot, job, asked.layers)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
+        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage, pictures)
         with engine.coordinator(store, snapshot, weighting) as coordinator:
             image_ids = coordinator.image_ids()
             names = ImageTable(store, snapshot).names_of(image_ids).to_pylist()
@@ -64,6 +66,8 @@ def evaluate_store(
             found = evaluate(
                 place, coordinator, names, image_ids, truth, fusion, weighting, weights=weights
             )
+    if found.note and not quiet:
+        Console(stderr=True).print(Text(printable(found.note)), style="yellow", soft_wrap=True)
     html = render(found.report, found.queries, found.thumbnails)
     written = store_report(store, found.report, html)
     if page is not None:

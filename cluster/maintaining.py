@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cluster import options
 from cluster.progress import ProgressLines
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.evaluate.page import printable
 
 SHOWN = 20
@@ -44,7 +44,7 @@ def verify(
     from pipeline.store.storage import open_store
     from pipeline.upkeep.verify import verify_store
 
-    opened = open_store(store)
+    opened = open_store(store, damaged=True)
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         found = verify_store(opened, lines.stage)
     if as_json:
@@ -67,6 +67,8 @@ def verify(
                 f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
                 f"`lamella gc {store}` removes them once they are old"
             )
+        if found.strangers:
+            _line(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
         _line(
             f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
             f"{len(found.damage):,} damaged"
@@ -85,13 +87,17 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Take any age: no job runs on this store, you are sure."),
+    ] = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Remove files that no record names: left by attempts that died, and sums of ended rounds.
 
     Nothing that a snapshot, a vocabulary or a done record names is touched. What a running job
-    is writing is protected by its age, so keep the age above `engine.task_timeout_s`.
+    is writing is protected by its age. Files that are not Lamella's are never touched.
     """
     from pipeline.store.storage import open_store
     from pipeline.upkeep.gc import collect_garbage
@@ -100,7 +106,11 @@ def gc(
     opened = open_store(store)
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         found = collect_garbage(
-            opened, older_than_s=age_s, dry_run=dry_run, on_progress=lines.stage
+            opened,
+            older_than_s=age_s,
+            dry_run=dry_run,
+            forced=force,
+            on_progress=lines.stage,
         )
     if as_json:
         _emit(
@@ -129,13 +139,17 @@ def seconds(text: str) -> float:
     """
     units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
     number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isdecimal():
-        raise InputError(f"an age is a whole number and s, m, h or d, such as 24h; got {text!r}")
+    if unit not in units or not number.isascii() or not number.isdecimal() or len(number) > 9:
+        raise InputError(
+            f"an age is a whole number of at most nine digits and s, m, h or d, such as 24h; got "
+            f"{one_line(repr(text), 60)}"
+        )
     return int(number) * units[unit]
 
 
 def repair(
     store: options.Store,
+    pictures: options.Pictures = None,
     engine: options.Engine = None,
     address: options.Address = None,
     workers: options.Workers = None,
@@ -154,13 +168,15 @@ def repair(
     from pipeline.upkeep.repair import repair_store
 
     job = load_job(None, options.engine_overrides(engine, address, workers))
-    opened = open_store(store)
+    opened = open_store(store, damaged=True)
     with (
         opened_engine(job.engine) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         watch = Watch(lines.stage, lines.round)
-        found = repair_store(opened, running.runner, threads=running.threads, watch=watch)
+        found = repair_store(
+            opened, running.runner, threads=running.threads, watch=watch, pictures=pictures
+        )
     if as_json:
         _emit(
             {
@@ -192,6 +208,7 @@ def retry(
             show_default="all that may pass",
         ),
     ] = None,
+    pictures: options.Pictures = None,
     engine: options.Engine = None,
     address: options.Address = None,
     workers: options.Workers = None,
@@ -227,6 +244,7 @@ def retry(
             {known[name] for name in wanted},
             threads=running.threads,
             watch=Watch(lines.stage, lines.round),
+            pictures=pictures,
         )
     snapshot = found.snapshot
     if as_json:

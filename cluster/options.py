@@ -68,6 +68,15 @@ Source = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        "--pictures",
+        metavar="SOURCE",
+        help="Where the indexed pictures lie now, as they would be named to `lamella index`.",
+        show_default="where they were; needed if the store is in S3 and they are here",
+    ),
+]
 Network = Annotated[
     str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
 ]

@@ -12,7 +12,8 @@ from pipeline.index.publish import current_snapshot, read_snapshot
 from pipeline.jobs.answering import Answered, Place, Question
 from pipeline.jobs.querying import query_images, query_pictures
 from pipeline.jobs.resolve import resolve_fusion
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.query import FusionSpec, Weighting
 from schemas.snapshot import IndexSnapshot

@@ -16,7 +16,7 @@ from rich.text import Text
 from pipeline.evaluate.page import heat_rows, printable, short_score
 from pipeline.evaluate.table import score_table
 from pipeline.store import layout
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.rankings import QueryRun
 from schemas.report import RetrievalReport
 

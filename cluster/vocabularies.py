@@ -45,6 +45,7 @@ def show(
             min=1, max=64, help="How many words of a kind are listed, and shown on the page."
         ),
     ] = 8,
+    pictures: options.Pictures = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -75,7 +76,12 @@ def show(
         ]
         if page is not None:
             layers = [
-                (each, excited_words(opened, snapshot, each, words, on_progress=lines.stage))
+                (
+                    each,
+                    excited_words(
+                        opened, snapshot, each, words, pictures=pictures, on_progress=lines.stage
+                    ),
+                )
                 for each in found
             ]
             page.write_text(render(snapshot, layers), encoding="utf-8")

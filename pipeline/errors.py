@@ -38,6 +38,10 @@ class MissingFile(StoreError):
     """A file that a record names is not in the store."""
 
 
+class NotAFile(StoreError):
+    """What lies in a store under a name is no regular file, or leads out of it: a link, a pipe."""
+
+
 class CorruptFile(StoreError):
     """A file differs from what its record says in size or SHA-256."""
 

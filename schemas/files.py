@@ -5,10 +5,13 @@ from pydantic import Field
 from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
 
+_SAFE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+
+
 class FileRef(Stored):
     """A committed file: where it is, and what it must be."""
 
-    path: str = Field(min_length=1)
+    path: str = Field(pattern=rf"^{_SAFE_NAME}(/{_SAFE_NAME})*$")
     size_bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     rows: int = Field(default=0, ge=0)

@@ -1,5 +1,6 @@
 """The snapshot: one immutable record of an index, with one root digest; and its promotion."""
 
+from collections.abc import Iterator
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -82,6 +83,15 @@ class IndexSnapshot(Record):
                 f"root digest {self.root_digest[:12]} is not that of the contents, {expected[:12]}"
             )
         return self
+
+    def files(self) -> Iterator[FileRef]:
+        """Yield every file that queries may need."""
+        yield from (shard.file for shard in self.shards)
+        for vocabulary in self.vocabularies.values():
+            yield from vocabulary.files()
+        for segment in self.segments:
+            yield from segment.files.values()
+        yield from self.document_frequencies.values()
 
     @property
     def keeps_descriptors(self) -> bool:

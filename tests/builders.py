@@ -21,7 +21,8 @@ from pipeline.jobs.indexing import Watch, index_source
 from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome, Runner
-from pipeline.store.storage import LocalStore, open_store
+from pipeline.store.local import LocalStore
+from pipeline.store.storage import open_store
 from schemas.base import canonical_json, digest_of
 from schemas.files import DoneRecord
 from schemas.job import JobConfig

@@ -11,7 +11,7 @@ from unittest import mock
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from schemas.refusals import RefusalReason
 from tests.builders import Killed
 

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from pipeline.store import storage
+from pipeline.store import local
 from schemas.job import JobConfig
 from schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
@@ -51,7 +51,7 @@ def tiny_index(store: Path | str, pictures: Path | str, **settings: object) -> I
 @contextlib.contextmanager
 def nothing_reaches_the_disk() -> Iterator[None]:
     """Leave out fsync: the machine stays up in these tests, and there are thousands of writes."""
-    with mock.patch.object(storage, "_fsync", return_value=None):
+    with mock.patch.object(local, "_fsync", return_value=None):
         yield
 
 

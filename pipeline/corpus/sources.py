@@ -49,10 +49,7 @@ def list_source(source: str) -> Listing:
         InputError: the source is missing, unreadable, empty or damaged, or names what is not read.
         StoreError: S3 does not answer, or does not admit us.
     """
-    try:
-        path, is_folder = _look_up(source)
-    except (OSError, ValueError) as error:
-        raise InputError(f"source {source} cannot be opened: {_why(error)}") from error
+    path, is_folder = _find(source)
     if is_folder:
         listing = _list_folder(path)
     else:
@@ -71,6 +68,23 @@ def list_source(source: str) -> Listing:
     if not listing.entries:
         raise InputError(f"source {source} holds no files: give one that holds pictures")
     return listing
+
+
+def source_root(source: str) -> str:
+    """Return the root of the names in a source: itself if it is a folder, else its folder.
+
+    Raises:
+        InputError: it is missing or unreadable.
+    """
+    path, is_folder = _find(source)
+    return path if is_folder else os.path.dirname(path)
+
+
+def _find(source: str) -> tuple[str, bool]:
+    try:
+        return _look_up(source)
+    except (OSError, ValueError) as error:
+        raise InputError(f"source {source} cannot be opened: {_why(error)}") from error
 
 
 def _look_up(source: str) -> tuple[str, bool]:

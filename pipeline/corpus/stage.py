@@ -12,8 +12,9 @@ from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once
+from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record, read_record
-from pipeline.store.storage import Store, open_store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import write_parquet
 from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, ShardRef, SourceKind

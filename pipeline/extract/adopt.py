@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline.errors import CorruptFile, MissingFile
 from pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
 from pipeline.store.commit import attempt, open_committed, read_done
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.corpus import ShardRef
 from schemas.files import DoneRecord
 
@@ -51,9 +51,9 @@ def adopt_shards(
                 there = {name: open_committed(store, file) for name, file in record.files.items()}
             except (MissingFile, CorruptFile):
                 return
-            for name, reference in record.files.items():
+            for number, (name, reference) in enumerate(record.files.items()):
                 place, _, file = reference.path.removeprefix(f"{source}/").rpartition("/")
-                local = work.scratch / name
+                local = work.scratch / f"adopted-{number}"
                 shutil.copyfile(there[name], local)
                 suffix = file.split(".", 2)[2]
                 work.add(name, f"{target}/{place}", suffix, local, reference.rows)

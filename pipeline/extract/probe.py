@@ -21,7 +21,7 @@ from pipeline.extract.jpegs import Jpeg
 from pipeline.extract.sink import LayerSink
 from pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
 from pipeline.store.commit import attempt
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 Row = Mapping[str, Any]

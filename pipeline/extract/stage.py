@@ -1,7 +1,7 @@
 """The extract stage: one image shard in, one file a layer out, refusals named."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import column, read_parquet, write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
@@ -47,7 +48,8 @@ class ExtractStage:
     """Opens the network once; `weights` is where its file lies, `threads` for as many CPUs.
 
     Without an encoder local descriptors are kept. One shard's pictures are in the network at a
-    time, while the end of the one before is written, hashed and put into the store.
+    time, while the end of the one before is written, hashed and put into the store. The record of
+    a shard in `anew` takes the place of the one that is there.
     """
 
     store_url: str
@@ -59,6 +61,7 @@ class ExtractStage:
     weights: Path
     threads: int
     encoder: Encoder | None = None
+    anew: Set[str] = frozenset()
     name: str = "extract"
     uses_gpu: bool = True
     at_once: int = 2
@@ -158,9 +161,8 @@ class ExtractStage:
                 f"shard {shard.key}: {len(indexed)} extracted + {len(refusals)} refused "
                 f"is not its {shard.images} images"
             )
-        return work.finish(
-            images=shard.images, indexed=len(indexed), refused=len(refusals), **counts
-        )
+        finish = work.finish_anew if shard.key in self.anew else work.finish
+        return finish(images=shard.images, indexed=len(indexed), refused=len(refusals), **counts)
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,7 @@ def extract_corpus(
     weights: Path,
     *,
     encoder: Encoder | None = None,
+    anew: Set[str] = frozenset(),
     limits: DecodeLimits,
     threads: int,
     on_progress: OnProgress = quiet,
@@ -232,6 +235,7 @@ def extract_corpus(
 
     Args:
         encoder: makes something else of local descriptors, which are then not kept.
+        anew: keys of shards that are extracted though they are done.
 
     Raises:
         StageFailed: shards failed; the others are kept.
@@ -241,7 +245,7 @@ def extract_corpus(
     inputs = decided if encoder is None else encoder.inputs(decided)
     folder = extraction_folder(spec, inputs)
     stage = ExtractStage(
-        store.url, folder, inputs, manifest.root, limits, spec, weights, threads, encoder
+        store.url, folder, inputs, manifest.root, limits, spec, weights, threads, encoder, anew
     )
     records = complete(
         store,
@@ -252,6 +256,7 @@ def extract_corpus(
         inputs,
         units=lambda shard: shard.images,
         states=("indexed", "refused"),
+        anew=anew,
         on_progress=on_progress,
     )
     outcome = extraction_outcome(store, decided, shards, records)

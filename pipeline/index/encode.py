@@ -15,7 +15,8 @@ from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from pipeline.vocabulary.cells import CellsAssigner, read_cells, read_neighbours

@@ -23,7 +23,7 @@ from pipeline.errors import IncompatibleInputs
 from pipeline.extract.stage import Extraction
 from pipeline.index.encode import Encoding, bags_of_images, encoding_inputs, open_assigner, put_bags
 from pipeline.store.commit import Attempt
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.assign import Assigner, Assignment
 from schemas.extraction import LayerSpec
 from schemas.vocabulary import Vocabulary

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from pipeline.index.sketch import LEADING
 from pipeline.run.budget import PROCESS_BYTES, check_memory
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord
 

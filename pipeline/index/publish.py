@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, MissingFile, SnapshotIncomplete
+from pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
 from pipeline.index.encode import Encoding
 from pipeline.index.files import read_postings
 from pipeline.index.postings import document_frequencies
 from pipeline.index.stage import Index
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once, open_committed, read_done
+from pipeline.store.protocol import Store
 from pipeline.store.records import cure, parse_record, read_record
-from pipeline.store.storage import Store
 from pipeline.store.tables import column, map_arrow, read_parquet, write_arrow
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
@@ -174,24 +174,45 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
 
 
 def promote(store: Store, snapshot: int) -> Promotion:
-    """Make a snapshot the one that queries use.
+    """Make a snapshot the one that queries use, once all its files are seen to be there.
 
     Raises:
         InputError: there is no such snapshot.
+        SnapshotIncomplete: a file that it names is gone, or has another size.
     """
-    root_digest = read_snapshot(store, snapshot).root_digest
+    chosen = read_snapshot(store, snapshot)
+    _see_all_files(store, chosen)
     number = latest_number(store, layout.promotion) + 1
     while True:
         mine = Promotion(
             number=number,
             snapshot=snapshot,
-            root_digest=root_digest,
+            root_digest=chosen.root_digest,
             promoted_at=_now(),
             commit_id=secrets.token_hex(8),
         )
         if create_once(store, layout.promotion(number), mine.to_json()) == mine.to_json():
             return mine
         number += 1
+
+
+def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
+    files = list(snapshot.files())
+    folders = {"/".join(file.path.split("/")[:2]) for file in files}
+    sizes = {
+        found.path: found.size_bytes
+        for folder in sorted(folders)
+        for found in store.walk(folder)
+        if not found.problem
+    }
+    for file in files:
+        if sizes.get(file.path) != file.size_bytes:
+            now = f"{sizes[file.path]:,} bytes" if file.path in sizes else "gone"
+            raise SnapshotIncomplete(
+                f"{file.path} is {now}, snapshot {snapshot.number} names it with "
+                f"{file.size_bytes:,} bytes, so it is not promoted: `lamella repair {store.url}`, "
+                "then give the same command again"
+            )
 
 
 def latest_number(store: Store, path_of: Callable[[int], str]) -> int:
@@ -217,12 +238,23 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
 
 
 def current_snapshot(store: Store) -> IndexSnapshot | None:
-    """Return the snapshot that the highest promotion names, or None before the first."""
+    """Return the snapshot that the highest promotion names, or None before the first.
+
+    Raises:
+        CorruptFile: another snapshot lies under its number.
+    """
     latest = latest_number(store, layout.promotion)
     if latest == 0:
         return None
     promotion = read_record(store, layout.promotion(latest), Promotion)
-    return read_snapshot(store, promotion.snapshot)
+    snapshot = read_snapshot(store, promotion.snapshot)
+    if promotion.root_digest not in ("", snapshot.root_digest):
+        raise CorruptFile(
+            f"{layout.snapshot(snapshot.number)} has root digest {snapshot.root_digest[:12]}, "
+            f"promotion {latest} names {promotion.root_digest[:12]}: another snapshot was put in "
+            f"its place; {cure(store)}"
+        )
+    return snapshot
 
 
 def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:

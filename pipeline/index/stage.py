@@ -16,7 +16,8 @@ from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from schemas.base import digest_of
 from schemas.extraction import LayerSpec

@@ -25,8 +25,8 @@ from pipeline.search.searcher import take_queries
 from pipeline.search.segment import Answer, QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once
+from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record
-from pipeline.store.storage import Store
 from pipeline.store.tables import write_parquet
 from schemas.base import digest_of
 from schemas.files import DoneRecord
@@ -57,13 +57,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job works: its store, its snapshot, its workers and their threads."""
+    """Where a job works: its store, its snapshot, its workers and their threads.
+
+    `pictures` is the source of the indexed pictures as the user names it now, where it is named.
+    """
 
     store: Store
     snapshot: IndexSnapshot
     runner: Runner
     threads: int
     progress: OnProgress = quiet
+    pictures: str | None = None
 
 
 @dataclass(frozen=True)

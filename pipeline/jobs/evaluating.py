@@ -29,9 +29,9 @@ from pipeline.search.searcher import take_queries
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import create_once
-from pipeline.store.placement import report_run
+from pipeline.store.protocol import Store
+from pipeline.store.record_rules import report_run
 from pipeline.store.records import sealed_text
-from pipeline.store.storage import Store
 from schemas.query import FusionSpec, Weighting
 from schemas.report import RetrievalReport
 
@@ -44,11 +44,12 @@ SHOWN_PICTURES = 8
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report, and what its page shows."""
+    """A report, and what its page shows; `note` says why there are no pictures on it."""
 
     report: RetrievalReport
     queries: tuple[QueryPicture, ...]
     thumbnails: dict[int, bytes]
+    note: str = ""
 
 
 def ground_truth(
@@ -155,7 +156,10 @@ def evaluate(
         )
         table = coordinator.similarities(batch, layers)[1][:, 0]
         shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
-    return Evaluated(report, tuple(shown), _thumbnails(place, shown))
+    try:
+        return Evaluated(report, tuple(shown), _thumbnails(place, shown))
+    except InputError as error:
+        return Evaluated(report, tuple(shown), {}, f"the page shows no pictures: {error}")
 
 
 def _query_features(
@@ -175,7 +179,7 @@ def _query_features(
             (first, coordinator.features(ids[first : first + QUERIES_A_BATCH], layers))
             for first in starts
         ]
-    table = ImageTable(place.store, place.snapshot)
+    table = ImageTable(place.store, place.snapshot, pictures=place.pictures)
     rows = [
         cropped(table.row(image_id), query.box) if query.box else table.row(image_id)
         for image_id, query in zip(ids, truth.queries, strict=True)
@@ -207,8 +211,12 @@ def _settings(place: Place) -> dict[str, str]:
 
 
 def _thumbnails(place: Place, queries: Sequence[QueryPicture]) -> dict[int, bytes]:
-    """Return small JPEGs of all pictures on the page, by image id; none if unreadable."""
-    images = ImageTable(place.store, place.snapshot)
+    """Return small JPEGs of all pictures on the page, by image id; none if unreadable.
+
+    Raises:
+        InputError: the pictures may not be read, as `picture_root`.
+    """
+    images = ImageTable(place.store, place.snapshot, pictures=place.pictures)
     found: dict[int, bytes] = {}
     for image_id in dict.fromkeys(_shown(queries)):
         data = images.picture_bytes(image_id)

@@ -1,6 +1,6 @@
 """The whole journey of a corpus, stage after stage; each continues where it was left."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.jobs.reuse import reuse_shards
 from pipeline.jobs.status import encodes_at_once
 from pipeline.run.drive import OnProgress, quiet
 from pipeline.run.stage import Runner
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.imported import (
     find_import,
     import_vocabulary,
@@ -172,12 +172,14 @@ def build_index(
     threads: int,
     watch: Watch,
     before: IndexSnapshot | None = None,
+    anew: Set[str] = frozenset(),
 ) -> tuple[Encoding, Index]:
     """Return the bags and segments of a corpus, making whatever is missing of them.
 
     Args:
         before: the snapshot that the corpus may have grown from.
         imports: the SHA-256 of the JSON of each layer's words that come from elsewhere.
+        anew: keys of shards that are extracted though they are done.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
@@ -199,6 +201,7 @@ def build_index(
         spec,
         weights,
         encoder=encoder,
+        anew=anew,
         limits=decode_limits(job),
         threads=threads,
         on_progress=watch.progress,

@@ -14,8 +14,8 @@ from pipeline.search.names import ImageTable, as_strings
 from pipeline.search.segment import Answer
 from pipeline.store import layout
 from pipeline.store.commit import open_committed
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet, write_parquet_parts
 from schemas.query import FusionSpec
 from schemas.rankings import QueryRun, query_refusals_schema, rankings_schema

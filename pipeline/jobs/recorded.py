@@ -6,8 +6,9 @@ from pathlib import Path
 from pipeline.errors import CorruptFile
 from pipeline.store import layout
 from pipeline.store.commit import create_once
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store
+from pipeline.store.tree import record_of
 from schemas.extraction import ExtractionSpec
 from schemas.job import EngineSettings, JobConfig
 from schemas.job_record import JobRecord
@@ -42,8 +43,7 @@ def record_job(
         create_once(store, path, data)
     elif store.read(path) != data:
         # Damaged: its name is a digest of what it must hold, so it can be put right here.
-        store.discard(path)
-        create_once(store, path, data)
+        store.replace(path, data)
     return path
 
 
@@ -64,8 +64,9 @@ def _settled(job: JobConfig) -> JobConfig:
 def read_jobs(store: Store) -> dict[str, JobRecord]:
     """Return the readable records of jobs by path; a damaged one is left to `verify`."""
     found: dict[str, JobRecord] = {}
-    for name in store.names("jobs"):
-        path = f"jobs/{name}"
+    for path in (f"jobs/{name}" for name in store.names("jobs")):
+        if record_of(path) is None:
+            continue
         try:
             found[path] = read_record(store, path, JobRecord)
         except CorruptFile:

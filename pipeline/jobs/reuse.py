@@ -4,7 +4,7 @@ from pipeline.extract.adopt import adopt_shards
 from pipeline.extract.stage import extraction_folder, extraction_inputs
 from pipeline.index.one_pass import WordEncoder
 from pipeline.run.drive import OnProgress, quiet
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.corpus import CorpusManifest
 from schemas.extraction import ExtractionSpec
 from schemas.snapshot import IndexSnapshot

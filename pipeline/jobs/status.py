@@ -12,8 +12,8 @@ from pipeline.index.stage import index_inputs
 from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.store import layout
 from pipeline.store.commit import open_committed, read_done
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store
 from pipeline.store.tables import read_parquet
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.imported import import_inputs

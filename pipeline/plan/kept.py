@@ -2,8 +2,8 @@
 
 from pipeline.errors import CommitConflict
 from pipeline.store import layout
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store
 from schemas.plan import Plan
 
 

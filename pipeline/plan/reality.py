@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.run.stage import Outcome, Runner, Stage, TaskT
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.plan import Plan
 from schemas.snapshot import IndexSnapshot
 

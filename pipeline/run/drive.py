@@ -1,13 +1,13 @@
 """Bring a stage to its end: find what is done, run what is not, and account for every task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pipeline.errors import AccountMismatch, CommitConflict, StageFailed
 from pipeline.run.stage import Runner, Stage, TaskT
 from pipeline.store.commit import read_done
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.files import DoneRecord
 
 READERS = 16
@@ -43,6 +43,7 @@ def complete(
     *,
     units: Callable[[TaskT], int] = lambda task: 1,
     states: Sequence[str] = (),
+    anew: Set[str] = frozenset(),
     on_progress: OnProgress = quiet,
 ) -> list[DoneRecord]:
     """Return the done records of all tasks, in the order of the tasks, running what is missing.
@@ -53,6 +54,8 @@ def complete(
         units: the size of a task: of its progress, and what its states must add up to.
         states: the counts of a record that say what became of the task's units; each unit is in
             exactly one of them.
+        anew: keys of tasks that run though they are done; the stage knows them too, and puts
+            their new records in the place of the old ones.
 
     Raises:
         CommitConflict: a record in the folder was made from other inputs.
@@ -68,7 +71,8 @@ def complete(
                     f"{folder} task {task.key} was made from inputs {record.inputs[:12]}, this "
                     f"job has {inputs[:12]}: the store belongs to another job, use another store"
                 )
-            records[task.key] = record
+            if task.key not in anew:
+                records[task.key] = record
     pending = [task for task in tasks if task.key not in records]
     sizes = {task.key: units(task) for task in tasks}
     failures: dict[str, str] = {}

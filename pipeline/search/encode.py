@@ -21,7 +21,8 @@ from pipeline.search.score import dense_norms
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import read_parquet, write_parquet
 from schemas.corpus import SourceKind
 from schemas.files import DoneRecord

@@ -3,17 +3,20 @@
 import bisect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.corpus.build import read_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
+from pipeline.corpus.roots import picture_root
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.store.tables import ROW_GROUP, read_parquet
 from schemas.snapshot import IndexSnapshot
 
@@ -27,11 +30,17 @@ class ImageTable:
     A shard's table, or its names alone, is read when needed; those used last are held.
 
     Args:
+        pictures: the corpus's source as the user names it now, for a picture's own bytes.
         held_bytes: how much is held at most.
     """
 
     def __init__(
-        self, store: Store, snapshot: IndexSnapshot, *, held_bytes: int = HELD_BYTES
+        self,
+        store: Store,
+        snapshot: IndexSnapshot,
+        *,
+        pictures: str | None = None,
+        held_bytes: int = HELD_BYTES,
     ) -> None:
         self._store = store
         self._shards = [shard for shard in snapshot.shards if shard.images]
@@ -39,7 +48,12 @@ class ImageTable:
         self._images = sum(shard.images for shard in self._shards)
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
-        self.root = snapshot.root
+        self._recorded_root, self._pictures = snapshot.root, pictures
+
+    @cached_property
+    def root(self) -> str:
+        """Where the pictures may be read. Raises InputError as `picture_root`."""
+        return picture_root(self._store, self._recorded_root, self._pictures)
 
     def row(self, image_id: int) -> dict[str, Any]:
         """Return an image's row. Raises KeyError where there is no such id."""
@@ -85,16 +99,16 @@ class ImageTable:
         return found
 
     def picture_bytes(self, image_id: int) -> bytes | None:
-        """Return the file of an image as it is now, or None where it cannot be read."""
-        from pipeline.corpus.listing import Entry
+        """Return the file of an image, or None where it cannot be read or is another one now.
 
-        row = self.row(image_id)
-        entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"] or -1)
-        try:
-            with EntryReader(self.root, DecodeLimits()) as reader:
-                return reader.read(entry)
-        except Refused:
-            return None
+        Raises:
+            InputError: the pictures may not be read, as `picture_root`.
+        """
+        with EntryReader(self.root, DecodeLimits()) as reader:
+            try:
+                return read_row(reader, self.row(image_id))
+            except Refused:
+                return None
 
     def _table(self, number: int, what: str) -> Any:
         """Return a shard's rows or its names, long strings; what was not used longest goes."""

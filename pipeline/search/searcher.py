@@ -15,7 +15,8 @@ from pipeline.search.reach import Finder, find_reached
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import column, map_arrow
 from schemas.query import FusionSpec, Weighting
 from schemas.snapshot import IndexSnapshot, SegmentRef

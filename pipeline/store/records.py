@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.errors import CorruptFile, NewerFormat
-from pipeline.store.placement import misplaced
-from pipeline.store.storage import Store
+from pipeline.errors import CorruptFile, NewerFormat, one_line
+from pipeline.store.protocol import Store
+from pipeline.store.record_rules import broken_rule
 from schemas.base import NewerRecord, Record
 
 RecordT = TypeVar("RecordT", bound=Record)
@@ -36,15 +36,18 @@ def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> R
     except NewerRecord as error:
         raise NewerFormat(f"{path}: {error}: use the newer Lamella that wrote this store") from None
     except ValidationError as error:
-        first = error.errors()[0]["msg"].removeprefix("Value error, ")
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = first["msg"].removeprefix("Value error, ")
         raise CorruptFile(
-            f"{path} was changed since it was written: {first}; {cure(store)}"
+            f"{path} breaks a rule of its kind: "
+            f"{one_line(f'{where}: {what}' if where else what)}; {cure(store)}"
         ) from None
     except ValueError as error:
         raise CorruptFile(
             f"{path} was changed since it was written: {error}; {cure(store)}"
         ) from None
-    if problem := misplaced(path, record):
+    if problem := broken_rule(path, record):
         raise CorruptFile(f"{path} {problem}; {cure(store)}")
     return record
 

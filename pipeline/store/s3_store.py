@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import CommitConflict, InputError, MissingFile
+from pipeline.errors import CommitConflict, CorruptFile, MissingFile
 from pipeline.store.address import S3Address
 from pipeline.store.cache import Cache
-from pipeline.store.s3 import Facts, client
-from pipeline.store.storage import READ_BYTES, StoredFile, checked_name
+from pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
+from pipeline.store.s3 import Facts, TooLong, client
+from pipeline.store.tree import checked_name
 from schemas.files import FileRef
 
 
@@ -27,28 +28,16 @@ class S3Store:
     def _key(self, path: str) -> str:
         return self._address.key(checked_name(path))
 
-    def check(self, *, create: bool) -> None:
-        """See that the bucket is there and, unless it is to be made, a store in it.
-
-        Raises:
-            InputError: there is no store under the prefix.
-            StoreError: the bucket is not there or does not admit us.
-        """
-        try:
-            self._client.get(self._bucket, self._key("probe/create-only"))
-        except MissingFile:
-            under = self._address.key("")
-            first = next(self._client.pages(self._bucket, under, deep=True, at_most=1))
-            if not create and not first.files:
-                raise InputError(
-                    f"there is no store at {self.url}: make one with `lamella index`"
-                ) from None
-
     def read(self, path: str) -> bytes:
         try:
-            return self._client.get(self._bucket, self._key(path))
+            return self._client.get(self._bucket, self._key(path), at_most=MOST_READ_BYTES)
         except MissingFile:
             raise self._missing(path) from None
+        except TooLong as error:
+            raise CorruptFile(
+                f"{path} has {error.size_bytes:,} bytes, no record or page has more than "
+                f"{MOST_READ_BYTES:,}: Lamella did not write it, move it away"
+            ) from None
 
     def put(self, path: str, source: Path) -> None:
         self._client.put_file(self._bucket, self._key(path), source)
@@ -58,6 +47,9 @@ class S3Store:
             self._client.create(self._bucket, self._key(path), data)
         except CommitConflict:
             raise CommitConflict(f"{path} exists already in {self.url}") from None
+
+    def replace(self, path: str, data: bytes) -> None:
+        self._client.put(self._bucket, self._key(path), data)
 
     def exists(self, path: str) -> bool:
         return self._client.head(self._bucket, self._key(path)) is not None
@@ -96,23 +88,25 @@ class S3Store:
         self._client.remove(self._bucket, self._key(path))
 
     def names(self, prefix: str) -> list[str]:
-        under = self._key(prefix) + "/"
+        under = self._under(prefix)
         pages = self._client.pages(self._bucket, under, deep=False)
         found = (each.key.removeprefix(under) for page in pages for each in page.files)
         return sorted((name for name in found if not name.startswith(".")), key=str.encode)
 
     def folders(self, prefix: str) -> list[str]:
-        under = self._key(prefix) + "/"
+        under = self._under(prefix)
         pages = self._client.pages(self._bucket, under, deep=False)
         found = (each.removeprefix(under)[:-1] for page in pages for each in page.folders)
         return sorted((name for name in found if not name.startswith(".")), key=str.encode)
 
     def walk(self, prefix: str = "") -> Iterator[StoredFile]:
         root = self._address.key("")
-        under = self._key(prefix) + "/" if prefix else root
-        for page in self._client.pages(self._bucket, under, deep=True):
+        for page in self._client.pages(self._bucket, self._under(prefix), deep=True):
             for each in page.files:
                 yield StoredFile(each.key.removeprefix(root), each.size_bytes, each.modified)
+
+    def _under(self, prefix: str) -> str:
+        return self._key(prefix) + "/" if prefix else self._address.key("")
 
     def _facts(self, path: str) -> Facts:
         facts = self._client.head(self._bucket, self._key(path))

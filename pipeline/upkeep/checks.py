@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.store import layout
+from pipeline.store.tree import MARKER
 from pipeline.upkeep.inventory import Fault, Inventory
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord
@@ -26,6 +27,8 @@ ROWS: dict[str, dict[str, str]] = {
 
 def neighbour_faults(found: Inventory) -> Iterator[Fault]:
     """Yield what is wrong between records that are each whole."""
+    if MARKER not in found.files:
+        yield Fault(MARKER, "is gone: a store is known by it")
     for path, done in found.of(DoneRecord):
         yield from _counts(path, done)
     for path, manifest in found.of(CorpusManifest):
@@ -163,6 +166,15 @@ def _series(found: Inventory) -> Iterator[Fault]:
         for number in range(1, max(numbers, default=0)):
             if number not in numbers:
                 yield Fault(path_of(number), "is gone: later numbers are there")
+    snapshots = {s.number: s for _, s in found.of(IndexSnapshot)}
+    for path, promotion in found.of(Promotion):
+        named_one = snapshots.get(promotion.snapshot)
+        if named_one and promotion.root_digest not in ("", named_one.root_digest):
+            yield Fault(
+                layout.snapshot(promotion.snapshot),
+                f"has root digest {named_one.root_digest[:12]}, {path} names "
+                f"{promotion.root_digest[:12]}",
+            )
     named = {p.snapshot for _, p in found.of(Promotion)}
     last = max((int(p[-11:-5]) for p in found.files if p.startswith("snapshots/")), default=0)
     for number in sorted(named):

@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from pipeline.errors import CorruptFile, MissingFile
+from pipeline.errors import CorruptFile, InputError, MissingFile
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store import layout
 from pipeline.store.commit import read_done
+from pipeline.store.protocol import Store, StoredFile
 from pipeline.store.records import cure
-from pipeline.store.storage import Store, StoredFile
-from pipeline.upkeep.inventory import Inventory, stands_alone, take_inventory
+from pipeline.store.tree import kind_of
+from pipeline.upkeep.inventory import Inventory, take_inventory
 from schemas.files import DoneRecord
+from schemas.job import EngineSettings
 
 DAY_S = 86_400.0
+LEAST_S = EngineSettings().task_timeout_s
+"""What is younger may be of a task that still runs."""
+
 _ROUND = re.compile(r"(?P<training>vocabularies/[^/]+/[^/]+)/rounds/(?P<round>\d+)")
 
 
@@ -43,16 +48,28 @@ def collect_garbage(
     *,
     older_than_s: float = DAY_S,
     dry_run: bool = False,
+    forced: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Collected:
     """Remove what no snapshot, vocabulary, done record or running job needs.
 
     Those are data files that no record names, writes that were cut short, and the sums of rounds
-    whose checkpoint stands; each only if it is older than the age.
+    whose checkpoint stands; each only if it is older than the age. What is not ours stays.
+
+    Args:
+        forced: take an age below `LEAST_S`; then no job may run on the store.
 
     Raises:
+        InputError: the age is below `LEAST_S`.
         CorruptFile: a record is damaged, so what it names is not known; nothing was removed.
+        StoreError: a folder cannot be listed, so what its records name is not known either.
     """
+    if older_than_s < LEAST_S and not (forced or dry_run):
+        raise InputError(
+            f"gc leaves alone what is younger than {LEAST_S:,.0f} s, for a running job may be "
+            f"writing it; got {older_than_s:,.0f} s: give more, or, if no job runs on this store, "
+            "--force"
+        )
     now = store_clock(store)
     found = take_inventory(store)
     if found.faults:
@@ -70,7 +87,7 @@ def collect_garbage(
     loose = [
         file
         for path, file in sorted(found.files.items())
-        if path in spent or (path not in needed and not stands_alone(path))
+        if path in spent or (path not in needed and kind_of(path) in ("data", "leftover"))
     ]
     old = [file for file in loose if now - file.modified > older_than_s]
     # A record goes before the files it names, so that none ever names a file that is gone.

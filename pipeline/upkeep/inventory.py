@@ -1,39 +1,27 @@
-"""What a store holds and what must be there: every record read, every file that one names."""
+"""What a store holds and what must be there: every record read, every file that one names.
 
-import re
+Files that are not ours, such as a person's notes, are counted and otherwise left alone.
+"""
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipeline.errors import CorruptFile, MissingFile, NewerFormat
+from pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
+from pipeline.store.protocol import Store, StoredFile
 from pipeline.store.records import RecordT, is_sealed, parse_record
-from pipeline.store.storage import CUT_SHORT, Store, StoredFile
+from pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, TOPS, kind_of, record_of
 from schemas.base import Record
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
-from schemas.job_record import JobRecord
-from schemas.plan import Plan
 from schemas.rankings import QueryRun
-from schemas.report import RetrievalReport
-from schemas.snapshot import IndexSnapshot, Promotion
+from schemas.snapshot import IndexSnapshot
 from schemas.vocabulary import Vocabulary
 
-PROBE, PROBE_BYTES = "probe/create-only", b"lamella\n"
+IN_THE_WAY = ", and a store holds regular files: move it away"
+"""How the problem of a link, a pipe or a misplaced folder ends: nobody but a person can mend it."""
 
-KINDS: tuple[tuple[re.Pattern[str], type[Record]], ...] = (
-    (re.compile(r"jobs/[^/]+\.json"), JobRecord),
-    (re.compile(r"plans/[^/]+/\d{6}\.json"), Plan),
-    (re.compile(r"corpora/[^/]+/manifest\.json"), CorpusManifest),
-    (re.compile(r"vocabularies/[^/]+/[^/]+/vocabulary\.json"), Vocabulary),
-    (re.compile(r"snapshots/\d{6}\.json"), IndexSnapshot),
-    (re.compile(r"promotions/\d{6}\.json"), Promotion),
-    (re.compile(r"runs/[^/]+/report\.json"), RetrievalReport),
-    (re.compile(r"runs/[^/]+/run\.json"), QueryRun),
-    (re.compile(r".+/done/[^/]+\.json"), DoneRecord),
-)
 NEWER = "is newer: "
 """How the problem of a record begins that a newer version wrote: nothing here can mend it."""
-
-PAGE = re.compile(r"runs/[^/]+/report\.html")
 
 
 @dataclass(frozen=True)
@@ -46,9 +34,13 @@ class Fault:
 
 @dataclass
 class Inventory:
-    """The files of a store by path, its readable records, and the faults of the others."""
+    """The files of a store by path, its readable records, and the faults of the others.
+
+    `strangers` are files that are not ours: their names are none that a store gives.
+    """
 
     files: dict[str, StoredFile] = field(default_factory=dict)
+    strangers: list[StoredFile] = field(default_factory=list)
     records: dict[str, Record] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
@@ -73,17 +65,28 @@ def take_inventory(store: Store, prefix: str = "") -> Inventory:
     """Read every record of a store, or of a folder of it, and note every file.
 
     What is removed while it is read, as a round's sums are, is left out.
+
+    Raises:
+        StoreError: a folder cannot be listed, so what is in it is not known.
     """
-    found = Inventory({file.path: file for file in store.walk(prefix)})
+    found = Inventory()
+    for file in _listed(store, prefix):
+        if file.problem and _is_in_the_way(file.path):
+            found.faults.append(Fault(file.path, f"{file.problem}{IN_THE_WAY}"))
+        elif kind_of(file.path) is None or file.problem:
+            found.strangers.append(file)
+        else:
+            found.files[file.path] = file
     for path in sorted(found.files):
-        if record_kind(path) is None:
+        if record_of(path) is None:
             continue
         try:
-            data = store.read(path)
+            record, problem = read_bytes(store, path, store.read(path))
         except MissingFile:
             del found.files[path]
             continue
-        record, problem = read_bytes(store, path, data)
+        except (CorruptFile, OSError) as error:
+            record, problem = None, _without_path(path, error)
         if problem is not None:
             found.faults.append(Fault(path, problem))
         elif record is not None:
@@ -91,14 +94,34 @@ def take_inventory(store: Store, prefix: str = "") -> Inventory:
     return found
 
 
-def record_kind(path: str) -> type[Record] | None:
-    """Return what kind of record lies under a path, None for any other file."""
-    return next((kind for pattern, kind in KINDS if pattern.fullmatch(path)), None)
+def _listed(store: Store, prefix: str) -> Iterator[StoredFile]:
+    try:
+        yield from store.walk(prefix)
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename} cannot be listed ({error.strerror}), so what the store holds is not "
+            "known and nothing was changed: give this user the right to read it, or mend the disk"
+        ) from error
+
+
+def _is_in_the_way(path: str) -> bool:
+    """Say whether a link, pipe or the like stands where a store has files or folders of its own.
+
+    A linked folder hides what is in it, so nothing can be said of what it may hold.
+    """
+    top = path.partition("/")[0]
+    return top in TOPS or path == MARKER
+
+
+def _without_path(path: str, error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").split(";")[0]
 
 
 def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str | None]:
     """Return the record in a file, or what is wrong with it."""
-    kind = record_kind(path)
+    kind = record_of(path)
     if kind is None:
         raise ValueError(f"{path} is no record")
     try:
@@ -106,22 +129,22 @@ def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str
     except NewerFormat as error:
         return None, f"{NEWER}{str(error).partition(': ')[2]}"
     except CorruptFile as error:
-        return None, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").split(";")[0]
+        return None, _without_path(path, error)
     return record, None
 
 
 def plain_problem(path: str, data: bytes) -> str | None:
     """Return what is wrong with a file that no record names but that is no orphan."""
-    if path == PROBE and data != PROBE_BYTES:
+    if path == MARKER and data != MARKER_BYTES:
         return "holds other bytes than were written"
-    if PAGE.fullmatch(path) and not is_sealed(data):
+    if kind_of(path) == "page" and not is_sealed(data):
         return "was changed since it was written: its seal does not fit"
     return None
 
 
 def stands_alone(path: str) -> bool:
-    """Say whether a file needs no record that names it: a record, the probe, a sealed page."""
-    return record_kind(path) is not None or path == PROBE or PAGE.fullmatch(path) is not None
+    """Say whether a file needs no record that names it: a record, the marker, a sealed page."""
+    return kind_of(path) in ("record", "marker", "page")
 
 
 def is_cut_short(path: str) -> bool:
@@ -135,14 +158,7 @@ def named_files(record: Record) -> Iterator[FileRef]:
         yield from record.files.values()
     elif isinstance(record, CorpusManifest):
         yield from (shard.file for shard in record.shards)
-    elif isinstance(record, Vocabulary):
+    elif isinstance(record, Vocabulary | IndexSnapshot):
         yield from record.files()
-    elif isinstance(record, IndexSnapshot):
-        yield from (shard.file for shard in record.shards)
-        for vocabulary in record.vocabularies.values():
-            yield from named_files(vocabulary)
-        for segment in record.segments:
-            yield from segment.files.values()
-        yield from record.document_frequencies.values()
     elif isinstance(record, QueryRun):
         yield from (*record.rankings, *record.refusals)

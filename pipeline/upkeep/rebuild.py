@@ -2,9 +2,11 @@
 
 import datetime
 import secrets
+from collections.abc import Set
 from pathlib import Path
 
 from pipeline.corpus.listing import Listing
+from pipeline.corpus.roots import picture_root, picture_source
 from pipeline.corpus.sources import list_source
 from pipeline.corpus.stage import build_corpus, corpus_inputs
 from pipeline.errors import InputError
@@ -17,9 +19,9 @@ from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from pipeline.jobs.status import job_folders
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import create_once, read_done
+from pipeline.store.commit import read_done
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store
 from pipeline.upkeep.inventory import take_inventory
 from schemas.corpus import CorpusManifest
 from schemas.job import WEIGHTING_OF
@@ -28,20 +30,38 @@ from schemas.snapshot import IndexSnapshot, Promotion
 
 
 def rebuild_job(
-    store: Store, runner: Runner, job: JobRecord, *, threads: int, watch: Watch
+    store: Store,
+    runner: Runner,
+    job: JobRecord,
+    *,
+    threads: int,
+    watch: Watch,
+    pictures: str | None = None,
+    anew: Set[str] = frozenset(),
 ) -> tuple[CorpusManifest, Encoding, Index]:
     """Run what is missing of a job. Source and weights are needed only if their stages are.
+
+    Args:
+        pictures: where they lie now; by default where they were.
+        anew: keys of shards that are extracted though they are done.
 
     Raises:
         InputError: source or weights are needed, and gone or changed.
         StageFailed: a task failed.
     """
-    manifest = job_manifest(store, runner, job, watch)
+    manifest = job_manifest(store, runner, job, watch, pictures)
     folder = job_folders(store, job, manifest).extraction
-    missing = folder is None or any(
-        read_done(store, folder, shard.key) is None for shard in manifest.shards if shard.images
+    missing = (
+        bool(anew)
+        or folder is None
+        or any(
+            read_done(store, folder, shard.key) is None for shard in manifest.shards if shard.images
+        )
     )
     weights = _weights(job) if missing else Path()
+    if missing:
+        root = picture_root(store, manifest.root, pictures)
+        manifest = manifest.model_copy(update={"root": root})
     encoding, index = build_index(
         store,
         runner,
@@ -52,12 +72,15 @@ def rebuild_job(
         imports=job.imports,
         threads=threads,
         watch=watch,
+        anew=anew,
     )
     make_totals(store, encoding, index)
     return manifest, encoding, index
 
 
-def job_manifest(store: Store, runner: Runner, job: JobRecord, watch: Watch) -> CorpusManifest:
+def job_manifest(
+    store: Store, runner: Runner, job: JobRecord, watch: Watch, pictures: str | None = None
+) -> CorpusManifest:
     """Return a job's manifest, made anew where it is lost; only then is the source needed.
 
     Raises:
@@ -69,7 +92,7 @@ def job_manifest(store: Store, runner: Runner, job: JobRecord, watch: Watch) -> 
     return build_corpus(
         store,
         runner,
-        job_listing(job),
+        job_listing(store, job, pictures),
         job.name,
         shard_size=job.shard_images,
         limits=decode_limits(job.job),
@@ -77,17 +100,21 @@ def job_manifest(store: Store, runner: Runner, job: JobRecord, watch: Watch) -> 
     )
 
 
-def job_listing(job: JobRecord) -> Listing:
+def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Listing:
     """Return the listing of a job's source, which must be the one it was made from.
+
+    Args:
+        pictures: the source as it is named now; by default as it was.
 
     Raises:
         InputError: it is not to be had, or has changed.
     """
-    listing = list_source(job.source)
+    source = picture_source(store, job.source, pictures)
+    listing = list_source(source)
     inputs = corpus_inputs(listing, job.shard_images, decode_limits(job.job))
     if inputs != job.corpus_inputs:
         raise InputError(
-            f"{job.source} has changed since corpus {job.name} was made of it (names, sizes or "
+            f"{source} has changed since corpus {job.name} was made of it (names, sizes or "
             f"times: {inputs[:12]}, {job.corpus_inputs[:12]} on record): put it back as it was, "
             "or index it anew"
         )
@@ -106,7 +133,13 @@ def _weights(job: JobRecord) -> Path:
 
 
 def rebuild_snapshot(
-    store: Store, runner: Runner, path: str, *, threads: int, watch: Watch
+    store: Store,
+    runner: Runner,
+    path: str,
+    *,
+    threads: int,
+    watch: Watch,
+    pictures: str | None = None,
 ) -> None:
     """Create a damaged or lost snapshot anew from the finished job that it was published by.
 
@@ -126,7 +159,9 @@ def rebuild_snapshot(
             layout.done(f"{folders.index}/totals", "totals")
         ):
             continue  # a job in work
-        corpus, encoding, index = rebuild_job(store, runner, job, threads=threads, watch=watch)
+        corpus, encoding, index = rebuild_job(
+            store, runner, job, threads=threads, watch=watch, pictures=pictures
+        )
         spec = job.extraction
         draft = draft_snapshot(
             store,
@@ -138,8 +173,7 @@ def rebuild_snapshot(
             job=job_path,
         )
         if draft.root_digest in wanted or (not wanted and draft.root_digest not in others):
-            store.discard(path)
-            create_once(store, path, draft.model_copy(update={"number": number}).to_json())
+            store.replace(path, draft.model_copy(update={"number": number}).to_json())
             return
     raise InputError(
         f"{path} cannot be rebuilt: no finished job in {store.url} gives it; index anew, or "
@@ -166,8 +200,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
         promoted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         commit_id=secrets.token_hex(8),
     )
-    store.discard(path)
-    create_once(store, path, promotion.to_json())
+    store.replace(path, promotion.to_json())
     if later:
         return f"{path} was rebuilt; a later promotion holds, so nothing changes"
     return (

@@ -16,6 +16,7 @@ from pipeline.errors import (
     InputError,
     LamellaError,
     NewerFormat,
+    NotAFile,
     SnapshotIncomplete,
     StageFailed,
 )
@@ -24,9 +25,10 @@ from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.jobs.status import job_folders
 from pipeline.run.stage import Runner
 from pipeline.store import layout
+from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.storage import Store, probe_create_only
-from pipeline.upkeep.inventory import NEWER, PROBE, take_inventory
+from pipeline.store.tree import MARKER, MARKER_BYTES
+from pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
 from pipeline.upkeep.rebuild import job_listing, rebuild_job, rebuild_promotion, rebuild_snapshot
 from pipeline.upkeep.verify import Damage, Verified, verify_store
 from schemas.corpus import CorpusManifest
@@ -48,11 +50,20 @@ class Repaired:
 
 
 def repair_store(
-    store: Store, runner: Runner, *, threads: int, watch: Watch | None = None
+    store: Store,
+    runner: Runner,
+    *,
+    threads: int,
+    watch: Watch | None = None,
+    pictures: str | None = None,
 ) -> Repaired:
     """Rebuild what is damaged in a store, and only that. No job may run on the store meanwhile.
 
+    Args:
+        pictures: where they lie now; by default where they were when they were indexed.
+
     Raises:
+        NotAFile: a link, a pipe or a folder is in the way; nothing was changed.
         InputError: a picture source or weights that are needed are gone or have changed.
         StageFailed: a task failed.
     """
@@ -63,17 +74,21 @@ def repair_store(
     for each in found.damage:
         if each.problem.startswith(NEWER):
             raise NewerFormat(f"{each.path} {each.problem}; nothing was changed")
+        if each.problem.endswith(IN_THE_WAY):
+            raise NotAFile(f"{each.path} {each.problem}; nothing was changed")
     notes: list[str] = []
     commits = _commits(store)
     damaged = [each.path for each in found.damage]
     jobs = _jobs_to_run(store, [path for path in damaged if path.startswith(REMADE)])
     if any(path.startswith(("corpora/", "activations/")) for path in damaged):
         for job in jobs.values():
-            job_listing(job)  # the source is needed, so it is asked before anything is withdrawn
+            job_listing(
+                store, job, pictures
+            )  # the source is needed, so it is asked before anything is withdrawn
     withdrawn = _withdraw(store, found)
     try:
         for job in jobs.values():
-            rebuild_job(store, runner, job, threads=threads, watch=watch)
+            rebuild_job(store, runner, job, threads=threads, watch=watch, pictures=pictures)
     except (AccountMismatch, SnapshotIncomplete, StageFailed):
         # Other contents than were on record may be why; then that is what there is to say.
         notes += _refuse_others(store, withdrawn)
@@ -84,7 +99,7 @@ def repair_store(
     notes += _restore(store)
     for path in damaged:
         if path.startswith("snapshots/"):
-            rebuild_snapshot(store, runner, path, threads=threads, watch=watch)
+            rebuild_snapshot(store, runner, path, threads=threads, watch=watch, pictures=pictures)
     for path in sorted(damaged, reverse=True):
         if path.startswith("promotions/"):
             notes.append(rebuild_promotion(store, path))
@@ -94,8 +109,8 @@ def repair_store(
             notes.append(f"{path} was removed: the same query or evaluation makes it again")
         elif path.startswith("plans/"):
             notes.append(f"{path} was removed: nothing but the end of a run looks at it")
-    if PROBE in damaged:
-        probe_create_only(store)
+    if MARKER in damaged:
+        store.replace(MARKER, MARKER_BYTES)
     after = _commits(store)
     tasks = tuple(path for path in sorted(after) if after[path] != commits.get(path))
     return Repaired(found.damage, tasks, verify_store(store, watch.progress).damage, tuple(notes))
@@ -141,7 +156,7 @@ def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
     files: set[str] = set()
     for damage in found.damage:
         path = damage.path
-        if path.startswith(("jobs/", "snapshots/", "promotions/")):
+        if path.startswith(("jobs/", "snapshots/", "promotions/")) or path == MARKER:
             continue  # replaced at its turn
         (records if path.endswith(".json") else files).add(path)
         records |= {each for each in damage.named_by if "/done/" in each}

@@ -1,8 +1,9 @@
 """`retry`: pictures that were refused for a reason that may have passed are tried again.
 
-Only they are read. Where one can be read now, its shard's table or activations are made anew,
-other shards' activations are taken over as they are, and what follows is done again: the index
-is then the one that a first run would have made, to the bit.
+Only they are read. Where the verdict on one has changed, its shard's table or activations are made
+anew, other shards' activations are taken over as they are, and what follows is done again: the
+index is then the one that a first run would have made, to the bit. What is on record is replaced in
+one step each, so a retry that is stopped leaves a store as it was or further on.
 """
 
 from collections import Counter
@@ -12,12 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus.build import probe_entries, see_row
+from pipeline.corpus.build import probe_entries
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry
-from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import whole_look
+from pipeline.corpus.roots import picture_root
 from pipeline.errors import InputError
 from pipeline.extract.adopt import adopt_shards
 from pipeline.index.publish import current_snapshot, publish
@@ -27,9 +27,8 @@ from pipeline.jobs.resolve import resolve_fusion
 from pipeline.jobs.status import job_folders
 from pipeline.run.drive import OnProgress, Progress
 from pipeline.run.stage import Runner
-from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed, read_done
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.store.tables import read_parquet, write_parquet
 from pipeline.upkeep.rebuild import job_manifest, rebuild_job
 from schemas.base import digest_of
@@ -64,42 +63,56 @@ class Retried:
 
 @dataclass(frozen=True)
 class Trial:
-    """A refused picture: its shard, its place in the shard, its row of the image table."""
+    """A refused picture: its shard, its place in the shard, its row of the image table.
+
+    `verdict` is the reason and its detail, where they are not in the row.
+    """
 
     shard: ShardRef
     place: int
     row: dict[str, Any]
+    verdict: tuple[str, str] | None = None
 
 
 def retry_store(
-    store: Store, runner: Runner, states: Set[RefusalReason], *, threads: int, watch: Watch
+    store: Store,
+    runner: Runner,
+    states: Set[RefusalReason],
+    *,
+    threads: int,
+    watch: Watch,
+    pictures: str | None = None,
 ) -> Retried:
-    """Try the refused pictures in these states again, and publish if any can be read now.
+    """Try the refused pictures in these states again, and publish if a verdict has changed.
 
     It is for the job of the current snapshot, or the store's one job where there is none yet.
     No other job may run on the store meanwhile.
 
+    Args:
+        pictures: where they lie now; by default where they were when they were indexed.
+
     Raises:
-        InputError: there is no job to try again, or more than one and no snapshot.
+        InputError: there is no job to try again, or more than one and no snapshot; or a store in
+            S3 names a folder of this machine.
         StageFailed: a task failed, or still too many are refused; the same command continues.
     """
     path, job = _job(store)
-    manifest = job_manifest(store, runner, job, watch)  # lost, if a retry was stopped
+    found = job_manifest(store, runner, job, watch, pictures)  # lost, if a disk was
+    manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
-    probed = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
-    became.update(row["refusal"] or READABLE for _, row in probed)
+    tried = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
+    became.update(row["refusal"] or READABLE for _, row in tried)
     before = job_folders(store, job, manifest).extraction
     late = list(_refused_late(store, manifest, before, states))
-    passed = {t.shard.key for t in _try_pixels(manifest, late, limits, became, watch.progress)}
-    readable = [(trial, row) for trial, row in probed if row["refusal"] is None]
-    renewed = _renew_tables(store, job, manifest, readable)
+    changed = _try_pixels(job, manifest, late, limits, became, watch.progress)
+    passed = {trial.shard.key for trial in changed}
+    renewed = _renew_tables(
+        store, job, manifest, [(trial, row) for trial, row in tried if row != trial.row]
+    )
     folders = job_folders(store, job, renewed)
     after, inputs = folders.extraction, folders.inputs
     if before is not None and after is not None and inputs is not None:
-        if after == before:
-            for key in sorted(passed):
-                store.discard(layout.done(after, key))
         current = current_snapshot(store)
         for folder, shards in [(before, manifest.shards)] + (
             [(current.extraction_folder, current.shards)] if current is not None else []
@@ -113,7 +126,15 @@ def retry_store(
                 renewed.shards,
                 lambda shard, record: shard.key in passed,
             )
-    corpus, encoding, index = rebuild_job(store, runner, job, threads=threads, watch=watch)
+    corpus, encoding, index = rebuild_job(
+        store,
+        runner,
+        job,
+        threads=threads,
+        watch=watch,
+        pictures=pictures,
+        anew=passed if after == before else frozenset(),
+    )
     spec = job.extraction
     fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
     weighting = WEIGHTING_OF[job.job.profile]
@@ -174,15 +195,15 @@ def _renew_tables(
     store: Store,
     job: JobRecord,
     manifest: CorpusManifest,
-    readable: Sequence[tuple[Trial, dict[str, Any]]],
+    changed: Sequence[tuple[Trial, dict[str, Any]]],
 ) -> CorpusManifest:
-    """Return the manifest with the rows that can be read now, made anew if there are any."""
-    if not readable:
+    """Return the manifest with the rows that are others now, made anew if there are any."""
+    if not changed:
         return manifest
     folder = job_corpus(job)
     shards: list[ShardRef] = []
     for shard in manifest.shards:
-        rows = {trial.place: row for trial, row in readable if trial.shard.key == shard.key}
+        rows = {trial.place: row for trial, row in changed if trial.shard.key == shard.key}
         shards.append(_renew_table(store, job, folder, shard, rows) if rows else shard)
     value = manifest.model_dump() | {
         "shards": shards,
@@ -190,9 +211,7 @@ def _renew_tables(
         "content_digest": digest_of([shard.file.content() for shard in shards]),
     }
     renewed = CorpusManifest.model_validate(value)
-    path = f"{folder}/manifest.json"
-    store.discard(path)
-    store.create(path, renewed.to_json())
+    store.replace(f"{folder}/manifest.json", renewed.to_json())
     return renewed
 
 
@@ -204,10 +223,11 @@ def _renew_table(
         [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
     )
     refused = table.num_rows - table.column("refusal").null_count
+    done = read_done(store, folder, shard.key)
     with attempt(store, folder, "corpus", shard.key, job.corpus_inputs) as work:
         work.write("images", f"{folder}/images", "parquet", lambda path: write_parquet(table, path))
-        store.discard(layout.done(folder, shard.key))
-        record = work.finish(images=shard.images, refused=refused, ignored=shard.ignored)
+        counts = done.counts if done is not None else {"ignored": shard.ignored}
+        record = work.finish_anew(**(counts | {"images": shard.images, "refused": refused}))
     return shard.model_copy(update={"refused": refused, "file": record.files["images"]})
 
 
@@ -224,23 +244,38 @@ def _refused_late(
         for refusal in refusals:
             place = refusal["image_id"] - shard.first_image_id
             if rows[place]["refusal"] is None and refusal["reason"] in states:
-                yield Trial(shard, place, rows[place])
+                yield Trial(shard, place, rows[place], (refusal["reason"], refusal["detail"]))
 
 
 def _try_pixels(
+    job: JobRecord,
     manifest: CorpusManifest,
     trials: Sequence[Trial],
     limits: DecodeLimits,
     became: Counter[str],
     on_progress: OnProgress,
-) -> Iterator[Trial]:
-    """Yield the pictures that can be decoded now; count what became of all."""
-    with EntryReader(manifest.root, limits) as reader:
-        for number, trial in enumerate(trials):
-            try:
-                see_row(reader, trial.row, [whole_look(64, 64)], limits)
-                became[READABLE] += 1
-                yield trial
-            except Refused as refused:
-                became[refused.reason.value] += 1
-            on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))
+) -> list[Trial]:
+    """Return the pictures on which the verdict is another now; count what became of all.
+
+    Each is seen as the network sees it, for a picture that is damaged may be read in one view.
+    """
+    from pipeline.extract.jpegs import Jpeg
+    from pipeline.extract.work import PictureSource
+
+    source = PictureSource(manifest.root, limits)
+    spec = job.extraction
+    views = dict.fromkeys(layer.view for layer in spec.layers)
+    changed: list[Trial] = []
+    for number, trial in enumerate(trials):
+        verdict: tuple[str, str] | None = None
+        try:
+            seen = source.see(trial.row, views, spec.preprocess)
+            if isinstance(seen, Jpeg):
+                source.see_in_sandbox(seen)
+        except Refused as refused:
+            verdict = (refused.reason.value, refused.detail)
+        became[verdict[0] if verdict else READABLE] += 1
+        if verdict != trial.verdict:
+            changed.append(trial)
+        on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))
+    return changed

@@ -8,19 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import MissingFile
+from pipeline.errors import MissingFile, NotAFile
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store import layout
-from pipeline.store.storage import Store, StoredFile
+from pipeline.store.protocol import Store, StoredFile
+from pipeline.store.tree import record_of
 from pipeline.upkeep.checks import neighbour_faults
 from pipeline.upkeep.inventory import (
+    IN_THE_WAY,
     NEWER,
     Fault,
     Inventory,
     is_cut_short,
     plain_problem,
     read_bytes,
-    record_kind,
     stands_alone,
     take_inventory,
 )
@@ -46,8 +47,9 @@ class Damage:
 class Verified:
     """What a look at every file found.
 
-    `orphans` are files that no record names: left by attempts that died or lost, or being
+    `orphans` are files of ours that no record names: left by attempts that died or lost, or being
     written; they are no fault. `unfinished` says what a job that was stopped left to be done.
+    `strangers` counts files that are not Lamella's, which nothing here touches.
     """
 
     files: int
@@ -56,6 +58,7 @@ class Verified:
     damage: tuple[Damage, ...]
     orphans: tuple[StoredFile, ...]
     unfinished: tuple[str, ...]
+    strangers: int = 0
 
     def summary(self) -> dict[str, Any]:
         """Return the findings as plain values."""
@@ -77,6 +80,7 @@ class Verified:
                 {"path": each.path, "size_bytes": each.size_bytes} for each in self.orphans
             ],
             "unfinished": list(self.unfinished),
+            "not_ours": self.strangers,
         }
 
 
@@ -103,6 +107,7 @@ def verify_store(store: Store, on_progress: OnProgress = quiet) -> Verified:
             if path not in references and not stands_alone(path)
         ),
         unfinished=tuple(_unfinished(store, found)),
+        strangers=len(found.strangers),
     )
 
 
@@ -114,7 +119,7 @@ def problem_with(
     Args:
         references: by file, what the records that name it say of it.
     """
-    if record_kind(path) is not None:
+    if record_of(path) is not None:
         return read_bytes(store, path, data)[1]
     if path not in references:
         return plain_problem(path, data)
@@ -151,7 +156,7 @@ def _file_faults(
     on_progress: OnProgress,
 ) -> list[Fault]:
     """Read every file that a record names, and the few that stand alone, once."""
-    alone = [path for path in found.files if stands_alone(path) and record_kind(path) is None]
+    alone = [path for path in found.files if stands_alone(path) and record_of(path) is None]
     paths = sorted({*references, *alone})
     sizes = {path: found.files[path].size_bytes for path in paths if path in found.files}
     total, done = sum(sizes.values()), 0
@@ -167,6 +172,8 @@ def _file_faults(
             if not any(store.exists(record) for record in references.get(path, {})):
                 return None
             problem = "is gone"
+        except NotAFile:
+            return None  # the inventory has it among its faults
         except OSError as error:
             problem = f"cannot be read: {error.strerror or error}"
         return Fault(path, problem) if problem else None
@@ -194,6 +201,8 @@ def _damage(
     command = f"lamella repair {store.url}"
     if fault.problem.startswith(NEWER):
         command = "none of this version: use the newer Lamella that wrote it"
+    if fault.problem.endswith(IN_THE_WAY):
+        command = f"none: move {fault.path} away, then lamella repair {store.url}"
     return Damage(fault.path, fault.problem, named_by, tuple(sorted(hurt)), command)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.store.commit import Attempt, open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
 from pipeline.vocabulary.cells import Cells, Placed, read_cells, read_neighbours, write_cells
 from pipeline.vocabulary.compare import Float32s, Float64s

@@ -31,7 +31,7 @@ from pydantic import ValidationError
 from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
 from pipeline.store import layout
 from pipeline.store.commit import open_committed, sha256_of
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.store.tables import map_arrow, vectors_of
 from pipeline.vocabulary.arrays import read_array
 from pipeline.vocabulary.cells import Cells, read_cells

@@ -11,7 +11,7 @@ from importlib.resources import files
 
 from pipeline.evaluate.page import JPEG_START, printable
 from pipeline.run.drive import OnProgress, quiet
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.findings import Finding, findings
 from pipeline.vocabulary.health_charts import Figure, figures
 from pipeline.vocabulary.inspect import LayerHealth, WordLine, word_lines
@@ -106,12 +106,19 @@ def excited_words(
     health: LayerHealth,
     most: int,
     *,
+    pictures: str | None = None,
     on_progress: OnProgress = quiet,
 ) -> tuple[Excited, ...]:
-    """Return the patches of a layer's most used words, and of as many drawn from the others."""
+    """Return the patches of a layer's most used words, and of as many drawn from the others.
+
+    Raises:
+        InputError: the pictures may not be read, as `picture_root`.
+    """
     used = health.use.most_used(most)
     drawn = health.use.drawn(most, DRAWN_SEED, but=used)
-    seen = word_patches(store, snapshot, health.layer, used + drawn, on_progress=on_progress)
+    seen = word_patches(
+        store, snapshot, health.layer, used + drawn, pictures=pictures, on_progress=on_progress
+    )
     return tuple(
         Excited(heading, words, replace(seen, words=seen.of(words)))
         for heading, words in (("The most used words", used), ("Words drawn at random", drawn))

@@ -14,8 +14,9 @@ from pipeline.run.drive import complete
 from pipeline.run.stage import Runner, Task
 from pipeline.store import layout
 from pipeline.store.commit import attempt, create_once, open_committed, sha256_of
+from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record, read_record
-from pipeline.store.storage import Store, open_store
+from pipeline.store.storage import open_store
 from pipeline.vocabulary.assign import EXACT_UP_TO
 from pipeline.vocabulary.cells import (
     Cells,

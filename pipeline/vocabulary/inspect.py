@@ -11,7 +11,7 @@ from pipeline.errors import InputError, UnknownLayer
 from pipeline.index.files import read_bags
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.health import WordUse, word_use
 from schemas.files import FileRef
 from schemas.snapshot import IndexSnapshot

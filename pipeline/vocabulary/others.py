@@ -9,8 +9,8 @@ from pipeline.extract.stage import not_kept
 from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store.commit import open_committed, read_done
+from pipeline.store.protocol import Store
 from pipeline.store.records import cure
-from pipeline.store.storage import Store
 from pipeline.vocabulary.batches import row_uniforms
 from pipeline.vocabulary.drift import MOST_ROWS, SEED, Drift, equal_draw, measure_drift
 from pipeline.vocabulary.inspect import kept_of

@@ -24,7 +24,7 @@ from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.search.names import ImageTable
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.inspect import kept_of
 from pipeline.vocabulary.nearest import Exciter, nearest_in_each_picture
 from pipeline.vocabulary.sample import Sample, read_sample
@@ -170,11 +170,18 @@ def word_patches(
     words: Sequence[int],
     *,
     most: int = PATCHES_A_WORD,
+    pictures: str | None = None,
     on_progress: OnProgress = quiet,
 ) -> Seen:
     """Return the patches that excite these words of a layer most, from the training sample.
 
     At most about `MOST_ROWS` descriptors are looked at.
+
+    Args:
+        pictures: the source as the user names it now.
+
+    Raises:
+        InputError: the pictures may not be read, as `picture_root`.
     """
     vocabulary, spec = snapshot.vocabularies[layer], snapshot.extraction
     files = kept_of(vocabulary).sample
@@ -192,7 +199,7 @@ def word_patches(
         samples(), open_assigner(store, vocabulary), words, most
     )
     view = spec.layer(layer).view
-    images = ImageTable(store, snapshot)
+    images = ImageTable(store, snapshot, pictures=pictures)
     ids = {exciter.image_id for exciters in nearest.values() for exciter in exciters}
     rows = {image_id: images.row(image_id) for image_id in sorted(ids)}
     edge = spec.preprocess.short_edge if view == "whole" else spec.preprocess.crop

@@ -7,7 +7,8 @@ from functools import partial
 from pipeline.run.drive import OnProgress, complete
 from pipeline.run.stage import Runner, Task
 from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.vocabulary.projection import (
     fit_projection,
     project,

@@ -16,7 +16,8 @@ import numpy as np
 from pipeline.run.stage import Task
 from pipeline.store import layout
 from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.vocabulary import checkpoint as files
 from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from pipeline.vocabulary.batches import seeding_rows, window_of_round

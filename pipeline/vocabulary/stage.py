@@ -9,8 +9,9 @@ from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
 from pipeline.store.commit import create_once, open_committed, read_done
+from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record, read_record
-from pipeline.store.storage import Store
+from pipeline.store.tree import record_of
 from pipeline.vocabulary.assign import choose_assigner
 from pipeline.vocabulary.cells import NEAR, Reach
 from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
@@ -271,6 +272,8 @@ def _discard_round(store: Store, folder: str) -> None:
     ever names a file that is gone; the words of the rows are named by the checkpoint and stay.
     """
     for name in store.names(f"{folder}/done"):
+        if record_of(f"{folder}/done/{name}") is None:
+            continue
         record = read_done(store, folder, name.removesuffix(".json"))
         if record is not None:
             store.discard(layout.done(folder, record.key))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.index.publish import current_snapshot
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.store.tables import read_parquet
 from pipeline.vocabulary.exchange import export_vocabulary
 from tests.benchmarks.descriptors import SHARED

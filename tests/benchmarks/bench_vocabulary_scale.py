@@ -21,7 +21,8 @@ from pipeline.extract.stage import Extraction
 from pipeline.extract.work import BatchActivations
 from pipeline.jobs.resolve import resolve_extraction
 from pipeline.store.commit import attempt
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.vocabulary.stage import train_vocabulary
 from schemas.files import DoneRecord
 from schemas.job import JobConfig

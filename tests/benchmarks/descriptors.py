@@ -20,7 +20,8 @@ from pipeline.jobs.indexing import decode_limits
 from pipeline.jobs.resolve import resolve_extraction
 from pipeline.run.serial import SerialRunner
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.sample import Sample
 from schemas.job import JobConfig

@@ -213,7 +213,7 @@ def errors_everywhere(world: World, draw: random.Random, folder: Path, tally: Ta
 
 
 def _failing(seed: float) -> None:
-    from pipeline.store.storage import LocalStore
+    from pipeline.store.local import LocalStore
 
     draw = random.Random(seed)
     for name in ("put", "create", "read"):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cluster.maintaining import register
 from pipeline.errors import InputError, LamellaError
 from pipeline.jobs.status import store_status
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from schemas.base import FORMAT_VERSION
 from tests.builders import reseal
 from tests.end_to_end.commands import COMMANDS, Stores, stores
@@ -61,7 +61,7 @@ def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
 
 
 def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
-    loose = store / "bags/b11-0/b11/00000.aaaaaaaaaaaa.arrow"
+    loose = store / "bags/b11-000000000000/b11/00000.aaaaaaaaaaaa.arrow"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(b"lost")
     assert "0 files would be removed, 0 bytes; 1 that nothing names are younger than 24h" in call(
@@ -70,9 +70,9 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
     os.utime(loose, (0, 0))
     assert "00000.aaaaaaaaaaaa.arrow 4 bytes" in call("gc", store, "--dry-run")
     assert loose.exists()
-    assert as_json("gc", store)["removed"] == ["bags/b11-0/b11/00000.aaaaaaaaaaaa.arrow"]
+    assert as_json("gc", store)["removed"] == ["bags/b11-000000000000/b11/00000.aaaaaaaaaaaa.arrow"]
     assert not loose.exists()
-    with pytest.raises(InputError, match=r"an age is a whole number and s, m, h or d.*got 'old'"):
+    with pytest.raises(InputError, match=r"an age is a whole number .* and s, m, h or d, such as 24h; got 'old'"):
         call("gc", store, "--older-than", "old")
 
 
@@ -121,7 +121,7 @@ def test_a_newer_store_is_left_alone_by_what_removes_and_rebuilds(store: Path) -
     newer(store)
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
     with pytest.raises(LamellaError, match="format version 2"):
-        call("gc", store, "--older-than", "0s")
+        call("gc", store, "--older-than", "0s", "--force")
     with pytest.raises(LamellaError, match="format version 2"):
         call("repair", store, "--engine", "serial")
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before

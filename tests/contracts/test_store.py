@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
-from pipeline.errors import CommitConflict, MissingFile
-from pipeline.store import storage
-from pipeline.store.storage import LocalStore, Store, open_store
+from pipeline.errors import CommitConflict, CorruptFile, MissingFile
+from pipeline.store import local, s3_store
+from pipeline.store.local import LocalStore
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 
 
 def _local(request: pytest.FixtureRequest, folder: Path) -> Store:
@@ -34,7 +37,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def local(tmp_path: Path) -> Store:
+def local_store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"), create=True)
 
 
@@ -62,6 +65,32 @@ def test_a_second_create_is_refused_and_the_first_bytes_stay(store: Store) -> No
     with pytest.raises(CommitConflict):
         store.create("done/00001.json", b"first")
     assert store.read("done/00001.json") == b"first"
+
+
+def test_what_is_replaced_is_there_whole_before_and_after(store: Store) -> None:
+    store.replace("done/00001.json", b"first")
+    store.replace("done/00001.json", b"second, and longer")
+    assert store.read("done/00001.json") == b"second, and longer"
+    with pytest.raises(CommitConflict):
+        store.create("done/00001.json", b"third")
+    assert store.names("done") == ["00001.json"]
+
+
+def test_the_folders_of_a_store_itself_are_listed(store: Store, file: Path) -> None:
+    for name in ("b/x", "a/y/z", "top"):
+        store.put(name, file)
+    assert store.folders("") == ["a", "b", "probe"]
+    assert store.names("") == ["top"]
+
+
+def test_what_is_too_large_for_a_record_is_not_read(store: Store, file: Path) -> None:
+    store.put("done/00001.json", file)
+    for module in (local, s3_store):
+        with mock.patch.object(module, "MOST_READ_BYTES", 9):
+            if store.url.startswith("s3://") is (module is s3_store):
+                with pytest.raises(CorruptFile, match="has 10 bytes, no record or page has more"):
+                    store.read("done/00001.json")
+    assert store.read("done/00001.json") == b"whole file"
 
 
 def test_an_empty_file_is_a_file(store: Store) -> None:
@@ -149,8 +178,8 @@ def test_a_folder_of_many_files_is_listed_whole(store: Store, file: Path) -> Non
     assert sorted(each.path for each in store.walk("many")) == [f"many/{n}" for n in wanted]
 
 
-@pytest.mark.parametrize("name", ["absent", "folder", "folder/absent", "folder/file/below"])
-def test_what_is_not_a_file_is_missing(store: Store, file: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["absent", "folder/absent", "absent/file"])
+def test_what_is_not_there_is_missing(store: Store, file: Path, name: str) -> None:
     store.put("folder/file", file)
     assert not store.exists(name)
     for look in (store.read, store.size_bytes, store.local_path):
@@ -162,9 +191,15 @@ def test_what_is_not_a_file_is_missing(store: Store, file: Path, name: str) -> N
     "name", ["", "/etc/x", "../x", "a/../../x", "a//b", "a/", ".", "a/./b", "a\\b", "a\0b", ".a"]
 )
 def test_a_name_that_leads_out_of_the_store_is_refused(store: Store, file: Path, name: str) -> None:
-    for use in (store.read, store.size_bytes, store.local_path, store.exists, store.names):
+    for use in (store.read, store.size_bytes, store.local_path, store.exists, store.discard):
         with pytest.raises(ValueError, match="stored name is relative"):
             use(name)
+    for look in (store.names, store.folders, lambda prefix: list(store.walk(prefix))):
+        if name:  # "" is the store itself
+            with pytest.raises(ValueError, match="stored name is relative"):
+                look(name)
+    with pytest.raises(ValueError, match="stored name is relative"):
+        store.replace(name, b"")
     with pytest.raises(ValueError, match="stored name is relative"):
         store.create(name, b"")
     with pytest.raises(ValueError, match="stored name is relative"):
@@ -180,21 +215,21 @@ class Cut(BaseException):
     """Ends a write in its middle."""
 
 
-@pytest.mark.parametrize("step", ["copyfile", "fsync", "link", "replace"])
-def test_a_write_cut_short_leaves_nothing_to_see(local: Store, file: Path, step: str) -> None:
-    store = local
+@pytest.mark.parametrize("step", ["copyfileobj", "fsync", "link", "replace"])
+def test_a_write_cut_short_leaves_nothing_to_see(local_store: Store, file: Path, step: str) -> None:
+    store = local_store
     before = set(_everything(store))
 
-    def cut(source: object, *rest: object) -> None:
-        if step == "copyfile":  # half of the file is there
-            Path(str(rest[0])).write_bytes(b"whol")
+    def cut(source: object, *rest: Any, **named: object) -> None:
+        if step == "copyfileobj":  # half of the file is there
+            rest[0].write(b"whol")
         raise Cut
 
     where = {
-        "copyfile": (storage.shutil, "copyfile"),
-        "fsync": (storage, "_fsync"),
-        "link": (storage.os, "link"),
-        "replace": (Path, "replace"),
+        "copyfileobj": (local.shutil, "copyfileobj"),
+        "fsync": (local, "_fsync"),
+        "link": (local.os, "link"),
+        "replace": (local.os, "replace"),
     }[step]
     with mock.patch.object(*where, cut):
         if step != "link":
@@ -203,6 +238,9 @@ def test_a_write_cut_short_leaves_nothing_to_see(local: Store, file: Path, step:
         if step in ("fsync", "link"):
             with pytest.raises(Cut):
                 store.create("folder/created", b"whole record")
+        if step in ("fsync", "replace"):
+            with pytest.raises(Cut):
+                store.replace("folder/replaced", b"whole record")
     assert set(_everything(store)) == before
     store.put("folder/put", file)
     store.create("folder/created", b"whole record")
@@ -212,8 +250,8 @@ def test_a_write_cut_short_leaves_nothing_to_see(local: Store, file: Path, step:
 def test_what_a_killed_writer_leaves_is_not_listed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     with (
-        mock.patch.object(Path, "unlink"),
-        mock.patch.object(storage.os, "link", side_effect=Cut),
+        mock.patch.object(local.os, "unlink"),
+        mock.patch.object(local.os, "link", side_effect=Cut),
         pytest.raises(Cut),
     ):
         store.create("folder/record", b"x")

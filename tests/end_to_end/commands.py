@@ -18,7 +18,7 @@ from pipeline.index.publish import current_snapshot, promote
 from pipeline.jobs.indexing import Watch
 from pipeline.jobs.rankings import read_rankings, refusal_tables
 from pipeline.run.serial import SerialRunner
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.gc import collect_garbage
 from pipeline.upkeep.repair import repair_store
 from pipeline.upkeep.retry import retry_store
@@ -146,7 +146,7 @@ def _with_garbage(stores: Stores) -> Path:
 
 
 def _gc(stores: Stores, store: Path) -> Any:
-    collect_garbage(LocalStore(store), older_than_s=-1.0)
+    collect_garbage(LocalStore(store), older_than_s=-1.0, forced=True)
     return sorted(path.name for path in store.rglob("*") if path.is_file())
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.errors import LamellaError
 from pipeline.index.publish import current_snapshot
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.verify import verify_store
 from tests.builders import Killed
 from tests.end_to_end.commands import COMMANDS, Stores, stores

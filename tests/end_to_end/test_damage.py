@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import LamellaError
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.inventory import take_inventory
 from pipeline.upkeep.verify import problem_with, verify_store
 from tests.end_to_end.commands import COMMANDS, Stores, stores

@@ -20,8 +20,9 @@ from pipeline.plan.kept import keep_plan, last_plan
 from pipeline.plan.make import make_plan
 from pipeline.plan.probe import spread
 from pipeline.plan.reality import bytes_by_stage
+from pipeline.store.local import LocalStore
 from pipeline.store.s3 import client
-from pipeline.store.storage import LocalStore, open_store
+from pipeline.store.storage import open_store
 from schemas.plan import Plan
 from tests.builders import SMALL, small_job
 from tests.conftest import Indexed

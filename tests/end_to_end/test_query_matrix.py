@@ -23,7 +23,7 @@ from cluster.querying import Queries, query_store
 from cluster.shard_server import RayServers, ShardServer
 from pipeline.run.serial import SerialRunner
 from pipeline.search.coordinator import Coordinator
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from schemas.query import SearchMode, Weighting
 from schemas.rankings import QueryRun
 from schemas.snapshot import IndexSnapshot

@@ -11,7 +11,7 @@ from cluster.engine import Engine
 from cluster.querying import Queries, query_store
 from cluster.runner import RayRunner
 from pipeline.run.serial import SerialRunner
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.repair import repair_store
 from pipeline.upkeep.verify import verify_store
 from schemas.files import DoneRecord

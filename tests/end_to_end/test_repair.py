@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.index.publish import current_snapshot
 from pipeline.run.serial import SerialRunner
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.repair import Repaired, repair_store
 from pipeline.upkeep.verify import verify_store
 from tests.builders import reseal

@@ -14,7 +14,7 @@ from pipeline.index.publish import current_snapshot
 from pipeline.jobs.indexing import Watch
 from pipeline.jobs.status import store_status
 from pipeline.run.serial import SerialRunner
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.retry import WORTH_RETRYING, Retried, retry_store
 from pipeline.upkeep.verify import verify_store
 from schemas.refusals import RefusalReason

@@ -13,8 +13,8 @@ from cluster.runner import RayRunner
 from pipeline.errors import CorruptFile
 from pipeline.index.publish import current_snapshot, latest_number
 from pipeline.run.serial import SerialRunner
-from pipeline.store import layout, storage
-from pipeline.store.storage import LocalStore
+from pipeline.store import layout, local
+from pipeline.store.local import LocalStore
 from schemas.files import DoneRecord
 from tests.builders import SMALL, Killed, copied, counted_creates, index_into, reseal, small_job
 from tests.conftest import Indexed
@@ -69,7 +69,7 @@ def test_killed_before_a_commit_of_any_kind_a_run_ends_in_the_same_bytes(
     indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The machine stays up, so nothing need reach its disk.
-    monkeypatch.setattr(storage, "_fsync", lambda path: None)
+    monkeypatch.setattr(local, "_fsync", lambda descriptor: None)
     # The network is run once, for `indexed`: every run starts from a copy of its activations.
     start = copied(indexed.store, tmp_path / "start", *HEAVY)
     with counted_creates() as all_creates:
@@ -118,19 +118,19 @@ def test_killed_while_pictures_are_read_a_run_ends_in_the_same_bytes(
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.store import storage
+from pipeline.store import local
 from tests.builders import index_into
 
-left, sync = int(sys.argv[3]), storage._fsync
+left, sync = int(sys.argv[3]), local._fsync
 
-def dying(path):
+def dying(descriptor):
     global left
     left -= 1
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    sync(path)
+    sync(descriptor)
 
-storage._fsync = dying
+local._fsync = dying
 index_into(Path(sys.argv[1]), Path(sys.argv[2]), threads=1)
 """
 SYNCS = 230

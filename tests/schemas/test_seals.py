@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CorruptFile, NewerFormat
+from pipeline.store.local import LocalStore
 from pipeline.store.records import is_sealed, read_record, sealed_text
-from pipeline.store.storage import LocalStore
 from schemas.base import FORMAT_VERSION, BrokenRecord, NewerRecord, canonical_json, digest_of
 from schemas.files import DoneRecord, FileRef
 from schemas.snapshot import Promotion
@@ -94,7 +94,7 @@ def test_a_broken_record_names_its_file_and_the_way_out(tmp_path: Path) -> None:
     del value["seal"]
     store.create("s/done/3.json", canonical_json(value | {"seal": digest_of(value)}))
     with pytest.raises(
-        CorruptFile, match=r"s/done/3\.json was changed .*greater than or equal to 0"
+        CorruptFile, match=r"s/done/3\.json breaks a rule of its kind: files.b11.rows: Input should be greater than or equal to 0"
     ):
         read_record(store, "s/done/3.json", DoneRecord)
 

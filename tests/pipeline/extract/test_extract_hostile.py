@@ -13,7 +13,8 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.sandbox import Sandbox
 from pipeline.extract.stage import Extraction
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import read_parquet
 from tests.hostile_child import marked
 from tests.pipeline.extract import test_extract_stage as stages

@@ -21,7 +21,9 @@ from pipeline.extract.work import BatchActivations
 from pipeline.index.encode import encode_file
 from pipeline.run.serial import SerialRunner
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import LocalStore, Store, open_store
+from pipeline.store.local import LocalStore
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
 from pipeline.vocabulary.assign import ExactAssigner
 from schemas.corpus import CorpusManifest, ShardRef

@@ -10,7 +10,7 @@ from pipeline.extract.work import BatchActivations
 from pipeline.index.files import read_bags
 from pipeline.index.one_pass import WordSink
 from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.vocabulary.assign import ExactAssigner
 
 WORDS = np.eye(2, dtype=np.float32)

@@ -19,7 +19,8 @@ from pipeline.index.stage import cut_segments
 from pipeline.search.searcher import layer_weights
 from pipeline.store import layout
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import LocalStore, Store
+from pipeline.store.local import LocalStore
+from pipeline.store.protocol import Store
 from schemas.files import DoneRecord
 from tests.builders import copied, counted_creates, index_into, record, small_job
 from tests.conftest import Indexed

@@ -9,7 +9,7 @@ from pipeline.errors import InputError
 from pipeline.index.plan import check_segments, segment_memory
 from pipeline.run.budget import PROCESS_BYTES
 from pipeline.store.commit import attempt
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.store.tables import binary_vectors_column, write_parquet
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord

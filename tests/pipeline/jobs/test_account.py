@@ -12,7 +12,7 @@ from pipeline.errors import AccountMismatch, SnapshotIncomplete
 from pipeline.index import publish
 from pipeline.jobs.recorded import read_jobs
 from pipeline.jobs.status import store_status
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from tests.builders import Killed, counted_creates, reseal
 from tests.tiny import tiny_index, tiny_pictures
 

@@ -18,7 +18,7 @@ from pipeline.jobs.indexing import (
 )
 from pipeline.search.coordinator import Coordinator, LocalServers
 from pipeline.search.searcher import SegmentSearcher
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.vocabulary import imported
 from pipeline.vocabulary.exchange import export_vocabulary
 from tests.builders import index_into, small_job

@@ -22,7 +22,7 @@ from pipeline.search import encode
 from pipeline.search.coordinator import Coordinator, LocalServers
 from pipeline.search.searcher import SegmentSearcher
 from pipeline.search.segment import Answer, QueryBatch
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from schemas.files import DoneRecord
 from schemas.job import SearchSettings
 from schemas.query import SearchMode

@@ -21,7 +21,7 @@ from pipeline.jobs.rankings import (
 from pipeline.search.segment import Answer
 from pipeline.store import layout
 from pipeline.store.commit import sha256_of
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.store.tables import write_parquet
 from schemas.files import FileRef
 from schemas.query import FusionSpec, LayerMap
@@ -50,13 +50,18 @@ def answered(ids: list[int], k: int, images: int) -> Any:
 @pytest.fixture
 def run(tmp_path: Path) -> tuple[LocalStore, QueryRun]:
     """Queries 0 to 7 of 9 images, in batches of 3, 0, 3 and 2."""
+    folder = tmp_path / "runs/mine/rankings"
+    folder.mkdir(parents=True)
     files = []
     for number, ids in enumerate(([0, 1, 2], [], [3, 4, 5], [6, 7])):
-        path = tmp_path / f"{number}.parquet"
+        path = folder / f"{number:05d}.{number:012x}.parquet"
         rows = write_parquet(answered(ids, 12, 9) if ids else empty(), path)
         files.append(
             FileRef(
-                path=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path), rows=rows
+                path=path.relative_to(tmp_path).as_posix(),
+                size_bytes=path.stat().st_size,
+                sha256=sha256_of(path),
+                rows=rows,
             )
         )
     made = QueryRun(

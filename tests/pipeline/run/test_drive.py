@@ -8,7 +8,8 @@ from pipeline.errors import CommitConflict, StageFailed
 from pipeline.run.drive import Progress, complete
 from pipeline.run.serial import SerialRunner
 from pipeline.store.commit import attempt, read_done
-from pipeline.store.storage import LocalStore, open_store
+from pipeline.store.local import LocalStore
+from pipeline.store.storage import open_store
 from schemas.files import DoneRecord
 from tests.builders import Item, Scripted, items, tries
 
@@ -37,7 +38,7 @@ class Committed:
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
     (tmp_path / "notes").mkdir()
-    (tmp_path / "store").mkdir()
+    open_store(str(tmp_path / "store"), create=True)
     return LocalStore(tmp_path / "store")
 
 

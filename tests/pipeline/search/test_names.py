@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.search import names
 from pipeline.search.names import ImageTable, as_strings
 from pipeline.store.commit import sha256_of
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.store.tables import write_parquet
 from schemas.corpus import IMAGES
 from schemas.files import FileRef

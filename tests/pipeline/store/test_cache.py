@@ -10,7 +10,8 @@ import pytest
 from pipeline.errors import CorruptFile, StoreError
 from pipeline.store.cache import DEAD_S, GRACE_S, Cache
 from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import Store, open_store
+from pipeline.store.protocol import Store
+from pipeline.store.storage import open_store
 from schemas.files import FileRef
 from tests.faults import faulty
 from tests.s3 import S3Server

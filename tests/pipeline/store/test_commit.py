@@ -11,7 +11,7 @@ from pipeline.store.commit import (
     read_done,
     sha256_of,
 )
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from schemas.files import DoneRecord
 
 

@@ -10,8 +10,9 @@ import pytest
 from pipeline.errors import CommitUnknown, StoreUnavailable
 from pipeline.store import s3
 from pipeline.store.commit import create_once
+from pipeline.store.protocol import Store
 from pipeline.store.retry import Patience
-from pipeline.store.storage import Store, open_store
+from pipeline.store.storage import open_store
 from tests.faults import DELAY_S, Fault, Request, faulty, shares
 from tests.s3 import S3Server
 

@@ -1,10 +1,15 @@
+import errno
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from pipeline.errors import InputError, StoreError
 from pipeline.store import layout
-from pipeline.store.storage import LocalStore, open_store, probe_create_only
+from pipeline.store.local import LocalStore
+from pipeline.store.storage import open_store, probe_create_only
+from schemas.snapshot import Promotion
 
 
 class ForgetfulStore(LocalStore):
@@ -48,9 +53,56 @@ def test_opening_says_what_is_wrong_with_the_place(tmp_path: Path) -> None:
     assert not (tmp_path / "absent").exists()
 
 
-def test_opening_for_reading_writes_nothing(tmp_path: Path) -> None:
-    open_store(str(tmp_path))
+def test_what_opening_writes_is_the_marker(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no store at .* it has no probe/create-only"):
+        open_store(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+    open_store(str(tmp_path), create=True)
+    assert (tmp_path / "probe/create-only").read_bytes() == b"lamella\n"
+    before = list(tmp_path.rglob("*"))
+    open_store(str(tmp_path))
+    assert list(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_of_other_things_is_no_store_and_no_store_is_made_of_a_folder_like_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/log.txt").write_text("a run of mine")
+    for way in ({}, {"create": True}):
+        with pytest.raises(StoreError, match=r"holds runs/ and no probe/create-only"):
+            open_store(str(tmp_path), **way)
+    with pytest.raises(InputError, match="there is no store"):
+        open_store(str(tmp_path), damaged=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "log.txt"]
+
+
+@pytest.mark.parametrize("harm", ["gone", "changed", "a folder"])
+def test_a_store_that_lost_its_marker_is_opened_to_be_mended_alone(
+    harm: str, tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path), create=True)
+    promotion = Promotion(number=1, snapshot=1, promoted_at="now", commit_id="c")
+    store.create("promotions/000001.json", promotion.to_json())
+    marker = tmp_path / "probe/create-only"
+    marker.unlink()
+    if harm == "changed":
+        marker.write_bytes(b"mine\n")
+    elif harm == "a folder":
+        marker.mkdir()
+    with pytest.raises(StoreError, match="probe/create-only"):
+        open_store(str(tmp_path))
+    if harm != "a folder":
+        assert open_store(str(tmp_path), damaged=True).url == str(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["EPERM", "ENOTSUP", "ENOSYS"])
+def test_a_file_system_without_hard_links_is_named(code: str, tmp_path: Path) -> None:
+    with (
+        mock.patch.object(os, "link", side_effect=OSError(getattr(errno, code), "no links")),
+        pytest.raises(StoreError, match=rf"a file system without hard links \({code}\)"),
+    ):
+        open_store(str(tmp_path / "store"), create=True)
 
 
 @pytest.mark.parametrize(

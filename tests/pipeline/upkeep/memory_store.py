@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import CommitConflict, MissingFile
-from pipeline.store.storage import StoredFile
+from pipeline.store.protocol import StoredFile
 from schemas.files import FileRef
 
 
@@ -34,6 +34,9 @@ class MemoryStore:
             raise CommitConflict(f"{path} exists already")
         self.files[path] = (data, self.now)
 
+    def replace(self, path: str, data: bytes) -> None:
+        self.files[path] = (data, self.now)
+
     def exists(self, path: str) -> bool:
         return path in self.files
 
@@ -58,7 +61,8 @@ class MemoryStore:
         return sorted(name for name in inside if "/" not in name)
 
     def folders(self, prefix: str) -> list[str]:
-        inside = [path[len(prefix) + 1 :] for path in self.files if path.startswith(f"{prefix}/")]
+        under = f"{prefix}/" if prefix else ""
+        inside = [path[len(under) :] for path in self.files if path.startswith(under)]
         return sorted({name.split("/")[0] for name in inside if "/" in name})
 
     def walk(self, prefix: str = "") -> Iterator[StoredFile]:

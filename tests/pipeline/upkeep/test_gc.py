@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import CorruptFile
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, read_done
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.upkeep.gc import DAY_S, collect_garbage
 from pipeline.upkeep.verify import verify_store
 from schemas.files import FileRef
@@ -180,15 +180,15 @@ def store(whole: Path, tmp_path: Path) -> LocalStore:
 def test_a_whole_store_has_no_garbage_and_after_gc_a_job_finds_everything_done(
     whole: Path, store: LocalStore
 ) -> None:
-    orphan = store.root / "segments/x-0/00000.abcdefabcdef.arrow"
+    orphan = store.root / "segments/x-000000000000/00000.abcdefabcdef.arrow"
     orphan.parent.mkdir()
     orphan.write_bytes(b"lost")
     assert [file.path for file in collect_garbage(store).young] == [
-        "segments/x-0/00000.abcdefabcdef.arrow"
+        "segments/x-000000000000/00000.abcdefabcdef.arrow"
     ]
     files = {file.path for file in store.walk()}
-    found = collect_garbage(store, older_than_s=-1.0)
-    assert [file.path for file in found.removed] == ["segments/x-0/00000.abcdefabcdef.arrow"]
+    found = collect_garbage(store, older_than_s=-1.0, forced=True)
+    assert [file.path for file in found.removed] == ["segments/x-000000000000/00000.abcdefabcdef.arrow"]
     assert found.size_bytes == 4
     assert verify_store(store).damage == ()
     again = tiny_index(store.root, whole / "pictures")
@@ -201,5 +201,5 @@ def test_nothing_is_removed_while_a_record_is_damaged(store: LocalStore) -> None
     path.write_bytes(path.read_bytes()[:-1])
     before = {file.path for file in store.walk()}
     with pytest.raises(CorruptFile, match=r"done/00000.json was changed .*nothing was removed: "):
-        collect_garbage(store, older_than_s=-1.0)
+        collect_garbage(store, older_than_s=-1.0, forced=True)
     assert {file.path for file in store.walk()} == before

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
 from pipeline.store.commit import sha256_of
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.store.tables import vectors_column, write_arrow
 from pipeline.vocabulary import exchange
 from pipeline.vocabulary.cells import CellsAssigner, first_cells, write_cells

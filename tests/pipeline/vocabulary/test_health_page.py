@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.evaluate.page import JPEG_START
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.vocabulary.health_page import Excited, caption, excited_words, render, story
 from pipeline.vocabulary.inspect import LayerHealth, inspect_layer
 from pipeline.vocabulary.patches import Patch, Seen, WordPatches, jpeg_of

@@ -11,7 +11,7 @@ from pipeline.errors import InputError, StageFailed
 from pipeline.extract.stage import Extraction
 from pipeline.index.encode import open_assigner
 from pipeline.run.serial import SerialRunner
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.upkeep.verify import verify_store
 from pipeline.vocabulary import imported
 from pipeline.vocabulary.exchange import export_vocabulary

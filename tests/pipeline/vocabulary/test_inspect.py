@@ -9,7 +9,8 @@ from pipeline.errors import InputError, UnknownLayer
 from pipeline.index.files import read_bags
 from pipeline.index.publish import read_frequencies
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import LocalStore, Store
+from pipeline.store.local import LocalStore
+from pipeline.store.protocol import Store
 from pipeline.vocabulary.inspect import (
     CorpusUse,
     Kept,

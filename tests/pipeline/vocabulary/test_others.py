@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import IncompatibleInputs, InputError
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.vocabulary import others
 from pipeline.vocabulary.others import check_same_network, compare_layer, draw_others
 from schemas.snapshot import IndexSnapshot

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Look, whole_look
-from pipeline.store.storage import LocalStore
+from pipeline.store.local import LocalStore
 from pipeline.vocabulary.nearest import Exciter
 from pipeline.vocabulary.patches import (
     PATCH_EDGE,

@@ -15,7 +15,7 @@ from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome, Stage
 from pipeline.store.commit import open_committed
-from pipeline.store.storage import Store
+from pipeline.store.protocol import Store
 from pipeline.vocabulary import stage
 from pipeline.vocabulary.checkpoint import read_centroids
 from pipeline.vocabulary.sample import join_samples, read_sample

@@ -1,0 +1,40 @@
+"""Where a store's pictures may be read: its records say where they were, and that is no order."""
+
+import shlex
+
+from pipeline.corpus.sources import source_root
+from pipeline.errors import InputError
+from pipeline.store.address import is_s3
+from pipeline.store.protocol import Store
+
+
+def picture_root(store: Store, root: str, told: str | None = None) -> str:
+    """Return the folder or prefix that names of a store's pictures are under.
+
+    Args:
+        root: where its records say that it is.
+        told: the source as the user names it now; by default the records are asked.
+
+    Raises:
+        InputError: there is no such source; or the user said nothing, the store lies in S3 and its
+            pictures on this machine: a store in S3 may be anybody's, and has no say here.
+    """
+    return _believed(store, root) if told is None else source_root(told)
+
+
+def picture_source(store: Store, source: str, told: str | None = None) -> str:
+    """Return a store's source, as `picture_root` does its root.
+
+    Raises:
+        InputError: the store lies in S3, the source on this machine, and the user said nothing.
+    """
+    return _believed(store, source) if told is None else told
+
+
+def _believed(store: Store, place: str) -> str:
+    if is_s3(store.url) and not is_s3(place):
+        raise InputError(
+            f"{store.url} says that its pictures lie in {place} on this machine, and a store in S3 "
+            f"is not believed that: if they do, say so with --pictures {shlex.quote(place)}"
+        )
+    return place
