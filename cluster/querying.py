@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cluster.engine import Engine
 from cluster.progress import ProgressLines
-from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
+from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
 from pipeline.index.publish import current_snapshot, read_snapshot
 from pipeline.jobs.answering import Answered, Place, Question
 from pipeline.jobs.querying import query_images, query_pictures
@@ -115,4 +115,5 @@ def _image_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--ids takes image ids such as 3,17, or all; got {text!r}") from None
+        said = one_line(repr(text), 60)
+        raise InputError(f"--ids takes image ids such as 3,17, or all; got {said}") from None

@@ -4,7 +4,6 @@ from pydantic import Field
 
 from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
-
 _SAFE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 

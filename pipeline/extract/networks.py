@@ -1,6 +1,6 @@
 """The networks: which there are, what their layers are called, where their weights come from."""
 
-import hashlib
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -204,9 +204,10 @@ def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
     """Read weights after checking them; no code in the file can run.
 
     Raises:
-        InputError: the checksum differs, or the file does not hold tensors by name.
+        InputError: the checksum differs, or the file does not hold tensors by name; or they take
+            far more memory than the file, as no saved network does.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256_of(path)
     if found != expected_sha256:
         raise InputError(
             f"weights {path.name} have SHA-256 {found[:12]}, the job says {expected_sha256[:12]}: "
@@ -219,11 +220,43 @@ def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
+            _check_not_packed(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
+        # Widened one by one: a tensor may repeat one number, or stand there under many names.
+        wide = 4 * sum(tensor.numel() for tensor in state.values())
+        if wide > MOST_WIDENED * path.stat().st_size + 2**20:
+            raise InputError(_too_much(path, wide))
         return {str(name): tensor.float() for name, tensor in state.items()}
+    except InputError:
+        raise
     except Exception as error:
         why = one_line(error)
         if path.suffix != ".safetensors":
             # The library's own message tells how to run the code in the file all the same.
             why = "it is damaged, or holds more than tensors by name: save these as safetensors"
         raise InputError(f"weights {path.name} cannot be read: {why}") from error
+
+
+MOST_WIDENED = 4
+"""Numbers of one byte become float32."""
+
+
+def _check_not_packed(path: Path) -> None:
+    """Refuse a file of torch.save that is compressed, as torch never does: it may hold any size.
+
+    Raises:
+        InputError: it is.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # the format of before PyTorch 1.6, which has no compression
+    with zipfile.ZipFile(path) as packed:
+        unpacked = sum(member.file_size for member in packed.infolist())
+    if unpacked > path.stat().st_size:
+        raise InputError(_too_much(path, unpacked))
+
+
+def _too_much(path: Path, size_bytes: int) -> str:
+    return (
+        f"weights {path.name} have {path.stat().st_size:,} bytes and would take {size_bytes:,} in "
+        "memory, which no saved network does: save its tensors again, as safetensors"
+    )

@@ -11,14 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.image_table import read_images
 from pipeline.errors import InputError
+from pipeline.extract.tables import read_refusals
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, open_committed
+from pipeline.store.commit import Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
-from pipeline.store.tables import column, read_parquet, write_parquet
+from pipeline.store.tables import write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, ShardRef
@@ -81,7 +83,7 @@ class ExtractStage:
         turn = threading.Lock()
 
         def extract(shard: ShardRef) -> DoneRecord:
-            rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+            rows = read_committed(store, shard.file, read_images).to_pylist()
             with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
                 return self._extract(backbone, sink_of, shard, rows, work, turn)
 
@@ -272,9 +274,11 @@ def extraction_outcome(
     try: then vocabulary, bags and segments are others, in folders of their own.
     """
     late = [
-        [shard.key, column(read_parquet(path, ["image_id"]), "image_id").tolist()]
+        [
+            shard.key,
+            read_committed(store, record.files["refusals"], read_refusals)["image_id"].to_pylist(),
+        ]
         for shard, record in zip(shards, records, strict=True)
         if record.counts["refused"] != shard.refused
-        for path in [open_committed(store, record.files["refusals"])]
     ]
     return digest_of([inputs, late]) if late else inputs

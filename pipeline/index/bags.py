@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import read_only
+from pipeline.index.compiled import compiled, read_only
 
 
 def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:
@@ -20,6 +21,24 @@ def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:
         raise ValueError(f"offsets of {what} must go from 0 to {entries}; got {ends}")
     if np.any(offsets[1:] < offsets[:-1]):
         raise ValueError(f"offsets of {what} must not fall")
+
+
+@compiled
+def first_fault(
+    offsets: NDArray[np.int64], values: NDArray[np.uint32], counts: NDArray[Any]
+) -> tuple[int, int]:
+    """Return the first run, and the entry in it, that does not rise or has a count of 0; or -1, -1.
+
+    One pass over all: what is read from a file is looked at before anything follows its numbers.
+    """
+    for run in range(len(offsets) - 1):
+        last = np.int64(-1)
+        for entry in range(offsets[run], offsets[run + 1]):
+            value = np.int64(values[entry])
+            if value <= last or counts[entry] == 0:
+                return run, entry
+            last = value
+    return -1, -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +65,10 @@ class BagsOfWords:
         check_offsets(self.offsets, len(self.words), "bags")
         if len(self.words) != len(self.counts):
             raise ValueError(f"one count a word; got {len(self.counts)} for {len(self.words)}")
-        if np.any(self.counts == 0):
+        image, entry = first_fault(self.offsets, self.words, self.counts)
+        if image >= 0 and self.counts[entry] == 0:
             raise ValueError("a word in a bag is counted at least once; got a count of 0")
-        rises = np.ones(len(self.words) + 1, dtype=np.bool_)
-        rises[1:-1] = self.words[1:] > self.words[:-1]
-        rises[self.offsets] = True
-        if not rises.all():
-            entry = int(np.argmin(rises))
-            image = int(np.searchsorted(self.offsets, entry, side="right")) - 1
+        if image >= 0:
             raise ValueError(
                 f"words must rise within an image; image {image} has {self.words[entry - 1]} "
                 f"before {self.words[entry]}"

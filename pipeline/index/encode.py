@@ -5,25 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.extract.stage import Extraction
+from pipeline.extract.tables import LOCAL, read_image_ids
 from pipeline.index.bags import BagsOfWords, bags_from_words
 from pipeline.index.files import write_bags
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, open_committed
+from pipeline.store.commit import Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet
+from pipeline.store.tables import binary_vectors_of, column, open_parquet
 from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from pipeline.vocabulary.cells import CellsAssigner, read_cells, read_neighbours
 from pipeline.vocabulary.checkpoint import read_centroids
 from pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from schemas.base import digest_of
-from schemas.files import DoneRecord
+from schemas.files import DoneRecord, FileRef
 from schemas.vocabulary import Vocabulary
 
 
@@ -62,36 +62,42 @@ class EncodeStage:
 
         def encode(task: EncodeTask) -> DoneRecord:
             files = task.extracted.files
-            ids_table = read_parquet(open_committed(store, files["images"]))
-            image_ids = column(ids_table, "image_id").astype(np.int64)
+            image_ids = read_committed(store, files["images"], read_image_ids)
             with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
                 words: dict[str, int] = {}
                 for layer, assigner in assigners.items():
-                    source = open_committed(store, files[layer]) if layer in files else None
-                    bags = encode_file(source, image_ids, assigner)
+                    bags = _encoded(store, files.get(layer), image_ids, assigner)
                     words |= put_bags(work, layer, self.folder, image_ids, bags)
                 return work.finish(images=len(image_ids), **words)
 
         return encode
 
 
+def _encoded(
+    store: Store, file: FileRef | None, image_ids: NDArray[np.int64], assigner: Assigner
+) -> BagsOfWords:
+    if file is None:
+        return encode_file(None, image_ids, assigner)
+    return read_committed(store, file, lambda path: encode_file(path, image_ids, assigner))
+
+
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
     """Return what gives a vocabulary's words: projected or not, by all words or by cells."""
     if vocabulary.centroids is None:
         raise ValueError(f"vocabulary {vocabulary.layer} has no file of centroids")
-    centroids = read_centroids(open_committed(store, vocabulary.centroids))
+    centroids = read_committed(store, vocabulary.centroids, read_centroids)
     assigner: Assigner
     if vocabulary.cells is None:
         assigner = exact_assigner(centroids)
     else:
-        cells = read_cells(open_committed(store, vocabulary.cells))
+        cells = read_committed(store, vocabulary.cells, read_cells)
         neighbours = None
         if vocabulary.neighbours is not None:
-            neighbours = read_neighbours(open_committed(store, vocabulary.neighbours))
+            neighbours = read_committed(store, vocabulary.neighbours, read_neighbours)
         assigner = CellsAssigner(centroids, cells, vocabulary.probes, neighbours)
     if vocabulary.projection is None:
         return assigner
-    projection = read_projection(open_committed(store, vocabulary.projection))
+    projection = read_committed(store, vocabulary.projection, read_projection)
     return ProjectingAssigner(projection, assigner)
 
 
@@ -105,7 +111,7 @@ def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assig
     owners: list[NDArray[np.int64]] = []
     words: list[NDArray[np.uint32]] = []
     if path is not None:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_parquet(path, LOCAL) as file:
             for group in range(file.metadata.num_row_groups):
                 table = file.read_row_group(group)
                 owners.append(column(table, "image_id").astype(np.int64))

@@ -10,7 +10,41 @@ from numpy.typing import NDArray
 from pipeline.index.bags import BagsOfWords
 from pipeline.index.postings import Postings
 from pipeline.index.sketch import Codes, Sketch
-from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.store.tables import (
+    column,
+    lists_of_type,
+    map_arrow,
+    of,
+    vectors_column,
+    vectors_of,
+    vectors_of_type,
+    write_arrow,
+)
+
+IMAGE_IDS = {"image_id": of(pa.int64())}
+_BAGS = IMAGE_IDS | {name: lists_of_type(pa.uint32()) for name in ("words", "counts")}
+_POSTINGS = {
+    "rows": lists_of_type(pa.uint32()),
+    "counts": lists_of_type(pa.uint8(), pa.uint16(), pa.uint32()),
+}
+_DENSE = IMAGE_IDS | {"vector": vectors_of_type(pa.float32()), "norm": of(pa.float64())}
+_SKETCH = {
+    "lead": vectors_of_type(pa.uint8()),
+    "lead_error": of(pa.float32()),
+    "rest": of(pa.float32()),
+    "code": vectors_of_type(pa.uint8()),
+    "error": of(pa.float32()),
+}
+_AXES = {
+    "low": of(pa.float32()),
+    "step": of(pa.float32()),
+    "axes": vectors_of_type(pa.float32()),
+}
+
+
+def read_image_ids(path: Path) -> NDArray[np.int64]:
+    """Map the file of a segment's image ids, (n,)."""
+    return column(map_arrow(path, IMAGE_IDS), "image_id")
 
 
 def _lists(offsets: NDArray[np.int64], values: NDArray[Any]) -> Any:
@@ -37,8 +71,8 @@ def write_bags(image_ids: NDArray[np.int64], bags: BagsOfWords, path: Path) -> i
 
 
 def read_bags(path: Path) -> tuple[NDArray[np.int64], BagsOfWords]:
-    """Map a forward file: image ids (n,) and their bags."""
-    table = map_arrow(path)
+    """Map a forward file: image ids (n,) and their bags. Raises ValueError where it is none."""
+    table = map_arrow(path, _BAGS)
     offsets, words = _unlist(table, "words", np.uint32)
     _, counts = _unlist(table, "counts", np.uint32)
     return column(table, "image_id").astype(np.int64), BagsOfWords(offsets, words, counts)
@@ -54,8 +88,8 @@ def write_postings(postings: Postings, path: Path) -> int:
 
 
 def read_postings(path: Path) -> Postings:
-    """Map an inverted file."""
-    table = map_arrow(path)
+    """Map an inverted file. Raises ValueError where it is none."""
+    table = map_arrow(path, _POSTINGS)
     offsets, rows = _unlist(table, "rows", np.uint32)
     _, counts = _unlist(table, "counts", np.uint32)
     return Postings(offsets, rows, counts)
@@ -77,8 +111,12 @@ def write_dense(
 
 
 def read_dense(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float64]]:
-    """Map a dense file: image ids (n,), vectors (n, D), lengths (n,)."""
-    table = map_arrow(path)
+    """Map a dense file: image ids (n,), vectors (n, D), lengths (n,).
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    table = map_arrow(path, _DENSE)
     return (
         column(table, "image_id").astype(np.int64),
         vectors_of(table, "vector"),
@@ -113,9 +151,9 @@ def write_axes(sketch: Sketch, path: Path) -> int:
 
 
 def read_sketch(sketch: Path, axes: Path) -> Sketch:
-    """Map a sketch from its two files."""
-    rows, shared = map_arrow(sketch), map_arrow(axes)
-    stored = shared.schema.metadata
+    """Map a sketch from its two files. Raises ValueError, KeyError where they are none."""
+    rows, shared = map_arrow(sketch, _SKETCH), map_arrow(axes, _AXES)
+    stored = shared.schema.metadata or {}
     lows, steps = (np.frombuffer(stored[name], "<f4") for name in (b"lead_lows", b"lead_steps"))
     return Sketch(
         axes=np.ascontiguousarray(vectors_of(shared, "axes").T),

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 
 from pipeline.index.sketch import LEADING
 from pipeline.run.budget import PROCESS_BYTES, check_memory
-from pipeline.store.commit import open_committed
+from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
 from schemas.extraction import LayerSpec
 from schemas.files import DoneRecord
@@ -79,6 +79,6 @@ def _width(
     for extracted, _ in segments:
         for record in extracted:
             if layer in record.files:
-                schema = pq.read_schema(open_committed(store, record.files[layer]))
+                schema = read_committed(store, record.files[layer], pq.read_schema)
                 return int(schema.field("vector").type.byte_width // 4)
     return 0

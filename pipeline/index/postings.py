@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords, check_offsets
+from pipeline.index.bags import BagsOfWords, check_offsets, first_fault
 from pipeline.index.compiled import compiled, read_only
 
 
@@ -21,8 +21,7 @@ class Postings:
             uint16 or uint32, for they are read as often as rows.
 
     Raises:
-        ValueError: the arrays do not fit together. That rows rise is the work of `invert`, and
-            is not read through again here: a segment opens without touching every posting.
+        ValueError: the arrays do not fit together. What the rows are is looked at by `check_rows`.
     """
 
     offsets: NDArray[np.int64]
@@ -39,6 +38,26 @@ class Postings:
         check_offsets(self.offsets, len(self.rows), "postings")
         if len(self.rows) != len(self.counts):
             raise ValueError(f"one count a row; got {len(self.counts)} for {len(self.rows)}")
+
+    def check_rows(self, images: int) -> None:
+        """Check that rows are of so many images, rise within a word, and are counted: searches
+        follow these numbers without looking.
+
+        Raises:
+            ValueError: they are not, do not, or are not.
+        """
+        word, entry = first_fault(self.offsets, self.rows, self.counts)
+        if word >= 0:
+            raise ValueError(
+                f"rows of a posting list must rise and be counted; that of word {word} has row "
+                f"{self.rows[entry]} with a count of {self.counts[entry]} at entry {entry}"
+            )
+        # They rise, so the last row of each list is its greatest.
+        ends = self.offsets[1:][np.diff(self.offsets) > 0] - 1
+        if len(ends) and int(self.rows[ends].max()) >= images:
+            raise ValueError(
+                f"rows of {images:,} images end at {images - 1:,}; got {self.rows[ends].max():,}"
+            )
 
     @property
     def words(self) -> int:

@@ -11,15 +11,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
+from pipeline.extract.tables import read_refusals
 from pipeline.index.encode import Encoding
 from pipeline.index.files import read_postings
 from pipeline.index.postings import document_frequencies
 from pipeline.index.stage import Index
 from pipeline.store import layout
-from pipeline.store.commit import attempt, create_once, open_committed, read_done
+from pipeline.store.commit import attempt, create_once, read_committed, read_done
 from pipeline.store.protocol import Store
 from pipeline.store.records import cure, parse_record, read_record
-from pipeline.store.tables import column, map_arrow, read_parquet, write_arrow
+from pipeline.store.tables import column, map_arrow, of, write_arrow
 from schemas.corpus import CorpusManifest
 from schemas.files import DoneRecord, FileRef
 from schemas.query import FusionSpec, Weighting
@@ -125,7 +126,7 @@ def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str,
     """Return how many images were refused for each reason."""
     reasons: Counter[str] = Counter()
     for record in records:
-        table = read_parquet(open_committed(store, record.files["refusals"]), ["reason"])
+        table = read_committed(store, record.files["refusals"], read_refusals)
         reasons.update(table.column("reason").to_pylist())
     return dict(sorted(reasons.items()))
 
@@ -140,8 +141,8 @@ def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, Fil
         for layer, vocabulary in encoding.vocabularies.items():
             total = np.zeros(vocabulary.words, np.int64)
             for record in index.records:
-                path = open_committed(store, record.files[f"{layer}.postings"])
-                total += document_frequencies(read_postings(path))
+                postings = read_committed(store, record.files[f"{layer}.postings"], read_postings)
+                total += document_frequencies(postings)
             table = pa.table({"document_frequency": pa.array(total)})
 
             def fill(path: Path, table: pa.Table = table) -> int:
@@ -223,6 +224,9 @@ def latest_number(store: Store, path_of: Callable[[int], str]) -> int:
     return number
 
 
+MOST_NUMBER = 10**9
+
+
 def read_snapshot(store: Store, number: int) -> IndexSnapshot:
     """Return a snapshot by number.
 
@@ -230,6 +234,8 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
         InputError: there is none.
     """
     try:
+        if not 0 < number < MOST_NUMBER:
+            raise MissingFile(f"snapshots are numbered from 1; got {number}")
         return read_record(store, layout.snapshot(number), IndexSnapshot)
     except MissingFile:
         raise InputError(
@@ -259,7 +265,15 @@ def current_snapshot(store: Store) -> IndexSnapshot | None:
 
 def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:
     """Return document frequencies (K,) int64 from their file."""
-    return column(map_arrow(open_committed(store, reference)), "document_frequency")
+    form = {"document_frequency": of(pa.int64())}
+    found = column(
+        read_committed(store, reference, lambda path: map_arrow(path, form)), "document_frequency"
+    )
+    if len(found) and int(found.min()) < 0:
+        raise CorruptFile(
+            f"{reference.path} counts {found.min()} pictures of a word; {cure(store)}"
+        )
+    return found
 
 
 def _now() -> str:

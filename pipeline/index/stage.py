@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.extract.tables import GLOBAL, read_image_ids
 from pipeline.index.bags import BagsOfWords, concatenate
 from pipeline.index.encode import Encoding
 from pipeline.index.files import read_bags
@@ -15,7 +16,7 @@ from pipeline.index.segment_files import Layers, segment_counts, segment_files
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, open_committed
+from pipeline.store.commit import Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
@@ -87,12 +88,12 @@ def write_segment(
 
 
 def _indexed(store: Store, record: DoneRecord) -> NDArray[Any]:
-    return column(read_parquet(open_committed(store, record.files["images"])), "image_id")
+    return read_committed(store, record.files["images"], read_image_ids)
 
 
 def _bags(store: Store, task: SegmentTask, layer: str) -> BagsOfWords:
     return concatenate(
-        [read_bags(open_committed(store, record.files[layer]))[1] for record in task.encoded]
+        [read_committed(store, record.files[layer], read_bags)[1] for record in task.encoded]
     )
 
 
@@ -104,7 +105,9 @@ def _vectors(
     vectors: list[NDArray[np.float32]] = []
     for record in task.extracted:
         if layer in record.files:
-            table = read_parquet(open_committed(store, record.files[layer]))
+            table = read_committed(
+                store, record.files[layer], lambda path: read_parquet(path, schema=GLOBAL)
+            )
             ids.append(column(table, "image_id"))
             vectors.append(binary_vectors_of(table, "vector", np.float32))
     if not ids:

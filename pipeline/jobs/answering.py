@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import IncompatibleInputs, InputError
-from pipeline.jobs.rankings import ranking_table, stored_run
+from pipeline.errors import IncompatibleInputs
+from pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
 from pipeline.run.stage import Runner
 from pipeline.search.audit import Recall, audited_queries, measure_recall
@@ -149,11 +149,8 @@ def plan_run(
     Raises:
         InputError: it may not have that name.
     """
-    if into is not None and layout.slug(into) != into:
-        raise InputError(
-            f"a run's name has at most 40 letters, digits, dots, dashes and underscores, and "
-            f"neither begins nor ends with a dot or dash; got {into!r}: try {layout.slug(into)!r}"
-        )
+    if into is not None:
+        check_run_name(into)
     inputs = digest_of([queries, question.facts()])
     return Plan(into or layout.keyed("query", inputs), inputs, asked, tuple(sizes))
 

@@ -9,14 +9,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from pipeline.search.names import ImageTable, as_strings
 from pipeline.search.segment import Answer
 from pipeline.store import layout
-from pipeline.store.commit import open_committed
+from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
 from pipeline.store.tables import read_parquet, write_parquet_parts
+from pipeline.store.tree import record_of
 from schemas.query import FusionSpec
 from schemas.rankings import QueryRun, query_refusals_schema, rankings_schema
 
@@ -58,6 +59,20 @@ def schema_of(run: QueryRun) -> Any:
     return rankings_schema([entry.layer for entry in run.fusion.layers])
 
 
+def check_run_name(name: str) -> None:
+    """Check that a run may have a name, which becomes the name of its folder.
+
+    Raises:
+        InputError: it may not.
+    """
+    if layout.slug(name) != name:
+        raise InputError(
+            f"a run's name has at most 40 letters, digits, dots, dashes and underscores, and "
+            f"neither begins nor ends with a dot or dash; got {one_line(repr(name), 60)}: try "
+            f"{layout.slug(name)!r}"
+        )
+
+
 def stored_run(store: Store, name: str) -> QueryRun | None:
     """Return a run that is complete, or None where there is none of this name."""
     path = layout.run_record(name)
@@ -68,8 +83,10 @@ def known_run(store: Store, name: str) -> QueryRun:
     """Return a run that is complete.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or no run may have it.
     """
+    if record_of(layout.run_record(name)) is None:
+        check_run_name(name)
     run = stored_run(store, name)
     if run is None:
         raise InputError(
@@ -82,7 +99,7 @@ def known_run(store: Store, name: str) -> QueryRun:
 def ranking_tables(store: Store, run: QueryRun) -> Iterator[Any]:
     """Yield the rankings of a run, in `rankings_schema`, a batch of queries at a time."""
     for file in run.rankings:
-        yield read_parquet(open_committed(store, file))
+        yield read_committed(store, file, lambda path: read_parquet(path, schema=schema_of(run)))
 
 
 def read_rankings(store: Store, run: QueryRun) -> Any:
@@ -93,7 +110,11 @@ def read_rankings(store: Store, run: QueryRun) -> Any:
 def refusal_tables(store: Store, run: QueryRun) -> Iterator[Any]:
     """Yield the query pictures that could not be read, in `query_refusals_schema`."""
     for file in run.refusals:
-        yield read_parquet(open_committed(store, file)).cast(query_refusals_schema())
+        yield read_committed(store, file, _read_refusals)
+
+
+def _read_refusals(path: Path) -> Any:
+    return read_parquet(path, schema=query_refusals_schema()).cast(query_refusals_schema())
 
 
 def first_rankings(store: Store, run: QueryRun) -> tuple[Any, int]:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from pipeline.errors import CorruptFile
+from pipeline.errors import CorruptFile, InputError, one_line
 from pipeline.store import layout
 from pipeline.store.commit import create_once
 from pipeline.store.protocol import Store
@@ -26,7 +26,17 @@ def record_job(
     extraction: ExtractionSpec,
     imports: dict[str, str],
 ) -> str:
-    """Record a job before it writes anything else; return the path of its record."""
+    """Record a job before it writes anything else; return the path of its record.
+
+    Raises:
+        InputError: a path cannot be stored, for it is not UTF-8.
+    """
+    for path in (source, job.network.weights or "", job.vocabulary_from or ""):
+        if not path.isascii() and path != path.encode(errors="replace").decode():
+            raise InputError(
+                f"a job's record holds its paths in UTF-8; got {one_line(repr(path))}: rename it, "
+                "or make a link with another name to it"
+            )
     record = JobRecord(
         name=name,
         source=source if "://" in source else os.path.abspath(source),

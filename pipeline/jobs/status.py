@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.corpus.image_table import read_images
 from pipeline.extract.stage import extraction_folder, extraction_inputs, extraction_outcome
+from pipeline.extract.tables import read_refusals
 from pipeline.index.encode import encoding_folder, encoding_inputs
 from pipeline.index.publish import current_snapshot
 from pipeline.index.stage import index_inputs
 from pipeline.jobs.recorded import job_corpus, read_jobs
 from pipeline.store import layout
-from pipeline.store.commit import open_committed, read_done
+from pipeline.store.commit import read_committed, read_done
 from pipeline.store.protocol import Store
 from pipeline.store.records import read_record
-from pipeline.store.tables import read_parquet
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.imported import import_inputs
 from pipeline.vocabulary.stage import vocabulary_inputs
@@ -197,9 +198,9 @@ def _states(
             record = read_done(store, folders.extraction, shard.key)
         if record is not None:
             extracted += record.counts["indexed"]
-            refused += read_parquet(open_committed(store, record.files["refusals"])).to_pylist()
+            refused += read_committed(store, record.files["refusals"], read_refusals).to_pylist()
             continue
-        rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+        rows = read_committed(store, shard.file, read_images).to_pylist()
         unread = [
             {"image_id": shard.first_image_id + number, "reason": row["refusal"]}
             | {"name": row["name"], "detail": row["detail"]}
@@ -225,7 +226,7 @@ def _duplicates(store: Store, manifest: CorpusManifest) -> int:
     seen: set[bytes] = set()
     duplicates = 0
     for shard in manifest.shards:
-        table = read_parquet(open_committed(store, shard.file), ["sha256"])
+        table = read_committed(store, shard.file, lambda path: read_images(path, ["sha256"]))
         for digest in table.column("sha256").to_pylist():
             duplicates += digest is not None and digest in seen
             if digest is not None:

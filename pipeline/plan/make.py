@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline.corpus.places import is_s3
 from pipeline.jobs.indexing import Prepared
+from pipeline.memory import available_memory
 from pipeline.plan.figures import per
 from pipeline.plan.fitting import misfits, too_many_words
 from pipeline.plan.loads import SIZES, Load, hours_on, seconds_of
@@ -13,7 +14,6 @@ from pipeline.plan.parts import Extent, at_once, extent_of, loads_of, memory_of,
 from pipeline.plan.probe import Probe, probe
 from pipeline.plan.requests import source_requests, store_requests
 from pipeline.plan.subject import subject_of
-from pipeline.run.budget import available_memory
 from pipeline.run.drive import OnProgress, quiet
 from schemas.job import EngineSettings
 from schemas.plan import Plan, PlannedStage, ProbedMachine

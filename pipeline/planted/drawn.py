@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.index.bags import BagsOfWords, concatenate
-from pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
+from pipeline.index.files import read_bags, read_dense, read_image_ids, read_postings, read_sketch
 from pipeline.index.postings import document_frequencies
 from pipeline.index.segment_files import segment_files
 from pipeline.index.weighting import idf
 from pipeline.planted.scale import ScaleSpec, draw_pictures
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
-from pipeline.store.tables import column, map_arrow
 
 HIGH, LOW = "high", "low"
 """The layers of a drawn picture: its vector, its bag of words."""
@@ -55,7 +54,7 @@ def write_segment_to(
 def open_segments(folders: Sequence[Path]) -> list[SegmentData]:
     """Map segments, their words weighted as those of one corpus."""
     postings = [read_postings(folder / f"{LOW}.postings.arrow") for folder in folders]
-    ids = [column(map_arrow(folder / "images.arrow"), "image_id") for folder in folders]
+    ids = [read_image_ids(folder / "images.arrow") for folder in folders]
     frequencies = np.sum([document_frequencies(each) for each in postings], axis=0)
     weights = idf(frequencies, sum(map(len, ids)))
     segments = []

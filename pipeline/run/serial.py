@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.run.budget import available_memory
+from pipeline.memory import available_memory
 from pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from pipeline.run.stage import Outcome, Stage, TaskT
 from schemas.files import DoneRecord

@@ -20,7 +20,7 @@ from pipeline.index.files import read_bags, read_dense, write_bags, write_dense
 from pipeline.search.score import dense_norms
 from pipeline.search.segment import QueryBatch
 from pipeline.store import layout
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.store.tables import read_parquet, write_parquet
@@ -239,14 +239,18 @@ def read_queries(
     for layer in snapshot.extraction.layers:
         if layer.name not in record.files:
             return ids, None
-        path = open_committed(store, record.files[layer.name])
+        file = record.files[layer.name]
         if layer.kind == "local":
-            ids, layers[layer.name] = read_bags(path)
+            ids, layers[layer.name] = read_committed(store, file, read_bags)
         else:
-            ids, layers[layer.name], _ = read_dense(path)
+            ids, layers[layer.name], _ = read_committed(store, file, read_dense)
     return ids, QueryBatch(layers)
 
 
 def read_refusals(store: Store, record: DoneRecord) -> Any:
     """Return the query pictures of a task that could not be read, in `query_refusals_schema`."""
-    return read_parquet(open_committed(store, record.files["refusals"]))
+    return read_committed(
+        store,
+        record.files["refusals"],
+        lambda path: read_parquet(path, schema=query_refusals_schema()),
+    )

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from pipeline.corpus.build import read_row
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.image_table import read_images
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.roots import picture_root
-from pipeline.store.commit import open_committed
+from pipeline.errors import CorruptFile
+from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
-from pipeline.store.tables import ROW_GROUP, read_parquet
+from pipeline.store.records import cure
+from pipeline.store.tables import ROW_GROUP
 from schemas.snapshot import IndexSnapshot
 
 HELD_BYTES = 256 * 1024**2
@@ -114,11 +117,17 @@ class ImageTable:
         """Return a shard's rows or its names, long strings; what was not used longest goes."""
         key = (number, what)
         if key not in self._held:
-            path = open_committed(self._store, self._shards[number].file)
+            columns = ["name"] if what == "names" else None
+            table = read_committed(
+                self._store, self._shards[number].file, lambda path: read_images(path, columns)
+            )
+            if table.num_rows != self._shards[number].images:
+                raise CorruptFile(
+                    f"{self._shards[number].file.path} has {table.num_rows:,} rows, its snapshot "
+                    f"says {self._shards[number].images:,}: {cure(self._store)}"
+                )
             if what == "names":
-                table = read_parquet(path, ["name"]).cast(_LONG_NAMES).combine_chunks()
-            else:
-                table = read_parquet(path)
+                table = table.cast(_LONG_NAMES).combine_chunks()
             self._held[key] = table
             self.held_bytes += table.nbytes
             while self.held_bytes > self._most_bytes and len(self._held) > 1:

@@ -1,23 +1,23 @@
 """Some segments of a snapshot, opened: what a shard server holds, in whatever process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import IncompatibleInputs, InputError
+from pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
 from pipeline.index.bags import BagsOfWords, concatenate, select
-from pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
+from pipeline.index.files import read_bags, read_dense, read_image_ids, read_postings, read_sketch
 from pipeline.index.publish import read_frequencies
 from pipeline.index.weighting import word_weights
 from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from pipeline.search.reach import Finder, find_reached
 from pipeline.search.score import bag_norms
 from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
-from pipeline.store.commit import open_committed
+from pipeline.store.commit import WRONG_FORM, open_committed, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
-from pipeline.store.tables import column, map_arrow
+from schemas.files import FileRef
 from schemas.query import FusionSpec, Weighting
 from schemas.snapshot import IndexSnapshot, SegmentRef
 
@@ -122,23 +122,41 @@ def open_segment(
                 f"segment {segment.key} of snapshot {snapshot.number} has no sketch of "
                 f"{layer.name}, it is from an earlier Lamella: run `lamella index` again"
             )
-    ids = column(map_arrow(open_committed(store, files["images"])), "image_id")
-    layers: dict[str, LocalLayer | DenseLayer] = {}
-    for layer in snapshot.extraction.layers:
-        if layer.kind == "local":
-            _, bags = read_bags(open_committed(store, files[f"{layer.name}.bags"]))
-            path = open_committed(store, files[f"{layer.name}.postings"])
-            norms = bag_norms(bags, weights[layer.name])
-            layers[layer.name] = LocalLayer(bags, read_postings(path), weights[layer.name], norms)
-        else:
-            path = open_committed(store, files[f"{layer.name}.dense"])
-            _, vectors, norms = read_dense(path)
-            sketch = read_sketch(
-                open_committed(store, files[f"{layer.name}.sketch"]),
-                open_committed(store, files[f"{layer.name}.axes"]),
+    try:
+        ids = read_committed(store, files["images"], read_image_ids)
+        if len(ids) != segment.images or (len(ids) and ids[-1] >= snapshot.images):
+            raise ValueError(
+                f"it has {len(ids):,} images up to id {ids[-1] if len(ids) else -1}, the snapshot "
+                f"says {segment.images:,} of {snapshot.images:,}"
             )
-            layers[layer.name] = DenseLayer(vectors, norms, sketch)
-    return SegmentData(ids, layers)
+        layers = {
+            layer.name: _local(store, files, layer.name, weights[layer.name])
+            if layer.kind == "local"
+            else _dense(store, files, layer.name)
+            for layer in snapshot.extraction.layers
+        }
+        return SegmentData(ids, layers)
+    except WRONG_FORM as error:
+        raise CorruptFile(
+            f"segment {segment.key} of snapshot {snapshot.number} has the files on record, and "
+            f"they do not fit together: {one_line(error)}; so it was written wrong, by whoever "
+            f"made {store.url}: index anew, or use a store that you trust"
+        ) from error
+
+
+def _local(store: Store, files: Mapping[str, FileRef], layer: str, weights: Floats) -> LocalLayer:
+    _, bags = read_committed(store, files[f"{layer}.bags"], read_bags)
+    postings = read_committed(store, files[f"{layer}.postings"], read_postings)
+    bags.check_words(len(weights))
+    postings.check_rows(len(bags))
+    return LocalLayer(bags, postings, weights, bag_norms(bags, weights))
+
+
+def _dense(store: Store, files: Mapping[str, FileRef], layer: str) -> DenseLayer:
+    _, vectors, norms = read_committed(store, files[f"{layer}.dense"], read_dense)
+    axes = open_committed(store, files[f"{layer}.axes"])
+    sketch = read_committed(store, files[f"{layer}.sketch"], lambda path: read_sketch(path, axes))
+    return DenseLayer(vectors, norms, sketch)
 
 
 def _rows(

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pipeline.errors import StoreError
+from pipeline.store.tree import CUT_SHORT
 
 GRACE_S = 30.0
 """A copy used so lately is not removed: its user may be about to open it."""
@@ -69,7 +71,8 @@ class Cache:
                 return path
         temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.folder, path.parent):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_room(size_bytes)
             fetch(temporary)
             temporary.replace(path)
@@ -108,10 +111,16 @@ class Cache:
                     total -= size
 
     def _copies(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield when each copy was last used, its size and its path."""
+        """Yield when each copy was last used, its size and its path; other files are not ours."""
         for folder in self.folder.iterdir():
-            if folder.is_dir():
-                for path in folder.iterdir():
+            if not _FOLDER.fullmatch(folder.name) or folder.is_symlink():
+                continue
+            for path in folder.iterdir():
+                if _COPY.fullmatch(path.name) or CUT_SHORT.fullmatch(path.name):
                     with contextlib.suppress(FileNotFoundError):
-                        facts = path.stat()
+                        facts = path.lstat()
                         yield facts.st_mtime, facts.st_size, path
+
+
+_FOLDER = re.compile("[0-9a-f]{2}")
+_COPY = re.compile("[0-9a-f]{64}")

@@ -2,11 +2,15 @@
 
 import hashlib
 import secrets
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+from pyarrow import ArrowException
 
 from pipeline.errors import (
     CommitConflict,
@@ -15,11 +19,14 @@ from pipeline.errors import (
     MissingFile,
     StoreError,
     StoreUnavailable,
+    one_line,
 )
 from pipeline.store import layout
 from pipeline.store.protocol import Store
 from pipeline.store.records import cure, parse_record, read_record
 from schemas.files import DoneRecord, FileRef
+
+T = TypeVar("T")
 
 
 def sha256_of(path: Path) -> str:
@@ -164,3 +171,27 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
             f"record: {cure(store)}"
         )
     return local
+
+
+def read_committed(store: Store, reference: FileRef, read: Callable[[Path], T]) -> T:
+    """Return what `read` makes of a committed file, once its size and SHA-256 are checked.
+
+    A SHA-256 says that the file is the one that a record names, and not that it is of any form.
+
+    Raises:
+        MissingFile, CorruptFile: as `open_committed`.
+        CorruptFile: `read` finds that it is not of the form it must have.
+    """
+    path = open_committed(store, reference)
+    try:
+        return read(path)
+    except WRONG_FORM as error:
+        raise CorruptFile(
+            f"{reference.path} has the SHA-256 on record and not the form that it must have: "
+            f"{one_line(error)}; so it was written wrong, by whoever made {store.url}: index anew, "
+            "or use a store that you trust"
+        ) from error
+
+
+WRONG_FORM = (ArrowException, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What reading raises where the bytes are not of the form that they should have."""

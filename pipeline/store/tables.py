@@ -4,7 +4,8 @@ Bytes depend on the rows alone: no time stamps, no threads in the writers. Parqu
 checksums, which are verified on reading (both are off by default in Arrow).
 """
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.errors import one_line
+from pipeline.memory import available_memory
+
 ROW_GROUP = 65_536
+
+LARGE_BYTES = 1 << 30
+"""A Parquet file that says it holds more is not opened before it is seen that memory suffices."""
 
 
 PARQUET_OPTIONS: dict[str, Any] = {
@@ -41,9 +48,71 @@ def write_parquet_parts(tables: Iterable[pa.Table], schema: pa.Schema, path: Pat
     return rows
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a whole table, verifying page checksums."""
-    return pq.read_table(path, columns=columns, page_checksum_verification=True)
+def read_parquet(
+    path: Path, columns: list[str] | None = None, schema: Any | None = None
+) -> pa.Table:
+    """Read a whole table, verifying page checksums.
+
+    Args:
+        schema: what the file must be written in; left out, it is not looked at.
+
+    Raises:
+        ValueError, ArrowException: it is another table, no table, or takes more memory than there
+            is; nothing of what it says of itself is believed before.
+    """
+    with open_parquet(path, schema) as file:
+        return file.read(columns)
+
+
+def open_parquet(path: Path, schema: Any | None = None) -> pq.ParquetFile:
+    """Open a file to be read row group by row group, as `read_parquet`.
+
+    A column of `schema` of type binary(0) may have any width.
+    """
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    try:
+        if schema is not None:
+            _check_schema(file.schema_arrow, schema)
+        metadata = file.metadata
+        groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+        said = sum(group.total_byte_size for group in groups)
+        if said > LARGE_BYTES and said > available_memory():
+            raise ValueError(f"it says that it holds {said:,} bytes, more than there is memory")
+        return file
+    except BaseException:
+        file.close()
+        raise
+
+
+def check_nulls(table: Any, schema: Any) -> None:
+    """Check that no column of a table has a null that its schema does not allow.
+
+    Raises:
+        ValueError: one has.
+    """
+    for field in schema:
+        never_null = field.name in table.column_names and not field.nullable
+        if never_null and table.column(field.name).null_count:
+            raise ValueError(f"a value of {field.name} is null")
+
+
+def _check_schema(found: Any, wanted: Any) -> None:
+    """Check names, order and types; what may not be null is checked when it is read."""
+    fits = found.names == wanted.names and all(
+        theirs.type == ours.type or (_any_width(ours.type) and _is_fixed_binary(theirs.type))
+        for theirs, ours in zip(found, wanted, strict=True)
+    )
+    if not fits:
+        shown = ", ".join(f"{field.name} {field.type}" for field in found) or "none"
+        raise ValueError(f"its columns are {one_line(shown)}")
+
+
+def _is_fixed_binary(kind: Any) -> bool:
+    return bool(pa.types.is_fixed_size_binary(kind)) and kind.byte_width > 0
+
+
+def _any_width(kind: Any) -> bool:
+    return bool(pa.types.is_fixed_size_binary(kind)) and kind.byte_width == 0
 
 
 def write_arrow(table: pa.Table, path: Path) -> int:
@@ -55,10 +124,92 @@ def write_arrow(table: pa.Table, path: Path) -> int:
     return int(table.num_rows)
 
 
-def map_arrow(path: Path) -> pa.Table:
-    """Open an Arrow file without reading it: its columns are views of the mapped file."""
+Form = Mapping[str, Callable[[Any], bool]]
+"""Which columns an Arrow file has, in order, and what their types must be."""
+
+
+def of(*kinds: Any) -> Callable[[Any], bool]:
+    """Return the form of a column of one of these types."""
+    return lambda found: any(found == kind for kind in kinds)
+
+
+def vectors_of_type(kind: Any) -> Callable[[Any], bool]:
+    """Return the form of a column that `vectors_column` makes of numbers of this type."""
+    return lambda found: (
+        bool(pa.types.is_fixed_size_list(found))
+        and found.value_type == kind
+        and found.list_size > 0
+    )
+
+
+def lists_of_type(*kinds: Any) -> Callable[[Any], bool]:
+    """Return the form of a column of lists of any length, of numbers of one of these types."""
+    return lambda found: bool(pa.types.is_large_list(found)) and found.value_type in kinds
+
+
+def map_arrow(path: Path, form: Form) -> pa.Table:
+    """Open an Arrow file without reading it: its columns are views of the mapped file.
+
+    It must be what `write_arrow` writes: one record batch, not compressed, without nulls, whose
+    columns lie in the file with all their rows. What the numbers say is not looked at.
+
+    Raises:
+        ValueError, ArrowException: it is something else.
+    """
     with pa.memory_map(str(path)) as source:
-        return pa.ipc.open_file(source).read_all()
+        if source.read(len(_ARROW)) != _ARROW:
+            raise ValueError("it is no Arrow file")
+        schema = pa.ipc.read_schema(pa.ipc.read_message(source))
+        wrong = schema.names != list(form)
+        if wrong or not all(form[field.name](field.type) for field in schema):
+            shown = ", ".join(f"{field.name} {field.type}" for field in schema) or "none"
+            raise ValueError(f"its columns are {one_line(shown)}")
+        batches: list[Any] = []
+        # Read as a stream: the footer of a file may say that a batch lies anywhere.
+        while (message := _next_message(source)) is not None:
+            if message.type != "record batch" or batches or is_compressed(message.metadata):
+                raise ValueError("it holds more than one plain record batch")
+            batches.append(pa.ipc.read_record_batch(message, schema))
+    table = pa.Table.from_batches(batches, schema)
+    table.validate()  # or a column that ends before its rows do would be read past its end
+    if any(column.null_count for column in table.columns):
+        raise ValueError("a value is null")
+    return table
+
+
+_ARROW = b"ARROW1\0\0"
+
+
+def _next_message(source: Any) -> Any:
+    try:
+        return pa.ipc.read_message(source)
+    except EOFError:
+        return None
+
+
+def is_compressed(metadata: Any) -> bool:
+    """Say whether a record batch is compressed, from the header that Arrow has checked.
+
+    Arrow would unpack it, to any size, before anyone may ask. The header is a flatbuffer: in
+    `Message` the third field is a `RecordBatch`, of which the fourth is its compression
+    (Message.fbs of the Arrow format).
+    """
+    data = bytes(metadata)
+    (message,) = struct.unpack_from("<I", data)
+    header = _field(data, message, 2)
+    if header is None:
+        return True
+    batch = header + struct.unpack_from("<I", data, header)[0]
+    return _field(data, batch, 3) is not None
+
+
+def _field(data: bytes, table: int, number: int) -> int | None:
+    """Return where a field of a flatbuffer's table lies, None where it is left out."""
+    offsets = table - struct.unpack_from("<i", data, table)[0]
+    (size,) = struct.unpack_from("<H", data, offsets)
+    at = 4 + 2 * number
+    (place,) = struct.unpack_from("<H", data, offsets + at) if at < size else (0,)
+    return table + place if place else None
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:

@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from pipeline.corpus.build import probe_entries
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.image_table import read_images
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.roots import picture_root
 from pipeline.errors import InputError
 from pipeline.extract.adopt import adopt_shards
+from pipeline.extract.tables import read_refusals
 from pipeline.index.publish import current_snapshot, publish
 from pipeline.jobs.indexing import Watch, decode_limits
 from pipeline.jobs.recorded import job_corpus, read_jobs
@@ -27,9 +29,9 @@ from pipeline.jobs.resolve import resolve_fusion
 from pipeline.jobs.status import job_folders
 from pipeline.run.drive import OnProgress, Progress
 from pipeline.run.stage import Runner
-from pipeline.store.commit import attempt, open_committed, read_done
+from pipeline.store.commit import attempt, read_committed, read_done
 from pipeline.store.protocol import Store
-from pipeline.store.tables import read_parquet, write_parquet
+from pipeline.store.tables import write_parquet
 from pipeline.upkeep.rebuild import job_manifest, rebuild_job
 from schemas.base import digest_of
 from schemas.corpus import IMAGES, CorpusManifest, ShardRef
@@ -163,7 +165,7 @@ def _refused_rows(
         Trial(shard, place, row)
         for shard in manifest.shards
         if shard.refused
-        for place, row in enumerate(read_parquet(open_committed(store, shard.file)).to_pylist())
+        for place, row in enumerate(read_committed(store, shard.file, read_images).to_pylist())
         if row["refusal"] in states
     ]
 
@@ -218,7 +220,7 @@ def _renew_tables(
 def _renew_table(
     store: Store, job: JobRecord, folder: str, shard: ShardRef, rows: dict[int, dict[str, Any]]
 ) -> ShardRef:
-    old = read_parquet(open_committed(store, shard.file)).to_pylist()
+    old = read_committed(store, shard.file, read_images).to_pylist()
     table = pa.Table.from_pylist(
         [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
     )
@@ -239,8 +241,8 @@ def _refused_late(
         record = read_done(store, folder, shard.key) if folder is not None else None
         if record is None or record.counts["refused"] == shard.refused:
             continue
-        rows = read_parquet(open_committed(store, shard.file)).to_pylist()
-        refusals = read_parquet(open_committed(store, record.files["refusals"])).to_pylist()
+        rows = read_committed(store, shard.file, read_images).to_pylist()
+        refusals = read_committed(store, record.files["refusals"], read_refusals).to_pylist()
         for refusal in refusals:
             place = refusal["image_id"] - shard.first_image_id
             if rows[place]["refusal"] is None and refusal["reason"] in states:

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.store.tables import map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.store.tables import (
+    lists_of_type,
+    map_arrow,
+    vectors_column,
+    vectors_of,
+    vectors_of_type,
+    write_arrow,
+)
 from pipeline.vocabulary.assign import Assignment, ExactAssigner
 from pipeline.vocabulary.compare import (
     Compared,
@@ -58,6 +65,10 @@ class Cells:
                 f"cells have one list a centre; got {len(self.centres)} centres, offsets "
                 f"{self.offsets.shape} to {self.offsets[-1]} for {len(self.members)} words"
             )
+        if self.offsets[0] != 0 or np.any(self.offsets[1:] < self.offsets[:-1]):
+            raise ValueError("lists of cells begin where the one before ends, the first at 0")
+        if not np.array_equal(np.sort(self.members), np.arange(len(self.members))):
+            raise ValueError("each word is in one cell")
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -281,6 +292,12 @@ class NeighboursAssigner:
         A word that was `placed` is far from its host, so it is no neighbour; but the row that it
         stands on is the host's, and finds it only here.
         """
+        _check_words(len(centroids), neighbours, placed)
+        if len(neighbours) != len(centroids) or len(cells.members) != len(centroids):
+            raise ValueError(
+                f"{len(centroids):,} words have cells of {len(cells.members):,} and neighbours of "
+                f"{len(neighbours):,}"
+            )
         self._words = Compared.of(centroids, "centroids")
         self._places = np.empty(len(centroids), np.uint32)
         self._places[cells.members] = np.arange(len(centroids), dtype=np.uint32)
@@ -322,6 +339,18 @@ class NeighboursAssigner:
         return Assignment(words, distances)
 
 
+def _check_words(count: int, neighbours: UInt32s, placed: Placed | None) -> None:
+    """Check that neighbours and placed words are of so many words."""
+    named = [neighbours] if placed is None else [neighbours, placed.words, placed.hosts]
+    for words in named:
+        if words.size and int(words.max()) >= count:
+            raise ValueError(f"word {words.max():,} is named, and there are {count:,} words")
+
+
+_CELLS = {"centre": vectors_of_type(pa.float32()), "words": lists_of_type(pa.uint32())}
+_NEIGHBOURS = {"neighbours": vectors_of_type(pa.uint32())}
+
+
 def write_cells(cells: Cells, path: Path) -> int:
     """Write cells as an Arrow file, a row a cell; return their number."""
     lists = pa.LargeListArray.from_arrays(pa.array(cells.offsets), pa.array(cells.members))
@@ -330,7 +359,7 @@ def write_cells(cells: Cells, path: Path) -> int:
 
 def read_cells(path: Path) -> Cells:
     """Map a file of cells."""
-    table = map_arrow(path)
+    table = map_arrow(path, _CELLS)
     lists = table.column("words").combine_chunks()
     return Cells(
         vectors_of(table, "centre"),
@@ -346,4 +375,4 @@ def write_neighbours(neighbours: UInt32s, path: Path) -> int:
 
 def read_neighbours(path: Path) -> UInt32s:
     """Map a file of neighbours, (K, m) uint32."""
-    return vectors_of(map_arrow(path), "neighbours")
+    return vectors_of(map_arrow(path, _NEIGHBOURS), "neighbours")

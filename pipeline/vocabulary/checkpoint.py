@@ -3,13 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.store.commit import Attempt, open_committed
+from pipeline.store.commit import Attempt, read_committed
 from pipeline.store.protocol import Store
-from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.store.tables import (
+    column,
+    map_arrow,
+    of,
+    vectors_column,
+    vectors_of,
+    vectors_of_type,
+    write_arrow,
+)
 from pipeline.vocabulary.cells import Cells, Placed, read_cells, read_neighbours, write_cells
 from pipeline.vocabulary.compare import Float32s, Float64s
 from pipeline.vocabulary.lists import Int64s, UInt32s
@@ -17,7 +26,7 @@ from pipeline.vocabulary.partial import Tally, WordSums
 from pipeline.vocabulary.refill import Spares
 from pipeline.vocabulary.words import RoundWords
 from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport
+from schemas.vocabulary import RoundReport, VocabularyHealth
 
 
 @dataclass(frozen=True)
@@ -50,28 +59,41 @@ class Checkpoint:
 
     def open_centroids(self, store: Store) -> Float32s:
         """Return the centroids, (K, D)."""
-        return read_centroids(open_committed(store, self.centroids))
+        return read_committed(store, self.centroids, read_centroids)
 
     def open_cells(self, store: Store) -> Cells | None:
         """Return the cells over the words, if this training has any."""
-        return None if self.cells is None else read_cells(open_committed(store, self.cells))
+        return None if self.cells is None else read_committed(store, self.cells, read_cells)
 
     def open_words(self, store: Store, links: Sequence[FileRef]) -> RoundWords:
         """Return the words with what their rows are compared with; `links` by range of cells."""
-        neighbours = [read_neighbours(open_committed(store, link)) for link in links]
+        neighbours = [read_committed(store, link, read_neighbours) for link in links]
         return RoundWords(
             self.open_centroids(store),
             self.open_cells(store),
             np.concatenate(neighbours) if neighbours else None,
-            None if self.placed is None else read_placed(open_committed(store, self.placed)),
+            None if self.placed is None else read_committed(store, self.placed, read_placed),
         )
 
     def open_masses(self, store: Store, first: int, stop: int) -> Float64s:
         """Return what some words have seen, float64; 0 where nothing was kept."""
         if self.masses is None:
             return np.zeros(stop - first, np.float64)
-        return column(map_arrow(open_committed(store, self.masses)), "mass")[first:stop]
+        return read_committed(store, self.masses, read_masses)[first:stop]
 
+
+_CENTROIDS = {"centroid": vectors_of_type(pa.float32())}
+_SUMS = {
+    "word": of(pa.uint32()),
+    "count": of(pa.int64()),
+    "sum": vectors_of_type(pa.float64()),
+}
+_SPARES = {
+    "key": of(pa.float64()),
+    "word": of(pa.uint32()),
+    "descriptor": vectors_of_type(pa.float32()),
+}
+_MOVED = _CENTROIDS | {"count": of(pa.int64()), "mass": of(pa.float64())}
 
 WORDS = "words-"
 """How an update's record calls the file of a task's words."""
@@ -97,8 +119,13 @@ def write_placed(placed: Placed, path: Path) -> int:
 
 def read_placed(path: Path) -> Placed:
     """Map a file of words that were put on far rows."""
-    table = map_arrow(path)
+    table = map_arrow(path, {"word": of(pa.uint32()), "host": of(pa.uint32())})
     return Placed(column(table, "word"), column(table, "host"))
+
+
+def read_masses(path: Path) -> Float64s:
+    """Map a file of what each word has seen, (K,) float64."""
+    return column(map_arrow(path, {"mass": of(pa.float64())}), "mass")
 
 
 def write_centroids(centroids: Float32s, path: Path) -> int:
@@ -108,7 +135,7 @@ def write_centroids(centroids: Float32s, path: Path) -> int:
 
 def read_centroids(path: Path) -> Float32s:
     """Map a file of centroids, (K, D) float32."""
-    return vectors_of(map_arrow(path), "centroid")
+    return vectors_of(map_arrow(path, _CENTROIDS), "centroid")
 
 
 def write_counts(counts: Int64s, path: Path) -> int:
@@ -118,7 +145,7 @@ def write_counts(counts: Int64s, path: Path) -> int:
 
 def read_counts(path: Path) -> Int64s:
     """Map a file of the rows of each word, (K,) int64."""
-    return column(map_arrow(path), "count")
+    return column(map_arrow(path, {"count": of(pa.int64())}), "count")
 
 
 def write_words(words: UInt32s, path: Path) -> int:
@@ -128,7 +155,7 @@ def write_words(words: UInt32s, path: Path) -> int:
 
 def read_words(path: Path) -> UInt32s:
     """Map a file of the word of each row, (n,) uint32."""
-    return column(map_arrow(path), "word")
+    return column(map_arrow(path, {"word": of(pa.uint32())}), "word")
 
 
 def write_sums(part: WordSums, path: Path) -> int:
@@ -143,7 +170,7 @@ def write_sums(part: WordSums, path: Path) -> int:
 
 def read_sums(path: Path) -> WordSums:
     """Map a file of sums."""
-    table = map_arrow(path)
+    table = map_arrow(path, _SUMS)
     return WordSums(column(table, "word"), vectors_of(table, "sum"), column(table, "count"))
 
 
@@ -159,7 +186,7 @@ def write_spares(spares: Spares, path: Path) -> int:
 
 def read_spares(path: Path) -> Spares:
     """Map a file of far rows."""
-    table = map_arrow(path)
+    table = map_arrow(path, _SPARES)
     return Spares(column(table, "key"), column(table, "word"), vectors_of(table, "descriptor"))
 
 
@@ -182,9 +209,13 @@ def write_moved(moved: Moved, path: Path) -> int:
     return write_arrow(pa.table(columns), path)
 
 
-def read_moved(paths: Sequence[Path]) -> Moved:
-    """Return the words of several files, one after the other."""
-    tables = [map_arrow(path) for path in paths]
+def map_moved(path: Path) -> Any:
+    """Map a file of some words after a round."""
+    return map_arrow(path, _MOVED)
+
+
+def read_moved(tables: Sequence[Any]) -> Moved:
+    """Return the words of several mapped files, one after the other."""
     return Moved(
         np.concatenate([vectors_of(table, "centroid") for table in tables]),
         np.concatenate([column(table, "count") for table in tables]),
@@ -198,6 +229,13 @@ def tally_of(record: DoneRecord) -> Tally:
     return Tally(counts["rows"], counts["squared_error"], counts["checked"], counts["nearest"])
 
 
+def read_health(path: Path) -> VocabularyHealth:
+    """Return what the measuring of finished words left."""
+    return VocabularyHealth.from_json(path.read_bytes())
+
+
 def read_report(store: Store, record: DoneRecord) -> RoundReport:
     """Return the report that an update left."""
-    return RoundReport.from_json(open_committed(store, record.files["report"]).read_bytes())
+    return read_committed(
+        store, record.files["report"], lambda path: RoundReport.from_json(path.read_bytes())
+    )

@@ -18,6 +18,8 @@ against the JSON before room is made for it, and nothing in it can be a pickle.
 """
 
 import json
+import os
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
@@ -30,11 +32,11 @@ from pydantic import ValidationError
 
 from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
 from pipeline.store import layout
-from pipeline.store.commit import open_committed, sha256_of
+from pipeline.store.commit import read_committed, sha256_of
 from pipeline.store.protocol import Store
-from pipeline.store.tables import map_arrow, vectors_of
 from pipeline.vocabulary.arrays import read_array
 from pipeline.vocabulary.cells import Cells, read_cells
+from pipeline.vocabulary.checkpoint import read_centroids
 from pipeline.vocabulary.compare import Float32s, checked_vectors
 from pipeline.vocabulary.lists import grouped
 from pipeline.vocabulary.projection import Projection, read_projection
@@ -181,10 +183,10 @@ def export_vocabulary(
         )
     if vocabulary.centroids is None:
         raise InputError(f"layer {layer} has no words here: there is nothing to export")
-    table = map_arrow(open_committed(store, vocabulary.centroids))
+    words = read_committed(store, vocabulary.centroids, read_centroids)
     stem = layout.slug(layer)
     with _Folder(folder) as target:
-        centroids = target.save(f"{stem}.npy", vectors_of(table, "centroid"))
+        centroids = target.save(f"{stem}.npy", words)
         said = ExchangedVocabulary(
             format=EXCHANGE_FORMAT,
             layer=layer,
@@ -212,7 +214,11 @@ def export_vocabulary(
 
 
 class _Folder:
-    """A folder in which files are created, never replaced; on an error those made here go again."""
+    """A folder in which files appear whole and are never replaced.
+
+    An export that was stopped continues: what it wrote is there already, with the same bytes. On
+    an error the files that this export made go again.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -234,15 +240,22 @@ class _Folder:
                 path.unlink(missing_ok=True)
 
     def create(self, name: str, fill: Callable[[BinaryIO], object]) -> Path:
-        path = self._folder / name
+        path, half = self._folder / name, self._folder / f".{name}.{secrets.token_hex(8)}.tmp"
         try:
-            with path.open("xb") as file:
-                self._made.append(path)
+            with half.open("xb") as file:
                 fill(file)
-        except FileExistsError:
-            raise InputError(
-                f"an export overwrites nothing; {path} exists: give another folder"
-            ) from None
+                file.flush()
+                os.fsync(file.fileno())
+            if not path.exists():
+                half.rename(path)
+                self._made.append(path)
+            elif not path.is_file() or sha256_of(path) != sha256_of(half):
+                raise InputError(
+                    f"an export overwrites nothing; {path} exists, and is another one: give "
+                    "another folder"
+                )
+        finally:
+            half.unlink(missing_ok=True)
         return path
 
     def save(self, name: str, array: npt.NDArray[Any]) -> ExchangedFile:
@@ -257,7 +270,7 @@ def _save_projection(
 ) -> ExchangedProjection | None:
     if vocabulary.projection is None:
         return None
-    projection = read_projection(open_committed(store, vocabulary.projection))
+    projection = read_committed(store, vocabulary.projection, read_projection)
     return ExchangedProjection(
         descriptor_dimensions=projection.descriptor_dimensions,
         explained=projection.explained,
@@ -271,7 +284,7 @@ def _save_cells(
 ) -> ExchangedCells | None:
     if vocabulary.cells is None:
         return None
-    cells = read_cells(open_committed(store, vocabulary.cells))
+    cells = read_committed(store, vocabulary.cells, read_cells)
     owners = np.empty(len(cells.members), np.uint32)
     owners[cells.members] = np.repeat(np.arange(len(cells)), np.diff(cells.offsets))
     return ExchangedCells(

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.run.stage import Task
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import attempt, read_committed
 from pipeline.store.storage import open_store
 from pipeline.vocabulary.assign import Assigner, exact_assigner
 from pipeline.vocabulary.cells import Cells, CellsAssigner, write_neighbours
@@ -53,8 +53,8 @@ class FinishStage:
             checkpoint = Checkpoint.of(self.last)
             words = checkpoint.open_words(store, self.links)
             centroids, cells = words.centroids, words.cells
-            counts = read_counts(open_committed(store, self.last.files["counts"]))
-            held = read_sample(open_committed(store, self.held))
+            counts = read_committed(store, self.last.files["counts"], read_counts)
+            held = read_committed(store, self.held, read_sample)
             rows = held
             if len(held) == 0 and cells is not None:
                 limit = SEEDING_ROWS_A_WORD * len(centroids)

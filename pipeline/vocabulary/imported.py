@@ -13,7 +13,7 @@ from pipeline.extract.stage import Extraction
 from pipeline.run.drive import complete
 from pipeline.run.stage import Runner, Task
 from pipeline.store import layout
-from pipeline.store.commit import attempt, create_once, open_committed, sha256_of
+from pipeline.store.commit import attempt, create_once, read_committed, sha256_of
 from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.storage import open_store
@@ -25,7 +25,7 @@ from pipeline.vocabulary.cells import (
     write_cells,
     write_neighbours,
 )
-from pipeline.vocabulary.checkpoint import write_centroids
+from pipeline.vocabulary.checkpoint import read_health, write_centroids
 from pipeline.vocabulary.compare import Float32s
 from pipeline.vocabulary.exchange import (
     Exchanged,
@@ -42,7 +42,7 @@ from pipeline.vocabulary.sample import draw_sample
 from schemas.base import digest_of
 from schemas.extraction import ExtractionSpec
 from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import Vocabulary, VocabularyHealth
+from schemas.vocabulary import Vocabulary
 
 PROBED_CAP = 50
 """Descriptors of a picture on which the cells to look into are chosen, if the JSON is silent."""
@@ -140,7 +140,7 @@ class ImportStage:
 
     def _check_dimensions(self, store: Store, dimensions: int) -> None:
         for reference in (self.descriptors or ())[:1]:
-            schema = pq.read_schema(open_committed(store, reference))
+            schema = read_committed(store, reference, pq.read_schema)
             found = schema.field("vector").type.byte_width // 2
             if found != dimensions:
                 raise IncompatibleInputs(
@@ -166,7 +166,9 @@ class ImportStage:
     ) -> Float32s:
         """Return descriptors of this store, of the first shard that has any."""
         for reference in descriptors:
-            sample, _ = draw_sample(open_committed(store, reference), PROBED_CAP, seed=0)
+            sample, _ = read_committed(
+                store, reference, lambda path: draw_sample(path, PROBED_CAP, seed=0)
+            )
             if len(sample):
                 some = sample.rows(slice(0, HELD_ROWS))
                 if words.projection is None:
@@ -225,8 +227,7 @@ def import_vocabulary(
     centroids = taken.files["centroids"]
     health = None
     if "health" in taken.files:
-        said = open_committed(store, taken.files["health"]).read_bytes()
-        health = VocabularyHealth.from_json(said)
+        health = read_committed(store, taken.files["health"], read_health)
     vocabulary = Vocabulary(
         layer=layer,
         words=centroids.rows,

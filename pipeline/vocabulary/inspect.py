@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, UnknownLayer
 from pipeline.index.files import read_bags
 from pipeline.run.drive import OnProgress, Progress, quiet
-from pipeline.store.commit import open_committed
+from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
 from pipeline.vocabulary.health import WordUse, word_use
 from schemas.files import FileRef
@@ -239,7 +239,7 @@ def _bags(
 ) -> Iterator[tuple[Int64s, Int64s, int]]:
     """Yield for each segment pictures and descriptors by word, (K,), and the pictures in it."""
     for segment in snapshot.segments:
-        _, bags = read_bags(open_committed(store, segment.files[f"{layer}.bags"]))
+        _, bags = read_committed(store, segment.files[f"{layer}.bags"], read_bags)
         bags.check_words(words)
         has = np.bincount(bags.words, minlength=words).astype(np.int64)
         # Sums of whole numbers below 2**53 are exact in float64.

@@ -8,7 +8,7 @@ from pipeline.errors import IncompatibleInputs, InputError, MissingFile
 from pipeline.extract.stage import not_kept
 from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
-from pipeline.store.commit import open_committed, read_done
+from pipeline.store.commit import read_committed, read_done
 from pipeline.store.protocol import Store
 from pipeline.store.records import cure
 from pipeline.vocabulary.batches import row_uniforms
@@ -71,10 +71,12 @@ def draw_others(
     for done, record in enumerate(records):
         if layer in record.files:
             try:
-                path = open_committed(store, record.files[layer])
+                drawn = read_committed(
+                    store, record.files[layer], lambda path: draw_sample(path, cap, SEED)
+                )
             except MissingFile:
                 raise _no_activations(store, snapshot) from None
-            parts.append(draw_sample(path, cap, SEED)[0])
+            parts.append(drawn[0])
         on_progress(Progress(f"draw {layer}", done + 1, len(records), done + 1, len(records)))
     if not sum(len(part.image_ids) for part in parts):
         raise InputError(f"snapshot {snapshot.number} of {store.url} has no descriptor in {layer}")
@@ -140,7 +142,7 @@ def _own_rows(store: Store, files: Sequence[FileRef]) -> Sample:
     for place in order.tolist():
         if pictures >= 2 * MOST_PICTURES:
             break
-        parts.append(read_sample(open_committed(store, files[place])))
+        parts.append(read_committed(store, files[place], read_sample))
         pictures += len(np.unique(parts[-1].image_ids))
     cap = max(1, 2 * MOST_ROWS // max(pictures, 1))
     return join_samples(

@@ -23,7 +23,7 @@ from pipeline.extract.preprocess import look_of
 from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.search.names import ImageTable
-from pipeline.store.commit import open_committed
+from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
 from pipeline.vocabulary.inspect import kept_of
 from pipeline.vocabulary.nearest import Exciter, nearest_in_each_picture
@@ -192,7 +192,7 @@ def word_patches(
 
     def samples() -> Iterator[Sample]:
         for done, file in enumerate(chosen):
-            yield read_sample(open_committed(store, file))
+            yield read_committed(store, file, read_sample)
             on_progress(Progress(name, done + 1, len(chosen), done + 1, len(chosen)))
 
     nearest, last = nearest_in_each_picture(

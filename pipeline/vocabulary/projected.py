@@ -6,7 +6,7 @@ from functools import partial
 
 from pipeline.run.drive import OnProgress, complete
 from pipeline.run.stage import Runner, Task
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.vocabulary.projection import (
@@ -72,10 +72,10 @@ class ProjectStage:
 
     def open(self) -> Callable[[ProjectTask], DoneRecord]:
         store = open_store(self.store_url)
-        projection = read_projection(open_committed(store, self.projection))
+        projection = read_committed(store, self.projection, read_projection)
 
         def projected(file: FileRef) -> Sample:
-            sample = read_sample(open_committed(store, file))
+            sample = read_committed(store, file, read_sample)
             vectors = project(projection, sample.bits)
             return Sample(sample.image_ids, sample.positions, vectors)
 

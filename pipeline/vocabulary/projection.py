@@ -14,7 +14,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.errors import InputError
-from pipeline.store.tables import column, map_arrow, vectors_column, vectors_of, write_arrow
+from pipeline.store.tables import (
+    column,
+    map_arrow,
+    of,
+    vectors_column,
+    vectors_of,
+    vectors_of_type,
+    write_arrow,
+)
 from pipeline.vocabulary.assign import Assigner, Assignment
 from pipeline.vocabulary.compare import (
     LARGEST_NORM,
@@ -250,13 +258,10 @@ def read_projection(path: Path) -> Projection:
     Raises:
         ValueError: it holds none.
     """
-    table = map_arrow(path)
+    table = map_arrow(path, {"mean": of(pa.float64()), "component": vectors_of_type(pa.float64())})
     explained = (table.schema.metadata or {}).get(b"explained")
-    if explained is None or not {"mean", "component"} <= set(table.column_names):
-        raise ValueError(
-            f"a projection has columns mean and component, and says what it explains; {path.name} "
-            f"has {', '.join(table.column_names) or 'none'}"
-        )
+    if explained is None:
+        raise ValueError("a projection says what share of the variance it explains")
     return Projection(
         column(table, "mean"), vectors_of(table, "component"), float.fromhex(explained.decode())
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.run.stage import Task
 from pipeline.store import layout
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.vocabulary import checkpoint as files
@@ -205,7 +205,7 @@ class SumStage:
 
         def sum_up(task: Any) -> DoneRecord:
             sample = open_samples(store, task.files)
-            last = task.words and files.read_words(open_committed(store, task.words))
+            last = task.words and read_committed(store, task.words, files.read_words)
             found, now = sum_rows(
                 words,
                 sample,
@@ -260,7 +260,7 @@ class MergeStage:
 
         def merge(task: Any) -> DoneRecord:
             parts = [
-                files.read_sums(open_committed(store, record.files[task.key]))
+                read_committed(store, record.files[task.key], files.read_sums)
                 for record in self.sums
             ]
             sums, counts = merge_sums(parts, task.first, task.stop, training.dimensions)
@@ -304,12 +304,15 @@ class UpdateStage:
             centroids, cells = self.start.open_centroids(store), self.start.open_cells(store)
             window = window_of_round(self.reports, training.spec)
             moved = files.read_moved(
-                [open_committed(store, record.files["moved"]) for record in self.merged]
+                [
+                    read_committed(store, record.files["moved"], files.map_moved)
+                    for record in self.merged
+                ]
             )
             tally, spares = merge_tallies(
                 [files.tally_of(record) for record in self.sums],
                 [
-                    files.read_spares(open_committed(store, record.files["spares"]))
+                    read_committed(store, record.files["spares"], files.read_spares)
                     for record in self.sums
                 ],
                 spares_of_round(window, len(centroids)),
@@ -345,7 +348,7 @@ class UpdateStage:
 
 def open_samples(store: Store, references: Sequence[FileRef]) -> Sample:
     """Return the rows of several sample files."""
-    return join_samples([read_sample(open_committed(store, file)) for file in references])
+    return join_samples([read_committed(store, file, read_sample) for file in references])
 
 
 def least_rows(store: Store, references: Sequence[FileRef], seed: int, limit: int) -> Sample:
@@ -368,7 +371,7 @@ def held_error(
     store: Store, held: FileRef, centroids: Float32s, cells: Cells | None
 ) -> float | None:
     """Return the mean squared error of the rows held out, None if there are none."""
-    sample = read_sample(open_committed(store, held))
+    sample = read_committed(store, held, read_sample)
     if len(sample) == 0:
         return None
     assigner: Assigner = (

@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
+from pipeline.extract.tables import LOCAL
 from pipeline.run.stage import Task
-from pipeline.store.commit import attempt, open_committed
+from pipeline.store.commit import WRONG_FORM, attempt, open_committed
 from pipeline.store.storage import open_store
 from pipeline.store.tables import (
     binary_vectors_of,
     column,
     map_arrow,
+    of,
+    open_parquet,
     vectors_column,
     vectors_of,
+    vectors_of_type,
     write_arrow,
 )
 from pipeline.vocabulary.batches import row_uniforms
@@ -110,11 +113,11 @@ class SampleStage:
         store = open_store(self.store_url)
 
         def draw(task: Any) -> DoneRecord:
-            source = open_committed(store, task.file)
+            path = open_committed(store, task.file)
             try:
-                sample, held = draw_sample(source, self.cap, self.seed)
-            except ValueError as error:
-                raise InputError(f"{task.file.path}: {error}") from None
+                sample, held = draw_sample(path, self.cap, self.seed)
+            except WRONG_FORM as error:
+                raise InputError(f"{task.file.path}: {one_line(error)}") from error
             with attempt(store, self.folder, "sample", task.key, self.inputs) as work:
                 work.write("sample", self.folder, "arrow", lambda path: write_sample(sample, path))
                 work.write("held", self.folder, "held.arrow", lambda path: write_sample(held, path))
@@ -139,7 +142,7 @@ def draw_sample(path: Path, cap: int, seed: int) -> tuple[Sample, Sample]:
         ValueError: a number is not finite, or a descriptor is longer than `LONGEST_TRAINED`; the
             row is named.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with open_parquet(path, LOCAL) as file:
         starts = np.cumsum(
             [0] + [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
         )
@@ -180,6 +183,13 @@ def _check_vectors(vectors: NDArray[np.float16], first_row: int) -> None:
         )
 
 
+_SAMPLE = {
+    "image_id": of(pa.int64()),
+    "position": of(pa.int64()),
+    "vector": vectors_of_type(pa.float16()),
+}
+
+
 def write_sample(sample: Sample, path: Path) -> int:
     """Write a sample as an Arrow file; return its rows."""
     columns = {
@@ -192,5 +202,5 @@ def write_sample(sample: Sample, path: Path) -> int:
 
 def read_sample(path: Path) -> Sample:
     """Map a sample's file."""
-    table = map_arrow(path)
+    table = map_arrow(path, _SAMPLE)
     return Sample(column(table, "image_id"), column(table, "position"), vectors_of(table, "vector"))

@@ -8,13 +8,13 @@ from pipeline.run.budget import check_memory
 from pipeline.run.drive import OnProgress, Progress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import create_once, open_committed, read_done
+from pipeline.store.commit import create_once, read_committed, read_done
 from pipeline.store.protocol import Store
 from pipeline.store.records import parse_record, read_record
 from pipeline.store.tree import record_of
 from pipeline.vocabulary.assign import choose_assigner
 from pipeline.vocabulary.cells import NEAR, Reach
-from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_report
+from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_health, read_report
 from pipeline.vocabulary.exchange import recipe_digest
 from pipeline.vocabulary.finish import FinishStage
 from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, training_memory
@@ -36,7 +36,7 @@ from pipeline.vocabulary.seeding import choose_words
 from pipeline.vocabulary.words import reach_of_round
 from schemas.base import digest_of
 from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport, Vocabulary, VocabularyHealth, VocabularySpec
+from schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
 
 HEALTH = "health"
 """Key of the task that measures finished words."""
@@ -135,7 +135,7 @@ def _training(
             f"layer {layer} gave {rows:,} descriptors for {words:,} words: a word needs at least "
             f"one, so at most {rows:,} words are possible (--words), or index more pictures"
         )
-    first = read_sample(open_committed(store, samples[0].files["sample"]))
+    first = read_committed(store, samples[0].files["sample"], read_sample)
     return Training(
         store.url,
         folder,
@@ -315,7 +315,7 @@ def _finished(
         store, runner, training, last, len(reports), seeded.files["held"]
     )
     _discard_round(store, training.round_folder(len(reports)))
-    health = open_committed(store, measured.files["health"]).read_bytes()
+    health = read_committed(store, measured.files["health"], read_health)
     centroids = last.files["centroids"]
     return Vocabulary(
         layer=training.layer,
@@ -326,7 +326,7 @@ def _finished(
         extraction=extraction.inputs,
         recipe=recipe_digest(extraction.spec, training.layer),
         rounds=reports,
-        health=VocabularyHealth.from_json(health),
+        health=health,
         centroids=centroids,
         counts=last.files["counts"],
         cells=last.files.get("cells"),

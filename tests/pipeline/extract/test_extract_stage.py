@@ -21,7 +21,6 @@ from pipeline.extract.work import BatchActivations
 from pipeline.index.encode import encode_file
 from pipeline.run.serial import SerialRunner
 from pipeline.store.commit import open_committed
-from pipeline.store.local import LocalStore
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, read_parquet
@@ -101,7 +100,7 @@ def test_the_cut_into_shards_changes_no_bit(
     pictures: Path, whole: tuple[Store, Extraction], tmp_path: Path
 ) -> None:
     # Cut at 7 every picture but the first few stands in another batch and another slot.
-    store = LocalStore(tmp_path)
+    store = open_store(str(tmp_path), create=True)
     cut = extract(store, corpus_of(store, pictures, shard_size=7), threads=1)
     assert len(cut.records) == 4
     for layer, dtype in (("head", np.float32), ("b11", np.float16)):
@@ -139,7 +138,8 @@ def test_the_network_sees_nothing_but_full_batches(
         return forward(backbone, pixels, view)
 
     monkeypatch.setattr(Backbone, "forward", noting)
-    extract(LocalStore(tmp_path), corpus_of(LocalStore(tmp_path), pictures, shard_size=15))
+    store = open_store(str(tmp_path), create=True)
+    extract(store, corpus_of(store, pictures, shard_size=15))
     assert len(seen) > 24 // 8
     assert set(seen) == {8}
 

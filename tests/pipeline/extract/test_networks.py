@@ -1,4 +1,7 @@
+import io
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from pipeline.extract.networks import (
     node_names,
     resolve_layer,
 )
+from pipeline.store.commit import sha256_of
 from schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import random_weights, spec_of
 
@@ -235,3 +239,40 @@ def test_vgg_weights_in_half_precision_give_layers_of_several_heights() -> None:
         assert each.dtype == torch.float32
         assert bool((each >= 0).all())
         assert 0.02 < float((each > 0).float().mean()) < 0.9
+
+
+def packed(path: Path) -> None:
+    """Write zeros as torch.save would, but compressed: a thousand times less than they take."""
+    plain = io.BytesIO()
+    torch.save({"a": torch.zeros(25_000_000)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for member in source.infolist():
+            out.writestr(member.filename, source.read(member))
+
+
+def repeated(path: Path) -> None:
+    """Write a tensor that repeats one number, of half a byte in the file."""
+    torch.save({"a": torch.zeros(1, dtype=torch.float16).expand(50_000_000)}, path)
+
+
+def named_often(path: Path) -> None:
+    """Write one tensor under many names: each is widened to an array of its own."""
+    tensor = torch.zeros(100_000, dtype=torch.float16)
+    torch.save({f"{number}": tensor for number in range(500)}, path)
+
+
+@pytest.mark.parametrize("write", [packed, repeated, named_often])
+def test_weights_that_take_far_more_memory_than_their_file_are_refused(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pth"
+    write(path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(InputError, match=r"w\.pth have [0-9,]+ bytes and would take [12]\d\d,"):
+        load_state(path, sha256_of(path))
+
+
+def test_weights_in_the_format_before_zip_files_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    assert load_state(path, sha256_of(path))["a"].tolist() == [1.0, 1.0, 1.0]

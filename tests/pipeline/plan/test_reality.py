@@ -10,7 +10,7 @@ from pipeline.plan.reality import Stopwatch, Taken, compare, stage_of
 from pipeline.run.drive import Progress
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome
-from pipeline.store.local import LocalStore
+from pipeline.store.storage import open_store
 from pipeline.upkeep.gc import collect_garbage
 from pipeline.upkeep.repair import repair_store
 from pipeline.upkeep.verify import verify_store
@@ -188,7 +188,7 @@ def test_a_stopwatch_hides_no_failure() -> None:
 
 
 def test_the_last_plan_of_a_subject_is_kept_and_is_no_orphan(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
+    store = open_store(str(tmp_path), create=True)
     assert last_plan(store, "pictures", "a" * 64) is None
     with nothing_reaches_the_disk():
         first, second = keep_plan(store, plan()), keep_plan(store, plan(entries=101))
@@ -205,7 +205,7 @@ def test_the_last_plan_of_a_subject_is_kept_and_is_no_orphan(tmp_path: Path) -> 
 
 
 def test_a_damaged_or_misplaced_plan_is_named_and_repair_removes_it(tmp_path: Path) -> None:
-    store = LocalStore(tmp_path)
+    store = open_store(str(tmp_path), create=True)
     first, second = keep_plan(store, plan()), keep_plan(store, plan(subject="b" * 64))
     (tmp_path / first).write_bytes((tmp_path / second).read_bytes())
     (tmp_path / second).write_bytes(b"{}")

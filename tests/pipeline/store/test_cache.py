@@ -51,6 +51,22 @@ def test_a_copy_of_another_size_is_fetched_again(tmp_path: Path) -> None:
     assert cache.get(NAMES[0], 5, writes(b"whole")).read_bytes() == b"whole"
 
 
+def test_a_folder_of_other_things_loses_none_of_them(tmp_path: Path) -> None:
+    theirs = ["notes.txt", "2026/photo.jpg", "ab/photo.jpg", "ab/" + "a" * 63, "ab/.hidden.tmp"]
+    (tmp_path / "elsewhere").mkdir()
+    theirs.append("elsewhere/" + "cd" + "a" * 62)
+    for name in theirs:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"mine")
+        age(tmp_path / name, 10 * DEAD_S)
+    (tmp_path / "cd").symlink_to(tmp_path / "elsewhere")
+    cache = Cache(tmp_path, 6)
+    age(cache.get(NAMES[0], 5, writes(b"whole")), 2 * GRACE_S)
+    cache.get(NAMES[1], 5, writes(b"other"))
+    assert all((tmp_path / name).read_bytes() == b"mine" for name in theirs)
+    assert not (tmp_path / "aa" / NAMES[0]).exists()
+
+
 def test_a_fetch_cut_short_leaves_nothing(tmp_path: Path) -> None:
     class Cut(BaseException):
         pass
@@ -86,11 +102,14 @@ def test_what_was_just_used_stays_though_there_is_no_room(tmp_path: Path) -> Non
 
 def test_half_written_copies_are_left_for_a_day(tmp_path: Path) -> None:
     (tmp_path / "aa").mkdir()
-    for name, seconds in ((".old.tmp", DEAD_S + 60), (".new.tmp", GRACE_S + 60)):
+    for name, seconds in (
+        (".0123456789abcdef.tmp", DEAD_S + 60),
+        (".fedcba9876543210.tmp", GRACE_S + 60),
+    ):
         (tmp_path / "aa" / name).write_bytes(b"half")
         age(tmp_path / "aa" / name, seconds)
     Cache(tmp_path, 5).get(NAMES[0], 5, writes(b"whole"))
-    assert files(tmp_path) == {".new.tmp", NAMES[0]}
+    assert files(tmp_path) == {".fedcba9876543210.tmp", NAMES[0]}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

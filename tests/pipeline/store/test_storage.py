@@ -54,7 +54,7 @@ def test_opening_says_what_is_wrong_with_the_place(tmp_path: Path) -> None:
 
 
 def test_what_opening_writes_is_the_marker(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no store at .* it has no probe/create-only"):
+    with pytest.raises(InputError, match=r"there is no store at .* it has no probe/create-only"):
         open_store(str(tmp_path))
     assert list(tmp_path.iterdir()) == []
     open_store(str(tmp_path), create=True)

@@ -19,6 +19,7 @@ from tests.pipeline.upkeep.memory_store import MemoryStore
 from tests.tiny import tiny_index, tiny_pictures
 
 HOUR_S = 3600.0
+LOOSE = "segments/x-000000000000/00000.abcdefabcdef.arrow"
 INPUTS = "d" * 64
 FOLDERS = {
     "activations/net-dddddddddddd": "extract",
@@ -180,15 +181,13 @@ def store(whole: Path, tmp_path: Path) -> LocalStore:
 def test_a_whole_store_has_no_garbage_and_after_gc_a_job_finds_everything_done(
     whole: Path, store: LocalStore
 ) -> None:
-    orphan = store.root / "segments/x-000000000000/00000.abcdefabcdef.arrow"
+    orphan = store.root / LOOSE
     orphan.parent.mkdir()
     orphan.write_bytes(b"lost")
-    assert [file.path for file in collect_garbage(store).young] == [
-        "segments/x-000000000000/00000.abcdefabcdef.arrow"
-    ]
+    assert [file.path for file in collect_garbage(store).young] == [LOOSE]
     files = {file.path for file in store.walk()}
     found = collect_garbage(store, older_than_s=-1.0, forced=True)
-    assert [file.path for file in found.removed] == ["segments/x-000000000000/00000.abcdefabcdef.arrow"]
+    assert [file.path for file in found.removed] == [LOOSE]
     assert found.size_bytes == 4
     assert verify_store(store).damage == ()
     again = tiny_index(store.root, whole / "pictures")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -186,6 +187,37 @@ def test_nothing_is_overwritten_and_nothing_half_made_stays(tmp_path: Path) -> N
         export_vocabulary(store, vocabulary, extraction(), folder / "b11.json")
     with pytest.raises(InputError, match="goes into a folder"):
         export_vocabulary(store, vocabulary, extraction(), folder / "b11.json" / "inner")
+
+
+@pytest.mark.parametrize("files", [0, 1, 2])
+def test_an_export_that_was_killed_continues(tmp_path: Path, files: int) -> None:
+    class Killed(BaseException):
+        pass
+
+    store, vocabulary = trained(tmp_path)
+    export_vocabulary(store, vocabulary, extraction(), tmp_path / "whole")
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    made: list[str] = []
+
+    def dying(path: Path, target: Path) -> Path:
+        if len(made) == files:
+            raise Killed
+        made.append(target.name)
+        return rename(path, target)
+
+    rename = Path.rename
+    with (
+        pytest.raises(Killed),
+        mock.patch.object(Path, "rename", dying),
+        mock.patch.object(Path, "unlink"),  # the dead clean nothing up
+    ):
+        export_vocabulary(store, vocabulary, extraction(), tmp_path / "out")
+    assert sorted(made) == sorted(
+        path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".tmp"
+    )
+    export_vocabulary(store, vocabulary, extraction(), tmp_path / "out")
+    found = [path for path in (tmp_path / "out").iterdir() if path.suffix != ".tmp"]
+    assert {path.name: path.read_bytes() for path in found} == whole
 
 
 def test_words_go_out_with_their_own_recipe_only(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_the_stage_writes_both_parts_and_names_a_damaged_file(tmp_path: Path) -> None:
-    store, damaged = open_store(str(tmp_path)), VECTORS.copy()
+    store, damaged = open_store(str(tmp_path), create=True), VECTORS.copy()
     damaged[17, 0] = np.nan
     with attempt(store, "activations", "extract", "00000", "x") as work:
         good = work.write("y", "activations", "parquet", write_descriptors)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.run import budget
+from pipeline import memory
 
 TOTAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def test_it_is_what_is_free_here() -> None:
-    assert 0 < budget.available_memory() <= TOTAL
+    assert 0 < memory.available_memory() <= TOTAL
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_the_least_that_anything_says_holds(
     (tmp_path / "meminfo").write_text(info)
     if limit is not None:
         (tmp_path / "max").write_text(limit)
-    monkeypatch.setattr(budget, "MEMORY_INFO", tmp_path / "meminfo")
-    monkeypatch.setattr(budget, "CGROUP_LIMITS", (tmp_path / "max",))
-    assert budget.available_memory() == expected
+    monkeypatch.setattr(memory, "MEMORY_INFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP_LIMITS", (tmp_path / "max",))
+    assert memory.available_memory() == expected

@@ -1,0 +1,29 @@
+"""How much memory there is to work with on this machine."""
+
+import contextlib
+import os
+from pathlib import Path
+
+CGROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+MEMORY_INFO = Path("/proc/meminfo")
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that this process may still take.
+
+    What the system calls available, and no more than a container's limit; where neither is told,
+    all memory of the machine.
+    """
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found = [total]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = MEMORY_INFO.read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        found.append(int(line.split()[1]) * 1024)
+    for limit in CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(limit.read_text()))
+    return min(found)
