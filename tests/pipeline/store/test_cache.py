@@ -102,14 +102,12 @@ def test_what_was_just_used_stays_though_there_is_no_room(tmp_path: Path) -> Non
 
 def test_half_written_copies_are_left_for_a_day(tmp_path: Path) -> None:
     (tmp_path / "aa").mkdir()
-    for name, seconds in (
-        (".0123456789abcdef.tmp", DEAD_S + 60),
-        (".fedcba9876543210.tmp", GRACE_S + 60),
-    ):
+    old, new = ".0123456789abcdef.tmp", ".fedcba9876543210.tmp"
+    for name, seconds in ((old, DEAD_S + 60), (new, GRACE_S + 60)):
         (tmp_path / "aa" / name).write_bytes(b"half")
         age(tmp_path / "aa" / name, seconds)
     Cache(tmp_path, 5).get(NAMES[0], 5, writes(b"whole"))
-    assert files(tmp_path) == {".fedcba9876543210.tmp", NAMES[0]}
+    assert files(tmp_path) == {new, NAMES[0]}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
