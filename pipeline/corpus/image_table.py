@@ -26,7 +26,7 @@ def read_images(path: Path, columns: list[str] | None = None) -> Any:
                 raise ValueError(f"a picture that is not refused has no {name}")
         for name, least in (("width", 1), ("height", 1), ("offset", 0), ("size_bytes", 0)):
             if pc.any(pc.less(table.column(name), least)).as_py():
-                raise ValueError(f"a picture has a {name} below {least}")
+                raise ValueError(f"{name} of a picture is below {least}")
         check_reasons(table.column("refusal"))
     return table
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import CorruptFile, one_line
 from pipeline.extract.stage import Extraction
 from pipeline.extract.tables import LOCAL, read_image_ids
 from pipeline.index.bags import BagsOfWords, bags_from_words
@@ -14,7 +15,7 @@ from pipeline.index.files import write_bags
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
 from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, read_committed
+from pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
 from pipeline.store.tables import binary_vectors_of, column, open_parquet
@@ -82,19 +83,31 @@ def _encoded(
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
-    """Return what gives a vocabulary's words: projected or not, by all words or by cells."""
+    """Return what gives a vocabulary's words: projected or not, by all words or by cells.
+
+    Raises:
+        CorruptFile: its files do not hold words, or do not fit together.
+    """
     if vocabulary.centroids is None:
         raise ValueError(f"vocabulary {vocabulary.layer} has no file of centroids")
     centroids = read_committed(store, vocabulary.centroids, read_centroids)
-    assigner: Assigner
-    if vocabulary.cells is None:
-        assigner = exact_assigner(centroids)
-    else:
+    cells = neighbours = None
+    if vocabulary.cells is not None:
         cells = read_committed(store, vocabulary.cells, read_cells)
-        neighbours = None
-        if vocabulary.neighbours is not None:
-            neighbours = read_committed(store, vocabulary.neighbours, read_neighbours)
-        assigner = CellsAssigner(centroids, cells, vocabulary.probes, neighbours)
+    if vocabulary.neighbours is not None:
+        neighbours = read_committed(store, vocabulary.neighbours, read_neighbours)
+    try:
+        assigner: Assigner = (
+            exact_assigner(centroids)
+            if cells is None
+            else CellsAssigner(centroids, cells, vocabulary.probes, neighbours)
+        )
+    except WRONG_FORM as error:
+        raise CorruptFile(
+            f"{vocabulary.centroids.path} and the files of its vocabulary were written wrong, by "
+            f"whoever made {store.url}: {one_line(error)}; index anew, or use a store that you "
+            "trust"
+        ) from error
     if vocabulary.projection is None:
         return assigner
     projection = read_committed(store, vocabulary.projection, read_projection)

@@ -38,8 +38,12 @@ ODD = st.recursive(
 """JSON values, and some that are none."""
 
 
-def fuzz(check: Callable[..., None], *strategies: Any, examples: int) -> None:
+def fuzz(
+    check: Callable[..., None], *strategies: Any, examples: int, a_round: int = A_ROUND
+) -> None:
     """Call `check` with drawn values: `examples` times, or until `FUZZ_MINUTES` are over.
+
+    The clock is looked at after each `a_round` examples.
 
     The ordinary run draws the same values every time; a long one other values each round. A
     failure is shown in its smallest form.
@@ -49,7 +53,7 @@ def fuzz(check: Callable[..., None], *strategies: Any, examples: int) -> None:
 
         @seed(number)
         @settings(
-            max_examples=A_ROUND if MINUTES else examples,
+            max_examples=a_round if MINUTES else examples,
             deadline=None,
             database=None,
             phases=(Phase.generate, Phase.shrink),

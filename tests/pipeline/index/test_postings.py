@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.index.bags import bags_from_words
-from pipeline.index.postings import document_frequencies, invert
+from pipeline.index.postings import Postings, document_frequencies, invert
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=8), max_size=8))
@@ -26,3 +26,33 @@ def test_a_word_outside_the_vocabulary_is_refused() -> None:
     bags = bags_from_words(np.array([0, 1]), np.array([6], dtype=np.uint32))
     with pytest.raises(ValueError, match="another vocabulary"):
         invert(bags, 6)
+
+
+def postings(rows: list[list[int]], counts: list[list[int]] | None = None) -> Postings:
+    """Return posting lists of these rows, word by word, each counted once unless said."""
+    flat = [row for word in rows for row in word]
+    said = [count for word in counts for count in word] if counts else [1] * len(flat)
+    offsets = np.cumsum([0] + [len(word) for word in rows], dtype=np.int64)
+    return Postings(offsets, np.array(flat, np.uint32), np.array(said, np.uint8))
+
+
+def test_posting_lists_that_are_whole_pass() -> None:
+    postings([[0, 2], [], [1], [0, 1, 2]]).check_rows(3)
+    postings([[], []]).check_rows(0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (postings([[0], [2, 1]]), r"that of word 1 has row 1 with a count of 1 at entry 2"),
+        (postings([[1, 1]]), r"that of word 0 has row 1 with a count of 1 at entry 1"),
+        (postings([[0, 1]], [[1, 0]]), r"that of word 0 has row 1 with a count of 0 at entry 1"),
+        (postings([[0, 3], [1]]), r"rows of 3 images end at 2; got 3"),
+        (postings([[2**32 - 1]]), r"rows of 3 images end at 2; got 4,294,967,295"),
+    ],
+)
+def test_posting_lists_that_searches_could_not_follow_are_refused(
+    wrong: Postings, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrong.check_rows(3)

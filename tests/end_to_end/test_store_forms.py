@@ -1,0 +1,133 @@
+"""A right SHA-256 is no right form: files that were sealed wrong are refused, each by its name."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.corpus.image_table import read_images
+from pipeline.errors import CorruptFile, LamellaError
+from pipeline.index.files import write_postings
+from pipeline.index.postings import Postings
+from pipeline.store.tables import write_arrow, write_parquet
+from schemas.corpus import IMAGES
+from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.fuzz.sealing import Forger
+
+__all__ = ["stores"]
+
+
+@pytest.fixture
+def store(stores: Stores, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(stores.one, tmp_path / "store"))
+
+
+def forge(store: Path, pattern: str, write: Callable[[Path], Any]) -> str:
+    """Write a file anew, and seal the store again; return its path in the store."""
+    path = sorted(store.glob(pattern))[0]
+    name = path.relative_to(store).as_posix()
+    forger = Forger(store)
+    write(path)
+    forger.put(name, path.read_bytes())
+    forger.seal()
+    return name
+
+
+def rows(*values: int) -> Callable[[Path], Any]:
+    """Return what writes posting lists of four words, of which the first has these rows."""
+    offsets = np.array([0, len(values), len(values), len(values), len(values)], np.int64)
+    lists = Postings(offsets, np.array(values, np.uint32), np.ones(len(values), np.uint8))
+    return lambda path: write_postings(lists, path)
+
+
+def table(**columns: Any) -> Callable[[Path], Any]:
+    return lambda path: write_arrow(pa.table(columns), path)
+
+
+def image_rows(**changes: Any) -> Callable[[Path], Any]:
+    known: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
+        "name": "00.png",
+        "container": "",
+        "offset": 0,
+        "sha256": bytes(32),
+        "width": 40,
+        "height": 40,
+        "detail": "",
+    }
+    rows = [known | {"name": f"{number}.png"} | changes for number in range(4)]
+    return lambda path: write_parquet(pa.Table.from_pylist(rows, schema=IMAGES), path)
+
+
+SEGMENTS = {
+    "rows that do not rise": ("b11/*.postings.arrow", rows(2, 1), "must rise"),
+    "rows of no image": ("b11/*.postings.arrow", rows(0, 4_000_000_000), "end at"),
+    "fewer postings": ("b11/*.postings.arrow", rows(0), "postings for"),
+    "ids that fall": ("images/*.arrow", table(image_id=[3, 2, 1, 0]), "must rise"),
+    "ids of no image": ("images/*.arrow", table(image_id=[0, 1, 10**9]), "the snapshot says"),
+    "other columns": ("images/*.arrow", table(image_id=[0.0, 1.0, 2.0]), "image_id double"),
+    "no arrow file": ("head/*.dense.arrow", lambda path: path.write_bytes(b"x" * 999), "no Arrow"),
+    "an empty file": ("head/*.sketch.arrow", lambda path: path.write_bytes(b""), ""),
+}
+
+
+@pytest.mark.parametrize("kind", SEGMENTS)
+def test_a_segment_that_was_sealed_wrong_is_not_searched(
+    kind: str, stores: Stores, store: Path
+) -> None:
+    pattern, write, said = SEGMENTS[kind]
+    forge(store, f"segments/*/{pattern}", write)
+    with pytest.raises(CorruptFile, match=said) as caught:
+        COMMANDS["query ids"].run(stores, store)
+    assert "\n" not in str(caught.value)
+
+
+OTHERS = {
+    "frequencies below 0": (
+        "segments/*/totals/b11/*.arrow",
+        table(document_frequency=np.array([-1, 0, 1, 2])),
+        "query ids",
+    ),
+    "fewer pictures": (
+        "corpora/*/images/00000.*",
+        lambda path: write_parquet(IMAGES.empty_table(), path),
+        "query ids",
+    ),
+    "centroids that are none": (
+        "vocabularies/*/*/rounds/00002.????????????.arrow",
+        table(centroid=pa.FixedSizeListArray.from_arrays(pa.array([np.nan] * 8, pa.float32()), 2)),
+        "query pictures",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_else_was_sealed_wrong_is_named(kind: str, stores: Stores, store: Path) -> None:
+    pattern, write, command = OTHERS[kind]
+    name = forge(store, pattern, write)
+    with pytest.raises(LamellaError, match=name.rpartition("/")[2].replace(".", r"\.")) as caught:
+        COMMANDS[command].run(stores, store)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"width": None}, "a picture that is not refused has no width"),
+        ({"sha256": None}, "a picture that is not refused has no sha256"),
+        ({"height": 0}, "height of a picture is below 1"),
+        ({"offset": -1}, "offset of a picture is below 0"),
+        ({"refusal": "bad"}, "'bad' is no reason for a refusal"),
+    ],
+)
+def test_an_image_table_with_rows_of_no_picture_is_refused(
+    changes: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    image_rows(**changes)(tmp_path / "images")
+    with pytest.raises(ValueError, match=said):
+        read_images(tmp_path / "images")
+    image_rows()(tmp_path / "images")
+    assert read_images(tmp_path / "images").num_rows == 4
