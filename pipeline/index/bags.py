@@ -23,14 +23,51 @@ def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:
         raise ValueError(f"offsets of {what} must not fall")
 
 
-@compiled
 def first_fault(
     offsets: NDArray[np.int64], values: NDArray[np.uint32], counts: NDArray[Any]
-) -> tuple[int, int]:
-    """Return the first run, and the entry in it, that does not rise or has a count of 0; or -1, -1.
+) -> tuple[int, int] | None:
+    """Return the first run, and the entry in it, that does not rise or has a count of 0, if any.
 
-    One pass over all: what is read from a file is looked at before anything follows its numbers.
+    What is read from a file is looked at so before anything follows its numbers. It is one pass
+    over each array at the speed of memory: runs rise if no value falls but at the start of a run.
     """
+    falls = _falls(values)
+    if falls == _falls_between(offsets, values) and (not len(counts) or counts.min() > 0):
+        return None
+    run, entry = _find_fault(offsets, values, counts)
+    return int(run), int(entry)
+
+
+def greatest_of_runs(offsets: NDArray[np.int64], values: NDArray[np.uint32]) -> int:
+    """Return the greatest value of runs that rise, by a look at their ends; -1 without any."""
+    ends = offsets[1:][np.diff(offsets) > 0] - 1
+    return int(values[ends].max()) if len(ends) else -1
+
+
+@compiled
+def _falls(values: NDArray[np.uint32]) -> int:
+    """Return how many values are not above the one before."""
+    falls = 0
+    for entry in range(1, len(values)):
+        falls += values[entry] <= values[entry - 1]
+    return falls
+
+
+@compiled
+def _falls_between(offsets: NDArray[np.int64], values: NDArray[np.uint32]) -> int:
+    """Return how many runs begin with a value that is not above the last of the run before."""
+    falls, last = 0, 0
+    for start in offsets:
+        if last < start < len(values):
+            falls += values[start] <= values[start - 1]
+            last = start
+    return falls
+
+
+@compiled
+def _find_fault(
+    offsets: NDArray[np.int64], values: NDArray[np.uint32], counts: NDArray[Any]
+) -> tuple[int, int]:
     for run in range(len(offsets) - 1):
         last = np.int64(-1)
         for entry in range(offsets[run], offsets[run + 1]):
@@ -65,10 +102,11 @@ class BagsOfWords:
         check_offsets(self.offsets, len(self.words), "bags")
         if len(self.words) != len(self.counts):
             raise ValueError(f"one count a word; got {len(self.counts)} for {len(self.words)}")
-        image, entry = first_fault(self.offsets, self.words, self.counts)
-        if image >= 0 and self.counts[entry] == 0:
-            raise ValueError("a word in a bag is counted at least once; got a count of 0")
-        if image >= 0:
+        fault = first_fault(self.offsets, self.words, self.counts)
+        if fault is not None:
+            image, entry = fault
+            if self.counts[entry] == 0:
+                raise ValueError("a word in a bag is counted at least once; got a count of 0")
             raise ValueError(
                 f"words must rise within an image; image {image} has {self.words[entry - 1]} "
                 f"before {self.words[entry]}"
@@ -84,9 +122,10 @@ class BagsOfWords:
         Raises:
             ValueError: a word is not.
         """
-        if len(self.words) and int(self.words.max()) >= words:
+        greatest = greatest_of_runs(self.offsets, self.words)
+        if greatest >= words:
             raise ValueError(
-                f"words of a vocabulary of {words} end at {words - 1}; got {self.words.max()}: "
+                f"words of a vocabulary of {words} end at {words - 1}; got {greatest}: "
                 "the bags were made with another vocabulary"
             )
 

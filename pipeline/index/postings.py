@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords, check_offsets, first_fault
+from pipeline.index.bags import BagsOfWords, check_offsets, first_fault, greatest_of_runs
 from pipeline.index.compiled import compiled, read_only
 
 
@@ -46,18 +46,16 @@ class Postings:
         Raises:
             ValueError: they are not, do not, or are not.
         """
-        word, entry = first_fault(self.offsets, self.rows, self.counts)
-        if word >= 0:
+        fault = first_fault(self.offsets, self.rows, self.counts)
+        if fault is not None:
+            word, entry = fault
             raise ValueError(
                 f"rows of a posting list must rise and be counted; that of word {word} has row "
                 f"{self.rows[entry]} with a count of {self.counts[entry]} at entry {entry}"
             )
-        # They rise, so the last row of each list is its greatest.
-        ends = self.offsets[1:][np.diff(self.offsets) > 0] - 1
-        if len(ends) and int(self.rows[ends].max()) >= images:
-            raise ValueError(
-                f"rows of {images:,} images end at {images - 1:,}; got {self.rows[ends].max():,}"
-            )
+        greatest = greatest_of_runs(self.offsets, self.rows)
+        if greatest >= images:
+            raise ValueError(f"rows of {images:,} images end at {images - 1:,}; got {greatest:,}")
 
     @property
     def words(self) -> int:
