@@ -9,11 +9,20 @@ from pipeline.evaluate.page import printable
 
 WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
 
+LONGEST = 2_000
+"""Characters of a message: some file systems allow names of thousands."""
+
 
 def _show_plainly(error: BaseException) -> None:
     """Print a traceback whose lines do nothing: what stands in them may be anyone's names."""
     text = "".join(traceback.format_exception(error))
     print("\n".join(printable(line) for line in text.split("\n")), end="", file=sys.stderr)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Return a message as one line; of a very long one its beginning, and its end: what to do."""
+    text = printable(" ".join(str(error).split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
 
 
 def main() -> None:
@@ -27,7 +36,7 @@ def main() -> None:
         if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
             _show_plainly(error)
             sys.exit(FAILED_JOB)
-        print(f"lamella: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"lamella: {_in_one_line(error)}", file=sys.stderr)
         sys.exit(WRONG_CALL if isinstance(error, InputError) else FAILED_JOB)
 
 

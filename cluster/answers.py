@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from cluster.show import SHOWN_REFUSALS, plain, show_rankings
+from pipeline.errors import IncompatibleInputs
+from pipeline.index.publish import read_snapshot
 from pipeline.jobs.answering import Answered
 from pipeline.jobs.rankings import (
     copy_rankings,
@@ -21,6 +23,7 @@ from pipeline.jobs.rankings import (
 )
 from pipeline.store.protocol import Store
 from pipeline.store.storage import open_store
+from schemas.job import WEIGHTING_OF, JobConfig
 from schemas.rankings import QueryRun
 
 
@@ -41,14 +44,54 @@ def hand_out(console: Console, url: str, answered: Answered, copies: Copies) -> 
         console.print(plain(answered.summary()))
 
 
-def show_again(console: Console, url: str, name: str, copies: Copies) -> None:
+@dataclass(frozen=True)
+class Said:
+    """What a call that only shows a run says of how it was made: a job, layers, a snapshot."""
+
+    job: JobConfig
+    layers: list[str] | None = None
+    number: int | None = None
+
+
+def show_again(console: Console, url: str, name: str, copies: Copies, said: Said) -> None:
     """Give what a complete run found.
 
     Raises:
         InputError: there is no such run.
+        IncompatibleInputs: it was made in another way than the call says.
     """
     store = open_store(url)
-    _give(console, store, known_run(store, name), copies)
+    run = known_run(store, name)
+    _check_said(store, run, said)
+    _give(console, store, run, copies)
+
+
+def _check_said(store: Store, run: QueryRun, said: Said) -> None:
+    """See that what a call says of a run is so; what it leaves out may be anything."""
+    job = said.job
+    pairs: dict[str, tuple[object, object]] = {}
+    if "k" in job.search.model_fields_set:
+        pairs["k"] = (run.k, job.search.k)
+    if "mode" in job.search.model_fields_set:
+        pairs["mode"] = (run.mode, job.search.mode)
+    if said.number is not None:
+        asked = read_snapshot(store, said.number)
+        pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])
+    if said.layers is not None:
+        made = {entry.layer for entry in run.fusion.layers}
+        pairs["layers"] = (", ".join(sorted(made)), ", ".join(sorted(set(said.layers))))
+    for number, (name, values) in enumerate((("t", job.fusion.t), ("p", job.fusion.p))):
+        if values:
+            maps = [(entry.t, entry.p)[number] for entry in run.fusion.layers]
+            pairs[name] = (tuple(maps[: len(values)]), tuple(values))
+    if "profile" in job.model_fields_set:
+        pairs["weighting"] = (run.weighting, WEIGHTING_OF[job.profile])
+    wrong = [f"{name} was {was}, is {now}" for name, (was, now) in pairs.items() if was != now]
+    if wrong:
+        raise IncompatibleInputs(
+            f"run {run.run} is shown as it was made ({'; '.join(wrong)}): leave that out, or say "
+            "what to ask with --queries and another name with --into"
+        )
 
 
 def _give(console: Console, store: Store, run: QueryRun, copies: Copies) -> None:

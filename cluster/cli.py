@@ -207,21 +207,14 @@ def query(
     [bold]lamella query ./index --queries snapshot --into pairs[/] asks for every indexed one and
     keeps the answers as run pairs. Give the same command again to continue a run that was stopped.
     """
-    from cluster.answers import Copies, hand_out, show_again
+    from cluster.answers import Copies, Said, hand_out, show_again
     from cluster.querying import Queries, query_store
 
+    options.check_output("--out", out)
+    options.check_output("--trec", trec)
     copies = Copies(out, trec, as_json)
-    settings = (k, mode, layers, t, p, profile, job_file, weights, number)
     given = [each for each in (pictures, queries, ids) if each is not None]
-    if into is not None and not given:
-        if any(each is not None for each in settings):
-            raise InputError(
-                f"run {into} is shown as it was made, with its own settings: leave them out, or "
-                "say what to ask with --queries"
-            )
-        show_again(console, store, into, copies)
-        return
-    if len(given) != 1:
+    if len(given) != 1 and (given or into is None):
         raise typer.BadParameter("give one of PICTURES, --queries and --ids")
     overrides = {
         "search.k": k,
@@ -232,6 +225,9 @@ def query(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
+    if into is not None and not given:
+        show_again(console, store, into, copies, Said(job, options.words(layers), number))
+        return
     with _engine(job) as opened:
         answered = query_store(
             opened,
@@ -291,6 +287,7 @@ def evaluate(
     """
     from cluster.evaluating import Asked, evaluate_store
 
+    options.check_output("--page", page)
     asked = Asked(
         protocol=_one_of("--protocol", protocol, PROTOCOLS),
         truth=truth,

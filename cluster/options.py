@@ -1,9 +1,13 @@
 """The options that several commands share, and what they set in a job."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from pipeline.errors import InputError
 
 Job = Annotated[
     Path | None,
@@ -108,6 +112,27 @@ Store = Annotated[
         help="What `lamella index --into` made: a folder, or [bold]s3://bucket/prefix[/]."
     ),
 ]
+
+
+def check_output(name: str, path: Path | None) -> None:
+    """See that a file can be written where an option says, before hours of work go into it.
+
+    Raises:
+        InputError: it is an address, a folder, or lies in a folder that is not there or not ours.
+    """
+    if path is None:
+        return
+    if re.match("[a-z0-9]+:/", str(path), re.IGNORECASE):
+        raise InputError(
+            f"{name} takes a path on this machine; got {path}: copy the file from there"
+        )
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{name} takes a file in a folder that is there; {folder} is not: make it")
+    if path.is_dir():
+        raise InputError(f"{name} takes the name of a file; {path} is a folder: give a name in it")
+    if not os.access(folder if not path.exists() else path, os.W_OK):
+        raise InputError(f"{name} takes a file that can be written; {path} cannot: give another")
 
 
 def numbers(text: str | None) -> list[float] | None:

@@ -67,6 +67,7 @@ def show(
     from pipeline.vocabulary.health_page import excited_words, render
     from pipeline.vocabulary.inspect import inspect_layer, local_layers
 
+    options.check_output("--page", page)
     opened = open_store(store)
     snapshot = chosen_snapshot(opened, number)
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:

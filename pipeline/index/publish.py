@@ -36,8 +36,13 @@ def publish(
     weighting: Weighting,
     fusion: FusionSpec,
     job: str = "",
+    instead_of: IndexSnapshot | None = None,
 ) -> IndexSnapshot:
     """Return the snapshot of an index, promoted, and created unless there is one that equals it.
+
+    Args:
+        instead_of: the snapshot that this one is a renewal of. If it is no renewal after all, as
+            nothing has changed, nothing is promoted: another job may have promoted meanwhile.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -46,6 +51,8 @@ def publish(
     draft = draft_snapshot(
         store, manifest, encoding, index, weighting=weighting, fusion=fusion, job=job
     )
+    if instead_of is not None and instead_of.root_digest == draft.root_digest:
+        return instead_of
     current = current_snapshot(store)
     if current is not None and current.root_digest == draft.root_digest:
         return current

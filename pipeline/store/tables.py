@@ -34,14 +34,15 @@ PARQUET_OPTIONS: dict[str, Any] = {
 
 def write_parquet(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) -> int:
     """Write a table and return its number of rows."""
-    pq.write_table(table, path, row_group_size=row_group, **PARQUET_OPTIONS)
+    pq.write_table(table, path.absolute(), row_group_size=row_group, **PARQUET_OPTIONS)
     return int(table.num_rows)
 
 
 def write_parquet_parts(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
     """Write tables of one schema to one file, one after the other; return how many rows."""
     rows = 0
-    with pq.ParquetWriter(path, schema, **PARQUET_OPTIONS) as writer:
+    # Absolute, or Arrow would take a name such as `s3:x` for an address.
+    with pq.ParquetWriter(path.absolute(), schema, **PARQUET_OPTIONS) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows

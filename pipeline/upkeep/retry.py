@@ -98,7 +98,8 @@ def retry_store(
             S3 names a folder of this machine.
         StageFailed: a task failed, or still too many are refused; the same command continues.
     """
-    path, job = _job(store)
+    current = current_snapshot(store)
+    path, job = _job(store, current)
     found = job_manifest(store, runner, job, watch, pictures)  # lost, if a disk was
     manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
@@ -115,7 +116,6 @@ def retry_store(
     folders = job_folders(store, job, renewed)
     after, inputs = folders.extraction, folders.inputs
     if before is not None and after is not None and inputs is not None:
-        current = current_snapshot(store)
         for folder, shards in [(before, manifest.shards)] + (
             [(current.extraction_folder, current.shards)] if current is not None else []
         ):
@@ -140,13 +140,21 @@ def retry_store(
     spec = job.extraction
     fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
     weighting = WEIGHTING_OF[job.job.profile]
-    snapshot = publish(store, corpus, encoding, index, weighting=weighting, fusion=fusion, job=path)
+    snapshot = publish(
+        store,
+        corpus,
+        encoding,
+        index,
+        weighting=weighting,
+        fusion=fusion,
+        job=path,
+        instead_of=current,
+    )
     return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
 
 
-def _job(store: Store) -> tuple[str, JobRecord]:
+def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
     jobs = read_jobs(store)
-    current = current_snapshot(store)
     if current is not None and current.job in jobs:
         return current.job, jobs[current.job]
     if current is None and len(jobs) == 1:

@@ -99,7 +99,12 @@ def test_a_run_of_queries_is_named_copied_and_shown_again(pictures: Path, tmp_pa
     assert "(k was 100, is 2): give them as they were, or another name" in complaint(other)
     unknown = lamella("query", store, "--into", "gone")
     assert "has no complete run 'gone'" in complaint(unknown)
-    assert "with its own settings" in complaint(lamella("query", store, "--into", "asked", "-k", 2))
+    assert "(k was 100, is 2)" in complaint(lamella("query", store, "--into", "asked", "-k", 2))
+    same = ("query", store, "--into", "asked", "-k", 100, "--workers", 7, "--mode", "exact")
+    assert (
+        lamella(*same, "--json").stdout
+        == lamella("query", store, "--into", "asked", "--json").stdout
+    )
     assert lamella("query", store, pictures, "--ids", "1").returncode == 2
 
 
