@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.beside import beside_index
 from tests.chaos.on_ray import ON_RAY, Nodes, play_on
 from tests.chaos.on_s3 import server_killed
 from tests.chaos.rounds import SERIAL, Round, Tally
@@ -72,7 +73,7 @@ def main() -> int:
 
 def all_kinds() -> dict[str, Round]:
     """Return the rounds that there are."""
-    return SERIAL | {"s3": server_killed} | dict.fromkeys(ON_RAY, no_nodes)
+    return SERIAL | {"beside": beside_index, "s3": server_killed} | dict.fromkeys(ON_RAY, no_nodes)
 
 
 def no_nodes(world: World, draw: random.Random, folder: Path, tally: Tally) -> None:
