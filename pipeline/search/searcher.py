@@ -165,7 +165,16 @@ def _rows(
     if name not in segment.layers:
         raise InputError(f"the index has no layer {name}: it has {', '.join(segment.layers)}")
     layer = segment.layers[name]
-    return select(layer.bags, rows) if isinstance(layer, LocalLayer) else layer.vectors[rows]
+    if isinstance(layer, LocalLayer):
+        return select(layer.bags, rows)
+    vectors = layer.vectors[rows]
+    if not np.isfinite(vectors).all():  # all vectors of a segment are too many to look at
+        image_id = segment.image_ids[rows[~np.isfinite(vectors).all(axis=1)][0]]
+        raise CorruptFile(
+            f"image {image_id} has a vector in layer {name} that is not finite: its segment was "
+            "written wrong; index anew, or use a store that you trust"
+        )
+    return vectors
 
 
 def join_queries(

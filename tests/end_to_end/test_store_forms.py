@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.corpus.image_table import read_images
 from pipeline.errors import CorruptFile, LamellaError
-from pipeline.index.files import write_postings
+from pipeline.index.files import read_dense, write_dense, write_postings
 from pipeline.index.postings import Postings
 from pipeline.store.tables import write_arrow, write_parquet
 from schemas.corpus import IMAGES
@@ -85,6 +85,14 @@ def test_a_segment_that_was_sealed_wrong_is_not_searched(
     assert "\n" not in str(caught.value)
 
 
+def not_finite(path: Path) -> None:
+    """Put a number that is none into the first vector, behind its norm, which stays."""
+    ids, vectors, norms = read_dense(path)
+    wrong = vectors.copy()
+    wrong[0, 0] = np.nan
+    write_dense(ids, wrong, norms, path)
+
+
 OTHERS = {
     "frequencies below 0": (
         "segments/*/totals/b11/*.arrow",
@@ -131,3 +139,10 @@ def test_an_image_table_with_rows_of_no_picture_is_refused(
         read_images(tmp_path / "images")
     image_rows()(tmp_path / "images")
     assert read_images(tmp_path / "images").num_rows == 4
+
+
+@pytest.mark.parametrize("command", ["query ids", "evaluate"])
+def test_a_vector_that_is_no_vector_asks_nothing(command: str, stores: Stores, store: Path) -> None:
+    forge(store, "segments/*/head/00000.*.dense.arrow", not_finite)
+    with pytest.raises(CorruptFile, match="image 0 has a vector in layer head that is not finite"):
+        COMMANDS[command].run(stores, store)
