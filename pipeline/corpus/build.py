@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.corpus.ahead import reading_ahead
+from pipeline.corpus.blame import naming
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
@@ -83,7 +84,8 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
         data = reader.read(entry)
         row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
         row["format"] = sniff(data)
-        found = probe(data, limits)
+        with naming(entry.name):
+            found = probe(data, limits)
         row["width"], row["height"] = found.width, found.height
     except Refused as refused:
         row["refusal"], row["detail"] = refused.reason.value, refused.detail
@@ -131,4 +133,5 @@ def see_row(
         Refused: as `read_row`; or the pixel data is damaged, or costs more than the limits.
     """
     data = read_row(reader, row)
-    return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)
+    with naming(row["name"]):
+        return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)

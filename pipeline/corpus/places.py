@@ -5,6 +5,7 @@ would; one that cannot be fetched though its server answers is `FetchFailed`. A 
 is no fault of a picture: StoreUnavailable goes through, and the task with it.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -16,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
 
+from pipeline.corpus.blame import check_own_fault
 from pipeline.errors import (
     InputError,
     LoginFailed,
@@ -97,13 +99,19 @@ def facts_of(place: str) -> tuple[int, int]:
     """Return (size in bytes, version) of a file or object, or (-1, 0) where it is missing.
 
     The version is the time of modification in ns for a file, and an opaque number for an object.
+
+    Raises:
+        StoreUnavailable: this machine cannot say.
     """
     try:
         if is_s3(place):
             facts = _of(place, lambda bucket, key, patience: client().head(bucket, key))
             return (facts.size_bytes, version(facts)) if facts else (-1, 0)
         found = os.stat(place)
-    except (OSError, ValueError):
+    except OSError as error:
+        check_own_fault(error, place, None)
+        return -1, 0
+    except ValueError:  # a zero byte in the name
         return -1, 0
     return found.st_size, found.st_mtime_ns
 
@@ -215,14 +223,15 @@ def _of(place: str, work: Callable[[str, str, Patience], T]) -> T:
     except LoginFailed:
         raise
     except StoreError as error:
+        _see_that_it_answers(bucket)
         raise OSError(errno.EIO, os.strerror(errno.EIO), place) from error
 
 
 def _see_that_it_answers(bucket: str) -> None:
-    """Wait for the server as long as for a store. Raises StoreUnavailable where it stays away."""
-    try:
+    """Wait for the server as long as for a store.
+
+    Raises:
+        StoreError: it stays away, or cannot be asked for anything at all.
+    """
+    with contextlib.suppress(MissingFile, NoSuchBucket, NoAccess):  # these are answers
         client().head(bucket, "lamella/does-it-answer")
-    except StoreUnavailable:
-        raise
-    except StoreError:
-        return

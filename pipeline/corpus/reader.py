@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from pipeline.corpus.ahead import ReadAhead
+from pipeline.corpus.blame import check_own_fault
 from pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
 from pipeline.corpus.decode import DecodeLimits, too_large
 from pipeline.corpus.formats import HEAD_BYTES
@@ -25,7 +26,7 @@ from pipeline.corpus.places import (
     read_object,
 )
 from pipeline.corpus.refused import Refused
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
 from schemas.refusals import RefusalReason
 
 
@@ -78,6 +79,7 @@ class EntryReader:
 
         Raises:
             Refused: missing, unreadable, fetch-failed, too-large-file, or the entry's own fault.
+            StoreUnavailable: this machine cannot read it, which says nothing of the picture.
         """
         return self._read(entry, None)
 
@@ -102,11 +104,18 @@ class EntryReader:
             raise Refused(RefusalReason.FETCH_FAILED) from error
         except TooLong as error:
             raise too_large(error.size_bytes, self._max_bytes) from error
-        except FileNotFoundError as error:
-            raise Refused(RefusalReason.MISSING, error.strerror or "") from error
-        except (OSError, ValueError, pa.ArrowException, InputError) as error:
-            detail = getattr(error, "strerror", None) or type(error).__name__
-            raise Refused(RefusalReason.UNREADABLE, detail) from error
+        except MemoryError as error:  # before Arrow's own, which is one of both kinds
+            raise MemoryError(
+                f"{entry.name}: too little memory to read it ({one_line(error)}): free memory, or "
+                "use fewer --workers; it is not refused for that"
+            ) from error
+        except OSError as error:
+            check_own_fault(error, entry.name, None if is_s3(self._root) else self._root)
+            missing = isinstance(error, FileNotFoundError)
+            reason = RefusalReason.MISSING if missing else RefusalReason.UNREADABLE
+            raise Refused(reason, error.strerror or type(error).__name__) from error
+        except (ValueError, pa.ArrowException, InputError) as error:
+            raise Refused(RefusalReason.UNREADABLE, type(error).__name__) from error
 
     def _file(self, path: str, at_most: int | None) -> bytes:
         if is_s3(path) and at_most is None and self.ahead is not None:

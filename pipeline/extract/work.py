@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.ahead import ReadAhead, reading_ahead
+from pipeline.corpus.blame import naming
 from pipeline.corpus.build import read_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.places import place_of
@@ -216,7 +217,8 @@ class _BatchInHand:
 
     def _fill(self, slot: int, see: Callable[[], Seen | Jpeg]) -> None:
         try:
-            seen = see()
+            with naming(self._rows[slot]["name"]):
+                seen = see()
         except Refused as refused:
             # The slot stays, as zeros: the pictures beside it keep their bits.
             seen = [np.zeros((), np.uint8)] * len(self._arrays)

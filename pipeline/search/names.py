@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
+from pipeline.errors import SourceGone
 from pipeline.store.commit import open_committed
 from pipeline.store.storage import Store
 from pipeline.store.tables import ROW_GROUP, read_parquet
@@ -93,7 +94,7 @@ class ImageTable:
         try:
             with EntryReader(self.root, DecodeLimits()) as reader:
                 return reader.read(entry)
-        except Refused:
+        except (Refused, SourceGone):
             return None
 
     def _table(self, number: int, what: str) -> Any:

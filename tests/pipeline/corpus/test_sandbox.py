@@ -23,7 +23,7 @@ from pipeline.errors import DecoderUnavailable
 from schemas.refusals import RefusalReason
 from tests.hostile_child import marked
 
-LIMITS = DecodeLimits(max_seconds=0.5, max_memory=2**28)
+LIMITS = DecodeLimits(max_seconds=0.5, max_memory=2**26)
 PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
 
@@ -78,7 +78,7 @@ def only_child(one: Sandbox) -> int:
         ("sleep", RefusalReason.TOO_SLOW, "no end after 1 s"),
         ("stop", RefusalReason.TOO_SLOW, "no end after 1 s"),
         ("ignore the clock", RefusalReason.TOO_SLOW, "no end after 1 s"),
-        ("eat memory", RefusalReason.TOO_MUCH_MEMORY, "more than 268,435,456 bytes"),
+        ("eat memory", RefusalReason.TOO_MUCH_MEMORY, "more than 67,108,864 bytes"),
     ],
 )
 def test_what_a_flaw_does_to_its_process_is_the_reason_of_the_refusal(
@@ -88,7 +88,8 @@ def test_what_a_flaw_does_to_its_process_is_the_reason_of_the_refusal(
     with pytest.raises(Refused) as caught:
         see(marked(PNG, act))
     assert (caught.value.reason, caught.value.detail) == (reason, detail)
-    assert flawed.started - before in (1, 2)  # the first may have been kept from the test before
+    # The first may have been kept from the test before; the last decodes a sound picture.
+    assert flawed.started - before in (2, 3)
     np.testing.assert_array_equal(see(PNG), PIXELS)
 
 
