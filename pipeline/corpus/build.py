@@ -1,6 +1,7 @@
 """From entries of a source to rows of an image table, and from a row back to pixels."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.corpus.blame import naming
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
+from pipeline.corpus.passed_over import UNREADABLE, few_kinds, kind_of
 from pipeline.corpus.places import place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
@@ -24,17 +26,18 @@ from schemas.refusals import RefusalReason
 
 def probe_entries(
     root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
-) -> tuple[Any, int]:
-    """Return the image table of these entries, and how many of them are ignored.
+) -> tuple[Any, Counter[str]]:
+    """Return the image table of these entries, and how many of them are ignored, by kind.
 
     Rows + ignored = entries; see `probe_rows`.
 
     Returns:
-        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the count).
+        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the counts).
     """
-    found = probe_rows(root, kind, entries, limits)
-    rows = [row for row in found if row is not None]
-    return pa.Table.from_pylist(rows, schema=IMAGES), len(found) - len(rows)
+    found = _rows_or_kinds(root, kind, entries, limits)
+    rows = [row for row in found if not isinstance(row, str)]
+    ignored = Counter(row for row in found if isinstance(row, str))
+    return pa.Table.from_pylist(rows, schema=IMAGES), few_kinds(ignored)
 
 
 def probe_rows(
@@ -45,7 +48,15 @@ def probe_rows(
     Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
     A picture that is refused keeps its row. Only in folders and tars is anything ignored.
     """
-    rows: list[dict[str, Any] | None] = []
+    found = _rows_or_kinds(root, kind, entries, limits)
+    return [None if isinstance(row, str) else row for row in found]
+
+
+def _rows_or_kinds(
+    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+) -> list[dict[str, Any] | str]:
+    """Return the row of each entry, or the kind of one that is ignored."""
+    rows: list[dict[str, Any] | str] = []
     pictures = filter(_is_plain_picture, entries)
     wanted = ((place_of(root, each.name), each.size_bytes) for each in pictures)
     with (
@@ -53,8 +64,8 @@ def probe_rows(
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
         for entry in entries:
-            ignored = kind in ("folder", "webdataset") and _ignored(reader, entry)
-            rows.append(None if ignored else _probe_entry(reader, entry, limits))
+            ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
+            rows.append(ignored or _probe_entry(reader, entry, limits))
     return rows
 
 
@@ -62,14 +73,15 @@ def _is_plain_picture(entry: Entry) -> bool:
     return not entry.container and entry.fault is None and has_picture_name(entry.name)
 
 
-def _ignored(reader: EntryReader, entry: Entry) -> bool:
+def _ignored(reader: EntryReader, entry: Entry) -> str | None:
+    """Return the kind of an entry that is no picture by name and content, None for a picture."""
     if has_picture_name(entry.name):
-        return False
+        return None
     try:
         head = reader.head(entry)
     except Refused:
-        head = b""
-    return is_ignored(entry.name, head)
+        return UNREADABLE
+    return kind_of(entry.name) if is_ignored(entry.name, head) else None
 
 
 def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:

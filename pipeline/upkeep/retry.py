@@ -34,6 +34,7 @@ from pipeline.store.tables import read_parquet, write_parquet
 from pipeline.upkeep.rebuild import job_manifest, rebuild_job
 from schemas.base import digest_of
 from schemas.corpus import IMAGES, CorpusManifest, ShardRef
+from schemas.files import PASSED_OVER
 from schemas.job import WEIGHTING_OF
 from schemas.job_record import JobRecord
 from schemas.refusals import RefusalReason
@@ -204,10 +205,13 @@ def _renew_table(
         [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
     )
     refused = table.num_rows - table.column("refusal").null_count
+    before = read_done(store, folder, shard.key)
+    kept = before.counts if before is not None else {}
+    kinds = {name: count for name, count in kept.items() if name.startswith(PASSED_OVER)}
     with attempt(store, folder, "corpus", shard.key, job.corpus_inputs) as work:
         work.write("images", f"{folder}/images", "parquet", lambda path: write_parquet(table, path))
         store.discard(layout.done(folder, shard.key))
-        record = work.finish(images=shard.images, refused=refused, ignored=shard.ignored)
+        record = work.finish(images=shard.images, refused=refused, ignored=shard.ignored, **kinds)
     return shard.model_copy(update={"refused": refused, "file": record.files["images"]})
 
 
