@@ -15,7 +15,7 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.passed_over import UNREADABLE, few_kinds, kind_of
-from pipeline.corpus.places import place_of
+from pipeline.corpus.places import is_below, place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
@@ -57,15 +57,19 @@ def _rows_or_kinds(
 ) -> list[dict[str, Any] | str]:
     """Return the row of each entry, or the kind of one that is ignored."""
     rows: list[dict[str, Any] | str] = []
-    pictures = filter(_is_plain_picture, entries)
-    wanted = ((place_of(root, each.name), each.size_bytes) for each in pictures)
+    pictures = (each for each in entries if _is_plain_picture(each))
+    wanted = (
+        (place_of(root, each.name), each.size_bytes)
+        for each in pictures
+        if kind == "list" or is_below(each.name)
+    )
     with (
-        EntryReader(root, limits) as reader,
+        EntryReader(root, limits, kind) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
         for entry in entries:
             ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
-            rows.append(ignored or _probe_entry(reader, entry, limits))
+            rows.append(ignored or probe_entry(reader, entry, limits))
     return rows
 
 
@@ -84,7 +88,8 @@ def _ignored(reader: EntryReader, entry: Entry) -> str | None:
     return kind_of(entry.name) if is_ignored(entry.name, head) else None
 
 
-def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+def probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+    """Return the row of an image table for one entry that is not ignored."""
     row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "name": entry.name,
         "container": entry.container,

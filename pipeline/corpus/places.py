@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
 
 from pipeline.corpus.blame import check_own_fault
+from pipeline.corpus.refused import Refused
 from pipeline.errors import (
     InputError,
     LoginFailed,
@@ -30,6 +31,7 @@ from pipeline.errors import (
 from pipeline.store.address import S3, is_s3, parse_s3
 from pipeline.store.retry import Patience
 from pipeline.store.s3 import Facts, TooLong, client
+from schemas.refusals import RefusalReason
 
 __all__ = ["FetchFailed", "TooLong", "facts_of", "is_s3", "objects_under", "open_place"]
 
@@ -84,6 +86,40 @@ def named_by(root: str, text: str) -> str:
     raise ValueError(
         f"scheme {match[1]}:// is not read here; allowed: a local path, file:// or s3://"
     )
+
+
+def is_below(name: str) -> bool:
+    """Say whether a name by itself stays below whatever folder it is joined with.
+
+    Links are another matter: see `check_below`.
+    """
+    return not (name.startswith("/") or is_s3(name) or ".." in name.split("/"))
+
+
+def is_address(name: str) -> bool:
+    """Say whether a name begins with a scheme, such as file:// or data:."""
+    return _SCHEME.match(name) is not None
+
+
+def check_below(path: str, real_folder: str, descriptor: int | None = None) -> None:
+    """Return if a local file lies below a folder once all links are followed.
+
+    Args:
+        real_folder: with all links followed, as `os.path.realpath` gives it.
+        descriptor: of the file opened, which is then asked where it lies: one call to the kernel,
+            and no link can be changed in between.
+
+    Raises:
+        Refused: it lies elsewhere.
+    """
+    found = ""
+    if descriptor is not None:
+        with contextlib.suppress(OSError):
+            found = os.readlink(f"/proc/self/fd/{descriptor}")
+    if not found.startswith("/"):  # where /proc does not tell
+        found = os.path.realpath(path)
+    if not found.startswith(real_folder.rstrip("/") + "/"):
+        raise Refused(RefusalReason.OUTSIDE_SOURCE)
 
 
 def place_of(root: str, name: str) -> str:

@@ -20,7 +20,7 @@ from pipeline.store.storage import Store, open_store
 from pipeline.store.tables import column, read_parquet, write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
-from schemas.corpus import CorpusManifest, ShardRef
+from schemas.corpus import CorpusManifest, ShardRef, SourceKind
 from schemas.extraction import ExtractionSpec
 from schemas.files import DoneRecord, FileRef
 from schemas.refusals import RefusalReason
@@ -59,6 +59,7 @@ class ExtractStage:
     weights: Path
     threads: int
     encoder: Encoder | None = None
+    kind: SourceKind = "folder"
     name: str = "extract"
     uses_gpu: bool = True
     at_once: int = 2
@@ -108,7 +109,7 @@ class ExtractStage:
         ]
         indexed: list[int] = []
         counts: dict[str, int] = {}
-        source = PictureSource(self.root, self.limits)
+        source = PictureSource(self.root, self.limits, self.kind)
         threads = threads_for(self.threads, backbone)
         beside = Beside()
         with ExitStack() as stack:
@@ -241,7 +242,16 @@ def extract_corpus(
     inputs = decided if encoder is None else encoder.inputs(decided)
     folder = extraction_folder(spec, inputs)
     stage = ExtractStage(
-        store.url, folder, inputs, manifest.root, limits, spec, weights, threads, encoder
+        store.url,
+        folder,
+        inputs,
+        manifest.root,
+        limits,
+        spec,
+        weights,
+        threads,
+        encoder,
+        manifest.kind,
     )
     records = complete(
         store,

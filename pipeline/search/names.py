@@ -40,7 +40,7 @@ class ImageTable:
         self._images = sum(shard.images for shard in self._shards)
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
-        self.root = snapshot.root
+        self.root, self.kind = snapshot.root, snapshot.kind
 
     def row(self, image_id: int) -> dict[str, Any]:
         """Return an image's row. Raises KeyError where there is no such id."""
@@ -92,7 +92,7 @@ class ImageTable:
         row = self.row(image_id)
         entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"] or -1)
         try:
-            with EntryReader(self.root, DecodeLimits()) as reader:
+            with EntryReader(self.root, DecodeLimits(), self.kind) as reader:
                 return reader.read(entry)
         except (Refused, SourceGone):
             return None

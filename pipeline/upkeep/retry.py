@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus.build import probe_entries, see_row
+from pipeline.corpus.build import probe_entry, see_row
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
@@ -156,18 +156,19 @@ def _try_rows(
 ) -> list[tuple[Trial, dict[str, Any]]]:
     """Look at these pictures once more; return the row that each has now."""
     found: list[tuple[Trial, dict[str, Any]]] = []
-    for number, trial in enumerate(trials):
-        size = trial.row["size_bytes"]
-        entry = Entry(
-            trial.row["name"],
-            trial.row["container"],
-            trial.row["offset"],
-            -1 if size is None else size,
-        )
-        # As in a list, where every entry keeps its row whatever it turns out to be.
-        table, _ = probe_entries(manifest.root, "list", [entry], limits)
-        found.append((trial, table.to_pylist()[0]))
-        on_progress(Progress("retry headers", number + 1, len(trials), number + 1, len(trials)))
+    with EntryReader(manifest.root, limits, manifest.kind) as reader:
+        for number, trial in enumerate(trials):
+            size = trial.row["size_bytes"]
+            entry = Entry(
+                trial.row["name"],
+                trial.row["container"],
+                trial.row["offset"],
+                -1 if size is None else size,
+            )
+            # Every one keeps its row, whatever it turns out to be.
+            found.append((trial, probe_entry(reader, entry, limits)))
+            done = number + 1
+            on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
     return found
 
 
@@ -239,7 +240,7 @@ def _try_pixels(
     on_progress: OnProgress,
 ) -> Iterator[Trial]:
     """Yield the pictures that can be decoded now; count what became of all."""
-    with EntryReader(manifest.root, limits) as reader:
+    with EntryReader(manifest.root, limits, manifest.kind) as reader:
         for number, trial in enumerate(trials):
             try:
                 see_row(reader, trial.row, [whole_look(64, 64)], limits)

@@ -206,7 +206,7 @@ def word_patches(
     def show(done: int) -> None:
         on_progress(Progress(f"patches {layer}", done, len(rows), done, len(rows)))
 
-    with EntryReader(images.root, limits) as reader:
+    with EntryReader(images.root, limits, images.kind) as reader:
         cut = cut_patches(
             nearest, rows, look, lambda row, looks: see_row(reader, row, looks, limits), show
         )

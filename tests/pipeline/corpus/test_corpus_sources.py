@@ -114,7 +114,7 @@ def test_a_list_names_paths_relative_to_itself(tmp_path: Path) -> None:
     names = [entry.name for entry in listing.entries]
     assert names == sorted(names, key=str.encode)
     assert names.count("a.jpg") == 2
-    with EntryReader(listing.root) as reader:
+    with EntryReader(listing.root, kind="list") as reader:
         outcomes = {}
         for entry in listing.entries:
             try:

@@ -179,8 +179,15 @@ def with_everything(folder: Path) -> Path:
 
 
 EVERYTHING = {
-    "json": 2, NO_ENDING: 1, HIDDEN: 2, "tar": 1, "parquet": 2,
-    FOLDER_LINKS: 1, LINKS: 1, NO_FILES: 2, UNREADABLE: 1,
+    "json": 2,
+    NO_ENDING: 1,
+    HIDDEN: 2,
+    "tar": 1,
+    "parquet": 2,
+    FOLDER_LINKS: 1,
+    LINKS: 1,
+    NO_FILES: 2,
+    UNREADABLE: 1,
 }
 
 
