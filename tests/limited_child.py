@@ -11,11 +11,17 @@ ROOM_BYTES = 96 * 2**20
 NOBODY = 65534
 
 
-def main() -> None:
-    """Become a plain user, take a hard limit, and go on as the real child."""
+def become_plain() -> None:
+    """Be a plain user from here on."""
     if os.geteuid() == 0:
+        os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
+
+
+def main() -> None:
+    """Become a plain user, take a hard limit, and go on as the real child."""
+    become_plain()
     most = child._own_memory_bytes() + ROOM_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     child.main()

@@ -1,9 +1,10 @@
 """The process in which foreign pictures are decoded: one picture at a time, then the next.
 
 Started by `pipeline/corpus/child_process.py`. Imports Pillow, numpy and little else, so that it
-starts fast. Before the first picture it gives up what it can: it can open
-no file and no connection, start no process, write no file; the kernel ends it when a picture
-takes too much time. Memory beyond the limit is refused to it.
+starts fast. Before the first picture it gives up what it can, by limits on resources, and by
+Landlock and seccomp where the kernel has them (`confine.py`): it can reach no file, connection or
+other process, and start none; the kernel ends it when a picture takes too much time. Memory beyond
+the limit is refused to it.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from typing import Any
 
 from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, features
 
+from pipeline.corpus.confine import filter_calls, forbid_files
 from pipeline.corpus.decode import DecodeLimits, decode, probe
 from pipeline.corpus.formats import sniff, webp_size
 from pipeline.corpus.refused import Refused
@@ -49,8 +51,10 @@ def main() -> None:
         os.dup2(unseen, descriptor)
     own_bytes = _own_memory_bytes()
     _prefer_for_killing()
+    held = forbid_files()  # while there may be one more: what Landlock is told by
     _restrict()
-    send(answers, {"ready": os.getpid()})
+    held += filter_calls()
+    send(answers, {"ready": os.getpid(), "held": held})
     with contextlib.suppress(EOFError):
         while True:
             try:

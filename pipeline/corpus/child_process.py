@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from pipeline.corpus.confine import close_memory
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.wire import receive, send
 from pipeline.errors import DecoderUnavailable
@@ -79,7 +80,10 @@ class Lost(Exception):
 
 
 class ChildProcess:
-    """A running child, ready for a picture. For one call at a time."""
+    """A running child, ready for a picture. For one call at a time.
+
+    `held` names what the kernel holds it by, beside limits on resources: Landlock, seccomp.
+    """
 
     def __init__(self, module: str = CHILD) -> None:
         """Start it and wait until it is ready.
@@ -87,6 +91,7 @@ class ChildProcess:
         Raises:
             DecoderUnavailable: it does not get so far.
         """
+        close_memory()  # ours, which holds keys and other pictures
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _FIXED
         # Ours first: an installation for development need not have it on the path.
         paths = [OURS, *map(os.path.abspath, sys.path)]
@@ -121,10 +126,11 @@ class ChildProcess:
             with contextlib.suppress(OSError):  # many pipes of one user may be no larger
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
-            receive(self._answers, 0, time.monotonic() + START_SECONDS)
+            ready, _ = receive(self._answers, 0, time.monotonic() + START_SECONDS)
         except (EOFError, TimeoutError, ValueError, OSError) as error:
             self._no_start(error, self._process.stderr)
         self._process.stderr.close()
+        self.held = tuple(ready.get("held", ()))
 
     def _no_start(self, error: Exception, errors: IO[bytes]) -> NoReturn:
         with contextlib.suppress(subprocess.TimeoutExpired):

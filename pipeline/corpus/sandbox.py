@@ -10,6 +10,7 @@ to itself while it lasts.
 
 import atexit
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from pipeline.corpus.scale import Look
 from pipeline.errors import DecoderUnavailable
 from schemas.refusals import RefusalReason
 
+log = logging.getLogger("lamella.corpus")
 T = TypeVar("T")
 TRIES = 2
 SOUND = b"P5\n2 2\n255\n\x00\x40\x80\xff"
@@ -118,7 +120,14 @@ class Sandbox:
             if self._idle and not fresh:
                 return self._idle.pop()
             self.started += 1
-        return ChildProcess(self._module)
+            first = self.started == 1
+        child = ChildProcess(self._module)
+        if first and not child.held:
+            log.warning(
+                "this kernel has neither Landlock nor seccomp for the processes that decode "
+                "pictures: deploy/RUNBOOK.md says what code in a picture could then do"
+            )
+        return child
 
     def _give(self, child: ChildProcess) -> None:
         with self._lock:
