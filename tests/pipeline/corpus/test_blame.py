@@ -173,6 +173,17 @@ def test_a_child_that_cannot_start_says_which_limit_and_names_the_picture(
     assert see(SMALL, (30, 40)).shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.EAGAIN, "ulimit -u"), (errno.ENOMEM, "Free memory")]
+)
+def test_a_process_that_the_machine_does_not_start_refuses_no_picture(
+    fresh: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    monkeypatch.setattr(child_process.subprocess, "Popen", failing(number))
+    with pytest.raises(DecoderUnavailable, match=says):
+        see(SMALL, (30, 40))
+
+
 def containers(folder: Path) -> dict[str, Entry]:
     """Write one picture in each kind of container; return the entry that leads to it."""
     (folder / "a.png").write_bytes(SMALL)

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.corpus.decode import DecodeLimits, decode, probe
 from pipeline.corpus.refused import Refused
 from schemas.refusals import RefusalReason
+from tests.jpegs import JPEGS, PICTURE
 from tests.rasters import GREY as GREYS
 from tests.rasters import (
     GREY_ALPHA,
@@ -220,6 +221,12 @@ def test_every_jpeg_is_near_the_picture(options: dict[str, object]) -> None:
         inks = np.concatenate([1 - COLOUR, np.zeros_like(GREY)[..., None]], 2)
         data = saved(Image.fromarray(whole(inks, 8).astype(np.uint8), "CMYK"), "JPEG", **options)
         assert outcome(data, BYTES, 2 * LOSSY) == NEAR
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_every_rare_jpeg_is_near_the_picture_or_refused_in_words(name: str) -> None:
+    expected = UNSUPPORTED if "bits" in name else NEAR
+    assert outcome(JPEGS[name], PICTURE, 0.6 if name == "lossless" else LOSSY) == expected
 
 
 FRAME = b"\xff\xc0"
