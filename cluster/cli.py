@@ -130,15 +130,18 @@ def index(
     with _engine(job) as opened:
         indexed = index_store(opened, into, source, job, quiet=as_json)
     snapshot = indexed.snapshot
+    others = sum(indexed.passed_over.values()) or snapshot.ignored
     if as_json:
-        emit(summary(snapshot) | planning.compared_values(indexed.compared))
+        values = summary(snapshot) | {"passed_over": indexed.passed_over}
+        emit(values | planning.compared_values(indexed.compared))
         return
     console.print(
         f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
-        f"{snapshot.refused:,} refused, {snapshot.ignored:,} other files passed over "
+        f"{snapshot.refused:,} refused, {others:,} other files passed over "
         f"[dim](root {snapshot.root_digest[:12]})[/]"
     )
     _print_refusals(snapshot.refused_by_reason)
+    _print_passed_over(indexed.passed_over)
     if indexed.compared is not None:
         planning.show_comparison(console, indexed.compared)
     ask = f"lamella query {shlex.quote(into)} PICTURE"
@@ -339,6 +342,12 @@ def _print_refusals(reasons: dict[str, int]) -> None:
 
     for reason, count in reasons.items():
         console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")
+
+
+def _print_passed_over(counted: dict[str, int]) -> None:
+    from cluster.show import show_passed_over
+
+    show_passed_over(console, counted)
 
 
 def _print_report(report: Any, page: Path, sweep: bool = False) -> None:

@@ -12,21 +12,27 @@ from pipeline.plan.kept import last_plan
 from pipeline.plan.reality import Comparison, Stopwatch, bytes_by_stage, compare
 from pipeline.plan.subject import subject_of
 from pipeline.store.storage import open_store
+from schemas.corpus import CorpusManifest
 from schemas.job import JobConfig
 from schemas.snapshot import IndexSnapshot
 
 
 @dataclass(frozen=True)
 class Indexed:
-    """A snapshot, and how its making compares with its plan; None where there was no plan."""
+    """A snapshot, and how its making compares with its plan; None where there was no plan.
+
+    `passed_over` counts by kind what the source holds beside pictures.
+    """
 
     snapshot: IndexSnapshot
+    passed_over: dict[str, int]
     compared: list[Comparison] | None
 
 
 def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool) -> Indexed:
     """Return the snapshot of a source in a store, made where it is absent."""
     store = open_store(into, create=True)
+    made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         prepared = prepare(source, job)
         watch = Stopwatch(engine.runner, lines.stage)
@@ -35,13 +41,15 @@ def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet
             watch,
             prepared,
             threads=engine.threads,
-            watch=Watch(watch.progress, lines.round),
+            watch=Watch(watch.progress, lines.round, made.append),
         )
+    (manifest,) = made
     try:
         plan = last_plan(store, prepared.name, subject_of(prepared))
     except CorruptFile:  # `verify` says so; the run does not stand on it
         plan = None
     if plan is None:
-        return Indexed(snapshot, None)
+        return Indexed(snapshot, manifest.passed_over, None)
     stored = bytes_by_stage(store, snapshot)
-    return Indexed(snapshot, compare(plan, watch.taken, stored, snapshot.indexed))
+    compared = compare(plan, watch.taken, stored, snapshot.indexed)
+    return Indexed(snapshot, manifest.passed_over, compared)

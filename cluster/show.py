@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.corpus.passed_over import advice, in_words
 from pipeline.evaluate.page import heat_rows, printable, short_score
 from pipeline.evaluate.table import score_table
 from pipeline.store import layout
@@ -120,6 +121,14 @@ def _grid(report: RetrievalReport) -> Table:
     return grid
 
 
+def show_passed_over(console: Console, counted: dict[str, int]) -> None:
+    """Print by kind what a source holds beside its pictures, and what to do about data sets."""
+    if counted:
+        console.print(plain(f"  passed over: {in_words(counted)}"), soft_wrap=True)
+    if (said := advice(counted)) is not None:
+        console.print(plain(f"  {said}"), style="yellow", soft_wrap=True)
+
+
 def show_status(console: Console, found: dict[str, Any]) -> None:
     """Print what a store holds."""
     for corpus in found["corpora"]:
@@ -133,6 +142,7 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(
                 f"  {corpus['duplicates']:,} pictures have the same bytes as an earlier one"
             )
+        show_passed_over(console, corpus["passed_over"])
         for refusal in corpus["refused"]:
             line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
             console.print(line, style="yellow")

@@ -62,6 +62,10 @@ class StoreUnavailable(StoreError):
     """The store did not answer for as long as we wait; a later run of the command goes on."""
 
 
+class SourceGone(StoreUnavailable):
+    """The folder of the pictures is not there, or is empty, on this machine."""
+
+
 class NoAccess(StoreError):
     """The credentials in use have no right to do this."""
 

@@ -66,7 +66,9 @@ class CorpusManifest(Record):
     """A corpus: the partition into shards that every later stage keeps.
 
     `images` counts every image with an id, the refused ones among them. `content_digest` is over
-    the image tables, so it changes when any name, place or content does.
+    the image tables, so it changes when any name, place or content does. `passed_over` counts by
+    kind the ignored files and what was not listed at all; it is in no digest, and empty where an
+    earlier version wrote the manifest.
 
     Raises:
         ValueError: shards that leave or share ids, repeat a key, or do not add up to the totals.
@@ -80,6 +82,7 @@ class CorpusManifest(Record):
     images: int = Field(ge=0)
     refused: int = Field(ge=0)
     ignored: int = Field(ge=0)
+    passed_over: dict[str, int] = Field(default_factory=dict)
     content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")

@@ -4,6 +4,9 @@ from pydantic import Field
 
 from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
+PASSED_OVER = "passed over: "
+"""Begins the name of a count of what a task passed over; a kind follows."""
+
 _SAFE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
@@ -36,11 +39,18 @@ class DoneRecord(Record):
     commit_id: str
 
     def content(self) -> dict[str, object]:
-        """Return what was made, without names or tokens: equal for every attempt."""
+        """Return what was made, without names or tokens: equal for every attempt.
+
+        Without what was passed over, which earlier versions did not count by kind.
+        """
         return {
             "stage": self.stage,
             "key": self.key,
             "inputs": self.inputs,
             "files": {name: file.content() for name, file in sorted(self.files.items())},
-            "counts": dict(sorted(self.counts.items())),
+            "counts": {
+                name: count
+                for name, count in sorted(self.counts.items())
+                if not name.startswith(PASSED_OVER)
+            },
         }

@@ -6,16 +6,16 @@ Everything else in it is the real one. The bytes are those of `marked`.
 import ctypes
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.corpus import child
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from tests.reaching import reached
 
 _served = 0
+_answers = -1
 
 
 def marked(picture: bytes, act: str) -> bytes:
@@ -37,8 +37,6 @@ def perform(act: str) -> None:
                 pass
         case "sleep":
             time.sleep(10_000)
-        case "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
         case "ignore the clock":
             for number in (signal.SIGPROF, signal.SIGALRM):
                 signal.signal(number, signal.SIG_IGN)
@@ -48,44 +46,13 @@ def perform(act: str) -> None:
             while True:
                 hoard.append(bytearray(2**24))
         case "babble":
-            os.write(child_answers(), b"\xff" * 4096)
+            os.write(_answers, b"\xff" * 4096)
         case "lie":
-            child.send(child_answers(), {"refused": "because"})
+            child.send(_answers, {"refused": "because"})
         case "crash unless first" if _served > 1:
             ctypes.string_at(0)
-        case "reach out":
-            raise Refused(RefusalReason.CORRUPT, " ".join(reached()))
-
-
-def child_answers() -> int:
-    """Return the descriptor of the answers: the only pipe that is open beside standard input."""
-    return next(number for number in range(3, 20) if _is_pipe(number))
-
-
-def _is_pipe(number: int) -> bool:
-    try:
-        return os.fstat(number).st_mode & 0o170000 == 0o010000
-    except OSError:
-        return False
-
-
-def reached() -> list[str]:
-    """Return what could be opened from inside the child, which should be nothing."""
-    attempts: dict[str, Callable[[], Any]] = {
-        "file": lambda: os.open("/etc/hostname", os.O_RDONLY),
-        "folder": lambda: os.listdir("/"),
-        "socket": socket.socket,
-        "pipe": os.pipe,
-        "write": lambda: os.open("/tmp/lamella-reached", os.O_CREAT | os.O_WRONLY),
-    }
-    found = ["reached:"]
-    for name, attempt in attempts.items():
-        try:
-            attempt()
-            found.append(name)
-        except OSError:
-            pass
-    return found
+    if act.startswith("reach "):
+        child.send(_answers, {"reached": list(reached(Path(act.removeprefix("reach "))))})
 
 
 def _flawed(act_on: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,6 +67,21 @@ def _flawed(act_on: Callable[..., Any]) -> Callable[..., Any]:
     return decode
 
 
-if __name__ == "__main__":
+def _noting_where(send: Callable[..., None]) -> Callable[..., None]:
+    def note(descriptor: int, *others: Any) -> None:
+        global _answers
+        _answers = descriptor
+        send(descriptor, *others)
+
+    return note
+
+
+def main() -> None:
+    """Be the real child, but for the flaws."""
     child.decode = _flawed(child.decode)
+    child.send = _noting_where(child.send)
     child.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """From entries of a source to rows of an image table, and from a row back to pixels."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.corpus.ahead import reading_ahead
+from pipeline.corpus.blame import naming
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from pipeline.corpus.listing import Entry
-from pipeline.corpus.places import place_of
+from pipeline.corpus.passed_over import UNREADABLE, few_kinds, kind_of
+from pipeline.corpus.places import is_below, place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
@@ -23,17 +26,18 @@ from schemas.refusals import RefusalReason
 
 def probe_entries(
     root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
-) -> tuple[Any, int]:
-    """Return the image table of these entries, and how many of them are ignored.
+) -> tuple[Any, Counter[str]]:
+    """Return the image table of these entries, and how many of them are ignored, by kind.
 
     Rows + ignored = entries; see `probe_rows`.
 
     Returns:
-        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the count).
+        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the counts).
     """
-    found = probe_rows(root, kind, entries, limits)
-    rows = [row for row in found if row is not None]
-    return pa.Table.from_pylist(rows, schema=IMAGES), len(found) - len(rows)
+    found = _rows_or_kinds(root, kind, entries, limits)
+    rows = [row for row in found if not isinstance(row, str)]
+    ignored = Counter(row for row in found if isinstance(row, str))
+    return pa.Table.from_pylist(rows, schema=IMAGES), few_kinds(ignored)
 
 
 def probe_rows(
@@ -44,16 +48,28 @@ def probe_rows(
     Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
     A picture that is refused keeps its row. Only in folders and tars is anything ignored.
     """
-    rows: list[dict[str, Any] | None] = []
-    pictures = filter(_is_plain_picture, entries)
-    wanted = ((place_of(root, each.name), each.size_bytes) for each in pictures)
+    found = _rows_or_kinds(root, kind, entries, limits)
+    return [None if isinstance(row, str) else row for row in found]
+
+
+def _rows_or_kinds(
+    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+) -> list[dict[str, Any] | str]:
+    """Return the row of each entry, or the kind of one that is ignored."""
+    rows: list[dict[str, Any] | str] = []
+    pictures = (each for each in entries if _is_plain_picture(each))
+    wanted = (
+        (place_of(root, each.name), each.size_bytes)
+        for each in pictures
+        if kind == "list" or is_below(each.name)
+    )
     with (
-        EntryReader(root, limits) as reader,
+        EntryReader(root, limits, kind) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
         for entry in entries:
-            ignored = kind in ("folder", "webdataset") and _ignored(reader, entry)
-            rows.append(None if ignored else _probe_entry(reader, entry, limits))
+            ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
+            rows.append(ignored or probe_entry(reader, entry, limits))
     return rows
 
 
@@ -61,17 +77,19 @@ def _is_plain_picture(entry: Entry) -> bool:
     return not entry.container and entry.fault is None and has_picture_name(entry.name)
 
 
-def _ignored(reader: EntryReader, entry: Entry) -> bool:
+def _ignored(reader: EntryReader, entry: Entry) -> str | None:
+    """Return the kind of an entry that is no picture by name and content, None for a picture."""
     if has_picture_name(entry.name):
-        return False
+        return None
     try:
         head = reader.head(entry)
     except Refused:
-        head = b""
-    return is_ignored(entry.name, head)
+        return UNREADABLE
+    return kind_of(entry.name) if is_ignored(entry.name, head) else None
 
 
-def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+def probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+    """Return the row of an image table for one entry that is not ignored."""
     row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "name": entry.name,
         "container": entry.container,
@@ -83,7 +101,8 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
         data = reader.read(entry)
         row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
         row["format"] = sniff(data)
-        found = probe(data, limits)
+        with naming(entry.name):
+            found = probe(data, limits)
         row["width"], row["height"] = found.width, found.height
     except Refused as refused:
         row["refusal"], row["detail"] = refused.reason.value, refused.detail
@@ -131,4 +150,5 @@ def see_row(
         Refused: as `read_row`; or the pixel data is damaged, or costs more than the limits.
     """
     data = read_row(reader, row)
-    return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)
+    with naming(row["name"]):
+        return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)

@@ -1,9 +1,10 @@
 """The process in which foreign pictures are decoded: one picture at a time, then the next.
 
 Started by `pipeline/corpus/child_process.py`. Imports Pillow, numpy and little else, so that it
-starts fast. Before the first picture it gives up what it can: it can open
-no file and no connection, start no process, write no file; the kernel ends it when a picture
-takes too much time. Memory beyond the limit is refused to it.
+starts fast. Before the first picture it gives up what it can, by limits on resources, and by
+Landlock and seccomp where the kernel has them (`confine.py`): it can reach no file, connection or
+other process, and start none; the kernel ends it when a picture takes too much time. Memory beyond
+the limit is refused to it.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import encodings.latin_1
 import encodings.utf_16
 import encodings.utf_16_be
 import encodings.utf_16_le
+import mmap
 import os
 import resource
 import signal
@@ -19,12 +21,21 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags
+from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, features
 
+from pipeline.corpus.confine import filter_calls, forbid_files
 from pipeline.corpus.decode import DecodeLimits, decode, probe
+from pipeline.corpus.formats import sniff, webp_size
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Look, look_at, shrink
 from pipeline.corpus.wire import receive, send
+from schemas.refusals import RefusalReason
+
+_CODECS = ("jpg", "libtiff", "webp", "zlib")
+_DOUBTFUL = (RefusalReason.CORRUPT, RefusalReason.TRUNCATED)
+_SLACK_BYTES = 2**20
+_MOST_BYTES_A_PIXEL = 16
+"""Pixels as read, as RGBA, laid over white, and resized."""
 
 # The decoding library imports these when a picture first needs them; by then nothing can be opened.
 _NEEDED_LATER = (ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, encodings)
@@ -32,14 +43,18 @@ _NEEDED_LATER = (ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, enc
 
 def main() -> None:
     """Answer frames on standard input until it ends."""
+    if lacking := [name for name in _CODECS if not features.check(name)]:
+        raise SystemExit(f"Pillow was built without {', '.join(lacking)} here")
     answers = os.dup(1)
     unseen = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):  # libraries that print must not print into the answers
         os.dup2(unseen, descriptor)
     own_bytes = _own_memory_bytes()
     _prefer_for_killing()
+    held = forbid_files()  # while there may be one more: what Landlock is told by
     _restrict()
-    send(answers, {"ready": os.getpid()})
+    held += filter_calls()
+    send(answers, {"ready": os.getpid(), "held": held})
     with contextlib.suppress(EOFError):
         while True:
             try:
@@ -55,17 +70,41 @@ def _serve(answers: int, own_bytes: int) -> None:
     request, _ = receive(0, 0)
     *numbers, wall_seconds = request["limits"]
     limits = DecodeLimits(*numbers)
-    soft = min(own_bytes + limits.max_memory, 2**63 - 1)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
+    _limit_memory(own_bytes + limits.max_memory)
     signal.setitimer(signal.ITIMER_PROF, limits.max_seconds)
     signal.setitimer(signal.ITIMER_REAL, wall_seconds)
-    _, data = receive(0, limits.max_bytes)
+    data = bytes(receive(0, limits.max_bytes)[1])
     try:
-        header, body = _answer(request, bytes(data), limits)
+        header, body = _answer(request, data, limits)
     except Refused as refused:
         header, body = {"refused": refused.reason.value, "detail": refused.detail}, b""
+    if header.get("refused") in _DOUBTFUL:
+        _check_memory(data, limits)
     _no_timers()
     send(answers, header, body)
+
+
+def _check_memory(data: bytes, limits: DecodeLimits) -> None:
+    """Raise MemoryError where a picture may look damaged for want of memory.
+
+    The libraries behind the decoders do not always say why they gave up. So a picture is called
+    damaged only while this process can get what it should take at most.
+    """
+    # A WebP's decoder makes room for all pixels before it tells how many there are.
+    width, height = (webp_size(data) if sniff(data) == "webp" else None) or (0, 0)
+    with contextlib.suppress(Refused):
+        found = probe(data, limits)
+        width, height = found.width, found.height
+    wanted = _SLACK_BYTES + _MOST_BYTES_A_PIXEL * min(width * height, limits.max_pixels)
+    if not _can_take(wanted):
+        raise MemoryError
+
+
+def _limit_memory(size_bytes: int) -> None:
+    """Allow so much address space, or what is left where the machine allows less."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = 2**63 - 1 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_AS, (min(size_bytes, most), hard))
 
 
 def _answer(
@@ -73,6 +112,9 @@ def _answer(
 ) -> tuple[dict[str, Any], bytes]:
     if request["do"] == "probe":
         return asdict(probe(data, limits)), b""
+    if request["do"] == "check":
+        decode(data, limits)
+        return {"room": _has_room(limits.max_memory)}, b""
     if request["do"] == "shrink":
         small = shrink(decode(data, limits), request["width"], request["height"])
         return {"height": small.shape[0], "width": small.shape[1]}, small.tobytes()
@@ -84,6 +126,22 @@ def _answer(
         {"height": picture.height, "width": picture.width},
         b"".join(look.tobytes() for look in looks),
     )
+
+
+def _has_room(size_bytes: int) -> bool:
+    """Say whether the machine gives so much memory, were it not for the limit on a picture."""
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return _can_take(size_bytes)
+
+
+def _can_take(size_bytes: int) -> bool:
+    """Say whether this process can get so much memory; none of it is touched, and it goes back."""
+    try:
+        mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def _no_timers() -> None:

@@ -1,17 +1,18 @@
 """One decoding child as its parent sees it: started, asked, watched by the clock, ended."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
+from pipeline.corpus.confine import close_memory
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.wire import receive, send
 from pipeline.errors import DecoderUnavailable
@@ -30,6 +31,12 @@ GRACE_SECONDS = 5.0
 """How much later than the child's own clock the parent ends it: one that stopped its clock."""
 
 _PIPE_BYTES = 2**20
+_CURES = {
+    errno.EAGAIN: "Raise the limit on processes (ulimit -u, or the container's)",
+    errno.ENOMEM: "Free memory, or use fewer --workers",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "Raise the machine's limit on open files (fs.file-max)",
+}
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 """What a child gets of the environment; keys to the store are not among it."""
 
@@ -43,27 +50,40 @@ _FIXED = {
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }
 
-_REASONS = {
-    signal.SIGPROF: (RefusalReason.TOO_SLOW, "more than {seconds:g} s of processor time"),
-    signal.SIGALRM: (RefusalReason.TOO_SLOW, "no end after {wall:g} s"),
-    signal.SIGKILL: (
-        RefusalReason.TOO_MUCH_MEMORY,
-        "its process was killed from outside",
-    ),
+_OUT_OF_TIME: dict[int, str] = {
+    signal.SIGPROF: "more than {seconds:g} s of processor time",
+    signal.SIGALRM: "no end after {wall:g} s",
+}
+_CRASHES: set[int] = {
+    *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
+    *(signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
+}
+"""Signals by which a process ends itself. All others were sent by someone else."""
+
+_SENDERS: dict[int, str] = {
+    signal.SIGKILL: "most often memory ran out: use fewer --workers, lower corpus.max_memory, or "
+    "give the job more memory",
+    signal.SIGXCPU: "a limit on processor time did that: raise it (ulimit -t)",
 }
 
 
 class Lost(Exception):
-    """A picture ended its child; the reason for which it is refused if it does so again."""
+    """A picture ended its child; the reason for which it is refused if it does so again.
 
-    def __init__(self, reason: RefusalReason, detail: str) -> None:
+    None is no reason to refuse it: its child was ended from outside.
+    """
+
+    def __init__(self, reason: RefusalReason | None, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
 
 
 class ChildProcess:
-    """A running child, ready for a picture. For one call at a time."""
+    """A running child, ready for a picture. For one call at a time.
+
+    `held` names what the kernel holds it by, beside limits on resources: Landlock, seccomp.
+    """
 
     def __init__(self, module: str = CHILD) -> None:
         """Start it and wait until it is ready.
@@ -71,25 +91,34 @@ class ChildProcess:
         Raises:
             DecoderUnavailable: it does not get so far.
         """
+        close_memory()  # ours, which holds keys and other pictures
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _FIXED
         # Ours first: an installation for development need not have it on the path.
         paths = [OURS, *map(os.path.abspath, sys.path)]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - read if it does not start
-        self._process = subprocess.Popen(
-            # -S -s -P: all that may be imported is named above.
-            [sys.executable, "-S", "-s", "-P", "-m", module],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=environment,
-            cwd="/",
-            # Ctrl-C is for the job: a child that it ended would look like a bad picture.
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                # -S -s -P: all that may be imported is named above.
+                [sys.executable, "-S", "-s", "-P", "-m", module],
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,  # read if it does not start
+                env=environment,
+                cwd="/",
+                # Ctrl-C is for the job: a child that it ended would look like a bad picture.
+                start_new_session=True,
+            )
+        except OSError as error:
+            cure = _CURES.get(error.errno or 0, "Mend that")
+            raise DecoderUnavailable(
+                "the process that decodes pictures must start; the machine says: "
+                f"{error.strerror or error}. {cure}, then give the same command again; no picture "
+                "was refused for it"
+            ) from error
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._questions = self._process.stdin.fileno()
         self._answers = self._process.stdout.fileno()
         for descriptor in (self._questions, self._answers):
@@ -97,18 +126,18 @@ class ChildProcess:
             with contextlib.suppress(OSError):  # many pipes of one user may be no larger
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
-            receive(self._answers, 0, time.monotonic() + START_SECONDS)
+            ready, _ = receive(self._answers, 0, time.monotonic() + START_SECONDS)
         except (EOFError, TimeoutError, ValueError, OSError) as error:
-            self._no_start(error)
-        self._errors.close()
+            self._no_start(error, self._process.stderr)
+        self._process.stderr.close()
+        self.held = tuple(ready.get("held", ()))
 
-    def _no_start(self, error: Exception) -> NoReturn:
+    def _no_start(self, error: Exception, errors: IO[bytes]) -> NoReturn:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
         code = self.end()
-        self._errors.seek(0)
-        said = self._errors.read()[-2000:].decode(errors="replace").strip().splitlines()
-        self._errors.close()
+        said = errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        errors.close()
         last = said[-1] if said else type(error).__name__
         raise DecoderUnavailable(
             f"the process that decodes pictures must start; it ended with code {code}: {last}. "
@@ -122,6 +151,7 @@ class ChildProcess:
 
         Raises:
             Lost: the child crashed, hung or ran out of memory over it, and is no more.
+            OSError: the pipes to it fail.
         """
         wall = limits.max_seconds * WALL_FACTOR
         deadline = time.monotonic() + wall + GRACE_SECONDS
@@ -136,7 +166,7 @@ class ChildProcess:
             raise Lost(RefusalReason.TOO_SLOW, f"no end after {wall:g} s") from None
         except EOFError:
             raise self._why_ended(limits.max_seconds, wall) from None
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             self.end()
             raise Lost(RefusalReason.DECODER_CRASHED, "its answer is no answer") from error
         if "out_of_memory" in header:
@@ -150,10 +180,15 @@ class ChildProcess:
         except subprocess.TimeoutExpired:
             code = 0  # it closed its answers and went on
         self.end()
-        if code < 0 and (found := _REASONS.get(signal.Signals(-code))):
-            return Lost(found[0], found[1].format(seconds=seconds, wall=wall))
-        what = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Lost(RefusalReason.DECODER_CRASHED, what)
+        if code >= 0:
+            return Lost(RefusalReason.DECODER_CRASHED, f"exit code {code}")
+        if (late := _OUT_OF_TIME.get(-code)) is not None:
+            return Lost(RefusalReason.TOO_SLOW, late.format(seconds=seconds, wall=wall))
+        if -code in _CRASHES:
+            return Lost(RefusalReason.DECODER_CRASHED, signal.Signals(-code).name)
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        sender = _SENDERS.get(-code, "see who sends it")
+        return Lost(None, f"{name} from outside ended it, twice; {sender}")
 
     def end(self) -> int:
         """End it now, if it has not ended; return its exit code, or minus the signal."""

@@ -1,9 +1,11 @@
 """Listing what is inside tars and Parquet files."""
 
 import os
+import posixpath
 import re
 import tarfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -12,11 +14,13 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, storable
+from pipeline.corpus.passed_over import HIDDEN, LINKS, NO_FILES
 from pipeline.corpus.places import facts_of, is_s3, named_by, open_place, place_of
 from pipeline.errors import InputError, LamellaError, one_line
 from schemas.refusals import RefusalReason
 
 _BLOCK_BYTES = 512
+_ZEROS_AT_ONCE = 2**16
 _LONG_NUMBER = re.compile(rb"\d{256}")
 MOST_HEADER_BYTES = 2**20
 """All headers of one member together: far above what the longest path and its attributes take."""
@@ -59,46 +63,99 @@ class _Headers:
         return self._handle.tell()
 
 
-def list_tar(root: str, container: str) -> list[Entry]:
+def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry]:
     """Return the regular files of an uncompressed tar, in the order they stand in it.
 
     A name is `container/member`. Members with an absolute name or ".." in it, sparse ones, and
     links named like pictures are listed with a fault: they are refused, not the tar with them.
+    Tars that were joined are read to the end of the last.
+
+    Args:
+        passed_over: members that are not listed are counted here by kind; folders are not. A Mac
+            writes `._name` beside each name, which is hidden.
 
     Raises:
-        InputError: the tar is missing, compressed, damaged, or cut short; or a member's headers
-            are no headers.
+        InputError: the tar is missing, compressed, damaged, or cut short; a member's headers
+            are no headers; or what stands behind its end is no tar.
     """
     path = place_of(root, container)
     modified_ns = facts_of(path)[1]
     entries: list[Entry] = []
     try:
         with open_place(path) as handle:
-            headers = _Headers(handle)
-            with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
-                last = -1
-                while (member := tar.next()) is not None:
-                    if member.offset <= last or member.size < 0:
-                        raise tarfile.ReadError("a member that lies before the one before it")
-                    last, headers.left = member.offset, MOST_HEADER_BYTES
-                    link = member.issym() or member.islnk()
-                    if member.isfile() or (link and has_picture_name(member.name)):
+            start: int | None = 0
+            while start is not None:
+                first = len(entries)
+                for member in _members(handle, start):
+                    kind = _kind_passed_over(member)
+                    if kind is None:
                         entries.append(_tar_entry(container, member, modified_ns))
-                    # The members that the library keeps would hold a whole tar's headers.
-                    tar.members = []
-                handle.seek(tar.offset)
-                end = handle.read(_BLOCK_BYTES)
+                    elif kind:
+                        passed_over[kind] += 1
+                if handle.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
+                    raise _damaged(container, start, entries[first:])
+                start = _next_byte(handle)
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind
         raise InputError(f"tar {container} cannot be read: {_said(error)}") from error
-    if end != bytes(_BLOCK_BYTES):
-        # The library takes a damaged header, or the end of the file, for the end of the tar.
-        last_name = entries[-1].name if entries else "its start"
-        raise InputError(
-            f"tar {container} is damaged or cut short after {last_name}: write it again"
-        )
     return entries
+
+
+def _damaged(container: str, start: int, entries: Sequence[Entry]) -> InputError:
+    """Return the error for a tar that has no end: the library takes a damaged header for one.
+
+    Args:
+        start: where it starts in its file; above 0 behind another.
+        entries: what was read of it.
+    """
+    if start and not entries:
+        return InputError(
+            f"tar {container} ends before byte {start:,}, and what stands from there on is no tar: "
+            "write it again, or cut it there"
+        )
+    last_name = entries[-1].name if entries else "its start"
+    return InputError(f"tar {container} is damaged or cut short after {last_name}: write it again")
+
+
+def _members(handle: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of the tar that starts at this byte; the file then stands at its end."""
+    handle.seek(start)
+    headers = _Headers(handle)
+    with tarfile.open(fileobj=headers, mode="r:") as tar:  # type: ignore[call-overload]
+        last = start - 1
+        while (member := tar.next()) is not None:
+            if member.offset <= last or member.size < 0:
+                raise tarfile.ReadError("a member that lies before the one before it")
+            last, headers.left = member.offset, MOST_HEADER_BYTES
+            yield member
+            # The members that the library keeps would hold a whole tar's headers.
+            tar.members = []
+        handle.seek(tar.offset)
+
+
+def _kind_passed_over(member: tarfile.TarInfo) -> str | None:
+    """Return the kind of a member that is not listed, "" for a folder; None for one that is."""
+    if member.isdir():
+        return ""
+    if posixpath.basename(member.name).startswith("._"):
+        return HIDDEN
+    if member.isfile():
+        return None
+    if member.issym() or member.islnk():
+        return None if has_picture_name(member.name) else LINKS
+    return NO_FILES
+
+
+def _next_byte(handle: BinaryIO) -> int | None:
+    """Return where the first byte that is not zero stands from here on; None where none does.
+
+    The end of a tar is filled up with zeros, of whatever number.
+    """
+    while data := handle.read(_ZEROS_AT_ONCE):
+        if rest := data.lstrip(b"\0"):
+            return handle.tell() - len(rest)
+    return None
 
 
 def _said(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 EXIF orientation is applied; the first frame or page counts; transparency is laid over white;
 palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535
-and rounded; colour of 16 bits is cut to its high byte; colour profiles are not applied. "rgb-1" and
+and rounded; colour of 16 bits is cut to its high byte; where 16 bits hold 12 or fewer, `deep.py`
+says what is white; colour profiles are not applied. "rgb-1" and
 "rgb-2" in a `PreprocessSpec` both mean this; "rgb-2" decodes large JPEGs to fewer pixels, and
 "torch-1" leaves plain ones to `pipeline/extract/jpegs.py`.
 
@@ -15,23 +16,13 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
+from pipeline.corpus.deep import deepened, grey_of, layout_of
 from pipeline.corpus.formats import SUPPORTED, sniff, webp_size
+from pipeline.corpus.openers import OPENERS, unread_variant
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Picture
 from schemas.refusals import RefusalReason
@@ -84,19 +75,6 @@ class Probe:
     height: int
 
 
-# Classes, not Image.open: it warns or raises on a pixel count that is a global of the library,
-# and turns a JPEG with a second picture behind the first into another format.
-_READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "bmp": BmpImagePlugin.BmpImageFile,
-    "gif": GifImagePlugin.GifImageFile,
-    "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngImagePlugin.PngImageFile,
-    "pnm": PpmImagePlugin.PpmImageFile,
-    "tiff": TiffImagePlugin.TiffImageFile,
-    "webp": WebPImagePlugin.WebPImageFile,
-}
-assert set(_READERS) == SUPPORTED
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -111,7 +89,8 @@ _RIGHT_TO_LEFT = {_TURNS[value] for value in (2, 3, 6, 7)}
 _BOTTOM_TO_TOP = {_TURNS[value] for value in (3, 4, 7, 8)}
 _JPEG_END, _JPEG_TAIL = b"\xff\xd9", 64
 _RGB = list(b"RGB")
-_ORIENTATION, _BITS, _PHOTOMETRIC, _SUBFILE, _DNG_VERSION = 274, 258, 262, 254, 50706
+_DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_ORIENTATION, _SUBFILE, _DNG_VERSION = 274, 254, 50706
 
 
 def probe(data: bytes, limits: DecodeLimits) -> Probe:
@@ -148,8 +127,12 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
         image, turn = _open(data, name, limits)
         width, height = _oriented_size(image, turn)
         reduction = _reduce(image, reduction)
+        layout = layout_of(image)
         image.load()
-        rgb = _to_rgb(image)
+        whole: Image.Image = image
+        if layout is not None:
+            whole = deepened(image, layout, lambda: _open(data, name, limits)[0])
+        rgb = grey_of(image) if image.mode in _DEEP_GREY else _to_rgb(whole)
         if turn is not None:
             rgb = rgb.transpose(turn)
     except MemoryError:
@@ -224,7 +207,7 @@ def _open(
     """Read the header; the turn is the one still to be made once the pixels are there."""
     if name == "webp" and (size := webp_size(data)):
         _check_pixels(size, limits)
-    image = _READERS[name](io.BytesIO(data))
+    image = OPENERS[name](io.BytesIO(data))
     _check_pixels(image.size, limits)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if _DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE) == 1:
@@ -263,35 +246,14 @@ def _reduce(image: ImageFile.ImageFile, by: int) -> int:
     return by
 
 
-def _to_rgb(image: ImageFile.ImageFile) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _grey16_to_rgb(image)
-    if image.mode in ("F", "LAB", "HSV"):
-        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, f"pixels of kind {image.mode}")
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # from here the library knows a way to RGB
+        image = image.convert("LA")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     colours = image.convert("RGBA")
     white = Image.new("RGBA", colours.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, colours).convert("RGB")
-
-
-def _grey16_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
-    """Scale grey of up to 16 bits to 8, rounding: 65535 gives 255, 257 gives 1, 128 gives 0."""
-    white, inverted = 65535, False
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if image.mode == "I":
-            raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "signed or 32-bit grey")
-        bits = image.tag_v2.get(_BITS, (16,))
-        white = (1 << min(16, bits[0])) - 1
-        inverted = image.tag_v2.get(_PHOTOMETRIC) == 0
-    values = np.asarray(image).astype(np.uint32)
-    grey = ((np.minimum(values, white) * 255 + white // 2) // white).astype(np.uint8)
-    if inverted:
-        grey = 255 - grey
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[values == transparent] = 255
-    return Image.fromarray(grey).convert("RGB")
 
 
 def _refusal(error: Exception, data: bytes) -> Refused:
@@ -301,6 +263,8 @@ def _refusal(error: Exception, data: bytes) -> Refused:
     message = str(error) or type(error).__name__
     if "out of memory" in message:
         raise MemoryError(message) from error
+    if (variant := unread_variant(message, data)) is not None:
+        return Refused(RefusalReason.UNSUPPORTED_FORMAT, variant)
     if isinstance(error, Image.DecompressionBombError):
         return Refused(RefusalReason.TOO_MANY_PIXELS, message)
     ends = (EOFError, IndexError, struct.error)

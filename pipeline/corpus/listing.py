@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.corpus import SourceKind
@@ -37,13 +38,13 @@ class Listing:
 
     By name, in byte order, for folders and lists; by container, then place within it, for tars
     and Parquet files, so that a shard reads a container from front to back. Names may repeat.
-    `skipped` counts what was seen and not listed: links to folders, and what is no regular file.
+    `passed_over` counts by kind what was seen and not listed; it is in no digest.
     """
 
     kind: SourceKind
     root: str
     entries: tuple[Entry, ...]
-    skipped: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the root's own place is not in it."""

@@ -5,6 +5,7 @@ would; one that cannot be fetched though its server answers is `FetchFailed`. A 
 is no fault of a picture: StoreUnavailable goes through, and the task with it.
 """
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -16,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
 
+from pipeline.corpus.blame import check_own_fault
+from pipeline.corpus.refused import Refused
 from pipeline.errors import (
     InputError,
     LoginFailed,
@@ -28,6 +31,7 @@ from pipeline.errors import (
 from pipeline.store.address import S3, is_s3, parse_s3
 from pipeline.store.retry import Patience
 from pipeline.store.s3 import Facts, TooLong, client
+from schemas.refusals import RefusalReason
 
 __all__ = ["FetchFailed", "TooLong", "facts_of", "is_s3", "objects_under", "open_place"]
 
@@ -84,6 +88,40 @@ def named_by(root: str, text: str) -> str:
     )
 
 
+def is_below(name: str) -> bool:
+    """Say whether a name by itself stays below whatever folder it is joined with.
+
+    Links are another matter: see `check_below`.
+    """
+    return not (name.startswith("/") or is_s3(name) or ".." in name.split("/"))
+
+
+def is_address(name: str) -> bool:
+    """Say whether a name begins with a scheme, such as file:// or data:."""
+    return _SCHEME.match(name) is not None
+
+
+def check_below(path: str, real_folder: str, descriptor: int | None = None) -> None:
+    """Return if a local file lies below a folder once all links are followed.
+
+    Args:
+        real_folder: with all links followed, as `os.path.realpath` gives it.
+        descriptor: of the file opened, which is then asked where it lies: one call to the kernel,
+            and no link can be changed in between.
+
+    Raises:
+        Refused: it lies elsewhere.
+    """
+    found = ""
+    if descriptor is not None:
+        with contextlib.suppress(OSError):
+            found = os.readlink(f"/proc/self/fd/{descriptor}")
+    if not found.startswith("/"):  # where /proc does not tell
+        found = os.path.realpath(path)
+    if not found.startswith(real_folder.rstrip("/") + "/"):
+        raise Refused(RefusalReason.OUTSIDE_SOURCE)
+
+
 def place_of(root: str, name: str) -> str:
     """Return where the entry or the container of this name lies."""
     if is_s3(name):
@@ -97,13 +135,19 @@ def facts_of(place: str) -> tuple[int, int]:
     """Return (size in bytes, version) of a file or object, or (-1, 0) where it is missing.
 
     The version is the time of modification in ns for a file, and an opaque number for an object.
+
+    Raises:
+        StoreUnavailable: this machine cannot say.
     """
     try:
         if is_s3(place):
             facts = _of(place, lambda bucket, key, patience: client().head(bucket, key))
             return (facts.size_bytes, version(facts)) if facts else (-1, 0)
         found = os.stat(place)
-    except (OSError, ValueError):
+    except OSError as error:
+        check_own_fault(error, place, None)
+        return -1, 0
+    except ValueError:  # a zero byte in the name
         return -1, 0
     return found.st_size, found.st_mtime_ns
 
@@ -215,14 +259,15 @@ def _of(place: str, work: Callable[[str, str, Patience], T]) -> T:
     except LoginFailed:
         raise
     except StoreError as error:
+        _see_that_it_answers(bucket)
         raise OSError(errno.EIO, os.strerror(errno.EIO), place) from error
 
 
 def _see_that_it_answers(bucket: str) -> None:
-    """Wait for the server as long as for a store. Raises StoreUnavailable where it stays away."""
-    try:
+    """Wait for the server as long as for a store.
+
+    Raises:
+        StoreError: it stays away, or cannot be asked for anything at all.
+    """
+    with contextlib.suppress(MissingFile, NoSuchBucket, NoAccess):  # these are answers
         client().head(bucket, "lamella/does-it-answer")
-    except StoreUnavailable:
-        raise
-    except StoreError:
-        return

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from pipeline.corpus.ahead import ReadAhead
+from pipeline.corpus.blame import check_own_fault
 from pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
 from pipeline.corpus.decode import DecodeLimits, too_large
 from pipeline.corpus.formats import HEAD_BYTES
@@ -18,6 +19,9 @@ from pipeline.corpus.listing import Entry
 from pipeline.corpus.places import (
     FetchFailed,
     TooLong,
+    check_below,
+    is_address,
+    is_below,
     is_s3,
     named_by,
     open_place,
@@ -25,17 +29,18 @@ from pipeline.corpus.places import (
     read_object,
 )
 from pipeline.corpus.refused import Refused
-from pipeline.errors import InputError
+from pipeline.errors import InputError, one_line
+from schemas.corpus import SourceKind
 from schemas.refusals import RefusalReason
 
 
-def read_entry(root: str, entry: Entry) -> bytes:
+def read_entry(root: str, entry: Entry, kind: SourceKind = "folder") -> bytes:
     """Return the bytes of one entry; for many, an `EntryReader` keeps containers open.
 
     Raises:
         Refused: as `EntryReader.read`.
     """
-    with EntryReader(root) as reader:
+    with EntryReader(root, kind=kind) as reader:
         return reader.read(entry)
 
 
@@ -44,12 +49,20 @@ class EntryReader:
 
     For one thread: each has its own. Entries in the listing's order read each container once.
     `ahead` may be set to what fetches objects in S3 before they are asked for.
+
+    A list may name any place, for who gave it chose them; so may a column of paths in a Parquet
+    file. All other names are data, whatever table they come from: they lead to what lies below
+    the root, and a path in a struct to what lies below its Parquet file's own folder.
     """
 
-    def __init__(self, root: str, limits: DecodeLimits | None = None) -> None:
+    def __init__(
+        self, root: str, limits: DecodeLimits | None = None, kind: SourceKind = "folder"
+    ) -> None:
         """Open nothing yet; files over `limits.max_bytes` will be refused before they are read."""
         self.ahead: ReadAhead | None = None
         self._root = root
+        self._real_root = "" if is_s3(root) else os.path.realpath(root)
+        self._names_places = kind == "list"
         self._max_bytes = (limits or DecodeLimits()).max_bytes
         self._tar: tuple[str, BinaryIO] | None = None
         self._parquet: _ParquetRows | None = None
@@ -78,6 +91,7 @@ class EntryReader:
 
         Raises:
             Refused: missing, unreadable, fetch-failed, too-large-file, or the entry's own fault.
+            StoreUnavailable: this machine cannot read it, which says nothing of the picture.
         """
         return self._read(entry, None)
 
@@ -94,7 +108,8 @@ class EntryReader:
             raise Refused(entry.fault)
         try:
             if not entry.container:
-                return self._file(place_of(self._root, entry.name), at_most)
+                return self._plain(entry.name, at_most)
+            self._check_container(entry.container)
             if entry.container.lower().endswith(".tar"):
                 return self._member(entry, at_most)
             return self._row(entry, at_most)
@@ -102,13 +117,36 @@ class EntryReader:
             raise Refused(RefusalReason.FETCH_FAILED) from error
         except TooLong as error:
             raise too_large(error.size_bytes, self._max_bytes) from error
-        except FileNotFoundError as error:
-            raise Refused(RefusalReason.MISSING, error.strerror or "") from error
-        except (OSError, ValueError, pa.ArrowException, InputError) as error:
-            detail = getattr(error, "strerror", None) or type(error).__name__
-            raise Refused(RefusalReason.UNREADABLE, detail) from error
+        except MemoryError as error:  # before Arrow's own, which is one of both kinds
+            raise MemoryError(
+                f"{entry.name}: too little memory to read it ({one_line(error)}): free memory, or "
+                "use fewer --workers; it is not refused for that"
+            ) from error
+        except OSError as error:
+            check_own_fault(error, entry.name, None if is_s3(self._root) else self._root)
+            missing = isinstance(error, FileNotFoundError)
+            reason = RefusalReason.MISSING if missing else RefusalReason.UNREADABLE
+            raise Refused(reason, error.strerror or type(error).__name__) from error
+        except (ValueError, pa.ArrowException, InputError) as error:
+            raise Refused(RefusalReason.UNREADABLE, type(error).__name__) from error
 
-    def _file(self, path: str, at_most: int | None) -> bytes:
+    def _plain(self, name: str, at_most: int | None) -> bytes:
+        if self._names_places:
+            return self._file(place_of(self._root, name), at_most)
+        if not is_below(name):
+            raise Refused(RefusalReason.OUTSIDE_SOURCE)
+        return self._file(place_of(self._root, name), at_most, self._real_root)
+
+    def _check_container(self, container: str) -> None:
+        if not is_below(container):
+            raise Refused(RefusalReason.OUTSIDE_SOURCE)
+        opened = (self._tar and self._tar[0], self._parquet and self._parquet.container)
+        # One at the top may be a link out of the root: whoever named it alone as the source did so.
+        if container not in opened and "/" in container and not is_s3(self._root):
+            check_below(place_of(self._root, container), self._real_root)
+
+    def _file(self, path: str, at_most: int | None, below: str = "") -> bytes:
+        """Return a file or an object; a file must lie below the folder `below`, if there is one."""
         if is_s3(path) and at_most is None and self.ahead is not None:
             return self.ahead.read(path)
         if is_s3(path):
@@ -116,6 +154,8 @@ class EntryReader:
         # Opening a pipe would wait for ever; what it is, is asked of what was opened.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as handle:
+            if below:
+                check_below(path, below, descriptor)
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode):
                 raise Refused(RefusalReason.UNREADABLE, "not a regular file")
@@ -149,11 +189,9 @@ class EntryReader:
         value = self._parquet.value(entry.offset)
         folder = os.path.dirname(place_of(self._root, entry.container))
         if isinstance(value, dict):
-            beside = value["path"] if value["bytes"] is None else None
-            # Written by whoever made the data set, and not to say where pictures lie.
-            if beside is not None and (os.path.isabs(beside) or ".." in beside.split("/")):
-                raise Refused(RefusalReason.OUTSIDE_SOURCE)
-            value = beside if value["bytes"] is None else value["bytes"]
+            if value["bytes"] is None and value["path"] is not None:
+                return self._beside(folder, value["path"], at_most)
+            value = value["bytes"]
         if isinstance(value, str):
             return self._file(place_of(folder, named_by(folder, value)), at_most)
         if value is None:
@@ -163,6 +201,13 @@ class EntryReader:
             return data[:at_most]
         self._check_size(len(data))
         return data
+
+    def _beside(self, folder: str, name: str, at_most: int | None) -> bytes:
+        """Return what a struct's path names: the maker of the data set had it beside the file."""
+        if is_address(name) or not is_below(name):
+            raise Refused(RefusalReason.OUTSIDE_SOURCE)
+        below = "" if is_s3(folder) else os.path.realpath(folder)
+        return self._file(place_of(folder, name), at_most, below)
 
     def _check_size(self, size_bytes: int) -> None:
         if size_bytes > self._max_bytes:

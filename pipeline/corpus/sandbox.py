@@ -3,11 +3,14 @@
 `probe`, `see` and `shrink` are what the rest of the project decodes pictures with. A decoder that
 crashes, hangs or eats memory ends its process; the picture is tried once more in a fresh one, and
 only what fails there too is refused. So the verdict on a picture does not depend on those that its
-process saw before. Safe in threads: each call has a process to itself while it lasts.
+process saw before. Before the verdict a sound picture is decoded in one more process: where that
+fails, the machine is at fault, and the task fails instead. Safe in threads: each call has a process
+to itself while it lasts.
 """
 
 import atexit
 import itertools
+import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +23,16 @@ from pipeline.corpus.child_process import CHILD, ChildProcess, Lost
 from pipeline.corpus.decode import DecodeLimits, Probe, check_format
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Look
+from pipeline.errors import DecoderUnavailable
 from schemas.refusals import RefusalReason
 
+log = logging.getLogger("lamella.corpus")
 T = TypeVar("T")
 TRIES = 2
+SOUND = b"P5\n2 2\n255\n\x00\x40\x80\xff"
+"""A picture that every child can decode."""
+
+_AGAIN = "No picture was refused for it; give the same command again"
 
 
 class Sandbox:
@@ -53,7 +62,8 @@ class Sandbox:
 
         Raises:
             Refused: by the child; or the picture ended two of them.
-            DecoderUnavailable: no child starts.
+            DecoderUnavailable: no child starts, or the machine ends them, or lets them have less
+                memory than the limits.
         """
         check_format(data, limits)  # by us: what is no picture need not travel
         lost = Lost(RefusalReason.DECODER_CRASHED, "")
@@ -73,14 +83,51 @@ class Sandbox:
                 raise
             self._give(child)
             return answer
+        self._check_machine(lost, limits)
+        assert lost.reason is not None
         raise Refused(lost.reason, lost.detail)
+
+    def _check_machine(self, lost: Lost, limits: DecodeLimits) -> None:
+        """Return if a sound picture fares well in a fresh child, so that the fault is the other's.
+
+        Raises:
+            DecoderUnavailable: it is the machine's.
+        """
+        if lost.reason is None:
+            raise DecoderUnavailable(f"the process that decodes pictures: {lost.detail}. {_AGAIN}")
+        child = self._take(fresh=True)
+        try:
+            header, _ = child.ask({"do": "check"}, SOUND, limits, 0)
+        except (Lost, Refused) as error:
+            child.end()
+            raise DecoderUnavailable(
+                f"the process that decodes pictures ends over a sound picture too ({lost.detail}): "
+                f"mend the installation, or free memory. {_AGAIN}"
+            ) from error
+        except BaseException:
+            child.end()
+            raise
+        self._give(child)
+        if lost.reason is RefusalReason.TOO_MUCH_MEMORY and not header.get("room"):
+            raise DecoderUnavailable(
+                f"a picture may take {limits.max_memory:,} bytes of memory, this machine gives its "
+                "process less: lower corpus.max_memory, or raise the machine's limit (ulimit -v, "
+                f"ulimit -d, vm.overcommit_memory) or its memory. {_AGAIN}"
+            )
 
     def _take(self, fresh: bool) -> ChildProcess:
         with self._lock:
             if self._idle and not fresh:
                 return self._idle.pop()
             self.started += 1
-        return ChildProcess(self._module)
+            first = self.started == 1
+        child = ChildProcess(self._module)
+        if first and not child.held:
+            log.warning(
+                "this kernel has neither Landlock nor seccomp for the processes that decode "
+                "pictures: deploy/RUNBOOK.md says what code in a picture could then do"
+            )
+        return child
 
     def _give(self, child: ChildProcess) -> None:
         with self._lock:

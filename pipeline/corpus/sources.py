@@ -1,12 +1,26 @@
 """Listing a source: a folder, a list file, Parquet files, or WebDataset tars; local or in S3."""
 
+import logging
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from pipeline.corpus.containers import list_parquet, list_tar
 from pipeline.corpus.formats import has_picture_name
 from pipeline.corpus.listing import Entry, Listing, storable
+from pipeline.corpus.passed_over import (
+    FOLDER_LINKS,
+    HIDDEN,
+    LINKS,
+    NO_FILES,
+    TABLES,
+    advice,
+    few_kinds,
+    in_words,
+    kind_of,
+)
 from pipeline.corpus.places import (
     facts_of,
     facts_of_all,
@@ -19,13 +33,22 @@ from pipeline.corpus.places import (
 )
 from pipeline.errors import InputError
 from pipeline.store.address import parse_s3
+from schemas.corpus import SourceKind
 from schemas.refusals import RefusalReason
+
+log = logging.getLogger("lamella.corpus")
 
 __all__ = ["Entry", "Listing", "list_source"]
 
 _TAR = (".tar",)
 _PARQUET = (".parquet", ".pq")
 _LIST = (".txt", ".lst")
+_NOTE = re.compile(
+    r"(^|/)(_[^/]*|readme[^/]*|licen[cs]e[^/]*|[^/]*\.(md|txt|json|ya?ml|csv|tsv|crc|log))$",
+    re.IGNORECASE,
+)
+"""Names of what writers of data sets leave beside tars and Parquet files."""
+
 MOST_LINE_BYTES = 65536
 """A longer line is no path: the file is no list."""
 
@@ -35,9 +58,11 @@ _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 def list_source(source: str) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
-    A folder is listed with all below it. Names that start with a dot are left out; a linked file
-    is followed as long as it stays in the folder, a linked folder never. A folder that holds only
-    tars, or only Parquet files, is a WebDataset or a Parquet data set. A list file (.txt, .lst)
+    A folder is listed with all below it. Names that start with a dot are passed over; a linked
+    file is followed as long as it stays in the folder, a linked folder never. A folder that holds
+    only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever notes lie
+    beside them. Beside other files tars and Parquet files are passed over, with a warning. A list
+    file (.txt, .lst)
     names one path a line, relative to its own folder; blank lines and lines that start with "#"
     are left out. Any other file is a folder of one. In S3 a prefix is a folder, and there are no
     links.
@@ -58,15 +83,21 @@ def list_source(source: str) -> Listing:
         if lowered.endswith(_PACKED_TAR):
             raise InputError(f"tar {source} is compressed, so it has no random access: unpack it")
         if lowered.endswith(_TAR):
-            listing = Listing("webdataset", root, tuple(list_tar(root, name)))
+            inside: Counter[str] = Counter()
+            members = tuple(list_tar(root, name, inside))
+            listing = Listing("webdataset", root, members, few_kinds(inside))
         elif lowered.endswith(_PARQUET):
             listing = Listing("parquet", root, tuple(list_parquet(root, name)))
         elif lowered.endswith(_LIST):
             listing = Listing("list", root, _list_lines(root, name))
         else:
             listing = Listing("folder", root, (_plain_file(root, name),))
+    if (said := advice(Counter(listing.passed_over) + _by_ending(listing))) is not None:
+        log.warning("%s: %s", source, said)
     if not listing.entries:
-        raise InputError(f"source {source} holds no files: give one that holds pictures")
+        kinds = in_words(listing.passed_over)
+        beside = f" but {kinds}" if kinds else ""
+        raise InputError(f"source {source} holds no files{beside}: give one that holds pictures")
     return listing
 
 
@@ -97,26 +128,34 @@ def _look_up(source: str) -> tuple[str, bool]:
     return address.url, not is_object
 
 
-def _folder_entries(root: str) -> tuple[list[Entry], int]:
-    """Return the entries of a local folder, and how much else there is in it."""
+def _by_ending(listing: Listing) -> Counter[str]:
+    """Return how many files of a folder or of tars have each ending; nothing of lists and rows."""
+    if listing.kind not in ("folder", "webdataset"):
+        return Counter()
+    return Counter(kind_of(entry.name) for entry in listing.entries)
+
+
+def _folder_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
+    """Return the entries of a local folder; what else there is in it is counted by kind."""
     entries: list[Entry] = []
-    skipped = 0
     try:
-        for name, is_file in _walk(root):
-            if is_file:
+        for name, other in _walk(root):
+            if other is None:
                 entries.append(_plain_file(root, name))
             else:
-                skipped += 1
+                passed_over[other] += 1
     except OSError as error:
         raise InputError(f"folder {error.filename} cannot be listed: {_why(error)}") from error
-    return entries, skipped
+    return entries
 
 
-def _prefix_entries(root: str) -> list[Entry]:
+def _prefix_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
     entries: list[Entry] = []
     for name, facts in objects_under(root):
         parts = name.split("/")
-        if not any(part.startswith(".") for part in parts):
+        if any(part.startswith(".") for part in parts):
+            passed_over[HIDDEN] += 1
+        else:
             stored, fault = storable(name)
             # Such a name is no path below the prefix: `s3://other/a.jpg` would even lead elsewhere.
             fault = RefusalReason.OUTSIDE_SOURCE if "" in parts else fault
@@ -126,39 +165,77 @@ def _prefix_entries(root: str) -> list[Entry]:
 
 
 def _list_folder(root: str) -> Listing:
-    entries, skipped = (_prefix_entries(root), 0) if is_s3(root) else _folder_entries(root)
+    passed_over: Counter[str] = Counter()
+    find = _prefix_entries if is_s3(root) else _folder_entries
+    entries = find(root, passed_over)
     entries.sort(key=lambda entry: entry.name.encode())
-    for suffixes, kind, list_one in (
-        (_TAR, "webdataset", list_tar),
-        (_PARQUET, "parquet", list_parquet),
-    ):
-        if entries and all(entry.name.lower().endswith(suffixes) for entry in entries):
-            for entry in entries:
-                if entry.fault:
-                    raise InputError(f"{kind} file {entry.name}: {entry.fault.meaning}")
-            parts = tuple(part for entry in entries for part in list_one(root, entry.name))
-            return Listing("webdataset" if kind == "webdataset" else "parquet", root, parts)
+    for suffixes in (_TAR, _PARQUET):
+        containers, others = _containers(entries, suffixes)
+        if containers:
+            for entry in others:
+                kind = kind_of(entry.name)
+                passed_over[TABLES if kind == "parquet" else kind] += 1
+            return _list_containers(root, containers, suffixes, passed_over)
     # A link out of the folder is worth a refusal only where it would have been a picture.
     kept = [entry for entry in entries if not entry.fault or has_picture_name(entry.name)]
-    return Listing("folder", root, tuple(kept), skipped + len(entries) - len(kept))
+    if len(kept) < len(entries):
+        passed_over[LINKS] += len(entries) - len(kept)
+    return Listing("folder", root, tuple(kept), few_kinds(passed_over))
 
 
-def _walk(root: str) -> Iterator[tuple[str, bool]]:
-    """Yield (name under root, whether it is a file to list) of all that is not hidden."""
+def _containers(
+    entries: Sequence[Entry], suffixes: tuple[str, ...]
+) -> tuple[list[Entry], list[Entry]]:
+    """Return the files of these endings, and the others; none where the others may be pictures.
+
+    Notes may lie beside them, and beside tars Parquet files of their names: so img2dataset tells
+    where its pictures came from.
+    """
+    found = [entry for entry in entries if entry.name.lower().endswith(suffixes)]
+    others = [entry for entry in entries if not entry.name.lower().endswith(suffixes)]
+    stems = {os.path.splitext(entry.name)[0] for entry in found}
+    for entry in others:
+        stem, ending = os.path.splitext(entry.name)
+        if not (_NOTE.search(entry.name) or (ending == ".parquet" and stem in stems)):
+            return [], []
+    return found, others
+
+
+def _list_containers(
+    root: str, containers: Sequence[Entry], suffixes: tuple[str, ...], passed_over: Counter[str]
+) -> Listing:
+    kind: SourceKind = "webdataset" if suffixes == _TAR else "parquet"
+    parts: list[Entry] = []
+    for entry in containers:
+        if entry.fault:
+            raise InputError(f"{kind} file {entry.name}: {entry.fault.meaning}")
+        if kind == "webdataset":
+            parts += list_tar(root, entry.name, passed_over)
+        else:
+            parts += list_parquet(root, entry.name)
+    return Listing(kind, root, tuple(parts), few_kinds(passed_over))
+
+
+def _walk(root: str) -> Iterator[tuple[str, str | None]]:
+    """Yield (name under root, None) of all files to list, and of all else its kind."""
 
     def fail(error: OSError) -> None:
         raise error
 
     for folder, folders, files in os.walk(root, onerror=fail):
+        for name in (*folders, *files):
+            if name.startswith("."):
+                yield name, HIDDEN
         folders[:] = [name for name in folders if not name.startswith(".")]
         prefix = os.path.relpath(folder, root)
         for name in folders:
             if os.path.islink(os.path.join(folder, name)):
-                yield name, False
+                yield name, FOLDER_LINKS
         for name in files:
             if not name.startswith("."):
                 below = name if prefix == "." else f"{prefix}/{name}"
-                yield below, _is_file_or_broken_link(os.path.join(folder, name))
+                is_file = _is_file_or_broken_link(os.path.join(folder, name))
+                yield below, None if is_file else NO_FILES
 
 
 def _is_file_or_broken_link(path: str) -> bool:

@@ -1,5 +1,6 @@
 """The corpus stage: list a source, look at every file once, give ids, cut shards."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from pipeline.corpus.build import probe_entries
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry, Listing
+from pipeline.corpus.passed_over import advice, few_kinds, in_words
 from pipeline.errors import InputError
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
@@ -18,7 +20,7 @@ from pipeline.store.storage import open_store
 from pipeline.store.tables import write_parquet
 from schemas.base import digest_of
 from schemas.corpus import CorpusManifest, ShardRef, SourceKind
-from schemas.files import DoneRecord
+from schemas.files import PASSED_OVER, DoneRecord
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,12 @@ class ProbeStage:
                     return write_parquet(table, path)
 
                 work.write("images", folder, "parquet", fill)
-                return work.finish(images=table.num_rows, refused=refused, ignored=ignored)
+                return work.finish(
+                    images=table.num_rows,
+                    refused=refused,
+                    ignored=ignored.total(),
+                    **{f"{PASSED_OVER}{kind}": count for kind, count in ignored.items()},
+                )
 
         return probe
 
@@ -128,9 +135,13 @@ def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusM
         )
         first += counts["images"]
     ignored = sum(shard.ignored for shard in shards)
+    passed_over = _passed_over(listing, records)
     if first == 0:
+        kinds, said = in_words(passed_over), advice(passed_over)
         raise InputError(
             f"{listing.root} holds no pictures: {ignored:,} files looked at, none of them is one"
+            + (f" ({kinds})" if kinds else "")
+            + (f". {said}" if said else "")
         )
     return CorpusManifest(
         name=name,
@@ -140,8 +151,19 @@ def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusM
         images=first,
         refused=sum(shard.refused for shard in shards),
         ignored=ignored,
+        passed_over=passed_over,
         content_digest=digest_of([shard.file.content() for shard in shards]),
     )
+
+
+def _passed_over(listing: Listing, records: list[DoneRecord]) -> dict[str, int]:
+    """Return by kind what was not listed, and what was and is no picture."""
+    total = Counter(listing.passed_over)
+    for record in records:
+        for name, count in record.counts.items():
+            if name.startswith(PASSED_OVER):
+                total[name.removeprefix(PASSED_OVER)] += count
+    return dict(few_kinds(total))
 
 
 def _moved(manifest: CorpusManifest, root: str) -> CorpusManifest:

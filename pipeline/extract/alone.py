@@ -31,6 +31,7 @@ from pipeline.extract.preprocess import view_shape
 from pipeline.extract.sink import LayerSink
 from pipeline.extract.watch import DECODE_ON_GPU
 from pipeline.extract.work import BatchActivations, PictureSource, Row, Seen
+from schemas.corpus import SourceKind
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Pictures:
     root: str
     rows: tuple[Row, ...]
     limits: DecodeLimits
+    kind: SourceKind = "folder"
 
 
 def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
@@ -68,11 +70,11 @@ def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     numbers = dict.fromkeys(number * held // count for number in range(count))
     entries = [listing.entries[number] for number in numbers]
     table, _ = probe_entries(listing.root, listing.kind, entries, limits)
-    opened = PictureSource(listing.root, limits)
+    opened = PictureSource(listing.root, limits, listing.kind)
     rows = tuple(row for row in table.to_pylist() if _can_be_seen(opened, row))
     if not rows:
         raise InputError(f"none of {len(entries):,} files tried of {source} is a picture")
-    return Pictures(listing.root, rows, limits)
+    return Pictures(listing.root, rows, limits, listing.kind)
 
 
 def _can_be_seen(source: PictureSource, row: Row) -> bool:
@@ -123,7 +125,7 @@ def seconds_alone(
     def read(row: int) -> None:
         each = rows[row]
         entry = Entry(each["name"], each["container"], each["offset"], each["size_bytes"])
-        with EntryReader(pictures.root, pictures.limits) as reader:
+        with EntryReader(pictures.root, pictures.limits, pictures.kind) as reader:
             hashlib.sha256(reader.read(entry)).digest()
 
     def see(row: int) -> Seen | Jpeg:

@@ -22,6 +22,7 @@ from pipeline.extract.sink import LayerSink
 from pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
 from pipeline.store.commit import attempt
 from pipeline.store.local import LocalStore
+from schemas.corpus import SourceKind
 from schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 Row = Mapping[str, Any]
@@ -44,8 +45,8 @@ class Times:
 class TimedReader(EntryReader):
     """Notes how long each entry took to be read."""
 
-    def __init__(self, root: str, limits: DecodeLimits, times: Times) -> None:
-        super().__init__(root, limits)
+    def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind, times: Times) -> None:
+        super().__init__(root, limits, kind)
         self._times = times
 
     def read(self, entry: Entry) -> bytes:
@@ -58,13 +59,13 @@ class TimedReader(EntryReader):
 class TimedSource(PictureSource):
     """Notes how long each picture took to be read, decoded and resized."""
 
-    def __init__(self, root: str, limits: DecodeLimits, times: Times) -> None:
-        super().__init__(root, limits)
+    def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind, times: Times) -> None:
+        super().__init__(root, limits, kind)
         self._times = times
 
     def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if not hasattr(self._mine, "reader"):
-            self._mine.reader = TimedReader(self._root, self._limits, self._times)
+            self._mine.reader = TimedReader(self._root, self._limits, self._kind, self._times)
         began = time.perf_counter()
         seen = super().see(row, views, spec)
         self._times.see.append(time.perf_counter() - began)
@@ -124,6 +125,7 @@ def probe_extraction(
     spec: ExtractionSpec,
     weights: Path,
     root: str,
+    kind: SourceKind,
     limits: DecodeLimits,
     rows: Sequence[Row],
     scratch: Path,
@@ -145,11 +147,11 @@ def probe_extraction(
     backbone = TimedBackbone(spec, weights, "cuda" if on_gpu else "cpu")
     opening = time.perf_counter() - began
     at_work = threads_for(threads, backbone)
-    warm = TimedSource(root, limits, Times())
+    warm = TimedSource(root, limits, kind, Times())
     for _ in forward_pictures(backbone, warm, rows[: 2 * at_work], 0, threads=at_work):
         pass
     times = backbone.times = Times()
-    source = TimedSource(root, limits, times)
+    source = TimedSource(root, limits, kind, times)
     store = LocalStore(scratch / "store")
     indexed: list[int] = []
     counts: dict[str, list[int]] = {layer.name: [] for layer in spec.layers}

@@ -23,7 +23,7 @@ from pipeline.store.storage import open_store
 from pipeline.store.tables import write_parquet
 from schemas.activations import REFUSALS
 from schemas.base import digest_of
-from schemas.corpus import CorpusManifest, ShardRef
+from schemas.corpus import CorpusManifest, ShardRef, SourceKind
 from schemas.extraction import ExtractionSpec
 from schemas.files import DoneRecord, FileRef
 from schemas.refusals import RefusalReason
@@ -63,6 +63,7 @@ class ExtractStage:
     weights: Path
     threads: int
     encoder: Encoder | None = None
+    kind: SourceKind = "folder"
     anew: Set[str] = frozenset()
     name: str = "extract"
     uses_gpu: bool = True
@@ -113,7 +114,7 @@ class ExtractStage:
         ]
         indexed: list[int] = []
         counts: dict[str, int] = {}
-        source = PictureSource(self.root, self.limits)
+        source = PictureSource(self.root, self.limits, self.kind)
         threads = threads_for(self.threads, backbone)
         beside = Beside()
         with ExitStack() as stack:
@@ -247,7 +248,17 @@ def extract_corpus(
     inputs = decided if encoder is None else encoder.inputs(decided)
     folder = extraction_folder(spec, inputs)
     stage = ExtractStage(
-        store.url, folder, inputs, manifest.root, limits, spec, weights, threads, encoder, anew
+        store.url,
+        folder,
+        inputs,
+        manifest.root,
+        limits,
+        spec,
+        weights,
+        threads,
+        encoder,
+        manifest.kind,
+        anew,
     )
     records = complete(
         store,

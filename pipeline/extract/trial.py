@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -120,7 +120,7 @@ def try_extraction(
         raise ValueError(f"threads and rounds are at least 1; got {threads} and {rounds}")
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     backbone = WatchedBackbone(spec, weights, device)
-    source = WatchedSource(pictures.root, pictures.limits)
+    source = WatchedSource(pictures.root, pictures.limits, pictures.kind)
     count = len(pictures.rows)
 
     def stand(done: int) -> None:
@@ -128,7 +128,7 @@ def try_extraction(
 
     stand(0)
     # Once for processes that decode, memory, and what libraries do on first use.
-    warm = Pictures(pictures.root, pictures.rows[: 4 * threads], pictures.limits)
+    warm = replace(pictures, rows=pictures.rows[: 4 * threads])
     _whole(backbone, source, warm, threads, folder)
     taken: list[dict[str, float]] = []
     ends: list[_Whole] = []

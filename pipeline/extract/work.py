@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.corpus.ahead import ReadAhead, reading_ahead
+from pipeline.corpus.blame import naming
 from pipeline.corpus.build import read_row
 from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.places import place_of
+from pipeline.corpus.places import is_below, place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import see
@@ -35,6 +36,7 @@ from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.jpegs import Jpeg, plain_jpeg
 from pipeline.extract.passes import Pass, ask
 from pipeline.extract.preprocess import look_of, reduction_of, view_shape
+from schemas.corpus import SourceKind
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
@@ -73,16 +75,21 @@ class BatchActivations:
 class PictureSource:
     """Gives what is seen of rows of image tables; each thread has its own reader."""
 
-    def __init__(self, root: str, limits: DecodeLimits) -> None:
+    def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind = "folder") -> None:
         self._root = root
         self._limits = limits
+        self._kind: SourceKind = kind
         self._mine = threading.local()
         self._ahead: ReadAhead | None = None
 
     @contextmanager
     def expecting(self, rows: Iterable[Row]) -> Iterator[None]:
         """Have the pictures of these rows that lie in S3 fetched ahead inside the block."""
-        files = (row for row in rows if not row["container"])
+        files = (
+            row
+            for row in rows
+            if not row["container"] and (self._kind == "list" or is_below(row["name"]))
+        )
         places = [(place_of(self._root, row["name"]), row["size_bytes"]) for row in files]
         with reading_ahead(places, self._limits.max_bytes) as self._ahead:
             yield
@@ -97,7 +104,7 @@ class PictureSource:
             Refused: it cannot be read.
         """
         if not hasattr(self._mine, "reader"):
-            self._mine.reader = EntryReader(self._root, self._limits)
+            self._mine.reader = EntryReader(self._root, self._limits, self._kind)
         self._mine.reader.ahead = self._ahead
         size, box = (row["height"], row["width"]), row.get("box")
         looks = [look_of(*size, view, spec) for view in views]
@@ -216,7 +223,8 @@ class _BatchInHand:
 
     def _fill(self, slot: int, see: Callable[[], Seen | Jpeg]) -> None:
         try:
-            seen = see()
+            with naming(self._rows[slot]["name"]):
+                seen = see()
         except Refused as refused:
             # The slot stays, as zeros: the pictures beside it keep their bits.
             seen = [np.zeros((), np.uint8)] * len(self._arrays)

@@ -112,6 +112,7 @@ def probe(
         prepared.spec,
         prepared.weights,
         listing.root,
+        listing.kind,
         limits,
         rows,
         scratch,

@@ -129,7 +129,8 @@ class QueryStage:
 
         def encode(task: QueryTask) -> DoneRecord:
             rows = rows_of(task, self.root, self.limits)
-            source = PictureSource(self.root, self.limits)
+            kind = task.kind if isinstance(task, EntriesTask) else self.snapshot.kind
+            source = PictureSource(self.root, self.limits, kind)
             ids, layers, refusals = encode_pictures(
                 backbone, assigners, source, rows, task.first, self.threads
             )

@@ -16,7 +16,7 @@ from pipeline.corpus.image_table import read_images
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.roots import picture_root
-from pipeline.errors import CorruptFile
+from pipeline.errors import CorruptFile, SourceGone
 from pipeline.store.commit import read_committed
 from pipeline.store.protocol import Store
 from pipeline.store.records import cure
@@ -52,6 +52,7 @@ class ImageTable:
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
         self._recorded_root, self._pictures = snapshot.root, pictures
+        self.kind = snapshot.kind
 
     @cached_property
     def root(self) -> str:
@@ -107,10 +108,10 @@ class ImageTable:
         Raises:
             InputError: the pictures may not be read, as `picture_root`.
         """
-        with EntryReader(self.root, DecodeLimits()) as reader:
+        with EntryReader(self.root, DecodeLimits(), self.kind) as reader:
             try:
                 return read_row(reader, self.row(image_id))
-            except Refused:
+            except (Refused, SourceGone):
                 return None
 
     def _table(self, number: int, what: str) -> Any:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.corpus.build import probe_entries
+from pipeline.corpus.build import probe_entry
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.image_table import read_images
 from pipeline.corpus.listing import Entry
+from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.roots import picture_root
 from pipeline.errors import InputError
@@ -186,18 +187,19 @@ def _try_rows(
 ) -> list[tuple[Trial, dict[str, Any]]]:
     """Look at these pictures once more; return the row that each has now."""
     found: list[tuple[Trial, dict[str, Any]]] = []
-    for number, trial in enumerate(trials):
-        size = trial.row["size_bytes"]
-        entry = Entry(
-            trial.row["name"],
-            trial.row["container"],
-            trial.row["offset"],
-            -1 if size is None else size,
-        )
-        # As in a list, where every entry keeps its row whatever it turns out to be.
-        table, _ = probe_entries(manifest.root, "list", [entry], limits)
-        found.append((trial, table.to_pylist()[0]))
-        on_progress(Progress("retry headers", number + 1, len(trials), number + 1, len(trials)))
+    with EntryReader(manifest.root, limits, manifest.kind) as reader:
+        for number, trial in enumerate(trials):
+            size = trial.row["size_bytes"]
+            entry = Entry(
+                trial.row["name"],
+                trial.row["container"],
+                trial.row["offset"],
+                -1 if size is None else size,
+            )
+            # Every one keeps its row, whatever it turns out to be.
+            found.append((trial, probe_entry(reader, entry, limits)))
+            done = number + 1
+            on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
     return found
 
 
@@ -272,7 +274,7 @@ def _try_pixels(
     from pipeline.extract.jpegs import Jpeg
     from pipeline.extract.work import PictureSource
 
-    source = PictureSource(manifest.root, limits)
+    source = PictureSource(manifest.root, limits, manifest.kind)
     spec = job.extraction
     views = dict.fromkeys(layer.view for layer in spec.layers)
     changed: list[Trial] = []

@@ -19,6 +19,7 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Look
+from pipeline.errors import SourceGone
 from pipeline.extract.preprocess import look_of
 from pipeline.index.encode import open_assigner
 from pipeline.run.drive import OnProgress, Progress, quiet
@@ -134,7 +135,7 @@ def cut_patches(
         row = rows[image_id]
         try:
             shown = cut(row, [look(row, exciter) for _, _, exciter in wanted])
-        except Refused:
+        except (Refused, SourceGone):
             shown = []
         for (word, place, exciter), pixels in zip(wanted, shown, strict=False):
             patch = Patch(str(row["name"]), exciter.squared_distance, jpeg_of(pixels))
@@ -212,7 +213,7 @@ def word_patches(
     def show(done: int) -> None:
         on_progress(Progress(f"patches {layer}", done, len(rows), done, len(rows)))
 
-    with EntryReader(images.root, limits) as reader:
+    with EntryReader(images.root, limits, images.kind) as reader:
         cut = cut_patches(
             nearest, rows, look, lambda row, looks: see_row(reader, row, looks, limits), show
         )

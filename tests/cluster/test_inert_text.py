@@ -80,6 +80,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
         "states": {text: 1},
         "images": 1,
         "duplicates": 0,
+        "passed_over": {text: 1},
         "refused": [{"reason": text, "name": text, "detail": text}],
     }
     out = io.StringIO()
@@ -90,7 +91,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
     }
     show_status(Console(file=out, width=2000), found)
     assert_inert(out.getvalue())
-    assert out.getvalue().count("|".join(SHOWN)) == 6
+    assert out.getvalue().count("|".join(SHOWN)) == 7
 
 
 @pytest.fixture(scope="module")

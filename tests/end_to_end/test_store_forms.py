@@ -70,7 +70,7 @@ SEGMENTS = {
     "ids of no image": ("images/*.arrow", table(image_id=[0, 1, 10**9]), "the snapshot says"),
     "other columns": ("images/*.arrow", table(image_id=[0.0, 1.0, 2.0]), "image_id double"),
     "no arrow file": ("head/*.dense.arrow", lambda path: path.write_bytes(b"x" * 999), "no Arrow"),
-    "an empty file": ("head/*.sketch.arrow", lambda path: path.write_bytes(b""), ""),
+    "an empty file": ("head/*.sketch.arrow", lambda path: path.write_bytes(b""), "sketch.arrow"),
 }
 
 

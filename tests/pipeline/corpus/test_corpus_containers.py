@@ -110,6 +110,7 @@ def test_a_tar_that_shrank_refuses_what_it_lost(tmp_path: Path) -> None:
     (entry,) = list_source(str(path)).entries
     path.write_bytes(path.read_bytes()[:800])
     assert reason(lambda: read_entry(str(tmp_path), entry)) is RefusalReason.UNREADABLE
+    (tmp_path / "other.tar").touch()  # an empty folder would look like a mount that is away
     path.unlink()
     assert reason(lambda: read_entry(str(tmp_path), entry)) is RefusalReason.MISSING
 

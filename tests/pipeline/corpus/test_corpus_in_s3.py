@@ -89,7 +89,7 @@ def test_a_local_list_may_name_objects(remote: str, tmp_path: Path, local: Path)
         f"{local}/pictures/01.png",
         f"{remote}/pictures/00.png",
     ]
-    with EntryReader(listing.root) as reader:
+    with EntryReader(listing.root, kind="list") as reader:
         one, zero = (reader.read(entry) for entry in listing.entries)
     assert (zero, one) == tuple(
         (local / "pictures" / name).read_bytes() for name in ("00.png", "01.png")

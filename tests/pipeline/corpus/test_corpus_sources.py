@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry
+from pipeline.corpus.passed_over import FOLDER_LINKS, HIDDEN, LINKS, NO_FILES
 from pipeline.corpus.reader import EntryReader, read_entry
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sources import list_source
@@ -44,6 +45,7 @@ def test_a_folder_is_listed_in_byte_order_without_what_is_hidden(tmp_path: Path)
     assert [entry.name for entry in listing.entries] == ORDER
     assert contents(tmp_path) == FILES
     assert all(entry.size_bytes == len(FILES[entry.name]) for entry in listing.entries)
+    assert listing.passed_over == {HIDDEN: 3}
 
 
 def test_the_digest_is_that_of_the_contents_of_the_list(tmp_path: Path) -> None:
@@ -76,7 +78,7 @@ def test_links_are_followed_only_to_files_inside(tmp_path: Path) -> None:
     assert [entry.name for entry in listing.entries] == [
         "a.jpg", "broken.jpg", "leaves.jpg", "link.jpg", "sub/b.jpg",
     ]  # fmt: skip
-    assert listing.skipped == 3  # the loop, the pipe, the link out that is no picture
+    assert listing.passed_over == {FOLDER_LINKS: 1, LINKS: 1, NO_FILES: 1}
     by_name = {entry.name: entry for entry in listing.entries}
     assert read_entry(str(inside), by_name["link.jpg"]) == b"z"
     leaves, broken = by_name["leaves.jpg"], by_name["broken.jpg"]
@@ -112,7 +114,7 @@ def test_a_list_names_paths_relative_to_itself(tmp_path: Path) -> None:
     names = [entry.name for entry in listing.entries]
     assert names == sorted(names, key=str.encode)
     assert names.count("a.jpg") == 2
-    with EntryReader(listing.root) as reader:
+    with EntryReader(listing.root, kind="list") as reader:
         outcomes = {}
         for entry in listing.entries:
             try:

@@ -44,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[LocalStore, Any]:
         )
         shards.append(SimpleNamespace(images=size, first_image_id=first, file=file))
         first += size
-    return LocalStore(folder), SimpleNamespace(shards=shards, root="/pictures")
+    return LocalStore(folder), SimpleNamespace(shards=shards, root="/pictures", kind="folder")
 
 
 @settings(max_examples=50, deadline=None)

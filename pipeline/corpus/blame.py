@@ -1,0 +1,81 @@
+"""Whether a picture cannot be read through a fault of its own, or of the machine.
+
+A refusal is kept for ever, so it must be the picture's fault. What the machine lacks (open files,
+memory, a mounted file system) fails the task instead: it is tried again, perhaps elsewhere.
+"""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import DecoderUnavailable, SourceGone, StoreUnavailable
+
+_OWN_IF_THE_SOURCE_ANSWERS = frozenset(
+    {
+        *(errno.ENOENT, errno.EACCES),  # this file, or all of a folder that is not there for us
+        # Damaged blocks of one file, or a disk or a server that is gone.
+        *(errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODATA),
+    }
+)
+_OWN = _OWN_IF_THE_SOURCE_ANSWERS | {
+    *(errno.ENOTDIR, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),
+    *(errno.EISDIR, errno.ENXIO, errno.ENODEV),  # a folder, a socket, a device
+}
+_CURES = {
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "raise the machine's limit on open files (fs.file-max)",
+    errno.ENOMEM: "free memory, or use fewer --workers",
+}
+_MOUNT = "see that its disk or server answers and is mounted here"
+
+
+def check_own_fault(error: OSError, name: str, root: str | None) -> None:
+    """Return if an error says something about this file; raise if it says it of the machine.
+
+    Args:
+        error: as opening, reading or asking about the file raised it. One without a number is a
+            library's word on the file's contents.
+        name: of the file, for the message.
+        root: the source's local folder: unless it answers, a file that is missing or damaged says
+            nothing. None where the source has just answered.
+
+    Raises:
+        SourceGone: the folder of the pictures is away.
+        StoreUnavailable: something else is the machine's fault; the message has the cure.
+    """
+    if error.errno is None:
+        return
+    if error.errno in _OWN:
+        if root is not None and error.errno in _OWN_IF_THE_SOURCE_ANSWERS:
+            _check_source(root, name)
+        return
+    why = error.strerror or os.strerror(error.errno)
+    cure = _CURES.get(error.errno, _MOUNT)
+    raise StoreUnavailable(
+        f"{name} cannot be read on this machine: {why}. That is no fault of the picture, and it "
+        f"is not refused: {cure}, then give the same command again"
+    ) from error
+
+
+def _check_source(root: str, name: str) -> None:
+    """Raise SourceGone where the source's own folder is away, or empty as a bare mount point is."""
+    try:
+        with os.scandir(root) as found:
+            why = "is empty" if next(found, None) is None else None
+    except OSError as error:
+        why = f"cannot be listed ({error.strerror})"
+    if why is not None:
+        raise SourceGone(
+            f"{name} cannot be read: the source's folder {root} {why} on this machine. No picture "
+            f"is refused for that: {_MOUNT}, then give the same command again"
+        )
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Name the picture in a failure of the process that was to decode it."""
+    try:
+        yield
+    except DecoderUnavailable as error:
+        raise DecoderUnavailable(f"{name}: {error}") from error

@@ -1,0 +1,118 @@
+"""What opens a picture of each format: the decoding library's classes, mended where they err.
+
+Classes, not Image.open: it warns or raises on a pixel count that is a global of the library, and
+turns a JPEG with a second picture behind the first into another format.
+"""
+
+import io
+import re
+from collections.abc import Callable
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    ImagePalette,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    WebPImagePlugin,
+)
+
+from pipeline.corpus.formats import SUPPORTED
+from pipeline.corpus.tiff import TiffFile
+
+_GREYS = {"1": (1, (0, 255)), "L": (8, range(256))}
+"""Modes that the library chooses for a palette of greys: the bits of a pixel, and its greys."""
+
+_UNREAD = (
+    (re.compile(r"cannot handle (\d+)-bit layers"), r"a JPEG of \1 bits a sample"),
+    (re.compile(r"cannot handle (\d+)-layer images"), r"a JPEG of \1 components"),
+    (re.compile(r"Unsupported BMP (.*)"), r"a BMP with an unsupported \1"),
+)
+"""What the library says of sound files that it does not read, and plainer words for it."""
+
+
+_JPEG_LS = 0xF7
+_HIERARCHICAL = dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE), "a hierarchical JPEG")
+_FRAMES = {*range(0xC0, 0xD0), 0xDE, _JPEG_LS} - {0xC4, 0xC8, 0xCC}
+
+
+class BmpFile(BmpImagePlugin.BmpImageFile):
+    """A BMP. The library forgets how many bits a pixel has where its colours are greys."""
+
+    def _open(self) -> None:
+        super()._open()
+        if self.mode not in _GREYS:
+            return
+        assert self.fp is not None
+        at = self.fp.tell()
+        self.fp.seek(14)
+        small = self.fp.read(4) == b"\x0c\0\0\0"
+        self.fp.seek(24 if small else 28)
+        bits = int.from_bytes(self.fp.read(2), "little")
+        self.fp.seek(at)
+        usual, greys = _GREYS[self.mode]
+        if bits == usual:
+            return
+        self._mode = "P"
+        self.palette = ImagePalette.raw("RGB", bytes(grey for grey in greys for _ in "RGB"))
+        raw_mode = "P" if bits == 8 else f"P;{bits}"
+        (tile,) = self.tile
+        assert isinstance(tile.args, tuple)
+        self.tile = [tile._replace(args=(raw_mode, *tile.args[1:]))]
+
+
+class PngFile(PngImagePlugin.PngImageFile):
+    """A PNG. The library scales grey of 2 and 4 bits, and not the grey that is transparent."""
+
+    def _open(self) -> None:
+        super()._open()
+        transparent = self.info.get("transparency")
+        raw_mode = self.tile[0].args if self.tile else ""
+        if isinstance(transparent, int) and raw_mode in ("L;2", "L;4"):
+            most = 3 if raw_mode == "L;2" else 15
+            self.info["transparency"] = (transparent & most) * 255 // most
+
+
+OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "bmp": BmpFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngFile,
+    "pnm": PpmImagePlugin.PpmImageFile,
+    "tiff": TiffFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+assert set(OPENERS) == SUPPORTED
+
+
+def unread_variant(message: str, data: bytes) -> str | None:
+    """Return in words which variant a picture is, if it is one that the library does not read.
+
+    Args:
+        message: what the library said when it gave up.
+        data: the picture.
+    """
+    for pattern, words in _UNREAD:
+        if match := pattern.search(message):
+            return match.expand(words)
+    if data[12:16] == b"CgBI":
+        return "a PNG of Xcode's own kind"
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    marker, height = _jpeg_frame(data)
+    if height == 0:
+        return "a JPEG that tells its height behind its pixels"
+    return "JPEG-LS" if marker == _JPEG_LS else _HIERARCHICAL.get(marker)
+
+
+def _jpeg_frame(data: bytes) -> tuple[int, int]:
+    """Return the marker that begins a JPEG's frame, and the height that it tells; -1 for none."""
+    at = 2
+    while at + 7 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in _FRAMES:
+            return marker, int.from_bytes(data[at + 5 : at + 7], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return -1, -1

@@ -1,0 +1,71 @@
+"""What a listing and the corpus stage pass over: counted by kind, and said in words."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+HIDDEN = "hidden"
+FOLDER_LINKS = "links to folders"
+LINKS = "links that lead nowhere in here"
+NO_FILES = "pipes, sockets and devices"
+UNREADABLE = "not readable"
+TABLES = "parquet beside their tars"
+NO_ENDING = "no ending"
+OTHERS = "other endings"
+
+MOST_KINDS = 24
+"""So many endings are told apart in a source; a hostile one could have millions."""
+
+_ENDING = re.compile(r"[^./]\.((?:tar\.)?[a-z0-9_+-]{1,12})$", re.IGNORECASE)
+_CONTAINERS = {
+    "tar": ("tar", "tars"),
+    "parquet": ("Parquet file", "Parquet files"),
+    "pq": ("Parquet file", "Parquet files"),
+    "lst": ("list", "lists"),
+}
+_PACKED = {"zip", "7z", "rar", "tgz", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"}
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a file by its name: its ending in small letters."""
+    match = _ENDING.search(name)
+    return match[1].lower() if match else NO_ENDING
+
+
+def few_kinds(counted: Mapping[str, int]) -> Counter[str]:
+    """Return counts by kind, the rarest kinds together where there are too many."""
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    kept = Counter(dict(ranked[:MOST_KINDS]))
+    if rest := sum(count for _, count in ranked[MOST_KINDS:]):
+        kept[OTHERS] += rest
+    return Counter(dict(sorted(kept.items())))
+
+
+def in_words(counted: Mapping[str, int]) -> str:
+    """Return counts by kind as they stand in a line, the most first; "" for none."""
+    ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {kind}" for kind, count in ranked)
+
+
+def advice(counted: Mapping[str, int]) -> str | None:
+    """Return what to do about pictures that may lie in what was passed over; None for no such.
+
+    Args:
+        counted: by kind, what was passed over in a source.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for kind, count in counted.items():
+        if kind in _CONTAINERS:
+            found[_CONTAINERS[kind]] += count
+        elif kind in _PACKED:
+            found["compressed archive", "compressed archives"] += count
+    if not found:
+        return None
+    parts = [f"{count:,} {names[count > 1]}" for names, count in sorted(found.items())]
+    were = "was" if found.total() == 1 else "were"
+    return (
+        f"{' and '.join(parts)} {were} passed over, with the pictures that may be in there: a "
+        "folder is read as a data set only if it holds tars alone or Parquet files alone, beside "
+        "notes. Index them by themselves, or move them into a folder of their own (unpack what "
+        "is compressed or lies inside a tar)"
+    )

@@ -1,0 +1,10 @@
+"""The hostile child as a plain user on a kernel that has seccomp alone."""
+
+from pipeline.corpus import child
+from tests import hostile_child
+from tests.limited_child import become_plain
+
+if __name__ == "__main__":
+    become_plain()
+    child.forbid_files = list
+    hostile_child.main()
