@@ -2,23 +2,36 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # Ray reads these when it is imported: no usage reports leave the machine.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Workers would run at niceness 15, behind everything else on the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Under `uv run` Ray would send the current folder to the workers and put it first on their path.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
 import ray
 from ray._private import ray_constants as constants
+from ray._private import worker as driver
 from ray.exceptions import AuthenticationError
+from ray.job_config import JobConfig
 
-from cluster.trust import own_token, users_token
-from pipeline.errors import InputError
+from cluster import lifeline
+from cluster.private_folder import private_folder
+from cluster.processes import kill_all, with_command
+from cluster.trust import TOKEN, how_to_ask, own_token, users_token
+from pipeline.errors import EngineLost, InputError
+from pipeline.import_path import path_of_workers
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Ray's shared memory on one machine: tasks and results are names and counts, so little will do."""
+
+END_S = 20.0
+"""How long Ray may take to end before its processes are killed."""
 
 
 @contextmanager
@@ -27,41 +40,124 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
 
     Args:
         address: of a running cluster; None starts a Ray of our own on this machine's loopback,
-            behind a token of its own, which ends with the block. A connection that exists
-            already is used and kept.
+            in a private folder and behind a token of its own, which ends with the block. A
+            connection that exists already is used and kept.
         cpus: how many cores a Ray of our own offers; all by default.
 
     Raises:
-        InputError: the cluster cannot be reached, or does not let us in.
+        InputError: the cluster cannot be reached, or does not let us in; or there is no folder
+            for a Ray of our own.
+        EngineLost: a process that Ray cannot do without ended while the block ran.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    with users_token(address) if address else own_token():
+    with _joined(address) if address and address != "local" else _started(cpus):
+        yield
+
+
+@contextmanager
+def _started(cpus: int | None) -> Iterator[None]:
+    with own_token(), private_folder() as folder, lifeline.watched(os.environ[TOKEN]) as line:
         try:
-            if address:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
+            with _told(line):
                 with _loopback_kept():
-                    ray.init(
+                    _init(
+                        "this machine",
                         address="local",
                         num_cpus=cpus,
                         include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
                         object_store_memory=OBJECT_STORE_BYTES,
                         _node_ip_address="127.0.0.1",
+                        _temp_dir=str(folder),
+                        job_config=_job(),
                     )
-        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"Ray at {address or 'this machine'} cannot be reached: {reason}"
-            ) from error
+                yield
+        finally:
+            line.leave()
+            _end(os.environ[TOKEN], lost=line.lost is not None)
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    through_proxy = "://" in address
+    with users_token(address), lifeline.watched() as line, _told(line):
         try:
+            _init(address, address=address, job_config=None if through_proxy else _job())
+            if not through_proxy:
+                node = driver._global_node
+                raylets = [
+                    each
+                    for each in with_command(f"--raylet_socket_name={node.raylet_socket_name}")
+                    if each.name == "raylet"
+                ]
+                line.watch_joined(address, raylets, how_to_ask(node.gcs_address))
             yield
         finally:
-            ray.shutdown()
+            line.leave()
+            if not (line.lost and lifeline.in_command):  # the process ends at once
+                ray.shutdown()
+
+
+def _init(where: str, **settings: Any) -> None:
+    """Start or join a Ray that prints nothing.
+
+    Raises:
+        InputError: that failed.
+    """
+    listen = driver.listen_error_messages
+    # It would print what happens to other processes, to standard output.
+    driver.listen_error_messages = lambda worker, stopped: None
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+    except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"Ray at {where} cannot be reached: {reason}") from error
+    finally:
+        driver.listen_error_messages = listen
+
+
+@contextmanager
+def _told(line: lifeline.Lifeline) -> Iterator[None]:
+    """Tell a loss of Ray as what it is, whatever error it led to."""
+    try:
+        yield
+    except EngineLost:
+        raise
+    except Exception as error:
+        if (lost := line.look()) is not None:
+            raise EngineLost(lost) from error
+        raise
+
+
+def _end(token: str, *, lost: bool) -> None:
+    """End a Ray of our own with all its processes, in bounded time."""
+    if lost:
+        kill_all(token)
+    if lost and lifeline.in_command:
+        return  # the process ends at once
+    late = threading.Timer(END_S, kill_all, [token])
+    late.start()
+    try:
+        ray.shutdown()
+    finally:
+        late.cancel()
+        kill_all(token)
+
+
+class _Fixed(list[str]):
+    """A list to which Ray cannot add the current folder and the script's."""
+
+    def extend(self, more: Iterable[str], /) -> None:
+        """Leave it as it is."""
+
+
+def _job() -> JobConfig:
+    """Return the job of this process: its workers import from where they are installed."""
+    job = JobConfig()
+    job._py_driver_sys_path = _Fixed(path_of_workers())
+    return job
 
 
 @contextmanager
