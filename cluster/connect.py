@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 # Ray reads these when it is imported: no usage reports leave the machine.
@@ -14,17 +15,19 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # Under `uv run` Ray would send the current folder to the workers and put it first on their path.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
+# Ray waits for its control plane, twice as long by default, without a look at whether it lives.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "15")
+
 import ray
 from ray._private import ray_constants as constants
 from ray._private import worker as driver
-from ray.exceptions import AuthenticationError
 from ray.job_config import JobConfig
 
 from cluster import lifeline
-from cluster.private_folder import private_folder
-from cluster.processes import kill_all, with_command
-from cluster.trust import TOKEN, how_to_ask, own_token, users_token
-from pipeline.errors import EngineLost, InputError
+from cluster.private_folder import private_folder, remove
+from cluster.processes import kill_writers, with_argument
+from cluster.trust import how_to_ask, own_token, users_token
+from pipeline.errors import EngineLost, InputError, one_line
 from pipeline.import_path import path_of_workers
 
 OBJECT_STORE_BYTES = 256 * 1024**2
@@ -59,24 +62,29 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
 
 @contextmanager
 def _started(cpus: int | None) -> Iterator[None]:
-    with own_token(), private_folder() as folder, lifeline.watched(os.environ[TOKEN]) as line:
-        try:
-            with _told(line):
-                with _loopback_kept():
-                    _init(
-                        "this machine",
-                        address="local",
-                        num_cpus=cpus,
-                        include_dashboard=False,
-                        object_store_memory=OBJECT_STORE_BYTES,
-                        _node_ip_address="127.0.0.1",
-                        _temp_dir=str(folder),
-                        job_config=_job(),
-                    )
-                yield
-        finally:
-            line.leave()
-            _end(os.environ[TOKEN], lost=line.lost is not None)
+    with own_token(), private_folder() as folder:
+
+        def end() -> None:
+            kill_writers(folder)
+            remove(folder.parent)
+
+        with lifeline.watched(end) as line:
+            try:
+                with _told(line):
+                    with _loopback_kept():
+                        _init(
+                            address="local",
+                            num_cpus=cpus,
+                            include_dashboard=False,
+                            object_store_memory=OBJECT_STORE_BYTES,
+                            _node_ip_address="127.0.0.1",
+                            _temp_dir=str(folder),
+                            job_config=_job(),
+                        )
+                    yield
+            finally:
+                line.leave()
+                _end(folder, lost=line.lost is not None)
 
 
 @contextmanager
@@ -84,14 +92,10 @@ def _joined(address: str) -> Iterator[None]:
     through_proxy = "://" in address
     with users_token(address), lifeline.watched() as line, _told(line):
         try:
-            _init(address, address=address, job_config=None if through_proxy else _job())
+            _init(address=address, job_config=None if through_proxy else _job())
             if not through_proxy:
                 node = driver._global_node
-                raylets = [
-                    each
-                    for each in with_command(f"--raylet_socket_name={node.raylet_socket_name}")
-                    if each.name == "raylet"
-                ]
+                raylets = with_argument(f"--raylet_socket_name={node.raylet_socket_name}")
                 line.watch_joined(address, raylets, how_to_ask(node.gcs_address))
             yield
         finally:
@@ -100,20 +104,26 @@ def _joined(address: str) -> Iterator[None]:
                 ray.shutdown()
 
 
-def _init(where: str, **settings: Any) -> None:
+def _init(*, address: str, **settings: Any) -> None:
     """Start or join a Ray that prints nothing.
 
     Raises:
-        InputError: that failed.
+        InputError: there is none to join.
+        EngineLost: it does not start here.
     """
     listen = driver.listen_error_messages
     # It would print what happens to other processes, to standard output.
     driver.listen_error_messages = lambda worker, stopped: None
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"Ray at {where} cannot be reached: {reason}") from error
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+    except Exception as error:  # Ray raises plain ones too
+        reason = one_line(error, 200)
+        if address == "local":
+            raise EngineLost(
+                f"Ray did not start on this machine: {reason}; run the same command again, or "
+                "with --engine serial"
+            ) from error
+        raise InputError(f"Ray at {address} cannot be reached: {reason}") from error
     finally:
         driver.listen_error_messages = listen
 
@@ -123,27 +133,25 @@ def _told(line: lifeline.Lifeline) -> Iterator[None]:
     """Tell a loss of Ray as what it is, whatever error it led to."""
     try:
         yield
-    except EngineLost:
-        raise
     except Exception as error:
-        if (lost := line.look()) is not None:
-            raise EngineLost(lost) from error
-        raise
+        if (lost := line.look()) is None:
+            raise
+        raise EngineLost(lost) from error
 
 
-def _end(token: str, *, lost: bool) -> None:
+def _end(folder: Path, *, lost: bool) -> None:
     """End a Ray of our own with all its processes, in bounded time."""
     if lost:
-        kill_all(token)
+        kill_writers(folder)
     if lost and lifeline.in_command:
-        return  # the process ends at once
-    late = threading.Timer(END_S, kill_all, [token])
+        return  # this process ends at once, and need not be fit for another Ray
+    late = threading.Timer(END_S, kill_writers, [folder])
     late.start()
     try:
         ray.shutdown()
     finally:
         late.cancel()
-        kill_all(token)
+        kill_writers(folder)
 
 
 class _Fixed(list[str]):

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from cluster.processes import Process, kill_all, with_environment
+from cluster.processes import Process, children
 from pipeline.errors import EngineLost
 from pipeline.evaluate.page import printable
 
 LOOK_S = 0.1
-FIND_S = 1.0
 ASK_S = 5.0
 STOPPED_S = 10.0
 """A process of Ray that has been stopped for so long counts as lost."""
@@ -26,7 +25,7 @@ STOPPED_S = 10.0
 SILENT_S = 20.0
 """A cluster that has not answered for so long counts as lost."""
 
-LEAVE_S = 8.0
+LEAVE_S = 6.0
 """How long the main thread may take to notice a loss."""
 
 SLICE_S = 1.0
@@ -43,14 +42,18 @@ _said = threading.Event()
 
 
 class Lifeline:
-    """Watches one Ray. `lost` says, in a line, what it has lost; None while all is well."""
+    """Watches one Ray. `lost` says in a line what it has lost; None while all is well.
 
-    def __init__(self, token: str | None) -> None:
-        """Watch nothing yet. `token` is in the environment of all processes of a Ray of our own."""
+    `_watched` has, for each process, how many looks in a row it was stopped.
+    """
+
+    def __init__(self, end_ours: Callable[[], None] | None) -> None:
+        """Watch nothing yet. `end_ours` ends a Ray of our own at once, if it is one."""
         self.lost: str | None = None
-        self._token = token
+        self._end_ours = end_ours
+        # Of a Ray before this one some may be left, which have ended.
+        self._not_ours = set(children()) if end_ours else set()
         self._watched: dict[Process, int] = {}
-        self._next_find = 0.0
         self._answers: Callable[[], bool] | None = None
         self._address = ""
         self._next_ask = self._answered = time.monotonic()
@@ -60,14 +63,14 @@ class Lifeline:
         self, address: str, processes: Sequence[Process], answers: Callable[[], bool]
     ) -> None:
         """Watch a Ray that was joined: its processes on this machine, and whether it answers."""
-        self._watched = dict.fromkeys(processes, 0)
+        self._watched = {each: 0 for each in processes if each.name in CALLED}
         self._answered = time.monotonic()
         self._address, self._answers = address, answers
 
     def look(self) -> str | None:
         """Look once; return what is lost."""
         self._find_ours()
-        for process, times in self._watched.items():
+        for process, times in list(self._watched.items()):
             how = process.how_it_ended()
             self._watched[process] = times + 1 if process.is_stopped else 0
             if how is None and self._watched[process] * LOOK_S > STOPPED_S:
@@ -78,12 +81,11 @@ class Lifeline:
         return self.lost
 
     def _find_ours(self) -> None:
-        now = time.monotonic()
-        if self._token is None or len(self._watched) == len(CALLED) or now < self._next_find:
-            return
-        self._next_find = now + FIND_S
-        found = [each for each in with_environment(self._token) if each.name in CALLED]
-        self._watched = {each: self._watched.get(each, 0) for each in [*self._watched, *found]}
+        """Find the processes of a Ray of our own while it starts."""
+        if self._end_ours is not None and len(self._watched) < len(CALLED):
+            for process in children():
+                if process.name in CALLED and process not in self._not_ours:
+                    self._watched.setdefault(process, 0)
 
     def ask(self) -> None:
         """Ask a Ray that was joined whether it is there, if it is time to."""
@@ -109,8 +111,8 @@ class Lifeline:
             if in_command:
                 say(str(self.lost))
             if not self._left.wait(LEAVE_S):
-                if self._token is not None:
-                    kill_all(self._token)
+                if self._end_ours is not None:
+                    self._end_ours()
                 if in_command:
                     leave(str(self.lost))
             return
@@ -121,10 +123,14 @@ class Lifeline:
 
 
 @contextmanager
-def watched(token: str | None = None) -> Iterator[Lifeline]:
-    """Watch, inside the block, the Ray that is started or joined there."""
+def watched(end_ours: Callable[[], None] | None = None) -> Iterator[Lifeline]:
+    """Watch, inside the block, the Ray that is started or joined there.
+
+    Args:
+        end_ours: ends a Ray of our own, which the main thread may be waiting for in vain.
+    """
     global _current
-    line = Lifeline(token)
+    line = Lifeline(end_ours)
     thread = threading.Thread(target=line.run, name="lamella-lifeline", daemon=True)
     _current = line
     thread.start()
@@ -178,6 +184,14 @@ def get(reference: Any, timeout: float) -> Any:
     deadline = time.monotonic() + timeout
     wait([reference], timeout)
     return ray.get(reference, timeout=max(0.1, deadline - time.monotonic()))
+
+
+def kill(actor: Any) -> None:
+    """End an actor, unless Ray is lost: it would wait for what is gone, and its actors end too."""
+    import ray
+
+    if _current is None or _current.lost is None:
+        ray.kill(actor)
 
 
 def say(line: str) -> None:

@@ -50,7 +50,7 @@ def private_folder() -> Iterator[Path]:
     try:
         yield folder / "r"
     finally:
-        _remove(folder)
+        remove(folder)
         os.close(lock)
 
 
@@ -115,12 +115,12 @@ def _remove_if_left(folder: Path) -> None:
         lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(folder)
+            remove(folder)
         finally:
             os.close(lock)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
     """Remove a folder of ours, its lock last: where Ray still writes, the next run removes it."""
     with contextlib.suppress(OSError):
         for each in folder.iterdir():

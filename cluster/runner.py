@@ -19,8 +19,10 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from cluster import lifeline
 from cluster.actors import WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
 from cluster.pace import STRAGGLER_S, Call, Pace
+from cluster.starts import Starts, how_it_died
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
 from pipeline.run.stage import Outcome, Overlapping, Stage, TaskT, Threaded
@@ -65,6 +67,7 @@ class RayRunner:
         self._workers = workers
         self._device_check = device_check
         self._pool: list[Any] = []
+        self._starts = Starts()
         self._on_gpus = False
         self._cpus = self.threads
         self._at_once = 1
@@ -79,7 +82,7 @@ class RayRunner:
     def close(self) -> None:
         """End the pool's actors."""
         for actor in self._pool:
-            ray.kill(actor)
+            lifeline.kill(actor)
         self._pool = []
 
     def share_gpus(self) -> None:
@@ -92,9 +95,11 @@ class RayRunner:
 
         Raises:
             StageFailed: no worker could be started.
+            EngineLost: Ray itself can run tasks no more.
         """
         if not tasks:
             return
+        lifeline.check()
         gpus = ray.cluster_resources().get("GPU", 0)
         on_gpus = stage.uses_gpu and gpus >= 1
         cpus = stage.threads if isinstance(stage, Threaded) else self.threads
@@ -108,6 +113,7 @@ class RayRunner:
         shared_stage = ray.put(stage)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
+        self._starts = Starts()
         for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._pool)):
             self._start(calls)
         try:
@@ -163,9 +169,9 @@ class RayRunner:
         until = min(call.deadline for call in calls.values())
         if {*self._pool} - {call.actor for call in calls.values()}:
             until = min(until, pace.next_straggler(calls))
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=max(0.0, until - time.monotonic()))
-        if ready:
-            yield from self._hear(ready[0], ledger, calls, pace)
+        ready = lifeline.wait(list(calls), until - time.monotonic())
+        if ready is not None:
+            yield from self._hear(ready, ledger, calls, pace)
             return
         now = time.monotonic()
         for actor in {call.actor for call in calls.values() if call.deadline <= now}:
@@ -185,6 +191,7 @@ class RayRunner:
         self._clock(call.actor, calls)
         if call.key is None or not isinstance(reply, Reply):
             self._pool.append(call.actor)
+            self._starts.failed.clear()
             return
         others = _tries_at(call.key, calls)
         if reply.record is not None:
@@ -204,19 +211,26 @@ class RayRunner:
     def _lose(
         self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
     ) -> Iterator[Outcome]:
-        """End an actor, put back what it had, and replace it for that unless it never stood."""
-        lost = [call.key for call in self._end(actor, calls)]
-        for key in lost:
-            if key is not None and not _tries_at(key, calls):
-                outcome = ledger.fail(key, why, retry=True)
+        """End an actor, put back what it had, and replace it while there is work for another.
+
+        One that has not even started in time is not replaced: there is no room for it.
+        """
+        lost, now = self._end(actor, calls), time.monotonic()
+        for call in lost:
+            if call.key is None and call.deadline > now:
+                self._starts.failed.append((why, now - call.began))
+            elif call.key is not None and not _tries_at(call.key, calls):
+                outcome = ledger.fail(call.key, why, retry=True)
                 if outcome is not None:
                     yield outcome
-        if any(lost) and ledger.waiting:
+        no_room = any(call.key is None and call.deadline <= now for call in lost)
+        places = self._pool_size(self._on_gpus)
+        if ledger.waiting and not no_room and self._starts.may_try(places):
             self._start(calls)
 
     def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
         """End an actor; return its calls, which are no longer among the others."""
-        ray.kill(actor)
+        lifeline.kill(actor)
         self._pool = [each for each in self._pool if each != actor]
         return [calls.pop(reference) for reference in _calls_of(actor, calls)]
 
@@ -243,6 +257,11 @@ class RayRunner:
         return max(1, min(most, self._workers or most))
 
     def _no_workers(self, name: str) -> str:
+        if self._starts.failed:
+            return (
+                f"{name}: {self._starts.told()}; what is done stays done: mend the cause and run "
+                "the same command again"
+            )
         resources = ray.cluster_resources()
         return (
             f"{name}: no worker started in {self.start_timeout_s:g} s; a worker needs "
@@ -269,9 +288,9 @@ def threads_of_networks() -> int:
 def _reply_to(reference: Any) -> tuple[Any, str | None]:
     """Return what an actor answered, and why it is of no more use, if it is not."""
     try:
-        reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
+        reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
     except (RayActorError, GetTimeoutError) as error:
-        return None, f"its worker died ({_short(error)})"
+        return None, f"its worker died ({how_it_died(error)})"
     except RayError as error:
         return None, describe(error)
     return reply, reply.error if isinstance(reply, Reply) and reply.useless else None
@@ -291,7 +310,3 @@ def _pool_size_of(cpus: float, each: int, most: int | None) -> int:
     """Return how many workers stand where there are so many CPUs."""
     fit = max(1, int(cpus) // each)
     return min(fit, most or fit)
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120]
