@@ -2,10 +2,10 @@
 
 Ray's own retries are off. The pool outlives a stage, so that a job pays for its processes once.
 Each actor has one task at a time, or in a stage that is `Overlapping` the next one too while there
-is enough for all. A dead actor is replaced, one that overruns its deadline is killed and replaced,
-and the ledger counts the attempt either way. When no task waits, a straggler is begun once more by
-an actor that is idle: whichever ends first counts, as commits are first come, first served, and
-both make the same bytes.
+is enough for all. A dead actor is replaced, and one whose task gives no sign of progress for too
+long is killed and replaced; the ledger counts the attempt either way. When no task waits, a
+straggler is begun once more by an actor that is idle: whichever ends first counts, as commits are
+first come, first served, and both make the same bytes.
 """
 
 import math
@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from cluster import lifeline
-from cluster.actors import WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
+from cluster.actors import ASIDE, WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
+from cluster.capacity import workers_for
 from cluster.pace import STRAGGLER_S, Call, Pace
 from cluster.starts import Starts, how_it_died
 from pipeline.errors import StageFailed
@@ -31,9 +33,8 @@ TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
-MOST_THREADS = 4
-"""Threads of a worker in a stage with a network, on CPUs, at most: they wait for each other at the
-end of a shard."""
+ANSWER_TIMEOUT_S = 10.0
+"""How long a worker may take to say how long its task has given no sign of progress."""
 
 
 class RayRunner:
@@ -44,7 +45,7 @@ class RayRunner:
             the cluster has some, else as many as there are CPUs for.
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
             or as many as the stage has threads.
-        task_timeout_s: how long one try at a task may take.
+        task_timeout_s: how long a task may give no sign of progress.
         start_timeout_s: how long a worker may take to stand.
         straggler_s: how long a task takes at least before it is begun once more.
         device_check: what a worker does before it opens a stage.
@@ -135,7 +136,7 @@ class RayRunner:
         """Return the bytes of a worker on the node that has the least for each."""
         shares = [
             node["Resources"].get("memory", 0.0)
-            / _pool_size_of(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
+            / workers_for(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
             for node in ray.nodes()
             if node["Alive"] and node["Resources"].get("CPU", 0.0) >= self.threads
         ]
@@ -173,10 +174,36 @@ class RayRunner:
         if ready is not None:
             yield from self._hear(ready, ledger, calls, pace)
             return
-        now = time.monotonic()
-        for actor in {call.actor for call in calls.values() if call.deadline <= now}:
-            why = f"no answer in {self.task_timeout_s:g} s: worker ended"
+        for actor in self._hanging(calls):
+            why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
             yield from self._lose(actor, why, ledger, calls)
+
+    def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
+        """Return the actors with a call whose time is up; those that got on get more time.
+
+        An actor that is dead, stopped or held up does not say how long its task was silent.
+        """
+        now = time.monotonic()
+        late = {reference: call for reference, call in calls.items() if call.deadline <= now}
+        hanging = {call.actor for call in late.values() if call.key is None}
+        asked = {
+            reference: call.actor.silence.options(concurrency_group=ASIDE).remote(call.key)
+            for reference, call in late.items()
+            if call.key is not None
+        }
+        until = now + min(ANSWER_TIMEOUT_S, self.task_timeout_s)
+        for reference, answer in asked.items():
+            silence: float | None = math.inf
+            with suppress(RayError):
+                silence = lifeline.get(answer, max(0.0, until - time.monotonic()))
+            left = self.task_timeout_s - (math.inf if silence is None else silence)
+            if lifeline.wait([reference], 0.0) is not None:
+                continue  # it has ended meanwhile
+            if left > 0:
+                calls[reference] = replace(late[reference], deadline=time.monotonic() + left)
+            else:
+                hanging.add(late[reference].actor)
+        return hanging
 
     def _hear(
         self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
@@ -236,7 +263,7 @@ class RayRunner:
 
     def _start(self, calls: dict[Any, Call]) -> None:
         actor = (
-            ray.remote(Worker)
+            ray.remote(concurrency_groups={ASIDE: 1})(Worker)
             .options(
                 num_cpus=self._cpus,
                 num_gpus=self._gpus_per_worker if self._on_gpus else 0,
@@ -252,7 +279,7 @@ class RayRunner:
     def _pool_size(self, on_gpus: bool) -> int:
         resources = ray.cluster_resources()
         if not on_gpus:
-            return _pool_size_of(resources.get("CPU", 1.0), self._cpus, self._workers)
+            return workers_for(resources.get("CPU", 1.0), self._cpus, self._workers)
         most = int(resources.get("GPU", 0))
         return max(1, min(most, self._workers or most))
 
@@ -269,20 +296,6 @@ class RayRunner:
             f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU: free some, "
             "or lower engine.cpus_per_worker, and run the same command again"
         )
-
-
-def threads_of_networks() -> int:
-    """Return how many threads a worker has in a stage with a network, on the cluster at hand.
-
-    On GPUs that is all CPUs that a node has for each of its own, as they decode for it. On CPUs a
-    few threads share a network: its weights are then in fewer caches, and fewer times in memory.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = [(each.get("CPU", 1.0), each["GPU"]) for each in nodes if each.get("GPU", 0.0) >= 1.0]
-    if gpus:
-        return max(1, int(min(cpus / of_node for cpus, of_node in gpus)))
-    cpus = int(min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1))
-    return cpus // -(-cpus // MOST_THREADS)
 
 
 def _reply_to(reference: Any) -> tuple[Any, str | None]:
@@ -304,9 +317,3 @@ def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
 def _tries_at(key: str, calls: Mapping[Any, Call]) -> dict[Any, Call]:
     """Return the calls for a task; a straggler has two."""
     return {reference: call for reference, call in calls.items() if call.key == key}
-
-
-def _pool_size_of(cpus: float, each: int, most: int | None) -> int:
-    """Return how many workers stand where there are so many CPUs."""
-    fit = max(1, int(cpus) // each)
-    return min(fit, most or fit)

@@ -17,6 +17,7 @@ from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
 from pipeline.corpus.scale import Look
+from pipeline.signs import signed
 from schemas.corpus import IMAGES, SourceKind
 from schemas.refusals import RefusalReason
 
@@ -51,7 +52,7 @@ def probe_rows(
         EntryReader(root, limits) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
-        for entry in entries:
+        for entry in signed(entries):
             ignored = kind in ("folder", "webdataset") and _ignored(reader, entry)
             rows.append(None if ignored else _probe_entry(reader, entry, limits))
     return rows

@@ -14,6 +14,7 @@ from pipeline.corpus.decode import DecodeLimits
 from pipeline.errors import InputError
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
 from pipeline.store.storage import Store, open_store
@@ -122,7 +123,7 @@ class ExtractStage:
                 backbone, source, rows, shard.first_image_id, threads=threads, turn=turn
             )
             with beside, closing(batches):
-                for batch in batches:
+                for batch in signed(batches):
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals
                     for sink in sinks:

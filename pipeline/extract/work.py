@@ -35,6 +35,7 @@ from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.jpegs import Jpeg, plain_jpeg
 from pipeline.extract.passes import Pass, ask
 from pipeline.extract.preprocess import look_of, reduction_of, view_shape
+from pipeline.signs import signer
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
 
@@ -77,6 +78,7 @@ class PictureSource:
         self._root = root
         self._limits = limits
         self._mine = threading.local()
+        self._sign = signer()
         self._ahead: ReadAhead | None = None
 
     @contextmanager
@@ -96,6 +98,12 @@ class PictureSource:
         Raises:
             Refused: it cannot be read.
         """
+        try:
+            return self._see(row, views, spec)
+        finally:
+            self._sign()
+
+    def _see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits)
         self._mine.reader.ahead = self._ahead
@@ -112,7 +120,10 @@ class PictureSource:
         Raises:
             Refused: the sandbox cannot either.
         """
-        return see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box)
+        try:
+            return see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box)
+        finally:
+            self._sign()
 
 
 def threads_for(cpus: int, backbone: Backbone) -> int:

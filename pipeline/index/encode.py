@@ -13,6 +13,7 @@ from pipeline.index.bags import BagsOfWords, bags_from_words
 from pipeline.index.files import write_bags
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, open_committed
 from pipeline.store.storage import Store, open_store
@@ -105,7 +106,7 @@ def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assig
     words: list[NDArray[np.uint32]] = []
     if path is not None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.metadata.num_row_groups):
+            for group in signed(range(file.metadata.num_row_groups)):
                 table = file.read_row_group(group)
                 owners.append(column(table, "image_id").astype(np.int64))
                 vectors = binary_vectors_of(table, "vector", np.float16)

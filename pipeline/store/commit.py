@@ -16,6 +16,7 @@ from pipeline.errors import (
     StoreError,
     StoreUnavailable,
 )
+from pipeline.signs import sign
 from pipeline.store import layout
 from pipeline.store.records import cure, parse_record, read_record
 from pipeline.store.storage import Store
@@ -84,6 +85,7 @@ class Attempt:
         self.store.put(path, local)
         local.unlink()
         self.files[name] = reference
+        sign()
         return reference
 
     def finish(self, **counts: int) -> DoneRecord:
@@ -155,4 +157,5 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
             f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its "
             f"record: {cure(store)}"
         )
+    sign()
     return local

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.runner import RayRunner, threads_of_networks
+from cluster.capacity import threads_of_networks
+from cluster.runner import RayRunner
 from pipeline.errors import StageFailed
 from pipeline.run.stage import Outcome
 from tests.builders import Scripted, _note, ended, items, tries
@@ -83,7 +84,9 @@ def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
 def test_a_task_that_always_hangs_fails_by_name(tmp_path: Path) -> None:
     with RayRunner(workers=2, task_timeout_s=2.5) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang",)}), 3)
-    assert outcomes["000"] == Outcome("000", None, "no answer in 2.5 s: worker ended", attempts=3)
+    assert outcomes["000"] == Outcome(
+        "000", None, "no sign of progress in 2.5 s: worker ended", attempts=3
+    )
     assert [outcomes[key].error for key in ("001", "002")] == [None, None]
 
 
