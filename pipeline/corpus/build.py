@@ -17,13 +17,18 @@ from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
 from pipeline.corpus.scale import Look
+from pipeline.corpus.verdicts import Verdicts, judged
 from pipeline.signs import signed
 from schemas.corpus import IMAGES, SourceKind
 from schemas.refusals import RefusalReason
 
 
 def probe_entries(
-    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
 ) -> tuple[Any, int]:
     """Return the image table of these entries, and how many of them are ignored.
 
@@ -32,18 +37,23 @@ def probe_entries(
     Returns:
         (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the count).
     """
-    found = probe_rows(root, kind, entries, limits)
+    found = probe_rows(root, kind, entries, limits, verdicts)
     rows = [row for row in found if row is not None]
     return pa.Table.from_pylist(rows, schema=IMAGES), len(found) - len(rows)
 
 
 def probe_rows(
-    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
 ) -> list[dict[str, Any] | None]:
     """Return the row of an image table for each of these entries, None for an ignored one.
 
     Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
     A picture that is refused keeps its row. Only in folders and tars is anything ignored.
+    `verdicts` are those of earlier attempts at these entries.
     """
     rows: list[dict[str, Any] | None] = []
     pictures = filter(_is_plain_picture, entries)
@@ -54,7 +64,7 @@ def probe_rows(
     ):
         for entry in signed(entries):
             ignored = kind in ("folder", "webdataset") and _ignored(reader, entry)
-            rows.append(None if ignored else _probe_entry(reader, entry, limits))
+            rows.append(None if ignored else _probe_entry(reader, entry, limits, verdicts))
     return rows
 
 
@@ -72,7 +82,9 @@ def _ignored(reader: EntryReader, entry: Entry) -> bool:
     return is_ignored(entry.name, head)
 
 
-def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+def _probe_entry(
+    reader: EntryReader, entry: Entry, limits: DecodeLimits, verdicts: Verdicts | None
+) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "name": entry.name,
         "container": entry.container,
@@ -84,7 +96,7 @@ def _probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dic
         data = reader.read(entry)
         row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
         row["format"] = sniff(data)
-        found = probe(data, limits)
+        found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
         row["width"], row["height"] = found.width, found.height
     except Refused as refused:
         row["refusal"], row["detail"] = refused.reason.value, refused.detail

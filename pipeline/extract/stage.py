@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.verdicts import Verdicts
 from pipeline.errors import InputError
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
@@ -80,8 +81,9 @@ class ExtractStage:
 
         def extract(shard: ShardRef) -> DoneRecord:
             rows = read_parquet(open_committed(store, shard.file)).to_pylist()
+            verdicts = Verdicts(store, self.folder, shard.key)
             with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
-                return self._extract(backbone, sink_of, shard, rows, work, turn)
+                return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
 
         return extract
 
@@ -93,6 +95,7 @@ class ExtractStage:
         rows: list[dict[str, object]],
         work: Attempt,
         turn: threading.Lock,
+        verdicts: Verdicts,
     ) -> DoneRecord:
         from pipeline.extract.beside import Beside
         from pipeline.extract.work import PictureSource, Refusal, forward_pictures, threads_for
@@ -109,7 +112,7 @@ class ExtractStage:
         ]
         indexed: list[int] = []
         counts: dict[str, int] = {}
-        source = PictureSource(self.root, self.limits)
+        source = PictureSource(self.root, self.limits, verdicts)
         threads = threads_for(self.threads, backbone)
         beside = Beside()
         with ExitStack() as stack:
