@@ -91,7 +91,7 @@ def gc(
     """Remove files that no record names: left by attempts that died, and sums of ended rounds.
 
     Nothing that a snapshot, a vocabulary or a done record names is touched. What a running job
-    is writing is protected by its age, so keep the age above `engine.task_timeout_s`.
+    is writing is protected by its age, so keep that well above `engine.task_timeout_s`.
     """
     from pipeline.store.storage import open_store
     from pipeline.upkeep.gc import collect_garbage

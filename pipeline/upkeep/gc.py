@@ -1,8 +1,9 @@
 """`gc`: files that no record names, once they are so old that no job can still be writing them.
 
 What protects a running job is age, by the store's own clock: an attempt's files become needed
-when its done record is created, and an attempt lasts at most `engine.task_timeout_s`. Beside
-that, the record that would name a file is read once more right before the file goes.
+when its done record is created. It writes them at its end, and each is a sign of progress, without
+which it is ended after `engine.task_timeout_s`. Beside that, the record that would name a file is
+read once more right before the file goes.
 """
 
 import re
