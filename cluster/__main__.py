@@ -1,10 +1,14 @@
 """The `lamella` command: runs it, and turns every expected error into one line and an exit code."""
 
+import cluster.start  # noqa: F401 - before anything is looked for in the current folder
+
+# isort: split
 import sys
 import traceback
 
+from cluster import lifeline
 from cluster.cli import app
-from pipeline.errors import InputError, LamellaError
+from pipeline.errors import EngineLost, InputError, LamellaError
 from pipeline.evaluate.page import printable
 
 WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
@@ -27,11 +31,14 @@ def _in_one_line(error: BaseException) -> str:
 
 def main() -> None:
     """Run the command line. Exit code 0: done, 1: a job failed, 2: a wrong call."""
+    lifeline.in_command = True
     try:
         app(prog_name="lamella")
     except KeyboardInterrupt:
         print("stopped; what is done stays done: the same command continues", file=sys.stderr)
         sys.exit(STOPPED)
+    except EngineLost as error:
+        lifeline.leave(str(error))
     except Exception as error:
         if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
             _show_plainly(error)

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import CardLost, InputError
 from pipeline.run.ledger import describe, is_worth_retrying
 from pipeline.run.stage import Stage
+from pipeline.signs import running, silence
 from schemas.files import DoneRecord
 
 SERVER_GPU, WORKER_BESIDE_SERVER = 0.6, 0.4
@@ -31,6 +32,10 @@ class Reply:
     useless: bool = False
 
 
+ASIDE = "aside"
+"""The thread of a worker that answers while its tasks run."""
+
+
 class Worker:
     """Lives in a process of its own; keeps the stage it opened last."""
 
@@ -49,20 +54,27 @@ class Worker:
         """Return this worker's process id, once it stands."""
         return os.getpid()
 
+    def silence(self, key: str) -> float | None:
+        """Return for how many seconds a task gave no sign of progress; None if it does not run."""
+        return silence(key)
+
     def apply(self, stage_id: str, stage: Stage[Any], task: Any) -> Reply:
         """Run one task, opening the stage if it is not the one at hand. Never raises."""
         try:
-            with self._opening:
-                if self._work is None or self._opened != stage_id:
-                    self._work = None  # let go of the last stage's network before the next one's
-                    self._check(stage)
-                    self._work = stage.open()
-                    self._opened = stage_id
-                work = self._work
-            return Reply(work(task))
+            with running(task.key):
+                return Reply(self._open(stage_id, stage)(task))
         except Exception as error:
             useless = isinstance(error, CardLost)
             return Reply(None, describe(error), is_worth_retrying(error), useless)
+
+    def _open(self, stage_id: str, stage: Stage[Any]) -> Callable[[Any], DoneRecord]:
+        with self._opening:
+            if self._work is None or self._opened != stage_id:
+                self._work = None  # let go of the last stage's network before the next one's
+                self._check(stage)
+                self._work = stage.open()
+                self._opened = stage_id
+            return self._work
 
 
 def lent_gpus() -> list[str]:

@@ -2,23 +2,39 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 # Ray reads these when it is imported: no usage reports leave the machine.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # Workers would run at niceness 15, behind everything else on the machine.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# Under `uv run` Ray would send the current folder to the workers and put it first on their path.
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+
+# Ray waits for its control plane, twice as long by default, without a look at whether it lives.
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "15")
 
 import ray
 from ray._private import ray_constants as constants
-from ray.exceptions import AuthenticationError
+from ray._private import worker as driver
+from ray.job_config import JobConfig
 
-from cluster.trust import own_token, users_token
-from pipeline.errors import InputError
+from cluster import lifeline
+from cluster.private_folder import private_folder, remove
+from cluster.processes import kill_writers, with_argument
+from cluster.trust import how_to_ask, own_token, users_token
+from pipeline.errors import EngineLost, InputError, one_line
+from pipeline.import_path import path_of_workers
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Ray's shared memory on one machine: tasks and results are names and counts, so little will do."""
+
+END_S = 20.0
+"""How long Ray may take to end before its processes are killed."""
 
 
 @contextmanager
@@ -27,41 +43,129 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
 
     Args:
         address: of a running cluster; None starts a Ray of our own on this machine's loopback,
-            behind a token of its own, which ends with the block. A connection that exists
-            already is used and kept.
+            in a private folder and behind a token of its own, which ends with the block. A
+            connection that exists already is used and kept.
         cpus: how many cores a Ray of our own offers; all by default.
 
     Raises:
-        InputError: the cluster cannot be reached, or does not let us in.
+        InputError: the cluster cannot be reached, or does not let us in; or there is no folder
+            for a Ray of our own.
+        EngineLost: a process that Ray cannot do without ended while the block ran.
     """
     if ray.is_initialized():
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    with users_token(address) if address else own_token():
+    with _joined(address) if address and address != "local" else _started(cpus):
+        yield
+
+
+@contextmanager
+def _started(cpus: int | None) -> Iterator[None]:
+    with own_token(), private_folder() as folder:
+
+        def end() -> None:
+            kill_writers(folder)
+            remove(folder.parent)
+
+        with lifeline.watched(end) as line:
+            try:
+                with _told(line):
+                    with _loopback_kept():
+                        _init(
+                            address="local",
+                            num_cpus=cpus,
+                            include_dashboard=False,
+                            object_store_memory=OBJECT_STORE_BYTES,
+                            _node_ip_address="127.0.0.1",
+                            _temp_dir=str(folder),
+                            job_config=_job(),
+                        )
+                    yield
+            finally:
+                line.leave()
+                _end(folder, lost=line.lost is not None)
+
+
+@contextmanager
+def _joined(address: str) -> Iterator[None]:
+    through_proxy = "://" in address
+    with users_token(address), lifeline.watched() as line, _told(line):
         try:
-            if address:
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            else:
-                with _loopback_kept():
-                    ray.init(
-                        address="local",
-                        num_cpus=cpus,
-                        include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        object_store_memory=OBJECT_STORE_BYTES,
-                        _node_ip_address="127.0.0.1",
-                    )
-        except (ConnectionError, RuntimeError, ValueError, AuthenticationError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"Ray at {address or 'this machine'} cannot be reached: {reason}"
-            ) from error
-        try:
+            _init(address=address, job_config=None if through_proxy else _job())
+            if not through_proxy:
+                node = driver._global_node
+                raylets = with_argument(f"--raylet_socket_name={node.raylet_socket_name}")
+                line.watch_joined(address, raylets, how_to_ask(node.gcs_address))
             yield
         finally:
-            ray.shutdown()
+            line.leave()
+            if not (line.lost and lifeline.in_command):  # the process ends at once
+                ray.shutdown()
+
+
+def _init(*, address: str, **settings: Any) -> None:
+    """Start or join a Ray that prints nothing.
+
+    Raises:
+        InputError: there is none to join.
+        EngineLost: it does not start here.
+    """
+    listen = driver.listen_error_messages
+    # It would print what happens to other processes, to standard output.
+    driver.listen_error_messages = lambda worker, stopped: None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+    except Exception as error:  # Ray raises plain ones too
+        reason = one_line(error, 200)
+        if address == "local":
+            raise EngineLost(
+                f"Ray did not start on this machine: {reason}; run the same command again, or "
+                "with --engine serial"
+            ) from error
+        raise InputError(f"Ray at {address} cannot be reached: {reason}") from error
+    finally:
+        driver.listen_error_messages = listen
+
+
+@contextmanager
+def _told(line: lifeline.Lifeline) -> Iterator[None]:
+    """Tell a loss of Ray as what it is, whatever error it led to."""
+    try:
+        yield
+    except Exception as error:
+        if (lost := line.look()) is None:
+            raise
+        raise EngineLost(lost) from error
+
+
+def _end(folder: Path, *, lost: bool) -> None:
+    """End a Ray of our own with all its processes, in bounded time."""
+    if lost:
+        kill_writers(folder)
+    if lost and lifeline.in_command:
+        return  # this process ends at once, and need not be fit for another Ray
+    late = threading.Timer(END_S, kill_writers, [folder])
+    late.start()
+    try:
+        ray.shutdown()
+    finally:
+        late.cancel()
+        kill_writers(folder)
+
+
+class _Fixed(list[str]):
+    """A list to which Ray cannot add the current folder and the script's."""
+
+    def extend(self, more: Iterable[str], /) -> None:
+        """Leave it as it is."""
+
+
+def _job() -> JobConfig:
+    """Return the job of this process: its workers import from where they are installed."""
+    job = JobConfig()
+    job._py_driver_sys_path = _Fixed(path_of_workers())
+    return job
 
 
 @contextmanager

@@ -56,8 +56,9 @@ def engine(settings: EngineSettings) -> Iterator[Engine]:
         threads = len(os.sched_getaffinity(0))
         yield Engine(SerialRunner(), threads, on_ray=False, search_on=settings.search_on)
         return
+    from cluster.capacity import threads_of_networks
     from cluster.connect import connected
-    from cluster.runner import RayRunner, threads_of_networks
+    from cluster.runner import RayRunner
 
     with (
         connected(settings.address),

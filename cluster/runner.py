@@ -2,10 +2,10 @@
 
 Ray's own retries are off. The pool outlives a stage, so that a job pays for its processes once.
 Each actor has one task at a time, or in a stage that is `Overlapping` the next one too while there
-is enough for all. A dead actor is replaced, one that overruns its deadline is killed and replaced,
-and the ledger counts the attempt either way. When no task waits, a straggler is begun once more by
-an actor that is idle: whichever ends first counts, as commits are first come, first served, and
-both make the same bytes.
+is enough for all. A dead actor is replaced, and one whose task gives no sign of progress for too
+long is killed and replaced; the ledger counts the attempt either way. When no task waits, a
+straggler is begun once more by an actor that is idle: whichever ends first counts, as commits are
+first come, first served, and both make the same bytes.
 """
 
 import math
@@ -13,14 +13,18 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from cluster.actors import WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
+from cluster import lifeline
+from cluster.actors import ASIDE, WORKER_BESIDE_SERVER, DeviceCheck, Reply, Worker, check_device
+from cluster.capacity import workers_for
 from cluster.pace import STRAGGLER_S, Call, Pace
+from cluster.starts import Starts, how_it_died
 from pipeline.errors import StageFailed
 from pipeline.run.ledger import Ledger, describe
 from pipeline.run.stage import Outcome, Overlapping, Stage, TaskT, Threaded
@@ -29,9 +33,8 @@ TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
-MOST_THREADS = 4
-"""Threads of a worker in a stage with a network, on CPUs, at most: they wait for each other at the
-end of a shard."""
+ANSWER_TIMEOUT_S = 10.0
+"""How long a worker may take to say how long its task has given no sign of progress."""
 
 
 class RayRunner:
@@ -42,7 +45,7 @@ class RayRunner:
             the cluster has some, else as many as there are CPUs for.
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
             or as many as the stage has threads.
-        task_timeout_s: how long one try at a task may take.
+        task_timeout_s: how long a task may give no sign of progress.
         start_timeout_s: how long a worker may take to stand.
         straggler_s: how long a task takes at least before it is begun once more.
         device_check: what a worker does before it opens a stage.
@@ -65,6 +68,7 @@ class RayRunner:
         self._workers = workers
         self._device_check = device_check
         self._pool: list[Any] = []
+        self._starts = Starts()
         self._on_gpus = False
         self._cpus = self.threads
         self._at_once = 1
@@ -79,7 +83,7 @@ class RayRunner:
     def close(self) -> None:
         """End the pool's actors."""
         for actor in self._pool:
-            ray.kill(actor)
+            lifeline.kill(actor)
         self._pool = []
 
     def share_gpus(self) -> None:
@@ -92,9 +96,11 @@ class RayRunner:
 
         Raises:
             StageFailed: no worker could be started.
+            EngineLost: Ray itself can run tasks no more.
         """
         if not tasks:
             return
+        lifeline.check()
         gpus = ray.cluster_resources().get("GPU", 0)
         on_gpus = stage.uses_gpu and gpus >= 1
         cpus = stage.threads if isinstance(stage, Threaded) else self.threads
@@ -108,6 +114,7 @@ class RayRunner:
         shared_stage = ray.put(stage)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
+        self._starts = Starts()
         for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._pool)):
             self._start(calls)
         try:
@@ -129,7 +136,7 @@ class RayRunner:
         """Return the bytes of a worker on the node that has the least for each."""
         shares = [
             node["Resources"].get("memory", 0.0)
-            / _pool_size_of(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
+            / workers_for(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
             for node in ray.nodes()
             if node["Alive"] and node["Resources"].get("CPU", 0.0) >= self.threads
         ]
@@ -163,14 +170,40 @@ class RayRunner:
         until = min(call.deadline for call in calls.values())
         if {*self._pool} - {call.actor for call in calls.values()}:
             until = min(until, pace.next_straggler(calls))
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=max(0.0, until - time.monotonic()))
-        if ready:
-            yield from self._hear(ready[0], ledger, calls, pace)
+        ready = lifeline.wait(list(calls), until - time.monotonic())
+        if ready is not None:
+            yield from self._hear(ready, ledger, calls, pace)
             return
-        now = time.monotonic()
-        for actor in {call.actor for call in calls.values() if call.deadline <= now}:
-            why = f"no answer in {self.task_timeout_s:g} s: worker ended"
+        for actor in self._hanging(calls):
+            why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
             yield from self._lose(actor, why, ledger, calls)
+
+    def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
+        """Return the actors with a call whose time is up; those that got on get more time.
+
+        An actor that is dead, stopped or held up does not say how long its task was silent.
+        """
+        now = time.monotonic()
+        late = {reference: call for reference, call in calls.items() if call.deadline <= now}
+        hanging = {call.actor for call in late.values() if call.key is None}
+        asked = {
+            reference: call.actor.silence.options(concurrency_group=ASIDE).remote(call.key)
+            for reference, call in late.items()
+            if call.key is not None
+        }
+        until = now + min(ANSWER_TIMEOUT_S, self.task_timeout_s)
+        for reference, answer in asked.items():
+            silence: float | None = math.inf
+            with suppress(RayError):
+                silence = lifeline.get(answer, max(0.0, until - time.monotonic()))
+            left = self.task_timeout_s - (math.inf if silence is None else silence)
+            if lifeline.wait([reference], 0.0) is not None:
+                continue  # it has ended meanwhile
+            if left > 0:
+                calls[reference] = replace(late[reference], deadline=time.monotonic() + left)
+            else:
+                hanging.add(late[reference].actor)
+        return hanging
 
     def _hear(
         self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
@@ -185,6 +218,7 @@ class RayRunner:
         self._clock(call.actor, calls)
         if call.key is None or not isinstance(reply, Reply):
             self._pool.append(call.actor)
+            self._starts.failed.clear()
             return
         others = _tries_at(call.key, calls)
         if reply.record is not None:
@@ -204,25 +238,32 @@ class RayRunner:
     def _lose(
         self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
     ) -> Iterator[Outcome]:
-        """End an actor, put back what it had, and replace it for that unless it never stood."""
-        lost = [call.key for call in self._end(actor, calls)]
-        for key in lost:
-            if key is not None and not _tries_at(key, calls):
-                outcome = ledger.fail(key, why, retry=True)
+        """End an actor, put back what it had, and replace it while there is work for another.
+
+        One that has not even started in time is not replaced: there is no room for it.
+        """
+        lost, now = self._end(actor, calls), time.monotonic()
+        for call in lost:
+            if call.key is None and call.deadline > now:
+                self._starts.failed.append((why, now - call.began))
+            elif call.key is not None and not _tries_at(call.key, calls):
+                outcome = ledger.fail(call.key, why, retry=True)
                 if outcome is not None:
                     yield outcome
-        if any(lost) and ledger.waiting:
+        no_room = any(call.key is None and call.deadline <= now for call in lost)
+        places = self._pool_size(self._on_gpus)
+        if ledger.waiting and not no_room and self._starts.may_try(places):
             self._start(calls)
 
     def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
         """End an actor; return its calls, which are no longer among the others."""
-        ray.kill(actor)
+        lifeline.kill(actor)
         self._pool = [each for each in self._pool if each != actor]
         return [calls.pop(reference) for reference in _calls_of(actor, calls)]
 
     def _start(self, calls: dict[Any, Call]) -> None:
         actor = (
-            ray.remote(Worker)
+            ray.remote(concurrency_groups={ASIDE: 1})(Worker)
             .options(
                 num_cpus=self._cpus,
                 num_gpus=self._gpus_per_worker if self._on_gpus else 0,
@@ -238,11 +279,16 @@ class RayRunner:
     def _pool_size(self, on_gpus: bool) -> int:
         resources = ray.cluster_resources()
         if not on_gpus:
-            return _pool_size_of(resources.get("CPU", 1.0), self._cpus, self._workers)
+            return workers_for(resources.get("CPU", 1.0), self._cpus, self._workers)
         most = int(resources.get("GPU", 0))
         return max(1, min(most, self._workers or most))
 
     def _no_workers(self, name: str) -> str:
+        if self._starts.failed:
+            return (
+                f"{name}: {self._starts.told()}; what is done stays done: mend the cause and run "
+                "the same command again"
+            )
         resources = ray.cluster_resources()
         return (
             f"{name}: no worker started in {self.start_timeout_s:g} s; a worker needs "
@@ -252,26 +298,12 @@ class RayRunner:
         )
 
 
-def threads_of_networks() -> int:
-    """Return how many threads a worker has in a stage with a network, on the cluster at hand.
-
-    On GPUs that is all CPUs that a node has for each of its own, as they decode for it. On CPUs a
-    few threads share a network: its weights are then in fewer caches, and fewer times in memory.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = [(each.get("CPU", 1.0), each["GPU"]) for each in nodes if each.get("GPU", 0.0) >= 1.0]
-    if gpus:
-        return max(1, int(min(cpus / of_node for cpus, of_node in gpus)))
-    cpus = int(min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1))
-    return cpus // -(-cpus // MOST_THREADS)
-
-
 def _reply_to(reference: Any) -> tuple[Any, str | None]:
     """Return what an actor answered, and why it is of no more use, if it is not."""
     try:
-        reply = ray.get(reference, timeout=REPLY_TIMEOUT_S)
+        reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
     except (RayActorError, GetTimeoutError) as error:
-        return None, f"its worker died ({_short(error)})"
+        return None, f"its worker died ({how_it_died(error)})"
     except RayError as error:
         return None, describe(error)
     return reply, reply.error if isinstance(reply, Reply) and reply.useless else None
@@ -285,13 +317,3 @@ def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
 def _tries_at(key: str, calls: Mapping[Any, Call]) -> dict[Any, Call]:
     """Return the calls for a task; a straggler has two."""
     return {reference: call for reference, call in calls.items() if call.key == key}
-
-
-def _pool_size_of(cpus: float, each: int, most: int | None) -> int:
-    """Return how many workers stand where there are so many CPUs."""
-    fit = max(1, int(cpus) // each)
-    return min(fit, most or fit)
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120]

@@ -8,7 +8,9 @@ import ray
 from ray.exceptions import ActorUnschedulableError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster import lifeline
 from cluster.actors import SERVER_GPU
+from cluster.starts import how_it_died
 from pipeline.errors import InputError, ShardUnavailable
 from pipeline.search.placement import place
 from pipeline.search.searcher import SegmentSearcher
@@ -77,7 +79,7 @@ class RayServers:
         self._environment = dict.fromkeys(names, threads)
         self._actors = [self._start(number) for number in range(len(self._keys))]
         if on_gpus:  # before workers ask for the rest of a card
-            ray.get([actor.stands.remote() for actor in self._actors], timeout=timeout_s)
+            self._all("stands")
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +91,7 @@ class RayServers:
         trace: TracebackType | None,
     ) -> None:
         for actor in self._actors:
-            ray.kill(actor)
+            lifeline.kill(actor)
 
     def __len__(self) -> int:
         return len(self._actors)
@@ -99,37 +101,48 @@ class RayServers:
 
         Raises:
             ShardUnavailable: a server did not answer, nor did the one opened in its place.
+            EngineLost: Ray itself can run servers no more.
             LamellaError: what a server raised, such as CorruptFile of a segment.
         """
+        lifeline.check()
         shared = [ray.put(argument) for argument in arguments]
-        calls = [actor.ask.remote(question, *shared) for actor in self._actors]
+        return self._all("ask", question, *shared)
+
+    def _all(self, method: str, *arguments: Any) -> list[Any]:
+        """Return what a method of each server gives, in the order of segments."""
+        calls = [getattr(actor, method).remote(*arguments) for actor in self._actors]
         deadline = time.monotonic() + self._timeout_s
         return [
-            self._collect(number, call, question, shared, deadline)
+            self._collect(number, call, deadline, method, *arguments)
             for number, call in enumerate(calls)
         ]
 
     def _collect(
-        self, number: int, call: Any, question: str, shared: list[Any], deadline: float
+        self, number: int, call: Any, deadline: float, method: str, *arguments: Any
     ) -> Any:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return ray.get(call, timeout=max(0.1, deadline - time.monotonic()))
+                return lifeline.get(call, timeout=max(0.1, deadline - time.monotonic()))
             except RayTaskError as error:
                 # What the server raised, not Ray's account of where.
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except (RayActorError, ActorUnschedulableError, GetTimeoutError) as error:
-                ray.kill(self._actors[number])
+                lifeline.kill(self._actors[number])
                 if attempt == ATTEMPTS:
                     keys = ", ".join(self._keys[number])
                     raise ShardUnavailable(
-                        f"segments {keys} did not answer, twice ({_why(error)}): "
+                        f"segments {keys} did not answer, twice ({self._why(error)}): "
                         "the batch is not answered; run the same command again"
                     ) from error
                 self._actors[number] = self._start(number)
                 deadline = time.monotonic() + self._timeout_s
-                call = self._actors[number].ask.remote(question, *shared)
+                call = getattr(self._actors[number], method).remote(*arguments)
         raise AssertionError("unreachable")
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, GetTimeoutError):
+            return f"nothing in {self._timeout_s:g} s"
+        return how_it_died(error)
 
     def _start(self, number: int) -> Any:
         """Start a server on the node whose turn it is, or with a card where Ray has one.
@@ -137,6 +150,11 @@ class RayServers:
         Ray's own spread, and an affinity it calls soft, are by chance for an actor without CPUs.
         """
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        if not nodes:
+            raise ShardUnavailable(
+                "no machine of the Ray cluster is alive, and a shard server needs one: look at "
+                "`ray status`, then run the same command again"
+            )
         turn = NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=False)
         on_gpus = self._device == "cuda"
         actor = ray.remote(ShardServer).options(
@@ -154,9 +172,3 @@ class RayServers:
 def gpus_of_cluster() -> int:
     """Return how many graphics cards Ray has to lend."""
     return int(ray.cluster_resources().get("GPU", 0))
-
-
-def _why(error: Exception) -> str:
-    """Return the last line of Ray's account."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.errors import InputError
@@ -37,7 +37,7 @@ def users_token(address: str) -> Iterator[None]:
     Raises:
         InputError: nothing answers at the address, there is no token, or it is the wrong one.
     """
-    if not re.fullmatch(r"[^:/]+:[0-9]+", address) or os.environ.get("RAY_USE_TLS", "0") != "0":
+    if not _is_plain(address):
         yield
         return
     if _lets_in(address, None):
@@ -60,6 +60,12 @@ def users_token(address: str) -> Iterator[None]:
         yield
 
 
+def _is_plain(address: str) -> bool:
+    """Say whether an address is host:port, and no TLS is asked for."""
+    plain = re.fullmatch(r"[^:/]+:[0-9]+", address)
+    return plain is not None and os.environ.get("RAY_USE_TLS", "0") == "0"
+
+
 @functools.cache
 def _warn_of_open(address: str) -> None:
     text = (
@@ -78,7 +84,7 @@ def _found_token() -> str | None:
     return loader.get_raw_token(ignore_auth_mode=True) or None
 
 
-def _lets_in(address: str, token: str | None) -> bool:
+def _lets_in(address: str, token: str | None, timeout_s: float | None = None) -> bool:
     """Say whether a Ray answers who shows this token, or none.
 
     Ray's own client tries a refused token for 20 s and says only that it cannot connect.
@@ -88,20 +94,40 @@ def _lets_in(address: str, token: str | None) -> bool:
     """
     import grpc
 
+    timeout_s = timeout_s or ANSWER_TIMEOUT_S
     shown = [] if token is None else [("authorization", f"Bearer {token}")]
     with grpc.insecure_channel(address) as channel:
         # The request is an empty message; the answer is not looked into.
         ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
         try:
-            ask(b"", timeout=ANSWER_TIMEOUT_S, metadata=shown, wait_for_ready=True)
+            ask(b"", timeout=timeout_s, metadata=shown, wait_for_ready=True)
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                 return False
             raise InputError(
-                f"Ray at {address} cannot be reached: no answer in {ANSWER_TIMEOUT_S:g} s "
+                f"Ray at {address} cannot be reached: no answer in {timeout_s:g} s "
                 f"({error.code().name}): check that it runs and that its port is open"
             ) from None
     return True
+
+
+def how_to_ask(address: str) -> Callable[[], bool]:
+    """Return what says whether the control plane of a Ray that was joined answers.
+
+    Behind TLS, where only Ray itself can ask, it says yes.
+    """
+    if not _is_plain(address):
+        return lambda: True
+    token = _found_token() if os.environ.get(MODE) == "token" else None
+
+    def answers() -> bool:
+        try:
+            _lets_in(address, token, timeout_s=5.0)
+        except InputError:
+            return False
+        return True
+
+    return answers
 
 
 @contextmanager

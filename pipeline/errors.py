@@ -90,6 +90,10 @@ class StageFailed(LamellaError):
     """Tasks of a stage failed; the message names them and the command that resumes."""
 
 
+class EngineLost(LamellaError):
+    """What runs the tasks is gone, such as a process of Ray; a later run of the command goes on."""
+
+
 class DoesNotFit(LamellaError):
     """What a job takes is more than the disk or the memory at hand."""
 

@@ -107,7 +107,9 @@ class EngineSettings(Stored):
         description="and its threads; by default one, but in stages with a network up to four, "
         "or on GPUs all CPUs that there are for each",
     )
-    task_timeout_s: float = Field(default=3600.0, gt=0)
+    task_timeout_s: float = Field(
+        default=3600.0, gt=0, description="how long a task may give no sign of progress"
+    )
     search_on: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="what leaves images out; auto is GPUs where there are any"
     )

@@ -3,6 +3,7 @@
 Workers on Ray import this module, so a stage here is one that any runner can be given.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from pipeline.jobs.indexing import Watch, index_source
 from pipeline.jobs.settings import load_job
 from pipeline.run.serial import SerialRunner
 from pipeline.run.stage import Outcome, Runner
+from pipeline.signs import sign
 from pipeline.store.local import LocalStore
 from pipeline.store.storage import open_store
 from schemas.base import canonical_json, digest_of
@@ -57,8 +59,10 @@ class Scripted:
 
     `script` gives a task's acts, one an attempt; the last one is repeated. Acts: `ok`, `os-error`,
     `value-error`, `input-error`, `card-lost`, `kill` and `stop` (SIGKILL and SIGSTOP to this
-    process), `slow`, `outlast` and `outlast-kill` (which go on for a while after another try at the
-    task began), `hang`, `meet` and `meet-kill` (which wait until another attempt meets them).
+    process), `slow`, `gets-on` (slow, with signs of progress), `gets-stuck` (which hangs after
+    some signs), `holds` (which hangs and lets no other thread run), `outlast` and `outlast-kill`
+    (which go on for a while after another try at the task began), `hang`, `meet` and `meet-kill`
+    (which wait until another attempt meets them).
     `openings` gives the acts of the first, second... opening. What happens is noted as files under
     `notes`.
     """
@@ -111,6 +115,15 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGSTOP)
             case "slow":
                 time.sleep(SLOW_S)
+            case "gets-on" | "gets-stuck":
+                deadline = time.monotonic() + SLOW_S
+                while time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    sign()
+                while act == "gets-stuck":
+                    time.sleep(60)
+            case "holds":
+                ctypes.PyDLL(None).sleep(600)  # called this way, C keeps the interpreter's lock
             case "outlast" | "outlast-kill":
                 deadline = time.monotonic() + MEETING_S
                 while tries(self.notes, f"try.{key}") < 2:

@@ -18,9 +18,13 @@ _served = 0
 _answers = -1
 
 
-def marked(picture: bytes, act: str) -> bytes:
-    """Return a JPEG, PNG or WebP with an act behind its end, where no decoder looks."""
-    return picture + b"<act " + act.encode() + b">"
+def marked(picture: bytes, act: str, *, at: str = "pixels") -> bytes:
+    """Return a JPEG, PNG or WebP with an act behind its end, where no decoder looks.
+
+    Args:
+        at: "pixels" or "header": when the act is done.
+    """
+    return picture + f"<{at} act {act}>".encode()
 
 
 def perform(act: str) -> None:
@@ -32,7 +36,7 @@ def perform(act: str) -> None:
             os.abort()
         case "exit":
             os._exit(3)
-        case "spin":
+        case _ if act.startswith("spin"):  # with a number, which makes it another picture
             while True:
                 pass
         case "sleep":
@@ -55,16 +59,18 @@ def perform(act: str) -> None:
         child.send(_answers, {"reached": list(reached(Path(act.removeprefix("reach "))))})
 
 
-def _flawed(act_on: Callable[..., Any]) -> Callable[..., Any]:
-    def decode(data: bytes, *others: Any) -> Any:
+def _flawed(act_on: Callable[..., Any], at: str) -> Callable[..., Any]:
+    mark = f"<{at} act ".encode()
+
+    def flawed(data: bytes, *others: Any) -> Any:
         global _served
         _served += 1
-        start = data.rfind(b"<act ")
+        start = data.rfind(mark)
         if start >= 0:
-            perform(data[start + 5 : -1].decode())
+            perform(data[start + len(mark) : -1].decode())
         return act_on(data, *others)
 
-    return decode
+    return flawed
 
 
 def _noting_where(send: Callable[..., None]) -> Callable[..., None]:
@@ -78,7 +84,7 @@ def _noting_where(send: Callable[..., None]) -> Callable[..., None]:
 
 def main() -> None:
     """Be the real child, but for the flaws."""
-    child.decode = _flawed(child.decode)
+    child.decode, child.probe = _flawed(child.decode, "pixels"), _flawed(child.probe, "header")
     child.send = _noting_where(child.send)
     child.main()
 

@@ -102,6 +102,8 @@ def test_nothing_but_tests_imports_tests() -> None:
         ("s3fs", ("pipeline/store/",), ("pipeline/store/",)),
         ("safetensors", ("pipeline/extract/",), ()),
         ("ray", ("cluster/",), ()),
+        # It takes settings from the current folder unless it is imported with care.
+        ("numba", (), ("pipeline/compiled.py",)),
         ("typer", ("cluster/",), ()),
         ("matplotlib", (), ("pipeline/evaluate/",)),
         ("skimage", (), ("pipeline/planted/",)),

@@ -20,12 +20,18 @@ from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import probe, see
 from pipeline.corpus.scale import Look
+from pipeline.corpus.verdicts import Verdicts, judged
+from pipeline.signs import signed
 from schemas.corpus import IMAGES, SourceKind
 from schemas.refusals import RefusalReason
 
 
 def probe_entries(
-    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
 ) -> tuple[Any, Counter[str]]:
     """Return the image table of these entries, and how many of them are ignored, by kind.
 
@@ -34,26 +40,35 @@ def probe_entries(
     Returns:
         (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the counts).
     """
-    found = _rows_or_kinds(root, kind, entries, limits)
+    found = _rows_or_kinds(root, kind, entries, limits, verdicts)
     rows = [row for row in found if not isinstance(row, str)]
     ignored = Counter(row for row in found if isinstance(row, str))
     return pa.Table.from_pylist(rows, schema=IMAGES), few_kinds(ignored)
 
 
 def probe_rows(
-    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
 ) -> list[dict[str, Any] | None]:
     """Return the row of an image table for each of these entries, None for an ignored one.
 
     Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
     A picture that is refused keeps its row. Only in folders and tars is anything ignored.
+    `verdicts` are those of earlier attempts at these entries.
     """
-    found = _rows_or_kinds(root, kind, entries, limits)
+    found = _rows_or_kinds(root, kind, entries, limits, verdicts)
     return [None if isinstance(row, str) else row for row in found]
 
 
 def _rows_or_kinds(
-    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None,
 ) -> list[dict[str, Any] | str]:
     """Return the row of each entry, or the kind of one that is ignored."""
     rows: list[dict[str, Any] | str] = []
@@ -67,9 +82,9 @@ def _rows_or_kinds(
         EntryReader(root, limits, kind) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
-        for entry in entries:
+        for entry in signed(entries):
             ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
-            rows.append(ignored or probe_entry(reader, entry, limits))
+            rows.append(ignored or probe_entry(reader, entry, limits, verdicts))
     return rows
 
 
@@ -88,7 +103,9 @@ def _ignored(reader: EntryReader, entry: Entry) -> str | None:
     return kind_of(entry.name) if is_ignored(entry.name, head) else None
 
 
-def probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict[str, Any]:
+def probe_entry(
+    reader: EntryReader, entry: Entry, limits: DecodeLimits, verdicts: Verdicts | None = None
+) -> dict[str, Any]:
     """Return the row of an image table for one entry that is not ignored."""
     row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
         "name": entry.name,
@@ -102,7 +119,7 @@ def probe_entry(reader: EntryReader, entry: Entry, limits: DecodeLimits) -> dict
         row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
         row["format"] = sniff(data)
         with naming(entry.name):
-            found = probe(data, limits)
+            found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
         row["width"], row["height"] = found.width, found.height
     except Refused as refused:
         row["refusal"], row["detail"] = refused.reason.value, refused.detail

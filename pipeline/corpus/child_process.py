@@ -6,21 +6,19 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from pipeline.corpus.confine import close_memory
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.wire import receive, send
 from pipeline.errors import DecoderUnavailable
+from pipeline.import_path import path_of_children, python_running
 from schemas.refusals import RefusalReason
 
 CHILD = "pipeline.corpus.child"
-OURS = str(Path(__file__).parents[2])
-"""Where the packages `pipeline` and `schemas` lie."""
+RUN = "import runpy; runpy.run_module('{}', None, '__main__')"
 
 START_SECONDS = 300.0
 WALL_FACTOR = 10
@@ -92,19 +90,18 @@ class ChildProcess:
             DecoderUnavailable: it does not get so far.
         """
         close_memory()  # ours, which holds keys and other pictures
-        environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _FIXED
-        # Ours first: an installation for development need not have it on the path.
-        paths = [OURS, *map(os.path.abspath, sys.path)]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         try:
             self._process = subprocess.Popen(
-                # -S -s -P: all that may be imported is named above.
-                [sys.executable, "-S", "-s", "-P", "-m", module],
+                # -S -s: all that may be imported is named by the environment.
+                python_running(
+                    f"import runpy; runpy.run_module({module!r}, None, '__main__')", "-S", "-s"
+                ),
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,  # read if it does not start
-                env=environment,
+                env=kept | _FIXED | path_of_children(),
                 cwd="/",
                 # Ctrl-C is for the job: a child that it ended would look like a bad picture.
                 start_new_session=True,

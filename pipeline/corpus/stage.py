@@ -9,6 +9,7 @@ from pipeline.corpus.build import probe_entries
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.listing import Entry, Listing
 from pipeline.corpus.passed_over import advice, few_kinds, in_words
+from pipeline.corpus.verdicts import Verdicts
 from pipeline.errors import InputError
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
@@ -48,7 +49,10 @@ class ProbeStage:
         store = open_store(self.store_url)
 
         def probe(task: ProbeTask) -> DoneRecord:
-            table, ignored = probe_entries(self.root, self.kind, task.entries, self.limits)
+            verdicts = Verdicts(store, self.folder, task.key)
+            table, ignored = probe_entries(
+                self.root, self.kind, task.entries, self.limits, verdicts
+            )
             refused = table.num_rows - table.column("refusal").null_count
             with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
                 folder = f"{self.folder}/images"

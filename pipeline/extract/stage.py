@@ -12,10 +12,12 @@ import pyarrow as pa
 
 from pipeline.corpus.decode import DecodeLimits
 from pipeline.corpus.image_table import read_images
+from pipeline.corpus.verdicts import Verdicts
 from pipeline.errors import InputError
 from pipeline.extract.tables import read_refusals
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
@@ -85,8 +87,9 @@ class ExtractStage:
 
         def extract(shard: ShardRef) -> DoneRecord:
             rows = read_committed(store, shard.file, read_images).to_pylist()
+            verdicts = Verdicts(store, self.folder, shard.key)
             with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
-                return self._extract(backbone, sink_of, shard, rows, work, turn)
+                return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
 
         return extract
 
@@ -98,6 +101,7 @@ class ExtractStage:
         rows: list[dict[str, object]],
         work: Attempt,
         turn: threading.Lock,
+        verdicts: Verdicts,
     ) -> DoneRecord:
         from pipeline.extract.beside import Beside
         from pipeline.extract.work import PictureSource, Refusal, forward_pictures, threads_for
@@ -114,7 +118,7 @@ class ExtractStage:
         ]
         indexed: list[int] = []
         counts: dict[str, int] = {}
-        source = PictureSource(self.root, self.limits, self.kind)
+        source = PictureSource(self.root, self.limits, self.kind, verdicts)
         threads = threads_for(self.threads, backbone)
         beside = Beside()
         with ExitStack() as stack:
@@ -128,7 +132,7 @@ class ExtractStage:
                 backbone, source, rows, shard.first_image_id, threads=threads, turn=turn
             )
             with beside, closing(batches):
-                for batch in batches:
+                for batch in signed(batches):
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals
                     for sink in sinks:

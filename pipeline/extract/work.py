@@ -8,6 +8,7 @@ decode what they leave to it (`jpegs.py`), and one more asks it for pass after p
 for what comes out.
 """
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -30,12 +31,14 @@ from pipeline.corpus.places import is_below, place_of
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.sandbox import see
+from pipeline.corpus.verdicts import Verdicts, judged
 from pipeline.extract.backbone import Backbone
 from pipeline.extract.batches import Batch, plan_batches
 from pipeline.extract.descriptors import Descriptors
 from pipeline.extract.jpegs import Jpeg, plain_jpeg
 from pipeline.extract.passes import Pass, ask
 from pipeline.extract.preprocess import look_of, reduction_of, view_shape
+from pipeline.signs import signer
 from schemas.corpus import SourceKind
 from schemas.extraction import PreprocessSpec, View
 from schemas.refusals import RefusalReason
@@ -75,11 +78,20 @@ class BatchActivations:
 class PictureSource:
     """Gives what is seen of rows of image tables; each thread has its own reader."""
 
-    def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind = "folder") -> None:
+    def __init__(
+        self,
+        root: str,
+        limits: DecodeLimits,
+        kind: SourceKind = "folder",
+        verdicts: Verdicts | None = None,
+    ) -> None:
+        """Read nothing yet. `verdicts` are those of earlier attempts at the same rows."""
         self._root = root
         self._limits = limits
         self._kind: SourceKind = kind
+        self._verdicts = verdicts
         self._mine = threading.local()
+        self._sign = signer()
         self._ahead: ReadAhead | None = None
 
     @contextmanager
@@ -103,6 +115,12 @@ class PictureSource:
         Raises:
             Refused: it cannot be read.
         """
+        try:
+            return self._see(row, views, spec)
+        finally:
+            self._sign()
+
+    def _see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits, self._kind)
         self._mine.reader.ahead = self._ahead
@@ -111,7 +129,10 @@ class PictureSource:
         data = read_row(self._mine.reader, row)
         if spec.rgb_recipe == "torch-1" and (jpeg := plain_jpeg(data, size, looks, box)):
             return jpeg
-        return see(data, size, looks, self._limits, box, reduction_of(*size, looks, spec))
+        reduction = reduction_of(*size, looks, spec)
+        return self._judged(
+            row["sha256"], lambda: see(data, size, looks, self._limits, box, reduction)
+        )
 
     def see_in_sandbox(self, jpeg: Jpeg) -> Seen:
         """Return what is seen of a JPEG that the device could not decode.
@@ -119,7 +140,16 @@ class PictureSource:
         Raises:
             Refused: the sandbox cannot either.
         """
-        return see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box)
+        try:
+            return self._judged(
+                hashlib.sha256(jpeg.data).digest(),
+                lambda: see(jpeg.data, jpeg.size, jpeg.looks, self._limits, jpeg.box),
+            )
+        finally:
+            self._sign()
+
+    def _judged(self, sha256: bytes, look: Callable[[], Seen]) -> Seen:
+        return judged(self._verdicts, sha256, self._limits, look)
 
 
 def threads_for(cpus: int, backbone: Backbone) -> int:

@@ -14,6 +14,7 @@ from pipeline.index.bags import BagsOfWords, bags_from_words
 from pipeline.index.files import write_bags
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
@@ -125,7 +126,7 @@ def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assig
     words: list[NDArray[np.uint32]] = []
     if path is not None:
         with open_parquet(path, LOCAL) as file:
-            for group in range(file.metadata.num_row_groups):
+            for group in signed(range(file.metadata.num_row_groups)):
                 table = file.read_row_group(group)
                 owners.append(column(table, "image_id").astype(np.int64))
                 vectors = binary_vectors_of(table, "vector", np.float16)

@@ -15,6 +15,7 @@ from pipeline.index.plan import check_segments
 from pipeline.index.segment_files import Layers, segment_counts, segment_files
 from pipeline.run.drive import OnProgress, complete, quiet
 from pipeline.run.stage import Runner
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import Attempt, attempt, read_committed
 from pipeline.store.protocol import Store
@@ -81,7 +82,7 @@ def write_segment(
     words: Mapping[str, int],
 ) -> DoneRecord:
     """Write the files of a segment, and its done record."""
-    for file in segment_files(image_ids, layers, words):
+    for file in signed(segment_files(image_ids, layers, words)):
         place = layout.layer_folder(folder, file.layer or "images")
         work.write(file.name, place, file.suffix, file.write)
     return work.finish(images=len(image_ids), **segment_counts(layers))

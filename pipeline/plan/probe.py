@@ -1,7 +1,7 @@
 """The probe: the code of every stage on some pictures of a source, and what it took."""
 
+import os
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.corpus.build import probe_rows
 from pipeline.corpus.listing import Entry
 from pipeline.errors import InputError
+from pipeline.import_path import path_of_children, python_running
 from pipeline.index.bags import BagsOfWords, select
 from pipeline.index.segment_files import segment_files
 from pipeline.jobs.indexing import Prepared, decode_limits
@@ -184,7 +185,8 @@ def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
 def _starting() -> float:
     """Return the seconds of a process that imports what a worker imports for a network."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import pipeline.extract.backbone"], check=True)
+    command = python_running("import pipeline.extract.backbone")
+    subprocess.run(command, env=os.environ | path_of_children(), check=True)
     return time.perf_counter() - began
 
 

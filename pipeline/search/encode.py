@@ -19,6 +19,7 @@ from pipeline.index.encode import bags_of_images, open_assigner
 from pipeline.index.files import read_bags, read_dense, write_bags, write_dense
 from pipeline.search.score import dense_norms
 from pipeline.search.segment import QueryBatch
+from pipeline.signs import signed
 from pipeline.store import layout
 from pipeline.store.commit import attempt, read_committed
 from pipeline.store.protocol import Store
@@ -186,7 +187,7 @@ def encode_pictures(
     ]
     seen = [row or NO_PICTURE for row in rows]
     threads = threads_for(threads, backbone)
-    for batch in forward_pictures(backbone, source, seen, first, threads=threads):
+    for batch in signed(forward_pictures(backbone, source, seen, first, threads=threads)):
         refused += [(r.image_id, r.name, r.reason.value, r.detail) for r in batch.refusals]
         if not len(batch.image_ids):
             continue

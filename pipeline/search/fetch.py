@@ -3,12 +3,11 @@
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
+
+from pipeline.compiled import numba
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def fetch(typing: Any, array: Any, place: Any) -> Any:
     """Ask for the cache line (64 bytes) of a place of an array (n,), and wait for nothing.
 
@@ -20,9 +19,9 @@ def fetch(typing: Any, array: Any, place: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
-        wish = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        wish = numba.core.cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         address = builder.bitcast(builder.gep(data, [args[1]]), byte)
         builder.call(wish, [address, number(0), number(3), number(1)])  # read, keep, data
         return context.get_dummy_value()
 
-    return types.void(array, types.int64), generate
+    return numba.types.void(array, numba.types.int64), generate

@@ -6,9 +6,9 @@ from functools import cache
 from itertools import product
 from typing import Protocol
 
-import numba
 from threadpoolctl import ThreadpoolController
 
+from pipeline.compiled import numba
 from pipeline.search.best import Best, Effort, Reached
 from pipeline.search.blocks import Group
 from pipeline.search.matched import DenseMatch, LocalMatch

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,17 +63,18 @@ class Cache:
             fetch: writes the content to a path that is not there yet.
 
         Raises:
-            StoreError: the folder cannot be written; and what `fetch` raises.
+            StoreError: the folder cannot be written, or by all; and what `fetch` raises.
         """
         path = self._at(name)
+        self._check_private()
         with contextlib.suppress(OSError):
             if path.stat().st_size == size_bytes:
                 os.utime(path)
                 return path
         temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
         try:
-            for folder in (self.folder, path.parent):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.parent.mkdir(exist_ok=True, mode=0o700)
             self._make_room(size_bytes)
             fetch(temporary)
             temporary.replace(path)
@@ -89,6 +91,16 @@ class Cache:
     def drop(self, name: str) -> None:
         """Forget a copy, because it is damaged."""
         self._at(name).unlink(missing_ok=True)
+
+    def _check_private(self) -> None:
+        """Refuse a folder where any user could change a copy between its check and its use."""
+        with contextlib.suppress(OSError):  # it is not there yet, or `get` says why not
+            mode = stat.S_IMODE(self.folder.stat().st_mode)
+            if mode & stat.S_IWOTH:
+                raise StoreError(
+                    f"the cache {self.folder} must not be writable by all users, and has mode "
+                    f"{mode:o}: run chmod o-w on it, or name another folder by LAMELLA_CACHE"
+                )
 
     def _at(self, name: str) -> Path:
         return self.folder / name[:2] / name

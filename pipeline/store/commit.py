@@ -21,6 +21,7 @@ from pipeline.errors import (
     StoreUnavailable,
     one_line,
 )
+from pipeline.signs import sign
 from pipeline.store import layout
 from pipeline.store.protocol import Store
 from pipeline.store.records import cure, parse_record, read_record
@@ -91,6 +92,7 @@ class Attempt:
         self.store.put(path, local)
         local.unlink()
         self.files[name] = reference
+        sign()
         return reference
 
     def finish(self, **counts: int) -> DoneRecord:
@@ -170,6 +172,7 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
             f"{reference.path} has SHA-256 {found[:12]}, {reference.sha256[:12]} in its "
             f"record: {cure(store)}"
         )
+    sign()
     return local
 
 

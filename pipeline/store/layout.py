@@ -28,6 +28,15 @@ def attempt_file(folder: str, key: str, token: str, suffix: str) -> str:
     return f"{folder}/{key}.{token}.{suffix}"
 
 
+def verdicts(folder: str, key: str) -> str:
+    """Return the folder of the verdicts on a task's pictures; `folder` is the stage's own."""
+    return f"{folder}/verdicts/{key}"
+
+
+def verdict(folder: str, key: str, name: str) -> str:
+    return f"{verdicts(folder, key)}/{name}.json"
+
+
 def corpus(corpus_key: str) -> str:
     return f"corpora/{corpus_key}"
 

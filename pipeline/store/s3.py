@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.errors import CommitConflict, MissingFile, StoreError, StoreUnavailable
+from pipeline.signs import signed
 from pipeline.store.retry import GaveUp, Patience, Transient, persist
 from pipeline.store.s3_errors import meaning
 
@@ -248,7 +249,7 @@ class S3Client:
 
         try:
             with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-                parts = list(pool.map(send, range(-(-size_bytes // part_bytes))))
+                parts = list(signed(pool.map(send, range(-(-size_bytes // part_bytes)))))
             try:
                 self._ask("write", bucket, key, end)
             except MissingFile:
@@ -275,7 +276,7 @@ class S3Client:
             os.pwrite(file.fileno(), data, start)
 
         with path.open("xb") as file, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-            list(pool.map(fetch, range(0, size_bytes, PART_BYTES)))
+            list(signed(pool.map(fetch, range(0, size_bytes, PART_BYTES))))
 
     def remove(self, bucket: str, key: str) -> None:
         """Remove an object; one that is not there is no error."""

@@ -78,6 +78,7 @@ RECORDS: tuple[tuple[re.Pattern[str], type[Record]], ...] = (
 )
 _PAGE = re.compile(rf"{_RUN}/report\.html")
 _DATA_FILE = re.compile(rf"(?:{_STAGE_FORMS}){_DATA}")
+_VERDICT = re.compile(rf"(?P<folder>{_STAGE_FORMS})/verdicts/(?P<key>{_KEY})/[0-9a-f]{{32}}\.json")
 _CLOCK = re.compile(r"probe/clock\.[0-9a-f]{12}")
 CUT_SHORT = re.compile(r"\.[0-9a-f]{16}\.tmp")
 """The name of a write that has not ended, or never will."""
@@ -88,14 +89,14 @@ TOPS = (
 )
 """The folders right below a store's root, without that of the marker."""
 
-Kind = Literal["marker", "record", "page", "data", "leftover"]
+Kind = Literal["marker", "record", "page", "data", "verdict", "leftover"]
 
 
 def kind_of(path: str) -> Kind | None:
     """Return what a file of this path is to a store, None for what is not ours.
 
-    A `leftover` is a write that was cut short, in a folder of ours, or the file by which the
-    store's clock was read.
+    A `verdict` is on a picture of a task, which `verdict_of` names. A `leftover` is a write that was
+    cut short, in a folder of ours, or the file by which the store's clock was read.
     """
     if path == MARKER:
         return "marker"
@@ -105,6 +106,8 @@ def kind_of(path: str) -> Kind | None:
         return "page"
     if _DATA_FILE.fullmatch(path):
         return "data"
+    if verdict_of(path) is not None:
+        return "verdict"
     top, _, _ = path.partition("/")
     cut_short = top in (*TOPS, "probe") and CUT_SHORT.fullmatch(path.rpartition("/")[2])
     return "leftover" if cut_short or _CLOCK.fullmatch(path) else None
@@ -113,6 +116,12 @@ def kind_of(path: str) -> Kind | None:
 def record_of(path: str) -> type[Record] | None:
     """Return what kind of record lies under a path, None for any other file."""
     return next((kind for form, kind in RECORDS if form.fullmatch(path)), None)
+
+
+def verdict_of(path: str) -> tuple[str, str] | None:
+    """Return the folder and the key of the task that a verdict is of, None for any other file."""
+    found = _VERDICT.fullmatch(path)
+    return (found["folder"], found["key"]) if found else None
 
 
 def stage_folder(path: str) -> StageFolder | None:

@@ -1,8 +1,9 @@
 """`gc`: files that no record names, once they are so old that no job can still be writing them.
 
 What protects a running job is age, by the store's own clock: an attempt's files become needed
-when its done record is created, and an attempt lasts at most `engine.task_timeout_s`. Beside
-that, the record that would name a file is read once more right before the file goes.
+when its done record is created. It writes them at its end, and each is a sign of progress, without
+which it is ended after `engine.task_timeout_s`. Beside that, the record that would name a file is
+read once more right before the file goes.
 """
 
 import re
@@ -18,7 +19,7 @@ from pipeline.store import layout
 from pipeline.store.commit import read_done
 from pipeline.store.protocol import Store, StoredFile
 from pipeline.store.records import cure
-from pipeline.store.tree import kind_of
+from pipeline.store.tree import kind_of, verdict_of
 from pipeline.upkeep.inventory import Inventory, take_inventory
 from schemas.files import DoneRecord
 from schemas.job import EngineSettings
@@ -53,8 +54,9 @@ def collect_garbage(
 ) -> Collected:
     """Remove what no snapshot, vocabulary, done record or running job needs.
 
-    Those are data files that no record names, writes that were cut short, and the sums of rounds
-    whose checkpoint stands; each only if it is older than the age. What is not ours stays.
+    Those are data files that no record names, writes that were cut short, verdicts on pictures of
+    shards that are done, and the sums of rounds whose checkpoint stands; each only if it is older
+    than the age. What is not ours stays.
 
     Args:
         forced: take an age below `LEAST_S`; then no job may run on the store.
@@ -87,7 +89,7 @@ def collect_garbage(
     loose = [
         file
         for path, file in sorted(found.files.items())
-        if path in spent or (path not in needed and kind_of(path) in ("data", "leftover"))
+        if path in spent or (path not in needed and _is_garbage(found, path))
     ]
     old = [file for file in loose if now - file.modified > older_than_s]
     # A record goes before the files it names, so that none ever names a file that is gone.
@@ -101,6 +103,14 @@ def collect_garbage(
         on_progress(Progress("gc", number + 1, len(old), number + 1, len(old)))
     kept = {file.path for file in removed}
     return Collected(tuple(removed), tuple(file for file in loose if file.path not in kept))
+
+
+def _is_garbage(found: Inventory, path: str) -> bool:
+    """Say whether a file goes if no record names it: a verdict does once its task is done."""
+    task = verdict_of(path)
+    if task is not None:
+        return layout.done(*task) in found.records
+    return kind_of(path) in ("data", "leftover")
 
 
 def _is_spent(found: Inventory, path: str) -> bool:

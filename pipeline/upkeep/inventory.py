@@ -143,8 +143,8 @@ def plain_problem(path: str, data: bytes) -> str | None:
 
 
 def stands_alone(path: str) -> bool:
-    """Say whether a file needs no record that names it: a record, the marker, a sealed page."""
-    return kind_of(path) in ("record", "marker", "page")
+    """Say whether a file needs no record that names it: such as a record, or the marker."""
+    return kind_of(path) in ("record", "marker", "page", "verdict")
 
 
 def is_cut_short(path: str) -> bool:

@@ -20,6 +20,7 @@ from pipeline.corpus.listing import Entry
 from pipeline.corpus.reader import EntryReader
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.roots import picture_root
+from pipeline.corpus.verdicts import discard_verdicts
 from pipeline.errors import InputError
 from pipeline.extract.adopt import adopt_shards
 from pipeline.extract.tables import read_refusals
@@ -111,8 +112,10 @@ def retry_store(
     late = list(_refused_late(store, manifest, before, states))
     changed = _try_pixels(job, manifest, late, limits, became, watch.progress)
     passed = {trial.shard.key for trial in changed}
+    for key in sorted(passed if before is not None else ()):
+        discard_verdicts(store, str(before), key)  # or they would be believed once more
     renewed = _renew_tables(
-        store, job, manifest, [(trial, row) for trial, row in tried if row != trial.row]
+        store, job, found, [(trial, row) for trial, row in tried if row != trial.row]
     )
     folders = job_folders(store, job, renewed)
     after, inputs = folders.extraction, folders.inputs

@@ -12,7 +12,7 @@ from pipeline.errors import MissingFile, NotAFile
 from pipeline.run.drive import OnProgress, Progress, quiet
 from pipeline.store import layout
 from pipeline.store.protocol import Store, StoredFile
-from pipeline.store.tree import record_of
+from pipeline.store.tree import kind_of, record_of
 from pipeline.upkeep.checks import neighbour_faults
 from pipeline.upkeep.inventory import (
     IN_THE_WAY,
@@ -156,7 +156,7 @@ def _file_faults(
     on_progress: OnProgress,
 ) -> list[Fault]:
     """Read every file that a record names, and the few that stand alone, once."""
-    alone = [path for path in found.files if stands_alone(path) and record_of(path) is None]
+    alone = [path for path in found.files if kind_of(path) in ("marker", "page")]
     paths = sorted({*references, *alone})
     sizes = {path: found.files[path].size_bytes for path in paths if path in found.files}
     total, done = sum(sizes.values()), 0

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from pipeline.signs import signed
 from pipeline.store.tables import (
     lists_of_type,
     map_arrow,
@@ -160,7 +161,7 @@ def neighbours_of(
     count = min(len(centroids), reach.words)
     sizes = np.diff(cells.offsets)
     found = [np.empty((0, count), np.uint32)]
-    for cell in (first + np.flatnonzero(sizes[first:stop])).tolist():
+    for cell in signed((first + np.flatnonzero(sizes[first:stop])).tolist()):
         away = squared_norms_of(cells.centres - cells.centres[cell])
         away[cell] = -1.0
         near = np.argsort(away, kind="stable")

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.run.stage import Task
+from pipeline.signs import signed
 from pipeline.store.commit import attempt, read_committed
 from pipeline.store.storage import open_store
 from pipeline.vocabulary.assign import Assigner, exact_assigner
@@ -105,7 +106,7 @@ def choose_probes(
     nearest = exact.assign(descriptors).squared_distances
     if cells is None:
         return 0, 1.0, float(nearest.mean())
-    for probes in (*(each for each in PROBES if each < len(cells)), len(cells)):
+    for probes in signed((*(each for each in PROBES if each < len(cells)), len(cells))):
         assigner = CellsAssigner(centroids, cells, probes, neighbours)
         found = assigner.assign(descriptors).squared_distances
         recall = float(np.mean(found <= nearest))

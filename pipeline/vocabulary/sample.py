@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError, one_line
 from pipeline.extract.tables import LOCAL
 from pipeline.run.stage import Task
+from pipeline.signs import signed
 from pipeline.store.commit import WRONG_FORM, attempt, open_committed
 from pipeline.store.storage import open_store
 from pipeline.store.tables import (
@@ -148,7 +149,7 @@ def draw_sample(path: Path, cap: int, seed: int) -> tuple[Sample, Sample]:
         )
         parts = [
             _draw(file.read_row_group(group), cap, seed, int(starts[group]))
-            for group in range(file.metadata.num_row_groups)
+            for group in signed(range(file.metadata.num_row_groups))
         ]
     return join_samples([part[0] for part in parts]), join_samples([part[1] for part in parts])
 

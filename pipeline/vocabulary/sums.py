@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.signs import signed
 from pipeline.vocabulary.assign import Assignment
 from pipeline.vocabulary.batches import Window, row_uniforms
 from pipeline.vocabulary.compare import Float64s
@@ -51,7 +52,7 @@ def sum_rows(
     squared_error = 0
     now = lasts.copy()
     distances = np.empty(len(uniforms), np.float64)
-    for chunk, descriptors, assignment in words.assign(sample, rows, lasts, threads):
+    for chunk, descriptors, assignment in signed(words.assign(sample, rows, lasts, threads)):
         add_rows(sums, assignment.words, descriptors)
         squared_error += whole_error(assignment.squared_distances)
         now[chunk] = assignment.words

@@ -1,5 +1,7 @@
 """Workers that die, hang or never stand, on a real Ray."""
 
+import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +10,11 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.runner import RayRunner, threads_of_networks
+from cluster.capacity import threads_of_networks
+from cluster.runner import RayRunner
 from pipeline.errors import StageFailed
 from pipeline.run.stage import Outcome
-from tests.builders import Scripted, ended, items, tries
+from tests.builders import Scripted, _note, ended, items, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -81,7 +84,9 @@ def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
 def test_a_task_that_always_hangs_fails_by_name(tmp_path: Path) -> None:
     with RayRunner(workers=2, task_timeout_s=2.5) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang",)}), 3)
-    assert outcomes["000"] == Outcome("000", None, "no answer in 2.5 s: worker ended", attempts=3)
+    assert outcomes["000"] == Outcome(
+        "000", None, "no sign of progress in 2.5 s: worker ended", attempts=3
+    )
     assert [outcomes[key].error for key in ("001", "002")] == [None, None]
 
 
@@ -138,6 +143,47 @@ def test_a_straggler_that_dies_leaves_the_second_try_alone(tmp_path: Path) -> No
         outcomes = ended(runner, stage, 3)
     assert outcomes["000"].record is not None
     assert (outcomes["000"].attempts, tries(tmp_path, "try.000")) == (1, 2)
+
+
+@dataclass(frozen=True)
+class Stillborn:
+    """A device check that ends the worker it is sent to, so many times, before that stands."""
+
+    notes: str
+    times: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return end_before_it_stands, (self.notes, self.times)
+
+    def __call__(self, stage: object) -> None:
+        """Find nothing wrong."""
+
+
+def end_before_it_stands(notes: str, times: int) -> Stillborn:
+    if _note(notes, "start") < times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Stillborn(notes, times)
+
+
+def test_a_worker_that_is_killed_before_it_stands_is_replaced(tmp_path: Path) -> None:
+    with RayRunner(workers=1, device_check=Stillborn(str(tmp_path), 2)) as runner:
+        outcomes = ended(runner, Scripted(str(tmp_path)), 2)
+    assert [each.attempts for each in outcomes.values()] == [1, 1]
+    assert all(each.record is not None for each in outcomes.values())
+    assert tries(tmp_path, "start") == 3
+
+
+def test_workers_that_never_stand_end_the_stage_with_what_became_of_them(tmp_path: Path) -> None:
+    wanted = (
+        r"scripted: [67] workers died in a row before one could take a task, the last after "
+        r"[\d.]+ s: its worker died \(its process was killed, or crashed\); what is done stays done"
+    )
+    with (
+        RayRunner(workers=2, device_check=Stillborn(str(tmp_path), 1000)) as runner,
+        pytest.raises(StageFailed, match=wanted),
+    ):
+        ended(runner, Scripted(str(tmp_path)), 4)
+    assert tries(tmp_path, "start") in (6, 7)  # two are on their way at once
 
 
 def test_a_cluster_too_small_for_a_worker_is_told_so(tmp_path: Path) -> None:

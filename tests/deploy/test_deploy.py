@@ -139,6 +139,8 @@ def test_the_image_copies_what_exists_and_reports_nothing() -> None:
 PATTERNS = {
     "done": layout.done("STAGE", "KEY"),
     "attempt_file": layout.attempt_file("bags/NAME-DIGEST/LAYER", "SHARD", "TOKEN", "arrow"),
+    "verdicts": layout.verdicts("STAGE", "KEY"),
+    "verdict": layout.verdict("STAGE", "KEY", "DIGEST"),
     "job": layout.job("NAME-DIGEST"),
     "plans": layout.plans("NAME-DIGEST"),
     "plan": layout.plan("NAME-DIGEST", 1),

@@ -1,6 +1,7 @@
 """Copies on local disk: fetched once, whole or not at all, and few enough."""
 
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,20 @@ def test_a_file_is_fetched_once(tmp_path: Path) -> None:
         path = Cache(tmp_path, 1000).get(NAMES[0], 5, writes(b"whole", calls))
         assert path.read_bytes() == b"whole"
     assert calls == [1]
+
+
+def test_the_folder_is_this_user_s_alone(tmp_path: Path) -> None:
+    path = Cache(tmp_path / "cache", 1000).get(NAMES[0], 5, writes(b"whole"))
+    assert [stat.S_IMODE(each.stat().st_mode) for each in path.parents[:2]] == [0o700, 0o700]
+
+
+def test_a_folder_that_all_can_write_is_refused(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", 1000)
+    cache.get(NAMES[0], 5, writes(b"whole"))
+    for mode in (0o777, 0o1777):
+        cache.folder.chmod(mode)
+        with pytest.raises(StoreError, match=f"mode {mode:o}: run chmod o-w on it, or name"):
+            cache.get(NAMES[0], 5, writes(b"whole"))
 
 
 def test_a_copy_of_another_size_is_fetched_again(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Workers that die before they stand: others are tried in their place, but not without end."""
+
+from dataclasses import dataclass, field
+
+STARTS = 3
+"""How often in a row each place in a pool is tried."""
+
+
+@dataclass
+class Starts:
+    """The starts that failed since a worker last stood: why, and after how many seconds."""
+
+    failed: list[tuple[str, float]] = field(default_factory=list)
+
+    def may_try(self, places: int) -> bool:
+        """Say whether another worker may be started in a pool of so many places."""
+        return len(self.failed) < STARTS * places
+
+    def told(self) -> str:
+        """Return how many failed, how and when, for a message."""
+        why, seconds = self.failed[-1]
+        many = len(self.failed)
+        return (
+            f"{many} {'workers' if many > 1 else 'worker'} died in a row before one could take a "
+            f"task, the last after {seconds:.1f} s: {why}"
+        )
+
+
+def how_it_died(error: Exception) -> str:
+    """Return what Ray knows of the death of a process, in a line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if "error raised in its creation task" in lines[0]:
+        return lines[-1][:200]
+    _, _, detail = str(error).partition("Worker exit detail: ")
+    if detail.startswith("Worker unexpectedly exits"):
+        return "its process was killed, or crashed"
+    return (detail.splitlines()[0] if detail else lines[0])[:200]

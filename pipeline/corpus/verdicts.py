@@ -1,0 +1,82 @@
+"""Verdicts on pictures that outlive an attempt at a shard.
+
+A picture that crashes its decoder, or takes too much time or memory, is tried in two processes
+before it is refused. If the attempt at its shard then ends, the next one shall not pay again.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from pipeline.corpus.decode import DecodeLimits
+from pipeline.corpus.refused import Refused
+from pipeline.errors import StoreError
+from pipeline.store import layout
+from pipeline.store.commit import create_once
+from pipeline.store.protocol import Store
+from pipeline.store.records import read_record
+from schemas.verdict import DEAR, Verdict, verdict_name
+
+T = TypeVar("T")
+
+
+class Verdicts:
+    """The verdicts on the pictures of one shard in one stage; for any thread."""
+
+    def __init__(self, store: Store, folder: str, shard: str) -> None:
+        """List what earlier attempts left; `folder` is the stage's own."""
+        self._store = store
+        self._folder = folder
+        self._shard = shard
+        kept = layout.verdicts(folder, shard)
+        self._known = {f"{kept}/{name}" for name in store.names(kept)}
+
+    def judge(self, sha256: bytes, limits: DecodeLimits, look: Callable[[], T]) -> T:
+        """Return what looking at a picture gives, or raise what an earlier attempt found.
+
+        Args:
+            sha256: of the picture's bytes.
+            look: decodes them within the limits.
+
+        Raises:
+            Refused: by an earlier attempt under the same limits, or now.
+        """
+        facts = sha256.hex(), limits.max_seconds, limits.max_memory
+        path = layout.verdict(self._folder, self._shard, verdict_name(*facts))
+        if path in self._known and (found := self._read(path, facts)):
+            raise Refused(found.reason, found.detail)
+        try:
+            return look()
+        except Refused as refused:
+            if refused.reason in DEAR:
+                seconds, memory = facts[1:]
+                verdict = Verdict(
+                    sha256=facts[0],
+                    max_seconds=seconds,
+                    max_memory=memory,
+                    reason=refused.reason,
+                    detail=refused.detail,
+                )
+                create_once(self._store, path, verdict.to_json())
+            raise
+
+    def _read(self, path: str, facts: tuple[str, float, int]) -> Verdict | None:
+        """Return a verdict; None where it is damaged or gone: the picture is tried once more."""
+        try:
+            found = read_record(self._store, path, Verdict)
+        except StoreError:
+            return None
+        return found if (found.sha256, found.max_seconds, found.max_memory) == facts else None
+
+
+def judged(
+    verdicts: Verdicts | None, sha256: bytes, limits: DecodeLimits, look: Callable[[], T]
+) -> T:
+    """Return what `Verdicts.judge` gives; where none are kept, what looking gives."""
+    return look() if verdicts is None else verdicts.judge(sha256, limits, look)
+
+
+def discard_verdicts(store: Store, folder: str, shard: str) -> None:
+    """Forget the verdicts on a shard's pictures, so that the next attempt tries all of them."""
+    kept = layout.verdicts(folder, shard)
+    for name in store.names(kept):
+        store.discard(f"{kept}/{name}")

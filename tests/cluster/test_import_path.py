@@ -1,0 +1,176 @@
+"""No command, worker or child imports what lies in the folder one stands in, or beside pictures."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from cluster.connect import connected
+from pipeline.plan import probe
+from tests.conftest import RaySwitch
+from tests.tiny import tiny_pictures
+
+ROOT = Path(__file__).parents[2]
+MODULES = (
+    *(
+        "cluster",
+        "pydantic",
+        "numpy",
+        "torch",
+        "ray",
+        "pyarrow",
+        "numba",
+        "yaml",
+        "typing_extensions",
+    ),
+    *("sitecustomize", "usercustomize", "rich", "typer", "traceback", "json", "tests", "grpc"),
+)
+PACKAGES = ("pipeline", "schemas", "PIL")
+JOB = """
+[corpus]
+shard_images = 4
+[network.preprocess]
+short_edge = 32
+crop = 32
+[vocabulary]
+words = 4
+rounds = 3
+assigner = "exact"
+[index]
+segment_images = 3
+"""
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A folder of pictures with namesakes of our modules, each of which leaves a canary."""
+    folder = tiny_pictures(tmp_path / "pictures")
+    canaries = tmp_path / "canaries"
+    canaries.mkdir()
+    code = (
+        "import os\n"
+        f"open(os.path.join({str(canaries)!r}, __name__ + '.' + str(os.getpid())), 'w').close()\n"
+        "raise SystemExit('a namesake was imported')\n"
+    )
+    for name in MODULES:
+        (folder / f"{name}.py").write_text(code)
+    for name in PACKAGES:
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").write_text(code)
+    (folder / ".numba_config.yaml").write_text("disable_jit: 1\ncache_dir: .\n")
+    (tmp_path / "job.toml").write_text(JOB)
+    return folder
+
+
+def run(
+    folder: Path, command: list[str], *arguments: object, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command from inside a folder, as an installation runs it."""
+    done = subprocess.run(
+        [*command, *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def canaries(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder.parent / "canaries"))
+
+
+INSTALLED = [str(Path(sys.executable).with_name("lamella"))]
+
+
+def test_a_namesake_leaves_its_canary_where_it_is_imported(hostile: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import pydantic"], cwd=hostile, check=False)
+    assert [name.partition(".")[0] for name in canaries(hostile)] == ["pydantic"]
+
+
+@pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
+def test_commands_run_beside_namesakes_of_their_modules(hostile: Path) -> None:
+    job = ("--job", hostile.parent / "job.toml")
+    run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
+    run(hostile, INSTALLED, "index", ".", "--into", "../two", *job, "--workers", "1")
+    run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", "--workers", "1")
+    assert canaries(hostile) == []
+    assert [path.name for path in hostile.glob("*/") if path.name not in PACKAGES] == []
+
+
+def test_a_plan_beside_namesakes_times_the_real_libraries(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(hostile)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert probe._starting() > 0
+    assert canaries(hostile) == []
+
+
+def test_the_current_folder_is_no_code_by_an_empty_or_relative_part_of_a_variable(
+    hostile: Path,
+) -> None:
+    # An unset variable leaves such parts: PYTHONPATH=$PYTHONPATH:/x.
+    (hostile / "cluster.py").unlink()
+    (hostile / "pipeline" / "__init__.py").unlink()
+    (hostile / "pipeline").rmdir()
+    for name in ("traceback", "json", "sitecustomize", "usercustomize"):
+        (hostile / f"{name}.py").unlink()  # imported before any code of ours
+    for before in ("", ".", "../pictures"):
+        shown = run(hostile, [sys.executable, "-c", LOOK], PYTHONPATH=f"{before}:{ROOT}")
+        assert shown.stdout == f"{[str(ROOT)]} {ROOT}\n"
+    run(hostile, [sys.executable, "-m", "cluster"], "--help")
+    assert canaries(hostile) == []
+
+
+LOOK = """
+import cluster.start, os, sys
+here = os.getcwd()
+print([part for part in sys.path if part.startswith((here, os.path.dirname(cluster.__path__[0])))],
+      os.environ["PYTHONPATH"])
+"""
+
+
+def test_what_pythonpath_names_in_full_stays(tmp_path: Path) -> None:
+    (tmp_path / "theirs.py").write_text("print('theirs')")
+    code = "import cluster.start, theirs"
+    shown = run(tmp_path, [sys.executable, "-c", code], PYTHONPATH=f"{ROOT}:{tmp_path}")
+    assert shown.stdout == "theirs\n"
+
+
+def test_our_packages_are_ours_whatever_pythonpath_holds(hostile: Path) -> None:
+    code = "import cluster.start, pipeline, schemas; print(pipeline.__file__, schemas.__file__)"
+    (hostile / "cluster.py").unlink()
+    path = os.pathsep.join([str(hostile), str(ROOT)])
+    for name in ("sitecustomize", "usercustomize"):
+        (hostile / f"{name}.py").unlink()
+    shown = run(hostile, [sys.executable, "-P", "-c", code], PYTHONPATH=path)
+    assert shown.stdout == f"{ROOT}/pipeline/__init__.py {ROOT}/schemas/__init__.py\n"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """This process in another folder, started by a script in a third one."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "scripts" / "script.py")])
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "scripts"), "", *sys.path])
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def test_workers_look_neither_in_the_current_folder_nor_in_the_scripts(
+    ray_switch: RaySwitch, elsewhere: Path
+) -> None:
+    ray_switch.close()
+    with connected(cpus=1):
+        path = ray.get(ray.remote(lambda: __import__("sys").path).remote(), timeout=60)
+    assert str(ROOT) in path
+    assert [part for part in path if not part or part.startswith(str(elsewhere))] == []
