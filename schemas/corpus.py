@@ -1,6 +1,6 @@
 """What a corpus is: its images in order, cut into shards, with a reason for each refused one."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -82,7 +82,7 @@ class CorpusManifest(Record):
     images: int = Field(ge=0)
     refused: int = Field(ge=0)
     ignored: int = Field(ge=0)
-    passed_over: dict[str, int] = Field(default_factory=dict)
+    passed_over: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @model_validator(mode="after")

@@ -14,13 +14,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.corpus.child_process import CHILD, ChildProcess, Lost
-from pipeline.corpus.decode import DecodeLimits, Probe, check_format
+from pipeline.corpus.decode import MAX_PIXELS, DecodeLimits, Probe, check_format
 from pipeline.corpus.refused import Refused
 from pipeline.corpus.scale import Look
 from pipeline.errors import DecoderUnavailable
@@ -31,6 +32,8 @@ T = TypeVar("T")
 TRIES = 2
 SOUND = b"P5\n2 2\n255\n\x00\x40\x80\xff"
 """A picture that every child can decode."""
+
+SOUND_SECONDS = 10.0
 
 _AGAIN = "No picture was refused for it; give the same command again"
 
@@ -97,7 +100,7 @@ class Sandbox:
             raise DecoderUnavailable(f"the process that decodes pictures: {lost.detail}. {_AGAIN}")
         child = self._take(fresh=True)
         try:
-            header, _ = child.ask({"do": "check"}, SOUND, limits, 0)
+            header, _ = child.ask({"do": "check"}, SOUND, _for_sound(limits), 0)
         except (Lost, Refused) as error:
             child.end()
             raise DecoderUnavailable(
@@ -144,6 +147,12 @@ class Sandbox:
         """Leave the children to the process that this one was forked from."""
         self._lock = threading.Lock()
         self._idle = []
+
+
+def _for_sound(limits: DecodeLimits) -> DecodeLimits:
+    """Return limits that let the sound picture pass, with as much memory as a picture may take."""
+    most_bytes, seconds = max(limits.max_bytes, len(SOUND)), max(limits.max_seconds, SOUND_SECONDS)
+    return replace(limits, max_pixels=MAX_PIXELS, max_bytes=most_bytes, max_seconds=seconds)
 
 
 def _read(

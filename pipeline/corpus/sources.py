@@ -62,10 +62,9 @@ def list_source(source: str) -> Listing:
     file is followed as long as it stays in the folder, a linked folder never. A folder that holds
     only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever notes lie
     beside them. Beside other files tars and Parquet files are passed over, with a warning. A list
-    file (.txt, .lst)
-    names one path a line, relative to its own folder; blank lines and lines that start with "#"
-    are left out. Any other file is a folder of one. In S3 a prefix is a folder, and there are no
-    links.
+    file (.txt, .lst) names one path a line, relative to its own folder; blank lines and lines that
+    start with "#" are left out. Any other file is a folder of one. In S3 a prefix is a folder, and
+    there are no links.
 
     Args:
         source: a local path, a file:// address, or s3://bucket/prefix.

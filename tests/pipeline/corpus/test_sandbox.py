@@ -93,6 +93,18 @@ def test_what_a_flaw_does_to_its_process_is_the_reason_of_the_refusal(
     np.testing.assert_array_equal(see(PNG), PIXELS)
 
 
+def test_limits_on_pictures_are_no_limits_on_the_one_that_tries_the_machine(
+    flawed: Sandbox,
+) -> None:
+    pixel = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(pixel, "PNG")
+    data = marked(pixel.getvalue(), "crash")
+    limits = DecodeLimits(max_pixels=1, max_bytes=len(data), max_seconds=0.05)
+    with pytest.raises(Refused) as caught:
+        sandbox.see(data, (1, 1), [whole_look(1, 1)], limits)
+    assert caught.value.reason in (RefusalReason.DECODER_CRASHED, RefusalReason.TOO_SLOW)
+
+
 def test_a_decoder_that_computes_without_end_is_ended_by_its_processor_time(
     flawed: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
