@@ -95,8 +95,8 @@ Kind = Literal["marker", "record", "page", "data", "verdict", "leftover"]
 def kind_of(path: str) -> Kind | None:
     """Return what a file of this path is to a store, None for what is not ours.
 
-    A `verdict` is on a picture of a task, which `verdict_of` names. A `leftover` is a write that was
-    cut short, in a folder of ours, or the file by which the store's clock was read.
+    A `verdict` is on a picture of a task, which `verdict_of` names. A `leftover` is a write that
+    was cut short, in a folder of ours, or the file by which the store's clock was read.
     """
     if path == MARKER:
         return "marker"

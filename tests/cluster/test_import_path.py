@@ -132,9 +132,9 @@ def test_the_current_folder_is_no_code_by_an_empty_or_relative_part_of_a_variabl
 
 LOOK = """
 import cluster.start, os, sys
-here = os.getcwd()
-print([part for part in sys.path if part.startswith((here, os.path.dirname(cluster.__path__[0])))],
-      os.environ["PYTHONPATH"])
+here, root = os.getcwd(), os.path.dirname(cluster.__path__[0])
+ours = [part for part in sys.path if part.startswith(here) or part == root]
+print(ours, os.environ["PYTHONPATH"])
 """
 
 

@@ -139,5 +139,7 @@ def test_words_of_one_index_serve_another(indexed: Indexed, tmp_path: Path) -> N
         CliRunner().invoke(app, [*index, "--keep-activations", "some"], catch_exceptions=False)
     assert CliRunner().invoke(app, ["verify", str(other)]).exit_code == 0
     assert "describe 48 pictures" in call("show", other)
+    call("export", indexed.store, "--into", words)  # what is there is the same
+    (words / "b11.npy").write_bytes(b"mine")
     with pytest.raises(InputError, match="an export overwrites nothing"):
         call("export", indexed.store, "--into", words)
