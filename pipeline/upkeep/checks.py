@@ -27,7 +27,7 @@ ROWS: dict[str, dict[str, str]] = {
 
 def neighbour_faults(found: Inventory) -> Iterator[Fault]:
     """Yield what is wrong between records that are each whole."""
-    if MARKER not in found.files:
+    if MARKER not in found.files and found.records:
         yield Fault(MARKER, "is gone: a store is known by it")
     for path, done in found.of(DoneRecord):
         yield from _counts(path, done)
