@@ -1,5 +1,6 @@
 """Processes as `/proc` shows them."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.processes import Process, children, kill_writers, with_argument
+from cluster.processes import Process, children, kill_writers, killed_after, with_argument
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -104,6 +105,19 @@ def test_who_writes_into_a_folder_is_ended_and_who_reads_there_is_not(tmp_path: 
         assert [each.how_it_ended() for each in seen] == [None, None]
         reader.kill()
         beside.kill()
+
+
+def test_who_writes_is_ended_in_time_though_this_process_can_do_nothing(tmp_path: Path) -> None:
+    with (
+        (tmp_path / "log").open("w") as written,
+        subprocess.Popen(["sleep", "60"], stdout=written) as writer,
+    ):
+        with killed_after(30.0, tmp_path):
+            pass
+        assert found(writer).how_it_ended() is None
+        with killed_after(0.1, tmp_path):
+            ctypes.PyDLL(None).sleep(3)  # called this way, C keeps the interpreter's lock
+        assert writer.wait(10) == -signal.SIGKILL
 
 
 def test_a_name_may_hold_brackets_and_spaces(tmp_path: Path) -> None:
