@@ -24,8 +24,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def one(name: str) -> subprocess.Popen[bytes]:
         if not (tmp_path / name).exists():
             shutil.copy("/bin/sleep", tmp_path / name)
-        started.append(subprocess.Popen([tmp_path / name, "60"]))
-        return started[-1]
+        process = subprocess.Popen([tmp_path / name, "60"])
+        started.append(process)
+        while Path(f"/proc/{process.pid}/comm").read_text() != f"{name}\n":
+            time.sleep(0.001)
+        return process
 
     yield one
     for each in started:
