@@ -2,7 +2,7 @@
 
 import logging
 import os
-import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +25,7 @@ from ray.job_config import JobConfig
 
 from cluster import lifeline
 from cluster.private_folder import private_folder, remove
-from cluster.processes import kill_writers, with_argument
+from cluster.processes import kill_writers, killed_after, with_argument
 from cluster.trust import how_to_ask, own_token, users_token
 from pipeline.errors import EngineLost, InputError, one_line
 from pipeline.import_path import path_of_workers
@@ -33,8 +33,11 @@ from pipeline.import_path import path_of_workers
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Ray's shared memory on one machine: tasks and results are names and counts, so little will do."""
 
-END_S = 20.0
-"""How long Ray may take to end before its processes are killed."""
+END_S = 10.0
+"""How long Ray may take to end. It takes a second or two, or for ever beside a stopped process."""
+
+CLEAR_S = 2.0
+"""How long to go on removing the folder of a Ray that has ended."""
 
 
 @contextmanager
@@ -62,29 +65,48 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
 
 @contextmanager
 def _started(cpus: int | None) -> Iterator[None]:
-    with own_token(), private_folder() as folder:
+    with (
+        own_token(),
+        private_folder() as folder,
+        lifeline.watched(lambda: _clear(folder)) as line,
+    ):
+        try:
+            with _told(line):
+                with _loopback_kept():
+                    _init(
+                        address="local",
+                        num_cpus=cpus,
+                        include_dashboard=False,
+                        object_store_memory=OBJECT_STORE_BYTES,
+                        _node_ip_address="127.0.0.1",
+                        _temp_dir=str(folder),
+                        job_config=_job(),
+                    )
+                yield
+                line.settle()
+        finally:
+            line.leave()
+            if line.lost or line.is_stopped:
+                kill_writers(folder)
+            if not (line.lost and lifeline.in_command):  # else this process ends right away
+                with killed_after(END_S, folder):
+                    ray.shutdown()
+            _clear(folder)
 
-        def end() -> None:
-            kill_writers(folder)
-            remove(folder.parent)
 
-        with lifeline.watched(end) as line:
-            try:
-                with _told(line):
-                    with _loopback_kept():
-                        _init(
-                            address="local",
-                            num_cpus=cpus,
-                            include_dashboard=False,
-                            object_store_memory=OBJECT_STORE_BYTES,
-                            _node_ip_address="127.0.0.1",
-                            _temp_dir=str(folder),
-                            job_config=_job(),
-                        )
-                    yield
-            finally:
-                line.leave()
-                _end(folder, lost=line.lost is not None)
+def _clear(folder: Path) -> None:
+    """Remove the folder of a Ray of our own, and end what is left of it.
+
+    The folder first: while the main thread waits for Ray, this process ends when Ray does. And more
+    than once: processes that are killed may be in the midst of writing.
+    """
+    until = time.monotonic() + CLEAR_S
+    while True:
+        remove(folder.parent)
+        kill_writers(folder)
+        if not folder.parent.exists() or time.monotonic() > until:
+            return
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -98,9 +120,10 @@ def _joined(address: str) -> Iterator[None]:
                 raylets = with_argument(f"--raylet_socket_name={node.raylet_socket_name}")
                 line.watch_joined(address, raylets, how_to_ask(node.gcs_address))
             yield
+            line.settle()
         finally:
             line.leave()
-            if not (line.lost and lifeline.in_command):  # the process ends at once
+            if not (line.lost and lifeline.in_command):
                 ray.shutdown()
 
 
@@ -137,21 +160,6 @@ def _told(line: lifeline.Lifeline) -> Iterator[None]:
         if (lost := line.look()) is None:
             raise
         raise EngineLost(lost) from error
-
-
-def _end(folder: Path, *, lost: bool) -> None:
-    """End a Ray of our own with all its processes, in bounded time."""
-    if lost:
-        kill_writers(folder)
-    if lost and lifeline.in_command:
-        return  # this process ends at once, and need not be fit for another Ray
-    late = threading.Timer(END_S, kill_writers, [folder])
-    late.start()
-    try:
-        ray.shutdown()
-    finally:
-        late.cancel()
-        kill_writers(folder)
 
 
 class _Fixed(list[str]):

@@ -5,7 +5,9 @@ lines of its own. So what waits for Ray waits a second at a time and checks here
 the main thread is inside a call that does not return, the watching thread ends the command.
 """
 
+import contextlib
 import os
+import select
 import sys
 import threading
 import time
@@ -25,8 +27,8 @@ STOPPED_S = 10.0
 SILENT_S = 20.0
 """A cluster that has not answered for so long counts as lost."""
 
-LEAVE_S = 6.0
-"""How long the main thread may take to notice a loss."""
+LEAVE_S = 4.0
+"""How long the main thread may take to notice a loss: Ray begins to print after 5 s."""
 
 SLICE_S = 1.0
 
@@ -68,17 +70,42 @@ class Lifeline:
         self._address, self._answers = address, answers
 
     def look(self) -> str | None:
-        """Look once; return what is lost."""
+        """Look whether all is there; return what is lost."""
         self._find_ours()
-        for process, times in list(self._watched.items()):
-            how = process.how_it_ended()
-            self._watched[process] = times + 1 if process.is_stopped else 0
-            if how is None and self._watched[process] * LOOK_S > STOPPED_S:
-                how = f"has been stopped (SIGSTOP) for {STOPPED_S:g} s"
-            if how is not None and self.lost is None:
-                what = f"Ray's {CALLED[process.name]}, process {process.id}, {how}"
-                self.lost = f"{what}: what is done stays done; run the same command again"
+        for process in list(self._watched):
+            if (how := process.how_it_ended()) is not None:
+                self._lose(process, how)
         return self.lost
+
+    def count_stopped(self) -> None:
+        """Count how long processes have been stopped; for the one thread that watches.
+
+        Looks are counted and not seconds: with Ctrl-Z the whole job is stopped, and no one looks.
+        """
+        for process, looks in list(self._watched.items()):
+            self._watched[process] = looks + 1 if process.is_stopped else 0
+            if self._watched[process] * LOOK_S > STOPPED_S:
+                self._lose(process, f"has been stopped (SIGSTOP) for {STOPPED_S:g} s")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a process of Ray is stopped now, so that no call of Ray's may return."""
+        return any(each.is_stopped for each in list(self._watched))
+
+    def settle(self) -> None:
+        """Wait, while a process of Ray is stopped, until it goes on.
+
+        Raises:
+            EngineLost: it does not, or one is gone.
+        """
+        while self.look() is None and self.is_stopped:
+            time.sleep(LOOK_S)
+        check()
+
+    def _lose(self, process: Process, how: str) -> None:
+        if self.lost is None:
+            what = f"Ray's {CALLED[process.name]}, process {process.id}, {how}"
+            self.lost = f"{what}: what is done stays done; run the same command again"
 
     def _find_ours(self) -> None:
         """Find the processes of a Ray of our own while it starts."""
@@ -104,8 +131,9 @@ class Lifeline:
 
     def run(self) -> None:
         """Watch until the connection is left; see to it that the command ends after a loss."""
-        while not self._left.wait(LOOK_S):
+        while not self._is_left():
             self.ask()
+            self.count_stopped()
             if self.look() is None:
                 continue
             if in_command:
@@ -116,6 +144,22 @@ class Lifeline:
                 if in_command:
                     leave(str(self.lost))
             return
+
+    def _is_left(self) -> bool:
+        """Wait until it is time for the next look, or a process has ended; say if all is over.
+
+        The kernel tells of an end at once: where the main thread is about to call Ray, this
+        process may not outlive it for long.
+        """
+        ends, handles = select.poll(), []
+        for process in list(self._watched):
+            with contextlib.suppress(OSError):
+                handles.append(os.pidfd_open(process.id))
+                ends.register(handles[-1], select.POLLIN)
+        ends.poll(LOOK_S * 1000)
+        for handle in handles:
+            os.close(handle)
+        return self._left.is_set()
 
     def leave(self) -> None:
         """End the watch."""
@@ -148,8 +192,9 @@ def check() -> None:
     Raises:
         EngineLost: it cannot.
     """
-    if _current is not None and _current.lost is not None:
-        raise EngineLost(_current.lost)
+    # Looked at here and now: `ray.put` beside a dead scheduler ends this process without a word.
+    if _current is not None and (lost := _current.look()) is not None:
+        raise EngineLost(lost)
 
 
 def wait(references: Sequence[Any], timeout: float) -> Any | None:

@@ -3,9 +3,13 @@
 import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.import_path import path_of_children, python_running
 
 _STATE, _PARENT, _STARTED, _STATUS = 0, 1, 19, 49
 """Places in /proc/PID/stat behind the name."""
@@ -53,23 +57,48 @@ def with_argument(argument: str) -> list[Process]:
     found = []
     for number in _all():
         with contextlib.suppress(OSError):
-            command = Path(f"/proc/{number}/cmdline").read_bytes().split(b"\0")
+            command = _read(f"/proc/{number}/cmdline").split(b"\0")
             facts = _facts(number)
             if argument.encode() in command and facts is not None:
                 found.append(Process(number, facts[0], facts[1][_STARTED]))
     return found
 
 
-def kill_writers(folder: Path) -> None:
+def kill_writers(folder: Path, spare: int = 0) -> None:
     """End all other processes that have a file below a folder open to write to it.
 
     Those of Ray have their logs open. Their environment and command line do not tell: Ray writes
     their titles over both.
+
+    Args:
+        spare: the id of a process that is not ended either.
     """
     for number in _all():
         with contextlib.suppress(OSError):
-            if number != os.getpid() and _writes_into(number, f"{folder}/"):
+            if number not in (os.getpid(), spare) and _writes_into(number, f"{folder}/"):
                 os.kill(number, signal.SIGKILL)
+
+
+@contextmanager
+def killed_after(seconds: float, folder: Path) -> Iterator[None]:
+    """Have another process call `kill_writers` if the block is not left in time.
+
+    A thread could not: Ray keeps Python's lock while it waits for its processes.
+    """
+    code = (
+        "import os, select; from cluster.processes import Path, kill_writers; "
+        f"select.select([0], [], [], {seconds})[0] or "
+        f"kill_writers(Path({str(folder)!r}), os.getppid())"
+    )
+    environment = os.environ | path_of_children()
+    with subprocess.Popen(
+        python_running(code), stdin=subprocess.PIPE, env=environment, cwd="/"
+    ) as other:
+        try:
+            yield
+        finally:
+            assert other.stdin is not None
+            other.stdin.close()
 
 
 def _writes_into(number: int, prefix: str) -> bool:
@@ -88,9 +117,18 @@ def _all() -> Iterator[int]:
 def _facts(number: int) -> tuple[str, list[str]] | None:
     """Return a process's name and what follows it in its line; None where it is gone."""
     try:
-        text = Path(f"/proc/{number}/stat").read_text(errors="replace")
+        text = _read(f"/proc/{number}/stat").decode(errors="replace")
     except OSError:
         return None
     # The name stands in brackets and may hold any character.
     before, _, after = text.rpartition(")")
     return before.partition("(")[2], after.split()
+
+
+def _read(path: str) -> bytes:
+    """Return what a file of /proc holds, without what makes opening a file of Python's dear."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 1 << 20)
+    finally:
+        os.close(descriptor)

@@ -33,6 +33,9 @@ TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
+SMALL_BYTES = 50_000
+"""A stage of fewer bytes is sent with every task; Ray does so with arguments up to 100,000."""
+
 ANSWER_TIMEOUT_S = 10.0
 """How long a worker may take to say how long its task has given no sign of progress."""
 
@@ -100,7 +103,6 @@ class RayRunner:
         """
         if not tasks:
             return
-        lifeline.check()
         gpus = ray.cluster_resources().get("GPU", 0)
         on_gpus = stage.uses_gpu and gpus >= 1
         cpus = stage.threads if isinstance(stage, Threaded) else self.threads
@@ -111,7 +113,8 @@ class RayRunner:
         ledger = Ledger(tasks)
         # Named anew each run: a worker must not take this stage for one it has open.
         stage_id = uuid.uuid4().hex
-        shared_stage = ray.put(stage)
+        lifeline.check()
+        shared_stage = _sendable(stage)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
         self._starts = Starts()
@@ -296,6 +299,14 @@ class RayRunner:
             f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU: free some, "
             "or lower engine.cpus_per_worker, and run the same command again"
         )
+
+
+def _sendable(stage: Stage[Any]) -> Any:
+    """Return what to send of a stage with each task: itself, or a reference where it is large.
+
+    What is in Ray's shared memory binds this process to the scheduler, which it does not outlive.
+    """
+    return stage if len(ray.cloudpickle.dumps(stage)) < SMALL_BYTES else ray.put(stage)
 
 
 def _reply_to(reference: Any) -> tuple[Any, str | None]:

@@ -24,8 +24,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def one(name: str) -> subprocess.Popen[bytes]:
         if not (tmp_path / name).exists():
             shutil.copy("/bin/sleep", tmp_path / name)
-        started.append(subprocess.Popen([tmp_path / name, "60"]))
-        return started[-1]
+        process = subprocess.Popen([tmp_path / name, "60"])
+        started.append(process)
+        while Path(f"/proc/{process.pid}/comm").read_text() != f"{name}\n":
+            time.sleep(0.001)
+        return process
 
     yield one
     for each in started:
@@ -42,6 +45,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def lost(line: Lifeline, seconds: float = 30.0) -> str:
     deadline = time.monotonic() + seconds
     while line.look() is None:
+        line.count_stopped()
         assert time.monotonic() < deadline, "nothing is lost"
         time.sleep(lifeline.LOOK_S)
     assert line.lost is not None
@@ -85,13 +89,28 @@ def test_one_that_is_stopped_is_lost_after_a_while_and_one_that_goes_on_is_not(
     line = Lifeline(lambda: None)
     process = start("raylet")
     process.send_signal(signal.SIGSTOP)
-    for _ in range(3):
+    assert line.look() is None
+    while not line.is_stopped:
         assert line.look() is None
+    line.count_stopped()
     process.send_signal(signal.SIGCONT)
-    while line._watched != dict.fromkeys(line._watched, 0):
+    while line.is_stopped:
         assert line.look() is None
+    line.count_stopped()
+    assert set(line._watched.values()) == {0}
     process.send_signal(signal.SIGSTOP)
     assert "has been stopped (SIGSTOP) for 0.05 s" in lost(line)
+
+
+def test_a_connection_is_not_left_while_a_process_is_stopped(start: Start) -> None:
+    with lifeline.watched(lambda: None) as line:
+        process = start("raylet")
+        process.send_signal(signal.SIGSTOP)
+        while not (line.look() or line.is_stopped):
+            time.sleep(0.001)
+        with pytest.raises(EngineLost, match="SIGSTOP"):
+            line.settle()
+        process.send_signal(signal.SIGCONT)
 
 
 def test_a_cluster_that_does_not_answer_is_lost_after_a_while(

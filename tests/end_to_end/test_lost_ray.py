@@ -198,7 +198,8 @@ def test_a_query_whose_ray_is_hit_ends_in_bounded_time(
 ) -> None:
     asked = ("query", indexed.store, "--queries", indexed.source, "--json")
     with running(short, *asked) as command:
-        hit(command, name, what, moment=5.0)
+        command.find("ray::ShardServe")  # as much of its name as the kernel keeps
+        hit(command, name, what)
 
 
 @pytest.mark.slow
