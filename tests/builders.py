@@ -113,6 +113,7 @@ class Scripted:
                 os.kill(os.getpid(), signal.SIGKILL)
             case "stop":
                 os.kill(os.getpid(), signal.SIGSTOP)
+                time.sleep(60)  # another thread may be stopped a moment before this one
             case "slow":
                 time.sleep(SLOW_S)
             case "gets-on" | "gets-stuck":
