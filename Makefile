@@ -33,6 +33,8 @@ fuzz: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	mkdir -p build/types/lamella
+	ln -sfn -t build/types/lamella $(CURDIR)/cluster/api/* $(CURDIR)/pipeline $(CURDIR)/schemas $(CURDIR)/cluster
 	$(BIN)/mypy
 
 format: $(VENV)/installed

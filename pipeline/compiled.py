@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from pipeline.private import others_can_change
+from lamella.pipeline.private import others_can_change
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

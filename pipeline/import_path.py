@@ -6,13 +6,13 @@ empty or relative part of PYTHONPATH. An absolute part of PYTHONPATH is the user
 """
 
 import contextlib
+import importlib
 import os
 import site
 import sys
 from collections.abc import Sequence
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-"""The folder of the packages `schemas`, `pipeline` and `cluster`."""
+PACKAGES = ("lamella", "lamella.schemas", "lamella.pipeline", "lamella.cluster")
 
 LISTS_OF_FOLDERS = ("PYTHONPATH", "LD_LIBRARY_PATH", "PATH")
 """Variables that say where code is looked for; an empty part means the current folder."""
@@ -24,7 +24,7 @@ def safe_path(path: Sequence[str]) -> list[str]:
     They stay where PYTHONPATH names them in full, or where packages are installed in them.
     """
     parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    named = {ROOT, *_installed(), *(part for part in parts if os.path.isabs(part))}
+    named = {*_installed(), *(part for part in parts if os.path.isabs(part))}
     here = {os.path.dirname(os.path.realpath(sys.argv[0]))}
     with contextlib.suppress(FileNotFoundError):  # the current folder was deleted
         here |= {os.getcwd(), *(os.path.abspath(part) for part in parts if part not in named)}
@@ -42,19 +42,26 @@ def leave_current_folder() -> None:
             os.environ.pop(name, None)
 
 
-def path_of_workers() -> list[str]:
-    """Return the folders that a worker on Ray needs beside those that every Python here has."""
-    return [] if ROOT in _installed() else [ROOT]
+_OURS = """
+import importlib.util, sys
+for name, file, folders in {packages!r}:
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+"""
 
 
 def python_running(code: str, *options: str) -> list[str]:
     """Return the command of a child process that runs this code.
 
-    `pipeline` and `schemas` are ours there, whatever else of these names is on its path, which
+    `lamella` is this package there, whatever else of that name is on its path, which
     `path_of_children` gives.
     """
-    ours = f"import sys; sys.path.insert(0, {ROOT!r}); import pipeline, schemas; del sys.path[0]"
-    return [sys.executable, *options, "-P", "-c", f"{ours}; {code}"]
+    packages = [
+        (package.__name__, package.__file__, list(package.__path__))
+        for package in map(importlib.import_module, PACKAGES)
+    ]
+    return [sys.executable, *options, "-P", "-c", f"{_OURS.format(packages=packages)}\n{code}"]
 
 
 def path_of_children() -> dict[str, str]:

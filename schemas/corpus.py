@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
-from schemas.files import FileRef
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
+from lamella.schemas.files import FileRef
 
 SourceKind = Literal["folder", "list", "parquet", "webdataset"]
 

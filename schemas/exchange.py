@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Stored, digest_of
-from schemas.extraction import LayerKind, Pool, View
-from schemas.vocabulary import VocabularyHealth
+from lamella.schemas.base import Stored, digest_of
+from lamella.schemas.extraction import LayerKind, Pool, View
+from lamella.schemas.vocabulary import VocabularyHealth
 
 EXCHANGE_FORMAT: Literal["lamella-vocabulary-1"] = "lamella-vocabulary-1"
 

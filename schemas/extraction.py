@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Stored
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Stored
 
 LayerKind = Literal["local", "global"]
 Pool = Literal["none", "average", "maximum", "gem"]

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.base import Stored
-from schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
-from schemas.query import SearchMode, Weighting
-from schemas.vocabulary import VocabularySpec
+from lamella.schemas.base import Stored
+from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
+from lamella.schemas.query import SearchMode, Weighting
+from lamella.schemas.vocabulary import VocabularySpec
 
 Profile = Literal["paper", "production"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}

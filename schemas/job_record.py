@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record
-from schemas.extraction import ExtractionSpec
-from schemas.job import JobConfig
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.job import JobConfig
 
 
 class JobRecord(Record):

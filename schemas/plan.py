@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
 
 class Figure(Stored):

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Stored
+from lamella.schemas.base import Stored
 
 Weighting = Literal["tf", "tf-idf"]
 SearchMode = Literal["exact", "candidates", "paper"]

@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record
-from schemas.files import FileRef
-from schemas.query import FusionSpec, SearchMode, Weighting
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record
+from lamella.schemas.files import FileRef
+from lamella.schemas.query import FusionSpec, SearchMode, Weighting
 
 
 def rankings_schema(layers: Sequence[str]) -> Any:

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
-from schemas.query import FusionSpec, SearchMode, Weighting
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
+from lamella.schemas.query import FusionSpec, SearchMode, Weighting
 
 Metric = Literal["N-S", "mAP"]
 RowKind = Literal["alone", "direct", "mapped"]

@@ -5,12 +5,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored, digest_of
-from schemas.corpus import ShardRef, SourceKind
-from schemas.extraction import ExtractionSpec
-from schemas.files import FileRef
-from schemas.query import FusionSpec, Weighting
-from schemas.vocabulary import Vocabulary
+from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored, digest_of
+from lamella.schemas.corpus import ShardRef, SourceKind
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.files import FileRef
+from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.vocabulary import Vocabulary
 
 
 class SegmentRef(Stored):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.base import Record, digest_of
-from schemas.refusals import RefusalReason
+from lamella.schemas.base import Record, digest_of
+from lamella.schemas.refusals import RefusalReason
 
 DEAR = (
     RefusalReason.DECODER_CRASHED,

@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Record, Stored, digest_of
-from schemas.files import FileRef
+from lamella.schemas.base import Record, Stored, digest_of
+from lamella.schemas.files import FileRef
 
 AssignerKind = Literal["exact", "cells"]
 

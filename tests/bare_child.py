@@ -1,6 +1,6 @@
 """The hostile child as a plain user on a kernel that has neither Landlock nor seccomp."""
 
-from pipeline.corpus import child
+from lamella.pipeline.corpus import child
 from tests import hostile_child
 from tests.limited_child import become_plain
 

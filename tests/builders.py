@@ -17,18 +17,18 @@ from unittest import mock
 
 import ray
 
-from pipeline.errors import CardLost, InputError
-from pipeline.jobs.indexing import Watch, index_source
-from pipeline.jobs.settings import load_job
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Outcome, Runner
-from pipeline.signs import sign
-from pipeline.store.local import LocalStore
-from pipeline.store.storage import open_store
-from schemas.base import canonical_json, digest_of
-from schemas.files import DoneRecord
-from schemas.job import JobConfig
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.errors import CardLost, InputError
+from lamella.pipeline.jobs.indexing import Watch, index_source
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Outcome, Runner
+from lamella.pipeline.signs import sign
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.base import canonical_json, digest_of
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job import JobConfig
+from lamella.schemas.snapshot import IndexSnapshot
 
 MEETING_S = 60.0
 

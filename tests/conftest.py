@@ -1,6 +1,7 @@
 """Shared and dear: a small planted corpus, its index, and one Ray at a time."""
 
 import logging
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.planted.generate import generate
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.planted.generate import generate
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
 from tests.s3 import S3Server, environ, environment, make_bucket
+
+# Workers and children that run a function of a test find it here, wherever they stand.
+ROOT = str(Path(__file__).parents[1])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")]))
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ def bucket(s3_server: S3Server, request: pytest.FixtureRequest) -> str:
 
 @contextmanager
 def _two_cpus() -> Iterator[None]:
-    from cluster.connect import connected
+    from lamella.cluster.ray.connect import connected
 
     with connected(cpus=2):
         yield
@@ -75,7 +80,7 @@ def _two_cpus() -> Iterator[None]:
 
 @contextmanager
 def _four_cpus() -> Iterator[None]:
-    from cluster.connect import connected
+    from lamella.cluster.ray.connect import connected
 
     with connected(cpus=4):
         yield
@@ -85,8 +90,8 @@ def _four_cpus() -> Iterator[None]:
 def _two_gpus() -> Iterator[None]:
     import ray
 
-    import cluster.connect  # noqa: F401 - sets what Ray reads when it is imported
-    from cluster.trust import own_token
+    import lamella.cluster.connect  # noqa: F401 - sets what Ray reads when it is imported
+    from lamella.cluster.ray.ray_auth import own_token
 
     with own_token():
         ray.init(
@@ -119,8 +124,8 @@ def _wait_until_each_node_works() -> None:
 def _two_nodes() -> Iterator[None]:
     from ray.cluster_utils import Cluster
 
-    from cluster.connect import connected
-    from cluster.trust import own_token
+    from lamella.cluster.ray.connect import connected
+    from lamella.cluster.ray.ray_auth import own_token
 
     node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
     with own_token():

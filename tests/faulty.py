@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest import mock
 
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.reader import EntryReader
-from pipeline.corpus.refused import Refused
-from pipeline.store.local import LocalStore
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.store.local import LocalStore
+from lamella.schemas.refusals import RefusalReason
 from tests.builders import Killed
 
 WRITES = ("put", "create", "discard")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpus import child
+from lamella.pipeline.corpus import child
 from tests.reaching import reached
 
 _served = 0

@@ -3,7 +3,7 @@
 import os
 import resource
 
-from pipeline.corpus import child
+from lamella.pipeline.corpus import child
 
 ROOM_BYTES = 96 * 2**20
 """What the machine leaves for a picture."""

@@ -158,8 +158,8 @@ def make_bucket(name: str) -> str:
 
 def upload(folder: Path, address: str) -> str:
     """Put every file of a folder under an address of S3 and return the address."""
-    from pipeline.store.address import parse_s3
-    from pipeline.store.s3 import client
+    from lamella.pipeline.store.address import parse_s3
+    from lamella.pipeline.store.s3 import client
 
     target = parse_s3(address)
     for path in sorted(folder.rglob("*")):

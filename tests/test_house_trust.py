@@ -162,7 +162,7 @@ CLIENTS = {
 
 MAY_REACH_OUT = (
     "pipeline/store/",
-    "cluster/trust.py",  # asks a Ray that is to be joined whether it wants a token
+    "cluster/ray/ray_auth.py",  # asks a Ray that is to be joined whether it wants a token
 )
 
 

@@ -9,9 +9,9 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from pipeline.store import local
-from schemas.job import JobConfig
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.store import local
+from lamella.schemas.job import JobConfig
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 
 TINY = {

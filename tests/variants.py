@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.decode import DecodeLimits, decode
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits, decode
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import DecoderUnavailable, SourceGone, StoreUnavailable
+from lamella.pipeline.errors import DecoderUnavailable, SourceGone, StoreUnavailable
 
 _OWN_IF_THE_SOURCE_ANSWERS = frozenset(
     {

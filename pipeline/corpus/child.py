@@ -23,13 +23,13 @@ from typing import Any
 
 from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, features
 
-from pipeline.corpus.confine import filter_calls, forbid_files
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.formats import sniff, webp_size
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import Look, look_at, shrink
-from pipeline.corpus.wire import receive, send
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.confine import filter_calls, forbid_files
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.formats import sniff, webp_size
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Look, look_at, shrink
+from lamella.pipeline.corpus.wire import receive, send
+from lamella.schemas.refusals import RefusalReason
 
 _CODECS = ("jpg", "libtiff", "webp", "zlib")
 _DOUBTFUL = (RefusalReason.CORRUPT, RefusalReason.TRUNCATED)

@@ -10,14 +10,14 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any, NoReturn
 
-from pipeline.corpus.confine import close_memory
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.wire import receive, send
-from pipeline.errors import DecoderUnavailable
-from pipeline.import_path import path_of_children, python_running
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.confine import close_memory
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.wire import receive, send
+from lamella.pipeline.errors import DecoderUnavailable
+from lamella.pipeline.import_path import path_of_children, python_running
+from lamella.schemas.refusals import RefusalReason
 
-CHILD = "pipeline.corpus.child"
+CHILD = "lamella.pipeline.corpus.child"
 RUN = "import runpy; runpy.run_module('{}', None, '__main__')"
 
 START_SECONDS = 300.0

@@ -12,12 +12,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.corpus.formats import has_picture_name
-from pipeline.corpus.listing import Entry, storable
-from pipeline.corpus.passed_over import HIDDEN, LINKS, NO_FILES
-from pipeline.corpus.places import facts_of, is_s3, named_by, open_place, place_of
-from pipeline.errors import InputError, LamellaError, one_line
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.formats import has_picture_name
+from lamella.pipeline.corpus.listing import Entry, storable
+from lamella.pipeline.corpus.locations import facts_of, is_s3, named_by, open_place, place_of
+from lamella.pipeline.corpus.passed_over import HIDDEN, LINKS, NO_FILES
+from lamella.pipeline.errors import InputError, LamellaError, one_line
+from lamella.schemas.refusals import RefusalReason
 
 _BLOCK_BYTES = 512
 _ZEROS_AT_ONCE = 2**16

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
-from pipeline.corpus.deep import deepened, grey_of, layout_of
-from pipeline.corpus.formats import SUPPORTED, sniff, webp_size
-from pipeline.corpus.openers import OPENERS, unread_variant
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import Picture
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.deep import deepened, grey_of, layout_of
+from lamella.pipeline.corpus.formats import SUPPORTED, sniff, webp_size
+from lamella.pipeline.corpus.openers import OPENERS, unread_variant
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Picture
+from lamella.schemas.refusals import RefusalReason
 
 MAX_PIXELS = 178_956_970
 """The most pixels a limit may allow: from here on the decoding library has a guard of its own."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 
 Samples = NDArray[np.uint16]
 

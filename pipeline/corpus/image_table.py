@@ -1,14 +1,177 @@
-"""Reading an image table, by the schema that it must have."""
+"""Image tables: from entries of a source to rows, from a row back to pixels, and reading one."""
 
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipeline.store.tables import check_nulls, read_parquet
-from schemas.corpus import IMAGES
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.blame import naming
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.formats import has_picture_name, is_ignored, sniff
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.locations import is_below, place_of
+from lamella.pipeline.corpus.passed_over import UNREADABLE, few_kinds, kind_of
+from lamella.pipeline.corpus.prefetch import reading_ahead
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Look
+from lamella.pipeline.corpus.sandbox import probe, see
+from lamella.pipeline.corpus.verdicts import Verdicts, judged
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store.tables import check_nulls, read_parquet
+from lamella.schemas.corpus import IMAGES, SourceKind
+from lamella.schemas.refusals import RefusalReason
+
+
+def probe_entries(
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
+) -> tuple[Any, Counter[str]]:
+    """Return the image table of these entries, and how many of them are ignored, by kind.
+
+    Rows + ignored = entries; see `probe_rows`.
+
+    Returns:
+        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the counts).
+    """
+    found = _rows_or_kinds(root, kind, entries, limits, verdicts)
+    rows = [row for row in found if not isinstance(row, str)]
+    ignored = Counter(row for row in found if isinstance(row, str))
+    return pa.Table.from_pylist(rows, schema=IMAGES), few_kinds(ignored)
+
+
+def probe_rows(
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None = None,
+) -> list[dict[str, Any] | None]:
+    """Return the row of an image table for each of these entries, None for an ignored one.
+
+    Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
+    A picture that is refused keeps its row. Only in folders and tars is anything ignored.
+    `verdicts` are those of earlier attempts at these entries.
+    """
+    found = _rows_or_kinds(root, kind, entries, limits, verdicts)
+    return [None if isinstance(row, str) else row for row in found]
+
+
+def _rows_or_kinds(
+    root: str,
+    kind: SourceKind,
+    entries: Sequence[Entry],
+    limits: DecodeLimits,
+    verdicts: Verdicts | None,
+) -> list[dict[str, Any] | str]:
+    """Return the row of each entry, or the kind of one that is ignored."""
+    rows: list[dict[str, Any] | str] = []
+    pictures = (each for each in entries if _is_plain_picture(each))
+    wanted = (
+        (place_of(root, each.name), each.size_bytes)
+        for each in pictures
+        if kind == "list" or is_below(each.name)
+    )
+    with (
+        EntryReader(root, limits, kind) as reader,
+        reading_ahead(wanted, limits.max_bytes) as reader.ahead,
+    ):
+        for entry in signed(entries):
+            ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
+            rows.append(ignored or probe_entry(reader, entry, limits, verdicts))
+    return rows
+
+
+def _is_plain_picture(entry: Entry) -> bool:
+    return not entry.container and entry.fault is None and has_picture_name(entry.name)
+
+
+def _ignored(reader: EntryReader, entry: Entry) -> str | None:
+    """Return the kind of an entry that is no picture by name and content, None for a picture."""
+    if has_picture_name(entry.name):
+        return None
+    try:
+        head = reader.head(entry)
+    except Refused:
+        return UNREADABLE
+    return kind_of(entry.name) if is_ignored(entry.name, head) else None
+
+
+def probe_entry(
+    reader: EntryReader, entry: Entry, limits: DecodeLimits, verdicts: Verdicts | None = None
+) -> dict[str, Any]:
+    """Return the row of an image table for one entry that is not ignored."""
+    row: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
+        "name": entry.name,
+        "container": entry.container,
+        "offset": entry.offset,
+        "size_bytes": entry.size_bytes if entry.size_bytes >= 0 else None,
+        "detail": "",
+    }
+    try:
+        data = reader.read(entry)
+        row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
+        row["format"] = sniff(data)
+        with naming(entry.name):
+            found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
+        row["width"], row["height"] = found.width, found.height
+    except Refused as refused:
+        row["refusal"], row["detail"] = refused.reason.value, refused.detail
+    return row
+
+
+def read_row(reader: EntryReader, row: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the picture of one row of an image table.
+
+    Args:
+        reader: opened on the corpus's root, with the limits that the corpus was made with.
+        row: the columns of `IMAGES`, as `Table.to_pylist` gives them.
+
+    Raises:
+        Refused: the row's own refusal; or the bytes are gone, or differ from the row's SHA-256
+            (changed).
+    """
+    if row["refusal"] is not None:
+        raise Refused(RefusalReason(row["refusal"]), row["detail"])
+    entry = Entry(row["name"], row["container"], row["offset"], row["size_bytes"])
+    data = reader.read(entry)
+    if hashlib.sha256(data).digest() != row["sha256"]:
+        was, now = row["sha256"].hex()[:12], hashlib.sha256(data).hexdigest()[:12]
+        raise Refused(RefusalReason.CHANGED, f"SHA-256 {was} in the manifest, {now} now")
+    return data
+
+
+def see_row(
+    reader: EntryReader,
+    row: Mapping[str, Any],
+    looks: Sequence[Look],
+    limits: DecodeLimits,
+    reduction: int = 1,
+) -> list[NDArray[np.uint8]]:
+    """Return what each look shows of the picture of one row of an image table, or of its box.
+
+    Args:
+        reader: as of `read_row`.
+        row: as of `read_row`; and perhaps a `box`, whose width and height then stand in the place
+            of the picture's.
+        limits: those the corpus was made with.
+        reduction: as of `decode.decode`.
+
+    Raises:
+        Refused: as `read_row`; or the pixel data is damaged, or costs more than the limits.
+    """
+    data = read_row(reader, row)
+    with naming(row["name"]):
+        return see(data, (row["height"], row["width"]), looks, limits, row.get("box"), reduction)
 
 
 def read_images(path: Path, columns: list[str] | None = None) -> Any:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from schemas.corpus import SourceKind
-from schemas.refusals import RefusalReason
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.refusals import RefusalReason
 
 MOST_NAME_BYTES = 4096
 """What a path may have on Linux; a longer name leads nowhere and is not stored whole."""

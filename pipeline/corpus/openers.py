@@ -19,8 +19,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pipeline.corpus.formats import SUPPORTED
-from pipeline.corpus.tiff import TiffFile
+from lamella.pipeline.corpus.formats import SUPPORTED
+from lamella.pipeline.corpus.tiff import TiffFile
 
 _GREYS = {"1": (1, (0, 255)), "L": (8, range(256))}
 """Modes that the library chooses for a palette of greys: the bits of a pixel, and its greys."""

@@ -10,13 +10,12 @@ from typing import Any, BinaryIO, Self
 
 import pyarrow as pa
 
-from pipeline.corpus.ahead import ReadAhead
-from pipeline.corpus.blame import check_own_fault
-from pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
-from pipeline.corpus.decode import DecodeLimits, too_large
-from pipeline.corpus.formats import HEAD_BYTES
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.places import (
+from lamella.pipeline.corpus.blame import check_own_fault
+from lamella.pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
+from lamella.pipeline.corpus.decode import DecodeLimits, too_large
+from lamella.pipeline.corpus.formats import HEAD_BYTES
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.locations import (
     FetchFailed,
     TooLong,
     check_below,
@@ -28,10 +27,11 @@ from pipeline.corpus.places import (
     place_of,
     read_object,
 )
-from pipeline.corpus.refused import Refused
-from pipeline.errors import InputError, one_line
-from schemas.corpus import SourceKind
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.prefetch import ReadAhead
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.errors import InputError, one_line
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.refusals import RefusalReason
 
 
 def read_entry(root: str, entry: Entry, kind: SourceKind = "folder") -> bytes:

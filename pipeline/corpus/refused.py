@@ -2,8 +2,8 @@
 
 import re
 
-from pipeline.errors import LamellaError
-from schemas.refusals import RefusalReason
+from lamella.pipeline.errors import LamellaError
+from lamella.schemas.refusals import RefusalReason
 
 DETAIL_CHARACTERS = 200
 

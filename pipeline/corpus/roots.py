@@ -2,10 +2,10 @@
 
 import shlex
 
-from pipeline.corpus.sources import source_root
-from pipeline.errors import InputError
-from pipeline.store.address import is_s3
-from pipeline.store.protocol import Store
+from lamella.pipeline.corpus.sources import source_root
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.address import is_s3
+from lamella.pipeline.store.protocol import Store
 
 
 def picture_root(store: Store, root: str, told: str | None = None) -> str:

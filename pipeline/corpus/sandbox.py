@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.child_process import CHILD, ChildProcess, Lost
-from pipeline.corpus.decode import MAX_PIXELS, DecodeLimits, Probe, check_format
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import Look
-from pipeline.errors import DecoderUnavailable
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.child_process import CHILD, ChildProcess, Lost
+from lamella.pipeline.corpus.decode import MAX_PIXELS, DecodeLimits, Probe, check_format
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Look
+from lamella.pipeline.errors import DecoderUnavailable
+from lamella.schemas.refusals import RefusalReason
 
 log = logging.getLogger("lamella.corpus")
 T = TypeVar("T")

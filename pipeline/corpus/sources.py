@@ -7,10 +7,20 @@ import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from pipeline.corpus.containers import list_parquet, list_tar
-from pipeline.corpus.formats import has_picture_name
-from pipeline.corpus.listing import Entry, Listing, storable
-from pipeline.corpus.passed_over import (
+from lamella.pipeline.corpus.containers import list_parquet, list_tar
+from lamella.pipeline.corpus.formats import has_picture_name
+from lamella.pipeline.corpus.listing import Entry, Listing, storable
+from lamella.pipeline.corpus.locations import (
+    facts_of,
+    facts_of_all,
+    is_s3,
+    named_by,
+    objects_under,
+    open_place,
+    place_of,
+    version,
+)
+from lamella.pipeline.corpus.passed_over import (
     FOLDER_LINKS,
     HIDDEN,
     LINKS,
@@ -21,20 +31,10 @@ from pipeline.corpus.passed_over import (
     in_words,
     kind_of,
 )
-from pipeline.corpus.places import (
-    facts_of,
-    facts_of_all,
-    is_s3,
-    named_by,
-    objects_under,
-    open_place,
-    place_of,
-    version,
-)
-from pipeline.errors import InputError
-from pipeline.store.address import parse_s3
-from schemas.corpus import SourceKind
-from schemas.refusals import RefusalReason
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.address import parse_s3
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.refusals import RefusalReason
 
 log = logging.getLogger("lamella.corpus")
 

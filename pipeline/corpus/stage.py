@@ -5,23 +5,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry, Listing
-from pipeline.corpus.passed_over import advice, few_kinds, in_words
-from pipeline.corpus.verdicts import Verdicts
-from pipeline.errors import InputError
-from pipeline.run.drive import OnProgress, complete, quiet
-from pipeline.run.stage import Runner
-from pipeline.store import layout
-from pipeline.store.commit import attempt, create_once
-from pipeline.store.protocol import Store
-from pipeline.store.records import parse_record, read_record
-from pipeline.store.storage import open_store
-from pipeline.store.tables import write_parquet
-from schemas.base import digest_of
-from schemas.corpus import CorpusManifest, ShardRef, SourceKind
-from schemas.files import PASSED_OVER, DoneRecord
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_entries
+from lamella.pipeline.corpus.listing import Entry, Listing
+from lamella.pipeline.corpus.passed_over import advice, few_kinds, in_words
+from lamella.pipeline.corpus.verdicts import Verdicts
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import attempt, create_once
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import parse_record, read_record
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import write_parquet
+from lamella.schemas.base import digest_of
+from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
+from lamella.schemas.files import PASSED_OVER, DoneRecord
 
 
 @dataclass(frozen=True)

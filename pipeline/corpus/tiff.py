@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import ImagePalette, TiffImagePlugin
 
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _SAMPLES, _STRIP_BYTES, _PLANAR, _COLOURS, _TILE_BYTES, _INK_SET = 277, 279, 284, 320, 325, 332

@@ -7,14 +7,14 @@ before it is refused. If the attempt at its shard then ends, the next one shall 
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.refused import Refused
-from pipeline.errors import StoreError
-from pipeline.store import layout
-from pipeline.store.commit import create_once
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from schemas.verdict import DEAR, Verdict, verdict_name
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.errors import StoreError
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import create_once
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.schemas.verdict import DEAR, Verdict, verdict_name
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.metrics import order_by_score
-from pipeline.evaluate.sweep import SweepPlan, SweepResult
-from pipeline.evaluate.truth import score_query
-from pipeline.search.fuse import fuse, map_similarity
+from lamella.pipeline.evaluate.metrics import order_by_score
+from lamella.pipeline.evaluate.sweep import SweepPlan, SweepResult
+from lamella.pipeline.evaluate.truth import score_query
+from lamella.pipeline.search.fuse import fuse, map_similarity
 
 Verdict = Literal["right", "wrong", "junk", "query"]
 

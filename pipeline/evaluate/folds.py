@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.evaluate.truth import ResolvedTruth
-from schemas.report import CrossValidated, SweepPoint
+from lamella.pipeline.evaluate.truth import ResolvedTruth
+from lamella.schemas.report import CrossValidated, SweepPoint
 
 
 def halves_of(truth: ResolvedTruth) -> NDArray[np.bool_] | None:

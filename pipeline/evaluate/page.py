@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from pipeline.evaluate.explain import QueryPicture
-from schemas.report import TOP_SCORE, Metric, RetrievalReport, SweepPoint
+from lamella.pipeline.evaluate.explain import QueryPicture
+from lamella.schemas.report import TOP_SCORE, Metric, RetrievalReport, SweepPoint
 
 VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
 JPEG_START = b"\xff\xd8\xff"
@@ -58,7 +58,7 @@ def render(
     """
     from jinja2 import Environment, StrictUndefined
 
-    folder = files("pipeline.evaluate")
+    folder = files("lamella.pipeline.evaluate")
     script = folder.joinpath("report.js").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

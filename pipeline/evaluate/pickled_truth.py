@@ -10,7 +10,7 @@ import pickletools
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import InputError
+from lamella.pipeline.errors import InputError
 
 LARGEST_BYTES = 64 * 1024**2
 """The official files have some 200 kB."""

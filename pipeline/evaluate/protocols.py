@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from pipeline.errors import InputError
-from pipeline.evaluate.stems import split, stems, unique
-from pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery, MetricName
-from pipeline.evaluate.truth_files import read_lines, read_list, read_query
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.stems import split, stems, unique
+from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery, MetricName
+from lamella.pipeline.evaluate.truth_files import read_lines, read_list, read_query
 
 BoxMode = Literal["roi", "full"]
 

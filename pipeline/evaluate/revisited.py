@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline.errors import InputError
-from pipeline.evaluate.pickled_truth import read_plain_pickle
-from pipeline.evaluate.stems import split, unique
-from pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery
-from pipeline.evaluate.truth_files import read_lines
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.pickled_truth import read_plain_pickle
+from lamella.pipeline.evaluate.stems import split, unique
+from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery
+from lamella.pipeline.evaluate.truth_files import read_lines
 
 Difficulty = Literal["easy", "medium", "hard"]
 Dataset = Literal["roxford", "rparis"]

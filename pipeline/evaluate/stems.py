@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from pipeline.errors import InputError
+from lamella.pipeline.errors import InputError
 
 
 def stems(names: Iterable[str]) -> list[str]:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, MismatchedQueries
-from pipeline.evaluate.folds import cross_validate
-from pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve, score_query
-from pipeline.search.fuse import fuse
-from schemas.query import FusionSpec, LayerMap
-from schemas.report import (
+from lamella.pipeline.errors import InputError, MismatchedQueries
+from lamella.pipeline.evaluate.folds import cross_validate
+from lamella.pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve, score_query
+from lamella.pipeline.search.fuse import fuse
+from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.report import (
     BackgroundSimilarity,
     CrossValidated,
     RowKind,

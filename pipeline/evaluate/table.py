@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.evaluate.page import printable, score_lines, story
-from schemas.report import RetrievalReport
+from lamella.pipeline.evaluate.page import printable, score_lines, story
+from lamella.schemas.report import RetrievalReport
 
 if TYPE_CHECKING:
     from rich.table import Table

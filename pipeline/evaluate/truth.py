@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, MismatchedQueries
-from pipeline.evaluate.metrics import Ties, average_precision, ns_score, ranks_of
+from lamella.pipeline.errors import InputError, MismatchedQueries
+from lamella.pipeline.evaluate.metrics import Ties, average_precision, ns_score, ranks_of
 
 MetricName = Literal["N-S", "mAP"]
 Box = tuple[float, float, float, float]

@@ -3,8 +3,8 @@
 from math import inf
 from pathlib import Path
 
-from pipeline.errors import InputError
-from pipeline.evaluate.truth import Box
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.truth import Box
 
 
 def read_lines(file: Path) -> list[str]:

@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.errors import CorruptFile, MissingFile
-from pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
-from pipeline.store.commit import attempt, open_committed, read_done
-from pipeline.store.protocol import Store
-from schemas.corpus import ShardRef
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import CorruptFile, MissingFile
+from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
+from lamella.pipeline.store.commit import attempt, open_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.corpus import ShardRef
+from lamella.schemas.files import DoneRecord
 
 Leave = Callable[[ShardRef, DoneRecord], bool]
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from pipeline.errors import InputError, UnknownLayer
-from pipeline.extract.arithmetic import DTYPES, fixed_arithmetic
-from pipeline.extract.card import Lane, answering
-from pipeline.extract.efficientnet_lite import fold
-from pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
-from pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
-from schemas.extraction import ExtractionSpec, View
+from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.extract.cuda import Lane, answering
+from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
+from lamella.pipeline.extract.efficientnet_lite import fold
+from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
+from lamella.pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
+from lamella.schemas.extraction import ExtractionSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 """Modules whose output is memory of their own."""

@@ -8,8 +8,8 @@ Then workers, threads, retries and the cut into shards change no bit.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.extract.preprocess import whole_shape
-from schemas.extraction import ExtractionSpec
+from lamella.pipeline.extract.preprocess import whole_shape
+from lamella.schemas.extraction import ExtractionSpec
 
 
 @dataclass(frozen=True)

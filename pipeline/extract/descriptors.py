@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from schemas.extraction import LayerSpec
+from lamella.schemas.extraction import LayerSpec
 
 GEM_FLOOR = 1e-6
 """Least activation under GeM pooling, as in Radenovic et al. 2018, where x ** p needs x > 0."""

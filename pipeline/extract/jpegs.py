@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pipeline.corpus.decode import plain_jpeg_size
-from pipeline.corpus.scale import Look
-from pipeline.errors import InputError, one_line
+from lamella.pipeline.corpus.decode import plain_jpeg_size
+from lamella.pipeline.corpus.resize import Look
+from lamella.pipeline.errors import InputError, one_line
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""

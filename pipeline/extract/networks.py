@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import InputError, UnknownLayer, one_line
-from pipeline.store.commit import sha256_of
-from schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
+from lamella.pipeline.errors import InputError, UnknownLayer, one_line
+from lamella.pipeline.store.commit import sha256_of
+from lamella.schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,7 +120,7 @@ def build(network: str) -> "nn.Module":
     import torch
     import torchvision
 
-    from pipeline.extract.efficientnet_lite import EfficientNetLite0
+    from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0
 
     with torch.device("meta"):
         if network == LITE0:
@@ -138,7 +138,7 @@ def build(network: str) -> "nn.Module":
 
 def trace_options() -> dict[str, object]:
     """Return what the tracer must know: modules whose forward depends on sizes stay whole."""
-    from pipeline.extract.efficientnet_lite import SameConv
+    from lamella.pipeline.extract.efficientnet_lite import SameConv
 
     return {"leaf_modules": [SameConv]}
 

@@ -8,10 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.card import answering, nothing_refused, too_large
-from pipeline.extract.descriptors import Descriptors, UnitRows, descriptors_of, pooled, unit_rows
-from schemas.extraction import View
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.cuda import answering, nothing_refused, too_large
+from lamella.pipeline.extract.descriptors import (
+    Descriptors,
+    UnitRows,
+    descriptors_of,
+    pooled,
+    unit_rows,
+)
+from lamella.schemas.extraction import View
 
 Results = Mapping[str, Tensor | UnitRows]
 """By layer: pooled vectors (n, D) of a global one, rows of a local one."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.scale import Look, look_at, picture_of, whole_look
-from schemas.extraction import PreprocessSpec, View
+from lamella.pipeline.corpus.resize import Look, look_at, picture_of, whole_look
+from lamella.schemas.extraction import PreprocessSpec, View
 
 MARGIN = 3
 """Recipe "rgb-2" leaves so many pixels along each axis for each one that is wanted, at least.

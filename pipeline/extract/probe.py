@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.reader import EntryReader
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.batches import plan_batches
-from pipeline.extract.jpegs import Jpeg
-from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
-from pipeline.store.commit import attempt
-from pipeline.store.local import LocalStore
-from schemas.corpus import SourceKind
-from schemas.extraction import ExtractionSpec, PreprocessSpec, View
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.batches import plan_batches
+from lamella.pipeline.extract.jpegs import Jpeg
+from lamella.pipeline.extract.sink import LayerSink
+from lamella.pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
+from lamella.pipeline.store.commit import attempt
+from lamella.pipeline.store.local import LocalStore
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec, View
 
 Row = Mapping[str, Any]
 
@@ -152,6 +152,7 @@ def probe_extraction(
         pass
     times = backbone.times = Times()
     source = TimedSource(root, limits, kind, times)
+    (scratch / "store").mkdir()
     store = LocalStore(scratch / "store")
     indexed: list[int] = []
     counts: dict[str, list[int]] = {layer.name: [] for layer in spec.layers}

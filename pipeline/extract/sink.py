@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.extract.beside import Do, at_once
-from pipeline.extract.work import BatchActivations
-from pipeline.store import layout
-from pipeline.store.commit import Attempt
-from pipeline.store.tables import PARQUET_OPTIONS, binary_vectors_column
-from schemas.activations import global_schema, local_schema
-from schemas.extraction import LayerSpec
+from lamella.pipeline.extract.background_writer import Do, at_once
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import Attempt
+from lamella.pipeline.store.tables import PARQUET_OPTIONS, binary_vectors_column
+from lamella.schemas.activations import global_schema, local_schema
+from lamella.schemas.extraction import LayerSpec
 
 GROUP_BYTES = 32 * 1024**2
 """Rows are written, or given their words, by about this many bytes at once.

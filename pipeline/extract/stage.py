@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.image_table import read_images
-from pipeline.corpus.verdicts import Verdicts
-from pipeline.errors import InputError
-from pipeline.extract.tables import read_refusals
-from pipeline.run.drive import OnProgress, complete, quiet
-from pipeline.run.stage import Runner
-from pipeline.signs import signed
-from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import write_parquet
-from schemas.activations import REFUSALS
-from schemas.base import digest_of
-from schemas.corpus import CorpusManifest, ShardRef, SourceKind
-from schemas.extraction import ExtractionSpec
-from schemas.files import DoneRecord, FileRef
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.corpus.verdicts import Verdicts
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import Attempt, attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import write_parquet
+from lamella.schemas.activations import REFUSALS
+from lamella.schemas.base import digest_of
+from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.refusals import RefusalReason
 
 if TYPE_CHECKING:
-    from pipeline.extract.backbone import Backbone
-    from pipeline.extract.sink import MakeSink
+    from lamella.pipeline.extract.backbone import Backbone
+    from lamella.pipeline.extract.sink import MakeSink
 
 
 class Encoder(Protocol):
@@ -74,8 +74,8 @@ class ExtractStage:
     def open(self) -> Callable[[ShardRef], DoneRecord]:
         import torch
 
-        from pipeline.extract.backbone import Backbone
-        from pipeline.extract.sink import LayerSink
+        from lamella.pipeline.extract.backbone import Backbone
+        from lamella.pipeline.extract.sink import LayerSink
 
         store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,8 +103,13 @@ class ExtractStage:
         turn: threading.Lock,
         verdicts: Verdicts,
     ) -> DoneRecord:
-        from pipeline.extract.beside import Beside
-        from pipeline.extract.work import PictureSource, Refusal, forward_pictures, threads_for
+        from lamella.pipeline.extract.background_writer import Beside
+        from lamella.pipeline.extract.work import (
+            PictureSource,
+            Refusal,
+            forward_pictures,
+            threads_for,
+        )
 
         refusals = [
             Refusal(

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.image_table import check_reasons
-from pipeline.store.tables import check_nulls, column, read_parquet
-from schemas.activations import REFUSALS, global_schema, local_schema
+from lamella.pipeline.corpus.image_table import check_reasons
+from lamella.pipeline.store.tables import check_nulls, column, read_parquet
+from lamella.schemas.activations import REFUSALS, global_schema, local_schema
 
 LOCAL, GLOBAL = local_schema(0), global_schema(0)
 """Schemas of activations of any number of dimensions."""

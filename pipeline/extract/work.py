@@ -23,25 +23,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.corpus.ahead import ReadAhead, reading_ahead
-from pipeline.corpus.blame import naming
-from pipeline.corpus.build import read_row
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.places import is_below, place_of
-from pipeline.corpus.reader import EntryReader
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import see
-from pipeline.corpus.verdicts import Verdicts, judged
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.batches import Batch, plan_batches
-from pipeline.extract.descriptors import Descriptors
-from pipeline.extract.jpegs import Jpeg, plain_jpeg
-from pipeline.extract.passes import Pass, ask
-from pipeline.extract.preprocess import look_of, reduction_of, view_shape
-from pipeline.signs import signer
-from schemas.corpus import SourceKind
-from schemas.extraction import PreprocessSpec, View
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.blame import naming
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import read_row
+from lamella.pipeline.corpus.locations import is_below, place_of
+from lamella.pipeline.corpus.prefetch import ReadAhead, reading_ahead
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sandbox import see
+from lamella.pipeline.corpus.verdicts import Verdicts, judged
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.batches import Batch, plan_batches
+from lamella.pipeline.extract.descriptors import Descriptors
+from lamella.pipeline.extract.jpegs import Jpeg, plain_jpeg
+from lamella.pipeline.extract.passes import Pass, ask
+from lamella.pipeline.extract.preprocess import look_of, reduction_of, view_shape
+from lamella.pipeline.signs import signer
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.extraction import PreprocessSpec, View
+from lamella.schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
 Seen = list[NDArray[np.uint8]]

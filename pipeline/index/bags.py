@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import compiled, read_only
+from lamella.pipeline.index.compiled import compiled, read_only
 
 
 def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:

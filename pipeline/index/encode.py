@@ -7,26 +7,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import CorruptFile, one_line
-from pipeline.extract.stage import Extraction
-from pipeline.extract.tables import LOCAL, read_image_ids
-from pipeline.index.bags import BagsOfWords, bags_from_words
-from pipeline.index.files import write_bags
-from pipeline.run.drive import OnProgress, complete, quiet
-from pipeline.run.stage import Runner
-from pipeline.signs import signed
-from pipeline.store import layout
-from pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, open_parquet
-from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
-from pipeline.vocabulary.cells import CellsAssigner, read_cells, read_neighbours
-from pipeline.vocabulary.checkpoint import read_centroids
-from pipeline.vocabulary.projection import ProjectingAssigner, read_projection
-from schemas.base import digest_of
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.errors import CorruptFile, one_line
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.tables import LOCAL, read_image_ids
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
+from lamella.pipeline.index.files import write_bags
+from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_of, column, open_parquet
+from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from lamella.pipeline.vocabulary.checkpoint import read_centroids
+from lamella.pipeline.vocabulary.ivf import CellsAssigner, read_cells, read_neighbours
+from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
+from lamella.schemas.base import digest_of
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.postings import Postings
-from pipeline.index.sketch import Codes, Sketch
-from pipeline.store.tables import (
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.index.sketch import Codes, Sketch
+from lamella.pipeline.store.tables import (
     column,
     lists_of_type,
     map_arrow,

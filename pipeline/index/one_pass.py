@@ -19,20 +19,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import IncompatibleInputs
-from pipeline.extract.stage import Extraction
-from pipeline.index.encode import Encoding, bags_of_images, encoding_inputs, open_assigner, put_bags
-from pipeline.store.commit import Attempt
-from pipeline.store.protocol import Store
-from pipeline.vocabulary.assign import Assigner, Assignment
-from schemas.extraction import LayerSpec
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.index.encode import (
+    Encoding,
+    bags_of_images,
+    encoding_inputs,
+    open_assigner,
+    put_bags,
+)
+from lamella.pipeline.store.commit import Attempt
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment
+from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.extract.beside import Do, Piece
-    from pipeline.extract.descriptors import Descriptors
-    from pipeline.extract.sink import MakeSink, Sink
-    from pipeline.extract.work import BatchActivations
+    from lamella.pipeline.extract.background_writer import Do, Piece
+    from lamella.pipeline.extract.descriptors import Descriptors
+    from lamella.pipeline.extract.sink import MakeSink, Sink
+    from lamella.pipeline.extract.work import BatchActivations
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class WordSink:
 
     def add(self, batch: "BatchActivations") -> None:
         """Add the layer's descriptors."""
-        from pipeline.extract.sink import GROUP_BYTES
+        from lamella.pipeline.extract.sink import GROUP_BYTES
 
         if self.layer in batch.descriptors:
             found = batch.descriptors[self.layer]

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow.parquet as pq
 
-from pipeline.index.sketch import LEADING
-from pipeline.run.budget import PROCESS_BYTES, check_memory
-from pipeline.store.commit import read_committed
-from pipeline.store.protocol import Store
-from schemas.extraction import LayerSpec
-from schemas.files import DoneRecord
+from lamella.pipeline.index.sketch import LEADING
+from lamella.pipeline.run.budget import PROCESS_BYTES, check_memory
+from lamella.pipeline.store.commit import read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.files import DoneRecord
 
 
 def segment_memory(

@@ -10,21 +10,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
-from pipeline.extract.tables import read_refusals
-from pipeline.index.encode import Encoding
-from pipeline.index.files import read_postings
-from pipeline.index.postings import document_frequencies
-from pipeline.index.stage import Index
-from pipeline.store import layout
-from pipeline.store.commit import attempt, create_once, read_committed, read_done
-from pipeline.store.protocol import Store
-from pipeline.store.records import cure, parse_record, read_record
-from pipeline.store.tables import column, map_arrow, of, write_arrow
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord, FileRef
-from schemas.query import FusionSpec, Weighting
-from schemas.snapshot import IndexSnapshot, Promotion, SegmentRef
+from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
+from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.files import read_postings
+from lamella.pipeline.index.postings import document_frequencies
+from lamella.pipeline.index.stage import Index
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import attempt, create_once, read_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import cure, parse_record, read_record
+from lamella.pipeline.store.tables import column, map_arrow, of, write_arrow
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentRef
 
 
 def publish(

@@ -9,18 +9,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.files import (
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.files import (
     write_axes,
     write_bags,
     write_dense,
     write_postings,
     write_sketch,
 )
-from pipeline.index.postings import invert
-from pipeline.index.sketch import sketch_vectors
-from pipeline.search.score import dense_norms
-from pipeline.store.tables import write_arrow
+from lamella.pipeline.index.postings import invert
+from lamella.pipeline.index.sketch import sketch_vectors
+from lamella.pipeline.search.score import dense_norms
+from lamella.pipeline.store.tables import write_arrow
 
 Layers = Mapping[str, BagsOfWords | NDArray[np.float32]]
 

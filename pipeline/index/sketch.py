@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import compiled, read_only
-from pipeline.vocabulary.eigen import eigenvectors, second_moments
+from lamella.pipeline.index.compiled import compiled, read_only
+from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]

@@ -7,23 +7,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.extract.tables import GLOBAL, read_image_ids
-from pipeline.index.bags import BagsOfWords, concatenate
-from pipeline.index.encode import Encoding
-from pipeline.index.files import read_bags
-from pipeline.index.plan import check_segments
-from pipeline.index.segment_files import Layers, segment_counts, segment_files
-from pipeline.run.drive import OnProgress, complete, quiet
-from pipeline.run.stage import Runner
-from pipeline.signs import signed
-from pipeline.store import layout
-from pipeline.store.commit import Attempt, attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet
-from schemas.base import digest_of
-from schemas.extraction import LayerSpec
-from schemas.files import DoneRecord
+from lamella.pipeline.extract.tables import GLOBAL, read_image_ids
+from lamella.pipeline.index.bags import BagsOfWords, concatenate
+from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.files import read_bags
+from lamella.pipeline.index.plan import check_segments
+from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
+from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import Attempt, attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
+from lamella.schemas.base import digest_of
+from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.files import DoneRecord
 
 SEGMENT_FORMAT = 2
 """What a segment's files hold; part of what decides them. 2 has sketches."""

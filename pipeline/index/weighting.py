@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.query import Weighting
+from lamella.schemas.query import Weighting
 
 
 def idf(document_frequencies: NDArray[np.int64], images: int) -> NDArray[np.float64]:

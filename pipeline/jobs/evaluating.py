@@ -10,30 +10,30 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import shrink
-from pipeline.errors import InputError
-from pipeline.evaluate import protocols
-from pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
-from pipeline.evaluate.revisited import Difficulty, revisited
-from pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
-from pipeline.evaluate.truth import GroundTruth
-from pipeline.jobs.answering import Place
-from pipeline.jobs.querying import encode_queries
-from pipeline.run.drive import Progress
-from pipeline.search.coordinator import Coordinator
-from pipeline.search.encode import cropped, read_queries
-from pipeline.search.names import ImageTable
-from pipeline.search.searcher import take_queries
-from pipeline.search.segment import QueryBatch
-from pipeline.store import layout
-from pipeline.store.commit import create_once
-from pipeline.store.protocol import Store
-from pipeline.store.record_rules import report_run
-from pipeline.store.records import sealed_text
-from schemas.query import FusionSpec, Weighting
-from schemas.report import RetrievalReport
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sandbox import shrink
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate import protocols
+from lamella.pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
+from lamella.pipeline.evaluate.revisited import Difficulty, revisited
+from lamella.pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
+from lamella.pipeline.evaluate.truth import GroundTruth
+from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.querying import encode_queries
+from lamella.pipeline.run.drive import Progress
+from lamella.pipeline.search.coordinator import Coordinator
+from lamella.pipeline.search.encode import cropped, read_queries
+from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.search.searcher import take_queries
+from lamella.pipeline.search.segment import QueryBatch
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import create_once
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.record_rules import report_run
+from lamella.pipeline.store.records import sealed_text
+from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.report import RetrievalReport
 
 Protocol = Literal["ukb", "oxford", "holidays", "roxford", "rparis", "groups"]
 QUERIES_A_BATCH = 64

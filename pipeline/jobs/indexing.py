@@ -4,36 +4,36 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Listing
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus, corpus_inputs
-from pipeline.errors import InputError, StageFailed
-from pipeline.extract.stage import Extraction, extract_corpus
-from pipeline.index.encode import Encoding, encode_corpus
-from pipeline.index.one_pass import WordEncoder
-from pipeline.index.publish import current_snapshot, publish, refusals_by_reason
-from pipeline.index.stage import Index, index_corpus
-from pipeline.jobs.recorded import record_job
-from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
-from pipeline.jobs.reuse import reuse_shards
-from pipeline.jobs.status import encodes_at_once
-from pipeline.run.drive import OnProgress, quiet
-from pipeline.run.stage import Runner
-from pipeline.store.protocol import Store
-from pipeline.vocabulary.imported import (
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Listing
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus, corpus_inputs
+from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.extract.stage import Extraction, extract_corpus
+from lamella.pipeline.index.encode import Encoding, encode_corpus
+from lamella.pipeline.index.one_pass import WordEncoder
+from lamella.pipeline.index.publish import current_snapshot, publish, refusals_by_reason
+from lamella.pipeline.index.stage import Index, index_corpus
+from lamella.pipeline.jobs.recorded import record_job
+from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.reuse import reuse_shards
+from lamella.pipeline.jobs.status import encodes_at_once
+from lamella.pipeline.run.drive import OnProgress, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.vocabulary.import_words import (
     find_import,
     import_vocabulary,
     probes_wanted,
     says_probes,
 )
-from pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
-from schemas.corpus import CorpusManifest
-from schemas.extraction import ExtractionSpec
-from schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
-from schemas.query import FusionSpec
-from schemas.snapshot import IndexSnapshot
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.vocabulary.stage import OnRound, no_round, train_vocabulary
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
+from lamella.schemas.query import FusionSpec
+from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.vocabulary import Vocabulary
 
 SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
 

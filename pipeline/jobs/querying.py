@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from pipeline.jobs.answering import (
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.query_run import (
     Answered,
     Batch,
     Ids,
@@ -22,9 +22,9 @@ from pipeline.jobs.answering import (
     pictures_of,
     plan_run,
 )
-from pipeline.run.drive import complete
-from pipeline.search.coordinator import Coordinator
-from pipeline.search.encode import (
+from lamella.pipeline.run.drive import complete
+from lamella.pipeline.search.coordinator import Coordinator
+from lamella.pipeline.search.encode import (
     EntriesTask,
     QueryStage,
     QueryTask,
@@ -34,11 +34,11 @@ from pipeline.search.encode import (
     read_queries,
     read_refusals,
 )
-from pipeline.search.names import ImageTable
-from pipeline.store import layout
-from schemas.base import digest_of
-from schemas.files import DoneRecord
-from schemas.rankings import QueryRun, query_refusals_schema
+from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.store import layout
+from lamella.schemas.base import digest_of
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.rankings import QueryRun, query_refusals_schema
 
 
 def query_pictures(

@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, one_line
-from pipeline.search.names import ImageTable, as_strings
-from pipeline.search.segment import Answer
-from pipeline.store import layout
-from pipeline.store.commit import read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from pipeline.store.tables import read_parquet, write_parquet_parts
-from pipeline.store.tree import record_of
-from schemas.query import FusionSpec
-from schemas.rankings import QueryRun, query_refusals_schema, rankings_schema
+from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.search.names import ImageTable, as_strings
+from lamella.pipeline.search.segment import Answer
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.store.tables import read_parquet, write_parquet_parts
+from lamella.pipeline.store.tree import record_of
+from lamella.schemas.query import FusionSpec
+from lamella.schemas.rankings import QueryRun, query_refusals_schema, rankings_schema
 
 SHOWN_QUERIES = 5
 SHOWN_RANKS = 10

@@ -3,15 +3,15 @@
 import os
 from pathlib import Path
 
-from pipeline.errors import CorruptFile, InputError, one_line
-from pipeline.store import layout
-from pipeline.store.commit import create_once
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from pipeline.store.tree import record_of
-from schemas.extraction import ExtractionSpec
-from schemas.job import EngineSettings, JobConfig
-from schemas.job_record import JobRecord
+from lamella.pipeline.errors import CorruptFile, InputError, one_line
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import create_once
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.store.tree import record_of
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.job import EngineSettings, JobConfig
+from lamella.schemas.job_record import JobRecord
 
 
 def record_job(

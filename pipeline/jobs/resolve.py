@@ -4,17 +4,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pipeline.errors import InputError
-from pipeline.extract.networks import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.networks import (
     default_layers,
     default_preprocess,
     find_weights,
     resolve_layer,
 )
-from pipeline.jobs.settings import explain
-from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
-from schemas.job import FusionSettings, JobConfig, LayerSettings
-from schemas.query import FusionSpec, LayerMap
+from lamella.pipeline.jobs.settings import explain
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
+from lamella.schemas.job import FusionSettings, JobConfig, LayerSettings
+from lamella.schemas.query import FusionSpec, LayerMap
 
 PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 """(t, p) of the first and second of two or three layers: Yu et al. 2017, section 4.2."""

@@ -1,13 +1,13 @@
 """What a corpus that grew has in common with a snapshot is taken over, not made anew."""
 
-from pipeline.extract.adopt import adopt_shards
-from pipeline.extract.stage import extraction_folder, extraction_inputs
-from pipeline.index.one_pass import WordEncoder
-from pipeline.run.drive import OnProgress, quiet
-from pipeline.store.protocol import Store
-from schemas.corpus import CorpusManifest
-from schemas.extraction import ExtractionSpec
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.extract.adopt import adopt_shards
+from lamella.pipeline.extract.stage import extraction_folder, extraction_inputs
+from lamella.pipeline.index.one_pass import WordEncoder
+from lamella.pipeline.run.drive import OnProgress, quiet
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.snapshot import IndexSnapshot
 
 
 def reuse_shards(

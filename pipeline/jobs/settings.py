@@ -8,8 +8,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import InputError, one_line
-from schemas.job import JobConfig
+from lamella.pipeline.errors import InputError, one_line
+from lamella.schemas.job import JobConfig
 
 
 def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> JobConfig:

@@ -5,24 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.corpus.image_table import read_images
-from pipeline.extract.stage import extraction_folder, extraction_inputs, extraction_outcome
-from pipeline.extract.tables import read_refusals
-from pipeline.index.encode import encoding_folder, encoding_inputs
-from pipeline.index.publish import current_snapshot
-from pipeline.index.stage import index_inputs
-from pipeline.jobs.recorded import job_corpus, read_jobs
-from pipeline.store import layout
-from pipeline.store.commit import read_committed, read_done
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from pipeline.vocabulary.exchange import recipe_digest
-from pipeline.vocabulary.imported import import_inputs
-from pipeline.vocabulary.stage import vocabulary_inputs
-from schemas.corpus import CorpusManifest
-from schemas.job import JobConfig
-from schemas.job_record import JobRecord
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.extract.stage import extraction_folder, extraction_inputs, extraction_outcome
+from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.index.encode import encoding_folder, encoding_inputs
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.stage import index_inputs
+from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.vocabulary.exchange import recipe_digest
+from lamella.pipeline.vocabulary.import_words import import_inputs
+from lamella.pipeline.vocabulary.stage import vocabulary_inputs
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.job import JobConfig
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.vocabulary import Vocabulary
 
 SHOWN_REFUSALS = 20
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.plan import Figure
+from lamella.schemas.plan import Figure
 
 
 def mean_of(values: Sequence[float] | NDArray[np.integer]) -> Figure:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from pipeline.errors import InputError
-from pipeline.plan.words import WordsProbe
-from pipeline.run.budget import PROCESS_BYTES, check_memory
-from schemas.plan import PlannedBytes
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.run.budget import PROCESS_BYTES, check_memory
+from lamella.schemas.plan import PlannedBytes
 
 GIB = 2**30
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.plan.figures import scaled, total
-from schemas.plan import Figure
+from lamella.pipeline.plan.figures import scaled, total
+from lamella.schemas.plan import Figure
 
 SIZES = (1, 8, 64)
 """Workers, or GPUs, for which hours are told."""

@@ -4,19 +4,26 @@ import os
 import tempfile
 from pathlib import Path
 
-from pipeline.corpus.places import is_s3
-from pipeline.jobs.indexing import Prepared
-from pipeline.memory import available_memory
-from pipeline.plan.figures import per
-from pipeline.plan.fitting import misfits, too_many_words
-from pipeline.plan.loads import SIZES, Load, hours_on, seconds_of
-from pipeline.plan.parts import Extent, at_once, extent_of, loads_of, memory_of, stored_bytes
-from pipeline.plan.probe import Probe, probe
-from pipeline.plan.requests import source_requests, store_requests
-from pipeline.plan.subject import subject_of
-from pipeline.run.drive import OnProgress, quiet
-from schemas.job import EngineSettings
-from schemas.plan import Plan, PlannedStage, ProbedMachine
+from lamella.pipeline.corpus.locations import is_s3
+from lamella.pipeline.jobs.indexing import Prepared
+from lamella.pipeline.memory import available_memory
+from lamella.pipeline.plan.figures import per
+from lamella.pipeline.plan.fitting import misfits, too_many_words
+from lamella.pipeline.plan.history import subject_of
+from lamella.pipeline.plan.loads import SIZES, Load, hours_on, seconds_of
+from lamella.pipeline.plan.parts import (
+    Extent,
+    at_once,
+    extent_of,
+    loads_of,
+    memory_of,
+    stored_bytes,
+)
+from lamella.pipeline.plan.probe import Probe, probe
+from lamella.pipeline.plan.requests import source_requests, store_requests
+from lamella.pipeline.run.drive import OnProgress, quiet
+from lamella.schemas.job import EngineSettings
+from lamella.schemas.plan import Plan, PlannedStage, ProbedMachine
 
 
 def make_plan(

@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from pipeline.extract.watch import DECODE_ON_GPU
-from pipeline.index.plan import segment_memory
-from pipeline.jobs.indexing import Prepared
-from pipeline.jobs.status import encodes_at_once
-from pipeline.plan.figures import mean_of, product, scaled
-from pipeline.plan.loads import Load
-from pipeline.plan.probe import Probe
-from pipeline.plan.sizes import (
+from lamella.pipeline.bench.wait_times import DECODE_ON_GPU
+from lamella.pipeline.index.plan import segment_memory
+from lamella.pipeline.jobs.indexing import Prepared
+from lamella.pipeline.jobs.status import encodes_at_once
+from lamella.pipeline.plan.figures import mean_of, product, scaled
+from lamella.pipeline.plan.loads import Load
+from lamella.pipeline.plan.probe import Probe
+from lamella.pipeline.plan.sizes import (
     ARROW,
     ID,
     RECORD,
@@ -20,9 +20,9 @@ from pipeline.plan.sizes import (
     sum_tasks,
     training_bytes,
 )
-from pipeline.plan.words import WordsProbe
-from pipeline.vocabulary.plan import training_memory
-from schemas.plan import Figure, PlannedBytes
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.vocabulary.plan import training_memory
+from lamella.schemas.plan import Figure, PlannedBytes
 
 ROW_BYTES = 10
 """Of an image's id in the list of those that were extracted, about."""
@@ -108,7 +108,7 @@ def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
 
 def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
     """Return the seconds a picture of one CPU, by step of the extract stage."""
-    from pipeline.extract.probe import batches_a_picture
+    from lamella.pipeline.extract.probe import batches_a_picture
 
     extract, times = found.extract, found.extract.times
     indexed = len(extract.image_ids)
@@ -198,7 +198,7 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
 
 def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
     """Return the most bytes of a worker, by stage and what holds them."""
-    from pipeline.extract.sink import end_of_a_shard_bytes
+    from lamella.pipeline.extract.sink import end_of_a_shard_bytes
 
     memory = {
         "extract": {

@@ -13,24 +13,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.build import probe_rows
-from pipeline.corpus.listing import Entry
-from pipeline.errors import InputError
-from pipeline.import_path import path_of_children, python_running
-from pipeline.index.bags import BagsOfWords, select
-from pipeline.index.segment_files import segment_files
-from pipeline.jobs.indexing import Prepared, decode_limits
-from pipeline.plan.clock import costing
-from pipeline.plan.memory import children_peak, own_peak
-from pipeline.plan.words import WordsProbe, probe_words
-from pipeline.run.drive import OnProgress, Progress
-from pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
-from pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
-from pipeline.vocabulary.imported import find_import
-from schemas.corpus import IMAGES
+from lamella.pipeline.corpus.image_table import probe_rows
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.import_path import path_of_children, python_running
+from lamella.pipeline.index.bags import BagsOfWords, select
+from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.jobs.indexing import Prepared, decode_limits
+from lamella.pipeline.plan.clock import costing
+from lamella.pipeline.plan.memory import children_peak, own_peak
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe, probe_words
+from lamella.pipeline.run.drive import OnProgress, Progress
+from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
+from lamella.pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
+from lamella.pipeline.vocabulary.import_words import find_import
+from lamella.schemas.corpus import IMAGES
 
 if TYPE_CHECKING:
-    from pipeline.extract.probe import ExtractProbe
+    from lamella.pipeline.extract.probe import ExtractProbe
 
 CHUNK = 8
 """Entries that are looked at together, and timed together, in the probe of the corpus stage."""
@@ -96,7 +96,7 @@ def probe(
     Raises:
         InputError: none of them gave activations.
     """
-    from pipeline.extract.probe import probe_extraction
+    from lamella.pipeline.extract.probe import probe_extraction
 
     listing, limits = prepared.listing, decode_limits(prepared.job)
     entries = [listing.entries[n] for n in spread(len(listing.entries), sample, seed)]
@@ -185,7 +185,7 @@ def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
 def _starting() -> float:
     """Return the seconds of a process that imports what a worker imports for a network."""
     began = time.perf_counter()
-    command = python_running("import pipeline.extract.backbone")
+    command = python_running("import lamella.pipeline.extract.backbone")
     subprocess.run(command, env=os.environ | path_of_children(), check=True)
     return time.perf_counter() - began
 

@@ -7,10 +7,10 @@ requests too; a file of more than 32 MB is put in parts, a part a request.
 import math
 from collections.abc import Iterable, Mapping
 
-from pipeline.plan.sizes import sum_tasks
-from pipeline.plan.words import WordsProbe
-from pipeline.vocabulary.cells import count_cells
-from pipeline.vocabulary.rounds import LINK_CELLS, RANGE_WORDS
+from lamella.pipeline.plan.sizes import sum_tasks
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.vocabulary.ivf import count_cells
+from lamella.pipeline.vocabulary.rounds import LINK_CELLS, RANGE_WORDS
 
 OPENED = 2
 """Requests to open a file that a record names: its size, and the file."""

@@ -6,12 +6,12 @@ What is written with compression (activations, tables of images) is measured ins
 import math
 from collections.abc import Iterator
 
-from pipeline.index.sketch import LEADING
-from pipeline.plan.words import WordsProbe
-from pipeline.vocabulary.cells import NEAR, count_cells
-from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS
-from pipeline.vocabulary.rounds import HELD_ROWS
-from pipeline.vocabulary.sample import HELD_PART, HELD_PER_IMAGE
+from lamella.pipeline.index.sketch import LEADING
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.vocabulary.ivf import NEAR, count_cells
+from lamella.pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS
+from lamella.pipeline.vocabulary.rounds import HELD_ROWS
+from lamella.pipeline.vocabulary.sample import HELD_PART, HELD_PER_IMAGE
 
 ARROW = 1_000
 """Schema, footer and padding of an Arrow file, about."""

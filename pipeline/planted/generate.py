@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.errors import InputError
-from pipeline.planted.photographs import choose_objects, load_photographs
-from pipeline.planted.views import draw_view
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.planted.photographs import choose_objects, load_photographs
+from lamella.pipeline.planted.views import draw_view
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline.errors import InputError
+from lamella.pipeline.errors import InputError
 
 PHOTOGRAPHS = (
     "astronaut.png",

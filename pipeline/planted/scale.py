@@ -13,8 +13,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.index.bags import BagsOfWords, concatenate, select
-from pipeline.planted.topics import (
+from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
+from lamella.pipeline.planted.topics import (
     TOPICS,
     Doubles,
     Floats,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.bags import BagsOfWords
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

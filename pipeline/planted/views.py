@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from pipeline.planted.photographs import Patch
+from lamella.pipeline.planted.photographs import Patch
 
 Corners = npt.NDArray[np.float64]
 """(4, 2): x and y in pixels, from the upper left corner clockwise."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.errors import InputError
+from lamella.pipeline.errors import InputError
 
 PROCESS_BYTES = 400 << 20
 """Interpreter, libraries and Ray's share of a worker."""

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pipeline.errors import AccountMismatch, CommitConflict, StageFailed
-from pipeline.run.stage import Runner, Stage, TaskT
-from pipeline.store.commit import read_done
-from pipeline.store.protocol import Store
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import AccountMismatch, CommitConflict, StageFailed
+from lamella.pipeline.run.stage import Runner, Stage, TaskT
+from lamella.pipeline.store.commit import read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.files import DoneRecord
 
 READERS = 16
 NAMED_FAILURES = 5

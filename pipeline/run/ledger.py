@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
-from pipeline.errors import InputError, LoginFailed, NoAccess, NoSuchBucket
-from pipeline.run.stage import Outcome, TaskT
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import InputError, LamellaError, LoginFailed, NoAccess, NoSuchBucket
+from lamella.pipeline.run.stage import Outcome, TaskT
+from lamella.schemas.files import DoneRecord
 
 MAX_ATTEMPTS = 3
 """How often a task may be tried; a task that fails this often fails the stage, by name."""
@@ -22,9 +22,8 @@ def is_worth_retrying(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """Return an error as one line: our own messages as they are, others with their type."""
     text = " ".join(str(error).split())
-    return (
-        text if type(error).__module__ == "pipeline.errors" else f"{type(error).__name__}: {text}"
-    )
+    ours = type(error).__module__ == LamellaError.__module__
+    return text if ours else f"{type(error).__name__}: {text}"
 
 
 @dataclass

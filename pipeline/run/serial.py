@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from pipeline.memory import available_memory
-from pipeline.run.ledger import Ledger, describe, is_worth_retrying
-from pipeline.run.stage import Outcome, Stage, TaskT
-from schemas.files import DoneRecord
+from lamella.pipeline.memory import available_memory
+from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
+from lamella.pipeline.run.stage import Outcome, Stage, TaskT
+from lamella.schemas.files import DoneRecord
 
 
 class SerialRunner:

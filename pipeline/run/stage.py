@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from schemas.files import DoneRecord
+from lamella.schemas.files import DoneRecord
 
 
 class Task(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.vocabulary.batches import row_uniforms
+from lamella.pipeline.vocabulary.batches import row_uniforms
 
 AUDITED_SHARE = 1 / 16
 """Share of a batch that is answered exactly too; at least one query of it."""

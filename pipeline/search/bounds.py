@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.sketch import ROUNDING, Codes, Sketch
+from lamella.pipeline.index.sketch import ROUNDING, Codes, Sketch
 
 Floats = NDArray[np.float32]
 

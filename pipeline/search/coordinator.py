@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.search.merge import common_floors, fuse_candidates, merge_answers
-from pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
-from pipeline.search.segment import Answer, QueryBatch
-from schemas.query import FusionSpec, SearchMode
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
+from lamella.pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
+from lamella.pipeline.search.segment import Answer, QueryBatch
+from lamella.schemas.query import FusionSpec, SearchMode
 
 
 class Servers(Protocol):

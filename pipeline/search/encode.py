@@ -9,26 +9,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.build import probe_rows
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.errors import IncompatibleInputs
-from pipeline.extract.networks import find_weights
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.encode import bags_of_images, open_assigner
-from pipeline.index.files import read_bags, read_dense, write_bags, write_dense
-from pipeline.search.score import dense_norms
-from pipeline.search.segment import QueryBatch
-from pipeline.signs import signed
-from pipeline.store import layout
-from pipeline.store.commit import attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import read_parquet, write_parquet
-from schemas.corpus import SourceKind
-from schemas.files import DoneRecord
-from schemas.rankings import query_refusals_schema
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_rows
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.extract.networks import find_weights
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.encode import bags_of_images, open_assigner
+from lamella.pipeline.index.files import read_bags, read_dense, write_bags, write_dense
+from lamella.pipeline.search.score import dense_norms
+from lamella.pipeline.search.segment import QueryBatch
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import read_parquet, write_parquet
+from lamella.schemas.corpus import SourceKind
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.rankings import query_refusals_schema
+from lamella.schemas.snapshot import IndexSnapshot
 
 Row = dict[str, Any]
 NO_PICTURE: Row = {"refusal": "ignored"}
@@ -117,8 +117,8 @@ class QueryStage:
     def open(self) -> Callable[[QueryTask], DoneRecord]:
         import torch
 
-        from pipeline.extract.backbone import Backbone
-        from pipeline.extract.work import PictureSource
+        from lamella.pipeline.extract.backbone import Backbone
+        from lamella.pipeline.extract.work import PictureSource
 
         store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -175,7 +175,7 @@ def encode_pictures(
         rows: of an image table; None where there is no query, but a number is passed over.
         first: the number of the first.
     """
-    from pipeline.extract.work import forward_pictures, threads_for
+    from lamella.pipeline.extract.work import forward_pictures, threads_for
 
     ids: list[NDArray[np.int64]] = []
     parts: dict[str, list[Any]] = {layer.name: [] for layer in backbone.spec.layers}

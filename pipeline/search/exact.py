@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.search.best import Best, Effort
-from pipeline.search.blocks import FIRST_IMAGES
-from pipeline.search.fuse import fuse
-from pipeline.search.matched import DenseMatch, LocalMatch, match_layer
-from pipeline.search.rank import best_of
-from pipeline.search.reach import Finder, find_reached
-from pipeline.search.score import Candidates
-from pipeline.search.segment import Answer, QueryBatch, SegmentData
-from schemas.query import FusionSpec, LayerMap
+from lamella.pipeline.search.block_scan import FIRST_IMAGES
+from lamella.pipeline.search.candidates import Finder, find_reached
+from lamella.pipeline.search.fuse import fuse
+from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch, match_layer
+from lamella.pipeline.search.rank import best_of
+from lamella.pipeline.search.score import Candidates
+from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
+from lamella.pipeline.search.topk import Best, Effort
+from lamella.schemas.query import FusionSpec, LayerMap
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]

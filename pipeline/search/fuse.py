@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import compiled
-from schemas.query import FusionSpec
+from lamella.pipeline.index.compiled import compiled
+from lamella.schemas.query import FusionSpec
 
 
 def map_similarity(similarity: NDArray[np.float64], t: float, p: float) -> NDArray[np.float64]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import select
-from pipeline.index.sketch import ROUNDING, unit_rows
-from pipeline.search.matched import DenseMatch, LocalMatch
-from pipeline.search.segment import DenseLayer, LocalLayer
+from lamella.pipeline.index.bags import select
+from lamella.pipeline.index.sketch import ROUNDING, unit_rows
+from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer
 
 if TYPE_CHECKING:
     import torch

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.compiled import compiled, compiled_parallel, parallel_range
-from pipeline.search.fetch import fetch
+from lamella.pipeline.index.compiled import compiled, compiled_parallel, parallel_range
+from lamella.pipeline.search.prefetch import fetch
 
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]

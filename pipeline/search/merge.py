@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import MismatchedQueries
-from pipeline.search.fuse import fuse
-from pipeline.search.rank import best_of
-from pipeline.search.segment import Answer
-from schemas.query import FusionSpec
+from lamella.pipeline.errors import MismatchedQueries
+from lamella.pipeline.search.fuse import fuse
+from lamella.pipeline.search.rank import best_of
+from lamella.pipeline.search.segment import Answer
+from lamella.schemas.query import FusionSpec
 
 
 def merge_answers(answers: Sequence[Answer], k: int) -> Answer:

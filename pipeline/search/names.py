@@ -10,18 +10,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.corpus.build import read_row
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.image_table import read_images
-from pipeline.corpus.reader import EntryReader
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.roots import picture_root
-from pipeline.errors import CorruptFile, SourceGone
-from pipeline.store.commit import read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.records import cure
-from pipeline.store.tables import ROW_GROUP
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import read_images, read_row
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.roots import picture_root
+from lamella.pipeline.errors import CorruptFile, SourceGone
+from lamella.pipeline.store.commit import read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import cure
+from lamella.pipeline.store.tables import ROW_GROUP
+from lamella.schemas.snapshot import IndexSnapshot
 
 HELD_BYTES = 256 * 1024**2
 """Tables held at most: the names of some millions of images. The one in use is held in any case."""

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.search import scan
-from pipeline.search.best import Best, Effort, Reached
-from pipeline.search.gpu_layers import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.search import bound_kernels
+from lamella.pipeline.search.gpu_layers import (
     Near,
     Vectors,
     Words,
@@ -25,9 +24,10 @@ from pipeline.search.gpu_layers import (
     bytes_of,
     near_to,
 )
-from pipeline.search.matched import DenseMatch, LocalMatch
-from pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
-from schemas.query import LayerMap
+from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
+from lamella.pipeline.search.topk import Best, Effort, Reached
+from lamella.schemas.query import LayerMap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -253,7 +253,7 @@ def _propose(
     total = _mapped(near[0].highest(block), maps[0])
     for each, entry in zip(near[1:], maps[1:], strict=True):
         total += _mapped(each.highest(block), entry)
-    reaches = total >= (bars - scan.SINGLE_SLACK).float()[:, None]
+    reaches = total >= (bars - bound_kernels.SINGLE_SLACK).float()[:, None]
     query_of, rows = torch.nonzero(reaches, as_tuple=True)
     return query_of, rows + block.start
 
@@ -277,7 +277,7 @@ def _bounds(
     """Return lower and upper bounds of F of some pairs, float64 (m,)."""
     import torch
 
-    lower = rows.new_full(rows.shape, -scan.SLACK, dtype=torch.float64)
+    lower = rows.new_full(rows.shape, -bound_kernels.SLACK, dtype=torch.float64)
     upper = -lower
     for each, entry in zip(near, maps, strict=True):
         low, high = each.ends(query_of, rows)

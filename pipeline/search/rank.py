@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.search.segment import Answer
+from lamella.pipeline.search.segment import Answer
 
 
 def best_of(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords, check_offsets
-from pipeline.index.compiled import read_only
-from pipeline.index.postings import Postings
-from pipeline.search import kernels
+from lamella.pipeline.index.bags import BagsOfWords, check_offsets
+from lamella.pipeline.index.compiled import read_only
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.search import kernels
 
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]

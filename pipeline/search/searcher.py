@@ -5,21 +5,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
-from pipeline.index.bags import BagsOfWords, concatenate, select
-from pipeline.index.files import read_bags, read_dense, read_image_ids, read_postings, read_sketch
-from pipeline.index.publish import read_frequencies
-from pipeline.index.weighting import word_weights
-from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
-from pipeline.search.reach import Finder, find_reached
-from pipeline.search.score import bag_norms
-from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
-from pipeline.store.commit import WRONG_FORM, open_committed, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from schemas.files import FileRef
-from schemas.query import FusionSpec, Weighting
-from schemas.snapshot import IndexSnapshot, SegmentRef
+from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
+from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
+from lamella.pipeline.index.files import (
+    read_bags,
+    read_dense,
+    read_image_ids,
+    read_postings,
+    read_sketch,
+)
+from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.index.weighting import word_weights
+from lamella.pipeline.search.candidates import Finder, find_reached
+from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
+from lamella.pipeline.search.score import bag_norms
+from lamella.pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.store.commit import WRONG_FORM, open_committed, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.files import FileRef
+from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.snapshot import IndexSnapshot, SegmentRef
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +59,7 @@ class SegmentSearcher:
         self.segments = [open_segment(store, snapshot, segment, weights) for segment in wanted]
         self._find: Finder = find_reached
         if device != "cpu":
-            from pipeline.search.on_gpu import Card
+            from lamella.pipeline.search.on_gpu import Card
 
             self._find = Card(self.segments, device).find_reached
 

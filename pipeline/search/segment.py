@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.compiled import read_only
-from pipeline.index.postings import Postings, invert
-from pipeline.index.sketch import Sketch, sketch_vectors
-from pipeline.search.score import bag_norms, dense_norms
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.compiled import read_only
+from lamella.pipeline.index.postings import Postings, invert
+from lamella.pipeline.index.sketch import Sketch, sketch_vectors
+from lamella.pipeline.search.score import bag_norms, dense_norms
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipeline.errors import StoreError
-from pipeline.store.tree import CUT_SHORT
+from lamella.pipeline.errors import StoreError
+from lamella.pipeline.store.tree import CUT_SHORT
 
 GRACE_S = 30.0
 """A copy used so lately is not removed: its user may be about to open it."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pyarrow import ArrowException
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     CommitConflict,
     CommitUnknown,
     CorruptFile,
@@ -21,11 +21,11 @@ from pipeline.errors import (
     StoreUnavailable,
     one_line,
 )
-from pipeline.signs import sign
-from pipeline.store import layout
-from pipeline.store.protocol import Store
-from pipeline.store.records import cure, parse_record, read_record
-from schemas.files import DoneRecord, FileRef
+from lamella.pipeline.signs import sign
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import cure, parse_record, read_record
+from lamella.schemas.files import DoneRecord, FileRef
 
 T = TypeVar("T")
 

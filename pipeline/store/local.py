@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.errors import CommitConflict, CorruptFile, MissingFile, NotAFile, StoreError
-from pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
-from pipeline.store.tree import checked_name, kind_of
-from schemas.files import FileRef
+from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile, NotAFile, StoreError
+from lamella.pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
+from lamella.pipeline.store.tree import checked_name, kind_of
+from lamella.schemas.files import FileRef
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, opening a pipe would wait for ever.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from schemas.files import FileRef
+from lamella.schemas.files import FileRef
 
 READ_BYTES = 8 * 1024**2
 """What is read of a large file at a time."""

@@ -6,17 +6,17 @@ becomes a path only if it is one that the record's own stage would have made.
 
 from collections.abc import Iterable
 
-from pipeline.store import layout
-from pipeline.store.tree import is_data, is_key, record_of, stage_folder
-from schemas.base import Record, digest_of
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord, FileRef
-from schemas.job_record import JobRecord
-from schemas.plan import Plan
-from schemas.rankings import QueryRun
-from schemas.report import RetrievalReport
-from schemas.snapshot import IndexSnapshot, Promotion
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.tree import is_data, is_key, record_of, stage_folder
+from lamella.schemas.base import Record, digest_of
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.plan import Plan
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.report import RetrievalReport
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.vocabulary import Vocabulary
 
 
 def broken_rule(path: str, record: Record) -> str | None:

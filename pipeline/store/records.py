@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from pipeline.errors import CorruptFile, NewerFormat, one_line
-from pipeline.store.protocol import Store
-from pipeline.store.record_rules import broken_rule
-from schemas.base import NewerRecord, Record
+from lamella.pipeline.errors import CorruptFile, NewerFormat, one_line
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.record_rules import broken_rule
+from lamella.schemas.base import NewerRecord, Record
 
 RecordT = TypeVar("RecordT", bound=Record)
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.errors import CommitConflict, MissingFile, StoreError, StoreUnavailable
-from pipeline.signs import signed
-from pipeline.store.retry import GaveUp, Patience, Transient, persist
-from pipeline.store.s3_errors import meaning
+from lamella.pipeline.errors import CommitConflict, MissingFile, StoreError, StoreUnavailable
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store.retry import GaveUp, Patience, Transient, persist
+from lamella.pipeline.store.s3_errors import meaning
 
 T = TypeVar("T")
 log = logging.getLogger("lamella.store")

@@ -6,7 +6,7 @@ No message repeats what the server or the library said: only codes, so no secret
 import re
 from typing import Any
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     CommitConflict,
     LoginFailed,
     MissingFile,
@@ -14,7 +14,7 @@ from pipeline.errors import (
     NoSuchBucket,
     StoreError,
 )
-from pipeline.store.retry import Transient
+from lamella.pipeline.store.retry import Transient
 
 _AGAIN = {
     "SlowDown",

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import CommitConflict, CorruptFile, MissingFile
-from pipeline.store.address import S3Address
-from pipeline.store.cache import Cache
-from pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
-from pipeline.store.s3 import Facts, TooLong, client
-from pipeline.store.tree import checked_name
-from schemas.files import FileRef
+from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile
+from lamella.pipeline.store.address import S3Address
+from lamella.pipeline.store.cache import Cache
+from lamella.pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
+from lamella.pipeline.store.s3 import Facts, TooLong, client
+from lamella.pipeline.store.tree import checked_name
+from lamella.schemas.files import FileRef
 
 
 class S3Store:

@@ -4,11 +4,11 @@ import contextlib
 import errno
 from pathlib import Path
 
-from pipeline.errors import CommitConflict, CorruptFile, InputError, MissingFile, StoreError
-from pipeline.store.address import is_s3, parse_s3
-from pipeline.store.local import LocalStore
-from pipeline.store.protocol import Store
-from pipeline.store.tree import MARKER, MARKER_BYTES, RECORDS, TOPS
+from lamella.pipeline.errors import CommitConflict, CorruptFile, InputError, MissingFile, StoreError
+from lamella.pipeline.store.address import is_s3, parse_s3
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, RECORDS, TOPS
 
 __all__ = ["Store", "open_store", "probe_create_only"]
 
@@ -46,7 +46,7 @@ def open_store(url: str, *, create: bool = False, damaged: bool = False) -> Stor
 
 def _place_of(url: str, *, create: bool) -> Store:
     if is_s3(url):
-        from pipeline.store.s3_store import S3Store
+        from lamella.pipeline.store.s3_store import S3Store
 
         return S3Store(parse_s3(url))
     if "://" in url:
@@ -84,7 +84,7 @@ def _has_records(store: Store) -> bool:
     """Say whether a record of a job or a snapshot can be read: what a store without them is worth
     nothing to repair.
     """
-    from pipeline.store.records import read_record
+    from lamella.pipeline.store.records import read_record
 
     for top in ("jobs", "snapshots", "promotions"):
         for name in store.names(top):

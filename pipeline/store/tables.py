@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.errors import one_line
-from pipeline.memory import available_memory
+from lamella.pipeline.errors import one_line
+from lamella.pipeline.memory import available_memory
 
 ROW_GROUP = 65_536
 

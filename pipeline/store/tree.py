@@ -8,15 +8,15 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.base import Record
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord
-from schemas.job_record import JobRecord
-from schemas.plan import Plan
-from schemas.rankings import QueryRun
-from schemas.report import RetrievalReport
-from schemas.snapshot import IndexSnapshot, Promotion
-from schemas.vocabulary import Vocabulary
+from lamella.schemas.base import Record
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.plan import Plan
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.report import RetrievalReport
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.vocabulary import Vocabulary
 
 MARKER, MARKER_BYTES = "probe/create-only", b"lamella\n"
 """The file by which a store is known, made before any other."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from pipeline.store import layout
-from pipeline.store.tree import MARKER
-from pipeline.upkeep.inventory import Fault, Inventory
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord
-from schemas.job_record import JobRecord
-from schemas.rankings import QueryRun
-from schemas.report import RetrievalReport
-from schemas.snapshot import IndexSnapshot, Promotion
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.tree import MARKER
+from lamella.pipeline.upkeep.inventory import Fault, Inventory
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.report import RetrievalReport
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.vocabulary import Vocabulary
 
 STATES: dict[str, tuple[str, tuple[str, ...]]] = {"extract": ("images", ("indexed", "refused"))}
 """By stage: the count of a record that the others must add up to."""

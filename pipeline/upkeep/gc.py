@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from pipeline.errors import CorruptFile, InputError, MissingFile
-from pipeline.run.drive import OnProgress, Progress, quiet
-from pipeline.store import layout
-from pipeline.store.commit import read_done
-from pipeline.store.protocol import Store, StoredFile
-from pipeline.store.records import cure
-from pipeline.store.tree import kind_of, verdict_of
-from pipeline.upkeep.inventory import Inventory, take_inventory
-from schemas.files import DoneRecord
-from schemas.job import EngineSettings
+from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
+from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_done
+from lamella.pipeline.store.protocol import Store, StoredFile
+from lamella.pipeline.store.records import cure
+from lamella.pipeline.store.tree import kind_of, verdict_of
+from lamella.pipeline.upkeep.inventory import Inventory, take_inventory
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job import EngineSettings
 
 DAY_S = 86_400.0
 LEAST_S = EngineSettings().task_timeout_s

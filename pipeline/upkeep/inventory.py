@@ -6,16 +6,16 @@ Files that are not ours, such as a person's notes, are counted and otherwise lef
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
-from pipeline.store.protocol import Store, StoredFile
-from pipeline.store.records import RecordT, is_sealed, parse_record
-from pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, TOPS, kind_of, record_of
-from schemas.base import Record
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord, FileRef
-from schemas.rankings import QueryRun
-from schemas.snapshot import IndexSnapshot
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
+from lamella.pipeline.store.protocol import Store, StoredFile
+from lamella.pipeline.store.records import RecordT, is_sealed, parse_record
+from lamella.pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, TOPS, kind_of, record_of
+from lamella.schemas.base import Record
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.vocabulary import Vocabulary
 
 IN_THE_WAY = ", and a store holds regular files: move it away"
 """How the problem of a link, a pipe or a misplaced folder ends: nobody but a person can mend it."""

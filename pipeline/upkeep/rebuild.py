@@ -5,28 +5,28 @@ import secrets
 from collections.abc import Set
 from pathlib import Path
 
-from pipeline.corpus.listing import Listing
-from pipeline.corpus.roots import picture_root, picture_source
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus, corpus_inputs
-from pipeline.errors import InputError
-from pipeline.index.encode import Encoding
-from pipeline.index.publish import draft_snapshot, make_totals
-from pipeline.index.stage import Index
-from pipeline.jobs.indexing import Watch, build_index, decode_limits
-from pipeline.jobs.recorded import job_corpus, read_jobs
-from pipeline.jobs.resolve import resolve_extraction, resolve_fusion
-from pipeline.jobs.status import job_folders
-from pipeline.run.stage import Runner
-from pipeline.store import layout
-from pipeline.store.commit import read_done
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from pipeline.upkeep.inventory import take_inventory
-from schemas.corpus import CorpusManifest
-from schemas.job import WEIGHTING_OF
-from schemas.job_record import JobRecord
-from schemas.snapshot import IndexSnapshot, Promotion
+from lamella.pipeline.corpus.listing import Listing
+from lamella.pipeline.corpus.roots import picture_root, picture_source
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus, corpus_inputs
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.publish import draft_snapshot, make_totals
+from lamella.pipeline.index.stage import Index
+from lamella.pipeline.jobs.indexing import Watch, build_index, decode_limits
+from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.status import job_folders
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.upkeep.inventory import take_inventory
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.job import WEIGHTING_OF
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 
 def rebuild_job(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     AccountMismatch,
     InputError,
     LamellaError,
@@ -20,21 +20,26 @@ from pipeline.errors import (
     SnapshotIncomplete,
     StageFailed,
 )
-from pipeline.jobs.indexing import Watch
-from pipeline.jobs.recorded import job_corpus, read_jobs
-from pipeline.jobs.status import job_folders
-from pipeline.run.stage import Runner
-from pipeline.store import layout
-from pipeline.store.protocol import Store
-from pipeline.store.records import read_record
-from pipeline.store.tree import MARKER, MARKER_BYTES
-from pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
-from pipeline.upkeep.rebuild import job_listing, rebuild_job, rebuild_promotion, rebuild_snapshot
-from pipeline.upkeep.verify import Damage, Verified, verify_store
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord, FileRef
-from schemas.job_record import JobRecord
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.jobs.indexing import Watch
+from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.status import job_folders
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.store.tree import MARKER, MARKER_BYTES
+from lamella.pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
+from lamella.pipeline.upkeep.rebuild import (
+    job_listing,
+    rebuild_job,
+    rebuild_promotion,
+    rebuild_snapshot,
+)
+from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.snapshot import IndexSnapshot
 
 REMADE = ("corpora/", "activations/", "vocabularies/", "bags/", "segments/")
 

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import MissingFile, NotAFile
-from pipeline.run.drive import OnProgress, Progress, quiet
-from pipeline.store import layout
-from pipeline.store.protocol import Store, StoredFile
-from pipeline.store.tree import kind_of, record_of
-from pipeline.upkeep.checks import neighbour_faults
-from pipeline.upkeep.inventory import (
+from lamella.pipeline.errors import MissingFile, NotAFile
+from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.protocol import Store, StoredFile
+from lamella.pipeline.store.tree import kind_of, record_of
+from lamella.pipeline.upkeep.checks import neighbour_faults
+from lamella.pipeline.upkeep.inventory import (
     IN_THE_WAY,
     NEWER,
     Fault,
@@ -25,8 +25,8 @@ from pipeline.upkeep.inventory import (
     stands_alone,
     take_inventory,
 )
-from schemas.files import FileRef
-from schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.files import FileRef
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
 """Files read at once, piece by piece: enough to hide a store's delay."""

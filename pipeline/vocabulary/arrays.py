@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import InputError, one_line
+from lamella.pipeline.errors import InputError, one_line
 
 
 def read_array(path: Path, sha256: str, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:

@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.vocabulary.compare import (
+from lamella.pipeline.vocabulary.compare import (
     Compared,
     Float32s,
     Float64s,
     checked_vectors,
     decide,
 )
-from schemas.vocabulary import AssignerKind, VocabularySpec
+from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 
 EXACT_UP_TO = 2_048
 """Largest vocabulary for which `auto` compares with every word; see `choose_assigner`."""
@@ -123,7 +123,7 @@ def exact_assigner(centroids: Float32s) -> Assigner:
         import torch
 
         if torch.cuda.is_available():
-            from pipeline.vocabulary.on_gpu import GpuAssigner
+            from lamella.pipeline.vocabulary.on_gpu import GpuAssigner
 
             return GpuAssigner(centroids)
     return ExactAssigner(centroids)

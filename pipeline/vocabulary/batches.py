@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.vocabulary import RoundReport, VocabularySpec
+from lamella.schemas.vocabulary import RoundReport, VocabularySpec
 
 UInt64s = npt.NDArray[np.uint64]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.store.commit import Attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.tables import (
+from lamella.pipeline.store.commit import Attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.tables import (
     column,
     map_arrow,
     of,
@@ -19,14 +19,14 @@ from pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from pipeline.vocabulary.cells import Cells, Placed, read_cells, read_neighbours, write_cells
-from pipeline.vocabulary.compare import Float32s, Float64s
-from pipeline.vocabulary.lists import Int64s, UInt32s
-from pipeline.vocabulary.partial import Tally, WordSums
-from pipeline.vocabulary.refill import Spares
-from pipeline.vocabulary.words import RoundWords
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport, VocabularyHealth
+from lamella.pipeline.vocabulary.compare import Float32s, Float64s
+from lamella.pipeline.vocabulary.empty_clusters import Spares
+from lamella.pipeline.vocabulary.ivf import Cells, Placed, read_cells, read_neighbours, write_cells
+from lamella.pipeline.vocabulary.ivf_kernels import Int64s, UInt32s
+from lamella.pipeline.vocabulary.partial import Tally, WordSums
+from lamella.pipeline.vocabulary.round_assigner import RoundWords
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import RoundReport, VocabularyHealth
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.vocabulary.compiled import compiled
 
 Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from pipeline.compiled import cached
+from lamella.pipeline.compiled import cached
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,8 +7,8 @@ These loops keep one order; 1,024 dimensions take a second.
 
 import numpy as np
 
-from pipeline.vocabulary.compare import Float32s, Float64s
-from pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.vocabulary.compare import Float32s, Float64s
+from lamella.pipeline.vocabulary.compiled import compiled
 
 BLOCK_ROWS = 4_096
 """Rows centred and multiplied at a time."""

@@ -30,17 +30,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
-from pipeline.store import layout
-from pipeline.store.commit import read_committed, sha256_of
-from pipeline.store.protocol import Store
-from pipeline.vocabulary.arrays import read_array
-from pipeline.vocabulary.cells import Cells, read_cells
-from pipeline.vocabulary.checkpoint import read_centroids
-from pipeline.vocabulary.compare import Float32s, checked_vectors
-from pipeline.vocabulary.lists import grouped
-from pipeline.vocabulary.projection import Projection, read_projection
-from schemas.exchange import (
+from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_committed, sha256_of
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.vocabulary.arrays import read_array
+from lamella.pipeline.vocabulary.checkpoint import read_centroids
+from lamella.pipeline.vocabulary.compare import Float32s, checked_vectors
+from lamella.pipeline.vocabulary.ivf import Cells, read_cells
+from lamella.pipeline.vocabulary.ivf_kernels import grouped
+from lamella.pipeline.vocabulary.projection import Projection, read_projection
+from lamella.schemas.exchange import (
     EXCHANGE_FORMAT,
     DescriptorRecipe,
     ExchangedCells,
@@ -51,8 +51,8 @@ from schemas.exchange import (
     Provenance,
     SeenRecipe,
 )
-from schemas.extraction import ExtractionSpec
-from schemas.vocabulary import Vocabulary, VocabularyHealth
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.vocabulary import Vocabulary, VocabularyHealth
 
 LARGEST_JSON = 1 << 20
 """Bytes of a JSON that are read at most; one that we write has about 3,000."""

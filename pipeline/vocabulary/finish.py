@@ -6,21 +6,21 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.run.stage import Task
-from pipeline.signs import signed
-from pipeline.store.commit import attempt, read_committed
-from pipeline.store.storage import open_store
-from pipeline.vocabulary.assign import Assigner, exact_assigner
-from pipeline.vocabulary.cells import Cells, CellsAssigner, write_neighbours
-from pipeline.vocabulary.checkpoint import Checkpoint, read_counts
-from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.health import word_use
-from pipeline.vocabulary.lists import UInt32s
-from pipeline.vocabulary.rounds import Training, least_rows
-from pipeline.vocabulary.sample import read_sample
-from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import VocabularyHealth
+from lamella.pipeline.run.stage import Task
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.vocabulary.assign import Assigner, exact_assigner
+from lamella.pipeline.vocabulary.checkpoint import Checkpoint, read_counts
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, write_neighbours
+from lamella.pipeline.vocabulary.ivf_kernels import UInt32s
+from lamella.pipeline.vocabulary.rounds import Training, least_rows
+from lamella.pipeline.vocabulary.sample import read_sample
+from lamella.pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD
+from lamella.pipeline.vocabulary.word_use import word_use
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import VocabularyHealth
 
 RECALL_WANTED = 0.995
 """Share of rows that must find the nearest word; cells to look into are added until it is met."""

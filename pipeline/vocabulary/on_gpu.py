@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import InputError
-from pipeline.torch_settings import settings
-from pipeline.vocabulary.assign import Assignment, ExactAssigner
-from pipeline.vocabulary.compare import LARGEST_NORM, Float32s, checked_vectors, decide_among
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.torch_settings import settings
+from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner
+from lamella.pipeline.vocabulary.compare import (
+    LARGEST_NORM,
+    Float32s,
+    checked_vectors,
+    decide_among,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.vocabulary.compare import Float32s, Float64s
-from pipeline.vocabulary.compiled import compiled
-from pipeline.vocabulary.refill import Spares, join_spares
+from lamella.pipeline.vocabulary.compare import Float32s, Float64s
+from lamella.pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.vocabulary.empty_clusters import Spares, join_spares
 
 ERROR_SCALE = 2.0**30
 """Squared distances are added as multiples of 2**-30, each rounded to the nearest."""

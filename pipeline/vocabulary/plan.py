@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from pipeline.run.budget import PROCESS_BYTES
-from pipeline.vocabulary.cells import FAR
-from pipeline.vocabulary.words import CHUNK_ROWS
-from schemas.vocabulary import AssignerKind
+from lamella.pipeline.run.budget import PROCESS_BYTES
+from lamella.pipeline.vocabulary.ivf import FAR
+from lamella.pipeline.vocabulary.round_assigner import CHUNK_ROWS
+from lamella.schemas.vocabulary import AssignerKind
 
 TASK_ROWS = 4
 """Rows a word of a task: its sums (8 bytes a number) then take no more than its rows (2 bytes)."""

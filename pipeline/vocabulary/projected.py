@@ -4,21 +4,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.run.drive import OnProgress, complete
-from pipeline.run.stage import Runner, Task
-from pipeline.store.commit import attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.vocabulary.projection import (
+from lamella.pipeline.run.drive import OnProgress, complete
+from lamella.pipeline.run.stage import Runner, Task
+from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.vocabulary.projection import (
     fit_projection,
     project,
     read_projection,
     write_projection,
 )
-from pipeline.vocabulary.rounds import Whole, least_rows
-from pipeline.vocabulary.sample import Sample, read_sample, write_sample
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import ProjectionSpec
+from lamella.pipeline.vocabulary.rounds import Whole, least_rows
+from lamella.pipeline.vocabulary.sample import Sample, read_sample, write_sample
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import ProjectionSpec
 
 FIT_ROWS = 100_000
 """Rows of the sample that a PCA is fitted on: those whose random numbers are least."""

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.errors import InputError
-from pipeline.store.tables import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.tables import (
     column,
     map_arrow,
     of,
@@ -23,19 +23,19 @@ from pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from pipeline.vocabulary.assign import Assigner, Assignment
-from pipeline.vocabulary.compare import (
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment
+from lamella.pipeline.vocabulary.compare import (
     LARGEST_NORM,
     Float32s,
     Float64s,
     checked_vectors,
     squared_norms_of,
 )
-from pipeline.vocabulary.compiled import compiled
-from pipeline.vocabulary.eigen import eigenvectors, second_moments
-from pipeline.vocabulary.lists import squared_norms_of_bits, widen
-from pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
-from schemas.vocabulary import ProjectionSpec
+from lamella.pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
+from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
+from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
+from lamella.schemas.vocabulary import ProjectionSpec
 
 Halves = npt.NDArray[np.float16]
 Bits = npt.NDArray[np.uint16]

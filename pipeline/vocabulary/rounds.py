@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.run.stage import Task
-from pipeline.store import layout
-from pipeline.store.commit import attempt, read_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.vocabulary import checkpoint as files
-from pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
-from pipeline.vocabulary.batches import seeding_rows, window_of_round
-from pipeline.vocabulary.cells import (
+from lamella.pipeline.run.stage import Task
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.vocabulary import checkpoint as files
+from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
+from lamella.pipeline.vocabulary.checkpoint import Checkpoint, Moved
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.ivf import (
     Cells,
     CellsAssigner,
     Placed,
@@ -31,15 +33,13 @@ from pipeline.vocabulary.cells import (
     next_cells,
     write_neighbours,
 )
-from pipeline.vocabulary.checkpoint import Checkpoint, Moved
-from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.partial import merge_sums, merge_tallies
-from pipeline.vocabulary.sample import Sample, join_samples, read_sample, write_sample
-from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, initial_centroids
-from pipeline.vocabulary.sums import sum_rows, unseen
-from pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
+from lamella.pipeline.vocabulary.partial import merge_sums, merge_tallies
+from lamella.pipeline.vocabulary.sample import Sample, join_samples, read_sample, write_sample
+from lamella.pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, initial_centroids
+from lamella.pipeline.vocabulary.sums import sum_rows, unseen
+from lamella.pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 RANGE_WORDS = 8_192
 """Words of a merging task."""

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError, one_line
-from pipeline.extract.tables import LOCAL
-from pipeline.run.stage import Task
-from pipeline.signs import signed
-from pipeline.store.commit import WRONG_FORM, attempt, open_committed
-from pipeline.store.storage import open_store
-from pipeline.store.tables import (
+from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.extract.tables import LOCAL
+from lamella.pipeline.run.stage import Task
+from lamella.pipeline.signs import signed
+from lamella.pipeline.store.commit import WRONG_FORM, attempt, open_committed
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import (
     binary_vectors_of,
     column,
     map_arrow,
@@ -26,12 +26,12 @@ from pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from pipeline.vocabulary.batches import row_uniforms
-from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.lists import squared_norms_of_bits, widen
-from pipeline.vocabulary.partial import LONGEST_TRAINED
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import VocabularySpec
+from lamella.pipeline.vocabulary.batches import row_uniforms
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
+from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import VocabularySpec
 
 SAMPLE_SEED = 0x5A4D504C45
 """Added to the seed, so that rows chosen here are not also those that words begin at."""

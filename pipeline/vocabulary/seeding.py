@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.refill import distinct_rows
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.empty_clusters import distinct_rows
 
 ROWS_A_WORD = 32
 LARGEST_CHOICE = 20_000

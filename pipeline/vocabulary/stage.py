@@ -2,24 +2,25 @@
 
 from collections.abc import Callable, Sequence
 
-from pipeline.errors import CommitConflict, InputError, StageFailed
-from pipeline.extract.stage import Extraction
-from pipeline.run.budget import check_memory
-from pipeline.run.drive import OnProgress, Progress, complete, quiet
-from pipeline.run.stage import Runner
-from pipeline.store import layout
-from pipeline.store.commit import create_once, read_committed, read_done
-from pipeline.store.protocol import Store
-from pipeline.store.records import parse_record, read_record
-from pipeline.store.tree import record_of
-from pipeline.vocabulary.assign import choose_assigner
-from pipeline.vocabulary.cells import NEAR, Reach
-from pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_health, read_report
-from pipeline.vocabulary.exchange import recipe_digest
-from pipeline.vocabulary.finish import FinishStage
-from pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, training_memory
-from pipeline.vocabulary.projected import project_samples
-from pipeline.vocabulary.rounds import (
+from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.run.budget import check_memory
+from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import create_once, read_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import parse_record, read_record
+from lamella.pipeline.store.tree import record_of
+from lamella.pipeline.vocabulary.assign import choose_assigner
+from lamella.pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_health, read_report
+from lamella.pipeline.vocabulary.exchange import recipe_digest
+from lamella.pipeline.vocabulary.finish import FinishStage
+from lamella.pipeline.vocabulary.ivf import NEAR, Reach
+from lamella.pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, training_memory
+from lamella.pipeline.vocabulary.projected import project_samples
+from lamella.pipeline.vocabulary.round_assigner import reach_of_round
+from lamella.pipeline.vocabulary.rounds import (
     LinkStage,
     MergeStage,
     SeedStage,
@@ -31,12 +32,11 @@ from pipeline.vocabulary.rounds import (
     link_tasks,
     round_key,
 )
-from pipeline.vocabulary.sample import SampleStage, SampleTask, cap_of, read_sample
-from pipeline.vocabulary.seeding import choose_words
-from pipeline.vocabulary.words import reach_of_round
-from schemas.base import digest_of
-from schemas.files import DoneRecord, FileRef
-from schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
+from lamella.pipeline.vocabulary.sample import SampleStage, SampleTask, cap_of, read_sample
+from lamella.pipeline.vocabulary.seeding import choose_words
+from lamella.schemas.base import digest_of
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
 
 HEALTH = "health"
 """Key of the task that measures finished words."""

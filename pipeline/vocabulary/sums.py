@@ -3,16 +3,16 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.signs import signed
-from pipeline.vocabulary.assign import Assignment
-from pipeline.vocabulary.batches import Window, row_uniforms
-from pipeline.vocabulary.compare import Float64s
-from pipeline.vocabulary.lists import Int64s, UInt32s, widen
-from pipeline.vocabulary.partial import Partial, Tally, add_rows, whole_error
-from pipeline.vocabulary.refill import Spares, draw_spares, sampling_keys
-from pipeline.vocabulary.sample import Sample
-from pipeline.vocabulary.words import UNSEEN, RoundWords
-from schemas.vocabulary import VocabularySpec
+from lamella.pipeline.signs import signed
+from lamella.pipeline.vocabulary.assign import Assignment
+from lamella.pipeline.vocabulary.batches import Window, row_uniforms
+from lamella.pipeline.vocabulary.compare import Float64s
+from lamella.pipeline.vocabulary.empty_clusters import Spares, draw_spares, sampling_keys
+from lamella.pipeline.vocabulary.ivf_kernels import Int64s, UInt32s, widen
+from lamella.pipeline.vocabulary.partial import Partial, Tally, add_rows, whole_error
+from lamella.pipeline.vocabulary.round_assigner import UNSEEN, RoundWords
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.schemas.vocabulary import VocabularySpec
 
 CHECKED_ROWS = 1_000
 """About so many rows of a training are compared with every word in each round."""

@@ -6,17 +6,17 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.vocabulary.assign import choose_assigner
-from pipeline.vocabulary.batches import seeding_rows, window_of_round
-from pipeline.vocabulary.cells import Placed, Reach, first_cells, neighbours_of, next_cells
-from pipeline.vocabulary.compare import Float32s
-from pipeline.vocabulary.partial import merge_tallies
-from pipeline.vocabulary.sample import Sample
-from pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, choose_words, initial_centroids
-from pipeline.vocabulary.sums import sum_rows, unseen
-from pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
-from pipeline.vocabulary.words import RoundWords, reach_of_round
-from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
+from lamella.pipeline.vocabulary.assign import choose_assigner
+from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.ivf import Placed, Reach, first_cells, neighbours_of, next_cells
+from lamella.pipeline.vocabulary.partial import merge_tallies
+from lamella.pipeline.vocabulary.round_assigner import RoundWords, reach_of_round
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, choose_words, initial_centroids
+from lamella.pipeline.vocabulary.sums import sum_rows, unseen
+from lamella.pipeline.vocabulary.update import Measured, move_words, spares_of_round, update
+from lamella.schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 
 def train_in_memory(

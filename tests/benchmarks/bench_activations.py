@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.index.publish import current_snapshot
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import read_parquet
-from pipeline.vocabulary.exchange import export_vocabulary
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import read_parquet
+from lamella.pipeline.vocabulary.exchange import export_vocabulary
 from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.record import Measurement, write_record
 from tests.builders import index_into, small_job

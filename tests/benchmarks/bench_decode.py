@@ -19,16 +19,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus import child_process, sandbox
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.scale import Look, look_at
-from pipeline.evaluate.protocols import oxford
-from pipeline.evaluate.truth import score_queries
-from pipeline.extract.jpegs import decode_jpegs, plain_jpeg
-from pipeline.extract.preprocess import look_of, reduction_of
-from pipeline.jobs.resolve import resolve_extraction
-from schemas.extraction import PreprocessSpec
-from schemas.job import JobConfig
+from lamella.pipeline.corpus import child_process, sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.resize import Look, look_at
+from lamella.pipeline.evaluate.protocols import oxford
+from lamella.pipeline.evaluate.truth import score_queries
+from lamella.pipeline.extract.jpegs import decode_jpegs, plain_jpeg
+from lamella.pipeline.extract.preprocess import look_of, reduction_of
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.schemas.extraction import PreprocessSpec
+from lamella.schemas.job import JobConfig
 from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.record import Measurement, write_record
 
@@ -171,8 +171,8 @@ def head_of_the_network() -> Vector:
     """Return what gives the head's vector, of unit length, of what the network sees."""
     import torch
 
-    from pipeline.extract.backbone import Backbone
-    from pipeline.extract.descriptors import global_vectors
+    from lamella.pipeline.extract.backbone import Backbone
+    from lamella.pipeline.extract.descriptors import global_vectors
 
     torch.set_num_threads(1)
     spec, weights = resolve_extraction(JobConfig())

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.extract.alone import Pictures, choose_pictures, opened_sinks
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.beside import Beside
-from pipeline.extract.trial import try_extraction
-from pipeline.extract.work import PictureSource, forward_pictures, threads_for
-from schemas.extraction import ExtractionSpec
+from lamella.pipeline.bench.extract import try_extraction
+from lamella.pipeline.bench.extract_steps import Pictures, choose_pictures, opened_sinks
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.background_writer import Beside
+from lamella.pipeline.extract.work import PictureSource, forward_pictures, threads_for
+from lamella.schemas.extraction import ExtractionSpec
 from tests.benchmarks.descriptors import SHARED
 from tests.benchmarks.loaders import PLAIN, USUAL, WAYS, Loop, Way
 from tests.benchmarks.photographs import CORES, NETWORKS, photographs

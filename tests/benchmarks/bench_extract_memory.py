@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from cluster.connect import connected
-from cluster.runner import RayRunner
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
-from pipeline.extract.stage import extract_corpus
-from pipeline.jobs.resolve import resolve_extraction
-from pipeline.run.drive import Progress
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Runner
-from pipeline.store.storage import open_store
-from schemas.job import JobConfig
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.stage import extract_corpus
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.run.drive import Progress
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.job import JobConfig
 from tests.benchmarks.memory import memory_now
 from tests.benchmarks.photographs import CORES, all_photographs
 from tests.benchmarks.record import write_json

@@ -15,17 +15,17 @@ from statistics import mean, median
 
 import pytest
 
-from cluster.connect import connected
-from cluster.runner import RayRunner
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
-from pipeline.extract.stage import extract_corpus
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Runner
-from pipeline.store.storage import open_store
-from schemas.corpus import CorpusManifest
-from schemas.extraction import ExtractionSpec
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.stage import extract_corpus
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.extraction import ExtractionSpec
 from tests.benchmarks.clocked import ClockedRunner, Times
 from tests.benchmarks.photographs import CORES, NETWORKS, photographs
 from tests.benchmarks.record import Measurement, write_json, write_record

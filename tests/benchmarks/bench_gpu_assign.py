@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.vocabulary import on_gpu
-from pipeline.vocabulary.on_gpu import GpuAssigner
+from lamella.pipeline.vocabulary import on_gpu
+from lamella.pipeline.vocabulary.on_gpu import GpuAssigner
 from tests.benchmarks.record import Measurement, write_record
 
 WORDS, DIMENSIONS, ROWS, SOURCES, AUDITED = 100_000, 512, 1_000_000, 20_000, 2_000

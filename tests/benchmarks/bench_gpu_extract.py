@@ -21,13 +21,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.descriptors import global_vectors, local_descriptors
-from pipeline.extract.networks import LITE0, default_preprocess
-from pipeline.extract.passes import ask
-from pipeline.extract.work import PictureSource, forward_pictures
-from schemas.extraction import Precision, RgbRecipe
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.descriptors import global_vectors, local_descriptors
+from lamella.pipeline.extract.networks import LITE0, default_preprocess
+from lamella.pipeline.extract.passes import ask
+from lamella.pipeline.extract.work import PictureSource, forward_pictures
+from lamella.schemas.extraction import Precision, RgbRecipe
 from tests.benchmarks.record import Measurement, write_record
 from tests.pictures import draw_jpegs, drawn
 from tests.pipeline.extract.specs import random_weights, rows_of, spec_of

@@ -16,14 +16,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.planted.drawn import HIGH, LOW, open_segments
-from pipeline.planted.scale import ScaleSpec, draw_queries
-from pipeline.planted.trial import FUSION
-from pipeline.search.best import Best, Effort
-from pipeline.search.exact import _match, search_exact
-from pipeline.search.on_gpu import Card
-from pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.bench.search import FUSION
+from lamella.pipeline.bench.segments import HIGH, LOW, open_segments
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
+from lamella.pipeline.search.exact import _match, search_exact
+from lamella.pipeline.search.on_gpu import Card
+from lamella.pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.search.topk import Best, Effort
 from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import Built, build_segment
 from tests.benchmarks.record import Measurement, write_record

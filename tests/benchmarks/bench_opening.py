@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
-from pipeline.planted.drawn import HIGH, LOW
-from pipeline.planted.scale import ScaleSpec
-from pipeline.store.commit import sha256_of
+from lamella.pipeline.bench.segments import HIGH, LOW
+from lamella.pipeline.index.files import read_bags, read_dense, read_postings, read_sketch
+from lamella.pipeline.planted.scale import ScaleSpec
+from lamella.pipeline.store.commit import sha256_of
 from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.record import Measurement, write_record
 

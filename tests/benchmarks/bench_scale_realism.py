@@ -17,26 +17,26 @@ import pytest
 import threadpoolctl
 from numpy.typing import NDArray
 
-from pipeline.corpus.formats import has_picture_name
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
-from pipeline.extract.stage import extract_corpus
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.encode import bags_of_images
-from pipeline.index.postings import document_frequencies, invert
-from pipeline.index.weighting import idf
-from pipeline.jobs.indexing import decode_limits
-from pipeline.jobs.resolve import resolve_extraction
-from pipeline.planted.scale import ScaleSpec, draw_pictures, groups_of
-from pipeline.run.serial import SerialRunner
-from pipeline.search.score import bag_norms, bag_similarities
-from pipeline.store.commit import open_committed
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet
-from pipeline.vocabulary.assign import exact_assigner
-from pipeline.vocabulary.train import train_in_memory
-from schemas.job import JobConfig
-from schemas.vocabulary import VocabularySpec
+from lamella.pipeline.corpus.formats import has_picture_name
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.stage import extract_corpus
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.encode import bags_of_images
+from lamella.pipeline.index.postings import document_frequencies, invert
+from lamella.pipeline.index.weighting import idf
+from lamella.pipeline.jobs.indexing import decode_limits
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures, groups_of
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.search.score import bag_norms, bag_similarities
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
+from lamella.pipeline.vocabulary.assign import exact_assigner
+from lamella.pipeline.vocabulary.train import train_in_memory
+from lamella.schemas.job import JobConfig
+from lamella.schemas.vocabulary import VocabularySpec
 from tests.benchmarks.descriptors import (
     FOLDERS,
     KEPT,

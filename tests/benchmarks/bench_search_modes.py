@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.jobs.resolve import resolve_fusion
-from pipeline.jobs.settings import load_job
-from pipeline.planted.drawn import HIGH, LOW, open_segments
-from pipeline.planted.scale import ScaleSpec, draw_queries
-from pipeline.planted.trial import FUSION
-from pipeline.search.audit import measure_recall
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.exact import search_exact, top_by_layer
-from pipeline.search.merge import fuse_candidates
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.search.segment import Answer, QueryBatch
-from schemas.job import FusionSettings
-from schemas.query import FusionSpec, SearchMode
+from lamella.pipeline.bench.search import FUSION
+from lamella.pipeline.bench.segments import HIGH, LOW, open_segments
+from lamella.pipeline.jobs.resolve import resolve_fusion
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
+from lamella.pipeline.search.audit import measure_recall
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.exact import search_exact, top_by_layer
+from lamella.pipeline.search.merge import fuse_candidates
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.search.segment import Answer, QueryBatch
+from lamella.schemas.job import FusionSettings
+from lamella.schemas.query import FusionSpec, SearchMode
 from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.descriptors import FOLDERS, KEPT, SHARED, copy_pictures
 from tests.benchmarks.record import Measurement, write_record

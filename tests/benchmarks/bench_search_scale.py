@@ -17,13 +17,13 @@ import scipy.sparse
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.planted.drawn import HIGH, LOW, open_segments
-from pipeline.planted.scale import ScaleSpec, draw_queries
-from pipeline.planted.trial import FUSION
-from pipeline.search.best import Effort
-from pipeline.search.exact import search_exact
-from pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.bench.search import FUSION
+from lamella.pipeline.bench.segments import HIGH, LOW, open_segments
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
+from lamella.pipeline.search.exact import search_exact
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.search.topk import Effort
 from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.memory import peak_memory

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from pipeline.vocabulary.assign import ExactAssigner
-from pipeline.vocabulary.sample import Sample
-from pipeline.vocabulary.train import train_in_memory
-from schemas.vocabulary import RoundReport, VocabularySpec
+from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.pipeline.vocabulary.train import train_in_memory
+from lamella.schemas.vocabulary import RoundReport, VocabularySpec
 from tests.benchmarks.descriptors import real_descriptors, split
 from tests.benchmarks.record import Measurement, write_record
 

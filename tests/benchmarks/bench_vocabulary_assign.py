@@ -10,10 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.vocabulary.assign import ExactAssigner
-from pipeline.vocabulary.cells import CellsAssigner, first_cells, neighbours_of
-from pipeline.vocabulary.train import train_in_memory
-from schemas.vocabulary import VocabularySpec
+from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells, neighbours_of
+from lamella.pipeline.vocabulary.train import train_in_memory
+from lamella.schemas.vocabulary import VocabularySpec
 from tests.benchmarks.descriptors import real_descriptors, split
 from tests.benchmarks.record import Measurement, write_record
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.cli import app
+from lamella.cluster.commands.cli import app
 from tests.benchmarks.descriptors import SHARED, copy_pictures
 from tests.benchmarks.record import Measurement, write_record
 

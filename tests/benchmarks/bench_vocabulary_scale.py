@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.connect import connected
-from cluster.runner import RayRunner
-from pipeline.extract.descriptors import Descriptors
-from pipeline.extract.sink import LayerSink
-from pipeline.extract.stage import Extraction
-from pipeline.extract.work import BatchActivations
-from pipeline.jobs.resolve import resolve_extraction
-from pipeline.store.commit import attempt
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.vocabulary.stage import train_vocabulary
-from schemas.files import DoneRecord
-from schemas.job import JobConfig
-from schemas.vocabulary import RoundReport, VocabularySpec
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.extract.descriptors import Descriptors
+from lamella.pipeline.extract.sink import LayerSink
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.store.commit import attempt
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.vocabulary.stage import train_vocabulary
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job import JobConfig
+from lamella.schemas.vocabulary import RoundReport, VocabularySpec
 from tests.benchmarks.descriptors import VGG, real_descriptors
 from tests.benchmarks.memory import peak_memory
 from tests.benchmarks.record import Measurement, write_record

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.index.bags import BagsOfWords, select
-from pipeline.planted.drawn import HIGH, LOW
-from pipeline.planted.trial import FUSION
-from pipeline.search.exact import similarities
-from pipeline.search.fuse import fuse
-from pipeline.search.merge import merge_answers
-from pipeline.search.rank import best_of
-from pipeline.search.segment import Answer, QueryBatch, SegmentData
+from lamella.pipeline.bench.search import FUSION
+from lamella.pipeline.bench.segments import HIGH, LOW
+from lamella.pipeline.index.bags import BagsOfWords, select
+from lamella.pipeline.search.exact import similarities
+from lamella.pipeline.search.fuse import fuse
+from lamella.pipeline.search.merge import merge_answers
+from lamella.pipeline.search.rank import best_of
+from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
 
 
 def some(queries: QueryBatch, start: int, stop: int) -> QueryBatch:

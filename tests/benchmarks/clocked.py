@@ -9,8 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipeline.run.stage import Outcome, Runner, Stage
-from schemas.files import DoneRecord
+from lamella.pipeline.run.stage import Outcome, Runner, Stage
+from lamella.schemas.files import DoneRecord
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pipeline.planted.drawn import draw_segment, write_segment_to
-from pipeline.planted.scale import ScaleSpec
+from lamella.pipeline.bench.segments import draw_segment, write_segment_to
+from lamella.pipeline.planted.scale import ScaleSpec
 from tests.benchmarks.memory import peak_memory
 
 KEPT = Path("build/bench/scale")

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
-from pipeline.extract.stage import Extraction, extract_corpus
-from pipeline.jobs.indexing import decode_limits
-from pipeline.jobs.resolve import resolve_extraction
-from pipeline.run.serial import SerialRunner
-from pipeline.store.commit import open_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet
-from pipeline.vocabulary.sample import Sample
-from schemas.job import JobConfig
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.stage import Extraction, extract_corpus
+from lamella.pipeline.jobs.indexing import decode_limits
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.schemas.job import JobConfig
 
 SHARED = Path(os.environ.get("LAMELLA_SHARED", "../shared"))
 KEPT = Path("build/bench/descriptors")

@@ -11,12 +11,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.extract.alone import opened_sinks
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
-from pipeline.extract.preprocess import see, view_shape
-from pipeline.extract.work import BatchActivations
-from schemas.extraction import ExtractionSpec, View
+from lamella.pipeline.bench.extract_steps import opened_sinks
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
+from lamella.pipeline.extract.preprocess import see, view_shape
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.schemas.extraction import ExtractionSpec, View
 
 
 @dataclass(frozen=True)

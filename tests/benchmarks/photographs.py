@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipeline.jobs.resolve import resolve_extraction
-from schemas.extraction import ExtractionSpec
-from schemas.job import JobConfig
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.job import JobConfig
 from tests.benchmarks.descriptors import FOLDERS, SHARED, VGG
 from tests.pipeline.extract.specs import random_weights
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
-from cluster.__main__ import main
-from pipeline.store.local import LocalStore
+from lamella.cluster.commands.main import main
+from lamella.pipeline.store.local import LocalStore
 from tests.chaos.rounds import Tally
 from tests.chaos.world import Driver, World, Wrong, examine_apart
 from tests.faulty import CALLS

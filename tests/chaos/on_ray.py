@@ -44,7 +44,7 @@ class Nodes:
         os.close(self._orders)
         from ray.cluster_utils import Cluster
 
-        from cluster.trust import read_anew
+        from lamella.cluster.ray.ray_auth import read_anew
 
         read_anew()
         node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}

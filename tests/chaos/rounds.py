@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from pipeline.index import publish
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Outcome, Stage, TaskT
+from lamella.pipeline.index import publish
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Outcome, Stage, TaskT
 from tests.chaos.world import STAGES, Driver, World, Wrong, stage_of
 
 MOST_KILLS = 6
@@ -213,7 +213,7 @@ def errors_everywhere(world: World, draw: random.Random, folder: Path, tally: Ta
 
 
 def _failing(seed: float) -> None:
-    from pipeline.store.local import LocalStore
+    from lamella.pipeline.store.local import LocalStore
 
     draw = random.Random(seed)
     for name in ("put", "create", "read"):

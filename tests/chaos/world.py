@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cluster.__main__ import main
-from pipeline.index.publish import current_snapshot, latest_number
-from pipeline.store import layout
-from pipeline.store.storage import open_store
-from pipeline.upkeep.verify import verify_store
+from lamella.cluster.commands.main import main
+from lamella.pipeline.index.publish import current_snapshot, latest_number
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.upkeep.verify import verify_store
 from tests.tiny import tiny_pictures
 
 # What a driver would import first thing; shared by all that are forked.

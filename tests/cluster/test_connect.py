@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.connect import connected
-from pipeline.errors import InputError
+from lamella.cluster.ray.connect import connected
+from lamella.pipeline.errors import InputError
 from tests.conftest import RaySwitch
 
 

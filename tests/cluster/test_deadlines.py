@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.corpus import build, sandbox
-from pipeline.corpus.decode import DecodeLimits, Probe
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.stage import ProbeStage, ProbeTask
-from pipeline.store.storage import open_store
-from schemas.files import DoneRecord
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.corpus import image_table, sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits, Probe
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.pipeline.corpus.stage import ProbeStage, ProbeTask
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.files import DoneRecord
 from tests.bombs import saved
 from tests.builders import SLOW_S, Scripted, _note, ended, tries
 from tests.hostile_child import marked
@@ -85,7 +85,7 @@ class SlowPictures(ProbeStage):
                 os.kill(os.getpid(), signal.SIGKILL)
             return probe(data, limits)
 
-        build.probe = noted  # type: ignore[attr-defined]
+        image_table.probe = noted  # type: ignore[attr-defined]
 
         def look(task: ProbeTask) -> DoneRecord:
             record = work(task)

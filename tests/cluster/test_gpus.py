@@ -6,11 +6,11 @@ from unittest import mock
 import pytest
 import torch
 
-from cluster import actors
-from cluster.actors import check_device
-from cluster.runner import RayRunner
-from cluster.shard_server import RayServers
-from pipeline.errors import InputError
+from lamella.cluster.ray import actors
+from lamella.cluster.ray.actors import check_device
+from lamella.cluster.ray.runner import RayRunner
+from lamella.cluster.ray.shard_server import RayServers
+from lamella.pipeline.errors import InputError
 from tests.builders import Scripted, items
 from tests.conftest import Indexed
 

@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from cluster.cli import app
-from cluster.progress import ProgressLines
-from cluster.show import plain, show_status
-from pipeline.run.drive import Progress
+from lamella.cluster.commands.cli import app
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.cluster.commands.show import plain, show_status
+from lamella.pipeline.run.drive import Progress
 
 EVIL = (
     "line\nbreak",
@@ -143,7 +143,7 @@ def test_an_error_names_what_is_wrong_on_one_line_that_does_nothing(
     serial = ["--engine", "serial"]
     more = {"query": ["x", *serial], "evaluate": ["--protocol", "groups", *serial]}
     done = subprocess.run(
-        [sys.executable, "-m", "cluster", command, evil, *more.get(command, [])],
+        [sys.executable, "-m", "lamella", command, evil, *more.get(command, [])],
         env=os.environ | {"FORCE_COLOR": "1"},
         capture_output=True,
         text=True,
@@ -160,7 +160,7 @@ def test_an_error_names_what_is_wrong_on_one_line_that_does_nothing(
 def test_a_traceback_does_nothing_either(tmp_path: Path) -> None:
     evil = str(tmp_path / "".join(EVIL).replace("/", "|"))
     done = subprocess.run(
-        [sys.executable, "-m", "cluster", "status", evil, "--debug"],
+        [sys.executable, "-m", "lamella", "status", evil, "--debug"],
         capture_output=True,
         text=True,
         check=False,

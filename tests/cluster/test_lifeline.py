@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import lifeline
-from cluster.lifeline import Lifeline
-from pipeline.errors import EngineLost
+from lamella.cluster.ray import lifeline
+from lamella.cluster.ray.lifeline import Lifeline
+from lamella.pipeline.errors import EngineLost
 
 Start = Callable[[str], subprocess.Popen[bytes]]
 

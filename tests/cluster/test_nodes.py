@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.runner import RayRunner
+from lamella.cluster.ray.runner import RayRunner
 from tests.builders import Scripted, items
 
 pytestmark = pytest.mark.usefixtures("two_nodes")
@@ -22,7 +22,7 @@ def test_tasks_run_on_both_nodes(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_exists_is_used_and_kept() -> None:
-    from cluster.connect import connected
+    from lamella.cluster.ray.connect import connected
 
     before = ray.get_runtime_context().gcs_address
     with connected():

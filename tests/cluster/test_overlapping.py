@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.run.stage import Outcome
-from schemas.files import DoneRecord
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.run.stage import Outcome
+from lamella.schemas.files import DoneRecord
 from tests.builders import Item, Scripted, ended, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster import private_folder as module
-from cluster.connect import connected
-from cluster.private_folder import LONGEST_BYTES, PREFIX, private_folder
-from pipeline.errors import InputError
+from lamella.cluster.ray import private_folder as module
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.ray.private_folder import LONGEST_BYTES, PREFIX, private_folder
+from lamella.pipeline.errors import InputError
 from tests.conftest import RaySwitch
 
 ROOT = Path(__file__).parents[2]

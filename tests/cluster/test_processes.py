@@ -14,7 +14,13 @@ from typing import Any
 
 import pytest
 
-from cluster.processes import Process, children, kill_writers, killed_after, with_argument
+from lamella.cluster.ray.processes import (
+    Process,
+    children,
+    kill_writers,
+    killed_after,
+    with_argument,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from cluster.progress import ProgressLines
-from pipeline.run.drive import Progress
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.run.drive import Progress
 
 
 def test_what_was_done_before_is_no_part_of_the_speed() -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import ray
 
-from cluster import shard_server
-from cluster.shard_server import RayServers
-from pipeline.errors import CorruptFile, InputError, ShardUnavailable
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.search.segment import Answer, QueryBatch
-from schemas.query import SearchMode
+from lamella.cluster.ray import shard_server
+from lamella.cluster.ray.shard_server import RayServers
+from lamella.pipeline.errors import CorruptFile, InputError, ShardUnavailable
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.search.segment import Answer, QueryBatch
+from lamella.schemas.query import SearchMode
 from tests.conftest import Indexed
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

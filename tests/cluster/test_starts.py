@@ -1,4 +1,4 @@
-from cluster.starts import STARTS, Starts, how_it_died
+from lamella.cluster.ray.starts import STARTS, Starts, how_it_died
 
 
 def test_each_place_is_tried_so_many_times_in_a_row() -> None:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Outcome, Stage
-from pipeline.vocabulary import stage as vocabulary_stage
-from pipeline.vocabulary.stage import train_vocabulary
-from schemas.vocabulary import VocabularySpec
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Outcome, Stage
+from lamella.pipeline.vocabulary import stage as vocabulary_stage
+from lamella.pipeline.vocabulary.stage import train_vocabulary
+from lamella.schemas.vocabulary import VocabularySpec
 from tests.pipeline.vocabulary.activations import LAYER, given_activations
 from tests.pipeline.vocabulary.vectors import clustered
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.capacity import threads_of_networks
-from cluster.runner import RayRunner
-from pipeline.errors import StageFailed
-from pipeline.run.stage import Outcome
+from lamella.cluster.ray.capacity import threads_of_networks
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.errors import StageFailed
+from lamella.pipeline.run.stage import Outcome
 from tests.builders import Scripted, _note, ended, items, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

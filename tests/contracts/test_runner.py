@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Outcome, Runner
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Outcome, Runner
 from tests.builders import Scripted, items, tries
 from tests.builders import ended as all_ended
 

@@ -11,11 +11,11 @@ from unittest import mock
 
 import pytest
 
-from pipeline.errors import CommitConflict, CorruptFile, MissingFile
-from pipeline.store import local, s3_store
-from pipeline.store.local import LocalStore
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
+from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile
+from lamella.pipeline.store import local, s3_store
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
 
 
 def _local(request: pytest.FixtureRequest, folder: Path) -> Store:

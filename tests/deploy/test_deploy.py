@@ -10,13 +10,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from pipeline.extract.networks import LITE0, default_preprocess, resolve_layer
-from pipeline.jobs.resolve import resolve_fusion
-from pipeline.jobs.settings import load_job
-from pipeline.store import layout
-from schemas.base import FORMAT_VERSION
-from schemas.extraction import PreprocessSpec
-from schemas.job import JobConfig, LayerSettings
+from lamella.pipeline.extract.networks import LITE0, default_preprocess, resolve_layer
+from lamella.pipeline.jobs.resolve import resolve_fusion
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.store import layout
+from lamella.schemas.base import FORMAT_VERSION
+from lamella.schemas.extraction import PreprocessSpec
+from lamella.schemas.job import JobConfig, LayerSettings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "job.example.toml"

@@ -10,21 +10,21 @@ from unittest import mock
 
 import pytest
 
-from cluster.engine import Engine
-from cluster.evaluating import Asked, evaluate_store
-from cluster.querying import Queries, query_store
-from pipeline.extract import backbone
-from pipeline.index.publish import current_snapshot, promote
-from pipeline.jobs.indexing import Watch
-from pipeline.jobs.rankings import read_rankings, refusal_tables
-from pipeline.run.serial import SerialRunner
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.gc import collect_garbage
-from pipeline.upkeep.repair import repair_store
-from pipeline.upkeep.retry import retry_store
-from pipeline.upkeep.verify import verify_store
-from pipeline.vocabulary.exchange import export_vocabulary
-from schemas.refusals import RefusalReason
+from lamella.cluster.commands.evaluate import Asked, evaluate_store
+from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.extract import backbone
+from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.jobs.indexing import Watch
+from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.gc import collect_garbage
+from lamella.pipeline.upkeep.repair import repair_store
+from lamella.pipeline.upkeep.retry_refused import retry_store
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.pipeline.vocabulary.exchange import export_vocabulary
+from lamella.schemas.refusals import RefusalReason
 from tests.faulty import away
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
 

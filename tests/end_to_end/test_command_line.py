@@ -19,7 +19,7 @@ SMALL = ["--engine", "serial", "--words", "32"]
 
 def lamella(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command and return what it printed and its exit code."""
-    command = [sys.executable, "-m", "cluster", *map(str, arguments)]
+    command = [sys.executable, "-m", "lamella", *map(str, arguments)]
     # From elsewhere: nothing may need the checkout to be at hand.
     return subprocess.run(
         command, cwd="/", capture_output=True, text=True, timeout=300, check=False

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LamellaError
-from pipeline.index.publish import current_snapshot
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.verify import verify_store
+from lamella.pipeline.errors import LamellaError
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import Killed
 from tests.end_to_end.commands import COMMANDS, Stores, stores
 from tests.faulty import CALLS, WRITES, When, fault_at

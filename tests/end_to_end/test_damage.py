@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import LamellaError
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.inventory import take_inventory
-from pipeline.upkeep.verify import problem_with, verify_store
+from lamella.pipeline.errors import LamellaError
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.inventory import take_inventory
+from lamella.pipeline.upkeep.verify import problem_with, verify_store
 from tests.end_to_end.commands import COMMANDS, Stores, stores
 from tests.tiny import seeded
 

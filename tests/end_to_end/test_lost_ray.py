@@ -16,11 +16,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from cluster.connect import connected
-from cluster.private_folder import PREFIX
-from cluster.runner import RayRunner
-from cluster.trust import own_token
-from pipeline.errors import EngineLost
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.ray.private_folder import PREFIX
+from lamella.cluster.ray.ray_auth import own_token
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.errors import EngineLost
 from tests.builders import Scripted, items
 from tests.conftest import Indexed, RaySwitch
 
@@ -93,7 +93,7 @@ def running(folder: Path, *arguments: object) -> Iterator[Running]:
         (folder / "err").open("wb") as err,
         (folder / "out").open("wb") as out,
         subprocess.Popen(
-            [sys.executable, "-m", "cluster", *map(str, arguments)],
+            [sys.executable, "-m", "lamella", *map(str, arguments)],
             env=os.environ | {"TMPDIR": str(folder)},
             stdout=out,
             stderr=err,

@@ -6,26 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.errors import InputError
-from pipeline.extract import sink
-from pipeline.index.files import read_bags, read_dense
-from pipeline.index.publish import current_snapshot
-from pipeline.jobs.indexing import Watch
-from pipeline.jobs.status import store_status
-from pipeline.run.serial import SerialRunner
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import read_parquet
-from pipeline.upkeep.gc import collect_garbage
-from pipeline.upkeep.repair import repair_store
-from pipeline.upkeep.retry import retry_store
-from pipeline.upkeep.verify import verify_store
-from pipeline.vocabulary.others import draw_others
-from schemas.files import DoneRecord
-from schemas.refusals import RefusalReason
-from schemas.snapshot import IndexSnapshot
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.diagnostics.compare_snapshots import draw_others
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract import sink
+from lamella.pipeline.index.files import read_bags, read_dense
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.jobs.indexing import Watch
+from lamella.pipeline.jobs.status import store_status
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import read_parquet
+from lamella.pipeline.upkeep.gc import collect_garbage
+from lamella.pipeline.upkeep.repair import repair_store
+from lamella.pipeline.upkeep.retry_refused import retry_store
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates, index_into
 from tests.end_to_end.commands import Stores, exported, stores
 from tests.end_to_end.test_retry import extracted

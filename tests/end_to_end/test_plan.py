@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cluster.show_plan import show_plan
-from pipeline.errors import InputError
-from pipeline.jobs.indexing import prepare
-from pipeline.plan.kept import keep_plan, last_plan
-from pipeline.plan.make import make_plan
-from pipeline.plan.probe import spread
-from pipeline.plan.reality import bytes_by_stage
-from pipeline.store.local import LocalStore
-from pipeline.store.s3 import client
-from pipeline.store.storage import open_store
-from schemas.plan import Plan
+from lamella.cluster.commands.show_plan import show_plan
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.indexing import prepare
+from lamella.pipeline.plan.actuals import bytes_by_stage
+from lamella.pipeline.plan.history import keep_plan, last_plan
+from lamella.pipeline.plan.make import make_plan
+from lamella.pipeline.plan.probe import spread
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.s3 import client
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.plan import Plan
 from tests.builders import SMALL, small_job
 from tests.conftest import Indexed
 from tests.end_to_end.commands import Stores, exported, stores

@@ -18,15 +18,15 @@ from typing import Any
 import pytest
 import ray
 
-from cluster.engine import Engine
-from cluster.querying import Queries, query_store
-from cluster.shard_server import RayServers, ShardServer
-from pipeline.run.serial import SerialRunner
-from pipeline.search.coordinator import Coordinator
-from pipeline.store.protocol import Store
-from schemas.query import SearchMode, Weighting
-from schemas.rankings import QueryRun
-from schemas.snapshot import IndexSnapshot
+from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.ray.engine import Engine
+from lamella.cluster.ray.shard_server import RayServers, ShardServer
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.search.coordinator import Coordinator
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.query import SearchMode, Weighting
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 
 IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False, search_on="cpu")

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cluster.engine import Engine
-from cluster.querying import Queries, query_store
-from cluster.runner import RayRunner
-from pipeline.run.serial import SerialRunner
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.repair import repair_store
-from pipeline.upkeep.verify import verify_store
-from schemas.files import DoneRecord
-from schemas.rankings import QueryRun
+from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.ray.engine import Engine
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.repair import repair_store
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.rankings import QueryRun
 from tests.builders import Killed, counted_creates
 from tests.end_to_end.commands import ENGINE, Stores, stores
 from tests.tiny import tiny_job

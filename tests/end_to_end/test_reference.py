@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.index.bags import BagsOfWords
-from pipeline.index.publish import read_frequencies
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.search.segment import LocalLayer
-from pipeline.store.storage import open_store
-from schemas.query import FusionSpec, LayerMap, Weighting
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.search.segment import LocalLayer
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.query import FusionSpec, LayerMap, Weighting
+from lamella.schemas.snapshot import IndexSnapshot
 from tests import reference
 from tests.builders import index_into
 from tests.conftest import Indexed

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.index.publish import current_snapshot
-from pipeline.run.serial import SerialRunner
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.repair import Repaired, repair_store
-from pipeline.upkeep.verify import verify_store
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.repair import Repaired, repair_store
+from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import reseal
 from tests.end_to_end.commands import COMMANDS, Stores, stores
 from tests.tiny import seeded

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.evaluate.explain import explain_query, telling_queries
-from pipeline.evaluate.page import render
-from pipeline.evaluate.protocols import groups
-from pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
-from schemas.query import FusionSpec, LayerMap
-from schemas.report import RetrievalReport
+from lamella.pipeline.evaluate.explain import explain_query, telling_queries
+from lamella.pipeline.evaluate.page import render
+from lamella.pipeline.evaluate.protocols import groups
+from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
+from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.report import RetrievalReport
 
 pytestmark = pytest.mark.browser
 

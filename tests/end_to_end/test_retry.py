@@ -8,16 +8,16 @@ from unittest import mock
 
 import pytest
 
-from pipeline.errors import InputError, StageFailed
-from pipeline.extract.stage import ExtractStage
-from pipeline.index.publish import current_snapshot
-from pipeline.jobs.indexing import Watch
-from pipeline.jobs.status import store_status
-from pipeline.run.serial import SerialRunner
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.retry import WORTH_RETRYING, Retried, retry_store
-from pipeline.upkeep.verify import verify_store
-from schemas.refusals import RefusalReason
+from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.extract.stage import ExtractStage
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.jobs.indexing import Watch
+from lamella.pipeline.jobs.status import store_status
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, Retried, retry_store
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.refusals import RefusalReason
 from tests.end_to_end.commands import COMMANDS, Stores, stores
 from tests.faulty import away
 from tests.tiny import tiny_index

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster.engine import engine
-from cluster.evaluating import Asked, evaluate_store
-from pipeline.store.storage import open_store
-from pipeline.upkeep.gc import collect_garbage
-from pipeline.upkeep.verify import verify_store
-from schemas.snapshot import IndexSnapshot
+from lamella.cluster.commands.evaluate import Asked, evaluate_store
+from lamella.cluster.ray.engine import engine
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.upkeep.gc import collect_garbage
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 from tests.conftest import Indexed
 from tests.end_to_end.test_command_line import lamella

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CommitConflict
-from pipeline.store.storage import open_store
+from lamella.pipeline.errors import CommitConflict
+from lamella.pipeline.store.storage import open_store
 from tests.end_to_end.test_s3_journey import TEN_AND_ONE
 from tests.faults import Fault, faulty, shares
 from tests.s3 import S3Server, upload

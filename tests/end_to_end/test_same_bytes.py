@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runner import RayRunner
-from pipeline.errors import CorruptFile
-from pipeline.index.publish import current_snapshot, latest_number
-from pipeline.run.serial import SerialRunner
-from pipeline.store import layout, local
-from pipeline.store.local import LocalStore
-from schemas.files import DoneRecord
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.errors import CorruptFile
+from lamella.pipeline.index.publish import current_snapshot, latest_number
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store import layout, local
+from lamella.pipeline.store.local import LocalStore
+from lamella.schemas.files import DoneRecord
 from tests.builders import SMALL, Killed, copied, counted_creates, index_into, reseal, small_job
 from tests.conftest import Indexed
 

@@ -49,7 +49,7 @@ def test_no_credential_is_written_or_shown(indexed: Indexed, short_folder: Path)
     logs: dict[Path, bytes] = {}
 
     def lamella(*arguments: object, code: int = 0) -> str:
-        command = [sys.executable, "-m", "cluster", *map(str, arguments)]
+        command = [sys.executable, "-m", "lamella", *map(str, arguments)]
         with (
             (short_folder / "said").open("wb+") as said,
             subprocess.Popen(command, env=environment, stdout=said, stderr=said) as running,

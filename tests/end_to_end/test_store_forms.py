@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.corpus.image_table import read_images
-from pipeline.errors import CorruptFile, LamellaError
-from pipeline.index.files import read_dense, write_dense, write_postings
-from pipeline.index.postings import Postings
-from pipeline.store.tables import write_arrow, write_parquet
-from schemas.corpus import IMAGES
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.errors import CorruptFile, LamellaError
+from lamella.pipeline.index.files import read_dense, write_dense, write_postings
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.store.tables import write_arrow, write_parquet
+from lamella.schemas.corpus import IMAGES
 from tests.end_to_end.commands import COMMANDS, Stores, stores
 from tests.fuzz.sealing import Forger
 

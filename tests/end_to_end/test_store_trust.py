@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cluster.evaluating import Asked, evaluate_store
-from pipeline.corpus.roots import picture_root
-from pipeline.errors import CorruptFile, InputError, LamellaError, NotAFile, StoreError
-from pipeline.index.publish import current_snapshot, promote
-from pipeline.jobs.indexing import Watch
-from pipeline.run.serial import SerialRunner
-from pipeline.search.names import ImageTable
-from pipeline.store.local import LocalStore
-from pipeline.store.storage import open_store
-from pipeline.upkeep.gc import collect_garbage
-from pipeline.upkeep.repair import repair_store
-from pipeline.upkeep.retry import WORTH_RETRYING, retry_store
-from pipeline.upkeep.verify import verify_store
+from lamella.cluster.commands.evaluate import Asked, evaluate_store
+from lamella.pipeline.corpus.roots import picture_root
+from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, NotAFile, StoreError
+from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.jobs.indexing import Watch
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.upkeep.gc import collect_garbage
+from lamella.pipeline.upkeep.repair import repair_store
+from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
+from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import reseal
 from tests.end_to_end.commands import COMMANDS, ENGINE, Stores, exported, stores
 from tests.tiny import tiny_index, tiny_job, tiny_pictures

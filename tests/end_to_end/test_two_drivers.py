@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import MissingFile
-from pipeline.index.publish import current_snapshot, latest_number, read_snapshot
-from pipeline.store import layout
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.gc import collect_garbage
-from pipeline.upkeep.verify import verify_store
-from pipeline.vocabulary import rounds
-from schemas.files import FileRef
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.errors import MissingFile
+from lamella.pipeline.index.publish import current_snapshot, latest_number, read_snapshot
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.gc import collect_garbage
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.pipeline.vocabulary import rounds
+from lamella.schemas.files import FileRef
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import copied
 from tests.end_to_end.commands import Stores, stores
 from tests.tiny import tiny_index

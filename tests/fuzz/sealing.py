@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import LamellaError
-from schemas.base import canonical_json, digest_of
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.errors import LamellaError
+from lamella.schemas.base import canonical_json, digest_of
+from lamella.schemas.snapshot import IndexSnapshot
 
 
 class Forger:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from schemas.base import Record, Stored
-from schemas.job import JobConfig
+from lamella.schemas.base import Record, Stored
+from lamella.schemas.job import JobConfig
 
 
 def stored_models(kind: type[Stored] = Stored) -> Iterator[type[Stored]]:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from cluster.__main__ import main
-from cluster.cli import app
+from lamella.cluster.commands.cli import app
+from lamella.cluster.commands.main import main
 from tests.tiny import nothing_reaches_the_disk, seeded, tiny_index, tiny_pictures
 
 TEXTS = (

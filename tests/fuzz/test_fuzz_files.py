@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save
 
-from pipeline.corpus import sandbox
-from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits, plain_jpeg_size
-from pipeline.corpus.formats import sniff, webp_size
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import whole_look
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from pipeline.extract.jpegs import decode_jpegs, plain_jpeg
-from pipeline.extract.networks import load_state
+from lamella.pipeline.corpus import sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits, plain_jpeg_size
+from lamella.pipeline.corpus.formats import sniff, webp_size
+from lamella.pipeline.corpus.image_table import probe_entries
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import whole_look
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.jpegs import decode_jpegs, plain_jpeg
+from lamella.pipeline.extract.networks import load_state
 from tests.fuzz.fuzzing import EDITS, ODD, Edit, as_json, edited, fuzz, one_line, replaced
 from tests.mutations import in_every_format
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError, LamellaError
-from pipeline.jobs.settings import load_job
-from schemas.base import Record, Stored, canonical_json, digest_of
-from schemas.job import JobConfig
+from lamella.pipeline.errors import InputError, LamellaError
+from lamella.pipeline.jobs.settings import load_job
+from lamella.schemas.base import Record, Stored, canonical_json, digest_of
+from lamella.schemas.job import JobConfig
 from tests.conftest import Indexed
 from tests.fuzz.fuzzing import (
     DEEP,

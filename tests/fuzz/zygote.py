@@ -41,7 +41,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(calls: list[list[str]], log: Path) -> None:
-    from cluster.__main__ import main
+    from lamella.cluster.commands.main import main
 
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -65,11 +65,6 @@ def _run(calls: list[list[str]], log: Path) -> None:
 
 def serve() -> None:
     """Answer until standard input ends."""
-    import pipeline.jobs.evaluating
-    import pipeline.jobs.indexing
-    import pipeline.upkeep.repair
-    import pipeline.upkeep.retry
-    import pipeline.vocabulary.health_page  # noqa: F401
 
     import torch  # noqa: F401  # isort: skip
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.compiled import cached
+from lamella.pipeline.compiled import cached
 
 
 def test_a_function_that_can_be_cached_nowhere_is_compiled_all_the_same() -> None:
@@ -17,7 +17,7 @@ def test_a_function_that_can_be_cached_nowhere_is_compiled_all_the_same() -> Non
 
 CALL = """
 import numpy as np
-from pipeline.vocabulary.compare import squared_norms_of
+from lamella.pipeline.vocabulary.compare import squared_norms_of
 print(squared_norms_of(np.ones((2, 3), np.float32)).tolist(), squared_norms_of.stats.cache_hits)
 """
 
@@ -56,5 +56,6 @@ def test_no_settings_are_taken_from_the_current_folder(tmp_path: Path) -> None:
     (tmp_path / ".numba_config.yaml").write_text("disable_jit: 1\ncache_dir: here\n")
     assert said_with(tmp_path).startswith("[3.0, 3.0] Counter(")  # compiled: it counts its calls
     assert [path.name for path in tmp_path.iterdir()] == [".numba_config.yaml"]
-    code = "import pipeline.compiled, sys, yaml; print(yaml.safe_load('1'), 'numba' in sys.modules)"
+    loaded = "print(yaml.safe_load('1'), 'numba' in sys.modules)"
+    code = f"import lamella.pipeline.compiled, sys, yaml; {loaded}"
     assert said_with(tmp_path, code) == "1 True\n"

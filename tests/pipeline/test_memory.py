@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import memory
+from lamella.pipeline import memory
 
 TOTAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import private
-from pipeline.private import others_can_change, way_is_open
+from lamella.pipeline import private
+from lamella.pipeline.private import others_can_change, way_is_open
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from pipeline import signs
-from pipeline.signs import running, sign, signed, signer, silence
+from lamella.pipeline import signs
+from lamella.pipeline.signs import running, sign, signed, signer, silence
 
 
 class Clock:

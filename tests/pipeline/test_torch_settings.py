@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pipeline.extract.arithmetic import fixed_arithmetic
-from pipeline.torch_settings import settings
-from pipeline.vocabulary.on_gpu import product
+from lamella.pipeline.extract.determinism import fixed_arithmetic
+from lamella.pipeline.torch_settings import settings
+from lamella.pipeline.vocabulary.on_gpu import product
 
 
 def test_settings_hold_inside_and_are_set_back() -> None:

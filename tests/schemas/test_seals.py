@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import CorruptFile, NewerFormat
-from pipeline.store.local import LocalStore
-from pipeline.store.records import is_sealed, read_record, sealed_text
-from schemas.base import FORMAT_VERSION, BrokenRecord, NewerRecord, canonical_json, digest_of
-from schemas.files import DoneRecord, FileRef
-from schemas.snapshot import Promotion
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.errors import CorruptFile, NewerFormat
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.records import is_sealed, read_record, sealed_text
+from lamella.schemas.base import (
+    FORMAT_VERSION,
+    BrokenRecord,
+    NewerRecord,
+    canonical_json,
+    digest_of,
+)
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.snapshot import Promotion
+from lamella.schemas.vocabulary import Vocabulary
 
 DONE = DoneRecord(
     stage="extract",

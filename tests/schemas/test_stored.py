@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.base import canonical_json, digest_of
-from schemas.corpus import CorpusManifest, ShardRef
-from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
-from schemas.files import DoneRecord, FileRef
-from schemas.query import FusionSpec, LayerMap
-from schemas.rankings import QueryRun
-from schemas.refusals import RefusalReason
-from schemas.snapshot import IndexSnapshot
-from schemas.vocabulary import Vocabulary, VocabularySpec
+from lamella.schemas.base import canonical_json, digest_of
+from lamella.schemas.corpus import CorpusManifest, ShardRef
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
+from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.vocabulary import Vocabulary, VocabularySpec
 from tests.conftest import Indexed
 
 values = st.recursive(

@@ -17,23 +17,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.corpus import child_process, places, reader, sandbox
-from pipeline.corpus.build import probe_entries, see_row
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.reader import EntryReader, read_entry
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.scale import whole_look
-from pipeline.corpus.sources import list_source
-from pipeline.errors import (
+from lamella.pipeline.corpus import child_process, locations, reader, sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_entries, see_row
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.reader import EntryReader, read_entry
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import whole_look
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import (
     DecoderUnavailable,
     InputError,
     SourceGone,
     StoreError,
     StoreUnavailable,
 )
-from schemas.refusals import RefusalReason
+from lamella.schemas.refusals import RefusalReason
 from tests.limited_child import ROOM_BYTES
 
 ROUGH = np.random.default_rng(5).integers(0, 256, (30, 40, 3), dtype=np.uint8)
@@ -303,11 +303,11 @@ def test_an_object_is_refused_only_while_its_server_takes_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     entry = Entry("a.png")
-    monkeypatch.setattr(places, "client", lambda: Server(for_all=False))
+    monkeypatch.setattr(locations, "client", lambda: Server(for_all=False))
     with pytest.raises(Refused) as caught:
         read_entry("s3://bucket/pictures", entry)
     assert caught.value.reason is RefusalReason.UNREADABLE
-    monkeypatch.setattr(places, "client", lambda: Server(for_all=True))
+    monkeypatch.setattr(locations, "client", lambda: Server(for_all=True))
     with pytest.raises(StoreError, match="certificate"):
         read_entry("s3://bucket/pictures", entry)
 

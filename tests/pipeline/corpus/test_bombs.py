@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus import sandbox
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.scale import whole_look
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus import sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import whole_look
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.schemas.refusals import RefusalReason
 from tests.bombs import DECEPTIVE, TOO_LARGE, jpeg_of_many_scans
 
 MOST_MIB = 50.0

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.corpus import confine, sandbox
-from pipeline.corpus.child_process import ChildProcess
-from pipeline.corpus.confine import filter_calls, forbid_files
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.scale import whole_look
+from lamella.pipeline.corpus import confine, sandbox
+from lamella.pipeline.corpus.child_process import ChildProcess
+from lamella.pipeline.corpus.confine import filter_calls, forbid_files
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.resize import whole_look
+from lamella.pipeline.corpus.sandbox import Sandbox
 from tests.hostile_child import marked
 from tests.limited_child import NOBODY
 from tests.pipeline.corpus.test_sandbox import PIXELS, PNG
@@ -206,7 +206,7 @@ LOOK = """
 import ctypes, os, sys
 sys.path.insert(0, '.')
 from tests.limited_child import become_plain
-from pipeline.corpus.confine import close_memory
+from lamella.pipeline.corpus.confine import close_memory
 become_plain()
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl(4, 1, 0, 0, 0)
@@ -248,8 +248,8 @@ def test_memory_that_is_closed_is_read_by_no_other_process_of_the_user() -> None
 
 def test_who_starts_a_child_has_closed_its_memory() -> None:
     code = (
-        "import ctypes; from pipeline.corpus import sandbox;"
-        "from pipeline.corpus.decode import DecodeLimits;"
+        "import ctypes; from lamella.pipeline.corpus import sandbox;"
+        "from lamella.pipeline.corpus.decode import DecodeLimits;"
         "get = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0); before = get();"
         f"sandbox.probe({PNG!r}, DecodeLimits()); print(before, get())"
     )

@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.reader import EntryReader, read_entry
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.reader import EntryReader, read_entry
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.schemas.refusals import RefusalReason
 
 
 def fill(root: Path, files: dict[str, bytes]) -> Path:

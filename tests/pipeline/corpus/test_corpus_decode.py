@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, Probe, decode, probe
+from lamella.pipeline.corpus.decode import DecodeLimits, Probe, decode, probe
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 LIMITS = DecodeLimits()

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 
-from pipeline.corpus.formats import (
+from lamella.pipeline.corpus.formats import (
     HEAD_BYTES,
     SUPPORTED,
     has_picture_name,

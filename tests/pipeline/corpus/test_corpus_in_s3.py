@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.corpus import places
-from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.places import named_by, place_of
-from pipeline.corpus.reader import EntryReader, read_entry
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError, LoginFailed, NoSuchBucket, StoreUnavailable
-from pipeline.store import s3
-from pipeline.store.retry import Patience
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus import locations
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_entries
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.locations import named_by, place_of
+from lamella.pipeline.corpus.reader import EntryReader, read_entry
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError, LoginFailed, NoSuchBucket, StoreUnavailable
+from lamella.pipeline.store import s3
+from lamella.pipeline.store.retry import Patience
+from lamella.schemas.refusals import RefusalReason
 from tests.faults import Request, faulty
 from tests.s3 import S3Server, environ, environment, upload
 from tests.tiny import tiny_pictures
@@ -179,7 +179,7 @@ def test_a_list_in_s3_cannot_have_a_local_file_read(bucket: str, tmp_path: Path)
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "A_PICTURE", QUICK)
+    monkeypatch.setattr(locations, "A_PICTURE", QUICK)
     monkeypatch.setattr(s3, "PATIENT", QUICK)
 
 

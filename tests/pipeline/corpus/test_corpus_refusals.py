@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 LIMITS = DecodeLimits()
@@ -134,7 +134,7 @@ def test_every_reason_has_a_meaning() -> None:
 def test_remarks_on_damaged_metadata_are_not_shown() -> None:
     code = (
         "import warnings; warnings.simplefilter('error');"
-        "import pipeline.corpus.decode;"
+        "import lamella.pipeline.corpus.decode;"
         "warnings.warn_explicit('Corrupt EXIF data', UserWarning, 'x', 1, 'PIL.TiffImagePlugin')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.passed_over import FOLDER_LINKS, HIDDEN, LINKS, NO_FILES
-from pipeline.corpus.reader import EntryReader, read_entry
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.passed_over import FOLDER_LINKS, HIDDEN, LINKS, NO_FILES
+from lamella.pipeline.corpus.reader import EntryReader, read_entry
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.schemas.refusals import RefusalReason
 
 FILES = {"a.jpg": b"first", "B.png": b"second", "sub/c.jpg": b"third", "sub/é.gif": b"4"}
 ORDER = ["B.png", "a.jpg", "sub/c.jpg", "sub/é.gif"]

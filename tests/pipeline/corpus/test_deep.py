@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.corpus.deep import white_of
+from lamella.pipeline.corpus.deep import white_of
 from tests import tiffs
 from tests.rasters import GREY as GREYS
 from tests.rasters import GREY_ALPHA, TRUECOLOUR, TRUECOLOUR_ALPHA, png, pnm

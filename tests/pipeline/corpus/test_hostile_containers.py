@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.corpus import containers
-from pipeline.corpus.build import probe_entries
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.reader import EntryReader
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus import containers
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_entries
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.schemas.refusals import RefusalReason
 
 LIMITS = DecodeLimits(max_bytes=2**20)
 OUTSIDE, BAD_NAME, UNREADABLE = (

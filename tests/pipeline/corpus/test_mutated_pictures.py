@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.corpus import sandbox
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.formats import sniff
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import look_at, whole_look
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus import sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.formats import sniff
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import look_at, whole_look
+from lamella.schemas.refusals import RefusalReason
 from tests.mutations import in_every_format, mutate, small_photographs
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 from tests.jpegs import JPEGS, PICTURE
 from tests.rasters import GREY as GREYS
 from tests.rasters import (

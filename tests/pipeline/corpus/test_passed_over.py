@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from cluster.cli import app
-from pipeline.corpus.passed_over import (
+from lamella.cluster.commands.cli import app
+from lamella.pipeline.corpus.passed_over import (
     FOLDER_LINKS,
     HIDDEN,
     LINKS,
@@ -34,13 +34,13 @@ from pipeline.corpus.passed_over import (
     in_words,
     kind_of,
 )
-from pipeline.corpus.reader import read_entry
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError
-from pipeline.jobs.status import store_status
-from pipeline.store.storage import open_store
-from schemas.corpus import CorpusManifest
-from schemas.files import DoneRecord
+from lamella.pipeline.corpus.reader import read_entry
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.status import store_status
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord
 from tests.tiny import tiny_index, tiny_pictures
 
 BLOCK = 512

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.scale import Look, look_at, whole_look
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Look, look_at, whole_look
+from lamella.schemas.refusals import RefusalReason
 
 LIMITS = DecodeLimits()
 HEIGHT, WIDTH = 201, 273  # at 1/8 the last column is 1/8 of a pixel, and so is the last row

@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import pipeline
-from pipeline.corpus import child_process, sandbox
-from pipeline.corpus.decode import DecodeLimits, Probe, decode
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.scale import Look, look_at, whole_look
-from pipeline.errors import DecoderUnavailable
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus import child_process, sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits, Probe, decode
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.resize import Look, look_at, whole_look
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.pipeline.errors import DecoderUnavailable
+from lamella.schemas.refusals import RefusalReason
 from tests.hostile_child import marked
 
 LIMITS = DecodeLimits(max_seconds=0.5, max_memory=2**26)
@@ -195,7 +194,7 @@ def test_too_little_memory_is_a_reason_of_its_own(fresh: Sandbox) -> None:
 def test_a_child_starts_where_our_packages_are_not_on_the_path(
     fresh: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = {str(Path(pipeline.__file__).parents[1]), "", "."}
+    ours = {str(Path(__file__).parents[3]), "", "."}
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ours])
     np.testing.assert_array_equal(see(PNG), PIXELS)
     assert fresh.started == 1
@@ -203,8 +202,8 @@ def test_a_child_starts_where_our_packages_are_not_on_the_path(
 
 def test_a_child_ends_with_the_process_that_started_it() -> None:
     code = (
-        "import os, signal; from pipeline.corpus import sandbox;"
-        "from pipeline.corpus.decode import DecodeLimits;"
+        "import os, signal; from lamella.pipeline.corpus import sandbox;"
+        "from lamella.pipeline.corpus.decode import DecodeLimits;"
         f"sandbox.probe({PNG!r}, DecodeLimits());"
         "print(sandbox._sandbox._idle[0]._process.pid, flush=True); signal.pause()"
     )

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, decode, probe
-from pipeline.corpus.refused import Refused
-from schemas.refusals import RefusalReason
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
+from lamella.pipeline.corpus.refused import Refused
+from lamella.schemas.refusals import RefusalReason
 from tests import tiffs
 from tests.tiffs import (
     CMYK,

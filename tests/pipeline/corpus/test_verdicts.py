@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.corpus import sandbox
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.listing import Entry
-from pipeline.corpus.refused import Refused
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.corpus.stage import ProbeStage, ProbeTask
-from pipeline.corpus.verdicts import Verdicts, discard_verdicts, judged
-from pipeline.store import layout
-from pipeline.store.commit import Attempt, open_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import read_parquet
-from schemas.refusals import RefusalReason
-from schemas.verdict import DEAR
+from lamella.pipeline.corpus import sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.pipeline.corpus.stage import ProbeStage, ProbeTask
+from lamella.pipeline.corpus.verdicts import Verdicts, discard_verdicts, judged
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import Attempt, open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import read_parquet
+from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.verdict import DEAR
 from tests.builders import Killed, counted_creates
 from tests.hostile_child import marked
 from tests.tiny import tiny_index

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.corpus.wire import receive, send
+from lamella.pipeline.corpus.wire import receive, send
 
 
 @pytest.fixture

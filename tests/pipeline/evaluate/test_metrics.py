@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.evaluate.metrics import (
+from lamella.pipeline.evaluate.metrics import (
     average_precision,
     average_precision_over_ties,
     ns_score,

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.evaluate.pickled_truth import LARGEST_BYTES, read_plain_pickle
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.pickled_truth import LARGEST_BYTES, read_plain_pickle
 
 PLAIN = {"names": ["a", "é"], "box": [1.5, -2.0], "more": (1, 2**70, None, True, b"x", ())}
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError, MismatchedQueries
-from pipeline.evaluate.protocols import groups, holidays, oxford, ukb
-from pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, score_queries
+from lamella.pipeline.errors import InputError, MismatchedQueries
+from lamella.pipeline.evaluate.protocols import groups, holidays, oxford, ukb
+from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, score_queries
 
 UKB = [f"full/ukbench{number:05d}.jpg" for number in range(8)]
 SHARED = Path(__file__).parents[4] / "shared" / "data"

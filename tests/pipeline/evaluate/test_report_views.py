@@ -9,13 +9,13 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from pipeline.evaluate.explain import explain_query, telling_queries
-from pipeline.evaluate.page import background_warning, printable, render, score_lines, story
-from pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
-from pipeline.evaluate.table import score_table
-from pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
-from schemas.query import FusionSpec, LayerMap
-from schemas.report import BackgroundSimilarity, RetrievalReport
+from lamella.pipeline.evaluate.explain import explain_query, telling_queries
+from lamella.pipeline.evaluate.page import background_warning, printable, render, score_lines, story
+from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
+from lamella.pipeline.evaluate.table import score_table
+from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
+from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.report import BackgroundSimilarity, RetrievalReport
 
 EVIL = "<script>document.title='owned'</script>\x1b[31m[bold]\u202egpj.a"
 NAMES = ["a.jpg", EVIL, "c.jpg", "d.jpg", "e.jpg"]

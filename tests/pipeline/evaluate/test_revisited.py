@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.evaluate.revisited import read_revisited, revisited
-from pipeline.evaluate.truth import score_queries
-from pipeline.jobs.evaluating import ground_truth
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.revisited import read_revisited, revisited
+from lamella.pipeline.evaluate.truth import score_queries
+from lamella.pipeline.jobs.evaluating import ground_truth
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

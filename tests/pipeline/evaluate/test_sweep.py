@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError, MismatchedQueries
-from pipeline.evaluate.folds import halves_of
-from pipeline.evaluate.protocols import ukb
-from pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
-from pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
-from pipeline.search.fuse import fuse
-from schemas.query import FusionSpec, LayerMap
+from lamella.pipeline.errors import InputError, MismatchedQueries
+from lamella.pipeline.evaluate.folds import halves_of
+from lamella.pipeline.evaluate.protocols import ukb
+from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
+from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
+from lamella.pipeline.search.fuse import fuse
+from lamella.schemas.query import FusionSpec, LayerMap
 
 NAMES = [f"ukbench{number:05d}.jpg" for number in range(24)]
 TRUTH = ukb(NAMES)

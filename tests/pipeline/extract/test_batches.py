@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pipeline.extract.batches import plan_batches, wasted_share
-from pipeline.extract.networks import LITE0
-from schemas.extraction import PreprocessSpec
+from lamella.pipeline.extract.batches import plan_batches, wasted_share
+from lamella.pipeline.extract.networks import LITE0
+from lamella.schemas.extraction import PreprocessSpec
 from tests.pipeline.extract.specs import spec_of
 
 

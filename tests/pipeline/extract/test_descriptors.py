@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
-from schemas.extraction import LayerSpec, Pool
+from lamella.pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
+from lamella.schemas.extraction import LayerSpec, Pool
 
 OUTPUT = torch.relu(torch.randn((3, 5, 4, 6), generator=torch.Generator().manual_seed(2)))
 

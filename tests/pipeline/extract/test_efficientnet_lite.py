@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.efficientnet_lite import EfficientNetLite0, fold
-from pipeline.extract.networks import LITE0, find_weights, load_state, resolve_layer
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0, fold
+from lamella.pipeline.extract.networks import LITE0, find_weights, load_state, resolve_layer
 from tests.pipeline.extract.specs import spec_of
 
 # (kernel, stride, expands) of the 16 blocks: Tan and Le 2019, table 1; Lite keeps all 16.

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.corpus import child_process, sandbox
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sandbox import Sandbox
-from pipeline.extract.stage import Extraction
-from pipeline.store.commit import open_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import read_parquet
+from lamella.pipeline.corpus import child_process, sandbox
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.sandbox import Sandbox
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import read_parquet
 from tests.hostile_child import marked
 from tests.pipeline.extract import test_extract_stage as stages
 

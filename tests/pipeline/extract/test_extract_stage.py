@@ -10,24 +10,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.corpus.sources import list_source
-from pipeline.corpus.stage import build_corpus
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.networks import LITE0
-from pipeline.extract.sink import LayerSink
-from pipeline.extract.stage import Extraction, ExtractStage, extract_corpus
-from pipeline.extract.work import BatchActivations
-from pipeline.index.encode import encode_file
-from pipeline.run.serial import SerialRunner
-from pipeline.store.commit import open_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_of, column, read_parquet
-from pipeline.vocabulary.assign import ExactAssigner
-from schemas.corpus import CorpusManifest, ShardRef
-from schemas.extraction import View
-from schemas.files import DoneRecord
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.networks import LITE0
+from lamella.pipeline.extract.sink import LayerSink
+from lamella.pipeline.extract.stage import Extraction, ExtractStage, extract_corpus
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.index.encode import encode_file
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
+from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.schemas.corpus import CorpusManifest, ShardRef
+from lamella.schemas.extraction import View
+from lamella.schemas.files import DoneRecord
 from tests.pipeline.extract.specs import random_weights, spec_of
 
 LIMITS = DecodeLimits()

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from pipeline.corpus.decode import DecodeLimits, decode, plain_jpeg_size
-from pipeline.corpus.scale import Look, look_at, whole_look
-from pipeline.errors import InputError
-from pipeline.extract import jpegs
-from pipeline.extract.jpegs import Box, Jpeg, decode_jpegs, plain_jpeg
+from lamella.pipeline.corpus.decode import DecodeLimits, decode, plain_jpeg_size
+from lamella.pipeline.corpus.resize import Look, look_at, whole_look
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract import jpegs
+from lamella.pipeline.extract.jpegs import Box, Jpeg, decode_jpegs, plain_jpeg
 from tests.pictures import drawn, jpeg_of, without_huffman_tables
 from tests.pipeline.extract.specs import asked
 
@@ -152,7 +152,7 @@ def test_what_a_card_says_tells_the_file_from_the_machine(error: RuntimeError, f
 
 
 @pytest.mark.parametrize(
-    "call", ["torchcodec.decoders.decode_jpeg", "pipeline.extract.jpegs.interpolate"]
+    "call", ["torchcodec.decoders.decode_jpeg", "lamella.pipeline.extract.jpegs.interpolate"]
 )
 def test_where_memory_is_short_no_picture_is_blamed(
     monkeypatch: pytest.MonkeyPatch, call: str

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.errors import InputError, UnknownLayer
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.networks import (
+from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.networks import (
     ALIASES,
     DEFAULT_LAYERS,
     LITE0,
@@ -21,8 +21,8 @@ from pipeline.extract.networks import (
     node_names,
     resolve_layer,
 )
-from pipeline.store.commit import sha256_of
-from schemas.extraction import PreprocessSpec, View
+from lamella.pipeline.store.commit import sha256_of
+from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import random_weights, spec_of
 
 CAFFE_VGG = Path(__file__).parents[4] / "shared/weights/vgg16_conv_caffe_bgr_fp16.safetensors"

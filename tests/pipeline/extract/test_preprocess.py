@@ -8,19 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits, decode
-from pipeline.corpus.scale import look_at, picture_of, whole_look
-from pipeline.extract.batches import plan_batches
-from pipeline.extract.networks import LITE0
-from pipeline.extract.preprocess import (
-    look_of,
-    reduction_of,
-    see,
-    view_shape,
-    whole_shape,
-)
-from pipeline.extract.work import PictureSource
-from schemas.extraction import PreprocessSpec, View
+from lamella.pipeline.corpus.decode import DecodeLimits, decode
+from lamella.pipeline.corpus.resize import look_at, picture_of, whole_look
+from lamella.pipeline.extract.batches import plan_batches
+from lamella.pipeline.extract.networks import LITE0
+from lamella.pipeline.extract.preprocess import look_of, reduction_of, see, view_shape, whole_shape
+from lamella.pipeline.extract.work import PictureSource
+from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import spec_of
 
 MULTIPLE = PreprocessSpec(long_edge_multiple=32)

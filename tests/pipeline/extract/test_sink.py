@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.extract import sink
-from pipeline.extract.beside import Beside, Do, at_once
-from pipeline.extract.descriptors import Descriptors
-from pipeline.extract.sink import LayerSink
-from pipeline.extract.work import BatchActivations
-from schemas.extraction import LayerSpec
+from lamella.pipeline.extract import sink
+from lamella.pipeline.extract.background_writer import Beside, Do, at_once
+from lamella.pipeline.extract.descriptors import Descriptors
+from lamella.pipeline.extract.sink import LayerSink
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.schemas.extraction import LayerSpec
 
 LOCAL = LayerSpec(name="low", node="low", kind="local")
 GLOBAL = LayerSpec(name="high", node="high", kind="global")

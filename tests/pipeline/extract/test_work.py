@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.corpus.decode import DecodeLimits
-from pipeline.errors import CardLost, InputError
-from pipeline.extract import card
-from pipeline.extract.backbone import Backbone
-from pipeline.extract.networks import LITE0, LITE0_PREPROCESS
-from pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
-from pipeline.run.ledger import is_worth_retrying
-from schemas.extraction import Precision, View
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.errors import CardLost, InputError
+from lamella.pipeline.extract import cuda
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.networks import LITE0, LITE0_PREPROCESS
+from lamella.pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
+from lamella.pipeline.run.ledger import is_worth_retrying
+from lamella.schemas.extraction import Precision, View
 from tests.pictures import draw_jpegs, without_huffman_tables
 from tests.pipeline.extract.specs import assert_same, rows_of, spec_of
 
@@ -147,7 +147,7 @@ def outgrow(monkeypatch: pytest.MonkeyPatch, most: int, *, silently: bool = Fals
         return original(backbone, pixels, view)
 
     monkeypatch.setattr(Backbone, "forward", limited)
-    monkeypatch.setattr(card, "refusals", lambda _: len(refused))
+    monkeypatch.setattr(cuda, "refusals", lambda _: len(refused))
 
 
 @pytest.mark.parametrize("silently", [False, True])
@@ -181,7 +181,7 @@ def test_a_card_that_is_lost_is_told_from_one_that_answers(
     monkeypatch.setattr(Backbone, "forward", broken)
     with pytest.raises(RuntimeError, match=r"^CUDA error"):
         forward(backbone, corpus, 2)
-    monkeypatch.setattr(card, "answers", lambda _: False)
+    monkeypatch.setattr(cuda, "answers", lambda _: False)
     with pytest.raises(CardLost, match=r"does not answer \(CUDA error.*another process") as caught:
         forward(backbone, corpus, 2)
     assert is_worth_retrying(caught.value)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.index.bags import BagsOfWords, bags_from_words, concatenate, select
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, concatenate, select
 
 images_of_words = st.lists(st.lists(st.integers(0, 12), max_size=9), max_size=7)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.index.bags import BagsOfWords, bags_from_words
-from pipeline.index.files import (
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
+from lamella.pipeline.index.files import (
     read_bags,
     read_dense,
     read_postings,
@@ -12,7 +12,7 @@ from pipeline.index.files import (
     write_dense,
     write_postings,
 )
-from pipeline.index.postings import invert
+from lamella.pipeline.index.postings import invert
 
 WORDS = [[7, 2, 7], [], [2, 3], []]
 

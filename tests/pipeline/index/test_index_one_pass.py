@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import IncompatibleInputs
-from pipeline.extract.beside import at_once
-from pipeline.extract.descriptors import Descriptors
-from pipeline.extract.work import BatchActivations
-from pipeline.index.files import read_bags
-from pipeline.index.one_pass import WordSink
-from pipeline.store.commit import attempt, open_committed
-from pipeline.store.local import LocalStore
-from pipeline.vocabulary.assign import ExactAssigner
+from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.extract.background_writer import at_once
+from lamella.pipeline.extract.descriptors import Descriptors
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.index.files import read_bags
+from lamella.pipeline.index.one_pass import WordSink
+from lamella.pipeline.store.commit import attempt, open_committed
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.vocabulary.assign import ExactAssigner
 
 WORDS = np.eye(2, dtype=np.float32)
 

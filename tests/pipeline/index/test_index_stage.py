@@ -6,22 +6,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.index.files import read_bags, read_dense, read_postings
-from pipeline.index.publish import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.index.files import read_bags, read_dense, read_postings
+from lamella.pipeline.index.publish import (
     current_snapshot,
     latest_number,
     promote,
     read_frequencies,
     read_snapshot,
 )
-from pipeline.index.stage import cut_segments
-from pipeline.search.searcher import layer_weights
-from pipeline.store import layout
-from pipeline.store.commit import open_committed
-from pipeline.store.local import LocalStore
-from pipeline.store.protocol import Store
-from schemas.files import DoneRecord
+from lamella.pipeline.index.stage import cut_segments
+from lamella.pipeline.search.searcher import layer_weights
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.files import DoneRecord
 from tests.builders import copied, counted_creates, index_into, record, small_job
 from tests.conftest import Indexed
 

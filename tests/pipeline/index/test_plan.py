@@ -5,14 +5,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.index.plan import check_segments, segment_memory
-from pipeline.run.budget import PROCESS_BYTES
-from pipeline.store.commit import attempt
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import binary_vectors_column, write_parquet
-from schemas.extraction import LayerSpec
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.index.plan import check_segments, segment_memory
+from lamella.pipeline.run.budget import PROCESS_BYTES
+from lamella.pipeline.store.commit import attempt
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import binary_vectors_column, write_parquet
+from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.files import DoneRecord
 
 LAYERS = (
     LayerSpec(name="high", node="fc", kind="global"),

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.index.bags import bags_from_words
-from pipeline.index.postings import Postings, document_frequencies, invert
+from lamella.pipeline.index.bags import bags_from_words
+from lamella.pipeline.index.postings import Postings, document_frequencies, invert
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=8), max_size=8))

@@ -3,9 +3,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.index.files import read_sketch, write_axes, write_sketch
-from pipeline.index.sketch import Codes, Sketch, leading_axes, sketch_vectors, skew_of, unit_rows
-from pipeline.search.score import dense_norms
+from lamella.pipeline.index.files import read_sketch, write_axes, write_sketch
+from lamella.pipeline.index.sketch import (
+    Codes,
+    Sketch,
+    leading_axes,
+    sketch_vectors,
+    skew_of,
+    unit_rows,
+)
+from lamella.pipeline.search.score import dense_norms
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.index.weighting import idf, word_weights
+from lamella.pipeline.index.weighting import idf, word_weights
 
 
 def test_idf_is_worked_by_hand() -> None:

@@ -8,11 +8,11 @@ from unittest import mock
 
 import pytest
 
-from pipeline.errors import AccountMismatch, SnapshotIncomplete
-from pipeline.index import publish
-from pipeline.jobs.recorded import read_jobs
-from pipeline.jobs.status import store_status
-from pipeline.store.local import LocalStore
+from lamella.pipeline.errors import AccountMismatch, SnapshotIncomplete
+from lamella.pipeline.index import publish
+from lamella.pipeline.jobs.recorded import read_jobs
+from lamella.pipeline.jobs.status import store_status
+from lamella.pipeline.store.local import LocalStore
 from tests.builders import Killed, counted_creates, reseal
 from tests.tiny import tiny_index, tiny_pictures
 

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.corpus.sources import list_source
-from pipeline.errors import InputError, StageFailed
-from pipeline.index.publish import current_snapshot
-from pipeline.jobs.indexing import (
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.jobs.indexing import (
     check_refused,
     choose_shard_size,
     corpus_name,
     find_imports,
     settle_keep,
 )
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.store.local import LocalStore
-from pipeline.vocabulary import imported
-from pipeline.vocabulary.exchange import export_vocabulary
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.vocabulary import import_words
+from lamella.pipeline.vocabulary.exchange import export_vocabulary
 from tests.builders import index_into, small_job
 from tests.conftest import Indexed
 from tests.tiny import tiny_index, tiny_pictures
@@ -203,7 +203,7 @@ def test_descriptors_are_kept_only_if_something_is_tried_or_trained_on_them(
     assert keep(**given) == "none"
     assert keep(**given, activations__keep="all") == "all"
     # More words than are all compared with: into how many cells to look is to be found out.
-    monkeypatch.setattr(imported, "EXACT_UP_TO", 63)
+    monkeypatch.setattr(import_words, "EXACT_UP_TO", 63)
     assert keep(**given) == "all"
     with pytest.raises(InputError, match=r"b11\.json has more than 63 words and does not say"):
         keep(**given, activations__keep="none")

@@ -10,23 +10,23 @@ from unittest import mock
 
 import pytest
 
-from pipeline.errors import IncompatibleInputs, InputError
-from pipeline.extract import backbone
-from pipeline.index.publish import read_snapshot
-from pipeline.jobs.answering import Answered, Place, Question
-from pipeline.jobs.querying import query_images, query_pictures
-from pipeline.jobs.rankings import read_rankings, refusal_tables, stored_run
-from pipeline.run.drive import Progress
-from pipeline.run.serial import SerialRunner
-from pipeline.search import encode
-from pipeline.search.coordinator import Coordinator, LocalServers
-from pipeline.search.searcher import SegmentSearcher
-from pipeline.search.segment import Answer, QueryBatch
-from pipeline.store.local import LocalStore
-from schemas.files import DoneRecord
-from schemas.job import SearchSettings
-from schemas.query import SearchMode
-from schemas.snapshot import IndexSnapshot
+from lamella.pipeline.errors import IncompatibleInputs, InputError
+from lamella.pipeline.extract import backbone
+from lamella.pipeline.index.publish import read_snapshot
+from lamella.pipeline.jobs.query_run import Answered, Place, Question
+from lamella.pipeline.jobs.querying import query_images, query_pictures
+from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables, stored_run
+from lamella.pipeline.run.drive import Progress
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.search import encode
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.search.segment import Answer, QueryBatch
+from lamella.pipeline.store.local import LocalStore
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job import SearchSettings
+from lamella.schemas.query import SearchMode
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
 

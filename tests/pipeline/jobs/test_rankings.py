@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.jobs import rankings
-from pipeline.jobs.rankings import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs import rankings
+from lamella.pipeline.jobs.rankings import (
     copy_rankings,
     first_rankings,
     known_run,
@@ -18,14 +18,14 @@ from pipeline.jobs.rankings import (
     read_rankings,
     write_trec,
 )
-from pipeline.search.segment import Answer
-from pipeline.store import layout
-from pipeline.store.commit import sha256_of
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import write_parquet
-from schemas.files import FileRef
-from schemas.query import FusionSpec, LayerMap
-from schemas.rankings import QueryRun, rankings_schema
+from lamella.pipeline.search.segment import Answer
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import sha256_of
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import write_parquet
+from lamella.schemas.files import FileRef
+from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.rankings import QueryRun, rankings_schema
 
 FUSION = FusionSpec(layers=(LayerMap(layer="high", t=0.5, p=0.5), LayerMap(layer="low")))
 

@@ -1,11 +1,11 @@
 import pytest
 
-from pipeline.errors import InputError, UnknownLayer
-from pipeline.extract.networks import LITE0_SHA256
-from pipeline.jobs.resolve import NETWORK_MAPS, resolve_extraction, resolve_fusion
-from pipeline.jobs.settings import load_job
-from schemas.extraction import LayerSpec
-from schemas.job import FusionSettings
+from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.extract.networks import LITE0_SHA256
+from lamella.pipeline.jobs.resolve import NETWORK_MAPS, resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.settings import load_job
+from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.job import FusionSettings
 
 LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high", "middle", "low"))
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.jobs.settings import load_job
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.settings import load_job
 
 
 def job(tmp_path: Path, text: str) -> Path:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline.plan.fitting import GIB, misfits, needed_bytes
-from schemas.plan import Figure, PlannedBytes
+from lamella.pipeline.plan.fitting import GIB, misfits, needed_bytes
+from lamella.schemas.plan import Figure, PlannedBytes
 
 STORED = (
     PlannedBytes(kind="activations b11", stage="extract", size_bytes=Figure(mean=6 * GIB)),

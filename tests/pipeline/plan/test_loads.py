@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.plan.figures import mean_of, per, product, scaled, total
-from pipeline.plan.loads import Load, hours_on
-from schemas.plan import Figure
+from lamella.pipeline.plan.figures import mean_of, per, product, scaled, total
+from lamella.pipeline.plan.loads import Load, hours_on
+from lamella.schemas.plan import Figure
 
 
 def figure(mean: float, error: float = 0.0) -> Figure:

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.index.bags import bags_from_words
-from pipeline.index.files import write_bags
-from pipeline.index.segment_files import segment_files
-from pipeline.plan.sizes import ARROW, bags_bytes, global_bytes, local_bytes
-from pipeline.plan.words import words_among
+from lamella.pipeline.index.bags import bags_from_words
+from lamella.pipeline.index.files import write_bags
+from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.plan.sizes import ARROW, bags_bytes, global_bytes, local_bytes
+from lamella.pipeline.plan.vocabulary_cost import words_among
 
 IMAGES, WORDS, DIMENSIONS = 400, 1_000, 96
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.errors import InputError
-from pipeline.planted import photographs as photographs_module
-from pipeline.planted.generate import PlantedCorpus, generate, generate_pictures
-from pipeline.planted.photographs import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.planted import photographs as photographs_module
+from lamella.pipeline.planted.generate import PlantedCorpus, generate, generate_pictures
+from lamella.pipeline.planted.photographs import (
     PHOTOGRAPHS,
     Patch,
     choose_objects,
     data_folder,
     load_photographs,
 )
-from pipeline.planted.views import KINDS, draw_view
+from lamella.pipeline.planted.views import KINDS, draw_view
 
 pytest.importorskip("skimage", reason="the photographs are scikit-image's")
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.index.bags import BagsOfWords, concatenate
-from pipeline.planted.scale import CHUNK, ScaleSpec, draw_pictures, draw_queries, groups_of
+from lamella.pipeline.index.bags import BagsOfWords, concatenate
+from lamella.pipeline.planted.scale import CHUNK, ScaleSpec, draw_pictures, draw_queries, groups_of
 
 SPEC = ScaleSpec(3 * CHUNK, dimensions=96, words=3_000, words_per_picture=40, grouped=0.25)
 Drawn = tuple[NDArray[np.float32], BagsOfWords]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.planted.topics import (
+from lamella.pipeline.planted.topics import (
     GRAIN,
     TOPICS,
     WordLaw,

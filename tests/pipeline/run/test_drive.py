@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CommitConflict, StageFailed
-from pipeline.run.drive import Progress, complete
-from pipeline.run.serial import SerialRunner
-from pipeline.store.commit import attempt, read_done
-from pipeline.store.local import LocalStore
-from pipeline.store.storage import open_store
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import CommitConflict, StageFailed
+from lamella.pipeline.run.drive import Progress, complete
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.store.commit import attempt, read_done
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.files import DoneRecord
 from tests.builders import Item, Scripted, items, tries
 
 

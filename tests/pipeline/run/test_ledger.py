@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     CorruptFile,
     InputError,
     LoginFailed,
@@ -13,8 +13,8 @@ from pipeline.errors import (
     StoreUnavailable,
     UnknownLayer,
 )
-from pipeline.run.ledger import Ledger, describe, is_worth_retrying
-from pipeline.run.stage import Outcome
+from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
+from lamella.pipeline.run.stage import Outcome
 from tests.builders import Item, items, record
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline.search.audit import audited_queries, measure_recall
+from lamella.pipeline.search.audit import audited_queries, measure_recall
 
 
 def test_recall_by_hand() -> None:

@@ -2,9 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.index.sketch import sketch_vectors
-from pipeline.search import score
-from pipeline.search.bounds import Products, ask_sketch
+from lamella.pipeline.index.sketch import sketch_vectors
+from lamella.pipeline.search import score
+from lamella.pipeline.search.bounds import Products, ask_sketch
 
 
 def products(asked: Products, codes: np.ndarray) -> np.ndarray:

@@ -3,13 +3,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import MismatchedQueries, UnknownLayer
-from pipeline.index.bags import BagsOfWords, bags_from_words, select
-from pipeline.search import blocks
-from pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
-from pipeline.search.merge import common_floors, fuse_candidates, merge_answers
-from pipeline.search.segment import Answer, QueryBatch, SegmentData, dense_layer, local_layer
-from schemas.query import FusionSpec, LayerMap
+from lamella.pipeline.errors import MismatchedQueries, UnknownLayer
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
+from lamella.pipeline.search import block_scan
+from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
+from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
+from lamella.pipeline.search.segment import (
+    Answer,
+    QueryBatch,
+    SegmentData,
+    dense_layer,
+    local_layer,
+)
+from lamella.schemas.query import FusionSpec, LayerMap
 from tests import reference
 
 WORDS, WIDTH = 12, 5
@@ -178,8 +184,8 @@ def test_answer_is_the_same_in_blocks_of_any_size(
 ) -> None:
     segment, queries = random_corpus(11, 100)
     whole = search_exact([segment], queries, SPECS[1], 9)
-    monkeypatch.setattr(blocks, "BLOCK_IMAGES", block)
-    monkeypatch.setattr(blocks, "FIRST_IMAGES", block // 2 + 1)
+    monkeypatch.setattr(block_scan, "BLOCK_IMAGES", block)
+    monkeypatch.setattr(block_scan, "FIRST_IMAGES", block // 2 + 1)
     assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
 
 

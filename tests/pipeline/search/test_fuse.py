@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.search.fuse import fuse, lift_bound, map_similarity
-from schemas.query import FusionSpec, LayerMap
+from lamella.pipeline.search.fuse import fuse, lift_bound, map_similarity
+from lamella.schemas.query import FusionSpec, LayerMap
 from tests import reference
 
 unit = st.floats(0.0, 1.0)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.search import names
-from pipeline.search.names import ImageTable, as_strings
-from pipeline.store.commit import sha256_of
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import write_parquet
-from schemas.corpus import IMAGES
-from schemas.files import FileRef
+from lamella.pipeline.search import names
+from lamella.pipeline.search.names import ImageTable, as_strings
+from lamella.pipeline.store.commit import sha256_of
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import write_parquet
+from lamella.schemas.corpus import IMAGES
+from lamella.schemas.files import FileRef
 
 SIZES = (3, 0, 1, 4)
 """Images of each shard: ids 0 to 2, none, 3, and 4 to 7."""

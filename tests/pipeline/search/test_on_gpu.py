@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline.errors import InputError
-from pipeline.search import gpu_layers, on_gpu
-from pipeline.search.best import Effort
-from pipeline.search.exact import search_exact
-from pipeline.search.on_gpu import Card
-from pipeline.search.segment import QueryBatch, SegmentData
-from schemas.query import FusionSpec
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.search import gpu_layers, on_gpu
+from lamella.pipeline.search.exact import search_exact
+from lamella.pipeline.search.on_gpu import Card
+from lamella.pipeline.search.segment import QueryBatch, SegmentData
+from lamella.pipeline.search.topk import Effort
+from lamella.schemas.query import FusionSpec
 from tests.pipeline.search.test_exact import SPECS, assert_same, cut, random_corpus, seeds
 
 on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch sees no CUDA here")

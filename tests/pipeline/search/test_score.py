@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.index.bags import BagsOfWords, bags_from_words, select
-from pipeline.index.postings import invert
-from pipeline.search import score
-from pipeline.search.score import Candidates
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
+from lamella.pipeline.index.postings import invert
+from lamella.pipeline.search import score
+from lamella.pipeline.search.score import Candidates
 from tests import reference
 
 WORDS = 30

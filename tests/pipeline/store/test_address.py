@@ -2,9 +2,9 @@
 
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.store.address import S3Address, is_s3, parse_s3
-from pipeline.store.storage import open_store
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.address import S3Address, is_s3, parse_s3
+from lamella.pipeline.store.storage import open_store
 
 
 @pytest.mark.parametrize(

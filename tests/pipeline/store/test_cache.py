@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CorruptFile, StoreError
-from pipeline.store.cache import DEAD_S, GRACE_S, Cache
-from pipeline.store.commit import attempt, open_committed
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from schemas.files import FileRef
+from lamella.pipeline.errors import CorruptFile, StoreError
+from lamella.pipeline.store.cache import DEAD_S, GRACE_S, Cache
+from lamella.pipeline.store.commit import attempt, open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.files import FileRef
 from tests.faults import faulty
 from tests.s3 import S3Server
 

@@ -3,16 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CommitConflict, CommitUnknown, CorruptFile, MissingFile
-from pipeline.store.commit import (
-    attempt,
-    create_once,
-    open_committed,
-    read_done,
-    sha256_of,
-)
-from pipeline.store.local import LocalStore
-from schemas.files import DoneRecord
+from lamella.pipeline.errors import CommitConflict, CommitUnknown, CorruptFile, MissingFile
+from lamella.pipeline.store.commit import attempt, create_once, open_committed, read_done, sha256_of
+from lamella.pipeline.store.local import LocalStore
+from lamella.schemas.files import DoneRecord
 
 
 class FaultyStore(LocalStore):

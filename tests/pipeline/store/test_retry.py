@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.store.retry import GaveUp, Patience, Transient, persist
+from lamella.pipeline.store.retry import GaveUp, Patience, Transient, persist
 
 
 class Clock:

@@ -3,7 +3,7 @@
 import pytest
 from botocore import exceptions as boto
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     CommitConflict,
     LoginFailed,
     MissingFile,
@@ -11,8 +11,8 @@ from pipeline.errors import (
     NoSuchBucket,
     StoreError,
 )
-from pipeline.store.retry import Transient
-from pipeline.store.s3_errors import meaning
+from lamella.pipeline.store.retry import Transient
+from lamella.pipeline.store.s3_errors import meaning
 
 
 def refused(status: int, code: str) -> boto.ClientError:

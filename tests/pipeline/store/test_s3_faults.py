@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CommitUnknown, StoreUnavailable
-from pipeline.store import s3
-from pipeline.store.commit import create_once
-from pipeline.store.protocol import Store
-from pipeline.store.retry import Patience
-from pipeline.store.storage import open_store
+from lamella.pipeline.errors import CommitUnknown, StoreUnavailable
+from lamella.pipeline.store import s3
+from lamella.pipeline.store.commit import create_once
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.retry import Patience
+from lamella.pipeline.store.storage import open_store
 from tests.faults import DELAY_S, Fault, Request, faulty, shares
 from tests.s3 import S3Server
 

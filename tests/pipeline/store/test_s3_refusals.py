@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import (
+from lamella.pipeline.errors import (
     InputError,
     LoginFailed,
     NoAccess,
@@ -13,10 +13,10 @@ from pipeline.errors import (
     StoreError,
     StoreUnavailable,
 )
-from pipeline.store import s3
-from pipeline.store.commit import create_once
-from pipeline.store.retry import Patience
-from pipeline.store.storage import open_store, probe_create_only
+from lamella.pipeline.store import s3
+from lamella.pipeline.store.commit import create_once
+from lamella.pipeline.store.retry import Patience
+from lamella.pipeline.store.storage import open_store, probe_create_only
 from tests.s3 import READER_KEY, READER_SECRET, S3Server, environ, environment, free_ports
 
 

@@ -5,11 +5,11 @@ from unittest import mock
 
 import pytest
 
-from pipeline.errors import InputError, StoreError
-from pipeline.store import layout
-from pipeline.store.local import LocalStore
-from pipeline.store.storage import open_store, probe_create_only
-from schemas.snapshot import Promotion
+from lamella.pipeline.errors import InputError, StoreError
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store, probe_create_only
+from lamella.schemas.snapshot import Promotion
 
 
 class ForgetfulStore(LocalStore):

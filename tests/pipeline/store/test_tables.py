@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline.store import tables
-from pipeline.store.tables import (
+from lamella.pipeline.store import tables
+from lamella.pipeline.store.tables import (
     binary_vectors_column,
     binary_vectors_of,
     column,

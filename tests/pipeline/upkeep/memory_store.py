@@ -4,9 +4,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.errors import CommitConflict, MissingFile
-from pipeline.store.protocol import StoredFile
-from schemas.files import FileRef
+from lamella.pipeline.errors import CommitConflict, MissingFile
+from lamella.pipeline.store.protocol import StoredFile
+from lamella.schemas.files import FileRef
 
 
 class MemoryStore:

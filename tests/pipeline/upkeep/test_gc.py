@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import CorruptFile
-from pipeline.store import layout
-from pipeline.store.commit import Attempt, read_done
-from pipeline.store.local import LocalStore
-from pipeline.upkeep.gc import DAY_S, collect_garbage
-from pipeline.upkeep.verify import verify_store
-from schemas.files import FileRef
-from schemas.vocabulary import Vocabulary
+from lamella.pipeline.errors import CorruptFile
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import Attempt, read_done
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.gc import DAY_S, collect_garbage
+from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.files import FileRef
+from lamella.schemas.vocabulary import Vocabulary
 from tests.pipeline.upkeep.memory_store import MemoryStore
 from tests.tiny import tiny_index, tiny_pictures
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.extract.descriptors import Descriptors
-from pipeline.extract.sink import LayerSink
-from pipeline.extract.stage import Extraction
-from pipeline.extract.work import BatchActivations
-from pipeline.jobs.resolve import resolve_extraction
-from pipeline.store.commit import attempt
-from pipeline.store.protocol import Store
-from pipeline.store.storage import open_store
-from schemas.files import DoneRecord
-from schemas.job import JobConfig
+from lamella.pipeline.extract.descriptors import Descriptors
+from lamella.pipeline.extract.sink import LayerSink
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.store.commit import attempt
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.job import JobConfig
 
 INPUTS = "0" * 64
 FOLDER = "activations/given-000000000000"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 
 
 def extraction(**changed: Any) -> ExtractionSpec:

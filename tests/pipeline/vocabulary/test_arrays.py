@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import InputError
-from pipeline.store.commit import sha256_of
-from pipeline.vocabulary.arrays import read_array
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.commit import sha256_of
+from lamella.pipeline.vocabulary.arrays import read_array
 from tests.pipeline.vocabulary.vectors import clustered
 
 WORDS = clustered(90, 12, 30, seed=1)

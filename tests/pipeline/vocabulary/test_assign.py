@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.vocabulary.assign import (
+from lamella.pipeline.vocabulary.assign import (
     EXACT_UP_TO,
     Assigner,
     Assignment,
@@ -14,8 +14,8 @@ from pipeline.vocabulary.assign import (
     exact_assigner,
     measure_recall,
 )
-from pipeline.vocabulary.cells import CellsAssigner, first_cells
-from schemas.vocabulary import AssignerKind, VocabularySpec
+from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells
+from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered, plain_distances
 
 KINDS: tuple[AssignerKind, ...] = ("exact", "cells")

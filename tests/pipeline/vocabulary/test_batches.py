@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from pipeline.vocabulary.batches import (
+from lamella.pipeline.vocabulary.batches import (
     Window,
     is_turned,
     row_uniforms,
     seeding_rows,
     window_of_round,
 )
-from schemas.vocabulary import VocabularySpec
+from lamella.schemas.vocabulary import VocabularySpec
 from tests.pipeline.vocabulary.vectors import reports, row_names
 
 IMAGE_IDS, POSITIONS = row_names(100_000)

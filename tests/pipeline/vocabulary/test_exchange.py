@@ -13,13 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
-from pipeline.store.commit import sha256_of
-from pipeline.store.local import LocalStore
-from pipeline.store.tables import vectors_column, write_arrow
-from pipeline.vocabulary import exchange
-from pipeline.vocabulary.cells import CellsAssigner, first_cells, write_cells
-from pipeline.vocabulary.exchange import (
+from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
+from lamella.pipeline.store.commit import sha256_of
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.tables import vectors_column, write_arrow
+from lamella.pipeline.vocabulary import exchange
+from lamella.pipeline.vocabulary.exchange import (
     LARGEST_JSON,
     check_recipe,
     export_vocabulary,
@@ -27,9 +26,10 @@ from pipeline.vocabulary.exchange import (
     recipe_digest,
     recipe_of,
 )
-from pipeline.vocabulary.projection import fit_projection, write_projection
-from schemas.files import FileRef
-from schemas.vocabulary import ProjectionSpec, RoundReport, Vocabulary, VocabularyHealth
+from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells, write_cells
+from lamella.pipeline.vocabulary.projection import fit_projection, write_projection
+from lamella.schemas.files import FileRef
+from lamella.schemas.vocabulary import ProjectionSpec, RoundReport, Vocabulary, VocabularyHealth
 from tests.pipeline.vocabulary.recipes import extraction, layer, seen
 from tests.pipeline.vocabulary.vectors import clustered
 

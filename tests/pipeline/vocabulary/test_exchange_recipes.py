@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from pipeline.errors import IncompatibleInputs, UnknownLayer
-from pipeline.vocabulary.exchange import Exchanged, check_recipe, recipe_digest, recipe_of
-from schemas.exchange import DescriptorRecipe, OutputRecipe, SeenRecipe
-from schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
+from lamella.pipeline.errors import IncompatibleInputs, UnknownLayer
+from lamella.pipeline.vocabulary.exchange import Exchanged, check_recipe, recipe_digest, recipe_of
+from lamella.schemas.exchange import DescriptorRecipe, OutputRecipe, SeenRecipe
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from tests.pipeline.vocabulary.recipes import extraction, layer, seen
 
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.errors import InputError
-from pipeline.vocabulary import on_gpu
-from pipeline.vocabulary.assign import Assigner, ExactAssigner
-from pipeline.vocabulary.on_gpu import GpuAssigner
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.vocabulary import on_gpu
+from lamella.pipeline.vocabulary.assign import Assigner, ExactAssigner
+from lamella.pipeline.vocabulary.on_gpu import GpuAssigner
 from tests.pipeline.vocabulary.vectors import clustered
 
 ROWS = clustered(1_300, 32, 100)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.vocabulary.partial import (
+from lamella.pipeline.vocabulary.empty_clusters import Spares
+from lamella.pipeline.vocabulary.partial import (
     ERROR_SCALE,
     LONGEST_TRAINED,
     Partial,
@@ -20,7 +21,6 @@ from pipeline.vocabulary.partial import (
     merge_tallies,
     whole_error,
 )
-from pipeline.vocabulary.refill import Spares
 from tests.pipeline.vocabulary.vectors import clustered
 
 FARTHEST = (2 * LONGEST_TRAINED) ** 2

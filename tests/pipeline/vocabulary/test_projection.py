@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 from sklearn.decomposition import PCA
 
-from pipeline.errors import InputError
-from pipeline.store.tables import write_arrow
-from pipeline.vocabulary.assign import ExactAssigner
-from pipeline.vocabulary.eigen import eigenvectors
-from pipeline.vocabulary.projection import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.tables import write_arrow
+from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.pipeline.vocabulary.eigen import eigenvectors
+from lamella.pipeline.vocabulary.projection import (
     BLOCK_ROWS,
     ProjectingAssigner,
     Projection,
@@ -24,7 +24,7 @@ from pipeline.vocabulary.projection import (
     read_projection,
     write_projection,
 )
-from schemas.vocabulary import ProjectionSpec
+from lamella.schemas.vocabulary import ProjectionSpec
 from tests.pipeline.vocabulary.vectors import clustered
 
 ROWS = clustered(600, 23, 12, seed=3).astype(np.float16).astype(np.float32)
@@ -125,7 +125,7 @@ def test_the_mean_itself_has_no_direction() -> None:
 def test_the_same_is_fitted_by_any_number_of_threads(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
-        "from pipeline.vocabulary.projection import *\n"
+        "from lamella.pipeline.vocabulary.projection import *\n"
         "from tests.pipeline.vocabulary.vectors import clustered\n"
         "spec = ProjectionSpec(dimensions=64, whiten=True)\n"
         "fitted = fit_projection(clustered(700, 256, 40), spec)\n"

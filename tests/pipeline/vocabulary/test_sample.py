@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import InputError
-from pipeline.store.commit import attempt, open_committed
-from pipeline.store.storage import open_store
-from pipeline.store.tables import binary_vectors_column, write_parquet
-from pipeline.vocabulary.batches import row_uniforms
-from pipeline.vocabulary.partial import LONGEST_TRAINED
-from pipeline.vocabulary.sample import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.store.commit import attempt, open_committed
+from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.tables import binary_vectors_column, write_parquet
+from lamella.pipeline.vocabulary.batches import row_uniforms
+from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED
+from lamella.pipeline.vocabulary.sample import (
     HELD_PART,
     HELD_PER_IMAGE,
     SAMPLE_SEED,
@@ -26,8 +26,8 @@ from pipeline.vocabulary.sample import (
     read_sample,
     write_sample,
 )
-from schemas.activations import local_schema
-from schemas.vocabulary import VocabularySpec
+from lamella.schemas.activations import local_schema
+from lamella.schemas.vocabulary import VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered, sample_of
 
 Halves = NDArray[np.float16]

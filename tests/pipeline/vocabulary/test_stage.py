@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.errors import CommitConflict, InputError, StageFailed
-from pipeline.extract.stage import Extraction
-from pipeline.index.encode import open_assigner
-from pipeline.jobs.settings import load_job
-from pipeline.run.serial import SerialRunner
-from pipeline.run.stage import Outcome, Stage
-from pipeline.store.commit import open_committed
-from pipeline.store.protocol import Store
-from pipeline.vocabulary import stage
-from pipeline.vocabulary.checkpoint import read_centroids
-from pipeline.vocabulary.sample import join_samples, read_sample
-from pipeline.vocabulary.stage import train_vocabulary
-from pipeline.vocabulary.train import train_in_memory
-from schemas.files import DoneRecord
-from schemas.vocabulary import ProjectionSpec, Vocabulary, VocabularySpec
+from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
+from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.index.encode import open_assigner
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.stage import Outcome, Stage
+from lamella.pipeline.store.commit import open_committed
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.vocabulary import stage
+from lamella.pipeline.vocabulary.checkpoint import read_centroids
+from lamella.pipeline.vocabulary.sample import join_samples, read_sample
+from lamella.pipeline.vocabulary.stage import train_vocabulary
+from lamella.pipeline.vocabulary.train import train_in_memory
+from lamella.schemas.files import DoneRecord
+from lamella.schemas.vocabulary import ProjectionSpec, Vocabulary, VocabularySpec
 from tests.pipeline.vocabulary.activations import LAYER, given_activations
 from tests.pipeline.vocabulary.vectors import clustered
 

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.vocabulary import words as words_module
-from pipeline.vocabulary.assign import Assigner, Assignment, ExactAssigner
-from pipeline.vocabulary.batches import Window, row_uniforms, seeding_rows
-from pipeline.vocabulary.cells import (
+from lamella.pipeline.vocabulary import round_assigner as words_module
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment, ExactAssigner
+from lamella.pipeline.vocabulary.batches import Window, row_uniforms, seeding_rows
+from lamella.pipeline.vocabulary.ivf import (
     CellsAssigner,
     NeighboursAssigner,
     Placed,
     first_cells,
     neighbours_of,
 )
-from pipeline.vocabulary.partial import ERROR_SCALE, Partial, Tally, merge_tallies
-from pipeline.vocabulary.sample import Sample
-from pipeline.vocabulary.sums import CHECKED_ROWS, sum_rows, unseen
-from pipeline.vocabulary.words import FIRST_PROBES, UNSEEN, RoundWords
-from schemas.vocabulary import AssignerKind, VocabularySpec
+from lamella.pipeline.vocabulary.partial import ERROR_SCALE, Partial, Tally, merge_tallies
+from lamella.pipeline.vocabulary.round_assigner import FIRST_PROBES, UNSEEN, RoundWords
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.pipeline.vocabulary.sums import CHECKED_ROWS, sum_rows, unseen
+from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered, sample_of
 
 SAMPLE = sample_of(clustered(2_000, 16, 90))

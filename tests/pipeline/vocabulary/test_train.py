@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.vocabulary import words as words_module
-from pipeline.vocabulary.assign import ExactAssigner
-from pipeline.vocabulary.batches import seeding_rows
-from pipeline.vocabulary.cells import FAR, NEAR, Placed, neighbours_of, next_cells
-from pipeline.vocabulary.health import improvements
-from pipeline.vocabulary.sample import Sample
-from pipeline.vocabulary.seeding import choose_words, initial_centroids
-from pipeline.vocabulary.train import begin, follow, train_in_memory
-from schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
+from lamella.pipeline.diagnostics.health import improvements
+from lamella.pipeline.vocabulary import round_assigner as words_module
+from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.pipeline.vocabulary.batches import seeding_rows
+from lamella.pipeline.vocabulary.ivf import FAR, NEAR, Placed, neighbours_of, next_cells
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.pipeline.vocabulary.seeding import choose_words, initial_centroids
+from lamella.pipeline.vocabulary.train import begin, follow, train_in_memory
+from lamella.schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered, plain_distances, sample_of
 
 Floats = NDArray[np.float32]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.vocabulary.batches import Window
-from pipeline.vocabulary.partial import ERROR_SCALE, Tally
-from pipeline.vocabulary.refill import Spares
-from pipeline.vocabulary.sums import sum_rows, unseen
-from pipeline.vocabulary.update import (
+from lamella.pipeline.vocabulary.batches import Window
+from lamella.pipeline.vocabulary.empty_clusters import Spares
+from lamella.pipeline.vocabulary.partial import ERROR_SCALE, Tally
+from lamella.pipeline.vocabulary.round_assigner import RoundWords
+from lamella.pipeline.vocabulary.sums import sum_rows, unseen
+from lamella.pipeline.vocabulary.update import (
     BLOATED,
     MENDING_ROUNDS,
     SPLITTING_ROUNDS,
@@ -18,8 +19,7 @@ from pipeline.vocabulary.update import (
     spares_of_round,
     update,
 )
-from pipeline.vocabulary.words import RoundWords
-from schemas.vocabulary import RoundReport, VocabularySpec
+from lamella.schemas.vocabulary import RoundReport, VocabularySpec
 from tests.pipeline.vocabulary.vectors import sample_of
 
 Floats = NDArray[np.float32]

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from schemas.files import FileRef
-from schemas.vocabulary import ProjectionSpec, RoundReport, Vocabulary, VocabularySpec
+from lamella.schemas.files import FileRef
+from lamella.schemas.vocabulary import ProjectionSpec, RoundReport, Vocabulary, VocabularySpec
 
 KNOWN: dict[str, object] = {
     "layer": "conv5",

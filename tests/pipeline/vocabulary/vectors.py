@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.vocabulary.sample import Sample
-from schemas.vocabulary import RoundReport
+from lamella.pipeline.vocabulary.sample import Sample
+from lamella.schemas.vocabulary import RoundReport
 
 
 def clustered(

@@ -1,0 +1,1 @@
+"""Lamella: batch indexing and bulk queries for image retrieval."""

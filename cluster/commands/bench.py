@@ -1,0 +1,177 @@
+"""`lamella bench`: what this machine does, tried before a corpus is indexed."""
+
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lamella.cluster.commands import options
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from lamella.pipeline.bench.extract import ExtractionTrial
+
+bench = typer.Typer(
+    help="Measure what this machine does, with or without pictures: search, extract.",
+    no_args_is_help=True,
+)
+console = Console()
+WAITED_FOR = {
+    "core": "a core, while others were on all",
+    "picture": "a picture: its bytes, or the process that decodes it",
+    "network": "the network: Python's lock",
+    "batch": "a batch to work on: the writer or a GPU is behind, or the run ends",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def search(
+    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="To draw.")] = 20_000,
+    queries: Annotated[int, typer.Option("--queries", "-q", min=1, help="Of one batch.")] = 64,
+    k: Annotated[int, typer.Option("-k", min=1, help="Images of each answer.")] = 100,
+    segment: Annotated[
+        int, typer.Option("--segment-images", min=1, help="Pictures of a segment.")
+    ] = 20_000,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where segments lie meanwhile, 10 kB a picture.",
+            show_default="the system's folder for temporary files",
+        ),
+    ] = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Draw pictures after the law of real ones, build their segments, answer a batch exactly.
+
+    1,280 dimensions and some 219 of 100,000 words a picture, as of a layer of EfficientNet-Lite0.
+    A million take some minutes, 10 GB on disk, and 3 GB of memory or more.
+    """
+    from lamella.pipeline.bench.search import try_search
+
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"{folder} is no folder: make it, or give another --folder")
+    with (
+        tempfile.TemporaryDirectory(prefix="lamella-bench-", dir=folder) as scratch,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        found = try_search(
+            Path(scratch),
+            pictures,
+            queries,
+            k=k,
+            segment_images=segment,
+            threads=len(os.sched_getaffinity(0)),
+            on_progress=lines.stage,
+        )
+    if as_json:
+        from lamella.cluster.commands.cli import emit
+
+        emit(asdict(found))
+        return
+    table = Table("exact search", "", show_header=True, title_justify="left")
+    for name, value in (
+        ("pictures", f"{found.pictures:,} in {found.segments:,} segments"),
+        ("built in", f"{found.build_seconds:,.1f} s, {found.bytes_per_picture:,.0f} bytes each"),
+        ("answered", f"{found.queries_per_second:,.1f} queries/s, {found.queries:,} at once"),
+        ("certified", f"{found.certified:,} of {found.queries:,}, the {found.k:,} best of each"),
+        ("looked at closely", f"{found.looked_at:.2%} of all pairs of query and picture"),
+        ("decided in float64", f"{found.decided:.4%}"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+
+
+@bench.command()
+def extract(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Pictures to try it on; drawn ones by default.", show_default=False),
+    ] = None,
+    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="At most.")] = 200,
+    network: Annotated[
+        str | None, typer.Option(help="As `lamella index` takes it.", show_default="the default")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(help="From high to low, such as fc1,c5_1.")] = None,
+    weights: options.Weights = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Pictures a forward pass.", show_default="1")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Of a worker.", show_default="one a core")
+    ] = None,
+    job_file: options.Job = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure each step of extraction alone, all of them together, and what is waited for.
+
+    Reading, decoding, the network, descriptors and writing, by all cores and a GPU where there is
+    one; what they allow together; and how near the pipeline comes to that.
+    """
+    from lamella.pipeline.bench.extract import try_extraction
+    from lamella.pipeline.bench.extract_steps import choose_pictures
+    from lamella.pipeline.jobs.indexing import decode_limits
+    from lamella.pipeline.jobs.resolve import resolve_extraction
+    from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.planted.generate import generate_pictures
+
+    overrides = {
+        "network.name": network,
+        "network.layers": options.words(layers),
+        "network.weights": str(weights) if weights else None,
+        "network.batch_size": batch_size,
+    }
+    job = load_job(job_file, overrides)
+    spec, path = resolve_extraction(job)
+    with (
+        tempfile.TemporaryDirectory(prefix="lamella-bench-") as scratch,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        folder = Path(scratch)
+        if source is None:
+            generate_pictures(folder / "pictures", pictures)
+        found = try_extraction(
+            folder,
+            choose_pictures(source or str(folder / "pictures"), pictures, decode_limits(job)),
+            spec,
+            path,
+            threads=threads or len(os.sched_getaffinity(0)),
+            on_progress=lines.stage,
+        )
+    if as_json:
+        from lamella.cluster.commands.cli import emit
+
+        emit(asdict(found))
+        return
+    _show(found)
+
+
+def _show(found: "ExtractionTrial") -> None:
+    rates = Table(f"{found.network}, {', '.join(found.layers)}", "by", "pictures/s")
+    for step in found.steps:
+        by = found.device if step.on_gpu else f"{step.threads} thread{'s'[: step.threads - 1]}"
+        rates.add_row(f"{step.name} alone", by, f"{step.pictures_per_second:,.1f}")
+    rates.add_section()
+    rates.add_row("what they allow together", "", f"{found.ceiling:,.1f}")
+    rates.add_row(
+        f"pipeline, {found.of_ceiling:.0%} of that",
+        f"{found.busy_cores:.1f} cores",
+        f"{found.pipeline:,.1f}",
+    )
+    console.print(rates)
+    waits = Table("what its threads waited for", "share of their time")
+    for cause, share in found.waiting.items():
+        waits.add_row(WAITED_FOR[cause], f"{share:.1%}")
+    console.print(waits)

@@ -1,0 +1,364 @@
+"""The commands. Each reads its settings, opens an engine, and calls one job of the pipeline."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from lamella.cluster.commands import bench, maintenance, options, plan, status, vocabulary
+from lamella.cluster.commands.status import summary
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.jobs.settings import load_job
+from lamella.schemas.job import JobConfig
+
+app = typer.Typer(
+    name="lamella",
+    help="Index pictures by several layers of a network, and rank by all of them together.\n\n"
+    "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
+    "A command that was stopped continues when it is given again.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
+
+
+def emit(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put pictures, index and report.")] = Path(
+        "lamella-demo"
+    ),
+    objects: Annotated[int, typer.Option(help="Objects to plant, four views each.")] = 100,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Make a corpus of real pictures with known truth, index it, evaluate it, draw the page.
+
+    Takes a few minutes, needs no network, and can be stopped and given again.
+    """
+    from lamella.cluster.commands.evaluate import Asked, evaluate_store
+    from lamella.cluster.commands.index import index_store
+    from lamella.pipeline.planted.generate import generate
+
+    pictures = folder / "pictures"
+    if not pictures.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        generate(pictures, objects=objects)
+    elif (found := len(list(pictures.iterdir()))) != objects:
+        raise InputError(
+            f"{pictures} holds {found} objects, {objects} are wanted: give another folder"
+        )
+    settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
+    job = load_job(None, settings)
+    out = Console(quiet=as_json)
+    what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
+    out.print(Text.assemble(("1", "bold"), printable(what)))
+    out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
+    with _engine(job) as opened:
+        index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
+        out.print("[bold]3[/] Every picture asks for its other three views")
+        asked = Asked(protocol="groups", metric="N-S")
+        report, page = evaluate_store(
+            opened, str(folder / "index"), job, asked, quiet=as_json, page=folder / "report.html"
+        )
+    if as_json:
+        emit({"report": report.model_dump(mode="json"), "page": str(page)})
+        return
+    _print_report(report, page)
+    out.print("Now yours: [bold]lamella index ~/Pictures --into ./index[/]")
+
+
+@app.command()
+def index(
+    source: options.Source,
+    into: options.Into,
+    job_file: options.Job = None,
+    name: options.Name = None,
+    network: options.Network = None,
+    layers: options.NewLayers = None,
+    weights: options.Weights = None,
+    words: options.Words = None,
+    vocabulary: options.GivenWords = None,
+    keep_activations: options.KeepActivations = None,
+    profile: options.Profile = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    max_refused: Annotated[
+        float | None,
+        typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
+    ] = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Index pictures and publish a snapshot that answers queries.
+
+    Examples: [bold]lamella index ~/Pictures --into ./index[/] takes sensible settings for all;
+    [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/] follows the
+    paper. Give the same command again to continue a run that was stopped. What it will take is
+    told by [bold]lamella plan[/]; a plan given the same [bold]--into[/] stands beside what it took.
+    """
+    from lamella.cluster.commands.index import index_store
+
+    overrides = {
+        **options.index_overrides(
+            name, network, layers, weights, words, vocabulary, keep_activations
+        ),
+        "profile": profile,
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "corpus.max_refused": max_refused,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(job_file, overrides)
+    with _engine(job) as opened:
+        indexed = index_store(opened, into, source, job, quiet=as_json)
+    snapshot = indexed.snapshot
+    others = sum(indexed.passed_over.values()) or snapshot.ignored
+    if as_json:
+        values = summary(snapshot) | {"passed_over": indexed.passed_over}
+        emit(values | plan.compared_values(indexed.compared))
+        return
+    console.print(
+        f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
+        f"{snapshot.refused:,} refused, {others:,} other files passed over "
+        f"[dim](root {snapshot.root_digest[:12]})[/]"
+    )
+    _print_refusals(snapshot.refused_by_reason)
+    _print_passed_over(indexed.passed_over)
+    if indexed.compared is not None:
+        plan.show_comparison(console, indexed.compared)
+    ask = f"lamella query {shlex.quote(into)} PICTURE"
+    console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
+
+
+@app.command()
+def query(
+    store: options.Store,
+    pictures: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to ask: a picture, any source that `index` takes, or [bold]snapshot[/]: "
+            "every indexed picture."
+        ),
+    ] = None,
+    queries: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
+    ids: Annotated[
+        str | None, typer.Option(help="Indexed images by id instead: 3,17, or all.")
+    ] = None,
+    k: Annotated[
+        int | None, typer.Option("--k", "-k", help="Images a query.", show_default="100")
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best of each layer; "
+            "[bold]paper[/] those of the high layer alone.",
+            show_default="exact",
+        ),
+    ] = None,
+    layers: options.Layers = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    profile: options.Profile = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="A name for the run, under which the store keeps it; alone, to see it again.",
+            show_default="a digest",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Copy the rankings to this Parquet file.")
+    ] = None,
+    trec: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write them as a TREC run: qid is the image id of an indexed query, else its "
+            "number in the source; docid is the image id."
+        ),
+    ] = None,
+    job_file: options.Job = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Rank the index for pictures, folders of pictures, or indexed images.
+
+    Examples: [bold]lamella query ./index photo.jpg -k 10[/] asks for one picture;
+    [bold]lamella query ./index --queries snapshot --into pairs[/] asks for every indexed one and
+    keeps the answers as run pairs. Give the same command again to continue a run that was stopped.
+    """
+    from lamella.cluster.commands.query import Queries, query_store
+    from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
+
+    options.check_output("--out", out)
+    options.check_output("--trec", trec)
+    copies = Copies(out, trec, as_json)
+    given = [each for each in (pictures, queries, ids) if each is not None]
+    if len(given) != 1 and (given or into is None):
+        raise typer.BadParameter("give one of PICTURES, --queries and --ids")
+    overrides = {
+        "search.k": k,
+        "search.mode": mode,
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(job_file, overrides)
+    if into is not None and not given:
+        show_again(console, store, into, copies, Said(job, options.words(layers), number))
+        return
+    with _engine(job) as opened:
+        answered = query_store(
+            opened,
+            store,
+            job,
+            Queries(pictures or queries, ids, into),
+            number=number,
+            weights=weights,
+            layers=options.words(layers),
+            named_network=job_file is not None,
+            quiet=as_json,
+        )
+    hand_out(console, store, answered, copies)
+
+
+@app.command()
+def evaluate(
+    store: options.Store,
+    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))],
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="The ground truth: Oxford's folder, holidays_images.dat, gnd_roxford5k.pkl."
+        ),
+    ] = None,
+    box: Annotated[
+        str, typer.Option(help="Oxford queries: roi crops to the box, full not.")
+    ] = "roi",
+    difficulty: Annotated[
+        str, typer.Option(help="roxford, rparis: easy, medium or hard.")
+    ] = "medium",
+    pattern: Annotated[
+        str | None,
+        typer.Option(help="groups: a regular expression whose one group names the group."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    layers: options.Layers = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    profile: options.Profile = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Copy the page of pictures to this file.")
+    ] = None,
+    pictures: options.Pictures = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score each layer alone, their direct sum and the mapped fusion; draw a page of pictures.
+
+    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a group.
+    """
+    from lamella.cluster.commands.evaluate import Asked, evaluate_store
+
+    options.check_output("--page", page)
+    asked = Asked(
+        protocol=_one_of("--protocol", protocol, PROTOCOLS),
+        truth=truth,
+        box=_one_of("--box", box, ("roi", "full")),
+        pattern=pattern,
+        metric=_one_of("--metric", metric, ("mAP", "N-S")),
+        difficulty=_one_of("--difficulty", difficulty, ("easy", "medium", "hard")),
+        layers=options.words(layers),
+    )
+    overrides = {
+        "fusion.t": options.numbers(t),
+        "fusion.p": options.numbers(p),
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(None, overrides)
+    with _engine(job) as opened:
+        report, written = evaluate_store(
+            opened,
+            store,
+            job,
+            asked,
+            number=number,
+            weights=weights,
+            quiet=as_json,
+            page=page,
+            pictures=pictures,
+        )
+    if as_json:
+        emit({"report": report.model_dump(mode="json"), "page": str(written)})
+        return
+    _print_report(report, written, sweep=sweep)
+
+
+def _engine(job: JobConfig) -> Any:
+    from lamella.cluster.ray.engine import engine
+
+    return engine(job.engine)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise InputError(f"{name} is one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+def _print_refusals(reasons: dict[str, int]) -> None:
+    from lamella.schemas.refusals import RefusalReason
+
+    for reason, count in reasons.items():
+        console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")
+
+
+def _print_passed_over(counted: dict[str, int]) -> None:
+    from lamella.cluster.commands.show import show_passed_over
+
+    show_passed_over(console, counted)
+
+
+def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
+    from lamella.cluster.commands.show import show_report
+
+    show_report(console, report, page, sweep=sweep)
+
+
+# After the commands above, so that help lists them in the order in which they are met.
+plan.register(app)
+bench.register(app)
+status.register(app)
+maintenance.register(app)
+app.add_typer(vocabulary.app, name="vocabulary")

@@ -1,0 +1,54 @@
+"""`lamella index`: a source into a store, with progress."""
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.errors import CorruptFile
+from lamella.pipeline.jobs.indexing import Watch, index_prepared, prepare
+from lamella.pipeline.plan.actuals import Comparison, Stopwatch, bytes_by_stage, compare
+from lamella.pipeline.plan.history import last_plan, subject_of
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.job import JobConfig
+from lamella.schemas.snapshot import IndexSnapshot
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A snapshot, and how its making compares with its plan; None where there was no plan.
+
+    `passed_over` counts by kind what the source holds beside pictures.
+    """
+
+    snapshot: IndexSnapshot
+    passed_over: dict[str, int]
+    compared: list[Comparison] | None
+
+
+def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool) -> Indexed:
+    """Return the snapshot of a source in a store, made where it is absent."""
+    store = open_store(into, create=True)
+    made: list[CorpusManifest] = []
+    with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
+        prepared = prepare(source, job)
+        watch = Stopwatch(engine.runner, lines.stage)
+        snapshot = index_prepared(
+            store,
+            watch,
+            prepared,
+            threads=engine.threads,
+            watch=Watch(watch.progress, lines.round, made.append),
+        )
+    (manifest,) = made
+    try:
+        plan = last_plan(store, prepared.name, subject_of(prepared))
+    except CorruptFile:  # `verify` says so; the run does not stand on it
+        plan = None
+    if plan is None:
+        return Indexed(snapshot, manifest.passed_over, None)
+    stored = bytes_by_stage(store, snapshot)
+    compared = compare(plan, watch.taken, stored, snapshot.indexed)
+    return Indexed(snapshot, manifest.passed_over, compared)

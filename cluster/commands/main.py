@@ -1,0 +1,47 @@
+"""The `lamella` command: runs it, and turns every expected error into one line and an exit code."""
+
+import lamella.cluster.start  # noqa: F401 - before anything is looked for in the current folder
+
+# isort: split
+import sys
+import traceback
+
+from lamella.cluster.commands.cli import app
+from lamella.cluster.ray import lifeline
+from lamella.pipeline.errors import EngineLost, InputError, LamellaError
+from lamella.pipeline.evaluate.page import printable
+
+WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
+
+LONGEST = 2_000
+"""Characters of a message: some file systems allow names of thousands."""
+
+
+def _show_plainly(error: BaseException) -> None:
+    """Print a traceback whose lines do nothing: what stands in them may be anyone's names."""
+    text = "".join(traceback.format_exception(error))
+    print("\n".join(printable(line) for line in text.split("\n")), end="", file=sys.stderr)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Return a message as one line; of a very long one its beginning, and its end: what to do."""
+    text = printable(" ".join(str(error).split()))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
+
+
+def main() -> None:
+    """Run the command line. Exit code 0: done, 1: a job failed, 2: a wrong call."""
+    lifeline.in_command = True
+    try:
+        app(prog_name="lamella")
+    except KeyboardInterrupt:
+        print("stopped; what is done stays done: the same command continues", file=sys.stderr)
+        sys.exit(STOPPED)
+    except EngineLost as error:
+        lifeline.leave(str(error))
+    except Exception as error:
+        if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
+            _show_plainly(error)
+            sys.exit(FAILED_JOB)
+        print(f"lamella: {_in_one_line(error)}", file=sys.stderr)
+        sys.exit(WRONG_CALL if isinstance(error, InputError) else FAILED_JOB)

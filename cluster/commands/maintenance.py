@@ -1,0 +1,255 @@
+"""The commands that care for a store: verify, gc, repair, retry."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from lamella.cluster.commands import options
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.evaluate.page import printable
+
+SHOWN = 20
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(verify)
+    app.command()(gc)
+    app.command()(repair)
+    app.command()(retry)
+
+
+def _line(text: str, style: str = "") -> None:
+    console.print(Text(printable(text)), style=style, soft_wrap=True)
+
+
+def _emit(value: Any) -> None:
+    from lamella.cluster.commands.cli import emit
+
+    emit(value)
+
+
+def verify(
+    store: options.Store, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Read every file of a store and name what is damaged, and the command that rebuilds it.
+
+    Exit code 1 if anything is damaged. Files that no record names are counted and are no fault.
+    """
+    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.verify import verify_store
+
+    opened = open_store(store, damaged=True)
+    with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        found = verify_store(opened, lines.stage)
+    if as_json:
+        _emit(found.summary())
+    else:
+        for damage in found.damage[:SHOWN]:
+            hurt = ", ".join(str(number) for number in damage.snapshots)
+            _line(
+                f"{damage.path} {damage.problem}"
+                + (f"; snapshot {hurt} answers from it" if hurt else "; no query reads it"),
+                "red",
+            )
+        if len(found.damage) > SHOWN:
+            _line(f"and {len(found.damage) - SHOWN:,} more: see --json")
+        for sentence in found.unfinished:
+            _line(sentence, "yellow")
+        if found.orphans:
+            size = sum(file.size_bytes for file in found.orphans)
+            _line(
+                f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
+                f"`lamella gc {store}` removes them once they are old"
+            )
+        if found.strangers:
+            _line(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
+        _line(
+            f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
+            f"{len(found.damage):,} damaged"
+        )
+        if found.damage:
+            _line(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
+    if found.damage:
+        sys.exit(1)
+
+
+def gc(
+    store: options.Store,
+    older_than: Annotated[
+        str, typer.Option(help="How old what nothing names must be: 90m, 24h, 7d.")
+    ] = "24h",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Take any age: no job runs on this store, you are sure."),
+    ] = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Remove files that no record names: left by attempts that died, and sums of ended rounds.
+
+    Nothing that a snapshot, a vocabulary or a done record names is touched. What a running job
+    is writing is protected by its age. Files that are not Lamella's are never touched.
+    """
+    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.gc import collect_garbage
+
+    age_s = seconds(older_than)
+    opened = open_store(store)
+    with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        found = collect_garbage(
+            opened,
+            older_than_s=age_s,
+            dry_run=dry_run,
+            forced=force,
+            on_progress=lines.stage,
+        )
+    if as_json:
+        _emit(
+            {
+                "dry_run": dry_run,
+                "removed": [file.path for file in found.removed],
+                "size_bytes": found.size_bytes,
+                "too_young": [file.path for file in found.young],
+            }
+        )
+        return
+    for file in found.removed[: SHOWN if dry_run else 0]:
+        _line(f"{file.path} {file.size_bytes:,} bytes")
+    _line(
+        f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
+        f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing names are younger "
+        f"than {older_than}"
+    )
+
+
+def seconds(text: str) -> float:
+    """Return the seconds of an age such as 90m, 24h or 7d.
+
+    Raises:
+        InputError: it is no such age.
+    """
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isascii() or not number.isdecimal() or len(number) > 9:
+        raise InputError(
+            f"an age is a whole number of at most nine digits and s, m, h or d, such as 24h; got "
+            f"{one_line(repr(text), 60)}"
+        )
+    return int(number) * units[unit]
+
+
+def repair(
+    store: options.Store,
+    pictures: options.Pictures = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Rebuild what is damaged, and only that, with the settings on record.
+
+    Let no job run on the store meanwhile. The pictures are needed only if their tables or
+    activations are damaged. Exit code 1 if anything is still damaged.
+    """
+    from lamella.cluster.ray.engine import engine as opened_engine
+    from lamella.pipeline.jobs.indexing import Watch
+    from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.repair import repair_store
+
+    job = load_job(None, options.engine_overrides(engine, address, workers))
+    opened = open_store(store, damaged=True)
+    with (
+        opened_engine(job.engine) as running,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        watch = Watch(lines.stage, lines.round)
+        found = repair_store(
+            opened, running.runner, threads=running.threads, watch=watch, pictures=pictures
+        )
+    if as_json:
+        _emit(
+            {
+                "damaged": [each.path for each in found.before],
+                "tasks": list(found.tasks),
+                "still_damaged": [each.path for each in found.after],
+                "notes": list(found.notes),
+            }
+        )
+    else:
+        for note in found.notes:
+            _line(note, "yellow")
+        for each in found.after[:SHOWN]:
+            _line(f"still damaged: {each.path} {each.problem}", "red")
+        _line(
+            f"damaged: {len(found.before):,}; tasks run again: {len(found.tasks):,}; "
+            f"still damaged: {len(found.after):,}"
+        )
+    if found.after:
+        sys.exit(1)
+
+
+def retry(
+    store: options.Store,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            help="Only pictures refused for these reasons: unreadable,fetch-failed.",
+            show_default="all that may pass",
+        ),
+    ] = None,
+    pictures: options.Pictures = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Try pictures again that were refused for a reason that may have passed.
+
+    Only they are read. If any can be read now, a new snapshot is published: the one that a first
+    run would have made. Pictures refused for what their bytes are stay refused.
+    """
+    from lamella.cluster.ray.engine import engine as opened_engine
+    from lamella.pipeline.jobs.indexing import Watch
+    from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
+
+    known = {reason.value: reason for reason in WORTH_RETRYING}
+    wanted = options.words(state) or list(known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(
+            f"another try helps no picture that is {unknown[0]!r}: give some of {', '.join(known)}"
+        )
+    job = load_job(None, options.engine_overrides(engine, address, workers))
+    opened = open_store(store)
+    with (
+        opened_engine(job.engine) as running,
+        ProgressLines(Console(stderr=True), quiet=as_json) as lines,
+    ):
+        found = retry_store(
+            opened,
+            running.runner,
+            {known[name] for name in wanted},
+            threads=running.threads,
+            watch=Watch(lines.stage, lines.round),
+            pictures=pictures,
+        )
+    snapshot = found.snapshot
+    if as_json:
+        _emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
+        return
+    became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
+    _line(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
+    _line(f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} refused")

@@ -1,0 +1,178 @@
+"""The options that several commands share, and what they set in a job."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lamella.pipeline.errors import InputError
+
+Job = Annotated[
+    Path | None,
+    typer.Option(
+        "--job", help="A TOML file with any of the settings; see deploy/job.example.toml."
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="[bold]ray[/] spreads the work over processes or a cluster; "
+        "[bold]serial[/] keeps it in this one. Same bytes either way.",
+        show_default="ray",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="A running Ray cluster; by default a local Ray is started and ended."),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="How many Ray workers at most.", show_default="one a core")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights of visual words: [bold]production[/] is tf-idf, [bold]paper[/] is tf.",
+        show_default="paper",
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="A local .safetensors or .pth file with the network's weights.")
+]
+Thresholds = Annotated[
+    str | None,
+    typer.Option(
+        "--t", help="Thresholds of the map, high layer first: 0.5 or 0.2,0.4.", metavar="T[,T]"
+    ),
+]
+Powers = Annotated[
+    str | None,
+    typer.Option("--p", help="Powers of the map, high layer first: 0.6.", metavar="P[,P]"),
+]
+Layers = Annotated[
+    str | None, typer.Option(help="Fuse these of the indexed layers: head,b11. All by default.")
+]
+Snapshot = Annotated[
+    int | None,
+    typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),
+]
+Into = Annotated[
+    str,
+    typer.Option(
+        "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
+    ),
+]
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
+    ),
+]
+Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
+Pictures = Annotated[
+    str | None,
+    typer.Option(
+        "--pictures",
+        metavar="SOURCE",
+        help="Where the indexed pictures lie now, as they would be named to `lamella index`.",
+        show_default="where they were; needed if the store is in S3 and they are here",
+    ),
+]
+Network = Annotated[
+    str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
+]
+NewLayers = Annotated[
+    str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
+]
+Words = Annotated[
+    int | None,
+    typer.Option(help="Visual words of each local layer.", show_default="by corpus size"),
+]
+KeepActivations = Annotated[
+    str | None,
+    typer.Option(
+        help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] makes them "
+        "words in the same pass.",
+        show_default="none if words are given",
+    ),
+]
+GivenWords = Annotated[
+    Path | None,
+    typer.Option(
+        "--vocabulary",
+        help="Take the words from this folder of `lamella vocabulary export`, train none.",
+    ),
+]
+Store = Annotated[
+    str,
+    typer.Argument(
+        help="What `lamella index --into` made: a folder, or [bold]s3://bucket/prefix[/]."
+    ),
+]
+
+
+def check_output(name: str, path: Path | None) -> None:
+    """See that a file can be written where an option says, before hours of work go into it.
+
+    Raises:
+        InputError: it is an address, a folder, or lies in a folder that is not there or not ours.
+    """
+    if path is None:
+        return
+    if re.match("[a-z0-9]+:/", str(path), re.IGNORECASE):
+        raise InputError(
+            f"{name} takes a path on this machine; got {path}: copy the file from there"
+        )
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{name} takes a file in a folder that is there; {folder} is not: make it")
+    if path.is_dir():
+        raise InputError(f"{name} takes the name of a file; {path} is a folder: give a name in it")
+    if not os.access(folder if not path.exists() else path, os.W_OK):
+        raise InputError(f"{name} takes a file that can be written; {path} cannot: give another")
+
+
+def numbers(text: str | None) -> list[float] | None:
+    """Return comma-separated numbers. Raises typer.BadParameter for anything else."""
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"numbers separated by commas are wanted; got {text!r}") from None
+
+
+def words(text: str | None) -> list[str] | None:
+    """Return comma-separated words, without spaces around them."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def index_overrides(
+    name: str | None,
+    network: str | None,
+    layers: str | None,
+    weights: Path | None,
+    words_wanted: int | None,
+    vocabulary: Path | None,
+    keep_activations: str | None,
+) -> dict[str, Any]:
+    """Return what the options of an index set in a job."""
+    return {
+        "name": name,
+        "network.name": network,
+        "network.layers": words(layers),
+        "network.weights": str(weights) if weights else None,
+        "vocabulary.words": words_wanted,
+        "vocabulary_from": str(vocabulary) if vocabulary else None,
+        "activations.keep": keep_activations,
+    }
+
+
+def engine_overrides(
+    engine: str | None, address: str | None, workers: int | None
+) -> dict[str, Any]:
+    """Return what the engine's options set in a job."""
+    return {"engine.kind": engine, "engine.address": address, "engine.workers": workers}

@@ -1,0 +1,110 @@
+"""`lamella plan`: what an index will take, told before it is made; and how it came out."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lamella.cluster.commands import options
+from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.errors import DoesNotFit
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.store.address import is_s3
+
+if TYPE_CHECKING:
+    from lamella.pipeline.plan.actuals import Comparison
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(plan)
+
+
+def plan(
+    source: options.Source,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into",
+            help="Where the index will be: its free space is looked at, and the plan is kept there "
+            "to be shown beside what the run took.",
+        ),
+    ] = None,
+    job_file: options.Job = None,
+    name: options.Name = None,
+    network: options.Network = None,
+    layers: options.NewLayers = None,
+    weights: options.Weights = None,
+    words: options.Words = None,
+    vocabulary: options.GivenWords = None,
+    keep_activations: options.KeepActivations = None,
+    sample: Annotated[int, typer.Option(min=2, help="Files to try, evenly spread.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Tell what an index will take: hours, bytes, memory, requests. Nothing is indexed.
+
+    Runs the code of every stage on some pictures, here, and reckons from these to all. Takes the
+    settings of [bold]lamella index[/]. What follows ± is the standard error of the sample: another
+    sample would mostly tell within twice as much. Figures for GPUs need a probe on a machine that
+    has one. Ends with code 1 where the disk or the memory is too small, and says what would fit.
+
+    Examples: [bold]lamella plan ~/Pictures[/]; [bold]lamella plan s3://bucket/pictures --into
+    ./index --job job.toml[/], then [bold]lamella index[/] with the same settings.
+    """
+    from lamella.pipeline.jobs.indexing import prepare
+    from lamella.pipeline.plan.history import keep_plan
+    from lamella.pipeline.plan.make import make_plan
+    from lamella.pipeline.store.storage import open_store
+
+    job = load_job(
+        job_file,
+        {
+            **options.index_overrides(
+                name, network, layers, weights, words, vocabulary, keep_activations
+            ),
+            **options.engine_overrides(engine, None, workers),
+        },
+    )
+    store = open_store(into, create=True) if into else None
+    free = shutil.disk_usage(Path(store.url)).free if store and not is_s3(store.url) else None
+    with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        made = make_plan(
+            prepare(source, job),
+            sample=sample,
+            seed=seed,
+            free_bytes=free,
+            on_progress=lines.stage,
+        )
+    kept = keep_plan(store, made) if store else None
+    if as_json:
+        from lamella.cluster.commands.cli import emit
+
+        emit(made.model_dump(mode="json") | {"kept": kept})
+    else:
+        from lamella.cluster.commands.show_plan import show_plan
+
+        show_plan(console, made)
+    if not made.fits:
+        raise DoesNotFit("; ".join(made.refusals))
+
+
+def compared_values(rows: "Sequence[Comparison] | None") -> dict[str, Any]:
+    """Return plan and reality as plain values; nothing where there was no plan."""
+    return {} if rows is None else {"plan": [asdict(row) for row in rows]}
+
+
+def show_comparison(console: Console, rows: "Sequence[Comparison]") -> None:
+    """Print plan and reality side by side."""
+    from lamella.cluster.commands.show_plan import show_comparison
+
+    show_comparison(console, rows)

@@ -1,0 +1,159 @@
+"""Tables for people. Names come from the world: they are shown, never obeyed.
+
+Whatever a store or a person names goes through `plain`, never into a string: rich takes what
+stands in brackets or between colons in a string for its own markup.
+"""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lamella.pipeline.corpus.passed_over import advice, in_words
+from lamella.pipeline.evaluate.page import heat_rows, printable, short_score
+from lamella.pipeline.evaluate.table import score_table
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.report import RetrievalReport
+
+SHOWN_REFUSALS = 10
+
+
+def plain(value: object) -> Text:
+    """Return a value as text that does nothing: no markup, no escapes, one line."""
+    return Text(printable(str(value)))
+
+
+def show_rankings(
+    console: Console,
+    store: Store,
+    run: QueryRun,
+    table: Any,
+    more: int,
+    refusals: Sequence[dict[str, Any]],
+) -> None:
+    """Print the first ranks of the first queries, and what became of all of them.
+
+    Args:
+        table: the rankings of the first queries, to the ranks that are shown.
+        more: how many queries there are beside.
+        refusals: the first of those who were not asked.
+    """
+    layers = [entry.layer for entry in run.fusion.layers]
+    for _, rows in itertools.groupby(table.to_pylist(), key=lambda row: row["query"]):
+        mine = list(rows)
+        shown = Table(title=plain(mine[0]["query_name"]), title_justify="left")
+        shown.add_column("rank", justify="right")
+        shown.add_column("picture", overflow="fold")
+        shown.add_column("id", justify="right")
+        shown.add_column("score", justify="right")
+        for layer in layers:
+            shown.add_column(plain(f"S {layer}"), justify="right")
+        for row in mine:
+            shown.add_row(
+                str(row["rank"]),
+                plain(row["name"]),
+                str(row["image_id"]),
+                f"{row['score']:.4f}",
+                *(f"{row[f'S.{layer}']:.4f}" for layer in layers),
+            )
+        console.print(shown)
+    if more:
+        console.print(f"and {more:,} more queries")
+    for refusal in refusals:
+        line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
+        console.print(line, style="yellow")
+    if run.k > run.images:
+        console.print(
+            f"k is {run.k:,} and {run.images:,} pictures are indexed: no ranking can hold more",
+            style="yellow",
+            highlight=False,
+        )
+    console.print(
+        plain(
+            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
+            f"{run.refused:,} refused: run {run.run}"
+        )
+    )
+    if run.recall is not None:
+        console.print(
+            plain(
+                f"recall {run.recall:.3f} of the exact answers, measured on {run.audited:,} of the "
+                f"queries (mode {run.mode})"
+            )
+        )
+    named_by = f"{store.url}/{layout.run_record(run.run)}"
+    console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
+
+
+def show_report(
+    console: Console, report: RetrievalReport, page: Path, *, sweep: bool = False
+) -> None:
+    """Print the score table, the grid where asked for, and where the page is."""
+    console.print(score_table(report))
+    if sweep and report.sweep:
+        console.print(_grid(report))
+    console.print(Text.assemble("page of pictures: ", (printable(str(page)), "bold")))
+
+
+def _grid(report: RetrievalReport) -> Table:
+    """Return the scores over t (columns) and p (rows)."""
+    rows = heat_rows(report)
+    layer = report.fusion.layers[0].layer
+    grid = Table(title=plain(f"{report.metric} over t and p of {layer}"), title_justify="left")
+    grid.add_column("p \\ t", justify="right")
+    for t in sorted({point.t for point in report.sweep}):
+        grid.add_column(f"{t:g}", justify="right")
+    best = report.best
+    for p, cells in rows:
+        texts = []
+        for cell in cells:
+            score = None if cell is None else cell.point.score
+            text = "" if score is None else short_score(score, report.metric)
+            is_best = best is not None and cell is not None and cell.point == best
+            texts.append(f"[bold green]{text}[/]" if is_best else text)
+        grid.add_row(f"{p:g}", *texts)
+    return grid
+
+
+def show_passed_over(console: Console, counted: dict[str, int]) -> None:
+    """Print by kind what a source holds beside its pictures, and what to do about data sets."""
+    if counted:
+        console.print(plain(f"  passed over: {in_words(counted)}"), soft_wrap=True)
+    if (said := advice(counted)) is not None:
+        console.print(plain(f"  {said}"), style="yellow", soft_wrap=True)
+
+
+def show_status(console: Console, found: dict[str, Any]) -> None:
+    """Print what a store holds."""
+    for corpus in found["corpora"]:
+        table = Table("state", "pictures", title=plain(corpus["name"]), title_justify="left")
+        for state, count in corpus["states"].items():
+            table.add_row(plain(state), f"{count:,}")
+        table.add_section()
+        table.add_row("of the manifest", f"{corpus['images']:,}")
+        console.print(table)
+        if corpus["duplicates"]:
+            console.print(
+                f"  {corpus['duplicates']:,} pictures have the same bytes as an earlier one"
+            )
+        show_passed_over(console, corpus["passed_over"])
+        for refusal in corpus["refused"]:
+            line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
+            console.print(line, style="yellow")
+    for stage in found["stages"]:
+        console.print(plain(f"{stage['folder']}: {stage['done']:,} tasks done"))
+    current = found["current"]
+    console.print(
+        plain(
+            f"current snapshot: {current['number']} (root {current['root_digest'][:12]}, "
+            f"{current['indexed']:,} pictures)"
+        )
+        if current
+        else "no snapshot yet: give the same `lamella index` again to continue"
+    )

@@ -1,0 +1,95 @@
+"""The commands that say what a store holds: status, snapshots."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lamella.cluster.commands import options
+from lamella.pipeline.evaluate.page import printable
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(status)
+    app.command()(snapshots)
+
+
+def _emit(value: Any) -> None:
+    from lamella.cluster.commands.cli import emit
+
+    emit(value)
+
+
+def status(
+    store: options.Store, as_json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Say what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
+    from lamella.pipeline.jobs.status import store_status
+    from lamella.pipeline.store.storage import open_store
+
+    found = store_status(open_store(store))
+    if as_json:
+        _emit(found)
+        return
+    from lamella.cluster.commands.show import show_status
+
+    show_status(console, found)
+
+
+def snapshots(
+    store: options.Store,
+    promote: Annotated[
+        int | None, typer.Option(help="Make this snapshot the one that queries use.")
+    ] = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List snapshots; promote one, which is also how to roll back."""
+    from lamella.pipeline.index import publish
+    from lamella.pipeline.store import layout
+    from lamella.pipeline.store.storage import open_store
+
+    opened = open_store(store)
+    if promote is not None:
+        publish.promote(opened, promote)
+    current = publish.current_snapshot(opened)
+    latest = publish.latest_number(opened, layout.snapshot)
+    listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
+    if as_json:
+        _emit([summary(s) | {"current": s == current} for s in listed])
+        return
+    table = Table("snapshot", "published", "corpus", "pictures", "refused", "network", "root")
+    for snapshot in listed:
+        mark = " [green]current[/]" if snapshot == current else ""
+        table.add_row(
+            f"{snapshot.number}{mark}",
+            Text(printable(snapshot.published_at)),
+            Text(printable(snapshot.corpus)),
+            f"{snapshot.indexed:,}",
+            f"{snapshot.refused:,}",
+            Text(printable(snapshot.extraction.network)),
+            snapshot.root_digest[:12],
+        )
+    console.print(table)
+
+
+def summary(snapshot: Any) -> dict[str, Any]:
+    """Return what scripts are told of a snapshot."""
+    return {
+        "snapshot": snapshot.number,
+        "root_digest": snapshot.root_digest,
+        "corpus": snapshot.corpus,
+        "network": snapshot.extraction.network,
+        "images": snapshot.images,
+        "indexed": snapshot.indexed,
+        "refused": snapshot.refused,
+        "refused_by_reason": snapshot.refused_by_reason,
+        "ignored": snapshot.ignored,
+        "published_at": snapshot.published_at,
+        "words": {name: v.words for name, v in snapshot.vocabularies.items()},
+    }

@@ -1,0 +1,102 @@
+"""The worker: a Ray actor that opens a stage once and applies it to the tasks it is sent."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lamella.pipeline.errors import CardLost, InputError
+from lamella.pipeline.run.ledger import describe, is_worth_retrying
+from lamella.pipeline.run.stage import Stage
+from lamella.pipeline.signs import running, silence
+from lamella.schemas.files import DoneRecord
+
+SERVER_GPU, WORKER_BESIDE_SERVER = 0.6, 0.4
+"""Shares of a GPU: no two servers fit on one card, and a worker beside each."""
+
+DeviceCheck = Callable[[Stage[Any]], None]
+"""Raises where a worker holds a device that its stage could not use."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a worker says of a task: its record, or an error and whether to try again.
+
+    `useless`: its card is lost to this process, so another worker must take its place.
+    """
+
+    record: DoneRecord | None
+    error: str = ""
+    retry: bool = False
+    useless: bool = False
+
+
+ASIDE = "aside"
+"""The thread of a worker that answers while its tasks run."""
+
+
+class Worker:
+    """Lives in a process of its own; keeps the stage it opened last."""
+
+    def __init__(self, cpus: int, check: DeviceCheck) -> None:
+        # numba reads this once, when it is first imported, which only stages do.
+        os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
+        if not lent_gpus():
+            # Ray leaves the cards of its machine in sight of a worker that it lent none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._check = check
+        self._opening = threading.Lock()
+        self._opened: str | None = None
+        self._work: Callable[[Any], DoneRecord] | None = None
+
+    def ready(self) -> int:
+        """Return this worker's process id, once it stands."""
+        return os.getpid()
+
+    def silence(self, key: str) -> float | None:
+        """Return for how many seconds a task gave no sign of progress; None if it does not run."""
+        return silence(key)
+
+    def apply(self, stage_id: str, stage: Stage[Any], task: Any) -> Reply:
+        """Run one task, opening the stage if it is not the one at hand. Never raises."""
+        try:
+            with running(task.key):
+                return Reply(self._open(stage_id, stage)(task))
+        except Exception as error:
+            useless = isinstance(error, CardLost)
+            return Reply(None, describe(error), is_worth_retrying(error), useless)
+
+    def _open(self, stage_id: str, stage: Stage[Any]) -> Callable[[Any], DoneRecord]:
+        with self._opening:
+            if self._work is None or self._opened != stage_id:
+                self._work = None  # let go of the last stage's network before the next one's
+                self._check(stage)
+                self._work = stage.open()
+                self._opened = stage_id
+            return self._work
+
+
+def lent_gpus() -> list[str]:
+    """Return the ids of the GPUs that Ray lent to this process."""
+    import ray
+
+    return [str(gpu) for gpu in ray.get_gpu_ids()] if ray.is_initialized() else []
+
+
+def check_device(stage: Stage[Any]) -> None:
+    """Refuse to compute on the CPU in a worker that holds a GPU.
+
+    Raises:
+        InputError: Ray lent a device that torch does not see.
+    """
+    lent = lent_gpus()
+    if not (stage.uses_gpu and lent):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError(
+            f"Ray lent GPU {lent[0]} to this worker, but torch sees no CUDA device: "
+            "check the driver and the torch build, or start Ray with --num-gpus=0"
+        )

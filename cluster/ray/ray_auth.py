@@ -1,0 +1,155 @@
+"""Who may talk to Ray: a token of our own for a Ray that we start, the user's for one we join.
+
+Whoever reaches Ray's ports runs code, so a Ray without a token trusts its whole network. The mode
+is set in the environment, which every process that Ray starts inherits; the token of a Ray of our
+own is made anew for it and lives in the environment alone, in no file and no log.
+"""
+
+import functools
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.page import printable
+
+MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+ANSWER_TIMEOUT_S = 10.0
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """Let a Ray that is started inside the block ask for a new token, which this process has."""
+    with _environment({MODE: "token", TOKEN: secrets.token_hex(32)}):
+        yield
+
+
+@contextmanager
+def users_token(address: str) -> Iterator[None]:
+    """Be ready, inside the block, to join a Ray as it wants it: with the user's token, or without.
+
+    Warns, once a process, of a Ray that wants none. Addresses other than `host:port`, and a Ray
+    behind TLS, are left to Ray and to `RAY_AUTH_MODE`.
+
+    Raises:
+        InputError: nothing answers at the address, there is no token, or it is the wrong one.
+    """
+    if not _is_plain(address):
+        yield
+        return
+    if _lets_in(address, None):
+        _warn_of_open(address)
+        mode = {MODE: os.environ.get(MODE, "disabled")}
+    else:
+        token = _found_token()
+        if token is None:
+            raise InputError(
+                f"Ray at {address} asks for a token and none is set: give its token in {TOKEN}, "
+                f"or its file in {TOKEN_FILE}"
+            )
+        if not _lets_in(address, token):
+            raise InputError(
+                f"Ray at {address} refuses the token given: {TOKEN} or {TOKEN_FILE} must hold "
+                "the one that it was started with"
+            )
+        mode = {MODE: "token"}
+    with _environment(mode):
+        yield
+
+
+def _is_plain(address: str) -> bool:
+    """Say whether an address is host:port, and no TLS is asked for."""
+    plain = re.fullmatch(r"[^:/]+:[0-9]+", address)
+    return plain is not None and os.environ.get("RAY_USE_TLS", "0") == "0"
+
+
+@functools.cache
+def _warn_of_open(address: str) -> None:
+    text = (
+        f"lamella: warning: Ray at {address} asks for no token, so whoever reaches its ports can "
+        f"run code as this job; start it with {MODE}=token (deploy/RUNBOOK.md)"
+    )
+    print(printable(text), file=sys.stderr)
+
+
+def _found_token() -> str | None:
+    """Return the token that Ray would use: of the environment, its file, or ~/.ray/auth_token."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+    loader = AuthenticationTokenLoader.instance()
+    loader.reset_cache()
+    return loader.get_raw_token(ignore_auth_mode=True) or None
+
+
+def _lets_in(address: str, token: str | None, timeout_s: float | None = None) -> bool:
+    """Say whether a Ray answers who shows this token, or none.
+
+    Ray's own client tries a refused token for 20 s and says only that it cannot connect.
+
+    Raises:
+        InputError: nothing answers.
+    """
+    import grpc
+
+    timeout_s = timeout_s or ANSWER_TIMEOUT_S
+    shown = [] if token is None else [("authorization", f"Bearer {token}")]
+    with grpc.insecure_channel(address) as channel:
+        # The request is an empty message; the answer is not looked into.
+        ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
+        try:
+            ask(b"", timeout=timeout_s, metadata=shown, wait_for_ready=True)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                return False
+            raise InputError(
+                f"Ray at {address} cannot be reached: no answer in {timeout_s:g} s "
+                f"({error.code().name}): check that it runs and that its port is open"
+            ) from None
+    return True
+
+
+def how_to_ask(address: str) -> Callable[[], bool]:
+    """Return what says whether the control plane of a Ray that was joined answers.
+
+    Behind TLS, where only Ray itself can ask, it says yes.
+    """
+    if not _is_plain(address):
+        return lambda: True
+    token = _found_token() if os.environ.get(MODE) == "token" else None
+
+    def answers() -> bool:
+        try:
+            _lets_in(address, token, timeout_s=5.0)
+        except InputError:
+            return False
+        return True
+
+    return answers
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables inside the block, and have Ray, which keeps what it once read, read anew."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    read_anew()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        read_anew()
+
+
+def read_anew() -> None:
+    """Have Ray in this process read its settings from the environment again."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -1,0 +1,337 @@
+"""The Ray runner: the ledger's decisions, carried out by a pool of actors.
+
+Ray's own retries are off. The pool outlives a stage, so that a job pays for its processes once.
+Each actor has one task at a time, or in a stage that is `Overlapping` the next one too while there
+is enough for all. A dead actor is replaced, and one whose task gives no sign of progress for too
+long is killed and replaced; the ledger counts the attempt either way. When no task waits, a
+straggler is begun once more by an actor that is idle: whichever ends first counts, as commits are
+first come, first served, and both make the same bytes.
+"""
+
+import math
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from lamella.cluster.ray import lifeline
+from lamella.cluster.ray.actors import (
+    ASIDE,
+    WORKER_BESIDE_SERVER,
+    DeviceCheck,
+    Reply,
+    Worker,
+    check_device,
+)
+from lamella.cluster.ray.capacity import workers_for
+from lamella.cluster.ray.starts import Starts, how_it_died
+from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
+from lamella.pipeline.errors import StageFailed
+from lamella.pipeline.run.ledger import Ledger, describe
+from lamella.pipeline.run.stage import Outcome, Overlapping, Stage, TaskT, Threaded
+
+TASK_TIMEOUT_S = 3600.0
+START_TIMEOUT_S = 180.0
+REPLY_TIMEOUT_S = 60.0
+
+SMALL_BYTES = 50_000
+"""A stage of fewer bytes is sent with every task; Ray does so with arguments up to 100,000."""
+
+ANSWER_TIMEOUT_S = 10.0
+"""How long a worker may take to say how long its task has given no sign of progress."""
+
+
+class RayRunner:
+    """Runs stages on the Ray that this process is connected to.
+
+    Args:
+        workers: how many actors at most; by default one a GPU for stages that use GPUs where
+            the cluster has some, else as many as there are CPUs for.
+        cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
+            or as many as the stage has threads.
+        task_timeout_s: how long a task may give no sign of progress.
+        start_timeout_s: how long a worker may take to stand.
+        straggler_s: how long a task takes at least before it is begun once more.
+        device_check: what a worker does before it opens a stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int | None = None,
+        cpus_per_worker: int | None = None,
+        task_timeout_s: float = TASK_TIMEOUT_S,
+        start_timeout_s: float = START_TIMEOUT_S,
+        straggler_s: float = STRAGGLER_S,
+        device_check: DeviceCheck = check_device,
+    ) -> None:
+        self.threads = cpus_per_worker or 1
+        self.task_timeout_s = task_timeout_s
+        self.start_timeout_s = start_timeout_s
+        self.straggler_s = straggler_s
+        self._workers = workers
+        self._device_check = device_check
+        self._pool: list[Any] = []
+        self._starts = Starts()
+        self._on_gpus = False
+        self._cpus = self.threads
+        self._at_once = 1
+        self._gpus_per_worker = 1.0
+
+    def __enter__(self) -> "RayRunner":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the pool's actors."""
+        for actor in self._pool:
+            lifeline.kill(actor)
+        self._pool = []
+
+    def share_gpus(self) -> None:
+        """Leave the larger part of every GPU to shard servers from here on."""
+        self.close()
+        self._gpus_per_worker = WORKER_BESIDE_SERVER
+
+    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+        """Yield each task's outcome as it ends, in the order of ending.
+
+        Raises:
+            StageFailed: no worker could be started.
+            EngineLost: Ray itself can run tasks no more.
+        """
+        if not tasks:
+            return
+        gpus = ray.cluster_resources().get("GPU", 0)
+        on_gpus = stage.uses_gpu and gpus >= 1
+        cpus = stage.threads if isinstance(stage, Threaded) else self.threads
+        at_once = stage.at_once if isinstance(stage, Overlapping) else 1
+        if (on_gpus, cpus, at_once) != (self._on_gpus, self._cpus, self._at_once):
+            self.close()
+            self._on_gpus, self._cpus, self._at_once = on_gpus, cpus, at_once
+        ledger = Ledger(tasks)
+        # Named anew each run: a worker must not take this stage for one it has open.
+        stage_id = uuid.uuid4().hex
+        lifeline.check()
+        shared_stage = _sendable(stage)
+        calls: dict[Any, Call] = {}
+        pace = Pace(self.straggler_s)
+        self._starts = Starts()
+        for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._pool)):
+            self._start(calls)
+        try:
+            while not ledger.finished:
+                while (found := self._next(ledger, calls, pace)) is not None:
+                    actor, task = found
+                    reference = actor.apply.remote(stage_id, shared_stage, task)
+                    calls[reference] = Call(actor, task.key)
+                    self._clock(actor, calls)
+                if not calls:
+                    raise StageFailed(self._no_workers(stage.name))
+                yield from self._wait(ledger, calls, pace)
+        finally:
+            # A caller that stops early, or a failure: what still runs is ended, not waited for.
+            for actor in {call.actor for call in calls.values()}:
+                self._end(actor, calls)
+
+    def memory_per_worker(self) -> int:
+        """Return the bytes of a worker on the node that has the least for each."""
+        shares = [
+            node["Resources"].get("memory", 0.0)
+            / workers_for(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
+            for node in ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0.0) >= self.threads
+        ]
+        return int(min(shares, default=0.0))
+
+    def _next(
+        self, ledger: Ledger[TaskT], calls: Mapping[Any, Call], pace: Pace
+    ) -> tuple[Any, TaskT] | None:
+        """Return an actor that has room and the task to send it, if there are both."""
+        has = Counter(call.actor for call in calls.values())
+        actor = min(self._pool, key=has.__getitem__, default=None)
+        if actor is None or has[actor] >= self._at_once:
+            return None
+        task: TaskT | None = None
+        if not has[actor]:
+            task = ledger.start() or pace.straggler(ledger, calls)
+        elif ledger.waiting >= len(has.keys() | self._pool):
+            # Not at the end: no other actor can take what waits in this one.
+            task = ledger.start_beside()
+        return None if task is None else (actor, task)
+
+    def _clock(self, actor: Any, calls: dict[Any, Call]) -> None:
+        """Start the clock of the first call that an actor has, if it does not run yet."""
+        first = next(iter(_calls_of(actor, calls)), None)
+        if first is not None and calls[first].began == math.inf:
+            now = time.monotonic()
+            calls[first] = replace(calls[first], began=now, deadline=now + self.task_timeout_s)
+
+    def _wait(self, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace) -> Iterator[Outcome]:
+        """Wait for a reply, a deadline or a straggler; yield the outcomes that follow."""
+        until = min(call.deadline for call in calls.values())
+        if {*self._pool} - {call.actor for call in calls.values()}:
+            until = min(until, pace.next_straggler(calls))
+        ready = lifeline.wait(list(calls), until - time.monotonic())
+        if ready is not None:
+            yield from self._hear(ready, ledger, calls, pace)
+            return
+        for actor in self._hanging(calls):
+            why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
+            yield from self._lose(actor, why, ledger, calls)
+
+    def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
+        """Return the actors with a call whose time is up; those that got on get more time.
+
+        An actor that is dead, stopped or held up does not say how long its task was silent.
+        """
+        now = time.monotonic()
+        late = {reference: call for reference, call in calls.items() if call.deadline <= now}
+        hanging = {call.actor for call in late.values() if call.key is None}
+        asked = {
+            reference: call.actor.silence.options(concurrency_group=ASIDE).remote(call.key)
+            for reference, call in late.items()
+            if call.key is not None
+        }
+        until = now + min(ANSWER_TIMEOUT_S, self.task_timeout_s)
+        for reference, answer in asked.items():
+            silence: float | None = math.inf
+            with suppress(RayError):
+                silence = lifeline.get(answer, max(0.0, until - time.monotonic()))
+            left = self.task_timeout_s - (math.inf if silence is None else silence)
+            if lifeline.wait([reference], 0.0) is not None:
+                continue  # it has ended meanwhile
+            if left > 0:
+                calls[reference] = replace(late[reference], deadline=time.monotonic() + left)
+            else:
+                hanging.add(late[reference].actor)
+        return hanging
+
+    def _hear(
+        self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
+    ) -> Iterator[Outcome]:
+        """Take a reply, or learn why there is none; yield the outcomes that follow."""
+        call = calls[reference]
+        reply, why_lost = _reply_to(reference)
+        if why_lost is not None:
+            yield from self._lose(call.actor, why_lost, ledger, calls)
+            return
+        del calls[reference]
+        self._clock(call.actor, calls)
+        if call.key is None or not isinstance(reply, Reply):
+            self._pool.append(call.actor)
+            self._starts.failed.clear()
+            return
+        others = _tries_at(call.key, calls)
+        if reply.record is not None:
+            if call.began < math.inf:
+                pace.spent.append(time.monotonic() - call.began)
+            outcome = ledger.succeed(call.key, reply.record)
+            for slower, other in others.items():
+                del calls[slower]
+                why = f"its worker was ended, which was slow with {call.key}"
+                yield from self._lose(other.actor, why, ledger, calls)
+            yield outcome
+        elif not others:
+            failed = ledger.fail(call.key, reply.error, retry=reply.retry)
+            if failed is not None:
+                yield failed
+
+    def _lose(
+        self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
+    ) -> Iterator[Outcome]:
+        """End an actor, put back what it had, and replace it while there is work for another.
+
+        One that has not even started in time is not replaced: there is no room for it.
+        """
+        lost, now = self._end(actor, calls), time.monotonic()
+        for call in lost:
+            if call.key is None and call.deadline > now:
+                self._starts.failed.append((why, now - call.began))
+            elif call.key is not None and not _tries_at(call.key, calls):
+                outcome = ledger.fail(call.key, why, retry=True)
+                if outcome is not None:
+                    yield outcome
+        no_room = any(call.key is None and call.deadline <= now for call in lost)
+        places = self._pool_size(self._on_gpus)
+        if ledger.waiting and not no_room and self._starts.may_try(places):
+            self._start(calls)
+
+    def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
+        """End an actor; return its calls, which are no longer among the others."""
+        lifeline.kill(actor)
+        self._pool = [each for each in self._pool if each != actor]
+        return [calls.pop(reference) for reference in _calls_of(actor, calls)]
+
+    def _start(self, calls: dict[Any, Call]) -> None:
+        actor = (
+            ray.remote(concurrency_groups={ASIDE: 1})(Worker)
+            .options(
+                num_cpus=self._cpus,
+                num_gpus=self._gpus_per_worker if self._on_gpus else 0,
+                max_concurrency=self._at_once,
+                max_restarts=0,
+                max_task_retries=0,
+            )
+            .remote(self._cpus, self._device_check)
+        )
+        now = time.monotonic()
+        calls[actor.ready.remote()] = Call(actor, None, now, now + self.start_timeout_s)
+
+    def _pool_size(self, on_gpus: bool) -> int:
+        resources = ray.cluster_resources()
+        if not on_gpus:
+            return workers_for(resources.get("CPU", 1.0), self._cpus, self._workers)
+        most = int(resources.get("GPU", 0))
+        return max(1, min(most, self._workers or most))
+
+    def _no_workers(self, name: str) -> str:
+        if self._starts.failed:
+            return (
+                f"{name}: {self._starts.told()}; what is done stays done: mend the cause and run "
+                "the same command again"
+            )
+        resources = ray.cluster_resources()
+        return (
+            f"{name}: no worker started in {self.start_timeout_s:g} s; a worker needs "
+            f"{self._cpus} CPU{' and 1 GPU' if self._on_gpus else ''}, the cluster has "
+            f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU: free some, "
+            "or lower engine.cpus_per_worker, and run the same command again"
+        )
+
+
+def _sendable(stage: Stage[Any]) -> Any:
+    """Return what to send of a stage with each task: itself, or a reference where it is large.
+
+    What is in Ray's shared memory binds this process to the scheduler, which it does not outlive.
+    """
+    return stage if len(ray.cloudpickle.dumps(stage)) < SMALL_BYTES else ray.put(stage)
+
+
+def _reply_to(reference: Any) -> tuple[Any, str | None]:
+    """Return what an actor answered, and why it is of no more use, if it is not."""
+    try:
+        reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
+    except (RayActorError, GetTimeoutError) as error:
+        return None, f"its worker died ({how_it_died(error)})"
+    except RayError as error:
+        return None, describe(error)
+    return reply, reply.error if isinstance(reply, Reply) and reply.useless else None
+
+
+def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
+    """Return what an actor was sent, in the order of sending."""
+    return {reference: call for reference, call in calls.items() if call.actor == actor}
+
+
+def _tries_at(key: str, calls: Mapping[Any, Call]) -> dict[Any, Call]:
+    """Return the calls for a task; a straggler has two."""
+    return {reference: call for reference, call in calls.items() if call.key == key}

@@ -1,0 +1,56 @@
+"""How long the tasks of a stage take, and which of them straggle."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from lamella.pipeline.run.ledger import Ledger
+from lamella.pipeline.run.stage import TaskT
+
+STRAGGLER_S, STRAGGLER_TIMES = 30.0, 2.0
+"""A task that takes so many seconds, and so many times as long as half of the others, straggles."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What an actor was sent, a task's key, or None while it starts; when it began, until when.
+
+    Both are infinite for what waits behind another call on its actor.
+    """
+
+    actor: Any
+    key: str | None
+    began: float = math.inf
+    deadline: float = math.inf
+
+
+@dataclass
+class Pace:
+    """What is known of a stage's tasks: `spent` are the seconds of those that ended well."""
+
+    least_s: float = STRAGGLER_S
+    spent: list[float] = field(default_factory=list)
+    _again: set[str] = field(default_factory=set)
+
+    def next_straggler(self, calls: Mapping[Any, Call]) -> float:
+        """Return when the next call is one if it has not ended by then; infinity if none can be."""
+        oldest = self._oldest(calls)
+        if oldest is None or not self.spent:
+            return math.inf
+        return oldest.began + max(self.least_s, STRAGGLER_TIMES * median(self.spent))
+
+    def straggler(self, ledger: Ledger[TaskT], calls: Mapping[Any, Call]) -> TaskT | None:
+        """Return the task that straggles most, each once."""
+        oldest = self._oldest(calls)
+        if oldest is None or self.next_straggler(calls) > time.monotonic():
+            return None
+        self._again.add(str(oldest.key))
+        return ledger.running(str(oldest.key))
+
+    def _oldest(self, calls: Mapping[Any, Call]) -> Call | None:
+        """Return the call that may straggle and began first."""
+        once = (call for call in calls.values() if call.key and call.key not in self._again)
+        return min(once, key=lambda call: call.began, default=None)

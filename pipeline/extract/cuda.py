@@ -1,0 +1,186 @@
+"""A graphics card beside the processor: its streams, its memory, and what to do if it is gone.
+
+On a CPU all of this is there and does nothing, so that one path serves both.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lamella.pipeline.errors import CardLost, InputError, one_line
+
+
+class Lane:
+    """Streams, so that a card decodes, sends, computes and reads at once; on a CPU there are none.
+
+    `queues`: passes are asked for by one thread and end later. Else the call is the pass.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.queues = device.type == "cuda"
+        self._sending, self._computing, self._reading = (_stream(device) for _ in range(3))
+        self._decoding = _stream(device)
+
+    def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """Return memory of this process, not cleared; pinned, so that a card can fetch from it."""
+        return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
+
+    def settle(self) -> None:
+        """Wait until the device has done all that it was asked to, on whatever stream."""
+        if self._computing is not None:
+            torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Wait at the end for what is called within, which goes on beside passes."""
+        with torch.cuda.stream(self._decoding):
+            yield
+        if self._decoding is not None:
+            self._decoding.synchronize()
+
+    def send(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Return these on the device; what is computed from now on waits for them."""
+        with torch.cuda.stream(self._sending):
+            sent = [each.to(self.device, non_blocking=True) for each in tensors]
+        self._after(self._computing, self._sending)
+        return sent
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Queue what is called within behind what was sent."""
+        with torch.cuda.stream(self._computing):
+            yield
+
+    def read(self, tensors: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
+        """Return copies in this process, and what waits until they have arrived.
+
+        The tensors must be kept until then.
+        """
+        self._after(self._reading, self._computing)
+        with torch.cuda.stream(self._reading):
+            copies = [each.to("cpu", non_blocking=True) for each in tensors]
+            if self._reading is None:
+                return copies, lambda: None
+            arrived: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            arrived.record()
+        return copies, arrived.synchronize
+
+    @staticmethod
+    def _after(later: Any, earlier: Any) -> None:
+        if later is not None:
+            later.wait_stream(earlier)
+
+
+def _stream(device: torch.device) -> Any:
+    if device.type != "cuda":
+        return None
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def answering(device: torch.device) -> Iterator[None]:
+    """Turn what a card raises that does not answer any more into an error that says so.
+
+    After a fault CUDA fails every call of the process, so it is asked for a sign of life.
+
+    Raises:
+        CardLost: it gave none.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        if answers(device):
+            raise
+        raise CardLost(
+            f"the graphics card of this worker does not answer ({one_line(error)}): "
+            "another process must take over"
+        ) from error
+
+
+def answers(device: torch.device) -> bool:
+    """Say whether a device still does what it is asked to."""
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextmanager
+def nothing_refused(device: torch.device) -> Iterator[None]:
+    """Fail where memory was asked for within and not had, though nothing was raised.
+
+    cuDNN, refused the working memory of one algorithm, goes on with another, that adds in another
+    order: other bits, and nobody is told.
+
+    Raises:
+        torch.OutOfMemoryError: memory was refused.
+    """
+    before = refusals(device)
+    yield
+    if refusals(device) > before:
+        raise torch.OutOfMemoryError("an algorithm was refused its working memory")
+
+
+def refusals(device: torch.device) -> int:
+    """Return how often the card had not enough memory so far."""
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.memory_stats_as_nested_dict(device)["num_ooms"])
+
+
+def too_large(
+    device: torch.device, batch_size: int, pictures: str, attempt: Callable[[int], None]
+) -> InputError:
+    """Return the error of a batch that does not fit, with a batch size that does.
+
+    It is not cut in two and tried again, since a pass over fewer pictures gives other bits.
+
+    Args:
+        pictures: the shapes of what a pass sees of each, in words.
+        attempt: makes a pass of so many pictures; raises torch.OutOfMemoryError if it does not fit.
+    """
+    size, wanted = batch_size // 2, 0
+    while size and not (wanted := _bytes_of(device, size, attempt)):
+        size //= 2
+    cure = (
+        f"batch_size = {size} fits, and is another extraction"
+        if size
+        else "not even one picture fits: take a smaller short_edge or another network"
+    )
+    needed = f"some {wanted * batch_size / size / 2**30:.2f} GiB" if size else "more"
+    return InputError(
+        f"a batch of {batch_size} pictures of {pictures} needs {needed} on {device}, "
+        f"{_free_bytes(device) / 2**30:.2f} are free: {cure}"
+    )
+
+
+def _bytes_of(device: torch.device, size: int, attempt: Callable[[int], None]) -> int:
+    """Return the most memory that a pass of so many pictures held, 0 if it did not fit."""
+    on_card = device.type == "cuda"
+    if on_card:
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device) if on_card else 0
+    try:
+        attempt(size)
+    except torch.OutOfMemoryError:
+        return 0
+    return max(1, torch.cuda.max_memory_allocated(device) - held) if on_card else 1
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Return what this process may still take, its own idle blocks included."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    return int(torch.cuda.mem_get_info(device)[0])

@@ -1,0 +1,49 @@
+"""The arithmetic of a pass: how precise its products are, and the same bits at every try."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lamella.pipeline.torch_settings import Setting, settings
+from lamella.schemas.extraction import Precision
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "tf32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""What weights and activations are kept in."""
+
+
+@contextmanager
+def fixed_arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """Have a graphics card compute as precisely as is named, and the same way in every process.
+
+    cuDNN has many algorithms for a convolution, which add in different orders. It takes one by
+    the shapes alone, among those that give the same bits each time; left to time them (benchmark)
+    it takes the fastest of the day. Splitting sums in half precision is off as well. A CPU has
+    none of it.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    with settings(list(_wanted(precision == "tf32"))):
+        yield
+
+
+def _wanted(tf32: bool) -> Iterator[Setting]:
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    yield cudnn, "benchmark", False
+    yield cudnn, "deterministic", True
+    yield matmul, "allow_bf16_reduced_precision_reduction", False
+    yield matmul, "allow_fp16_reduced_precision_reduction", False
+    if hasattr(matmul, "fp32_precision"):
+        yield cudnn.conv, "fp32_precision", "tf32" if tf32 else "ieee"
+        yield matmul, "fp32_precision", "tf32" if tf32 else "ieee"
+    else:  # PyTorch before 2.9
+        yield cudnn, "allow_tf32", tf32
+        yield matmul, "allow_tf32", tf32

@@ -1,0 +1,155 @@
+"""Plan and reality, stage by stage: what a run took beside what was foretold."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.run.stage import Outcome, Runner, Stage, TaskT
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.plan import Plan
+from lamella.schemas.snapshot import IndexSnapshot
+
+
+@dataclass
+class Taken:
+    """What a stage took in this run: seconds by the clock, tasks, and the pictures in them."""
+
+    seconds: float = 0.0
+    tasks: int = 0
+    pictures: int = 0
+    before: bool = False
+
+
+@dataclass
+class Stopwatch:
+    """A runner that notes what each stage takes, and a listener to its progress.
+
+    The steps of a training go by the name of their layer's vocabulary.
+    """
+
+    runner: Runner
+    on_progress: OnProgress = quiet
+    taken: dict[str, Taken] = field(default_factory=dict)
+
+    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+        """Yield what the runner yields."""
+        began = time.perf_counter()
+        name = stage_of(stage.name)
+        try:
+            for outcome in self.runner.run(stage, tasks):
+                if outcome.record is not None:
+                    taken = self._of(_training_of(outcome) or name)
+                    taken.tasks += 1
+                    taken.pictures += outcome.record.counts.get("images", 0)
+                    name = _training_of(outcome) or name
+                yield outcome
+        finally:
+            self._of(name).seconds += time.perf_counter() - began
+
+    @property
+    def threads(self) -> int:
+        """What the runner says."""
+        return self.runner.threads
+
+    def memory_per_worker(self) -> int:
+        """Return what the runner says."""
+        return self.runner.memory_per_worker()
+
+    def progress(self, stand: Progress) -> None:
+        """Note whether a stage found tasks done before, and pass the word on."""
+        taken = self.taken.setdefault(stage_of(stand.stage), Taken())
+        if taken.tasks == 0 and stand.done and stand.stage.count(" ") < 2:
+            taken.before = True
+        self.on_progress(stand)
+
+    def _of(self, name: str) -> Taken:
+        return self.taken.setdefault(name, Taken())
+
+
+def stage_of(name: str) -> str:
+    """Return what a plan calls the stage of this name: `round 3 b11` is of `vocabulary b11`."""
+    return f"vocabulary {name.split()[-1]}" if " " in name else name
+
+
+def _training_of(outcome: Outcome) -> str | None:
+    """Return the vocabulary that a task belongs to, as its files tell."""
+    for file in outcome.record.files.values() if outcome.record else ():
+        if file.path.startswith("vocabularies/"):
+            return f"vocabulary {file.path.split('/')[2]}"
+    return None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A stage as it was planned and as it came out; None where it was not planned, or not run.
+
+    `note` says where a run found some or all of it done.
+    """
+
+    stage: str
+    planned_per_second: float | None
+    per_second: float | None
+    planned_seconds: float | None
+    seconds: float | None
+    planned_bytes: float | None
+    size_bytes: int | None
+    note: str = ""
+
+
+def compare(
+    plan: Plan, taken: dict[str, Taken], stored: dict[str, int], indexed: int
+) -> list[Comparison]:
+    """Return plan and reality of every stage that has either, in the order of the plan.
+
+    Args:
+        taken: in this run, by stage.
+        stored: bytes, by stage.
+        indexed: pictures that the run indexed.
+    """
+    planned = {stage.name: stage for stage in plan.stages}
+    sizes: dict[str, float] = {}
+    for each in plan.stored:
+        sizes[each.stage] = sizes.get(each.stage, 0.0) + each.size_bytes.mean * each.kept
+    ran = [name for name, found in taken.items() if found.tasks]
+    rows: list[Comparison] = []
+    for name in dict.fromkeys([*planned, *ran]):
+        stage, found = planned.get(name), taken.get(name, Taken())
+        done = found.tasks > 0
+        whole = done and not found.before
+        pictures = found.pictures or (indexed if whole else 0)
+        rows.append(
+            Comparison(
+                name,
+                stage.per_second.mean if stage else None,
+                pictures / found.seconds if done and pictures and found.seconds else None,
+                stage.seconds.mean if stage else None,
+                found.seconds if done else None,
+                sizes.get(name),
+                stored.get(name),
+                "" if whole else "partly done before" if done else "done before",
+            )
+        )
+    return rows
+
+
+def bytes_by_stage(store: Store, snapshot: IndexSnapshot) -> dict[str, int]:
+    """Return what lies in the folders of a snapshot, by the stage that wrote it."""
+    folders = {"extract": snapshot.extraction_folder}
+    if snapshot.keeps_descriptors and snapshot.encoding_folder:
+        folders["encode"] = snapshot.encoding_folder
+    for shard in snapshot.shards[:1]:
+        folders["corpus"] = _first(shard.file.path, 2)
+    for name, vocabulary in snapshot.vocabularies.items():
+        if vocabulary.centroids is not None:
+            folders[f"vocabulary {name}"] = _first(vocabulary.centroids.path, 3)
+    for segment in snapshot.segments[:1]:
+        folders["index"] = _first(segment.files["images"].path, 2)
+    return {
+        stage: sum(file.size_bytes for file in store.walk(folder))
+        for stage, folder in folders.items()
+    }
+
+
+def _first(path: str, parts: int) -> str:
+    return "/".join(path.split("/")[:parts])

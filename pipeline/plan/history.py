@@ -1,0 +1,48 @@
+"""Plans in a store: a numbered series for each subject, which is what a plan and a run share."""
+
+from lamella.pipeline.errors import CommitConflict
+from lamella.pipeline.jobs.indexing import Prepared
+from lamella.pipeline.store import layout
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.schemas.base import digest_of
+from lamella.schemas.plan import Plan
+
+FREE = ("name", "profile", "fusion", "search", "engine", "corpus", "network")
+"""Settings that change no cost, or whose effect is in the listing's digest or the spec."""
+
+
+def subject_of(prepared: Prepared) -> str:
+    """Return the digest of what decides the costs of a run: plans and runs meet by it."""
+    settings = prepared.job.model_dump(mode="json", exclude=set(FREE))
+    return digest_of(
+        [prepared.corpus_inputs, prepared.spec.digest(), dict(prepared.imports), settings]
+    )
+
+
+def keep_plan(store: Store, plan: Plan) -> str:
+    """Store a plan beside the earlier ones of its subject; return its path."""
+    key = layout.keyed(plan.name, plan.subject)
+    while True:
+        path = layout.plan(key, _last(store, key) + 1)
+        try:
+            store.create(path, plan.to_json())
+        except CommitConflict:  # someone else planned the same at the same time
+            continue
+        return path
+
+
+def last_plan(store: Store, name: str, subject: str) -> Plan | None:
+    """Return the newest plan of a subject, None where there is none.
+
+    Raises:
+        CorruptFile: it is damaged.
+    """
+    key = layout.keyed(name, subject)
+    number = _last(store, key)
+    return read_record(store, layout.plan(key, number), Plan) if number else None
+
+
+def _last(store: Store, key: str) -> int:
+    numbers = [name.removesuffix(".json") for name in store.names(layout.plans(key))]
+    return max((int(each) for each in numbers if each.isdigit()), default=0)

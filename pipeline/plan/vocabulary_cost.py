@@ -1,0 +1,245 @@
+"""What words will cost a layer: a short training on the probed descriptors, and their encoding.
+
+Where the words are given they are the real ones. Else stand-ins are trained for a few rounds on
+half of the probed pictures, as many as their descriptors bear, and the other half is encoded.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.encode import encode_file
+from lamella.pipeline.plan.clock import costing
+from lamella.pipeline.plan.figures import mean_of, scaled
+from lamella.pipeline.vocabulary.assign import (
+    EXACT_UP_TO,
+    Assigner,
+    choose_assigner,
+    exact_assigner,
+)
+from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.vocabulary.exchange import Exchanged
+from lamella.pipeline.vocabulary.finish import choose_probes
+from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, first_cells, neighbours_of
+from lamella.pipeline.vocabulary.projection import (
+    ProjectingAssigner,
+    Projection,
+    fit_projection,
+    project,
+)
+from lamella.pipeline.vocabulary.sample import Sample, cap_of, draw_sample
+from lamella.pipeline.vocabulary.seeding import choose_words
+from lamella.pipeline.vocabulary.train import train_in_memory
+from lamella.schemas.plan import Figure
+from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
+
+ROWS_A_STAND_IN = 4
+"""Descriptors for a word that stands in, at least: fewer, and a word is one descriptor."""
+
+PACED_ROUNDS = 3
+"""Rounds that the pace of a training is told from; the first one warms up."""
+
+ROUNDS_FROM_ROWS = 10_000
+"""Rows on which a small training is run to its end, to see how many rounds it takes."""
+
+HELD_ROWS = 1_000
+"""Rows on which the cells to look into are chosen."""
+
+
+@dataclass(frozen=True)
+class WordsProbe:
+    """What the words of a layer take.
+
+    Attributes:
+        words: of the vocabulary that a run has; `tried` are those that the probe had.
+        dimensions: of a word; `descriptor_dimensions` of what it is compared with.
+        assigner: how descriptors find their words.
+        rows: descriptors of a picture that are trained on; 0 where words are given.
+        rounds: of the training, which together see all rows `passes` times.
+        sampling, encoding: seconds a picture of one thread; `pace`: a row and round.
+        entries: words of a picture's bag.
+        bags: of the probed pictures.
+    """
+
+    words: int
+    tried: int
+    dimensions: int
+    descriptor_dimensions: int
+    projected: bool
+    assigner: AssignerKind
+    rows: Figure
+    rounds: int
+    passes: float
+    sampling: float
+    pace: float
+    encoding: float
+    entries: Figure
+    bags: BagsOfWords
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Words to encode with, however they were had."""
+
+    centroids: Float32s
+    projection: Projection | None
+    cells: Cells | None
+    probes: int
+    words: int
+    kind: AssignerKind
+    rounds: int = 0
+    passes: float = 0.0
+    pace: float = 0.0
+
+
+def probe_words(
+    path: Path,
+    image_ids: NDArray[np.int64],
+    per_picture: NDArray[np.int64],
+    pictures: float,
+    spec: VocabularySpec,
+    given: Exchanged | None,
+    *,
+    threads: int,
+) -> WordsProbe:
+    """Return what words take of a layer.
+
+    Args:
+        path: local activations of the probed pictures.
+        image_ids: (n,) rising, theirs.
+        per_picture: descriptors of each.
+        pictures: that a run is expected to index.
+        given: the words, where the job brings them.
+    """
+    with costing() as drawing:
+        sample, held = draw_sample(path, cap_of(spec, math.ceil(pictures)), spec.seed)
+    places = np.searchsorted(image_ids, sample.image_ids)
+    rows = mean_of(np.bincount(places, minlength=len(image_ids)))
+    found = (
+        _stood_in(sample, image_ids, max(1, round(rows.mean * pictures)), spec, threads)
+        if given is None
+        else _given(given)
+    )
+    assigner = _assigner(found, held.rows(slice(0, HELD_ROWS)))
+    assigner.assign(held.descriptors()[:1])  # warms up what is compiled
+    with costing() as encoding:
+        bags = encode_file(path, image_ids, assigner)
+    tried = len(found.centroids)
+    growth = found.words / tried
+    # Those that stand-ins were trained on would seem to hold more words than others do.
+    others = slice(0 if given is not None or len(bags) < 2 else 1, None, 1 if given else 2)
+    entries = mean_of(np.diff(bags.offsets)[others])
+    grown = words_among(float(np.mean(per_picture[others])), entries.mean, growth)
+    pictures_probed = len(image_ids)
+    return WordsProbe(
+        words=found.words,
+        tried=tried,
+        dimensions=found.centroids.shape[1],
+        descriptor_dimensions=sample.vectors.shape[1],
+        projected=found.projection is not None,
+        assigner=found.kind,
+        rows=rows if given is None else Figure(mean=0.0),
+        rounds=found.rounds,
+        passes=found.passes,
+        sampling=0.0 if given is not None else drawing.seconds / pictures_probed,
+        pace=found.pace,
+        encoding=encoding.seconds / pictures_probed * (growth if found.kind == "exact" else 1.0),
+        entries=scaled(entries, grown / max(entries.mean, 1e-9)),
+        bags=bags,
+    )
+
+
+def words_among(descriptors: float, words: float, growth: float) -> float:
+    """Return how many words a picture's descriptors have once there are `growth` times as many.
+
+    Of n descriptors that fall evenly among m words, m (1 - exp(-n / m)) words get one; m is the
+    number that gives what was seen, and grows with the vocabulary.
+
+    Args:
+        descriptors: of a picture, n.
+        words: that they were seen to have.
+    """
+    if words <= 0 or words >= descriptors:
+        return words
+
+    def hit(m: float) -> float:
+        return -m * math.expm1(-descriptors / m)
+
+    low, high = words, words
+    while hit(high) < words:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if hit(middle) < words else (low, middle)
+    return hit(high * growth)
+
+
+def _given(given: Exchanged) -> _Found:
+    cells, words = given.cells, len(given.centroids)
+    if cells is None and words > EXACT_UP_TO:
+        cells = first_cells(given.centroids)
+    kind: AssignerKind = "exact" if cells is None else "cells"
+    return _Found(given.centroids, given.projection, cells, given.probes, words, kind)
+
+
+def _stood_in(
+    sample: Sample,
+    image_ids: NDArray[np.int64],
+    all_rows: int,
+    spec: VocabularySpec,
+    threads: int,
+) -> _Found:
+    """Return words trained for a few rounds on half of the pictures, and what a training takes."""
+    words = spec.words if spec.words is not None else choose_words(all_rows)
+    kind = choose_assigner(words, spec)
+    projection = None
+    if spec.projection is not None:
+        projection = fit_projection(sample.descriptors(), spec.projection)
+    sample = _projected(projection, sample)
+    half = sample.rows(np.isin(sample.image_ids, image_ids[::2]))
+    tried = max(1, min(words, len(half) // ROWS_A_STAND_IN))
+    asked = {"assigner": kind, "projection": None}
+    ends: list[tuple[float, float]] = []
+    centroids, _ = train_in_memory(
+        half,
+        spec.model_copy(update=asked | {"words": tried, "rounds": PACED_ROUNDS, "batch": 1.0}),
+        threads=threads,
+        on_round=lambda words, report: ends.append((time.perf_counter(), time.process_time())),
+    )
+    wall, processor = (end - start for start, end in zip(ends[0], ends[-1], strict=True))
+    pace = max(threads * wall, processor) / (len(ends) - 1) / len(half)
+    some = sample.rows(slice(0, ROUNDS_FROM_ROWS))
+    fewer = max(1, round(words * len(some) / all_rows))
+    _, reports = train_in_memory(
+        some, spec.model_copy(update=asked | {"words": min(fewer, len(some))}), threads=threads
+    )
+    pace *= words / tried if kind == "exact" else 1.0
+    cells = first_cells(centroids) if kind == "cells" else None
+    passes = sum(report.share for report in reports)
+    return _Found(centroids, projection, cells, 0, words, kind, len(reports), passes, pace)
+
+
+def _projected(projection: Projection | None, sample: Sample) -> Sample:
+    if projection is None:
+        return sample
+    return Sample(sample.image_ids, sample.positions, project(projection, sample.bits))
+
+
+def _assigner(found: _Found, held: Sample) -> Assigner:
+    """Return what gives descriptors these words, as the encode stage opens it."""
+    assigner: Assigner
+    if found.cells is None:
+        assigner = exact_assigner(found.centroids)
+    else:
+        near = neighbours_of(found.centroids, found.cells)
+        rows = _projected(found.projection, held).descriptors()
+        probes = found.probes or choose_probes(found.centroids, found.cells, near, rows)[0]
+        assigner = CellsAssigner(found.centroids, found.cells, probes, near)
+    if found.projection is None:
+        return assigner
+    return ProjectingAssigner(found.projection, assigner)

@@ -1,0 +1,256 @@
+"""Some queries taken through the blocks of a segment: bounds first, then a close look."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.pipeline.index.bags import select
+from lamella.pipeline.search import bound_kernels
+from lamella.pipeline.search.bounds import Products, ask_sketch
+from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
+from lamella.pipeline.search.score import add_block, start_terms
+from lamella.pipeline.search.topk import Best, Reached
+from lamella.schemas.query import LayerMap
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Singles = NDArray[np.float32]
+
+BLOCK_IMAGES = 16_384
+"""Images looked at together: the sums of one query stay in a core's own cache."""
+
+STRIP_IMAGES = 2_048
+"""Images multiplied together: their leading codes, as float32, and what BLAS makes of them."""
+
+FIRST_IMAGES = 1_024
+"""Images of the first block."""
+
+SAMPLED = 1_024
+"""So many images of a block show what words usually give: it only makes bounds tight."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Pairs of a block that reached the bar, but may not once it has risen."""
+
+    block: slice
+    pairs: bound_kernels.Flat
+
+
+class Group:
+    """Some queries of a batch and a segment.
+
+    `look` goes through the blocks; of each it looks closely at what promises most, and lets the
+    rest wait. `end` looks closely at what is left of that when the bar is as high as it gets.
+
+    Args:
+        matches: the layers of the segment.
+        maps: one a layer.
+        queries: which of the batch.
+        images: how many of the segment are looked at, from the first on.
+        best: of the whole batch, updated.
+    """
+
+    def __init__(
+        self,
+        matches: Sequence[LocalMatch | DenseMatch],
+        maps: Sequence[LayerMap],
+        queries: slice,
+        images: int,
+        best: Best,
+    ) -> None:
+        dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
+        local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
+        self._dense, self._local = [match for _, match in dense], [match for _, match in local]
+        self._maps = [maps[i] for i, _ in dense + local]
+        self._queries, self._images, self._best = queries, images, best
+        self._waiting: list[Waiting] = []
+        self._found: list[Reached] = []
+        self.narrowed = 0
+
+    def look(self) -> None:
+        """Go through the blocks."""
+        count = self._queries.stop - self._queries.start
+        asked = [
+            ask_sketch(match.layer.sketch, match.vectors[self._queries], match.norms[self._queries])
+            for match in self._dense
+        ]
+        self._leads = _Products.of([each.leads for each in asked], count)
+        self._rests = _stack([each.rests for each in asked], count)
+        self._whole = _Products.of([each.whole for each in asked], count)
+        highest = np.empty((count, min(self._best.heaps.shape[1], max(self._images, 1))))
+        filled = np.zeros(count, np.int64)
+        room = _Room()
+        for block, known in self._known(room):
+            near = self._near(block, room)
+            proposed = self._propose(block, near, known, room)
+            now, later = bound_kernels.promising(*proposed, near, known, highest, filled)
+            self._look_closely(Waiting(block, now))
+            self._waiting.append(Waiting(block, later))
+        self._waiting = list(self._reaching())
+
+    def end(self) -> Reached:
+        """Return what may be among the best."""
+        for each in self._reaching():
+            self._look_closely(each)
+        self._waiting = []
+        return Reached.join(self._found)
+
+    def _known(self, room: "_Room") -> Iterator[tuple[slice, Singles]]:
+        """Yield blocks and the similarities of their local layers, (B, Q, b) float32."""
+        numbers = np.arange(self._queries.start, self._queries.stop)
+        bags = [select(match.bags, numbers) for match in self._local]
+        terms = [
+            start_terms(own, match.layer.postings, match.layer.weights)
+            for own, match in zip(bags, self._local, strict=True)
+        ]
+        # A first block is small: all of it waits where nothing is known of the best yet.
+        ends = [0, *range(FIRST_IMAGES, self._images, BLOCK_IMAGES), self._images]
+        for block in (slice(*each) for each in pairwise(ends)):
+            size = block.stop - block.start
+            known = room.get("known", np.float32, len(bags), len(numbers), size)
+            for match, own, term, out in zip(self._local, bags, terms, known, strict=True):
+                layer, norms = match.layer, match.norms[self._queries]
+                add_block(own, layer.postings, term, norms, layer.norms, block.start, out)
+            yield block, known
+
+    def _near(self, block: slice, room: "_Room") -> Singles:
+        """Return the products with the leading codes of a block, (A, Q, b) float32."""
+        size = block.stop - block.start
+        near = room.get(
+            "near", np.float32, len(self._dense), self._queries.stop - self._queries.start, size
+        )
+        for weights, match, out in zip(self._leads.weights, self._dense, near, strict=True):
+            codes = match.layer.sketch.leads.codes[block]
+            for start in range(0, size, STRIP_IMAGES):
+                strip = codes[start : start + STRIP_IMAGES]
+                wide = room.get("wide", np.float32, 1, *strip.shape)[0]
+                np.copyto(wide, strip)
+                np.matmul(weights, wide.T, out=out[:, start : start + len(strip)])
+        return near
+
+    def _propose(
+        self, block: slice, near: Singles, known: Singles, room: "_Room"
+    ) -> tuple[bound_kernels.Places, Singles, Rows]:
+        """Return the rows of a block that reach the bar, their bounds, and how many they are."""
+        _, count, size = known.shape
+        rows = room.get("rows", np.int32, 1, count, size)[0]
+        uppers = room.get("uppers", np.float32, 1, count, size)[0]
+        kept = np.empty(count, np.int64)
+        bars = self._best.bars(self._queries)
+        usual = known[:, :, :SAMPLED].sum(axis=(0, 2)) / max(min(size, SAMPLED), 1)
+        sketches = [match.layer.sketch for match in self._dense]
+        bound_kernels.propose(
+            near,
+            _stack([sketch.leads.errors[block] for sketch in sketches], size),
+            _stack([sketch.rests[block] for sketch in sketches], size),
+            self._leads.bases + self._leads.slacks,
+            self._leads.lengths,
+            self._rests,
+            known,
+            *self._lines(bars - usual),
+            bars,
+            uppers,
+            rows,
+            kept,
+        )
+        return rows, uppers, kept
+
+    def _lines(self, touching: Floats) -> tuple[Singles, Singles]:
+        """Return lines above each layer's f, tight where its dense layers give this, (Q,)."""
+        touching = np.where(np.isfinite(touching), touching / max(len(self._dense), 1), 1.0)
+        lines = [bound_kernels.lines_above(each.t, each.p, touching) for each in self._maps]
+        return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])
+
+    def _reaching(self) -> Iterator[Waiting]:
+        """Yield what waits and still reaches the bar."""
+        for each in self._waiting:
+            bars = self._best.bars(self._queries)
+            pairs = bound_kernels.reaching(each.pairs, *self._lines_for(each.pairs, bars), bars)
+            if len(pairs[1]):
+                yield Waiting(each.block, pairs)
+
+    def _look_closely(self, waiting: Waiting) -> None:
+        """Find both bounds of some pairs, and raise the bar with the lower ones."""
+        block, pairs = waiting.block, waiting.pairs
+        offsets, rows, _ = pairs
+        self.narrowed += len(rows)
+        near = np.empty((len(self._dense), len(rows)), np.float32)
+        whole = self._whole
+        each_layer = zip(self._dense, whole.weights, whole.bases, near, strict=True)
+        for match, weights, bases, out in each_layer:
+            codes = match.layer.sketch.whole.codes[block]
+            bound_kernels.multiply(offsets, rows, codes, weights, bases, out)
+        bars = self._best.bars(self._queries)
+        query_of = np.empty(len(rows), np.int64)
+        lowers, uppers = np.empty((2, len(rows)))
+        left = bound_kernels.narrow(
+            pairs,
+            near,
+            _stack([match.layer.sketch.whole.errors[block] for match in self._dense], 0),
+            whole.lengths,
+            whole.slacks,
+            np.array([each.t for each in self._maps]),
+            np.array([each.p for each in self._maps]),
+            *self._lines_for(pairs, bars),
+            bars,
+            query_of,
+            lowers,
+            uppers,
+        )
+        query_of = query_of[:left]
+        ends = np.searchsorted(query_of, np.arange(len(offsets)))
+        self._best.keep(self._queries, ends, lowers[:left])
+        found = rows[:left].astype(np.int64) + block.start
+        self._found.append(Reached(query_of + self._queries.start, found, uppers[:left].copy()))
+
+    def _lines_for(self, pairs: bound_kernels.Flat, bars: Floats) -> tuple[Singles, Singles]:
+        """Return lines that are tight for some pairs."""
+        return self._lines(bars - bound_kernels.means(pairs, len(self._dense)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Products:
+    """`bounds.Products` of A layers: weights of each, the rest (A, Q) float32."""
+
+    weights: list[Singles]
+    bases: Singles
+    lengths: Singles
+    slacks: Singles
+
+    @classmethod
+    def of(cls, layers: Sequence[Products], queries: int) -> Self:
+        """Return layers together."""
+        return cls(
+            [each.weights for each in layers],
+            _stack([each.bases for each in layers], queries),
+            _stack([each.lengths for each in layers], queries),
+            _stack([each.slacks for each in layers], queries),
+        )
+
+
+class _Room:
+    """Arrays that every block uses again: fresh memory would cost as much as the work in it."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, NDArray[Any]] = {}
+
+    def get(
+        self, name: str, dtype: type[Scalar], layers: int, queries: int, images: int
+    ) -> NDArray[Scalar]:
+        """Return an array of this name and shape, with whatever is in it."""
+        shape = (layers, queries, images)
+        if name not in self._held or self._held[name].size < math.prod(shape):
+            self._held[name] = np.empty(math.prod(shape), dtype)
+        return self._held[name][: math.prod(shape)].reshape(shape)
+
+
+def _stack(parts: Sequence[Singles], length: int) -> Singles:
+    """Return the parts as rows, (len(parts), length) float32, also where there are none."""
+    return np.stack(parts) if parts else np.empty((0, length), np.float32)

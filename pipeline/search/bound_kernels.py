@@ -1,0 +1,364 @@
+"""The passes over a block of images that keep every image which may still be among the best.
+
+`propose` asks of each image a bound that costs a few operations, from straight lines above f and
+the codes on the leading axes. Of those that reach the bar `promising` picks the highest; the others
+wait until the bar is as high as it gets, and `reaching` drops what is below it then. `multiply` and
+`narrow` look closely, with the codes of whole vectors and f itself. What comes out is decided in
+float64, elsewhere.
+
+Pairs of query and row lie flat, by query: those of query q from offsets[q] to offsets[q + 1].
+Layers are in one order throughout: the A dense ones, then the B local ones.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.pipeline.index.compiled import compiled
+from lamella.pipeline.search.prefetch import fetch
+from lamella.pipeline.vocabulary.ivf_kernels import proposing
+
+Flat = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
+"""Pairs: offsets (Q + 1,), rows inside the block (m,), and similarities (A + B, m), at most."""
+
+Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Places = NDArray[np.int32]
+Counts = NDArray[np.int64]
+
+SLACK = 1e-12
+"""Above the rounding of a sum of powers in float64, far below what tells images apart."""
+
+LOCAL_ERROR = 1e-7
+"""Above what a similarity in [0, 1] loses where it is rounded to float32."""
+
+NEAR_ROWS = 256
+"""Rows whose whole codes are met by all queries before the next: 330 kB at 1,280 dimensions."""
+
+PAIRS_AHEAD = 4
+"""Pairs of a query ahead of the one that is multiplied, whose codes are asked for."""
+
+STEEPEST = 50.0
+"""The largest slope of a line above f: its rounding grows with it."""
+
+FLATTEST = 1e-3
+"""Below this p the bound is 1: f is within a hundredth of it nearly everywhere."""
+
+SINGLE_SLACK = 1e-5
+"""Above the rounding of a sum of bounds in float32, for up to 20 layers."""
+
+
+def lines_above(t: float, p: float, touching: Floats) -> tuple[Singles, Singles]:
+    """Return slope and offset (Q,) of lines with f(S) <= max(S, slope * S + offset).
+
+    f is concave from t on, so it lies below each tangent; below t it is S.
+
+    Args:
+        t, p: of the map.
+        touching: (Q,) values of f near which the bound is to be tight.
+    """
+    if t == 1.0 or p == 1.0:
+        return np.ones(len(touching), np.float32), np.zeros(len(touching), np.float32)
+    if p < FLATTEST:
+        return np.zeros(len(touching), np.float32), np.ones(len(touching), np.float32)
+    places = ((np.clip(touching, t, 1.0) - t) / (1.0 - t)) ** (1.0 / p)
+    places = np.maximum(places, max((STEEPEST / p) ** (1.0 / (p - 1.0)), 1e-300))
+    at = t + (1.0 - t) * places
+    slopes = p * places ** (p - 1.0)
+    offsets = t + (1.0 - t) * places**p - slopes * at
+    # Rounded to float32 the line may sink by 2 ** -23 of its values, which are below 2 STEEPEST.
+    return slopes.astype(np.float32), (offsets + 2e-5).astype(np.float32)
+
+
+@compiled
+def mapped(similarity: float, t: float, p: float) -> float:
+    """Return f(S) of one similarity."""
+    if similarity <= t or t == 1.0 or p == 1.0:
+        return similarity
+    return t + (1.0 - t) * ((similarity - t) / (1.0 - t)) ** p  # type: ignore[no-any-return]
+
+
+@compiled
+def keep_best(heap: Floats, filled: int, value: float) -> int:
+    """Put a value into a heap of the k largest, smallest first; return how many it holds."""
+    if filled < len(heap):
+        place = filled
+        while place > 0 and heap[(place - 1) // 2] > value:
+            heap[place] = heap[(place - 1) // 2]
+            place = (place - 1) // 2
+        heap[place] = value
+        return filled + 1
+    if value <= heap[0]:
+        return filled
+    place = 0
+    while 2 * place + 1 < len(heap):
+        child = 2 * place + 1
+        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = value
+    return filled
+
+
+@compiled
+def keep_all(heaps: Floats, filled: Counts, offsets: Counts, values: Floats) -> None:
+    """Put values, flat by query, into heaps of the k largest (Q, k)."""
+    for query in range(len(heaps)):
+        for place in range(offsets[query], offsets[query + 1]):
+            filled[query] = keep_best(heaps[query], filled[query], values[place])
+
+
+@compiled
+def propose(
+    near: Singles,
+    errors: Singles,
+    rests: Singles,
+    bases: Singles,
+    lengths: Singles,
+    query_rests: Singles,
+    known: Singles,
+    slopes: Singles,
+    offsets: Singles,
+    bars: Floats,
+    uppers: Singles,
+    rows: Places,
+    kept: Counts,
+) -> None:
+    """Write which rows of a block have an upper bound of F that reaches the bar.
+
+    Args:
+        near: (A, Q, b) products with the leading codes, without base; written over with the
+            similarities they allow.
+        errors, rests: (A, b) of the rows.
+        bases: (A, Q) of the products, with what float32 may lose.
+        lengths, query_rests: (A, Q).
+        known: (B, Q, b) similarities of the local layers.
+        slopes, offsets: (A + B, Q) of the lines above f.
+        bars: (Q,) what F must reach.
+        uppers: (Q, b) written: the bounds of the rows that reach it, in the first places.
+        rows: (Q, b) written: those rows, rising.
+        kept: (Q,) written: how many.
+    """
+    for query in range(len(bars)):
+        upper = uppers[query]
+        upper[:] = np.float32(0.0)
+        for layer in range(len(near)):
+            line, error, rest = near[layer, query], errors[layer], rests[layer]
+            base, length = bases[layer, query], lengths[layer, query]
+            query_rest = query_rests[layer, query]
+            slope, offset = slopes[layer, query], offsets[layer, query]
+            for row in range(len(upper)):
+                high = line[row] + base + (length * error[row] + query_rest * rest[row])
+                high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                line[row] = high
+                upper[row] += max(high, slope * high + offset)
+        for layer in range(len(known)):
+            values = known[layer, query]
+            slope, offset = slopes[len(near) + layer, query], offsets[len(near) + layer, query]
+            for row in range(len(upper)):
+                upper[row] += max(values[row], slope * values[row] + offset)
+        bar = np.float32(bars[query] - SINGLE_SLACK)
+        mine = rows[query]
+        count = np.uint64(0)
+        for row in range(len(upper)):
+            # Without a branch: which images reach the bar is hard to foretell.
+            bound = upper[row]
+            mine[count] = row
+            upper[count] = bound
+            count += np.uint64(bound >= bar)
+        kept[query] = count
+
+
+@compiled
+def promising(
+    rows: Places,
+    uppers: Singles,
+    kept: Counts,
+    near: Singles,
+    known: Singles,
+    highest: Floats,
+    filled: Counts,
+) -> tuple[Flat, Flat]:
+    """Return what `propose` left as two: pairs among the k highest bounds so far, and the others.
+
+    Args:
+        rows, uppers, kept: from there; rows are written over.
+        near, known: (A, Q, b) and (B, Q, b), of all rows of the block.
+        highest: (Q, k) heaps of the highest bounds so far, updated.
+        filled: (Q,) how many of them are there, updated.
+    """
+    chosen = np.zeros(len(kept), np.int64)
+    for query in range(len(kept)):
+        heap, upper, mine = highest[query], uppers[query], rows[query]
+        count, held = 0, filled[query]
+        for place in range(kept[query]):
+            if held < len(heap) or upper[place] > heap[0]:
+                held = keep_best(heap, held, np.float64(upper[place]))
+                mine[place] = ~mine[place]
+                count += 1
+        chosen[query], filled[query] = count, held
+    now = _taken(rows, kept, chosen, near, known, True)
+    return now, _taken(rows, kept, kept - chosen, near, known, False)
+
+
+@compiled
+def _taken(
+    rows: Places, kept: Counts, counts: Counts, near: Singles, known: Singles, marked: bool
+) -> Flat:
+    """Return the pairs whose rows are marked, as ~row, or those whose rows are not."""
+    offsets = np.zeros(len(kept) + 1, np.int64)
+    offsets[1:] = np.cumsum(counts)
+    taken = np.empty(offsets[-1], np.int32)
+    most = np.empty((len(near) + len(known), offsets[-1]), np.float32)
+    for query in range(len(kept)):
+        first, count, mine = offsets[query], offsets[query], rows[query]
+        for place in range(kept[query]):
+            row = mine[place]
+            if (row < 0) == marked:
+                taken[count] = ~row if marked else row
+                count += 1
+        for layer in range(len(most)):
+            values = near[layer, query] if layer < len(near) else known[layer - len(near), query]
+            for place in range(first, count):
+                most[layer, place] = values[taken[place]]
+    return offsets, taken, most
+
+
+@compiled
+def reaching(pairs: Flat, slopes: Singles, line_offsets: Singles, bars: Floats) -> Flat:
+    """Return the pairs that still reach the bar of their query (Q,), by other lines (A + B, Q)."""
+    offsets, rows, most = pairs
+    left = np.zeros(len(offsets), np.int64)
+    places = np.empty(len(rows), np.int64)
+    count = np.uint64(0)
+    for query in range(len(bars)):
+        bar = np.float32(bars[query] - SINGLE_SLACK)
+        for place in range(offsets[query], offsets[query + 1]):
+            bound = np.float32(0.0)
+            for layer in range(len(most)):
+                value = most[layer, place]
+                bound += max(value, slopes[layer, query] * value + line_offsets[layer, query])
+            places[count] = place
+            count += np.uint64(bound >= bar)
+        left[query + 1] = count
+    kept = places[: np.int64(count)]
+    values = np.empty((len(most), len(kept)), np.float32)
+    for layer in range(len(most)):
+        values[layer] = most[layer][kept]
+    return left, rows[kept], values
+
+
+@compiled
+def means(pairs: Flat, first: int) -> Floats:
+    """Return what layers from `first` on give the pairs of each query on average, (Q,)."""
+    offsets, _, most = pairs
+    out = np.zeros(len(offsets) - 1)
+    for query in range(len(out)):
+        start, stop = offsets[query], offsets[query + 1]
+        for layer in range(first, len(most)):
+            for place in range(start, stop):
+                out[query] += most[layer, place] / (stop - start)
+    return out
+
+
+@proposing
+def product(codes: NDArray[np.uint8], weights: Singles) -> float:
+    """Return the product of a row of codes with weights, in float32, added in any order."""
+    total = np.float32(0.0)
+    for place in range(len(weights)):
+        total += np.float32(codes[place]) * weights[place]
+    return total  # type: ignore[return-value]
+
+
+@compiled
+def multiply(
+    offsets: Counts,
+    rows: Places,
+    codes: NDArray[np.uint8],
+    weights: Singles,
+    bases: Singles,
+    out: Singles,
+) -> None:
+    """Write the products (m,) of queries (Q, D) with the codes (b, D) of their rows.
+
+    Some rows for all queries, then the next: their codes stay in a core's own cache.
+    """
+    flat = codes.reshape(-1)
+    places = offsets[:-1].copy()
+    for stop in range(NEAR_ROWS, len(codes) + NEAR_ROWS, NEAR_ROWS):
+        for query in range(len(places)):
+            place = places[query]
+            while place < offsets[query + 1] and rows[place] < stop:
+                if place + PAIRS_AHEAD < offsets[query + 1]:
+                    ahead = np.int64(rows[place + PAIRS_AHEAD]) * codes.shape[1]
+                    for line in range(ahead, ahead + codes.shape[1], 64):
+                        fetch(flat, line)
+                out[place] = product(codes[rows[place]], weights[query]) + bases[query]
+                place += 1
+            places[query] = place
+
+
+@compiled
+def narrow(
+    pairs: Flat,
+    near: Singles,
+    errors: Singles,
+    lengths: Singles,
+    slacks: Singles,
+    t: Floats,
+    p: Floats,
+    slopes: Singles,
+    line_offsets: Singles,
+    bars: Floats,
+    query_of: Counts,
+    lowers: Floats,
+    uppers: Floats,
+) -> int:
+    """Write the pairs whose upper bound reaches the bar, and both bounds; return how many.
+
+    Args:
+        pairs: of a block; their rows are written over with those of the pairs that are left.
+        near: (A, m) products with the codes of whole vectors.
+        errors: (A, b) of the rows of the block.
+        lengths, slacks: (A, Q) of the products.
+        t, p: (A + B,) of the maps.
+        slopes, line_offsets: (A + B, Q) of the lines above f.
+        bars: (Q,) what F must reach.
+        query_of: (m,) written.
+        lowers, uppers: (m,) written.
+    """
+    offsets, rows, most = pairs
+    count = 0
+    for query in range(len(bars)):
+        bar = bars[query]
+        for place in range(offsets[query], offsets[query + 1]):
+            row = rows[place]
+            bound = 0.0
+            for layer in range(len(most)):
+                high = most[layer, place]
+                if layer < len(near):
+                    high = near[layer, place] + slacks[layer, query]
+                    high += lengths[layer, query] * errors[layer, row]
+                    high = min(max(high, np.float32(0.0)), np.float32(1.0))
+                bound += max(high, slopes[layer, query] * high + line_offsets[layer, query])
+            if bound < bar - SINGLE_SLACK:
+                continue
+            lower = -SLACK
+            upper = SLACK
+            for layer in range(len(most)):
+                about, error = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
+                if layer < len(near):
+                    about = np.float64(near[layer, place])
+                    error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
+                    error += np.float64(slacks[layer, query])
+                lower += mapped(min(max(about - error, 0.0), 1.0), t[layer], p[layer])
+                upper += mapped(min(max(about + error, 0.0), 1.0), t[layer], p[layer])
+            if upper >= bar:
+                query_of[count] = query
+                rows[count] = row
+                lowers[count] = lower
+                uppers[count] = upper
+                count += 1
+    return count

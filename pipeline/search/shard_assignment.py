@@ -1,0 +1,15 @@
+"""Which shard server holds which segments: spread by bytes, not by count."""
+
+from lamella.schemas.snapshot import IndexSnapshot
+
+
+def place(snapshot: IndexSnapshot, servers: int) -> list[list[str]]:
+    """Return which segments each server holds: the largest first, each to the emptiest server."""
+    sizes = {s.key: sum(file.size_bytes for file in s.files.values()) for s in snapshot.segments}
+    held: list[list[str]] = [[] for _ in range(max(1, min(servers, len(sizes))))]
+    load = [0] * len(held)
+    for key in sorted(sizes, key=lambda key: (-sizes[key], key)):
+        lightest = load.index(min(load))
+        held[lightest].append(key)
+        load[lightest] += sizes[key]
+    return held

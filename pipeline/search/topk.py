@@ -1,0 +1,88 @@
+"""What a search knows of the best so far, and the pairs of query and row it has not left out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.pipeline.search import bound_kernels
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass
+class Effort:
+    """How many pairs of query and image there were, were looked at closely, and were decided."""
+
+    pairs: int = 0
+    narrowed: int = 0
+    decided: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The k best lower bounds of each query so far, whichever segment they came from.
+
+    Threads may read it and add to it at once.
+
+    Attributes:
+        heaps: float64 (Q, k), smallest first.
+        filled: int64 (Q,), how many are there.
+        floors: float64 (Q,), what the k-th best is known to reach from elsewhere.
+    """
+
+    heaps: Floats
+    filled: Rows
+    floors: Floats
+    _guard: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def of(cls, queries: int, k: int, floors: Floats | None = None) -> Self:
+        """Return nothing found yet."""
+        floors = np.full(queries, -np.inf) if floors is None else floors
+        return cls(np.empty((queries, k)), np.zeros(queries, np.int64), floors)
+
+    def bars(self, queries: slice) -> Floats:
+        """Return what an image must reach to be among the best of some queries."""
+        with self._guard:
+            full = self.filled[queries] == self.heaps.shape[1]
+            lowest = np.where(full, self.heaps[queries, 0], -np.inf)
+        return np.maximum(lowest, self.floors[queries])
+
+    def keep(self, queries: slice, offsets: Rows, values: Floats) -> None:
+        """Add lower bounds of images that were not added before, flat by query."""
+        with self._guard:
+            bound_kernels.keep_all(self.heaps[queries], self.filled[queries], offsets, values)
+
+
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """Pairs of query and row that may be among the best.
+
+    Attributes:
+        query_of, rows: int64 (m,).
+        uppers: float64 (m,), upper bounds of F.
+    """
+
+    query_of: Rows
+    rows: Rows
+    uppers: Floats
+
+    @classmethod
+    def join(cls, parts: Sequence["Reached"]) -> Self:
+        """Return all pairs of some parts."""
+        return cls(
+            np.concatenate([np.empty(0, np.int64), *(part.query_of for part in parts)]),
+            np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)]),
+            np.concatenate([np.empty(0), *(part.uppers for part in parts)]),
+        )
+
+    def above(self, bars: Floats) -> "Reached":
+        """Return the pairs whose upper bound reaches the bar of their query, (Q,), by query."""
+        kept = np.flatnonzero(self.uppers >= bars[self.query_of])
+        kept = kept[np.argsort(self.query_of[kept], kind="stable")]
+        return Reached(self.query_of[kept], self.rows[kept], self.uppers[kept])

@@ -1,0 +1,295 @@
+"""`retry`: pictures that were refused for a reason that may have passed are tried again.
+
+Only they are read. Where the verdict on one has changed, its shard's table or activations are made
+anew, other shards' activations are taken over as they are, and what follows is done again: the
+index is then the one that a first run would have made, to the bit. What is on record is replaced in
+one step each, so a retry that is stopped leaves a store as it was or further on.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.image_table import probe_entry, read_images
+from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.reader import EntryReader
+from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.roots import picture_root
+from lamella.pipeline.corpus.verdicts import discard_verdicts
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.adopt import adopt_shards
+from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.index.publish import current_snapshot, publish
+from lamella.pipeline.jobs.indexing import Watch, decode_limits
+from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.resolve import resolve_fusion
+from lamella.pipeline.jobs.status import job_folders
+from lamella.pipeline.run.drive import OnProgress, Progress
+from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.store.commit import attempt, read_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.tables import write_parquet
+from lamella.pipeline.upkeep.rebuild import job_manifest, rebuild_job
+from lamella.schemas.base import digest_of
+from lamella.schemas.corpus import IMAGES, CorpusManifest, ShardRef
+from lamella.schemas.job import WEIGHTING_OF
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.snapshot import IndexSnapshot
+
+WORTH_RETRYING = (
+    RefusalReason.UNREADABLE,
+    RefusalReason.FETCH_FAILED,
+    RefusalReason.MISSING,
+    RefusalReason.CHANGED,
+    RefusalReason.DECODER_CRASHED,
+    RefusalReason.TOO_SLOW,
+    RefusalReason.TOO_MUCH_MEMORY,
+)
+"""Reasons that may pass. A picture refused for what its bytes are stays refused."""
+
+READABLE = "readable"
+
+
+@dataclass(frozen=True)
+class Retried:
+    """How many pictures were tried, what became of them, and the snapshot that holds now."""
+
+    tried: int
+    became: dict[str, int]
+    snapshot: IndexSnapshot
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A refused picture: its shard, its place in the shard, its row of the image table.
+
+    `verdict` is the reason and its detail, where they are not in the row.
+    """
+
+    shard: ShardRef
+    place: int
+    row: dict[str, Any]
+    verdict: tuple[str, str] | None = None
+
+
+def retry_store(
+    store: Store,
+    runner: Runner,
+    states: Set[RefusalReason],
+    *,
+    threads: int,
+    watch: Watch,
+    pictures: str | None = None,
+) -> Retried:
+    """Try the refused pictures in these states again, and publish if a verdict has changed.
+
+    It is for the job of the current snapshot, or the store's one job where there is none yet.
+    No other job may run on the store meanwhile.
+
+    Args:
+        pictures: where they lie now; by default where they were when they were indexed.
+
+    Raises:
+        InputError: there is no job to try again, or more than one and no snapshot; or a store in
+            S3 names a folder of this machine.
+        StageFailed: a task failed, or still too many are refused; the same command continues.
+    """
+    current = current_snapshot(store)
+    path, job = _job(store, current)
+    found = job_manifest(store, runner, job, watch, pictures)  # lost, if a disk was
+    manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
+    limits = decode_limits(job.job)
+    became: Counter[str] = Counter()
+    tried = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
+    became.update(row["refusal"] or READABLE for _, row in tried)
+    before = job_folders(store, job, manifest).extraction
+    late = list(_refused_late(store, manifest, before, states))
+    changed = _try_pixels(job, manifest, late, limits, became, watch.progress)
+    passed = {trial.shard.key for trial in changed}
+    for key in sorted(passed if before is not None else ()):
+        discard_verdicts(store, str(before), key)  # or they would be believed once more
+    renewed = _renew_tables(
+        store, job, found, [(trial, row) for trial, row in tried if row != trial.row]
+    )
+    folders = job_folders(store, job, renewed)
+    after, inputs = folders.extraction, folders.inputs
+    if before is not None and after is not None and inputs is not None:
+        for folder, shards in [(before, manifest.shards)] + (
+            [(current.extraction_folder, current.shards)] if current is not None else []
+        ):
+            adopt_shards(
+                store,
+                folder,
+                shards,
+                after,
+                inputs,
+                renewed.shards,
+                lambda shard, record: shard.key in passed,
+            )
+    corpus, encoding, index = rebuild_job(
+        store,
+        runner,
+        job,
+        threads=threads,
+        watch=watch,
+        pictures=pictures,
+        anew=passed if after == before else frozenset(),
+    )
+    spec = job.extraction
+    fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
+    weighting = WEIGHTING_OF[job.job.profile]
+    snapshot = publish(
+        store,
+        corpus,
+        encoding,
+        index,
+        weighting=weighting,
+        fusion=fusion,
+        job=path,
+        instead_of=current,
+    )
+    return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
+
+
+def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
+    jobs = read_jobs(store)
+    if current is not None and current.job in jobs:
+        return current.job, jobs[current.job]
+    if current is None and len(jobs) == 1:
+        return next(iter(jobs.items()))
+    raise InputError(
+        f"{store.url} has {len(jobs)} jobs on record and no current snapshot that one of them "
+        "made: give the same `lamella index` again first"
+    )
+
+
+def _refused_rows(
+    store: Store, manifest: CorpusManifest, states: Set[RefusalReason]
+) -> list[Trial]:
+    """Return the pictures whose header could not be read."""
+    return [
+        Trial(shard, place, row)
+        for shard in manifest.shards
+        if shard.refused
+        for place, row in enumerate(read_committed(store, shard.file, read_images).to_pylist())
+        if row["refusal"] in states
+    ]
+
+
+def _try_rows(
+    manifest: CorpusManifest,
+    trials: Sequence[Trial],
+    limits: DecodeLimits,
+    on_progress: OnProgress,
+) -> list[tuple[Trial, dict[str, Any]]]:
+    """Look at these pictures once more; return the row that each has now."""
+    found: list[tuple[Trial, dict[str, Any]]] = []
+    with EntryReader(manifest.root, limits, manifest.kind) as reader:
+        for number, trial in enumerate(trials):
+            size = trial.row["size_bytes"]
+            entry = Entry(
+                trial.row["name"],
+                trial.row["container"],
+                trial.row["offset"],
+                -1 if size is None else size,
+            )
+            # Every one keeps its row, whatever it turns out to be.
+            found.append((trial, probe_entry(reader, entry, limits)))
+            done = number + 1
+            on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
+    return found
+
+
+def _renew_tables(
+    store: Store,
+    job: JobRecord,
+    manifest: CorpusManifest,
+    changed: Sequence[tuple[Trial, dict[str, Any]]],
+) -> CorpusManifest:
+    """Return the manifest with the rows that are others now, made anew if there are any."""
+    if not changed:
+        return manifest
+    folder = job_corpus(job)
+    shards: list[ShardRef] = []
+    for shard in manifest.shards:
+        rows = {trial.place: row for trial, row in changed if trial.shard.key == shard.key}
+        shards.append(_renew_table(store, job, folder, shard, rows) if rows else shard)
+    value = manifest.model_dump() | {
+        "shards": shards,
+        "refused": sum(shard.refused for shard in shards),
+        "content_digest": digest_of([shard.file.content() for shard in shards]),
+    }
+    renewed = CorpusManifest.model_validate(value)
+    store.replace(f"{folder}/manifest.json", renewed.to_json())
+    return renewed
+
+
+def _renew_table(
+    store: Store, job: JobRecord, folder: str, shard: ShardRef, rows: dict[int, dict[str, Any]]
+) -> ShardRef:
+    old = read_committed(store, shard.file, read_images).to_pylist()
+    table = pa.Table.from_pylist(
+        [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
+    )
+    refused = table.num_rows - table.column("refusal").null_count
+    done = read_done(store, folder, shard.key)
+    with attempt(store, folder, "corpus", shard.key, job.corpus_inputs) as work:
+        work.write("images", f"{folder}/images", "parquet", lambda path: write_parquet(table, path))
+        counts = done.counts if done is not None else {"ignored": shard.ignored}
+        record = work.finish_anew(**(counts | {"images": shard.images, "refused": refused}))
+    return shard.model_copy(update={"refused": refused, "file": record.files["images"]})
+
+
+def _refused_late(
+    store: Store, manifest: CorpusManifest, folder: str | None, states: Set[RefusalReason]
+) -> Iterator[Trial]:
+    """Yield the pictures whose header was sound and whose pixels could not be read."""
+    for shard in manifest.shards:
+        record = read_done(store, folder, shard.key) if folder is not None else None
+        if record is None or record.counts["refused"] == shard.refused:
+            continue
+        rows = read_committed(store, shard.file, read_images).to_pylist()
+        refusals = read_committed(store, record.files["refusals"], read_refusals).to_pylist()
+        for refusal in refusals:
+            place = refusal["image_id"] - shard.first_image_id
+            if rows[place]["refusal"] is None and refusal["reason"] in states:
+                yield Trial(shard, place, rows[place], (refusal["reason"], refusal["detail"]))
+
+
+def _try_pixels(
+    job: JobRecord,
+    manifest: CorpusManifest,
+    trials: Sequence[Trial],
+    limits: DecodeLimits,
+    became: Counter[str],
+    on_progress: OnProgress,
+) -> list[Trial]:
+    """Return the pictures on which the verdict is another now; count what became of all.
+
+    Each is seen as the network sees it, for a picture that is damaged may be read in one view.
+    """
+    from lamella.pipeline.extract.jpegs import Jpeg
+    from lamella.pipeline.extract.work import PictureSource
+
+    source = PictureSource(manifest.root, limits, manifest.kind)
+    spec = job.extraction
+    views = dict.fromkeys(layer.view for layer in spec.layers)
+    changed: list[Trial] = []
+    for number, trial in enumerate(trials):
+        verdict: tuple[str, str] | None = None
+        try:
+            seen = source.see(trial.row, views, spec.preprocess)
+            if isinstance(seen, Jpeg):
+                source.see_in_sandbox(seen)
+        except Refused as refused:
+            verdict = (refused.reason.value, refused.detail)
+        became[verdict[0] if verdict else READABLE] += 1
+        if verdict != trial.verdict:
+            changed.append(trial)
+        on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))
+    return changed
