@@ -1,6 +1,6 @@
 """Words of pictures drawn by a law: topics that pictures lean to, and words that topics hold.
 
-The constants were fitted as those of `pipeline.planted.scale` are, to bags that words trained on
+The constants were fitted as those of `planted.scale` are, to bags that words trained on
 `b11` of half of the photographs give those of the mixed set that are in the other half.
 """
 
