@@ -245,7 +245,7 @@ def reseal(path: Path, **changes: object) -> None:
 
 
 def copied(source: Path, target: Path, *folders: str) -> Path:
-    """Return a new store that holds these folders of another one."""
-    for folder in folders:
+    """Return a new store that holds these folders of another one, and the marker of a store."""
+    for folder in {"probe", *folders}:
         shutil.copytree(source / folder, target / folder)
     return target

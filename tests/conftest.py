@@ -90,7 +90,7 @@ def _four_cpus() -> Iterator[None]:
 def _two_gpus() -> Iterator[None]:
     import ray
 
-    import lamella.cluster.connect  # noqa: F401 - sets what Ray reads when it is imported
+    import lamella.cluster.ray.connect  # noqa: F401 - sets what Ray reads when it is imported
     from lamella.cluster.ray.ray_auth import own_token
 
     with own_token():

@@ -95,7 +95,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
     short: Path,
 ) -> None:
     code = (
-        "import cluster.private_folder as p, time\n"
+        "import lamella.cluster.ray.private_folder as p, time\n"
         "p.LONGEST_BYTES = 200\n"
         "with p.private_folder() as folder:\n"
         "    print(folder, flush=True)\n"

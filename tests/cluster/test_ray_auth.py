@@ -13,11 +13,11 @@ from lamella.pipeline.errors import InputError
 
 JOIN = """
 import sys
-from cluster.connect import connected
-from cluster.__main__ import main
-import cluster.cli
+from lamella.cluster.ray.connect import connected
+from lamella.cluster.commands.main import main
+from lamella.cluster.commands.cli import app
 
-@cluster.cli.app.command()
+@app.command()
 def join(address: str) -> None:
     import ray
     with connected(address):
@@ -106,12 +106,12 @@ def test_a_port_where_nothing_listens_is_named(monkeypatch: pytest.MonkeyPatch) 
 OPEN = """
 import os, sys, subprocess
 os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-from cluster.connect import connected
+from lamella.cluster.ray.connect import connected
 import ray
 ray.init(address="local", num_cpus=1, include_dashboard=False, _node_ip_address="127.0.0.1",
          logging_level="ERROR", object_store_memory=10**8)
 address = ray.get_runtime_context().gcs_address
-from cluster.trust import users_token
+from lamella.cluster.ray.ray_auth import users_token
 for _ in range(2):
     with users_token(address):
         print(os.environ["RAY_AUTH_MODE"])

@@ -118,7 +118,8 @@ def test_help_teaches_with_an_example(command: str) -> None:
 
 def test_nothing_heavy_is_loaded(stores: Stores) -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from cluster.cli import app\n"
+        "import sys; from typer.testing import CliRunner\n"
+        "from lamella.cluster.commands.cli import app\n"
         f"for asked in (['show', {str(stores.one)!r}], ['compare', *2 * [{str(stores.one)!r}]]):\n"
         "    assert CliRunner().invoke(app, ['vocabulary', *asked]).exit_code == 0\n"
         "print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"

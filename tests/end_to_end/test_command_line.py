@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from lamella.pipeline.store.storage import open_store
 from tests.conftest import Indexed
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -237,6 +238,7 @@ def test_wrong_calls_exit_with_2(tmp_path: Path) -> None:
     assert lamella("nonsense").returncode == 2
     assert lamella("query", tmp_path).returncode == 2
     assert "no store at" in complaint(lamella("status", tmp_path / "nowhere"))
+    open_store(str(tmp_path), create=True)
     assert "holds no snapshot yet" in complaint(lamella("query", tmp_path, "--ids", "1"))
 
 

@@ -118,7 +118,7 @@ def test_killed_while_pictures_are_read_a_run_ends_in_the_same_bytes(
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.store import local
+from lamella.pipeline.store import local
 from tests.builders import index_into
 
 left, sync = int(sys.argv[3]), local._fsync

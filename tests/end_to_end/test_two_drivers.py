@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,18 +106,18 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
     expected = current_snapshot(LocalStore(stores.one))
     assert expected is not None
     store = copied(stores.one, tmp_path / "store", *HEAVY)
-    read, overtaken = rounds.open_committed, []
+    read, overtaken = rounds.read_committed, []
 
-    def late(opened: LocalStore, reference: FileRef) -> Path:
+    def late(opened: LocalStore, reference: FileRef, *how: Any) -> Any:
         # Just before this run merges its first sums, another one trains to the end.
         if not overtaken and "merge-" in reference.path:
             overtaken.append(reference)
             assert tiny_index(store, stores.pictures).number == 1
             with pytest.raises(MissingFile):
-                read(opened, reference)
-        return read(opened, reference)
+                read(opened, reference, *how)
+        return read(opened, reference, *how)
 
-    monkeypatch.setattr(rounds, "open_committed", late)
+    monkeypatch.setattr(rounds, "read_committed", late)
     found = tiny_index(store, stores.pictures)
     assert overtaken
     assert (found.number, found.root_digest) == (1, expected.root_digest)
