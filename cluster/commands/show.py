@@ -16,7 +16,7 @@ from rich.text import Text
 from lamella.pipeline.corpus.passed_over import advice, in_words
 from lamella.pipeline.evaluate.page import heat_rows, printable, short_score
 from lamella.pipeline.evaluate.table import score_table
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
@@ -87,7 +87,7 @@ def show_rankings(
                 f"queries (mode {run.mode})"
             )
         )
-    named_by = f"{store.url}/{layout.run_record(run.run)}"
+    named_by = f"{store.url}/{tree.RUN.at(run=run.run)}"
     console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
 
 

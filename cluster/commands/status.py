@@ -51,14 +51,14 @@ def snapshots(
 ) -> None:
     """List snapshots; promote one, which is also how to roll back."""
     from lamella.pipeline.index import publish
-    from lamella.pipeline.store import layout
+    from lamella.pipeline.store import tree
     from lamella.pipeline.store.storage import open_store
 
     opened = open_store(store)
     if promote is not None:
         publish.promote(opened, promote)
     current = publish.current_snapshot(opened)
-    latest = publish.latest_number(opened, layout.snapshot)
+    latest = publish.latest_number(opened, tree.SNAPSHOT)
     listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
     if as_json:
         _emit([summary(s) | {"current": s == current} for s in listed])

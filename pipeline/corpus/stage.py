@@ -13,7 +13,7 @@ from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
 from lamella.pipeline.run.stage import Runner
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
@@ -91,13 +91,13 @@ def build_corpus(
         StageFailed: entries could not be looked at.
     """
     inputs = corpus_inputs(listing, shard_size, limits)
-    corpus_key = layout.keyed(name, inputs)
-    path = layout.manifest(corpus_key)
+    corpus_key = tree.keyed(name, inputs)
+    path = tree.MANIFEST.at(keyed=corpus_key)
     if store.exists(path):
         return _moved(read_record(store, path, CorpusManifest), listing.root)
-    folder = layout.corpus(corpus_key)
+    folder = tree.CORPUS.folder(keyed=corpus_key)
     tasks = [
-        ProbeTask(layout.shard_key(number), listing.entries[start : start + shard_size])
+        ProbeTask(tree.shard_key(number), listing.entries[start : start + shard_size])
         for number, start in enumerate(range(0, len(listing.entries), shard_size))
     ]
     stage = ProbeStage(store.url, folder, inputs, listing.root, listing.kind, limits)

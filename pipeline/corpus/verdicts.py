@@ -10,7 +10,7 @@ from typing import TypeVar
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.errors import StoreError
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -27,7 +27,7 @@ class Verdicts:
         self._store = store
         self._folder = folder
         self._shard = shard
-        kept = layout.verdicts(folder, shard)
+        kept = tree.verdicts(folder, shard)
         self._known = {f"{kept}/{name}" for name in store.names(kept)}
 
     def judge(self, sha256: bytes, limits: DecodeLimits, look: Callable[[], T]) -> T:
@@ -41,7 +41,7 @@ class Verdicts:
             Refused: by an earlier attempt under the same limits, or now.
         """
         facts = sha256.hex(), limits.max_seconds, limits.max_memory
-        path = layout.verdict(self._folder, self._shard, verdict_name(*facts))
+        path = tree.verdict(self._folder, self._shard, verdict_name(*facts))
         if path in self._known and (found := self._read(path, facts)):
             raise Refused(found.reason, found.detail)
         try:
@@ -77,6 +77,6 @@ def judged(
 
 def discard_verdicts(store: Store, folder: str, shard: str) -> None:
     """Forget the verdicts on a shard's pictures, so that the next attempt tries all of them."""
-    kept = layout.verdicts(folder, shard)
+    kept = tree.verdicts(folder, shard)
     for name in store.names(kept):
         store.discard(f"{kept}/{name}")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lamella.pipeline.errors import CorruptFile, MissingFile
 from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet, read_all_done
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, open_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.corpus import ShardRef
@@ -52,11 +53,11 @@ def adopt_shards(
             except (MissingFile, CorruptFile):
                 return
             for number, (name, reference) in enumerate(record.files.items()):
-                place, _, file = reference.path.removeprefix(f"{source}/").rpartition("/")
+                file = tree.read(reference.path)
+                assert file is not None  # a record names data files alone
                 local = work.scratch / f"adopted-{number}"
                 shutil.copyfile(there[name], local)
-                suffix = file.split(".", 2)[2]
-                work.add(name, f"{target}/{place}", suffix, local, reference.rows)
+                work.add(name, f"{target}/{file.place}", file.suffix, local, reference.rows)
             work.finish(**record.counts)
 
     images = [shard.images for shard in wanted]

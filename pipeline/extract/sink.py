@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.extract.background_writer import Do, at_once
 from lamella.pipeline.extract.work import BatchActivations
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.tables import PARQUET_OPTIONS, binary_vectors_column
 from lamella.schemas.activations import global_schema, local_schema
@@ -92,7 +92,7 @@ class LayerSink:
         """Add the file to the attempt, if it has a row."""
         name = self.layer.name
         if self.finish():
-            work.add(name, layout.layer_folder(folder, name), "parquet", self.path, self.rows)
+            work.add(name, tree.layer_folder(folder, name), "parquet", self.path, self.rows)
         return {f"rows.{name}": self.rows}
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
 from lamella.pipeline.run.stage import Runner
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -227,7 +227,7 @@ def extraction_inputs(spec: ExtractionSpec, corpus_content: str) -> str:
 
 def extraction_folder(spec: ExtractionSpec, inputs: str) -> str:
     """Return where the activations of these inputs lie."""
-    return layout.extraction(layout.keyed(spec.network, inputs))
+    return tree.EXTRACT.folder(keyed=tree.keyed(spec.network, inputs))
 
 
 def extract_corpus(

@@ -15,7 +15,7 @@ from lamella.pipeline.index.files import write_bags
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
 from lamella.pipeline.run.stage import Runner
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -148,7 +148,7 @@ def put_bags(
     work: Attempt, layer: str, folder: str, image_ids: NDArray[np.int64], bags: BagsOfWords
 ) -> dict[str, int]:
     """Add a layer's bags to an attempt in a stage's folder; return what a record counts of them."""
-    place = layout.layer_folder(folder, layer)
+    place = tree.layer_folder(folder, layer)
     work.write(layer, place, "arrow", lambda path: write_bags(image_ids, bags, path))
     empty = int(np.count_nonzero(np.diff(bags.offsets) == 0))
     return {f"words.{layer}": len(bags.words), f"empty.{layer}": empty}
@@ -176,7 +176,7 @@ def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> 
 
 def encoding_folder(inputs: str, layers: Iterable[str]) -> str:
     """Return where the bags of these inputs lie."""
-    return layout.encoding(layout.keyed("-".join(layers) or "no-words", inputs))
+    return tree.ENCODE.folder(keyed=tree.keyed("-".join(layers) or "no-words", inputs))
 
 
 def encode_corpus(

@@ -3,7 +3,7 @@
 import datetime
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.files import read_postings
 from lamella.pipeline.index.postings import document_frequencies
 from lamella.pipeline.index.stage import Index
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure, parse_record, read_record
@@ -155,7 +155,7 @@ def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, Fil
             def fill(path: Path, table: pa.Table = table) -> int:
                 return write_arrow(table, path)
 
-            work.write(layer, layout.layer_folder(totals_folder, layer), "arrow", fill)
+            work.write(layer, tree.layer_folder(totals_folder, layer), "arrow", fill)
         return work.finish().files
 
 
@@ -165,7 +165,7 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     A run that died may have left it to be promoted, and another run may create it meanwhile:
     every number up to the one that is created is looked at, so no root digest gets two.
     """
-    latest = latest_number(store, layout.snapshot)
+    latest = latest_number(store, tree.SNAPSHOT)
     for number in range(latest, 0, -1):
         found = read_snapshot(store, number)
         if found.root_digest == draft.root_digest:
@@ -173,7 +173,7 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     number = latest + 1
     while True:
         mine = draft.model_copy(update={"number": number})
-        path = layout.snapshot(number)
+        path = tree.SNAPSHOT.at(number=number)
         won = create_once(store, path, mine.to_json())
         there = parse_record(store, path, IndexSnapshot, won)
         if there.root_digest == draft.root_digest:
@@ -190,7 +190,7 @@ def promote(store: Store, snapshot: int) -> Promotion:
     """
     chosen = read_snapshot(store, snapshot)
     _see_all_files(store, chosen)
-    number = latest_number(store, layout.promotion) + 1
+    number = latest_number(store, tree.PROMOTION) + 1
     while True:
         mine = Promotion(
             number=number,
@@ -199,14 +199,14 @@ def promote(store: Store, snapshot: int) -> Promotion:
             promoted_at=_now(),
             commit_id=secrets.token_hex(8),
         )
-        if create_once(store, layout.promotion(number), mine.to_json()) == mine.to_json():
+        if create_once(store, tree.PROMOTION.at(number=number), mine.to_json()) == mine.to_json():
             return mine
         number += 1
 
 
 def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
     files = list(snapshot.files())
-    folders = {"/".join(file.path.split("/")[:2]) for file in files}
+    folders = {tree.folder_of(file.path) for file in files}
     sizes = {
         found.path: found.size_bytes
         for folder in sorted(folders)
@@ -223,10 +223,10 @@ def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
             )
 
 
-def latest_number(store: Store, path_of: Callable[[int], str]) -> int:
+def latest_number(store: Store, series: tree.FileKind) -> int:
     """Return the highest number of a series, by probing n + 1; 0 if it is empty."""
     number = 0
-    while store.exists(path_of(number + 1)):
+    while store.exists(series.at(number=number + 1)):
         number += 1
     return number
 
@@ -243,7 +243,7 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
     try:
         if not 0 < number < MOST_NUMBER:
             raise MissingFile(f"snapshots are numbered from 1; got {number}")
-        return read_record(store, layout.snapshot(number), IndexSnapshot)
+        return read_record(store, tree.SNAPSHOT.at(number=number), IndexSnapshot)
     except MissingFile:
         raise InputError(
             f"there is no snapshot {number} in {store.url}: see `lamella snapshots`"
@@ -256,16 +256,17 @@ def current_snapshot(store: Store) -> IndexSnapshot | None:
     Raises:
         CorruptFile: another snapshot lies under its number.
     """
-    latest = latest_number(store, layout.promotion)
+    latest = latest_number(store, tree.PROMOTION)
     if latest == 0:
         return None
-    promotion = read_record(store, layout.promotion(latest), Promotion)
+    promotion = read_record(store, tree.PROMOTION.at(number=latest), Promotion)
     snapshot = read_snapshot(store, promotion.snapshot)
     if promotion.root_digest not in ("", snapshot.root_digest):
+        path = tree.SNAPSHOT.at(number=snapshot.number)
         raise CorruptFile(
-            f"{layout.snapshot(snapshot.number)} has root digest {snapshot.root_digest[:12]}, "
-            f"promotion {latest} names {promotion.root_digest[:12]}: another snapshot was put in "
-            f"its place; {cure(store)}"
+            f"{path} has root digest {snapshot.root_digest[:12]}, promotion {latest} "
+            f"names {promotion.root_digest[:12]}: another snapshot was put in its place; "
+            f"{cure(store)}"
         )
     return snapshot
 

@@ -16,7 +16,7 @@ from lamella.pipeline.index.segment_files import Layers, segment_counts, segment
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
 from lamella.pipeline.run.stage import Runner
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -83,7 +83,7 @@ def write_segment(
 ) -> DoneRecord:
     """Write the files of a segment, and its done record."""
     for file in signed(segment_files(image_ids, layers, words)):
-        place = layout.layer_folder(folder, file.layer or "images")
+        place = tree.layer_folder(folder, file.layer or "images")
         work.write(file.name, place, file.suffix, file.write)
     return work.finish(images=len(image_ids), **segment_counts(layers))
 
@@ -150,7 +150,7 @@ def index_corpus(
     """
     extraction = encoding.extraction
     inputs = index_inputs(encoding.inputs, extraction.inputs, segment_images)
-    folder = layout.index(layout.keyed(extraction.spec.network, inputs))
+    folder = tree.INDEX.folder(keyed=tree.keyed(extraction.spec.network, inputs))
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
     check_segments(
         store,
@@ -186,7 +186,7 @@ def cut_segments(
         if images >= segment_images or number == len(extracted) - 1:
             tasks.append(
                 SegmentTask(
-                    layout.shard_key(len(tasks)),
+                    tree.shard_key(len(tasks)),
                     tuple(extracted[i] for i in run),
                     tuple(encoded[i] for i in run),
                 )

@@ -27,7 +27,7 @@ from lamella.pipeline.search.encode import cropped, read_queries
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import QueryBatch
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.record_rules import report_run
@@ -253,6 +253,6 @@ def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
     The run is named by what was evaluated. An evaluation that was already stored stays as it is.
     """
     run = report_run(report)
-    create_once(store, layout.run_report(run, "html"), sealed_text(page))
-    create_once(store, layout.run_report(run, "json"), report.to_json())
-    return store.local_path(layout.run_report(run, "html"))
+    create_once(store, tree.PAGE.at(run=run), sealed_text(page))
+    create_once(store, tree.REPORT.at(run=run), report.to_json())
+    return store.local_path(tree.PAGE.at(run=run))

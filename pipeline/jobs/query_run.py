@@ -23,7 +23,7 @@ from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record
@@ -123,12 +123,12 @@ class Plan:
     @property
     def folder(self) -> str:
         """Where its answers are."""
-        return f"{layout.run(self.name)}/rankings"
+        return tree.QUERY.folder(run=self.name)
 
     @property
     def keys(self) -> list[str]:
         """The keys of its batches, in order."""
-        return [layout.shard_key(number) for number in range(len(self.sizes))]
+        return [tree.shard_key(number) for number in range(len(self.sizes))]
 
 
 def plan_run(
@@ -152,7 +152,7 @@ def plan_run(
     if into is not None:
         check_run_name(into)
     inputs = digest_of([queries, question.facts()])
-    return Plan(into or layout.keyed("query", inputs), inputs, asked, tuple(sizes))
+    return Plan(into or tree.keyed("query", inputs), inputs, asked, tuple(sizes))
 
 
 def begun_run(place: Place, question: Question, plan: Plan) -> QueryRun | dict[str, DoneRecord]:
@@ -310,5 +310,5 @@ def _summed_up(
         rankings=tuple(record.files["rankings"] for record in records),
         refusals=tuple(r.files["refusals"] for r in records if "refusals" in r.files),
     )
-    path = layout.run_record(plan.name)
+    path = tree.RUN.at(run=plan.name)
     return parse_record(place.store, path, QueryRun, create_once(place.store, path, run.to_json()))

@@ -35,7 +35,7 @@ from lamella.pipeline.search.encode import (
     read_refusals,
 )
 from lamella.pipeline.search.names import ImageTable
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun, query_refusals_schema
@@ -69,7 +69,7 @@ def query_pictures(
     )
     tasks = [
         EntriesTask(
-            layout.shard_key(number), start, listing.kind, listing.entries[start : start + size]
+            tree.shard_key(number), start, listing.kind, listing.entries[start : start + size]
         )
         for number, start in enumerate(range(0, len(listing.entries), size))
     ]
@@ -87,7 +87,7 @@ def query_pictures(
         )
 
     def fetch(number: int) -> Batch:
-        record = records[layout.shard_key(number)]
+        record = records[tree.shard_key(number)]
         ids, features = read_queries(place.store, record, place.snapshot)
         names = [listing.entries[query].name for query in ids.tolist()]
         refusals = read_refusals(place.store, record)
@@ -185,7 +185,7 @@ def encode_queries(
     ]
     inputs = digest_of([place.snapshot.root_digest, facts, size])
     tasks = [
-        RowsTask(layout.shard_key(number), start, tuple(rows[start : start + size]))
+        RowsTask(tree.shard_key(number), start, tuple(rows[start : start + size]))
         for number, start in enumerate(range(0, len(rows), size))
     ]
     return _encode(place, tasks, inputs, root, weights, limits)
@@ -202,7 +202,7 @@ def _encode(
     """Bring query pictures through the network; what is encoded serves every run that asks it."""
     if not tasks:
         return []
-    folder = f"{layout.run(layout.keyed('queries', inputs))}/queries"
+    folder = tree.QUERIES.folder(run=tree.keyed("queries", inputs))
     stage = QueryStage(
         place.store.url,
         folder,

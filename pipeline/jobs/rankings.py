@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.search.names import ImageTable, as_strings
 from lamella.pipeline.search.segment import Answer
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -65,17 +65,17 @@ def check_run_name(name: str) -> None:
     Raises:
         InputError: it may not.
     """
-    if layout.slug(name) != name:
+    if tree.slug(name) != name:
         raise InputError(
             f"a run's name has at most 40 letters, digits, dots, dashes and underscores, and "
             f"neither begins nor ends with a dot or dash; got {one_line(repr(name), 60)}: try "
-            f"{layout.slug(name)!r}"
+            f"{tree.slug(name)!r}"
         )
 
 
 def stored_run(store: Store, name: str) -> QueryRun | None:
     """Return a run that is complete, or None where there is none of this name."""
-    path = layout.run_record(name)
+    path = tree.RUN.at(run=name)
     return read_record(store, path, QueryRun) if store.exists(path) else None
 
 
@@ -85,7 +85,7 @@ def known_run(store: Store, name: str) -> QueryRun:
     Raises:
         InputError: there is none of this name, or no run may have it.
     """
-    if record_of(layout.run_record(name)) is None:
+    if record_of(tree.RUN.at(run=name)) is None:
         check_run_name(name)
     run = stored_run(store, name)
     if run is None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from lamella.pipeline.errors import CorruptFile, InputError, one_line
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -47,7 +47,7 @@ def record_job(
         job=_settled(job),
         imports=imports,
     )
-    path = layout.job(layout.keyed(name, record.digest()))
+    path = tree.JOB.at(keyed=tree.keyed(name, record.digest()))
     data = record.to_json()
     if not store.exists(path):
         create_once(store, path, data)
@@ -86,4 +86,4 @@ def read_jobs(store: Store) -> dict[str, JobRecord]:
 
 def job_corpus(record: JobRecord) -> str:
     """Return the folder of a job's corpus."""
-    return layout.corpus(layout.keyed(record.name, record.corpus_inputs))
+    return tree.CORPUS.folder(keyed=tree.keyed(record.name, record.corpus_inputs))

@@ -12,7 +12,7 @@ from lamella.pipeline.index.encode import encoding_folder, encoding_inputs
 from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.index.stage import index_inputs
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -135,7 +135,7 @@ def job_folders(store: Store, job: JobRecord, manifest: CorpusManifest) -> Folde
     encoded = encoding_inputs(extracted, words)
     encoding = extraction if at_once else encoding_folder(encoded, words)
     segments = index_inputs(encoded, extracted, job.job.index.segment_images)
-    index = layout.index(layout.keyed(spec.network, segments))
+    index = tree.INDEX.folder(keyed=tree.keyed(spec.network, segments))
     return Folders(job_corpus(job), extraction, inputs, folders, encoding, index)
 
 
@@ -143,10 +143,12 @@ def _vocabularies(
     store: Store, inputs: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, Vocabulary]]:
     """Return the folder of each layer's vocabulary, by its inputs, and those that stand."""
-    keys = {layer: layout.keyed(layer, made) for layer, made in inputs.items()}
-    paths = {layer: layout.vocabulary_record(key, layer) for layer, key in keys.items()}
+    keys = {layer: tree.keyed(layer, made) for layer, made in inputs.items()}
+    paths = {
+        layer: tree.VOCABULARY.at(keyed=key, layer=tree.slug(layer)) for layer, key in keys.items()
+    }
     return (
-        {layer: layout.vocabulary(key, layer) for layer, key in keys.items()},
+        {layer: tree.SEED.folder(keyed=key, layer=layer) for layer, key in keys.items()},
         {
             layer: read_record(store, path, Vocabulary)
             for layer, path in paths.items()

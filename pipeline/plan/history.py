@@ -2,7 +2,7 @@
 
 from lamella.pipeline.errors import CommitConflict
 from lamella.pipeline.jobs.indexing import Prepared
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
 from lamella.schemas.base import digest_of
@@ -22,9 +22,9 @@ def subject_of(prepared: Prepared) -> str:
 
 def keep_plan(store: Store, plan: Plan) -> str:
     """Store a plan beside the earlier ones of its subject; return its path."""
-    key = layout.keyed(plan.name, plan.subject)
+    key = tree.keyed(plan.name, plan.subject)
     while True:
-        path = layout.plan(key, _last(store, key) + 1)
+        path = tree.PLAN.at(keyed=key, number=_last(store, key) + 1)
         try:
             store.create(path, plan.to_json())
         except CommitConflict:  # someone else planned the same at the same time
@@ -38,11 +38,13 @@ def last_plan(store: Store, name: str, subject: str) -> Plan | None:
     Raises:
         CorruptFile: it is damaged.
     """
-    key = layout.keyed(name, subject)
+    key = tree.keyed(name, subject)
     number = _last(store, key)
-    return read_record(store, layout.plan(key, number), Plan) if number else None
+    path = tree.PLAN.at(keyed=key, number=number)
+    return read_record(store, path, Plan) if number else None
 
 
 def _last(store: Store, key: str) -> int:
-    numbers = [name.removesuffix(".json") for name in store.names(layout.plans(key))]
-    return max((int(each) for each in numbers if each.isdigit()), default=0)
+    folder = tree.PLAN.folder(keyed=key)
+    found = [tree.read(f"{folder}/{name}") for name in store.names(folder)]
+    return max((each.number for each in found if each and each.record is Plan), default=0)

@@ -20,7 +20,7 @@ from lamella.pipeline.index.files import read_bags, read_dense, write_bags, writ
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.search.segment import QueryBatch
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -137,7 +137,7 @@ class QueryStage:
             )
             with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
                 for name, value in layers.items():
-                    folder = layout.layer_folder(self.folder, name)
+                    folder = tree.layer_folder(self.folder, name)
                     _write(work, name, folder, ids, value)
                 work.write(
                     "refusals",

@@ -22,7 +22,7 @@ from lamella.pipeline.errors import (
     one_line,
 )
 from lamella.pipeline.signs import sign
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure, parse_record, read_record
 from lamella.schemas.files import DoneRecord, FileRef
@@ -76,7 +76,7 @@ class Attempt:
 
         Args:
             name: what the done record calls it.
-            folder: where it goes, from `layout`.
+            folder: where it goes, from `tree`.
             suffix: the end of its name, such as `parquet`.
             fill: writes the local file and returns its number of rows.
         """
@@ -85,7 +85,7 @@ class Attempt:
 
     def add(self, name: str, folder: str, suffix: str, local: Path, rows: int) -> FileRef:
         """Hash a finished local file and put it once under this attempt's own name."""
-        path = layout.attempt_file(folder, self.key, self.token, suffix)
+        path = tree.data_file(folder, self.key, self.token, suffix)
         reference = FileRef(
             path=path, size_bytes=local.stat().st_size, sha256=sha256_of(local), rows=rows
         )
@@ -102,7 +102,7 @@ class Attempt:
             CommitConflict: a record made from other inputs is there.
             CommitUnknown: the outcome cannot be read back.
         """
-        path, record = layout.done(self.folder, self.key), self._record(counts)
+        path, record = tree.done(self.folder, self.key), self._record(counts)
         won = parse_record(
             self.store, path, DoneRecord, create_once(self.store, path, record.to_json())
         )
@@ -116,7 +116,7 @@ class Attempt:
     def finish_anew(self, **counts: int) -> DoneRecord:
         """Put the done record in the place of an earlier one, in one step: for upkeep alone."""
         record = self._record(counts)
-        self.store.replace(layout.done(self.folder, self.key), record.to_json())
+        self.store.replace(tree.done(self.folder, self.key), record.to_json())
         return record
 
     def _record(self, counts: dict[str, int]) -> DoneRecord:
@@ -140,7 +140,7 @@ def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Ite
 def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
     """Return a task's done record, or None where the task is not done."""
     try:
-        return read_record(store, layout.done(folder, key), DoneRecord)
+        return read_record(store, tree.done(folder, key), DoneRecord)
     except MissingFile:
         return None
 

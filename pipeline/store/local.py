@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile, NotAFile, StoreError
 from lamella.pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
-from lamella.pipeline.store.tree import checked_name, kind_of
+from lamella.pipeline.store.tree import checked_name, read
 from lamella.schemas.files import FileRef
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -134,7 +134,7 @@ class LocalStore:
     def _walk(self, folder: int, under: str) -> Iterator[StoredFile]:
         for name, facts in self._entries(folder, under):
             path, is_folder = under + name, stat.S_ISDIR(facts.st_mode)
-            if not is_folder or kind_of(path) is not None:
+            if not is_folder or read(path) is not None:
                 problem = "" if stat.S_ISREG(facts.st_mode) else f"is {_what(facts.st_mode)}"
                 yield StoredFile(path, facts.st_size, facts.st_mtime, problem)
             if not is_folder:

@@ -34,7 +34,7 @@ class StoredFile:
 
 
 class Store(Protocol):
-    """Named files in a folder or a bucket. Names are relative, with `/`, made by `layout`.
+    """Named files in a folder or a bucket. Names are relative, with `/`, made by `tree`.
 
     Only regular files count, and no link is followed: what is something else raises NotAFile.
     A name that is not there is told apart from one that cannot be looked at, which raises.

@@ -8,7 +8,7 @@ from lamella.pipeline.errors import CommitConflict, CorruptFile, InputError, Mis
 from lamella.pipeline.store.address import is_s3, parse_s3
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, RECORDS, TOPS
+from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, record_of, tops
 
 __all__ = ["Store", "open_store", "probe_create_only"]
 
@@ -28,7 +28,7 @@ def open_store(url: str, *, create: bool = False, damaged: bool = False) -> Stor
     """
     store = _place_of(url, create=create)
     if not _is_marked(store):
-        ours = [f"{top}/" for top in store.folders("") if top in TOPS]
+        ours = [f"{top}/" for top in store.folders("") if top in tops()]
         if ours and not damaged:
             raise StoreError(
                 f"{store.url} holds {', '.join(ours)} and no {MARKER}, by which a store is known: "
@@ -89,8 +89,7 @@ def _has_records(store: Store) -> bool:
     for top in ("jobs", "snapshots", "promotions"):
         for name in store.names(top):
             path = f"{top}/{name}"
-            kind = next((kind for form, kind in RECORDS if form.fullmatch(path)), None)
-            if kind is not None:
+            if (kind := record_of(path)) is not None:
                 with contextlib.suppress(StoreError):
                     read_record(store, path, kind)
                     return True

@@ -6,20 +6,17 @@ which it is ended after `engine.task_timeout_s`. Beside that, the record that wo
 read once more right before the file goes.
 """
 
-import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import cure
-from lamella.pipeline.store.tree import kind_of, verdict_of
 from lamella.pipeline.upkeep.inventory import Inventory, take_inventory
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job import EngineSettings
@@ -27,8 +24,6 @@ from lamella.schemas.job import EngineSettings
 DAY_S = 86_400.0
 LEAST_S = EngineSettings().task_timeout_s
 """What is younger may be of a task that still runs."""
-
-_ROUND = re.compile(r"(?P<training>vocabularies/[^/]+/[^/]+)/rounds/(?P<round>\d+)")
 
 
 @dataclass(frozen=True)
@@ -107,36 +102,25 @@ def collect_garbage(
 
 def _is_garbage(found: Inventory, path: str) -> bool:
     """Say whether a file goes if no record names it: a verdict does once its task is done."""
-    task = verdict_of(path)
-    if task is not None:
-        return layout.done(*task) in found.records
-    return kind_of(path) in ("data", "leftover")
+    file = tree.read(path)
+    if file is not None and file.kind == "verdict":
+        return tree.done(file.folder, file.key) in found.records
+    return file is not None and file.kind in ("data", "leftover")
 
 
 def _is_spent(found: Inventory, path: str) -> bool:
     """Say whether a done record is of a round's sums, and the round's checkpoint stands."""
-    folder = path.rpartition("/done/")[0]
-    match = _ROUND.fullmatch(folder)
-    return match is not None and layout.done(match["training"], match["round"]) in found.records
+    file = tree.read(path)
+    return file is not None and file.until() in found.records
 
 
 def _named_meanwhile(store: Store, path: str, spent: set[str]) -> bool:
     """Say whether the done record of a file's task names it after all."""
-    for folder, key in _tasks_of(path):
-        if layout.done(folder, key) not in spent:
-            record = read_done(store, folder, key)
-            if record is not None and any(file.path == path for file in record.files.values()):
-                return True
-    return False
-
-
-def _tasks_of(path: str) -> Iterator[tuple[str, str]]:
-    """Yield the tasks that a data file may be of: folder and key."""
-    folder, _, name = path.rpartition("/")
-    key = name.split(".")[0]
-    if key and "/" in folder:
-        yield folder, key
-        yield folder.rpartition("/")[0], key
+    file = tree.read(path)
+    if file is None or not file.key or tree.done(file.folder, file.key) in spent:
+        return False
+    record = read_done(store, file.folder, file.key)
+    return record is not None and any(each.path == path for each in record.files.values())
 
 
 def store_clock(store: Store) -> float:
@@ -145,7 +129,7 @@ def store_clock(store: Store) -> float:
     Raises:
         MissingFile: the file is not seen after it was written.
     """
-    path = f"probe/clock.{token_hex(6)}"
+    path = tree.CLOCK.at(token=token_hex(6))
     with tempfile.TemporaryDirectory() as scratch:
         local = Path(scratch, "clock")
         local.write_bytes(b"")

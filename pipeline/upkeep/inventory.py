@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import RecordT, is_sealed, parse_record
-from lamella.pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, TOPS, kind_of, record_of
+from lamella.pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, kind_of, record_of, tops
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
@@ -110,7 +110,7 @@ def _is_in_the_way(path: str) -> bool:
     A linked folder hides what is in it, so nothing can be said of what it may hold.
     """
     top = path.partition("/")[0]
-    return top in TOPS or path == MARKER
+    return top in tops() or path == MARKER
 
 
 def _without_path(path: str, error: Exception) -> str:

@@ -18,7 +18,7 @@ from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from lamella.pipeline.jobs.status import job_folders
 from lamella.pipeline.run.stage import Runner
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -146,7 +146,7 @@ def rebuild_snapshot(
     Raises:
         InputError: no finished job gives it.
     """
-    number = int(path[-11:-5])
+    number = int(tree.SNAPSHOT.form.parts(path)["number"])
     found = take_inventory(store)
     wanted = {p.root_digest for _, p in found.of(Promotion) if p.snapshot == number} - {""}
     others = {s.root_digest for p, s in found.of(IndexSnapshot) if p != path}
@@ -156,7 +156,7 @@ def rebuild_snapshot(
             continue
         folders = job_folders(store, job, read_record(store, manifest, CorpusManifest))
         if folders.index is None or not store.exists(
-            layout.done(f"{folders.index}/totals", "totals")
+            tree.done(f"{folders.index}/totals", "totals")
         ):
             continue  # a job in work
         corpus, encoding, index = rebuild_job(
@@ -186,7 +186,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
 
     One that a later promotion follows has no effect any more. The last names the newest snapshot.
     """
-    number = int(path[-11:-5])
+    number = int(tree.PROMOTION.form.parts(path)["number"])
     found = take_inventory(store)
     later = [p for _, p in found.of(Promotion) if p.number > number]
     snapshots = {s.number: s for _, s in found.of(IndexSnapshot)}

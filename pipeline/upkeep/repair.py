@@ -24,10 +24,10 @@ from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.status import job_folders
 from lamella.pipeline.run.stage import Runner
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
-from lamella.pipeline.store.tree import MARKER, MARKER_BYTES
+from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, record_of
 from lamella.pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
 from lamella.pipeline.upkeep.rebuild import (
     job_listing,
@@ -39,9 +39,8 @@ from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.job_record import JobRecord
-from lamella.schemas.snapshot import IndexSnapshot
-
-REMADE = ("corpora/", "activations/", "vocabularies/", "bags/", "segments/")
+from lamella.schemas.plan import Plan
+from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 
 @dataclass(frozen=True)
@@ -84,12 +83,11 @@ def repair_store(
     notes: list[str] = []
     commits = _commits(store)
     damaged = [each.path for each in found.damage]
-    jobs = _jobs_to_run(store, [path for path in damaged if path.startswith(REMADE)])
-    if any(path.startswith(("corpora/", "activations/")) for path in damaged):
+    jobs = _jobs_to_run(store, [path for path in damaged if _mend_of(path) == "rebuild"])
+    if any({tree.CORPUS, tree.EXTRACT}.intersection(tree.steps_of(path)) for path in damaged):
         for job in jobs.values():
-            job_listing(
-                store, job, pictures
-            )  # the source is needed, so it is asked before anything is withdrawn
+            # The source is needed, so it is asked before anything is withdrawn.
+            job_listing(store, job, pictures)
     withdrawn = _withdraw(store, found)
     try:
         for job in jobs.values():
@@ -103,22 +101,28 @@ def repair_store(
         notes += _refuse_others(store, withdrawn)
     notes += _restore(store)
     for path in damaged:
-        if path.startswith("snapshots/"):
+        if record_of(path) is IndexSnapshot:
             rebuild_snapshot(store, runner, path, threads=threads, watch=watch, pictures=pictures)
     for path in sorted(damaged, reverse=True):
-        if path.startswith("promotions/"):
+        if record_of(path) is Promotion:
             notes.append(rebuild_promotion(store, path))
-        elif path.startswith("jobs/"):
+        elif record_of(path) is JobRecord:
             notes.append(f"{path}: give the same `lamella index` again, which records its job")
-        elif path.startswith("runs/"):
-            notes.append(f"{path} was removed: the same query or evaluation makes it again")
-        elif path.startswith("plans/"):
+        elif record_of(path) is Plan:
             notes.append(f"{path} was removed: nothing but the end of a run looks at it")
+        elif _mend_of(path) == "drop":
+            notes.append(f"{path} was removed: the same query or evaluation makes it again")
     if MARKER in damaged:
         store.replace(MARKER, MARKER_BYTES)
     after = _commits(store)
     tasks = tuple(path for path in sorted(after) if after[path] != commits.get(path))
     return Repaired(found.damage, tasks, verify_store(store, watch.progress).damage, tuple(notes))
+
+
+def _mend_of(path: str) -> str:
+    """Return how a damaged file is mended, as its row in the tree says."""
+    found = tree.read(path)
+    return "" if found is None else found.mend
 
 
 def _commits(store: Store) -> dict[str, str]:
@@ -161,21 +165,17 @@ def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
     files: set[str] = set()
     for damage in found.damage:
         path = damage.path
-        if path.startswith(("jobs/", "snapshots/", "promotions/")) or path == MARKER:
+        file = tree.read(path)
+        if file is None or file.mend == "replace":
             continue  # replaced at its turn
-        (records if path.endswith(".json") else files).add(path)
-        records |= {each for each in damage.named_by if "/done/" in each}
-        parts = path.split("/")
-        # While these stand, a job looks no further into how they came about.
-        if parts[0] == "corpora":
-            records.add(f"{parts[0]}/{parts[1]}/manifest.json")
-        elif parts[0] == "vocabularies":
-            records.add(f"{'/'.join(parts[:3])}/vocabulary.json")
-        elif parts[0] == "runs" and "report." in parts[-1]:
-            records.add(layout.run_report(parts[1], "json"))
-            files.add(layout.run_report(parts[1], "html"))
-        elif parts[0] == "runs":
-            records.add(layout.run_record(parts[1]))
+        (files if file.record is None else records).add(path)
+        records |= {each for each in damage.named_by if record_of(each) is DoneRecord}
+        # While this stands, a job looks no further into how it came about.
+        if (summary := file.summary()) is not None:
+            records.add(summary)
+        if file.row in (tree.REPORT, tree.PAGE):
+            records.add(tree.REPORT.at(**file.parts))
+            files.add(tree.PAGE.at(**file.parts))
     known = dict(take_inventory(store).of(DoneRecord))
     own = {damage.path for damage in found.damage}
     for path in [*sorted(records), *sorted(files)]:

@@ -1,7 +1,6 @@
 """`verify`: every file against its record, every record against its seal and neighbours."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from typing import Any
 
 from lamella.pipeline.errors import MissingFile, NotAFile
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.tree import kind_of, record_of
 from lamella.pipeline.upkeep.checks import neighbour_faults
@@ -25,7 +24,7 @@ from lamella.pipeline.upkeep.inventory import (
     stands_alone,
     take_inventory,
 )
-from lamella.schemas.files import FileRef
+from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
@@ -196,8 +195,8 @@ def _damage(
         for path, snapshot in found.of(IndexSnapshot)
         if path in named_by or path == fault.path
     }
-    if fault.path.startswith("snapshots/"):
-        hurt.add(int(fault.path[-11:-5]))
+    if (parts := tree.SNAPSHOT.form.read(fault.path)) is not None:
+        hurt.add(int(parts["number"]))
     command = f"lamella repair {store.url}"
     if fault.problem.startswith(NEWER):
         command = "none of this version: use the newer Lamella that wrote it"
@@ -210,7 +209,7 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
     """Return what a stopped job left, as sentences; none of it is damage."""
     lines: list[str] = []
     promoted = {promotion.snapshot for _, promotion in found.of(Promotion)}
-    damaged = any(fault.path.startswith("promotions/") for fault in found.faults)
+    damaged = any(record_of(fault.path) is Promotion for fault in found.faults)
     numbers = [snapshot.number for _, snapshot in found.of(IndexSnapshot)]
     if numbers and max(numbers) not in promoted and not damaged:
         lines.append(
@@ -221,24 +220,22 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
     if cut:
         lines.append(f"{cut:,} writes were cut short: `lamella gc {store.url}` removes them")
     for path in sorted(found.files):
-        folder = path.rpartition("/")[0]
-        if (
-            path.endswith("/report.html")
-            and layout.run_report(folder[5:], "json") not in found.files
-        ):
+        page = tree.PAGE.form.read(path)
+        if page is not None and tree.REPORT.at(**page) not in found.files:
+            folder = tree.PAGE.folder(**page)
             lines.append(
                 f"{folder} has a page and no report: give the same `lamella evaluate` again"
             )
-    batches = Counter(
-        path.split("/")[1] for path in found.files if _ANSWERED.fullmatch(path) is not None
-    )
-    for run, count in sorted(batches.items()):
-        if layout.run_record(run) not in found.files:
+    batches = Counter(tree.folder_of(path) for path, _ in _answered(found))
+    for answers, count in sorted(batches.items()):
+        run = tree.parts_of(answers)
+        if tree.RUN.at(**run) not in found.files:
             lines.append(
-                f"{layout.run(run)} has answers to {count:,} batches and no run.json: give the "
-                "same `lamella query` again"
+                f"{tree.RUN.folder(**run)} has answers to {count:,} batches and no run.json: give "
+                "the same `lamella query` again"
             )
     return lines
 
 
-_ANSWERED = re.compile(r"runs/[^/]+/rankings/done/[^/]+\.json")
+def _answered(found: Inventory) -> list[tuple[str, DoneRecord]]:
+    return [(path, record) for path, record in found.of(DoneRecord) if record.stage == "query"]

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.arrays import read_array
@@ -184,7 +184,7 @@ def export_vocabulary(
     if vocabulary.centroids is None:
         raise InputError(f"layer {layer} has no words here: there is nothing to export")
     words = read_committed(store, vocabulary.centroids, read_centroids)
-    stem = layout.slug(layer)
+    stem = tree.slug(layer)
     with _Folder(folder) as target:
         centroids = target.save(f"{stem}.npy", words)
         said = ExchangedVocabulary(

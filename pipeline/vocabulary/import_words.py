@@ -12,7 +12,7 @@ from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.run.drive import complete
 from lamella.pipeline.run.stage import Runner, Task
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once, read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
@@ -54,7 +54,7 @@ def find_import(folder: Path, layer: str) -> tuple[Path, str]:
     Raises:
         InputError: it is not there; those that are, are named.
     """
-    path = folder / f"{layout.slug(layer)}.json"
+    path = folder / f"{tree.slug(layer)}.json"
     try:
         return path.absolute(), sha256_of(path)
     except OSError:
@@ -208,17 +208,17 @@ def import_vocabulary(
     """
     recipe = recipe_digest(spec, layer)
     inputs = import_inputs(sha256, recipe if extraction is None else extraction.inputs, layer)
-    key = layout.keyed(layer, inputs)
-    path = layout.vocabulary_record(key, layer)
+    key = tree.keyed(layer, inputs)
+    path = tree.VOCABULARY.at(keyed=key, layer=tree.slug(layer))
     if store.exists(path):
         return read_record(store, path, Vocabulary)
-    into = layout.vocabulary(key, layer)
+    into = tree.SEED.folder(keyed=key, layer=layer)
     stage = ImportStage(
         store.url,
         into,
         inputs,
         layer,
-        folder / f"{layout.slug(layer)}.json",
+        folder / f"{tree.slug(layer)}.json",
         sha256,
         spec,
         tuple(extraction.descriptors(layer).values()) if extraction is not None else None,

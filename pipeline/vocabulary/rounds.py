@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lamella.pipeline.run.stage import Task
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -388,4 +388,4 @@ def link_tasks(cells: int) -> list[Range]:
 
 def round_key(number: int) -> str:
     """Return the key of a round's update."""
-    return layout.shard_key(number)
+    return tree.shard_key(number)

@@ -7,7 +7,7 @@ from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.run.budget import check_memory
 from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet
 from lamella.pipeline.run.stage import Runner
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
@@ -70,11 +70,11 @@ def train_vocabulary(
         StageFailed: a step failed; the rounds before it are kept.
     """
     inputs = vocabulary_inputs(spec, extraction.inputs, layer)
-    vocabulary_key = layout.keyed(layer, inputs)
-    path = layout.vocabulary_record(vocabulary_key, layer)
+    vocabulary_key = tree.keyed(layer, inputs)
+    path = tree.VOCABULARY.at(keyed=vocabulary_key, layer=tree.slug(layer))
     if store.exists(path):
         return read_record(store, path, Vocabulary)
-    folder = layout.vocabulary(vocabulary_key, layer)
+    folder = tree.SEED.folder(keyed=vocabulary_key, layer=layer)
     samples = complete(
         store,
         runner,
@@ -276,7 +276,7 @@ def _discard_round(store: Store, folder: str) -> None:
             continue
         record = read_done(store, folder, name.removesuffix(".json"))
         if record is not None:
-            store.discard(layout.done(folder, record.key))
+            store.discard(tree.done(folder, record.key))
             for file_name, file in record.files.items():
                 if file_name != WORDS.rstrip("-"):
                     store.discard(file.path)

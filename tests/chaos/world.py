@@ -17,7 +17,7 @@ from typing import Any
 
 from lamella.cluster.commands.main import main
 from lamella.pipeline.index.publish import current_snapshot, latest_number
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.tiny import tiny_pictures
@@ -169,7 +169,7 @@ def examine(store: str) -> dict[str, object]:
     return {
         "digest": snapshot.root_digest if snapshot else None,
         "images": snapshot.indexed + snapshot.refused if snapshot else 0,
-        "snapshots": latest_number(opened, layout.snapshot),
+        "snapshots": latest_number(opened, tree.SNAPSHOT),
         "damaged": [f"{each.path} {each.problem}" for each in verify_store(opened).damage],
     }
 

@@ -13,7 +13,7 @@ from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.publish import current_snapshot, latest_number
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.store import layout, local
+from lamella.pipeline.store import local, tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.files import DoneRecord
 from tests.builders import SMALL, Killed, copied, counted_creates, index_into, reseal, small_job
@@ -93,7 +93,7 @@ def test_killed_before_a_commit_of_any_kind_a_run_ends_in_the_same_bytes(
         # Exactly what was not done is done, the interrupted commit first.
         assert after == all_creates[number:], f"killed before {name}"
         assert found.root_digest == indexed.snapshot.root_digest, f"killed before {name}"
-        assert latest_number(LocalStore(store), layout.snapshot) == 1
+        assert latest_number(LocalStore(store), tree.SNAPSHOT) == 1
         shutil.rmtree(store)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lamella.pipeline.errors import MissingFile
 from lamella.pipeline.index.publish import current_snapshot, latest_number, read_snapshot
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
@@ -70,7 +70,7 @@ def test_two_drivers_of_one_job_publish_one_snapshot(
         one, other = at_once(*[lambda: tiny_index(store, stores.pictures)] * 2)  # noqa: B023
         assert one == other
         assert (one.number, one.root_digest) == (1, expected.root_digest)
-        assert latest_number(LocalStore(store), layout.snapshot) == 1
+        assert latest_number(LocalStore(store), tree.SNAPSHOT) == 1
         assert is_whole(store)
         orphans += len(collect_garbage(LocalStore(store), older_than_s=-1.0, forced=True).removed)
         assert is_whole(store)

@@ -18,7 +18,7 @@ from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import Sandbox
 from lamella.pipeline.corpus.stage import ProbeStage, ProbeTask
 from lamella.pipeline.corpus.verdicts import Verdicts, discard_verdicts, judged
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, open_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -106,7 +106,7 @@ def test_verdicts_that_are_discarded_are_forgotten(store: Store) -> None:
     discard_verdicts(store, FOLDER, "00000")
     discard_verdicts(store, FOLDER, "00007")
     (kept,) = store.walk(FOLDER)
-    assert kept.path.startswith(layout.verdicts(FOLDER, "00001"))
+    assert kept.path.startswith(tree.verdicts(FOLDER, "00001"))
     assert Verdicts(store, FOLDER, "00000").judge(SHA, LIMITS, lambda: 7) == 7
 
 

@@ -17,7 +17,7 @@ from lamella.pipeline.index.publish import (
 )
 from lamella.pipeline.index.stage import cut_segments
 from lamella.pipeline.search.searcher import layer_weights
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.protocol import Store
@@ -95,10 +95,10 @@ def test_a_rollback_is_one_more_promotion(indexed: Indexed, tmp_path: Path) -> N
     assert current_snapshot(store) == second == read_snapshot(store, 2)
     promote(store, 1)
     assert current_snapshot(store) == indexed.snapshot
-    assert latest_number(store, layout.promotion) == 3
+    assert latest_number(store, tree.PROMOTION) == 3
     # Asked for again, the newest snapshot is promoted again and not made again.
     assert index_into(place, indexed.source, job=small_job(profile="production")) == second
-    assert latest_number(store, layout.snapshot) == 2
+    assert latest_number(store, tree.SNAPSHOT) == 2
     assert current_snapshot(store) == second
     for number in (0, 3):
         with pytest.raises(InputError, match=f"there is no snapshot {number} in"):

@@ -19,7 +19,7 @@ from lamella.pipeline.jobs.rankings import (
     write_trec,
 )
 from lamella.pipeline.search.segment import Answer
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import sha256_of
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import write_parquet
@@ -141,5 +141,5 @@ def test_a_run_is_known_once_its_record_is_there(
     store, made = run
     with pytest.raises(InputError, match="has no complete run 'mine': name one"):
         known_run(store, "mine")
-    store.create(layout.run_record("mine"), made.to_json())
+    store.create(tree.RUN.at(run="mine"), made.to_json())
     assert known_run(store, "mine") == made

@@ -6,7 +6,7 @@ from unittest import mock
 import pytest
 
 from lamella.pipeline.errors import InputError, StoreError
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store, probe_create_only
 from lamella.schemas.snapshot import Promotion
@@ -116,5 +116,5 @@ def test_a_file_system_without_hard_links_is_named(code: str, tmp_path: Path) ->
     ],
 )
 def test_a_name_from_outside_becomes_a_safe_part_of_a_path(name: str, readable: str) -> None:
-    assert layout.slug(name) == readable
-    LocalStore(Path("nowhere")).exists(layout.manifest(layout.keyed(name, "d" * 64)))
+    assert tree.slug(name) == readable
+    LocalStore(Path("nowhere")).exists(tree.MANIFEST.at(keyed=tree.keyed(name, "d" * 64)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lamella.pipeline.errors import CorruptFile
-from lamella.pipeline.store import layout
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, read_done
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.gc import DAY_S, collect_garbage
@@ -56,7 +56,7 @@ class History:
 
     def begin(self) -> None:
         folder = self.chance.choice(list(FOLDERS))
-        key = layout.shard_key(self.chance.randrange(2))
+        key = tree.shard_key(self.chance.randrange(2))
         self.scratch.mkdir(exist_ok=True)
         token = f"{self.chance.getrandbits(48):012x}"
         attempt = Attempt(self.store, folder, FOLDERS[folder], key, INPUTS, self.scratch, token)
@@ -114,7 +114,7 @@ class History:
                 assert record is not None
                 number = folder.partition("/rounds/")[2]
                 if not number or not self.store.exists(
-                    layout.done(folder.partition("/rounds/")[0], number)
+                    tree.done(folder.partition("/rounds/")[0], number)
                 ):
                     paths |= {path, *(file.path for file in record.files.values())}
             elif path.endswith("vocabulary.json"):
