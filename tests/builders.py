@@ -21,7 +21,7 @@ from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.jobs.indexing import Watch, index_source
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome, Runner
+from lamella.pipeline.run.step import Outcome, Runner
 from lamella.pipeline.signs import sign
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
@@ -72,6 +72,9 @@ class Scripted:
     openings: tuple[str, ...] = ("ok",)
     uses_gpu: bool = False
     name: str = "scripted"
+    stage: str = "scripted"
+    threads: int | None = None
+    at_once: int = 1
 
     def open(self) -> Callable[[Item], DoneRecord]:
         number = _note(self.notes, "opening")

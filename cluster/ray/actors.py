@@ -1,4 +1,4 @@
-"""The worker: a Ray actor that opens a stage once and applies it to the tasks it is sent."""
+"""The worker: a Ray actor that opens a step once and applies it to the tasks it is sent."""
 
 import os
 import threading
@@ -8,15 +8,15 @@ from typing import Any
 
 from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.run.ledger import describe, is_worth_retrying
-from lamella.pipeline.run.stage import Stage
+from lamella.pipeline.run.step import Step
 from lamella.pipeline.signs import running, silence
 from lamella.schemas.files import DoneRecord
 
 SERVER_GPU, WORKER_BESIDE_SERVER = 0.6, 0.4
 """Shares of a GPU: no two servers fit on one card, and a worker beside each."""
 
-DeviceCheck = Callable[[Stage[Any]], None]
-"""Raises where a worker holds a device that its stage could not use."""
+DeviceCheck = Callable[[Step[Any]], None]
+"""Raises where a worker holds a device that its step could not use."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ ASIDE = "aside"
 
 
 class Worker:
-    """Lives in a process of its own; keeps the stage it opened last."""
+    """Lives in a process of its own; keeps the step it opened last."""
 
     def __init__(self, cpus: int, check: DeviceCheck) -> None:
-        # numba reads this once, when it is first imported, which only stages do.
+        # numba reads this once, when it is first imported, which only steps do.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
         if not lent_gpus():
             # Ray leaves the cards of its machine in sight of a worker that it lent none.
@@ -58,22 +58,22 @@ class Worker:
         """Return for how many seconds a task gave no sign of progress; None if it does not run."""
         return silence(key)
 
-    def apply(self, stage_id: str, stage: Stage[Any], task: Any) -> Reply:
-        """Run one task, opening the stage if it is not the one at hand. Never raises."""
+    def apply(self, step_id: str, step: Step[Any], task: Any) -> Reply:
+        """Run one task, opening the step if it is not the one at hand. Never raises."""
         try:
             with running(task.key):
-                return Reply(self._open(stage_id, stage)(task))
+                return Reply(self._open(step_id, step)(task))
         except Exception as error:
             useless = isinstance(error, CardLost)
             return Reply(None, describe(error), is_worth_retrying(error), useless)
 
-    def _open(self, stage_id: str, stage: Stage[Any]) -> Callable[[Any], DoneRecord]:
+    def _open(self, step_id: str, step: Step[Any]) -> Callable[[Any], DoneRecord]:
         with self._opening:
-            if self._work is None or self._opened != stage_id:
-                self._work = None  # let go of the last stage's network before the next one's
-                self._check(stage)
-                self._work = stage.open()
-                self._opened = stage_id
+            if self._work is None or self._opened != step_id:
+                self._work = None  # let go of the last step's network before the next one's
+                self._check(step)
+                self._work = step.open()
+                self._opened = step_id
             return self._work
 
 
@@ -84,14 +84,14 @@ def lent_gpus() -> list[str]:
     return [str(gpu) for gpu in ray.get_gpu_ids()] if ray.is_initialized() else []
 
 
-def check_device(stage: Stage[Any]) -> None:
+def check_device(step: Step[Any]) -> None:
     """Refuse to compute on the CPU in a worker that holds a GPU.
 
     Raises:
         InputError: Ray lent a device that torch does not see.
     """
     lent = lent_gpus()
-    if not (stage.uses_gpu and lent):
+    if not (step.uses_gpu and lent):
         return
     import torch
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.on_gpu import card_is_here
 from lamella.pipeline.search.searcher import SegmentSearcher

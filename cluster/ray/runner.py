@@ -1,8 +1,8 @@
 """The Ray runner: the ledger's decisions, carried out by a pool of actors.
 
-Ray's own retries are off. The pool outlives a stage, so that a job pays for its processes once.
-Each actor has one task at a time, or in a stage that is `Overlapping` the next one too while there
-is enough for all. A dead actor is replaced, and one whose task gives no sign of progress for too
+Ray's own retries are off. The pool outlives a step, so that a job pays for its processes once.
+Each actor has one task at a time, or the next one too where the step lets it and there is enough
+for all. A dead actor is replaced, and one whose task gives no sign of progress for too
 long is killed and replaced; the ledger counts the attempt either way. When no task waits, a
 straggler is begun once more by an actor that is idle: whichever ends first counts, as commits are
 first come, first served, and both make the same bytes.
@@ -34,31 +34,31 @@ from lamella.cluster.ray.starts import Starts, how_it_died
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
 from lamella.pipeline.errors import StageFailed
 from lamella.pipeline.run.ledger import Ledger, describe
-from lamella.pipeline.run.stage import Outcome, Overlapping, Stage, TaskT, Threaded
+from lamella.pipeline.run.step import Outcome, Step, TaskT
 
 TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
 SMALL_BYTES = 50_000
-"""A stage of fewer bytes is sent with every task; Ray does so with arguments up to 100,000."""
+"""A step of fewer bytes is sent with every task; Ray does so with arguments up to 100,000."""
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a worker may take to say how long its task has given no sign of progress."""
 
 
 class RayRunner:
-    """Runs stages on the Ray that this process is connected to.
+    """Runs steps on the Ray that this process is connected to.
 
     Args:
-        workers: how many actors at most; by default one a GPU for stages that use GPUs where
+        workers: how many actors at most; by default one a GPU for steps that use GPUs where
             the cluster has some, else as many as there are CPUs for.
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
-            or as many as the stage has threads.
+            or as many as the step has threads.
         task_timeout_s: how long a task may give no sign of progress.
         start_timeout_s: how long a worker may take to stand.
         straggler_s: how long a task takes at least before it is begun once more.
-        device_check: what a worker does before it opens a stage.
+        device_check: what a worker does before it opens a step.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RayRunner:
         self.close()
         self._gpus_per_worker = WORKER_BESIDE_SERVER
 
-    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+    def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield each task's outcome as it ends, in the order of ending.
 
         Raises:
@@ -111,17 +111,16 @@ class RayRunner:
         if not tasks:
             return
         gpus = ray.cluster_resources().get("GPU", 0)
-        on_gpus = stage.uses_gpu and gpus >= 1
-        cpus = stage.threads if isinstance(stage, Threaded) else self.threads
-        at_once = stage.at_once if isinstance(stage, Overlapping) else 1
+        on_gpus = step.uses_gpu and gpus >= 1
+        cpus, at_once = step.threads or self.threads, step.at_once
         if (on_gpus, cpus, at_once) != (self._on_gpus, self._cpus, self._at_once):
             self.close()
             self._on_gpus, self._cpus, self._at_once = on_gpus, cpus, at_once
         ledger = Ledger(tasks)
-        # Named anew each run: a worker must not take this stage for one it has open.
-        stage_id = uuid.uuid4().hex
+        # Named anew each run: a worker must not take this step for one it has open.
+        step_id = uuid.uuid4().hex
         lifeline.check()
-        shared_stage = _sendable(stage)
+        shared_step = _sendable(step)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
         self._starts = Starts()
@@ -131,11 +130,11 @@ class RayRunner:
             while not ledger.finished:
                 while (found := self._next(ledger, calls, pace)) is not None:
                     actor, task = found
-                    reference = actor.apply.remote(stage_id, shared_stage, task)
+                    reference = actor.apply.remote(step_id, shared_step, task)
                     calls[reference] = Call(actor, task.key)
                     self._clock(actor, calls)
                 if not calls:
-                    raise StageFailed(self._no_workers(stage.name))
+                    raise StageFailed(self._no_workers(step.name))
                 yield from self._wait(ledger, calls, pace)
         finally:
             # A caller that stops early, or a failure: what still runs is ended, not waited for.
@@ -308,12 +307,12 @@ class RayRunner:
         )
 
 
-def _sendable(stage: Stage[Any]) -> Any:
-    """Return what to send of a stage with each task: itself, or a reference where it is large.
+def _sendable(step: Step[Any]) -> Any:
+    """Return what to send of a step with each task: itself, or a reference where it is large.
 
     What is in Ray's shared memory binds this process to the scheduler, which it does not outlive.
     """
-    return stage if len(ray.cloudpickle.dumps(stage)) < SMALL_BYTES else ray.put(stage)
+    return step if len(ray.cloudpickle.dumps(step)) < SMALL_BYTES else ray.put(step)
 
 
 def _reply_to(reference: Any) -> tuple[Any, str | None]:

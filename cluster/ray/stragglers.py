@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from lamella.pipeline.run.ledger import Ledger
-from lamella.pipeline.run.stage import TaskT
+from lamella.pipeline.run.step import TaskT
 
 STRAGGLER_S, STRAGGLER_TIMES = 30.0, 2.0
 """A task that takes so many seconds, and so many times as long as half of the others, straggles."""

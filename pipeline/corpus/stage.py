@@ -1,9 +1,8 @@
 """The corpus stage: list a source, look at every file once, give ids, cut shards."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_entries
@@ -12,12 +11,11 @@ from lamella.pipeline.corpus.passed_over import advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import attempt, create_once
+from lamella.pipeline.store.commit import Attempt, create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import write_parquet
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
@@ -33,40 +31,27 @@ class ProbeTask:
 
 
 @dataclass(frozen=True)
-class ProbeStage:
+class ProbeWork:
     """Reads each entry once: its hash, its format, its size; refuses what is no picture."""
 
-    store_url: str
-    folder: str
-    inputs: str
     root: str
     kind: SourceKind
     limits: DecodeLimits
-    name: str = "corpus"
-    uses_gpu: bool = False
 
-    def open(self) -> Callable[[ProbeTask], DoneRecord]:
-        store = open_store(self.store_url)
-
-        def probe(task: ProbeTask) -> DoneRecord:
-            verdicts = Verdicts(store, self.folder, task.key)
+    def open(self, store: Store) -> Do[ProbeTask]:
+        def probe(task: ProbeTask, work: Attempt) -> Counts:
+            verdicts = Verdicts(store, work.folder, task.key)
             table, ignored = probe_entries(
                 self.root, self.kind, task.entries, self.limits, verdicts
             )
-            refused = table.num_rows - table.column("refusal").null_count
-            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
-                folder = f"{self.folder}/images"
-
-                def fill(path: Path) -> int:
-                    return write_parquet(table, path)
-
-                work.write("images", folder, "parquet", fill)
-                return work.finish(
-                    images=table.num_rows,
-                    refused=refused,
-                    ignored=ignored.total(),
-                    **{f"{PASSED_OVER}{kind}": count for kind, count in ignored.items()},
-                )
+            fill = partial(write_parquet, table)
+            work.write("images", f"{work.folder}/images", "parquet", fill)
+            kinds = {f"{PASSED_OVER}{kind}": count for kind, count in ignored.items()}
+            return kinds | {
+                "images": table.num_rows,
+                "refused": table.num_rows - table.column("refusal").null_count,
+                "ignored": ignored.total(),
+            }
 
         return probe
 
@@ -100,16 +85,13 @@ def build_corpus(
         ProbeTask(tree.shard_key(number), listing.entries[start : start + shard_size])
         for number, start in enumerate(range(0, len(listing.entries), shard_size))
     ]
-    stage = ProbeStage(store.url, folder, inputs, listing.root, listing.kind, limits)
+    work = ProbeWork(listing.root, listing.kind, limits)
     records = complete(
         store,
         runner,
-        stage,
+        StoreStep(tree.CORPUS, store.url, folder, inputs, work),
         tasks,
-        folder,
-        inputs,
         units=lambda task: len(task.entries),
-        states=("images", "ignored"),
         on_progress=on_progress,
     )
     manifest = _manifest(name, listing, records)

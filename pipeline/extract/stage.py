@@ -1,9 +1,10 @@
 """The extract stage: one image shard in, one file a layer out, refusals named."""
 
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,12 +17,11 @@ from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import Attempt, attempt, read_committed
+from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import write_parquet
 from lamella.schemas.activations import REFUSALS
 from lamella.schemas.base import digest_of
@@ -33,6 +33,7 @@ from lamella.schemas.refusals import RefusalReason
 if TYPE_CHECKING:
     from lamella.pipeline.extract.backbone import Backbone
     from lamella.pipeline.extract.sink import MakeSink
+    from lamella.pipeline.extract.work import Refusal
 
 
 class Encoder(Protocol):
@@ -48,36 +49,27 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class ExtractStage:
+class ExtractWork:
     """Opens the network once; `weights` is where its file lies, `threads` for as many CPUs.
 
     Without an encoder local descriptors are kept. One shard's pictures are in the network at a
-    time, while the end of the one before is written, hashed and put into the store. The record of
-    a shard in `anew` takes the place of the one that is there.
+    time, while the end of the one before is written, hashed and put into the store.
     """
 
-    store_url: str
-    folder: str
-    inputs: str
     root: str
+    kind: SourceKind
     limits: DecodeLimits
     spec: ExtractionSpec
     weights: Path
     threads: int
     encoder: Encoder | None = None
-    kind: SourceKind = "folder"
-    anew: Set[str] = frozenset()
-    name: str = "extract"
-    uses_gpu: bool = True
-    at_once: int = 2
 
-    def open(self) -> Callable[[ShardRef], DoneRecord]:
+    def open(self, store: Store) -> Do[ShardRef]:
         import torch
 
         from lamella.pipeline.extract.backbone import Backbone
         from lamella.pipeline.extract.sink import LayerSink
 
-        store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         backbone = Backbone(self.spec, self.weights, device)
         sink_of: MakeSink = LayerSink
@@ -85,11 +77,10 @@ class ExtractStage:
             sink_of = self.encoder.open(store, LayerSink)
         turn = threading.Lock()
 
-        def extract(shard: ShardRef) -> DoneRecord:
+        def extract(shard: ShardRef, work: Attempt) -> Counts:
             rows = read_committed(store, shard.file, read_images).to_pylist()
-            verdicts = Verdicts(store, self.folder, shard.key)
-            with attempt(store, self.folder, self.name, shard.key, self.inputs) as work:
-                return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
+            verdicts = Verdicts(store, work.folder, shard.key)
+            return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
 
         return extract
 
@@ -102,25 +93,15 @@ class ExtractStage:
         work: Attempt,
         turn: threading.Lock,
         verdicts: Verdicts,
-    ) -> DoneRecord:
+    ) -> Counts:
         from lamella.pipeline.extract.background_writer import Beside
         from lamella.pipeline.extract.work import (
             PictureSource,
-            Refusal,
             forward_pictures,
             threads_for,
         )
 
-        refusals = [
-            Refusal(
-                shard.first_image_id + number,
-                str(row["name"]),
-                RefusalReason(str(row["refusal"])),
-                str(row["detail"]),
-            )
-            for number, row in enumerate(rows)
-            if row["refusal"] is not None
-        ]
+        refusals = _refused_before(shard, rows)
         indexed: list[int] = []
         counts: dict[str, int] = {}
         source = PictureSource(self.root, self.limits, self.kind, verdicts)
@@ -144,37 +125,49 @@ class ExtractStage:
                         sink.add(batch)
             image_ids = np.array(sorted(indexed), np.int64)
             for sink in sinks:
-                counts |= sink.commit(work, self.folder, image_ids)
-        ids = pa.table({"image_id": pa.array(image_ids)})
-        work.write(
-            "images", f"{self.folder}/images", "parquet", lambda path: write_parquet(ids, path)
-        )
-        refusals.sort(key=lambda refusal: refusal.image_id)
-        table = pa.Table.from_pylist(
-            [
-                {
-                    "image_id": refusal.image_id,
-                    "name": refusal.name,
-                    "reason": refusal.reason.value,
-                    "detail": refusal.detail,
-                }
-                for refusal in refusals
-            ],
-            schema=REFUSALS,
-        )
-        work.write(
-            "refusals",
-            f"{self.folder}/refusals",
-            "parquet",
-            lambda path: write_parquet(table, path),
-        )
+                counts |= sink.commit(work, work.folder, image_ids)
+        ids = partial(write_parquet, pa.table({"image_id": pa.array(image_ids)}))
+        work.write("images", f"{work.folder}/images", "parquet", ids)
+        fill = partial(write_parquet, _refusal_table(refusals))
+        work.write("refusals", f"{work.folder}/refusals", "parquet", fill)
         if len(indexed) + len(refusals) != shard.images:
             raise AssertionError(
                 f"shard {shard.key}: {len(indexed)} extracted + {len(refusals)} refused "
                 f"is not its {shard.images} images"
             )
-        finish = work.finish_anew if shard.key in self.anew else work.finish
-        return finish(images=shard.images, indexed=len(indexed), refused=len(refusals), **counts)
+        own = {"images": shard.images, "indexed": len(indexed), "refused": len(refusals)}
+        return own | counts
+
+
+def _refused_before(shard: ShardRef, rows: Sequence[dict[str, object]]) -> "list[Refusal]":
+    """Return the pictures of a shard that were refused when they were looked at."""
+    from lamella.pipeline.extract.work import Refusal
+
+    return [
+        Refusal(
+            shard.first_image_id + number,
+            str(row["name"]),
+            RefusalReason(str(row["refusal"])),
+            str(row["detail"]),
+        )
+        for number, row in enumerate(rows)
+        if row["refusal"] is not None
+    ]
+
+
+def _refusal_table(refusals: "Sequence[Refusal]") -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "image_id": refusal.image_id,
+                "name": refusal.name,
+                "reason": refusal.reason.value,
+                "detail": refusal.detail,
+            }
+            for refusal in sorted(refusals, key=lambda refusal: refusal.image_id)
+        ],
+        schema=REFUSALS,
+    )
 
 
 @dataclass(frozen=True)
@@ -256,29 +249,24 @@ def extract_corpus(
     decided = extraction_inputs(spec, manifest.content_digest)
     inputs = decided if encoder is None else encoder.inputs(decided)
     folder = extraction_folder(spec, inputs)
-    stage = ExtractStage(
+    work = ExtractWork(manifest.root, manifest.kind, limits, spec, weights, threads, encoder)
+    step = StoreStep(
+        tree.EXTRACT,
         store.url,
         folder,
         inputs,
-        manifest.root,
-        limits,
-        spec,
-        weights,
-        threads,
-        encoder,
-        manifest.kind,
-        anew,
+        work,
+        uses_gpu=True,
+        threads=threads,
+        at_once=2,
+        anew=anew,
     )
     records = complete(
         store,
         runner,
-        stage,
+        step,
         shards,
-        folder,
-        inputs,
         units=lambda shard: shard.images,
-        states=("indexed", "refused"),
-        anew=anew,
         on_progress=on_progress,
     )
     outcome = extraction_outcome(store, decided, shards, records)

@@ -1,6 +1,6 @@
 """The encode stage: local descriptors of a shard become bags of words."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,11 @@ from lamella.pipeline.extract.tables import LOCAL, read_image_ids
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
 from lamella.pipeline.index.files import write_bags
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import WRONG_FORM, Attempt, attempt, read_committed
+from lamella.pipeline.store.commit import WRONG_FORM, Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import binary_vectors_of, column, open_parquet
 from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
@@ -38,14 +37,10 @@ class EncodeTask:
 
 
 @dataclass(frozen=True)
-class EncodeStage:
+class EncodeWork:
     """Opens the assigners of all local layers once."""
 
-    store_url: str
-    folder: str
-    inputs: str
     vocabularies: Mapping[str, Vocabulary]
-    name: str = "encode"
 
     @property
     def uses_gpu(self) -> bool:
@@ -55,22 +50,20 @@ class EncodeStage:
             for vocabulary in self.vocabularies.values()
         )
 
-    def open(self) -> Callable[[EncodeTask], DoneRecord]:
-        store = open_store(self.store_url)
+    def open(self, store: Store) -> Do[EncodeTask]:
         assigners = {
             layer: open_assigner(store, vocabulary)
             for layer, vocabulary in self.vocabularies.items()
         }
 
-        def encode(task: EncodeTask) -> DoneRecord:
+        def encode(task: EncodeTask, work: Attempt) -> Counts:
             files = task.extracted.files
             image_ids = read_committed(store, files["images"], read_image_ids)
-            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
-                words: dict[str, int] = {}
-                for layer, assigner in assigners.items():
-                    bags = _encoded(store, files.get(layer), image_ids, assigner)
-                    words |= put_bags(work, layer, self.folder, image_ids, bags)
-                return work.finish(images=len(image_ids), **words)
+            words: dict[str, int] = {}
+            for layer, assigner in assigners.items():
+                bags = _encoded(store, files.get(layer), image_ids, assigner)
+                words |= put_bags(work, layer, work.folder, image_ids, bags)
+            return {"images": len(image_ids)} | words
 
         return encode
 
@@ -190,15 +183,13 @@ def encode_corpus(
     """Return the bags of every shard in every local layer, making those that are missing."""
     inputs = encoding_inputs(extraction.inputs, vocabularies)
     folder = encoding_folder(inputs, vocabularies)
+    work = EncodeWork(dict(vocabularies))
     records = complete(
         store,
         runner,
-        EncodeStage(store.url, folder, inputs, dict(vocabularies)),
+        StoreStep(tree.ENCODE, store.url, folder, inputs, work, uses_gpu=work.uses_gpu),
         [EncodeTask(record.key, record) for record in extraction.records],
-        folder,
-        inputs,
         units=lambda task: task.extracted.counts["indexed"],
-        states=("images",),
         on_progress=on_progress,
     )
     return Encoding(folder, inputs, extraction, vocabularies, tuple(records))

@@ -1,6 +1,6 @@
 """The index stage: a run of shards becomes a segment that holds all layers of their images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,11 @@ from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
 from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
 from lamella.pipeline.run.drive import OnProgress, complete, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import Attempt, attempt, read_committed
+from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
 from lamella.schemas.base import digest_of
 from lamella.schemas.extraction import LayerSpec
@@ -44,21 +43,14 @@ class SegmentTask:
 
 
 @dataclass(frozen=True)
-class IndexStage:
+class IndexWork:
     """Writes the inverted, forward and dense files of a segment, and the sketches."""
 
-    store_url: str
-    folder: str
-    inputs: str
     layers: tuple[LayerSpec, ...]
-    words: dict[str, int]
-    name: str = "index"
-    uses_gpu: bool = False
+    words: Mapping[str, int]
 
-    def open(self) -> Callable[[SegmentTask], DoneRecord]:
-        store = open_store(self.store_url)
-
-        def build(task: SegmentTask) -> DoneRecord:
+    def open(self, store: Store) -> Do[SegmentTask]:
+        def build(task: SegmentTask, work: Attempt) -> Counts:
             image_ids = np.concatenate(
                 [_indexed(store, record) for record in task.extracted]
             ).astype(np.int64)
@@ -68,24 +60,19 @@ class IndexStage:
                     layers[layer.name] = _bags(store, task, layer.name)
                 else:
                     layers[layer.name] = _vectors(store, task, layer.name, image_ids)
-            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
-                return write_segment(work, self.folder, image_ids, layers, self.words)
+            return write_segment(work, image_ids, layers, self.words)
 
         return build
 
 
 def write_segment(
-    work: Attempt,
-    folder: str,
-    image_ids: NDArray[np.int64],
-    layers: Layers,
-    words: Mapping[str, int],
-) -> DoneRecord:
-    """Write the files of a segment, and its done record."""
+    work: Attempt, image_ids: NDArray[np.int64], layers: Layers, words: Mapping[str, int]
+) -> Counts:
+    """Write the files of a segment; return what its done record counts."""
     for file in signed(segment_files(image_ids, layers, words)):
-        place = tree.layer_folder(folder, file.layer or "images")
+        place = tree.layer_folder(work.folder, file.layer or "images")
         work.write(file.name, place, file.suffix, file.write)
-    return work.finish(images=len(image_ids), **segment_counts(layers))
+    return {"images": len(image_ids), **segment_counts(layers)}
 
 
 def _indexed(store: Store, record: DoneRecord) -> NDArray[Any]:
@@ -162,12 +149,9 @@ def index_corpus(
     records = complete(
         store,
         runner,
-        IndexStage(store.url, folder, inputs, extraction.spec.layers, words),
+        StoreStep(tree.INDEX, store.url, folder, inputs, IndexWork(extraction.spec.layers, words)),
         tasks,
-        folder,
-        inputs,
         units=lambda task: sum(record.counts["indexed"] for record in task.extracted),
-        states=("images",),
         on_progress=on_progress,
     )
     return Index(folder, inputs, tuple(tasks), tuple(records))

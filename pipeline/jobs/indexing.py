@@ -19,7 +19,7 @@ from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from lamella.pipeline.jobs.reuse import reuse_shards
 from lamella.pipeline.jobs.status import encodes_at_once
 from lamella.pipeline.run.drive import OnProgress, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.import_words import (
     find_import,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.audit import Recall, audited_queries, measure_recall
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.names import ImageTable

@@ -23,11 +23,12 @@ from lamella.pipeline.jobs.query_run import (
     plan_run,
 )
 from lamella.pipeline.run.drive import complete
+from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.encode import (
     EntriesTask,
-    QueryStage,
     QueryTask,
+    QueryWork,
     Row,
     RowsTask,
     find_query_weights,
@@ -203,23 +204,15 @@ def _encode(
     if not tasks:
         return []
     folder = tree.QUERIES.folder(run=tree.keyed("queries", inputs))
-    stage = QueryStage(
+    weights = find_query_weights(place.snapshot, weights)
+    work = QueryWork(root, limits, place.snapshot, weights, place.threads)
+    step = StoreStep(
+        tree.QUERIES,
         place.store.url,
         folder,
         inputs,
-        root,
-        limits,
-        place.snapshot,
-        find_query_weights(place.snapshot, weights),
-        place.threads,
+        work,
+        uses_gpu=True,
+        threads=place.threads,
     )
-    return complete(
-        place.store,
-        place.runner,
-        stage,
-        tasks,
-        folder,
-        inputs,
-        units=len,
-        on_progress=place.progress,
-    )
+    return complete(place.store, place.runner, step, tasks, units=len, on_progress=place.progress)

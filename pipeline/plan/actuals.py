@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
-from lamella.pipeline.run.stage import Outcome, Runner, Stage, TaskT
+from lamella.pipeline.run.step import Outcome, Runner, Step, TaskT
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.plan import Plan
 from lamella.schemas.snapshot import IndexSnapshot
@@ -32,20 +32,18 @@ class Stopwatch:
     on_progress: OnProgress = quiet
     taken: dict[str, Taken] = field(default_factory=dict)
 
-    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+    def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield what the runner yields."""
         began = time.perf_counter()
-        name = stage_of(stage.name)
+        taken = self._of(step.stage)
         try:
-            for outcome in self.runner.run(stage, tasks):
+            for outcome in self.runner.run(step, tasks):
                 if outcome.record is not None:
-                    taken = self._of(_training_of(outcome) or name)
                     taken.tasks += 1
                     taken.pictures += outcome.record.counts.get("images", 0)
-                    name = _training_of(outcome) or name
                 yield outcome
         finally:
-            self._of(name).seconds += time.perf_counter() - began
+            taken.seconds += time.perf_counter() - began
 
     @property
     def threads(self) -> int:
@@ -58,26 +56,12 @@ class Stopwatch:
 
     def progress(self, stand: Progress) -> None:
         """Note whether a stage found tasks done before, and pass the word on."""
-        taken = self.taken.setdefault(stage_of(stand.stage), Taken())
-        if taken.tasks == 0 and stand.done and stand.stage.count(" ") < 2:
-            taken.before = True
+        if stand.of_stage and stand.done and self._of(stand.of_stage).tasks == 0:
+            self._of(stand.of_stage).before = True
         self.on_progress(stand)
 
     def _of(self, name: str) -> Taken:
         return self.taken.setdefault(name, Taken())
-
-
-def stage_of(name: str) -> str:
-    """Return what a plan calls the stage of this name: `round 3 b11` is of `vocabulary b11`."""
-    return f"vocabulary {name.split()[-1]}" if " " in name else name
-
-
-def _training_of(outcome: Outcome) -> str | None:
-    """Return the vocabulary that a task belongs to, as its files tell."""
-    for file in outcome.record.files.values() if outcome.record else ():
-        if file.path.startswith("vocabularies/"):
-            return f"vocabulary {file.path.split('/')[2]}"
-    return None
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ def probe(
         else:
             layers[name] = _vectors(extract.files[name])
     indexing = _index(layers, extract.image_ids, words, scratch)
-    on_progress(Progress("probe words", *[len(steps) + 1] * 4))
+    ended = len(steps) + 1
+    on_progress(Progress("probe words", ended, ended, ended, ended))
     return Probe(
         sampled=len(entries),
         ignored=len(entries) - len(rows),
@@ -209,7 +210,8 @@ def _look(
         for rows, seconds in pool.map(look, chunks):
             found += rows
             looking.append(seconds)
-            on_progress(Progress("probe corpus", *[len(found), len(entries)] * 2))
+            done, total = len(found), len(entries)
+            on_progress(Progress("probe corpus", done, total, done, total))
     return found, looking
 
 

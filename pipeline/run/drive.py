@@ -1,11 +1,11 @@
-"""Bring a stage to its end: find what is done, run what is not, and account for every task."""
+"""Bring a step to its end: find what is done, run what is not, and account for every task."""
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lamella.pipeline.errors import AccountMismatch, CommitConflict, StageFailed
-from lamella.pipeline.run.stage import Runner, Stage, TaskT
+from lamella.pipeline.run.step import Runner, StoreStep, TaskT
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.files import DoneRecord
@@ -17,13 +17,17 @@ NAMED_FAILURES = 5
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a stage stands, in tasks and in units of work (pictures, rows)."""
+    """Where a step stands, in tasks and in units of work (pictures, rows).
+
+    `stage` is what a person is shown; `of_stage` the stage of the job that the step is part of.
+    """
 
     stage: str
     done: int
     total: int
     units_done: int
     units_total: int
+    of_stage: str = ""
 
 
 OnProgress = Callable[[Progress], None]
@@ -36,26 +40,19 @@ def quiet(progress: Progress) -> None:
 def complete(
     store: Store,
     runner: Runner,
-    stage: Stage[TaskT],
+    step: StoreStep[TaskT],
     tasks: Sequence[TaskT],
-    folder: str,
-    inputs: str,
     *,
     units: Callable[[TaskT], int] = lambda task: 1,
-    states: Sequence[str] = (),
-    anew: Set[str] = frozenset(),
+    found: Sequence[DoneRecord | None] | None = None,
     on_progress: OnProgress = quiet,
 ) -> list[DoneRecord]:
     """Return the done records of all tasks, in the order of the tasks, running what is missing.
 
     Args:
-        folder: where the stage keeps its done records.
-        inputs: the digest that every record must have been made from.
-        units: the size of a task: of its progress, and what its states must add up to.
-        states: the counts of a record that say what became of the task's units; each unit is in
-            exactly one of them.
-        anew: keys of tasks that run though they are done; the stage knows them too, and puts
-            their new records in the place of the old ones.
+        units: the size of a task: of its progress, and what the states of its record must add up
+            to, where its kind has states.
+        found: the records that are there, one a task, where they were read already.
 
     Raises:
         CommitConflict: a record in the folder was made from other inputs.
@@ -63,15 +60,17 @@ def complete(
         AccountMismatch: a record's states do not add up, so pictures would be lost.
     """
     records: dict[str, DoneRecord] = {}
-    keys = [task.key for task in tasks]
-    for task, record in zip(tasks, read_all_done(store, folder, keys), strict=True):
+    if found is None:
+        found = read_all_done(store, step.folder, [task.key for task in tasks])
+    for task, record in zip(tasks, found, strict=True):
         if record is not None:
-            if record.inputs != inputs:
+            if record.inputs != step.inputs:
                 raise CommitConflict(
-                    f"{folder} task {task.key} was made from inputs {record.inputs[:12]}, this "
-                    f"job has {inputs[:12]}: the store belongs to another job, use another store"
+                    f"{step.folder} task {task.key} was made from inputs {record.inputs[:12]}, "
+                    f"this job has {step.inputs[:12]}: the store belongs to another job, use "
+                    "another store"
                 )
-            if task.key not in anew:
+            if task.key not in step.anew:
                 records[task.key] = record
     pending = [task for task in tasks if task.key not in records]
     sizes = {task.key: units(task) for task in tasks}
@@ -80,28 +79,29 @@ def complete(
     def report() -> None:
         on_progress(
             Progress(
-                stage.name,
+                step.name,
                 len(records),
                 len(tasks),
                 sum(sizes[key] for key in records),
                 sum(sizes.values()),
+                step.stage,
             )
         )
 
     report()
-    for outcome in runner.run(stage, pending):
+    for outcome in runner.run(step, pending):
         if outcome.record is not None:
             records[outcome.key] = outcome.record
         else:
             failures[outcome.key] = outcome.error or "unknown error"
         report()
     if failures:
-        raise StageFailed(_failure_message(stage.name, failures, len(tasks)))
+        raise StageFailed(_failure_message(step.name, failures, len(tasks)))
     if missing := [task.key for task in tasks if task.key not in records]:
-        raise StageFailed(f"{stage.name}: the runner returned nothing for {', '.join(missing)}")
-    if states:
+        raise StageFailed(f"{step.name}: the runner returned nothing for {', '.join(missing)}")
+    if step.kind.states:
         for task in tasks:
-            _check_account(stage.name, records[task.key], states, sizes[task.key], store)
+            _check_account(step, records[task.key], sizes[task.key], store)
     return [records[task.key] for task in tasks]
 
 
@@ -111,16 +111,12 @@ def read_all_done(store: Store, folder: str, keys: Sequence[str]) -> list[DoneRe
         return list(pool.map(lambda key: read_done(store, folder, key), keys))
 
 
-def _check_account(
-    name: str, record: DoneRecord, states: Sequence[str], units: int, store: Store
-) -> None:
-    counts = [record.counts.get(state, 0) for state in states]
-    if sum(counts) != units:
-        listed = " + ".join(
-            f"{count:,} {state}" for count, state in zip(counts, states, strict=True)
-        )
+def _check_account(step: StoreStep[TaskT], record: DoneRecord, units: int, store: Store) -> None:
+    counts = {state: record.counts.get(state, 0) for state in step.kind.states}
+    if sum(counts.values()) != units:
+        listed = " + ".join(f"{count:,} {state}" for state, count in counts.items())
         raise AccountMismatch(
-            f"{name} {record.key}: {listed} is not {units:,}: its record is wrong; "
+            f"{step.name} {record.key}: {listed} is not {units:,}: its record is wrong; "
             f"`lamella verify {store.url}` names the command that rebuilds it"
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from lamella.pipeline.errors import InputError, LamellaError, LoginFailed, NoAccess, NoSuchBucket
-from lamella.pipeline.run.stage import Outcome, TaskT
+from lamella.pipeline.run.step import Outcome, TaskT
 from lamella.schemas.files import DoneRecord
 
 MAX_ATTEMPTS = 3

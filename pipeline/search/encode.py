@@ -1,7 +1,8 @@
 """Query pictures become queries: the same network, recipe and vocabularies as the index's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from lamella.pipeline.extract.networks import find_weights
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.encode import bags_of_images, open_assigner
 from lamella.pipeline.index.files import read_bags, read_dense, write_bags, write_dense
+from lamella.pipeline.run.step import Counts, Do
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.search.segment import QueryBatch
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import read_parquet, write_parquet
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.files import DoneRecord
@@ -100,27 +101,21 @@ QueryTask = RowsTask | EntriesTask
 
 
 @dataclass(frozen=True)
-class QueryStage:
+class QueryWork:
     """Extracts and encodes query pictures; what is written stands in their order."""
 
-    store_url: str
-    folder: str
-    inputs: str
     root: str
     limits: DecodeLimits
     snapshot: IndexSnapshot
     weights: Path
     threads: int
-    name: str = "queries"
-    uses_gpu: bool = True
 
-    def open(self) -> Callable[[QueryTask], DoneRecord]:
+    def open(self, store: Store) -> Do[QueryTask]:
         import torch
 
         from lamella.pipeline.extract.backbone import Backbone
         from lamella.pipeline.extract.work import PictureSource
 
-        store = open_store(self.store_url)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         backbone = Backbone(self.snapshot.extraction, self.weights, device)
         assigners = {
@@ -128,24 +123,18 @@ class QueryStage:
             for layer, vocabulary in self.snapshot.vocabularies.items()
         }
 
-        def encode(task: QueryTask) -> DoneRecord:
+        def encode(task: QueryTask, work: Attempt) -> Counts:
             rows = rows_of(task, self.root, self.limits)
             kind = task.kind if isinstance(task, EntriesTask) else self.snapshot.kind
             source = PictureSource(self.root, self.limits, kind)
             ids, layers, refusals = encode_pictures(
                 backbone, assigners, source, rows, task.first, self.threads
             )
-            with attempt(store, self.folder, self.name, task.key, self.inputs) as work:
-                for name, value in layers.items():
-                    folder = tree.layer_folder(self.folder, name)
-                    _write(work, name, folder, ids, value)
-                work.write(
-                    "refusals",
-                    f"{self.folder}/refusals",
-                    "parquet",
-                    lambda path: write_parquet(refusals, path),
-                )
-                return work.finish(queries=len(ids), refused=refusals.num_rows)
+            for name, value in layers.items():
+                _write(work, name, tree.layer_folder(work.folder, name), ids, value)
+            fill = partial(write_parquet, refusals)
+            work.write("refusals", f"{work.folder}/refusals", "parquet", fill)
+            return {"queries": len(ids), "refused": refusals.num_rows}
 
         return encode
 

@@ -137,6 +137,13 @@ def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Ite
         yield Attempt(store, folder, stage, key, inputs, Path(scratch))
 
 
+def done_keys(store: Store, folder: str) -> list[str]:
+    """Return the keys of the tasks of a step's folder that are done, in order."""
+    names = store.names(tree.done(folder, "").rpartition("/")[0])
+    found = (tree.read(tree.done(folder, name.removesuffix(".json"))) for name in names)
+    return [each.key for each in found if each is not None and each.kind == "record"]
+
+
 def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
     """Return a task's done record, or None where the task is not done."""
     try:

@@ -17,7 +17,7 @@ from lamella.pipeline.jobs.indexing import Watch, build_index, decode_limits
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from lamella.pipeline.jobs.status import job_folders
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store

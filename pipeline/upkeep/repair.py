@@ -23,7 +23,7 @@ from lamella.pipeline.errors import (
 from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.status import job_folders
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record

@@ -29,7 +29,7 @@ from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.resolve import resolve_fusion
 from lamella.pipeline.jobs.status import job_folders
 from lamella.pipeline.run.drive import OnProgress, Progress
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store.commit import attempt, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import write_parquet

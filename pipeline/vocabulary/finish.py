@@ -1,15 +1,14 @@
 """The end of a training: how many cells to look into, and what the words are worth."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from lamella.pipeline.run.stage import Task
+from lamella.pipeline.run.step import Counts, Do, Whole
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store.commit import attempt, read_committed
-from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.commit import Attempt, read_committed
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.assign import Assigner, exact_assigner
 from lamella.pipeline.vocabulary.checkpoint import Checkpoint, read_counts
 from lamella.pipeline.vocabulary.compare import Float32s
@@ -30,7 +29,7 @@ PROBES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 @dataclass(frozen=True)
-class FinishStage:
+class FinishWork:
     """Measures the finished words on rows that were held out, or on seeding rows without any."""
 
     training: Training
@@ -38,19 +37,10 @@ class FinishStage:
     links: tuple[FileRef, ...]
     held: FileRef
 
-    @property
-    def name(self) -> str:
-        return f"health {self.training.layer}"
-
-    @property
-    def uses_gpu(self) -> bool:
-        return self.training.uses_gpu
-
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self, store: Store) -> Do[Whole]:
         training = self.training
-        store = open_store(training.store_url)
 
-        def finish(task: Task) -> DoneRecord:
+        def finish(task: Whole, work: Attempt) -> Counts:
             checkpoint = Checkpoint.of(self.last)
             words = checkpoint.open_words(store, self.links)
             centroids, cells = words.centroids, words.cells
@@ -74,13 +64,12 @@ class FinishStage:
                 largest_share=use.largest_share,
                 imbalance=use.imbalance,
             ).to_json()
-            with attempt(store, training.folder, "health", task.key, training.inputs) as work:
-                folder = f"{training.folder}/rounds"
-                work.write("health", folder, "json", lambda path: path.write_bytes(health) and 1)
-                if words.neighbours is not None:
-                    write = partial(write_neighbours, words.neighbours)
-                    work.write("neighbours", folder, "near.arrow", write)
-                return work.finish(probes=probes)
+            folder = f"{work.folder}/rounds"
+            work.write("health", folder, "json", lambda path: path.write_bytes(health) and 1)
+            if words.neighbours is not None:
+                write = partial(write_neighbours, words.neighbours)
+                work.write("neighbours", folder, "near.arrow", write)
+            return {"probes": probes}
 
         return finish
 

@@ -1,6 +1,5 @@
 """Words from outside: an exchanged vocabulary becomes one of this store, for its descriptors."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,11 @@ import pyarrow.parquet as pq
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.run.drive import complete
-from lamella.pipeline.run.stage import Runner, Task
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep, Whole
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import attempt, create_once, read_committed, sha256_of
+from lamella.pipeline.store.commit import Attempt, create_once, read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.vocabulary.assign import EXACT_UP_TO
 from lamella.pipeline.vocabulary.checkpoint import read_health, write_centroids
 from lamella.pipeline.vocabulary.compare import Float32s
@@ -37,11 +35,11 @@ from lamella.pipeline.vocabulary.ivf import (
 )
 from lamella.pipeline.vocabulary.ivf_kernels import UInt32s
 from lamella.pipeline.vocabulary.projection import project, write_projection
-from lamella.pipeline.vocabulary.rounds import HELD_ROWS, Whole
+from lamella.pipeline.vocabulary.rounds import HELD_ROWS
 from lamella.pipeline.vocabulary.sample import draw_sample
 from lamella.schemas.base import digest_of
 from lamella.schemas.extraction import ExtractionSpec
-from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import Vocabulary
 
 PROBED_CAP = 50
@@ -85,45 +83,37 @@ def import_inputs(sha256: str, made_for: str, layer: str) -> str:
 
 
 @dataclass(frozen=True)
-class ImportStage:
+class ImportWork:
     """Checks exchanged words against the descriptors here, and writes them into the store."""
 
-    store_url: str
-    folder: str
-    inputs: str
     layer: str
     json_path: Path
     sha256: str
     extraction: ExtractionSpec
     descriptors: tuple[FileRef, ...] | None
-    uses_gpu: bool = False
-    name: str = "import"
 
-    def open(self) -> Callable[[Task], DoneRecord]:
-        store = open_store(self.store_url)
-
-        def take(task: Task) -> DoneRecord:
+    def open(self, store: Store) -> Do[Whole]:
+        def take(task: Whole, work: Attempt) -> Counts:
             words = self._read()
             dimensions = words.centroids.shape[1]
             if words.projection is not None:
                 dimensions = words.projection.descriptor_dimensions
             self._check_dimensions(store, dimensions)
             cells, neighbours, probes = self._cells(store, words)
-            folder = f"{self.folder}/rounds"
-            with attempt(store, self.folder, "import", task.key, self.inputs) as work:
-                work.write("centroids", folder, "arrow", partial(write_centroids, words.centroids))
-                if cells is not None:
-                    work.write("cells", folder, "cells.arrow", partial(write_cells, cells))
-                if neighbours is not None:
-                    write = partial(write_neighbours, neighbours)
-                    work.write("neighbours", folder, "near.arrow", write)
-                if words.projection is not None:
-                    write = partial(write_projection, words.projection)
-                    work.write("projection", folder, "projection.arrow", write)
-                if words.health is not None:
-                    said = words.health.to_json()
-                    work.write("health", folder, "json", lambda path: path.write_bytes(said) and 1)
-                return work.finish(dimensions=words.centroids.shape[1], probes=probes)
+            folder = f"{work.folder}/rounds"
+            work.write("centroids", folder, "arrow", partial(write_centroids, words.centroids))
+            if cells is not None:
+                work.write("cells", folder, "cells.arrow", partial(write_cells, cells))
+            if neighbours is not None:
+                write = partial(write_neighbours, neighbours)
+                work.write("neighbours", folder, "near.arrow", write)
+            if words.projection is not None:
+                write = partial(write_projection, words.projection)
+                work.write("projection", folder, "projection.arrow", write)
+            if words.health is not None:
+                said = words.health.to_json()
+                work.write("health", folder, "json", lambda path: path.write_bytes(said) and 1)
+            return {"dimensions": words.centroids.shape[1], "probes": probes}
 
         return take
 
@@ -213,17 +203,15 @@ def import_vocabulary(
     if store.exists(path):
         return read_record(store, path, Vocabulary)
     into = tree.SEED.folder(keyed=key, layer=layer)
-    stage = ImportStage(
-        store.url,
-        into,
-        inputs,
+    work = ImportWork(
         layer,
         folder / f"{tree.slug(layer)}.json",
         sha256,
         spec,
         tuple(extraction.descriptors(layer).values()) if extraction is not None else None,
     )
-    (taken,) = complete(store, runner, stage, [Whole("import")], into, inputs)
+    step = StoreStep(tree.IMPORT, store.url, into, inputs, work, of_stage=f"vocabulary {layer}")
+    (taken,) = complete(store, runner, step, [Whole("import")])
     centroids = taken.files["centroids"]
     health = None
     if "health" in taken.files:

@@ -1,21 +1,21 @@
 """Steps that bring a sample to fewer dimensions: fit a PCA on part of it, project all of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from lamella.pipeline.run.drive import OnProgress, complete
-from lamella.pipeline.run.stage import Runner, Task
-from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep, TaskT, Whole, Work
+from lamella.pipeline.store import tree
+from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.vocabulary.projection import (
     fit_projection,
     project,
     read_projection,
     write_projection,
 )
-from lamella.pipeline.vocabulary.rounds import Whole, least_rows
+from lamella.pipeline.vocabulary.rounds import least_rows
 from lamella.pipeline.vocabulary.sample import Sample, read_sample, write_sample
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import ProjectionSpec
@@ -25,27 +25,19 @@ FIT_ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class FitStage:
+class FitWork:
     """Fits a projection on rows of the sample."""
 
-    store_url: str
-    folder: str
-    inputs: str
     samples: tuple[FileRef, ...]
     spec: ProjectionSpec
     seed: int
-    uses_gpu: bool = False
-    name: str = "fit"
 
-    def open(self) -> Callable[[Task], DoneRecord]:
-        store = open_store(self.store_url)
-
-        def fit(task: Task) -> DoneRecord:
+    def open(self, store: Store) -> Do[Whole]:
+        def fit(task: Whole, work: Attempt) -> Counts:
             rows = least_rows(store, self.samples, self.seed, FIT_ROWS)
             found = fit_projection(rows.descriptors(), self.spec)
-            with attempt(store, self.folder, "fit", task.key, self.inputs) as work:
-                work.write("projection", self.folder, "arrow", partial(write_projection, found))
-                return work.finish(rows=len(rows))
+            work.write("projection", work.folder, "arrow", partial(write_projection, found))
+            return {"rows": len(rows)}
 
         return fit
 
@@ -60,18 +52,12 @@ class ProjectTask:
 
 
 @dataclass(frozen=True)
-class ProjectStage:
+class ProjectWork:
     """Projects the sample of a shard, and what is held out of it."""
 
-    store_url: str
-    folder: str
-    inputs: str
     projection: FileRef
-    uses_gpu: bool = False
-    name: str = "project"
 
-    def open(self) -> Callable[[ProjectTask], DoneRecord]:
-        store = open_store(self.store_url)
+    def open(self, store: Store) -> Do[ProjectTask]:
         projection = read_committed(store, self.projection, read_projection)
 
         def projected(file: FileRef) -> Sample:
@@ -79,12 +65,11 @@ class ProjectStage:
             vectors = project(projection, sample.bits)
             return Sample(sample.image_ids, sample.positions, vectors)
 
-        def work_out(task: ProjectTask) -> DoneRecord:
+        def work_out(task: ProjectTask, work: Attempt) -> Counts:
             sample, held = projected(task.sample), projected(task.held)
-            with attempt(store, self.folder, "project", task.key, self.inputs) as work:
-                work.write("sample", self.folder, "arrow", partial(write_sample, sample))
-                work.write("held", self.folder, "held.arrow", partial(write_sample, held))
-                return work.finish(descriptors=len(sample), held=len(held))
+            work.write("sample", work.folder, "arrow", partial(write_sample, sample))
+            work.write("held", work.folder, "held.arrow", partial(write_sample, held))
+            return {"descriptors": len(sample), "held": len(held)}
 
         return work_out
 
@@ -92,22 +77,30 @@ class ProjectStage:
 def project_samples(
     store: Store,
     runner: Runner,
-    folder: str,
+    parts: Mapping[str, str],
     inputs: str,
     samples: Sequence[DoneRecord],
     spec: ProjectionSpec,
     seed: int,
+    stage: str,
     on_progress: OnProgress,
 ) -> tuple[FileRef, list[DoneRecord]]:
-    """Return the projection fitted on a sample, and the records of the sample under it."""
-    fit_folder, project_folder = f"{folder}/projection", f"{folder}/projected"
+    """Return the projection fitted on a sample, and the records of the sample under it.
+
+    Args:
+        parts: of the training's folder.
+        stage: that the steps are part of.
+    """
     files = tuple(record.files["sample"] for record in samples)
-    fit = FitStage(store.url, fit_folder, inputs, files, spec, seed)
-    (fitted,) = complete(store, runner, fit, [Whole("fit")], fit_folder, inputs)
+
+    def step(kind: tree.StepKind, work: Work[TaskT]) -> StoreStep[TaskT]:
+        return StoreStep(kind, store.url, kind.folder(**parts), inputs, work, of_stage=stage)
+
+    fit = step(tree.FIT, FitWork(files, spec, seed))
+    (fitted,) = complete(store, runner, fit, [Whole("fit")])
     projection = fitted.files["projection"]
     tasks = [
         ProjectTask(record.key, record.files["sample"], record.files["held"]) for record in samples
     ]
-    stage = ProjectStage(store.url, project_folder, inputs, projection)
-    records = complete(store, runner, stage, tasks, project_folder, inputs, on_progress=on_progress)
-    return projection, records
+    projecting = step(tree.PROJECT, ProjectWork(projection))
+    return projection, complete(store, runner, projecting, tasks, on_progress=on_progress)

@@ -6,18 +6,16 @@ from worker to worker: a task's sums are cut into ranges of words, and each rang
 task of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from lamella.pipeline.run.stage import Task
+from lamella.pipeline.run.step import Counts, Do, StoreStep, TaskT, Whole, Work
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import attempt, read_committed
+from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.vocabulary import checkpoint as files
 from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
@@ -78,18 +76,33 @@ class Training:
 
     def round_folder(self, number: int) -> str:
         """Return where a round keeps what is removed once its checkpoint stands."""
-        return f"{self.folder}/rounds/{number:05d}"
+        return tree.LINK.folder(**tree.parts_of(self.folder), round=number)
+
+    @property
+    def stage(self) -> str:
+        """The stage of the job that every step of it is part of."""
+        return f"vocabulary {self.layer}"
+
+    def step(
+        self, kind: tree.StepKind, work: Work[TaskT], number: int | None = None, label: str = ""
+    ) -> StoreStep[TaskT]:
+        """Return a step of this training, or of one of its rounds."""
+        return StoreStep(
+            kind,
+            self.store_url,
+            self.folder if kind.until is None else self.round_folder(number or 0),
+            self.inputs,
+            work,
+            label=" ".join(
+                [label or kind.name, *([] if number is None else [str(number)]), self.layer]
+            ),
+            of_stage=self.stage,
+            uses_gpu=self.uses_gpu and kind in (tree.SUM, tree.ROUND, tree.HEALTH),
+        )
 
     def ranges(self) -> list["Range"]:
         """Return the ranges of words that are merged apart."""
         return cut("merge", self.words, RANGE_WORDS)
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A task that is its whole stage."""
-
-    key: str
 
 
 @dataclass(frozen=True)
@@ -119,68 +132,50 @@ def cut(name: str, total: int, size: int) -> list[Range]:
 
 
 @dataclass(frozen=True)
-class SeedStage:
+class SeedWork:
     """Chooses the rows of the sample that the words begin at, and those that are held out."""
 
     training: Training
-    uses_gpu: bool = False
 
-    @property
-    def name(self) -> str:
-        return f"seed {self.training.layer}"
-
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self, store: Store) -> Do[Whole]:
         training = self.training
-        store = open_store(training.store_url)
 
-        def seed(task: Task) -> DoneRecord:
+        def seed(task: Whole, work: Attempt) -> Counts:
             limit = SEEDING_ROWS_A_WORD * training.words
             rows = least_rows(store, training.samples, training.spec.seed, limit)
             centroids = initial_centroids(rows.descriptors(), training.words)
             held = least_rows(store, training.held, training.spec.seed, HELD_ROWS)
             cells = first_cells(centroids) if training.assigner == "cells" else None
             masses = np.zeros(len(centroids)) if training.spec.batch < 1 else None
-            with attempt(store, training.folder, "seed", task.key, training.inputs) as work:
-                folder = f"{training.folder}/rounds"
-                work.write("held", folder, "held.arrow", partial(write_sample, held))
-                files.write_checkpoint(work, folder, centroids, cells, masses)
-                return work.finish(words=training.words, held=len(held))
+            folder = f"{work.folder}/rounds"
+            work.write("held", folder, "held.arrow", partial(write_sample, held))
+            files.write_checkpoint(work, folder, centroids, cells, masses)
+            return {"words": training.words, "held": len(held)}
 
         return seed
 
 
 @dataclass(frozen=True)
-class LinkStage:
+class LinkWork:
     """Finds the words near each word, for some of the cells."""
 
-    training: Training
-    round: int
     start: Checkpoint
     reach: Reach
-    uses_gpu: bool = False
 
-    @property
-    def name(self) -> str:
-        return f"link {self.round} {self.training.layer}"
-
-    def open(self) -> Callable[[Task], DoneRecord]:
-        training = self.training
-        store = open_store(training.store_url)
+    def open(self, store: Store) -> Do[Range]:
         centroids, cells = self.start.open_centroids(store), self.start.open_cells(store)
         assert cells is not None
 
-        def link(task: Any) -> DoneRecord:
+        def link(task: Range, work: Attempt) -> Counts:
             near = neighbours_of(centroids, cells, self.reach, task.first, task.stop)
-            folder = training.round_folder(self.round)
-            with attempt(store, folder, "link", task.key, training.inputs) as work:
-                work.write("near", folder, "near.arrow", partial(write_neighbours, near))
-                return work.finish(words=len(near))
+            work.write("near", work.folder, "near.arrow", partial(write_neighbours, near))
+            return {"words": len(near)}
 
         return link
 
 
 @dataclass(frozen=True)
-class SumStage:
+class SumWork:
     """Gives the rows of some shards their words, and sums them word by word."""
 
     training: Training
@@ -189,27 +184,20 @@ class SumStage:
     links: tuple[FileRef, ...]
     reports: tuple[RoundReport, ...]
 
-    @property
-    def name(self) -> str:
-        return f"round {self.round} {self.training.layer}"
-
-    @property
-    def uses_gpu(self) -> bool:
-        return self.training.uses_gpu
-
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self, store: Store) -> Do[SumTask]:
         training = self.training
-        store = open_store(training.store_url)
         words = self.start.open_words(store, self.links)
         window = window_of_round(self.reports, training.spec)
 
-        def sum_up(task: Any) -> DoneRecord:
+        def sum_up(task: SumTask, work: Attempt) -> Counts:
             sample = open_samples(store, task.files)
-            last = task.words and read_committed(store, task.words, files.read_words)
+            last = unseen(len(sample))
+            if task.words is not None:
+                last = read_committed(store, task.words, files.read_words)
             found, now = sum_rows(
                 words,
                 sample,
-                unseen(len(sample)) if last is None else last,
+                last,
                 window,
                 training.spec,
                 number=self.round,
@@ -217,48 +205,39 @@ class SumStage:
                 spares=spares_of_round(window, len(words.centroids)),
                 threads=training.threads,
             )
-            folder = training.round_folder(self.round)
-            with attempt(store, folder, "sum", task.key, training.inputs) as work:
-                for each in training.ranges():
-                    write = partial(files.write_sums, found.part(each.first, each.stop))
-                    work.write(each.key, folder, f"{each.key}.arrow", write)
-                write_spares = partial(files.write_spares, found.spares)
-                work.write("spares", folder, "spares.arrow", write_spares)
-                if words.cells is not None:
-                    work.write("words", folder, "words.arrow", partial(files.write_words, now))
-                tally = found.tally
-                return work.finish(
-                    rows=tally.rows,
-                    squared_error=tally.squared_error,
-                    checked=tally.checked,
-                    nearest=tally.nearest,
-                )
+            for each in training.ranges():
+                write = partial(files.write_sums, found.part(each.first, each.stop))
+                work.write(each.key, work.folder, f"{each.key}.arrow", write)
+            write_spares = partial(files.write_spares, found.spares)
+            work.write("spares", work.folder, "spares.arrow", write_spares)
+            if words.cells is not None:
+                work.write("words", work.folder, "words.arrow", partial(files.write_words, now))
+            tally = found.tally
+            return {
+                "rows": tally.rows,
+                "squared_error": tally.squared_error,
+                "checked": tally.checked,
+                "nearest": tally.nearest,
+            }
 
         return sum_up
 
 
 @dataclass(frozen=True)
-class MergeStage:
+class MergeWork:
     """Adds up the sums of all tasks for a range of words, and moves these words."""
 
     training: Training
-    round: int
     start: Checkpoint
     sums: tuple[DoneRecord, ...]
     reports: tuple[RoundReport, ...]
-    uses_gpu: bool = False
 
-    @property
-    def name(self) -> str:
-        return f"merge {self.round} {self.training.layer}"
-
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self, store: Store) -> Do[Range]:
         training = self.training
-        store = open_store(training.store_url)
         centroids = self.start.open_centroids(store)
         window = window_of_round(self.reports, training.spec)
 
-        def merge(task: Any) -> DoneRecord:
+        def merge(task: Range, work: Attempt) -> Counts:
             parts = [
                 read_committed(store, record.files[task.key], files.read_sums)
                 for record in self.sums
@@ -268,39 +247,27 @@ class MergeStage:
             mine = centroids[task.first : task.stop]
             vectors, masses = move_words(mine, sums, counts, masses, window.keep)
             moved = Moved(vectors, counts, masses)
-            folder = training.round_folder(self.round)
-            with attempt(store, folder, "merge", task.key, training.inputs) as work:
-                work.write("moved", folder, "arrow", partial(files.write_moved, moved))
-                return work.finish(words=len(counts), rows=int(counts.sum()))
+            work.write("moved", work.folder, "arrow", partial(files.write_moved, moved))
+            return {"words": len(counts), "rows": int(counts.sum())}
 
         return merge
 
 
 @dataclass(frozen=True)
-class UpdateStage:
+class UpdateWork:
     """Ends a round: places for empty words, a report, and the checkpoint of the next."""
 
     training: Training
-    round: int
     start: Checkpoint
     sums: tuple[DoneRecord, ...]
     merged: tuple[DoneRecord, ...]
     reports: tuple[RoundReport, ...]
     held: FileRef
 
-    @property
-    def name(self) -> str:
-        return f"update {self.round} {self.training.layer}"
-
-    @property
-    def uses_gpu(self) -> bool:
-        return self.training.uses_gpu
-
-    def open(self) -> Callable[[Task], DoneRecord]:
+    def open(self, store: Store) -> Do[Whole]:
         training = self.training
-        store = open_store(training.store_url)
 
-        def end(task: Task) -> DoneRecord:
+        def end(task: Whole, work: Attempt) -> Counts:
             centroids, cells = self.start.open_centroids(store), self.start.open_cells(store)
             window = window_of_round(self.reports, training.spec)
             moved = files.read_moved(
@@ -328,20 +295,19 @@ class UpdateStage:
             elif cells is not None and len(result) < len(centroids):
                 cells = first_cells(result)
             counts = moved.counts[moved.counts > 0] if info.report.dropped else moved.counts
-            with attempt(store, training.folder, "round", task.key, training.inputs) as work:
-                folder = f"{training.folder}/rounds"
-                files.write_checkpoint(work, folder, result, cells, masses)
-                if cells is not None and len(info.placed):
-                    write_placed = partial(files.write_placed, Placed(info.placed, info.hosts))
-                    work.write("placed", folder, "placed.arrow", write_placed)
-                work.write("counts", folder, "counts.arrow", partial(files.write_counts, counts))
-                report = info.report.to_json()
-                work.write("report", folder, "json", lambda path: path.write_bytes(report) and 1)
-                for record in self.sums:
-                    if "words" in record.files:
-                        # The next round goes on from here, so they outlive the round's sums.
-                        work.files[f"{files.WORDS}{record.key}"] = record.files["words"]
-                return work.finish(done=int(info.done), words=len(result))
+            folder = f"{work.folder}/rounds"
+            files.write_checkpoint(work, folder, result, cells, masses)
+            if cells is not None and len(info.placed):
+                write_placed = partial(files.write_placed, Placed(info.placed, info.hosts))
+                work.write("placed", folder, "placed.arrow", write_placed)
+            work.write("counts", folder, "counts.arrow", partial(files.write_counts, counts))
+            report = info.report.to_json()
+            work.write("report", folder, "json", lambda path: path.write_bytes(report) and 1)
+            for record in self.sums:
+                if "words" in record.files:
+                    # The next round goes on from here, so they outlive the round's sums.
+                    work.files[f"{files.WORDS}{record.key}"] = record.files["words"]
+            return {"done": int(info.done), "words": len(result)}
 
         return end
 

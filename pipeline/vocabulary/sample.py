@@ -1,7 +1,8 @@
 """The training sample: an equal cap of descriptors an image, chosen by hash, shard by shard."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.extract.tables import LOCAL
-from lamella.pipeline.run.stage import Task
+from lamella.pipeline.run.step import Counts, Do
 from lamella.pipeline.signs import signed
-from lamella.pipeline.store.commit import WRONG_FORM, attempt, open_committed
-from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.commit import WRONG_FORM, Attempt, open_committed
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import (
     binary_vectors_of,
     column,
@@ -30,7 +31,7 @@ from lamella.pipeline.vocabulary.batches import row_uniforms
 from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
 from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED
-from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import VocabularySpec
 
 SAMPLE_SEED = 0x5A4D504C45
@@ -95,34 +96,22 @@ class SampleTask:
 
 
 @dataclass(frozen=True)
-class SampleStage:
+class SampleWork:
     """Keeps at most `cap` descriptors of each image of a shard, and a few more apart."""
 
-    store_url: str
-    folder: str
-    inputs: str
-    layer: str
     cap: int
     seed: int
-    uses_gpu: bool = False
 
-    @property
-    def name(self) -> str:
-        return f"sample {self.layer}"
-
-    def open(self) -> Callable[[Task], DoneRecord]:
-        store = open_store(self.store_url)
-
-        def draw(task: Any) -> DoneRecord:
+    def open(self, store: Store) -> Do[SampleTask]:
+        def draw(task: SampleTask, work: Attempt) -> Counts:
             path = open_committed(store, task.file)
             try:
                 sample, held = draw_sample(path, self.cap, self.seed)
             except WRONG_FORM as error:
                 raise InputError(f"{task.file.path}: {one_line(error)}") from error
-            with attempt(store, self.folder, "sample", task.key, self.inputs) as work:
-                work.write("sample", self.folder, "arrow", lambda path: write_sample(sample, path))
-                work.write("held", self.folder, "held.arrow", lambda path: write_sample(held, path))
-                return work.finish(descriptors=len(sample), held=len(held))
+            work.write("sample", work.folder, "arrow", partial(write_sample, sample))
+            work.write("held", work.folder, "held.arrow", partial(write_sample, held))
+            return {"descriptors": len(sample), "held": len(held)}
 
         return draw
 

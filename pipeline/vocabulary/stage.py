@@ -6,33 +6,31 @@ from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.run.budget import check_memory
 from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner, StoreStep, Whole
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import create_once, read_committed, read_done
+from lamella.pipeline.store.commit import create_once, done_keys, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.store.tree import record_of
 from lamella.pipeline.vocabulary.assign import choose_assigner
 from lamella.pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_health, read_report
 from lamella.pipeline.vocabulary.exchange import recipe_digest
-from lamella.pipeline.vocabulary.finish import FinishStage
+from lamella.pipeline.vocabulary.finish import FinishWork
 from lamella.pipeline.vocabulary.ivf import NEAR, Reach
 from lamella.pipeline.vocabulary.plan import LEAST_TASK_ROWS, TASK_ROWS, training_memory
 from lamella.pipeline.vocabulary.projected import project_samples
 from lamella.pipeline.vocabulary.round_assigner import reach_of_round
 from lamella.pipeline.vocabulary.rounds import (
-    LinkStage,
-    MergeStage,
-    SeedStage,
-    SumStage,
+    LinkWork,
+    MergeWork,
+    SeedWork,
     SumTask,
+    SumWork,
     Training,
-    UpdateStage,
-    Whole,
+    UpdateWork,
     link_tasks,
     round_key,
 )
-from lamella.pipeline.vocabulary.sample import SampleStage, SampleTask, cap_of, read_sample
+from lamella.pipeline.vocabulary.sample import SampleTask, SampleWork, cap_of, read_sample
 from lamella.pipeline.vocabulary.seeding import choose_words
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord, FileRef
@@ -74,29 +72,27 @@ def train_vocabulary(
     path = tree.VOCABULARY.at(keyed=vocabulary_key, layer=tree.slug(layer))
     if store.exists(path):
         return read_record(store, path, Vocabulary)
-    folder = tree.SEED.folder(keyed=vocabulary_key, layer=layer)
-    samples = complete(
-        store,
-        runner,
-        SampleStage(
-            store.url,
-            f"{folder}/sample",
-            inputs,
-            layer,
-            cap_of(spec, extraction.indexed),
-            spec.seed,
-        ),
-        [SampleTask(key, file) for key, file in extraction.descriptors(layer).items()],
-        f"{folder}/sample",
+    parts = {"keyed": vocabulary_key, "layer": tree.slug(layer)}
+    stage = f"vocabulary {layer}"
+    sampling = StoreStep(
+        tree.SAMPLE,
+        store.url,
+        tree.SAMPLE.folder(**parts),
         inputs,
-        on_progress=on_progress,
+        SampleWork(cap_of(spec, extraction.indexed), spec.seed),
+        label=f"sample {layer}",
+        of_stage=stage,
     )
+    descriptors = extraction.descriptors(layer)
+    tasks = [SampleTask(key, file) for key, file in descriptors.items()]
+    samples = complete(store, runner, sampling, tasks, on_progress=on_progress)
     projection: FileRef | None = None
     trained = samples
     if spec.projection is not None and samples:
         projection, trained = project_samples(
-            store, runner, folder, inputs, samples, spec.projection, spec.seed, on_progress
+            store, runner, parts, inputs, samples, spec.projection, spec.seed, stage, on_progress
         )
+    folder = tree.SEED.folder(**parts)
     training = _training(store, folder, inputs, layer, spec, trained, threads)
     check_memory(
         training_memory(training.words, training.dimensions, training.rows, training.assigner),
@@ -160,15 +156,14 @@ def _rounds(
     on_round: OnRound,
 ) -> tuple[DoneRecord, DoneRecord, tuple[RoundReport, ...]]:
     """Return the records of the seeding and of the last round, and the report of each round."""
-    folder = training.folder
-    seeding = SeedStage(training)
-    (seeded,) = complete(store, runner, seeding, [Whole("seed")], folder, training.inputs)
+    seeding = training.step(tree.SEED, SeedWork(training))
+    (seeded,) = complete(store, runner, seeding, [Whole("seed")])
     last = seeded
     reports: list[RoundReport] = []
     while not last.counts.get("done", 0):
         number = len(reports)
         most = max(training.spec.rounds, number + 1)
-        on_progress(Progress(f"vocabulary {training.layer}", number, most, number, most))
+        on_progress(Progress(training.stage, number, most, number, most, training.stage))
         start = Checkpoint.of(last)
         last = _ended(store, training, round_key(number)) or _run_round(
             store, runner, training, start, tuple(reports), seeded.files["held"]
@@ -177,7 +172,7 @@ def _rounds(
         reports.append(read_report(store, last))
         on_round(training.layer, reports[-1])
     ended = len(reports)
-    on_progress(Progress(f"vocabulary {training.layer}", ended, ended, ended, ended))
+    on_progress(Progress(training.stage, ended, ended, ended, ended, training.stage))
     return seeded, last, tuple(reports)
 
 
@@ -206,19 +201,18 @@ def _run_round(
     held: FileRef,
 ) -> DoneRecord:
     """Return the record of the round that follows these reports, having run it."""
-    number, inputs = len(reports), training.inputs
-    folder = training.round_folder(number)
+    number = len(reports)
     try:
         reach = reach_of_round(reports)
         links = _links(store, runner, training, start, number, reach) if start.words else ()
-        stage = SumStage(training, number, start, links, reports)
-        sums = tuple(complete(store, runner, stage, sum_tasks(training, start), folder, inputs))
-        merge = MergeStage(training, number, start, sums, reports)
-        merged = tuple(complete(store, runner, merge, training.ranges(), folder, inputs))
-        end = UpdateStage(training, number, start, sums, merged, reports, held)
-        (record,) = complete(
-            store, runner, end, [Whole(round_key(number))], training.folder, inputs
-        )
+        summing = SumWork(training, number, start, links, reports)
+        step = training.step(tree.SUM, summing, number, "round")
+        sums = tuple(complete(store, runner, step, sum_tasks(training, start)))
+        merging = training.step(tree.MERGE, MergeWork(training, start, sums, reports), number)
+        merged = tuple(complete(store, runner, merging, training.ranges()))
+        ending = UpdateWork(training, start, sums, merged, reports, held)
+        end = training.step(tree.ROUND, ending, number, "update")
+        (record,) = complete(store, runner, end, [Whole(round_key(number))])
     except StageFailed:
         # Another run of the same training may have ended this round and removed its sums
         # from under us; then its checkpoint stands, and is ours to the bit.
@@ -240,10 +234,8 @@ def _links(
     """Return the neighbours of a checkpoint's words, by range of cells; none without cells."""
     if start.cells is None:
         return ()
-    stage = LinkStage(training, number, start, reach)
-    tasks = link_tasks(start.cells.rows)
-    folder = training.round_folder(number)
-    linked = complete(store, runner, stage, tasks, folder, training.inputs)
+    linking = training.step(tree.LINK, LinkWork(start, reach), number)
+    linked = complete(store, runner, linking, link_tasks(start.cells.rows))
     return tuple(record.files["near"] for record in linked)
 
 
@@ -271,10 +263,8 @@ def _discard_round(store: Store, folder: str) -> None:
     Sums are the largest thing of a training. A record goes before its files, so that no record
     ever names a file that is gone; the words of the rows are named by the checkpoint and stay.
     """
-    for name in store.names(f"{folder}/done"):
-        if record_of(f"{folder}/done/{name}") is None:
-            continue
-        record = read_done(store, folder, name.removesuffix(".json"))
+    for key in done_keys(store, folder):
+        record = read_done(store, folder, key)
         if record is not None:
             store.discard(tree.done(folder, record.key))
             for file_name, file in record.files.items():
@@ -288,10 +278,8 @@ def _measure(
     """Return the record of the health of the words after so many rounds, having measured it."""
     try:
         links = _links(store, runner, training, Checkpoint.of(last), number)
-        stage = FinishStage(training, last, links, held)
-        (measured,) = complete(
-            store, runner, stage, [Whole(HEALTH)], training.folder, training.inputs
-        )
+        measuring = training.step(tree.HEALTH, FinishWork(training, last, links, held))
+        (measured,) = complete(store, runner, measuring, [Whole(HEALTH)])
     except StageFailed:
         # Another run may have measured them and removed the links from under us, as in a round.
         ended = _ended(store, training, HEALTH)

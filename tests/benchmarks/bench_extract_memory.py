@@ -22,7 +22,7 @@ from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.job import JobConfig
 from tests.benchmarks.memory import memory_now

@@ -22,7 +22,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Runner
+from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec

@@ -9,31 +9,24 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from lamella.pipeline.run.stage import Outcome, Runner, Stage
+from lamella.pipeline.run.step import Outcome, Runner, Step
 from lamella.schemas.files import DoneRecord
 
 
 @dataclass(frozen=True)
 class Clocked:
-    """A stage that leaves a note a task: process, begin and end on the machine's one clock."""
+    """A step that leaves a note a task: process, begin and end on the machine's one clock."""
 
-    stage: Any
+    step: Step[Any]
     notes: str
 
-    @property
-    def name(self) -> str:
-        return str(self.stage.name)
-
-    @property
-    def uses_gpu(self) -> bool:
-        return bool(self.stage.uses_gpu)
-
-    @property
-    def at_once(self) -> int:
-        return int(getattr(self.stage, "at_once", 1))
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.step, name)
 
     def open(self) -> Callable[[Any], DoneRecord]:
-        work = self.stage.open()
+        work = self.step.open()
 
         def clocked(task: Any) -> DoneRecord:
             began = time.monotonic()
@@ -52,8 +45,8 @@ class ClockedRunner:
     runner: Runner
     notes: str
 
-    def run(self, stage: Stage[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
-        return self.runner.run(Clocked(stage, self.notes), tasks)
+    def run(self, step: Step[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+        return self.runner.run(Clocked(step, self.notes), tasks)
 
     @property
     def threads(self) -> int:

@@ -16,7 +16,7 @@ from unittest import mock
 
 from lamella.pipeline.index import publish
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome, Stage, TaskT
+from lamella.pipeline.run.step import Outcome, Step, TaskT
 from tests.chaos.world import STAGES, Driver, World, Wrong, stage_of
 
 MOST_KILLS = 6
@@ -107,7 +107,7 @@ class _Twice:
     def __init__(self, draw: random.Random) -> None:
         self._draw = draw
 
-    def run(self, stage: Stage[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+    def run(self, stage: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         work = stage.open() if tasks else None
         for task in self._draw.sample(list(tasks), len(tasks)):
             assert work is not None

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,12 @@ from lamella.pipeline.corpus import image_table, sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits, Probe
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.sandbox import Sandbox
-from lamella.pipeline.corpus.stage import ProbeStage, ProbeTask
+from lamella.pipeline.corpus.stage import ProbeTask, ProbeWork
+from lamella.pipeline.run.step import Counts, Do, StoreStep
+from lamella.pipeline.store import tree
+from lamella.pipeline.store.commit import Attempt
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
-from lamella.schemas.files import DoneRecord
 from tests.bombs import saved
 from tests.builders import SLOW_S, Scripted, _note, ended, tries
 from tests.hostile_child import marked
@@ -66,7 +68,7 @@ def test_signs_of_one_task_do_not_count_for_another_in_the_same_worker(tmp_path:
 
 
 @dataclass(frozen=True)
-class SlowPictures(ProbeStage):
+class SlowPictures(ProbeWork):
     """Looks at headers in children with flaws; may end its first worker before a picture.
 
     Notes how many children each worker started, and who looked at a picture.
@@ -75,9 +77,9 @@ class SlowPictures(ProbeStage):
     notes: str = ""
     kill_before: int = -1
 
-    def open(self) -> Callable[[ProbeTask], DoneRecord]:
+    def open(self, store: Store) -> Do[ProbeTask]:
         flawed = sandbox._sandbox = Sandbox("tests.hostile_child")
-        work, probe = super().open(), sandbox.probe
+        probe_all, probe = super().open(store), sandbox.probe
         first = _note(self.notes, "opening") == 0
 
         def noted(data: bytes, limits: DecodeLimits) -> Probe:
@@ -87,11 +89,11 @@ class SlowPictures(ProbeStage):
 
         image_table.probe = noted  # type: ignore[attr-defined]
 
-        def look(task: ProbeTask) -> DoneRecord:
-            record = work(task)
+        def look(task: ProbeTask, work: Attempt) -> Counts:
+            counts = probe_all(task, work)
             for _ in range(flawed.started):
                 _note(self.notes, "child")
-            return record
+            return counts
 
         return look
 
@@ -104,29 +106,27 @@ def slow_pictures(folder: Path, count: int) -> tuple[Entry, ...]:
     return tuple(Entry(path.name, "", 0, 1) for path in sorted(folder.iterdir()))
 
 
-def stage_in(tmp_path: Path, kill_before: int = -1) -> SlowPictures:
-    """Return a stage that looks at the pictures, with a new store."""
+def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[ProbeTask]:
+    """Return a step that looks at the pictures, with a new store."""
     store = open_store(str(tmp_path / "store"), create=True)
     (tmp_path / "notes").mkdir()
-    return SlowPictures(
-        store.url,
-        "corpora/c-0123456789ab",
-        "0123456789ab",
+    work = SlowPictures(
         str(tmp_path / "pictures"),
         "folder",
         DecodeLimits(max_seconds=0.5),
         notes=str(tmp_path / "notes"),
         kill_before=kill_before,
     )
+    return StoreStep(tree.CORPUS, store.url, "corpora/c-0123456789ab", "0123456789ab", work)
 
 
 def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_path: Path) -> None:
     # Each takes two children of half a second of processor time, and their starts.
     entries = slow_pictures(tmp_path / "pictures", 6)
-    stage = stage_in(tmp_path)
+    step = step_in(tmp_path)
     began = time.monotonic()
     with RayRunner(workers=1, task_timeout_s=5.0) as runner:
-        (outcome,) = runner.run(stage, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
     assert time.monotonic() - began > 6 * 2 * 0.5
     assert (outcome.attempts, outcome.error) == (1, None)
     assert outcome.record is not None
@@ -135,21 +135,21 @@ def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_pa
 
 def test_one_picture_that_takes_longer_than_a_task_may_be_silent_ends_it(tmp_path: Path) -> None:
     entries = slow_pictures(tmp_path / "pictures", 1)
-    stage = stage_in(tmp_path)
+    step = step_in(tmp_path)
     with RayRunner(workers=1, task_timeout_s=0.8) as runner:
-        (outcome,) = runner.run(stage, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
     assert outcome.error == "no sign of progress in 0.8 s: worker ended"
 
 
 def test_verdicts_survive_the_worker_that_reached_them(tmp_path: Path) -> None:
     entries = slow_pictures(tmp_path / "pictures", 4)
-    stage = stage_in(tmp_path, kill_before=2)
+    step = step_in(tmp_path, kill_before=2)
     with RayRunner(workers=1) as runner:
-        (outcome,) = runner.run(stage, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
     assert outcome.attempts == 2
     assert outcome.record is not None
     assert outcome.record.counts["refused"] == 4
     # The first worker reached two verdicts, the second one began with the third picture.
-    assert tries(stage.notes, "look") == 3 + 2
+    assert tries(tmp_path / "notes", "look") == 3 + 2
     # Two a picture, and the one in which a sound picture is tried serves the next picture.
-    assert tries(stage.notes, "child") == 2 * 2 + 1
+    assert tries(tmp_path / "notes", "child") == 2 * 2 + 1

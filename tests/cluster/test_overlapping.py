@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamella.cluster.ray.runner import RayRunner
-from lamella.pipeline.run.stage import Outcome
+from lamella.pipeline.run.step import Outcome
 from lamella.schemas.files import DoneRecord
 from tests.builders import Item, Scripted, ended, tries
 

@@ -12,7 +12,7 @@ import pytest
 
 from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome, Stage
+from lamella.pipeline.run.step import Outcome, Step
 from lamella.pipeline.vocabulary import stage as vocabulary_stage
 from lamella.pipeline.vocabulary.stage import train_vocabulary
 from lamella.schemas.vocabulary import VocabularySpec
@@ -72,7 +72,7 @@ class KillsAWorker(RayRunner):
         super().__init__(workers=2)
         self.killed: list[int] = []
 
-    def run(self, stage: Stage[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+    def run(self, stage: Step[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
         over = threading.Event()
         hunter = threading.Thread(target=self._hunt, args=(over,))
         if stage.name.startswith("round 2 "):

@@ -13,7 +13,7 @@ import ray
 from lamella.cluster.ray.capacity import threads_of_networks
 from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.errors import StageFailed
-from lamella.pipeline.run.stage import Outcome
+from lamella.pipeline.run.step import Outcome
 from tests.builders import Scripted, _note, ended, items, tries
 
 pytestmark = pytest.mark.usefixtures("two_cpus")

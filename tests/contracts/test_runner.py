@@ -8,7 +8,7 @@ import pytest
 
 from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome, Runner
+from lamella.pipeline.run.step import Outcome, Runner
 from tests.builders import Scripted, items, tries
 from tests.builders import ended as all_ended
 

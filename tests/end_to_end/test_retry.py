@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 
 from lamella.pipeline.errors import InputError, StageFailed
-from lamella.pipeline.extract.stage import ExtractStage
+from lamella.pipeline.extract.stage import ExtractWork
 from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.status import store_status
@@ -29,14 +29,14 @@ FETCH = RefusalReason.FETCH_FAILED
 @contextmanager
 def extracted() -> Iterator[list[str]]:
     """Note the shards that are sent through the network."""
-    original = ExtractStage._extract
+    original = ExtractWork._extract
     keys: list[str] = []
 
-    def extract(stage, backbone, sink_of, shard, *rest):  # type: ignore[no-untyped-def]
+    def extract(work, backbone, sink_of, shard, *rest):  # type: ignore[no-untyped-def]
         keys.append(shard.key)
-        return original(stage, backbone, sink_of, shard, *rest)
+        return original(work, backbone, sink_of, shard, *rest)
 
-    with mock.patch.object(ExtractStage, "_extract", extract):
+    with mock.patch.object(ExtractWork, "_extract", extract):
         yield keys
 
 

@@ -16,8 +16,9 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import Sandbox
-from lamella.pipeline.corpus.stage import ProbeStage, ProbeTask
+from lamella.pipeline.corpus.stage import ProbeTask, ProbeWork
 from lamella.pipeline.corpus.verdicts import Verdicts, discard_verdicts, judged
+from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, open_committed
 from lamella.pipeline.store.protocol import Store
@@ -140,8 +141,8 @@ def test_headers_that_an_attempt_has_tried_cost_the_next_no_process(
 ) -> None:
     pictures = filled(tmp_path / "pictures", "crash", "spin", at="header")
     entries = tuple(Entry(path.name, "", 0, 1) for path in sorted(pictures.iterdir()))
-    stage = ProbeStage(store.url, FOLDER, "0123456789ab", str(pictures), "folder", LIMITS)
-    probe = stage.open()
+    work = ProbeWork(str(pictures), "folder", LIMITS)
+    probe = StoreStep(tree.CORPUS, store.url, FOLDER, "0123456789ab", work).open()
     with mock.patch.object(Attempt, "finish", side_effect=Killed), pytest.raises(Killed):
         probe(ProbeTask("00000", entries))
     tried = flawed.started

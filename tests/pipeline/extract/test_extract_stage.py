@@ -16,10 +16,12 @@ from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.sink import LayerSink
-from lamella.pipeline.extract.stage import Extraction, ExtractStage, extract_corpus
+from lamella.pipeline.extract.stage import Extraction, ExtractWork, extract_corpus
 from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.index.encode import encode_file
 from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.run.step import StoreStep
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -244,8 +246,8 @@ def test_alexnet_gives_both_kinds_of_layer_through_the_whole_stage(
 
 def opened(store: Store, manifest: CorpusManifest) -> Callable[[ShardRef], DoneRecord]:
     spec, weights = spec_of(LITE0, "head", "b11", batch_size=8)
-    stage = ExtractStage(store.url, "x", "i" * 64, manifest.root, LIMITS, spec, weights, 2)
-    return stage.open()
+    work = ExtractWork(manifest.root, "folder", LIMITS, spec, weights, 2)
+    return StoreStep(tree.EXTRACT, store.url, "x", "i" * 64, work).open()
 
 
 def test_two_shards_at_once_give_the_bytes_of_one_after_the_other(

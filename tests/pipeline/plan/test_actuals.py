@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamella.pipeline.plan.actuals import Stopwatch, Taken, compare, stage_of
+from lamella.pipeline.plan.actuals import Stopwatch, Taken, compare
 from lamella.pipeline.plan.history import keep_plan, last_plan
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome
+from lamella.pipeline.run.step import Outcome
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.verify import verify_store
-from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.files import DoneRecord
 from lamella.schemas.plan import Figure, Plan, PlannedBytes, PlannedStage, ProbedMachine
 from tests.tiny import nothing_reaches_the_disk
 
@@ -93,22 +93,22 @@ def test_plan_and_reality_stand_side_by_side() -> None:
 
 
 @dataclass(frozen=True)
-class Step:
-    """A stage whose tasks index five pictures each and write one file."""
+class Indexing:
+    """A step whose tasks index five pictures each."""
 
     name: str
-    path: str = "activations/k/00000.t.parquet"
+    stage: str
     uses_gpu: bool = False
+    threads: int | None = None
+    at_once: int = 1
 
     def open(self) -> Any:
-        file = FileRef(path=self.path, size_bytes=1, sha256="a" * 64)
-
         def work(task: Any) -> DoneRecord:
             return DoneRecord(
                 stage=self.name,
                 key=task.key,
                 inputs="i",
-                files={"f": file},
+                files={},
                 counts={"images": 5},
                 commit_id="c",
             )
@@ -121,13 +121,17 @@ class Task:
     key: str
 
 
-def ran(watch: Stopwatch, step: Step, *keys: str) -> list[Outcome]:
+def ran(watch: Stopwatch, step: Indexing, *keys: str) -> list[Outcome]:
     return list(watch.run(step, [Task(key) for key in keys]))
 
 
 def test_a_stopwatch_notes_tasks_pictures_and_seconds_of_every_stage() -> None:
     watch = Stopwatch(SerialRunner())
-    assert [each.key for each in ran(watch, Step("extract"), "1", "2", "3")] == ["1", "2", "3"]
+    assert [each.key for each in ran(watch, Indexing("extract", "extract"), "1", "2", "3")] == [
+        "1",
+        "2",
+        "3",
+    ]
     found = watch.taken["extract"]
     assert (found.tasks, found.pictures, found.before) == (3, 15, False)
     assert found.seconds > 0
@@ -136,23 +140,20 @@ def test_a_stopwatch_notes_tasks_pictures_and_seconds_of_every_stage() -> None:
 
 def test_the_steps_of_a_training_are_of_its_vocabulary() -> None:
     watch = Stopwatch(SerialRunner())
-    ran(watch, Step("sample b11", "vocabularies/k/b11/sample/1.t.arrow"), "1")
-    ran(watch, Step("round 3 b11", "vocabularies/k/b11/rounds/1.t.arrow"), "1", "2")
-    ran(watch, Step("fit", "vocabularies/k/b11/projection/fit.t.arrow"), "fit")
-    assert {name for name, found in watch.taken.items() if found.tasks} == {"vocabulary b11"}
-    assert watch.taken["vocabulary b11"].tasks == 4
-    assert stage_of("extract") == "extract"
+    for name in ("sample b11", "round 3 b11", "fit"):
+        ran(watch, Indexing(name, "vocabulary b11"), "1")
+    assert {name: found.tasks for name, found in watch.taken.items()} == {"vocabulary b11": 3}
 
 
 def test_what_was_done_before_is_no_part_of_this_run() -> None:
     heard: list[Progress] = []
     watch = Stopwatch(SerialRunner(), heard.append)
-    watch.progress(Progress("extract", 1, 3, 5, 15))
-    ran(watch, Step("extract"), "2", "3")
-    watch.progress(Progress("extract", 3, 3, 15, 15))
-    watch.progress(Progress("encode", 0, 3, 0, 15))
-    ran(watch, Step("encode"), "1", "2", "3")
-    watch.progress(Progress("encode", 3, 3, 15, 15))
+    watch.progress(Progress("extract", 1, 3, 5, 15, "extract"))
+    ran(watch, Indexing("extract", "extract"), "2", "3")
+    watch.progress(Progress("extract", 3, 3, 15, 15, "extract"))
+    watch.progress(Progress("encode", 0, 3, 0, 15, "encode"))
+    ran(watch, Indexing("encode", "encode"), "1", "2", "3")
+    watch.progress(Progress("encode", 3, 3, 15, 15, "encode"))
     assert len(heard) == 4
     rows = {row.stage: row.note for row in compare(plan(), watch.taken, {}, 15)}
     assert rows == {
@@ -180,7 +181,7 @@ class Noisy:
 def test_a_stopwatch_hides_no_failure() -> None:
     watch = Stopwatch(Noisy())
     try:
-        ran(watch, Step("extract"), "1", "2")
+        ran(watch, Indexing("extract", "extract"), "1", "2")
     except OSError:
         assert watch.taken["extract"].tasks == 1
     else:

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,32 +6,31 @@ import pytest
 from lamella.pipeline.errors import CommitConflict, StageFailed
 from lamella.pipeline.run.drive import Progress, complete
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.store.commit import attempt, read_done
+from lamella.pipeline.run.step import Counts, Do, StoreStep
+from lamella.pipeline.store.commit import Attempt, read_done
+from lamella.pipeline.store.form import Form
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
-from lamella.schemas.files import DoneRecord
+from lamella.pipeline.store.tree import StepKind
 from tests.builders import Item, Scripted, items, tries
+
+SQUARES = StepKind("squares", Form("folder"))
 
 
 @dataclass(frozen=True)
-class Committed:
-    """A scripted stage that commits what it did."""
+class Squares:
+    """A scripted step's own work."""
 
-    store_url: str
-    inputs: str
     scripted: Scripted
-    name: str = "squares"
-    uses_gpu: bool = False
 
-    def open(self) -> Callable[[Item], DoneRecord]:
-        work, store = self.scripted.open(), open_store(self.store_url)
+    def open(self, store: Store) -> Do[Item]:
+        work = self.scripted.open()
 
-        def commit(task: Item) -> DoneRecord:
-            counts = work(task).counts
-            with attempt(store, "folder", self.name, task.key, self.inputs) as trial:
-                return trial.finish(square=counts["square"])
+        def square(task: Item, trial: Attempt) -> Counts:
+            return {"square": work(task).counts["square"]}
 
-        return commit
+        return square
 
 
 @pytest.fixture
@@ -42,41 +40,42 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
 
 
-def stage(store: LocalStore, inputs: str = "i" * 64, **script: tuple[str, ...]) -> Committed:
+def step(store: LocalStore, inputs: str = "i" * 64, **script: tuple[str, ...]) -> StoreStep[Item]:
     named = {key.removeprefix("task"): acts for key, acts in script.items()}
-    return Committed(store.url, inputs, Scripted(str(store.root.parent / "notes"), named))
+    work = Squares(Scripted(str(store.root.parent / "notes"), named))
+    return StoreStep(SQUARES, store.url, "folder", inputs, work)
 
 
 def test_records_stand_in_the_order_of_the_tasks(store: LocalStore) -> None:
     # The second task fails once and therefore ends last.
-    script = stage(store, task001=("os-error", "ok"))
-    done = complete(store, SerialRunner(), script, items(4), "folder", "i" * 64)
+    script = step(store, task001=("os-error", "ok"))
+    done = complete(store, SerialRunner(), script, items(4))
     assert [each.key for each in done] == ["000", "001", "002", "003"]
     assert [each.counts["square"] for each in done] == [0, 1, 4, 9]
 
 
 def test_what_is_done_is_not_run_again(store: LocalStore) -> None:
     notes = store.root.parent / "notes"
-    first = complete(store, SerialRunner(), stage(store), items(2), "folder", "i" * 64)
-    both = complete(store, SerialRunner(), stage(store), items(5), "folder", "i" * 64)
+    first = complete(store, SerialRunner(), step(store), items(2))
+    both = complete(store, SerialRunner(), step(store), items(5))
     assert both[:2] == first
     assert [tries(notes, f"try.{n:03d}") for n in range(5)] == [1] * 5
     assert tries(notes, "opening") == 2
-    complete(store, SerialRunner(), stage(store), items(5), "folder", "i" * 64)
+    complete(store, SerialRunner(), step(store), items(5))
     assert tries(notes, "opening") == 2  # nothing to do, nothing opened
 
 
 def test_a_folder_of_another_job_is_refused_before_anything_is_run(store: LocalStore) -> None:
-    complete(store, SerialRunner(), stage(store, "a" * 64), items(1), "folder", "a" * 64)
+    complete(store, SerialRunner(), step(store, "a" * 64), items(1))
     with pytest.raises(CommitConflict, match=r"task 000 .* a{12}, this job has b{12}: .*another"):
-        complete(store, SerialRunner(), stage(store, "b" * 64), items(3), "folder", "b" * 64)
+        complete(store, SerialRunner(), step(store, "b" * 64), items(3))
     assert tries(store.root.parent / "notes", "opening") == 1
 
 
 def test_a_failure_names_tasks_and_causes_and_keeps_the_rest(store: LocalStore) -> None:
-    broken = stage(store, task001=("os-error",), task003=("input-error",))
+    broken = step(store, task001=("os-error",), task003=("input-error",))
     with pytest.raises(StageFailed) as failed:
-        complete(store, SerialRunner(), broken, items(5), "folder", "i" * 64)
+        complete(store, SerialRunner(), broken, items(5))
     assert str(failed.value) == (
         "squares: 2 of 5 tasks failed (001: OSError: the disk is away; "
         "003: the rule, both values, what to do); "
@@ -84,26 +83,24 @@ def test_a_failure_names_tasks_and_causes_and_keeps_the_rest(store: LocalStore) 
     )
     kept = [read_done(store, "folder", item.key) is not None for item in items(5)]
     assert kept == [True, False, True, False, True]
-    done = complete(store, SerialRunner(), stage(store), items(5), "folder", "i" * 64)
+    done = complete(store, SerialRunner(), step(store), items(5))
     assert len(done) == 5
 
 
 def test_of_many_failures_five_are_named_and_the_others_counted(store: LocalStore) -> None:
     every = {f"task{n:03d}": ("input-error",) for n in range(9)}
     with pytest.raises(StageFailed, match=r"000, .*, 004: [^;]*; and 4 more\); what is"):
-        complete(store, SerialRunner(), stage(store, **every), items(9), "folder", "i" * 64)
+        complete(store, SerialRunner(), step(store, **every), items(9))
 
 
 def test_progress_counts_tasks_and_their_units(store: LocalStore) -> None:
-    complete(store, SerialRunner(), stage(store), items(1), "folder", "i" * 64)
+    complete(store, SerialRunner(), step(store), items(1))
     seen: list[Progress] = []
     complete(
         store,
         SerialRunner(),
-        stage(store),
+        step(store),
         items(3),
-        "folder",
-        "i" * 64,
         units=lambda item: 10 + item.value,
         on_progress=seen.append,
     )
@@ -115,8 +112,8 @@ def test_progress_counts_tasks_and_their_units(store: LocalStore) -> None:
 
 def test_a_runner_that_forgets_a_task_is_found_out(store: LocalStore) -> None:
     class Forgetful(SerialRunner):
-        def run(self, stage, tasks):  # type: ignore[no-untyped-def]
-            return super().run(stage, tasks[1:])
+        def run(self, step, tasks):  # type: ignore[no-untyped-def]
+            return super().run(step, tasks[1:])
 
     with pytest.raises(StageFailed, match="returned nothing for 000"):
-        complete(store, Forgetful(), stage(store), items(2), "folder", "i" * 64)
+        complete(store, Forgetful(), step(store), items(2))

@@ -14,7 +14,7 @@ from lamella.pipeline.errors import (
     UnknownLayer,
 )
 from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
-from lamella.pipeline.run.stage import Outcome
+from lamella.pipeline.run.step import Outcome
 from tests.builders import Item, items, record
 
 

@@ -8,6 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.run.step import StoreStep
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, open_committed
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import binary_vectors_column, write_parquet
@@ -18,8 +20,8 @@ from lamella.pipeline.vocabulary.sample import (
     HELD_PER_IMAGE,
     SAMPLE_SEED,
     Sample,
-    SampleStage,
     SampleTask,
+    SampleWork,
     cap_of,
     draw_sample,
     join_samples,
@@ -171,7 +173,8 @@ def test_the_stage_writes_both_parts_and_names_a_damaged_file(tmp_path: Path) ->
         good = work.write("y", "activations", "parquet", write_descriptors)
     with attempt(store, "activations", "extract", "00001", "x") as work:
         bad = work.write("y", "activations", "parquet", lambda at: write_descriptors(at, damaged))
-    draw = SampleStage(str(tmp_path), "samples", "y", "conv5", cap=20, seed=3).open()
+    work = SampleWork(cap=20, seed=3)
+    draw = StoreStep(tree.SAMPLE, store.url, "samples", "y", work).open()
     done = draw(SampleTask("00000", good))
     expected = draw_sample(open_committed(store, good), 20, 3)
     for name, sample in zip(("sample", "held"), expected, strict=True):

@@ -13,7 +13,7 @@ from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.index.encode import open_assigner
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.run.serial import SerialRunner
-from lamella.pipeline.run.stage import Outcome, Stage
+from lamella.pipeline.run.step import Outcome, Step
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary import stage
@@ -110,7 +110,7 @@ class StopsAt(SerialRunner):
     def __init__(self, name: str, after: int) -> None:
         self.name, self.after = name, after
 
-    def run(self, stage: Stage[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
+    def run(self, stage: Step[Any], tasks: Sequence[Any]) -> Iterator[Outcome]:
         if stage.name.startswith(self.name):
             self.after -= 1
             if self.after < 0:
