@@ -18,11 +18,12 @@ from unittest import mock
 import ray
 
 from lamella.pipeline.errors import CardLost, InputError
-from lamella.pipeline.jobs.indexing import Watch, index_source
+from lamella.pipeline.jobs.indexing import index_source
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner
 from lamella.pipeline.signs import sign
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.base import canonical_json, digest_of

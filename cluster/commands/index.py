@@ -7,12 +7,16 @@ from rich.console import Console
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import CorruptFile
-from lamella.pipeline.jobs.indexing import Watch, index_prepared, prepare
-from lamella.pipeline.plan.actuals import Comparison, Stopwatch, bytes_by_stage, compare
+from lamella.pipeline.jobs.indexing import index_prepared, prepare
+from lamella.pipeline.journey import Journey
+from lamella.pipeline.plan.actuals import Comparison, Stopwatch, compare
 from lamella.pipeline.plan.history import last_plan, subject_of
+from lamella.pipeline.stages import Watch
+from lamella.pipeline.store.records import read_record
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.job import JobConfig
+from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot
 
 
@@ -49,6 +53,7 @@ def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet
         plan = None
     if plan is None:
         return Indexed(snapshot, manifest.passed_over, None)
-    stored = bytes_by_stage(store, snapshot)
+    recorded = read_record(store, snapshot.job, JobRecord)
+    stored = Journey(store, recorded).look().size_bytes(store)
     compared = compare(plan, watch.taken, stored, snapshot.indexed)
     return Indexed(snapshot, manifest.passed_over, compared)

@@ -162,8 +162,8 @@ def repair(
     activations are damaged. Exit code 1 if anything is still damaged.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
-    from lamella.pipeline.jobs.indexing import Watch
     from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.stages import Watch
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.repair import repair_store
 
@@ -221,8 +221,8 @@ def retry(
     run would have made. Pictures refused for what their bytes are stay refused.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
-    from lamella.pipeline.jobs.indexing import Watch
     from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.stages import Watch
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
 

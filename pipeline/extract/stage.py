@@ -1,7 +1,7 @@
 """The extract stage: one image shard in, one file a layer out, refusals named."""
 
 import threading
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,7 @@ from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.tables import read_refusals
-from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
@@ -223,12 +223,31 @@ def extraction_folder(spec: ExtractionSpec, inputs: str) -> str:
     return tree.EXTRACT.folder(keyed=tree.keyed(spec.network, inputs))
 
 
+def extraction_place(
+    manifest: CorpusManifest, spec: ExtractionSpec, encoder: Encoder | None
+) -> tuple[str, str]:
+    """Return the folder of a corpus's activations and the digest of what decides its files."""
+    decided = extraction_inputs(spec, manifest.content_digest)
+    inputs = decided if encoder is None else encoder.inputs(decided)
+    return extraction_folder(spec, inputs), inputs
+
+
+def find_extraction(
+    store: Store, manifest: CorpusManifest, spec: ExtractionSpec, encoder: Encoder | None
+) -> Extraction | None:
+    """Return the activations of a corpus, None where a shard's are missing."""
+    folder, _ = extraction_place(manifest, spec, encoder)
+    records = read_all_done(store, folder, [shard.key for shard in _extracted(manifest)])
+    done = [record for record in records if record is not None]
+    return _outcome(store, manifest, spec, encoder, done) if len(done) == len(records) else None
+
+
 def extract_corpus(
     store: Store,
     runner: Runner,
     manifest: CorpusManifest,
     spec: ExtractionSpec,
-    weights: Path,
+    sources: Callable[[], tuple[str, Path]],
     *,
     encoder: Encoder | None = None,
     anew: Set[str] = frozenset(),
@@ -239,23 +258,25 @@ def extract_corpus(
     """Return the activations of every shard, making those that are missing.
 
     Args:
+        sources: gives where pictures and weights lie now; asked only if something is missing.
         encoder: makes something else of local descriptors, which are then not kept.
         anew: keys of shards that are extracted though they are done.
 
     Raises:
         StageFailed: shards failed; the others are kept.
     """
-    shards: Sequence[ShardRef] = [shard for shard in manifest.shards if shard.images]
-    decided = extraction_inputs(spec, manifest.content_digest)
-    inputs = decided if encoder is None else encoder.inputs(decided)
-    folder = extraction_folder(spec, inputs)
-    work = ExtractWork(manifest.root, manifest.kind, limits, spec, weights, threads, encoder)
+    shards = _extracted(manifest)
+    folder, inputs = extraction_place(manifest, spec, encoder)
+    found = read_all_done(store, folder, [shard.key for shard in shards])
+    root, weights = manifest.root, Path()
+    if anew or None in found:
+        root, weights = sources()
     step = StoreStep(
         tree.EXTRACT,
         store.url,
         folder,
         inputs,
-        work,
+        ExtractWork(root, manifest.kind, limits, spec, weights, threads, encoder),
         uses_gpu=True,
         threads=threads,
         at_once=2,
@@ -267,10 +288,29 @@ def extract_corpus(
         step,
         shards,
         units=lambda shard: shard.images,
+        found=found,
         on_progress=on_progress,
     )
+    return _outcome(store, manifest, spec, encoder, records)
+
+
+def _extracted(manifest: CorpusManifest) -> tuple[ShardRef, ...]:
+    """Return the shards that have pictures."""
+    return tuple(shard for shard in manifest.shards if shard.images)
+
+
+def _outcome(
+    store: Store,
+    manifest: CorpusManifest,
+    spec: ExtractionSpec,
+    encoder: Encoder | None,
+    records: Sequence[DoneRecord],
+) -> Extraction:
+    shards = _extracted(manifest)
+    folder, _ = extraction_place(manifest, spec, encoder)
+    decided = extraction_inputs(spec, manifest.content_digest)
     outcome = extraction_outcome(store, decided, shards, records)
-    return Extraction(folder, outcome, spec, tuple(shards), tuple(records), encoder is None)
+    return Extraction(folder, outcome, spec, shards, tuple(records), encoder is None)
 
 
 def extraction_outcome(

@@ -12,7 +12,7 @@ from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
 from lamella.pipeline.index.files import write_bags
-from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
@@ -172,6 +172,26 @@ def encoding_folder(inputs: str, layers: Iterable[str]) -> str:
     return tree.ENCODE.folder(keyed=tree.keyed("-".join(layers) or "no-words", inputs))
 
 
+def encoding_place(
+    extraction: Extraction, vocabularies: Mapping[str, Vocabulary]
+) -> tuple[str, str]:
+    """Return the folder of a corpus's bags and the digest of what decides them."""
+    inputs = encoding_inputs(extraction.inputs, vocabularies)
+    return encoding_folder(inputs, vocabularies), inputs
+
+
+def find_encoding(
+    store: Store, extraction: Extraction, vocabularies: Mapping[str, Vocabulary]
+) -> Encoding | None:
+    """Return the bags of a corpus, None where a shard's are missing."""
+    folder, inputs = encoding_place(extraction, vocabularies)
+    records = read_all_done(store, folder, [record.key for record in extraction.records])
+    done = tuple(record for record in records if record is not None)
+    if len(done) < len(records):
+        return None
+    return Encoding(folder, inputs, extraction, vocabularies, done)
+
+
 def encode_corpus(
     store: Store,
     runner: Runner,
@@ -181,8 +201,7 @@ def encode_corpus(
     on_progress: OnProgress = quiet,
 ) -> Encoding:
     """Return the bags of every shard in every local layer, making those that are missing."""
-    inputs = encoding_inputs(extraction.inputs, vocabularies)
-    folder = encoding_folder(inputs, vocabularies)
+    folder, inputs = encoding_place(extraction, vocabularies)
     work = EncodeWork(dict(vocabularies))
     records = complete(
         store,

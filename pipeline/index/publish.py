@@ -26,6 +26,9 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.query import FusionSpec, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentRef
 
+TOTALS = "totals"
+"""Key of the task that counts the pictures of each word."""
+
 
 def publish(
     store: Store,
@@ -138,13 +141,22 @@ def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str,
     return dict(sorted(reasons.items()))
 
 
+def find_totals(store: Store, index: Index) -> dict[str, FileRef] | None:
+    """Return the files of document frequencies over all segments, None where they are missing."""
+    found = read_done(store, _totals_folder(index), TOTALS)
+    return None if found is None else found.files
+
+
+def _totals_folder(index: Index) -> str:
+    return tree.TOTALS.folder(**tree.parts_of(index.folder))
+
+
 def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
     """Return the files of document frequencies over all segments, made once."""
-    totals_folder = f"{index.folder}/totals"
-    found = read_done(store, totals_folder, "totals")
-    if found is not None:
-        return found.files
-    with attempt(store, totals_folder, "totals", "totals", index.inputs) as work:
+    if (found := find_totals(store, index)) is not None:
+        return found
+    totals_folder = _totals_folder(index)
+    with attempt(store, totals_folder, tree.TOTALS.name, TOTALS, index.inputs) as work:
         for layer, vocabulary in encoding.vocabularies.items():
             total = np.zeros(vocabulary.words, np.int64)
             for record in index.records:

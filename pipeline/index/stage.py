@@ -13,7 +13,7 @@ from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
 from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
-from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
@@ -121,6 +121,22 @@ def index_inputs(encoding: str, extraction: str, segment_images: int) -> str:
     return digest_of([encoding, extraction, segment_images, SEGMENT_FORMAT])
 
 
+def index_place(encoding: Encoding, segment_images: int) -> tuple[str, str]:
+    """Return the folder of a corpus's segments and the digest of what decides them."""
+    extraction = encoding.extraction
+    inputs = index_inputs(encoding.inputs, extraction.inputs, segment_images)
+    return tree.INDEX.folder(keyed=tree.keyed(extraction.spec.network, inputs)), inputs
+
+
+def find_index(store: Store, encoding: Encoding, segment_images: int) -> Index | None:
+    """Return the segments of a corpus, None where one is missing."""
+    folder, inputs = index_place(encoding, segment_images)
+    tasks = cut_segments(encoding.extraction.records, encoding.records, segment_images)
+    records = read_all_done(store, folder, [task.key for task in tasks])
+    done = tuple(record for record in records if record is not None)
+    return Index(folder, inputs, tuple(tasks), done) if len(done) == len(records) else None
+
+
 def index_corpus(
     store: Store,
     runner: Runner,
@@ -136,8 +152,7 @@ def index_corpus(
         StageFailed: a task failed; the others are kept.
     """
     extraction = encoding.extraction
-    inputs = index_inputs(encoding.inputs, extraction.inputs, segment_images)
-    folder = tree.INDEX.folder(keyed=tree.keyed(extraction.spec.network, inputs))
+    folder, inputs = index_place(encoding, segment_images)
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
     check_segments(
         store,

@@ -25,8 +25,8 @@ def record_job(
     shard_images: int,
     extraction: ExtractionSpec,
     imports: dict[str, str],
-) -> str:
-    """Record a job before it writes anything else; return the path of its record.
+) -> tuple[str, JobRecord]:
+    """Record a job before it writes anything else; return its record and the path of it.
 
     Raises:
         InputError: a path cannot be stored, for it is not UTF-8.
@@ -54,7 +54,7 @@ def record_job(
     elif store.read(path) != data:
         # Damaged: its name is a digest of what it must hold, so it can be put right here.
         store.replace(path, data)
-    return path
+    return path, record
 
 
 def _settled(job: JobConfig) -> JobConfig:

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.run.step import Outcome, Runner, Step, TaskT
-from lamella.pipeline.store.protocol import Store
 from lamella.schemas.plan import Plan
-from lamella.schemas.snapshot import IndexSnapshot
 
 
 @dataclass
@@ -115,25 +113,3 @@ def compare(
             )
         )
     return rows
-
-
-def bytes_by_stage(store: Store, snapshot: IndexSnapshot) -> dict[str, int]:
-    """Return what lies in the folders of a snapshot, by the stage that wrote it."""
-    folders = {"extract": snapshot.extraction_folder}
-    if snapshot.keeps_descriptors and snapshot.encoding_folder:
-        folders["encode"] = snapshot.encoding_folder
-    for shard in snapshot.shards[:1]:
-        folders["corpus"] = _first(shard.file.path, 2)
-    for name, vocabulary in snapshot.vocabularies.items():
-        if vocabulary.centroids is not None:
-            folders[f"vocabulary {name}"] = _first(vocabulary.centroids.path, 3)
-    for segment in snapshot.segments[:1]:
-        folders["index"] = _first(segment.files["images"].path, 2)
-    return {
-        stage: sum(file.size_bytes for file in store.walk(folder))
-        for stage, folder in folders.items()
-    }
-
-
-def _first(path: str, parts: int) -> str:
-    return "/".join(path.split("/")[:parts])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lamella.pipeline.bench.wait_times import DECODE_ON_GPU
 from lamella.pipeline.index.plan import segment_memory
 from lamella.pipeline.jobs.indexing import Prepared
-from lamella.pipeline.jobs.status import encodes_at_once
+from lamella.pipeline.journey import encodes_at_once
 from lamella.pipeline.plan.figures import mean_of, product, scaled
 from lamella.pipeline.plan.loads import Load
 from lamella.pipeline.plan.probe import Probe

@@ -19,7 +19,8 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
 from lamella.pipeline.index.segment_files import segment_files
-from lamella.pipeline.jobs.indexing import Prepared, decode_limits
+from lamella.pipeline.jobs.indexing import Prepared
+from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.memory import children_peak, own_peak
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe, probe_words

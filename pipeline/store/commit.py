@@ -137,6 +137,13 @@ def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Ite
         yield Attempt(store, folder, stage, key, inputs, Path(scratch))
 
 
+def step_folders(store: Store, step: tree.StepKind) -> list[str]:
+    """Return the folders of a step whose form has one part that varies, such as a corpus's."""
+    top = step.form.text.partition("/")[0]
+    found = (f"{top}/{name}" for name in store.folders(top))
+    return [folder for folder in found if step.form.read(folder) is not None]
+
+
 def done_keys(store: Store, folder: str) -> list[str]:
     """Return the keys of the tasks of a step's folder that are done, in order."""
     names = store.names(tree.done(folder, "").rpartition("/")[0])

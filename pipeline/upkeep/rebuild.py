@@ -2,26 +2,21 @@
 
 import datetime
 import secrets
-from collections.abc import Set
+from dataclasses import dataclass
 from pathlib import Path
 
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.roots import picture_root, picture_source
 from lamella.pipeline.corpus.sources import list_source
-from lamella.pipeline.corpus.stage import build_corpus, corpus_inputs
-from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.encode import Encoding
-from lamella.pipeline.index.publish import draft_snapshot, make_totals
-from lamella.pipeline.index.stage import Index
-from lamella.pipeline.jobs.indexing import Watch, build_index, decode_limits
-from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.corpus.stage import corpus_inputs
+from lamella.pipeline.errors import InputError, StoreError
+from lamella.pipeline.index.publish import draft_snapshot
+from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
-from lamella.pipeline.jobs.status import job_folders
-from lamella.pipeline.run.step import Runner
+from lamella.pipeline.journey import Journey, decode_limits
+from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import read_record
 from lamella.pipeline.upkeep.inventory import take_inventory
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.job import WEIGHTING_OF
@@ -29,75 +24,59 @@ from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 
-def rebuild_job(
-    store: Store,
-    runner: Runner,
-    job: JobRecord,
-    *,
-    threads: int,
-    watch: Watch,
-    pictures: str | None = None,
-    anew: Set[str] = frozenset(),
-) -> tuple[CorpusManifest, Encoding, Index]:
-    """Run what is missing of a job. Source and weights are needed only if their stages are.
+@dataclass(frozen=True)
+class RecordedSources:
+    """What a recorded job was made from: where its record says, or the user says now.
 
-    Args:
+    Source and weights are looked for only where something has to be made from them, and must be
+    what they were.
+
+    Attributes:
         pictures: where they lie now; by default where they were.
-        anew: keys of shards that are extracted though they are done.
+    """
+
+    store: Store
+    job: JobRecord
+    pictures: str | None = None
+
+    def listing(self) -> Listing:
+        """See `job_listing`."""
+        return job_listing(self.store, self.job, self.pictures)
+
+    def moved(self, manifest: CorpusManifest) -> CorpusManifest:
+        """See `Sources`."""
+        if self.pictures is None:
+            return manifest
+        return manifest.model_copy(update={"root": self.root(manifest)})
+
+    def root(self, manifest: CorpusManifest) -> str:
+        """See `picture_root`."""
+        return picture_root(self.store, manifest.root, self.pictures)
+
+    def weights(self) -> Path:
+        """Return the weights on record.
+
+        Raises:
+            InputError: they are others now.
+        """
+        spec, weights = resolve_extraction(self.job.job)
+        if spec != self.job.extraction:
+            raise InputError(
+                f"weights or network are not those that {self.job.name} was made with "
+                f"(SHA-256 {spec.weights.sha256[:12]}, "
+                f"{self.job.extraction.weights.sha256[:12]} on record): put the right ones back"
+            )
+        return weights
+
+
+def rebuild_job(store: Store, job: JobRecord, hands: Hands, pictures: str | None = None) -> Made:
+    """Run what is missing of a job. Source and weights are needed only if their stages are.
 
     Raises:
         InputError: source or weights are needed, and gone or changed.
         StageFailed: a task failed.
     """
-    manifest = job_manifest(store, runner, job, watch, pictures)
-    folder = job_folders(store, job, manifest).extraction
-    missing = (
-        bool(anew)
-        or folder is None
-        or any(
-            read_done(store, folder, shard.key) is None for shard in manifest.shards if shard.images
-        )
-    )
-    weights = _weights(job) if missing else Path()
-    if missing:
-        root = picture_root(store, manifest.root, pictures)
-        manifest = manifest.model_copy(update={"root": root})
-    encoding, index = build_index(
-        store,
-        runner,
-        manifest,
-        job.job,
-        job.extraction,
-        weights,
-        imports=job.imports,
-        threads=threads,
-        watch=watch,
-        anew=anew,
-    )
-    make_totals(store, encoding, index)
-    return manifest, encoding, index
-
-
-def job_manifest(
-    store: Store, runner: Runner, job: JobRecord, watch: Watch, pictures: str | None = None
-) -> CorpusManifest:
-    """Return a job's manifest, made anew where it is lost; only then is the source needed.
-
-    Raises:
-        InputError: the source is needed, and gone or changed.
-    """
-    path = f"{job_corpus(job)}/manifest.json"
-    if store.exists(path):
-        return read_record(store, path, CorpusManifest)
-    return build_corpus(
-        store,
-        runner,
-        job_listing(store, job, pictures),
-        job.name,
-        shard_size=job.shard_images,
-        limits=decode_limits(job.job),
-        on_progress=watch.progress,
-    )
+    return Journey(store, job, RecordedSources(store, job, pictures)).make(hands)
 
 
 def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Listing:
@@ -121,26 +100,7 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
     return listing
 
 
-def _weights(job: JobRecord) -> Path:
-    spec, weights = resolve_extraction(job.job)
-    if spec != job.extraction:
-        raise InputError(
-            f"weights or network are not those that {job.name} was made with "
-            f"(SHA-256 {spec.weights.sha256[:12]}, {job.extraction.weights.sha256[:12]} on "
-            "record): put the right ones back"
-        )
-    return weights
-
-
-def rebuild_snapshot(
-    store: Store,
-    runner: Runner,
-    path: str,
-    *,
-    threads: int,
-    watch: Watch,
-    pictures: str | None = None,
-) -> None:
+def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None = None) -> None:
     """Create a damaged or lost snapshot anew from the finished job that it was published by.
 
     Raises:
@@ -151,23 +111,15 @@ def rebuild_snapshot(
     wanted = {p.root_digest for _, p in found.of(Promotion) if p.snapshot == number} - {""}
     others = {s.root_digest for p, s in found.of(IndexSnapshot) if p != path}
     for job_path, job in read_jobs(store).items():
-        manifest = f"{job_corpus(job)}/manifest.json"
-        if manifest not in found.records:
-            continue
-        folders = job_folders(store, job, read_record(store, manifest, CorpusManifest))
-        if folders.index is None or not store.exists(
-            tree.done(f"{folders.index}/totals", "totals")
-        ):
+        if not _is_whole(store, job):
             continue  # a job in work
-        corpus, encoding, index = rebuild_job(
-            store, runner, job, threads=threads, watch=watch, pictures=pictures
-        )
+        made = rebuild_job(store, job, hands, pictures)
         spec = job.extraction
         draft = draft_snapshot(
             store,
-            corpus,
-            encoding,
-            index,
+            made.manifest,
+            made.encoding,
+            made.index,
             weighting=WEIGHTING_OF[job.job.profile],
             fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
             job=job_path,
@@ -179,6 +131,14 @@ def rebuild_snapshot(
         f"{path} cannot be rebuilt: no finished job in {store.url} gives it; index anew, or "
         "restore the file from a copy"
     )
+
+
+def _is_whole(store: Store, job: JobRecord) -> bool:
+    """Say whether all stages of a job have ended and none of their records is damaged."""
+    try:
+        return Journey(store, job).look().whole
+    except StoreError:
+        return False
 
 
 def rebuild_promotion(store: Store, path: str) -> str:

@@ -20,13 +20,12 @@ from lamella.pipeline.errors import (
     SnapshotIncomplete,
     StageFailed,
 )
-from lamella.pipeline.jobs.indexing import Watch
-from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
-from lamella.pipeline.jobs.status import job_folders
+from lamella.pipeline.jobs.recorded import read_jobs
+from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.stages import Hands, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import read_record
 from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, record_of
 from lamella.pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
 from lamella.pipeline.upkeep.rebuild import (
@@ -36,7 +35,6 @@ from lamella.pipeline.upkeep.rebuild import (
     rebuild_snapshot,
 )
 from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
-from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
@@ -72,6 +70,7 @@ def repair_store(
         StageFailed: a task failed.
     """
     watch = watch or Watch()
+    hands = Hands(runner, threads, watch)
     found = verify_store(store, watch.progress)
     if not found.damage:
         return Repaired((), (), (), ())
@@ -91,7 +90,7 @@ def repair_store(
     withdrawn = _withdraw(store, found)
     try:
         for job in jobs.values():
-            rebuild_job(store, runner, job, threads=threads, watch=watch, pictures=pictures)
+            rebuild_job(store, job, hands, pictures)
     except (AccountMismatch, SnapshotIncomplete, StageFailed):
         # Other contents than were on record may be why; then that is what there is to say.
         notes += _refuse_others(store, withdrawn)
@@ -102,7 +101,7 @@ def repair_store(
     notes += _restore(store)
     for path in damaged:
         if record_of(path) is IndexSnapshot:
-            rebuild_snapshot(store, runner, path, threads=threads, watch=watch, pictures=pictures)
+            rebuild_snapshot(store, path, hands, pictures)
     for path in sorted(damaged, reverse=True):
         if record_of(path) is Promotion:
             notes.append(rebuild_promotion(store, path))
@@ -139,24 +138,25 @@ def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:
     chosen: dict[str, JobRecord] = {}
     for path, job in read_jobs(store).items():
         try:
-            manifest = read_record(store, f"{job_corpus(job)}/manifest.json", CorpusManifest)
-            folders = job_folders(store, job, manifest)
+            seen = Journey(store, job).look()
         except LamellaError:
             # What names its folders is itself damaged, so only its snapshot tells of it.
             if damaged and any(snapshot.job == path for snapshot in snapshots):
                 chosen[path] = job
             continue
+        index = seen.stage("index")
         finished = any(
-            snapshot.job == path
-            or (
-                folders.index is not None
-                and snapshot.segments[0].files["images"].path.startswith(f"{folders.index}/")
-            )
+            snapshot.job == path or (index is not None and _segments_of(snapshot) == index.folder)
             for snapshot in snapshots
         )
-        if finished and any(folders.hold(each) for each in damaged):
+        if finished and any(seen.may_hold(each) for each in damaged):
             chosen[path] = job
     return chosen
+
+
+def _segments_of(snapshot: IndexSnapshot) -> str:
+    """Return the folder of a snapshot's segments."""
+    return tree.folder_of(snapshot.segments[0].files["images"].path)
 
 
 def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:

@@ -8,7 +8,7 @@ one step each, so a retry that is stopped leaves a store as it was or further on
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -24,16 +24,17 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.adopt import adopt_shards
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.publish import current_snapshot, publish
-from lamella.pipeline.jobs.indexing import Watch, decode_limits
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.jobs.resolve import resolve_fusion
-from lamella.pipeline.jobs.status import job_folders
+from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.stages import Hands, Stage, Watch
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import write_parquet
-from lamella.pipeline.upkeep.rebuild import job_manifest, rebuild_job
+from lamella.pipeline.upkeep.rebuild import RecordedSources, rebuild_job
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import IMAGES, CorpusManifest, ShardRef
 from lamella.schemas.job import WEIGHTING_OF
@@ -101,59 +102,59 @@ def retry_store(
     """
     current = current_snapshot(store)
     path, job = _job(store, current)
-    found = job_manifest(store, runner, job, watch, pictures)  # lost, if a disk was
+    sources = RecordedSources(store, job, pictures)
+    hands = Hands(runner, threads, watch)
+    found = Journey(store, job, sources).make_corpus(hands)  # lost, if a disk was
     manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
     tried = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
     became.update(row["refusal"] or READABLE for _, row in tried)
-    before = job_folders(store, job, manifest).extraction
-    late = list(_refused_late(store, manifest, before, states))
+    before = _extraction_of(store, job)
+    old = before.folder if before is not None else None
+    late = list(_refused_late(store, manifest, old, states))
     changed = _try_pixels(job, manifest, late, limits, became, watch.progress)
     passed = {trial.shard.key for trial in changed}
-    for key in sorted(passed if before is not None else ()):
-        discard_verdicts(store, str(before), key)  # or they would be believed once more
+    if old is not None:
+        for key in sorted(passed):
+            discard_verdicts(store, old, key)  # or they would be believed once more
     renewed = _renew_tables(
         store, job, found, [(trial, row) for trial, row in tried if row != trial.row]
     )
-    folders = job_folders(store, job, renewed)
-    after, inputs = folders.extraction, folders.inputs
-    if before is not None and after is not None and inputs is not None:
-        for folder, shards in [(before, manifest.shards)] + (
-            [(current.extraction_folder, current.shards)] if current is not None else []
-        ):
+    after = _extraction_of(store, job)
+    if old is not None and after is not None:
+        known = [(old, manifest.shards)]
+        known += [(current.extraction_folder, current.shards)] if current is not None else []
+        for folder, shards in known:
             adopt_shards(
                 store,
                 folder,
                 shards,
-                after,
-                inputs,
+                after.folder,
+                after.inputs,
                 renewed.shards,
                 lambda shard, record: shard.key in passed,
             )
-    corpus, encoding, index = rebuild_job(
-        store,
-        runner,
-        job,
-        threads=threads,
-        watch=watch,
-        pictures=pictures,
-        anew=passed if after == before else frozenset(),
-    )
+    in_place = after is not None and after.folder == old
+    anew = replace(hands, anew=passed if in_place else frozenset())
+    made = rebuild_job(store, job, anew, pictures)
     spec = job.extraction
-    fusion = resolve_fusion(spec.network, spec.layers, job.job.fusion)
-    weighting = WEIGHTING_OF[job.job.profile]
     snapshot = publish(
         store,
-        corpus,
-        encoding,
-        index,
-        weighting=weighting,
-        fusion=fusion,
+        made.manifest,
+        made.encoding,
+        made.index,
+        weighting=WEIGHTING_OF[job.job.profile],
+        fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
         job=path,
         instead_of=current,
     )
     return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
+
+
+def _extraction_of(store: Store, job: JobRecord) -> Stage | None:
+    """Return the extract stage of a job as it stands, None while its words are not there."""
+    return Journey(store, job).look().stage("extract")
 
 
 def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
@@ -225,7 +226,7 @@ def _renew_tables(
         "content_digest": digest_of([shard.file.content() for shard in shards]),
     }
     renewed = CorpusManifest.model_validate(value)
-    store.replace(f"{folder}/manifest.json", renewed.to_json())
+    store.replace(tree.MANIFEST.at(**tree.parts_of(folder)), renewed.to_json())
     return renewed
 
 

@@ -72,7 +72,7 @@ def test_memory_does_not_grow_with_pictures(where: str, tmp_path: Path) -> None:
             runner,
             manifest,
             spec,
-            weights,
+            lambda: (manifest.root, weights),
             limits=limits,
             threads=CORES,
             on_progress=look,

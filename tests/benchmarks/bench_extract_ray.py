@@ -68,7 +68,7 @@ class World:
             ClockedRunner(runner, str(self.notes)),
             manifest,
             self.spec,
-            self.weights,
+            lambda: (manifest.root, self.weights),
             limits=DecodeLimits(),
             threads=threads,
         )

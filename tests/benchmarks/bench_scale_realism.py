@@ -25,8 +25,8 @@ from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.encode import bags_of_images
 from lamella.pipeline.index.postings import document_frequencies, invert
 from lamella.pipeline.index.weighting import idf
-from lamella.pipeline.jobs.indexing import decode_limits
 from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures, groups_of
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.score import bag_norms, bag_similarities
@@ -75,7 +75,13 @@ def photographs() -> tuple[list[str], Vectors]:
             store, runner, listing, name="all", shard_size=SHARD_IMAGES, limits=limits
         )
         extraction = extract_corpus(
-            store, runner, manifest, spec, weights, limits=limits, threads=THREADS
+            store,
+            runner,
+            manifest,
+            spec,
+            lambda: (manifest.root, weights),
+            limits=limits,
+            threads=THREADS,
         )
         tables = [
             read_parquet(open_committed(store, record.files["head"]))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.stage import Extraction, extract_corpus
-from lamella.pipeline.jobs.indexing import decode_limits
 from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.protocol import Store
@@ -97,7 +97,13 @@ def _extract(settings: dict[str, object]) -> None:
     )
     threads = len(os.sched_getaffinity(0))
     extraction = extract_corpus(
-        store, runner, manifest, spec, weights, limits=limits, threads=threads
+        store,
+        runner,
+        manifest,
+        spec,
+        lambda: (manifest.root, weights),
+        limits=limits,
+        threads=threads,
     )
     for each in spec.layers:
         if each.kind == "local":

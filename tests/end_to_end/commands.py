@@ -15,9 +15,9 @@ from lamella.cluster.commands.query import Queries, query_store
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.extract import backbone
 from lamella.pipeline.index.publish import current_snapshot, promote
-from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store

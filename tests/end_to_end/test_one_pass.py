@@ -12,11 +12,11 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract import sink
 from lamella.pipeline.index.files import read_bags, read_dense
 from lamella.pipeline.index.publish import current_snapshot
-from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import read_parquet
 from lamella.pipeline.upkeep.gc import collect_garbage

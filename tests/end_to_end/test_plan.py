@@ -16,13 +16,15 @@ from rich.console import Console
 from lamella.cluster.commands.show_plan import show_plan
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.indexing import prepare
-from lamella.pipeline.plan.actuals import bytes_by_stage
+from lamella.pipeline.journey import Journey
 from lamella.pipeline.plan.history import keep_plan, last_plan
 from lamella.pipeline.plan.make import make_plan
 from lamella.pipeline.plan.probe import spread
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.records import read_record
 from lamella.pipeline.store.s3 import client
 from lamella.pipeline.store.storage import open_store
+from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
 from tests.builders import SMALL, small_job
 from tests.conftest import Indexed
@@ -54,7 +56,9 @@ def test_a_sample_is_spread_evenly_and_its_seed_decides() -> None:
 
 
 def test_the_bytes_of_a_plan_are_those_of_the_run(planned: Plan, indexed: Indexed) -> None:
-    stored = bytes_by_stage(LocalStore(indexed.store), indexed.snapshot)
+    store = LocalStore(indexed.store)
+    job = read_record(store, indexed.snapshot.job, JobRecord)
+    stored = Journey(store, job).look().size_bytes(store)
     told: Counter[str] = Counter()
     for each in planned.stored:
         told[each.stage] += each.size_bytes.mean if each.kept else 0

@@ -11,9 +11,9 @@ import pytest
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract.stage import ExtractWork
 from lamella.pipeline.index.publish import current_snapshot
-from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, Retried, retry_store
 from lamella.pipeline.upkeep.verify import verify_store

@@ -19,9 +19,9 @@ from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, NotAFile, StoreError
 from lamella.pipeline.index.publish import current_snapshot, promote
-from lamella.pipeline.jobs.indexing import Watch
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.gc import collect_garbage

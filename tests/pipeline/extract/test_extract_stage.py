@@ -45,7 +45,13 @@ def corpus_of(store: Store, source: Path, shard_size: int = 16) -> CorpusManifes
 def extract(store: Store, manifest: CorpusManifest, threads: int = 2) -> Extraction:
     spec, weights = spec_of(LITE0, "head", "b11", batch_size=8)
     return extract_corpus(
-        store, SerialRunner(), manifest, spec, weights, limits=LIMITS, threads=threads
+        store,
+        SerialRunner(),
+        manifest,
+        spec,
+        lambda: (manifest.root, weights),
+        limits=LIMITS,
+        threads=threads,
     )
 
 
@@ -233,8 +239,15 @@ def test_alexnet_gives_both_kinds_of_layer_through_the_whole_stage(
     for name in ("000.jpg", "001.jpg", "002.jpg"):
         shutil.copy(pictures / name, source / name)
     store = open_store(str(tmp_path / "store"), create=True)
+    manifest = corpus_of(store, source)
     found = extract_corpus(
-        store, SerialRunner(), corpus_of(store, source), spec, path, limits=LIMITS, threads=2
+        store,
+        SerialRunner(),
+        manifest,
+        spec,
+        lambda: (manifest.root, path),
+        limits=LIMITS,
+        threads=2,
     )
     vectors = by_image(store, found, "fc1", np.float32)
     assert [vectors[image_id][-1].shape for image_id in range(3)] == [(1, 4096)] * 3

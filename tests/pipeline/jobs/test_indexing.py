@@ -10,12 +10,12 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.jobs.indexing import (
-    check_refused,
     choose_shard_size,
     corpus_name,
     find_imports,
     settle_keep,
 )
+from lamella.pipeline.journey import check_refused
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.store.local import LocalStore

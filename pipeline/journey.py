@@ -1,0 +1,310 @@
+"""The journey of a corpus: the stages of a job in order, what each is made from, where it lies.
+
+`index`, `retry` and `repair` make them; `status`, `verify` and whoever asks where something lies
+look at them; a plan costs them by name. A stage's folder is named by what those before it came to,
+so a stage is known when they have ended, and not before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.extract.stage import (
+    Extraction,
+    extract_corpus,
+    extraction_place,
+    find_extraction,
+)
+from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_place, find_encoding
+from lamella.pipeline.index.one_pass import WordEncoder
+from lamella.pipeline.index.publish import find_totals, make_totals, refusals_by_reason
+from lamella.pipeline.index.reuse import reuse_shards
+from lamella.pipeline.index.stage import Index, find_index, index_corpus, index_place
+from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
+from lamella.pipeline.store import tree
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
+from lamella.pipeline.vocabulary.exchange import recipe_digest
+from lamella.pipeline.vocabulary.import_words import import_inputs, import_vocabulary
+from lamella.pipeline.vocabulary.stage import (
+    train_vocabulary,
+    vocabulary_inputs,
+)
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.job import JobConfig
+from lamella.schemas.job_record import JobRecord
+from lamella.schemas.vocabulary import Vocabulary
+
+FEW_REFUSED = 3
+"""So few refused pictures never stop a job, however small the corpus is."""
+
+
+def route(spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str]) -> list[str]:
+    """Return the names of a job's stages, in order: the one place that has them all.
+
+    Args:
+        job: with its choice what is kept, as it is recorded.
+        imports: the layers whose words the job brings.
+    """
+    words = [f"vocabulary {layer.name}" for layer in spec.layers if layer.kind == "local"]
+    if encodes_at_once(job, imports):
+        return ["corpus", *words, "extract", "index"]
+    return ["corpus", "extract", *words, "encode", "index"]
+
+
+def encodes_at_once(job: JobConfig, imports: Mapping[str, str]) -> bool:
+    """Say whether words are given in the pass in which pictures are extracted."""
+    return job.activations.keep == "none" and bool(imports)
+
+
+@dataclass(frozen=True)
+class Journey:
+    """The stages of a recorded job in a store; `sources` are wanted to make them, not to look."""
+
+    store: Store
+    job: JobRecord
+    sources: Sources | None = None
+
+    def make(self, hands: Hands) -> Made:
+        """Return what all stages come to, making what is missing.
+
+        Raises:
+            InputError: a source that is needed is gone or changed, or has no pictures.
+            StageFailed: tasks failed, or more pictures were refused than the job allows.
+        """
+        made = Made()
+        for name in self._route():
+            made.add(name, self._stage(name, made).make(hands))
+        return made
+
+    def make_corpus(self, hands: Hands) -> CorpusManifest:
+        """Return what the first stage comes to, making what is missing of it."""
+        manifest: CorpusManifest = self._corpus().make(hands)
+        return manifest
+
+    def look(self) -> Seen:
+        """Return the stages that are known, up to the first that has not ended.
+
+        Raises:
+            CorruptFile: a record on the way is damaged.
+        """
+        made, stages = Made(), list[Stage]()
+        for name in self._route():
+            stages.append(self._stage(name, made))
+            outcome = stages[-1].find()
+            if outcome is None:
+                return Seen(tuple(stages), made, False)
+            made.add(name, outcome)
+        return Seen(tuple(stages), made, True)
+
+    def _route(self) -> Sequence[str]:
+        return route(self.job.extraction, self.job.job, self.job.imports)
+
+    def _stage(self, name: str, made: Made) -> Stage:
+        kind, _, layer = name.partition(" ")
+        match kind:
+            case "corpus":
+                return self._corpus()
+            case "extract":
+                return self._extract(made)
+            case "vocabulary" if layer in self.job.imports:
+                return self._import(made, layer)
+            case "vocabulary":
+                return self._train(made, layer)
+            case "encode":
+                return self._encode(made)
+            case "index":
+                return self._index(made)
+        raise ValueError(f"no stage is called {name!r}")
+
+    @property
+    def _at_once(self) -> bool:
+        return encodes_at_once(self.job.job, self.job.imports)
+
+    def _asked(self) -> Sources:
+        if self.sources is None:
+            raise ValueError("a journey without sources can be looked at, and not made")
+        return self.sources
+
+    def _corpus(self) -> Stage:
+        key = tree.keyed(self.job.name, self.job.corpus_inputs)
+        path = tree.MANIFEST.at(keyed=key)
+
+        def find() -> CorpusManifest | None:
+            if not self.store.exists(path):
+                return None
+            return read_record(self.store, path, CorpusManifest)
+
+        def make(hands: Hands) -> CorpusManifest:
+            sources, manifest = self._asked(), find()
+            if manifest is None:
+                manifest = build_corpus(
+                    self.store,
+                    hands.runner,
+                    sources.listing(),
+                    self.job.name,
+                    shard_size=self.job.shard_images,
+                    limits=decode_limits(self.job.job),
+                    on_progress=hands.watch.progress,
+                )
+            manifest = sources.moved(manifest)
+            hands.watch.corpus(manifest)
+            return manifest
+
+        folder = tree.CORPUS.folder(keyed=key)
+        return Stage("corpus", folder, self.job.corpus_inputs, find, make)
+
+    def _extract(self, made: Made) -> Stage:
+        spec, manifest = self.job.extraction, made.manifest
+        encoder = WordEncoder(made.vocabularies) if self._at_once else None
+        folder, inputs = extraction_place(manifest, spec, encoder)
+
+        def find() -> Extraction | None:
+            return find_extraction(self.store, manifest, spec, encoder)
+
+        def make(hands: Hands) -> Extraction:
+            most = self.job.job.corpus.max_refused
+            check_refused(manifest.refused, manifest.images, most, {})
+            if encoder is not None and hands.before is not None:
+                reuse_shards(
+                    self.store,
+                    hands.before,
+                    manifest,
+                    spec,
+                    encoder,
+                    on_progress=hands.watch.progress,
+                )
+            extraction = extract_corpus(
+                self.store,
+                hands.runner,
+                manifest,
+                spec,
+                lambda: (self._asked().root(manifest), self._asked().weights()),
+                encoder=encoder,
+                anew=hands.anew,
+                limits=decode_limits(self.job.job),
+                threads=hands.threads,
+                on_progress=hands.watch.progress,
+            )
+            _check_extraction(self.store, extraction, manifest, self.job.job)
+            return extraction
+
+        return Stage("extract", folder, inputs, find, make)
+
+    def _import(self, made: Made, layer: str) -> Stage:
+        spec, sha256 = self.job.extraction, self.job.imports[layer]
+        extraction = None if self._at_once else made.extraction
+        tried_on = recipe_digest(spec, layer) if extraction is None else extraction.inputs
+
+        def make(hands: Hands) -> Vocabulary:
+            folder = words_folder(self.job.job)
+            return import_vocabulary(
+                self.store, hands.runner, spec, layer, folder, sha256, extraction
+            )
+
+        return self._words(layer, import_inputs(sha256, tried_on, layer), make)
+
+    def _train(self, made: Made, layer: str) -> Stage:
+        settings, extraction = self.job.job.vocabulary, made.extraction
+
+        def make(hands: Hands) -> Vocabulary:
+            return train_vocabulary(
+                self.store,
+                hands.runner,
+                extraction,
+                layer,
+                settings,
+                threads=hands.runner.threads,
+                on_progress=hands.watch.progress,
+                on_round=hands.watch.round,
+            )
+
+        return self._words(layer, vocabulary_inputs(settings, extraction.inputs, layer), make)
+
+    def _words(self, layer: str, inputs: str, make: Callable[[Hands], Vocabulary]) -> Stage:
+        key = tree.keyed(layer, inputs)
+        path = tree.VOCABULARY.at(keyed=key, layer=tree.slug(layer))
+
+        def find() -> Vocabulary | None:
+            return read_record(self.store, path, Vocabulary) if self.store.exists(path) else None
+
+        folder = tree.SEED.folder(keyed=key, layer=layer)
+        return Stage(f"vocabulary {layer}", folder, inputs, find, make)
+
+    def _encode(self, made: Made) -> Stage:
+        extraction, words = made.extraction, made.vocabularies
+        folder, inputs = encoding_place(extraction, words)
+
+        def find() -> Encoding | None:
+            return find_encoding(self.store, extraction, words)
+
+        def make(hands: Hands) -> Encoding:
+            progress = hands.watch.progress
+            return encode_corpus(self.store, hands.runner, extraction, words, on_progress=progress)
+
+        return Stage("encode", folder, inputs, find, make)
+
+    def _index(self, made: Made) -> Stage:
+        encoding, size = made.encoding, self.job.job.index.segment_images
+        folder, inputs = index_place(encoding, size)
+
+        def find() -> Index | None:
+            index = find_index(self.store, encoding, size)
+            if index is None or find_totals(self.store, index) is None:
+                return None
+            return index
+
+        def make(hands: Hands) -> Index:
+            index = index_corpus(
+                self.store,
+                hands.runner,
+                encoding,
+                segment_images=size,
+                on_progress=hands.watch.progress,
+            )
+            make_totals(self.store, encoding, index)
+            return index
+
+        return Stage("index", folder, inputs, find, make)
+
+
+def words_folder(job: JobConfig) -> Path:
+    """Return the folder that a job takes its words from."""
+    return Path(job.vocabulary_from or "").expanduser()
+
+
+def decode_limits(job: JobConfig) -> DecodeLimits:
+    """Return what one picture of a job may cost."""
+    corpus = job.corpus
+    return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
+
+
+def check_refused(refused: int, images: int, share: float, reasons: Mapping[str, int]) -> None:
+    """Stop a job whose pictures are mostly not pictures.
+
+    Raises:
+        StageFailed: more than the share, and more than a few, are refused.
+    """
+    if refused > max(FEW_REFUSED, share * images):
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        detail = f" ({listed})" if listed else ""
+        raise StageFailed(
+            f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
+            f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
+        )
+
+
+def _check_extraction(
+    store: Store, extraction: Extraction, manifest: CorpusManifest, job: JobConfig
+) -> None:
+    reasons = refusals_by_reason(store, extraction.records)
+    check_refused(extraction.refused, manifest.images, job.corpus.max_refused, reasons)
+    if extraction.indexed == 0:
+        raise InputError(
+            f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
+            f"({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+        )
