@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lamella.pipeline.bench.wait_times import DECODE_ON_GPU
 from lamella.pipeline.index.plan import segment_memory
 from lamella.pipeline.jobs.indexing import Prepared
-from lamella.pipeline.journey import encodes_at_once
+from lamella.pipeline.journey import encodes_at_once, route
 from lamella.pipeline.plan.figures import mean_of, product, scaled
 from lamella.pipeline.plan.loads import Load
 from lamella.pipeline.plan.probe import Probe
@@ -66,44 +66,61 @@ def extent_of(prepared: Prepared, found: Probe) -> Extent:
 
 
 def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
-    """Return what each stage takes."""
-    extract, pictures = found.extract, extent.pictures.mean
+    """Return what each stage of the journey takes, in its order; of some there is nothing to do."""
+    loads: list[Load | None] = []
+    for name in route(prepared.spec, prepared.job, prepared.imports):
+        kind, _, layer = name.partition(" ")
+        match kind:
+            case "corpus":
+                steps = {"look": mean_of(found.looking)}
+                loads.append(Load(name, steps, extent.entries, extent.shards))
+            case "extract":
+                loads.append(_extract_load(prepared, found, extent))
+            case "vocabulary":
+                loads.append(_training_load(name, found.words[layer], extent))
+            case "encode":
+                loads.append(_encode_load(found, extent))
+            case "index":
+                loads.append(_index_load(found, extent))
+    return [load for load in loads if load is not None]
+
+
+def _extract_load(prepared: Prepared, found: Probe, extent: Extent) -> Load:
     steps = extract_steps(prepared, found)
-    loads = [
-        Load("corpus", {"look": mean_of(found.looking)}, extent.entries, extent.shards),
-        Load(
-            "extract",
-            steps,
-            pictures,
-            extent.shards,
-            opening=found.starting + extract.opening,
-            threaded=True,
-            gpu_steps=tuple(each for each in GPU_STEPS if each in steps) if extract.gpus else (),
-        ),
-    ]
-    for name, words in found.words.items():
-        if words.rounds:
-            loads.append(_training_load(name, words, pictures, extent.shards))
-    if found.words and not at_once(prepared):
-        tried = {
-            f"{each.tried:,} of {each.words:,} words"
-            for each in found.words.values()
-            if each.tried < each.words
-        }
-        steps = {name: Figure(mean=words.encoding) for name, words in found.words.items()}
-        basis = f"estimated: with {', '.join(sorted(tried))}" if tried else "measured"
-        loads.append(Load("encode", steps, pictures, extent.shards, basis=basis))
-    a_picture, a_segment = found.indexing
-    loads.append(
-        Load(
-            "index",
-            {"files": Figure(mean=a_picture)},
-            pictures,
-            extent.segments,
-            fixed=a_segment * extent.segments,
-        )
+    on_gpu = tuple(each for each in GPU_STEPS if each in steps) if found.extract.gpus else ()
+    return Load(
+        "extract",
+        steps,
+        extent.pictures.mean,
+        extent.shards,
+        opening=found.starting + found.extract.opening,
+        threaded=True,
+        gpu_steps=on_gpu,
     )
-    return loads
+
+
+def _encode_load(found: Probe, extent: Extent) -> Load | None:
+    if not found.words:
+        return None
+    tried = {
+        f"{each.tried:,} of {each.words:,} words"
+        for each in found.words.values()
+        if each.tried < each.words
+    }
+    steps = {name: Figure(mean=words.encoding) for name, words in found.words.items()}
+    basis = f"estimated: with {', '.join(sorted(tried))}" if tried else "measured"
+    return Load("encode", steps, extent.pictures.mean, extent.shards, basis=basis)
+
+
+def _index_load(found: Probe, extent: Extent) -> Load:
+    a_picture, a_segment = found.indexing
+    return Load(
+        "index",
+        {"files": Figure(mean=a_picture)},
+        extent.pictures.mean,
+        extent.segments,
+        fixed=a_segment * extent.segments,
+    )
 
 
 def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
@@ -144,17 +161,20 @@ def at_once(prepared: Prepared) -> bool:
     return encodes_at_once(prepared.job, prepared.imports)
 
 
-def _training_load(name: str, words: WordsProbe, pictures: float, shards: int) -> Load:
-    rows = words.rows.mean
+def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:
+    """Return what a layer's training takes, None where the words are given."""
+    if not words.rounds:
+        return None
+    rows, pictures = words.rows.mean, extent.pictures.mean
     of = f"{words.tried:,} of {words.words:,} words, " if words.tried < words.words else ""
     return Load(
-        f"vocabulary {name}",
+        name,
         {
             "sample": Figure(mean=words.sampling),
             "rounds": Figure(mean=words.pace * rows * words.passes),
         },
         pictures,
-        min(shards, sum_tasks(words.words, rows * pictures)),
+        min(extent.shards, sum_tasks(words.words, rows * pictures)),
         threaded=True,
         basis=f"estimated: {of}{words.rounds} rounds",
     )
