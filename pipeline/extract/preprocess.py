@@ -12,7 +12,7 @@ MARGIN = 3
 """Recipe "rgb-2" leaves so many pixels along each axis for each one that is wanted, at least.
 
 Part of the recipe: another number is another recipe. With fewer, what the network sees is
-blurred and accuracy is lost; see cluster/DECISIONS.md.
+blurred and accuracy is lost; see cluster/decisions/extraction.md.
 """
 
 
