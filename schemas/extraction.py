@@ -1,4 +1,4 @@
-"""What is read out of a network: layers, preprocessing, weights. Its digest keys activations."""
+"""What is extracted from a network: layers, preprocessing, weights. The digest keys activations."""
 
 from typing import Any, Literal, Self
 
@@ -81,7 +81,7 @@ class WeightsRef(Stored):
 
 
 class ExtractionSpec(Stored):
-    """Everything that decides what activations are, to the last bit.
+    """Everything that decides activations, for one kind of machine: see the promise in FORMAT.md.
 
     The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
 

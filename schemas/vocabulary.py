@@ -18,7 +18,7 @@ class ProjectionSpec(Stored):
 
 
 class VocabularySpec(Stored):
-    """What decides the visual words of a layer, beside the descriptors themselves.
+    """What decides the visual words of a layer, besides the descriptors themselves.
 
     `words` left out is chosen from the number of descriptors. Each picture gives at most
     `descriptors_per_image`, and fewer where all together would give more than `descriptors`.
@@ -73,7 +73,7 @@ class RoundReport(Stored):
 
 
 class VocabularyHealth(Stored):
-    """What the finished words are worth, and how evenly the training rows use them.
+    """The quality of finished words, and how evenly the training rows use them.
 
     Attributes:
         held_rows: rows that were not trained on and were measured here.

@@ -49,7 +49,7 @@ class EncodeStage:
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether descriptors are compared with all of very many words."""
+        """Whether there are so many words to compare with that a GPU is worth it."""
         return any(
             vocabulary.cells is None and vocabulary.words >= CARD_FROM
             for vocabulary in self.vocabularies.values()
@@ -84,7 +84,7 @@ def _encoded(
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
-    """Return what gives a vocabulary's words: projected or not, by all words or by cells.
+    """Return a vocabulary's assigner: with or without a projection, exact or by cells.
 
     Raises:
         CorruptFile: its files do not hold words, or do not fit together.
@@ -169,7 +169,7 @@ class Encoding:
 
 
 def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> str:
-    """Return the digest of what decides a corpus's bags; `extraction` is that of activations."""
+    """Return the digest of what decides a corpus's bags; `extraction` is the activations' own."""
     identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
     return digest_of([extraction, identities])
 
