@@ -82,7 +82,7 @@ class LayerSink:
             self._add(columns, local_schema(found.vectors.shape[1]))
 
     def finish(self) -> int:
-        """Write what waits and end the file; return its rows. Without a row there is no file."""
+        """Write waiting rows and close the file; return its rows. No rows, no file."""
         if self._waiting:
             self._take()()
         self.close()

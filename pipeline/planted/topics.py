@@ -1,4 +1,4 @@
-"""Words of pictures drawn by a law: topics that pictures lean to, and words that topics hold.
+"""Draw words of pictures: each picture prefers some topics, and each topic some words.
 
 The constants were fitted as those of `planted.scale` are, to bags that words trained on
 `b11` of half of the photographs give those of the mixed set that are in the other half.
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Packed = NDArray[np.uint32]
-"""A word times 256, plus how often it counts."""
+"""A word times 256, plus its count."""
 
 SIZES = (5_000, 20_000, 100_000)
 """Vocabularies that the constants below are for; between them the logarithm of the words decides.
