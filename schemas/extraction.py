@@ -85,9 +85,9 @@ class ExtractionSpec(Stored):
 
     The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
 
-    So does the precision. `float32` rounds nowhere further, on graphics cards either; `tf32` lets
-    a card cut the factors of float32 products to 11 bits, and is float32 on a CPU; the others keep
-    weights and activations in half the bytes. What is stored has one type whatever the precision.
+    So does the precision. `float32` is full precision, on GPUs too; with `tf32` a GPU cuts the
+    factors of float32 products to 11 bits, and a CPU computes float32; the others keep weights and
+    activations in half the bytes. Stored types are the same for every precision.
     """
 
     format_version: FormatVersion = FORMAT_VERSION

@@ -1,4 +1,4 @@
-"""How a vocabulary is asked for, what each round of its training saw, and what is stored of it."""
+"""The spec of a vocabulary, the report of each round of its training, and its record."""
 
 from typing import Literal, Self
 
@@ -100,14 +100,14 @@ OWN_FILES = ("centroids", "counts", "cells", "neighbours", "projection", "held")
 
 
 class Vocabulary(Record):
-    """The visual words of one layer: where they are, and how they came about.
+    """The visual words of one layer: their files and their origin.
 
     `words` is below `words_requested` where the rows hold too few distinct descriptors.
     `spec`, `extraction` and `recipe` are digests; the recipe is that of a descriptor: network,
     weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
     are named, with those of the `probes` nearest cells, and then with the `neighbours` of the
-    nearest of these. `imported` says that the words came from outside, and no training stands
-    behind them here; nor do they belong to an extraction.
+    nearest of these. `imported` words come from outside: they have no training here and belong to
+    no extraction.
 
     Raises:
         ValueError: more words than requested, a file with another number of words, or cells

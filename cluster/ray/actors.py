@@ -59,7 +59,7 @@ class Worker:
         return silence(key)
 
     def apply(self, stage_id: str, stage: Stage[Any], task: Any) -> Reply:
-        """Run one task, opening the stage if it is not the one at hand. Never raises."""
+        """Run one task, opening its stage if another one is open. Never raises."""
         try:
             with running(task.key):
                 return Reply(self._open(stage_id, stage)(task))

@@ -61,7 +61,7 @@ def users_token(address: str) -> Iterator[None]:
 
 
 def _is_plain(address: str) -> bool:
-    """Say whether an address is host:port, and no TLS is asked for."""
+    """Say whether an address is host:port without TLS."""
     plain = re.fullmatch(r"[^:/]+:[0-9]+", address)
     return plain is not None and os.environ.get("RAY_USE_TLS", "0") == "0"
 

@@ -49,7 +49,7 @@ class RayServers:
         on_gpus: whether each server has a GPU propose.
 
     Raises:
-        InputError: GPUs are asked for, and the cluster has none.
+        InputError: GPUs are required, and the cluster has none.
     """
 
     def __init__(

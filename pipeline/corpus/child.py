@@ -150,7 +150,7 @@ def _no_timers() -> None:
 
 
 def _own_memory_bytes() -> int:
-    """Return the address space in use before the first picture, or all where it is not told."""
+    """Return the address space in use before the first picture, or the largest if unknown."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -229,8 +229,8 @@ def _is_text(kind: Any) -> bool:
 def list_parquet(root: str, container: str) -> list[Entry]:
     """Return one entry a row of a Parquet file, in row order; the pictures are not read.
 
-    A name is that of the name, id or key column, else the path, else `container#row`. The size is
-    known where the row holds a path.
+    The name comes from the name, id or key column, else from the path, else it is `container#row`.
+    The size is known where the row holds a path.
 
     Raises:
         InputError: the file is missing or damaged, has no column of pictures, or a row names what
@@ -284,7 +284,7 @@ def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]
 
 
 def read_group(file: Any, group: int, column: str, rows: int) -> Any:
-    """Return the pictures of a row group of so many rows, as a pyarrow ChunkedArray.
+    """Return the pictures of a row group of `rows` rows, as a pyarrow ChunkedArray.
 
     Raises:
         InputError: they take more than `MOST_GROUP_BYTES`, or their number is wrong.

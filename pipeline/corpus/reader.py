@@ -214,7 +214,7 @@ class EntryReader:
 
 
 class _ParquetRows:
-    """One open Parquet file, and the column of pictures of the row group last asked for."""
+    """An open Parquet file, and the pictures of the row group read last."""
 
     def __init__(self, root: str, container: str) -> None:
         self.container = container

@@ -13,7 +13,7 @@ def picture_root(store: Store, root: str, told: str | None = None) -> str:
 
     Args:
         root: where its records say that it is.
-        told: the source as the user names it now; by default the records are asked.
+        told: the source as the user names it now; by default the records' place is used.
 
     Raises:
         InputError: there is no such source; or the user named none, and a store in S3 names a

@@ -98,7 +98,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         assert self.fp is not None
         start = self.fp.read(4)
         self.fp.seek(0)
-        if start == b"MM\0+":  # the library takes its version for that of a small TIFF
+        if start == b"MM\0+":  # Pillow mistakes it for a classic TIFF
             raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "a big-endian BigTIFF")
         super()._open()
 

@@ -25,14 +25,14 @@ SEED = 0x4452494654
 """Seed of the draws here, so that they are not the rows that words are trained on."""
 
 LARGEST_RISE = 0.15
-"""Relative rise of the squared error from which words are to be trained anew.
+"""From this relative rise of the squared error on, words should be retrained.
 
 Measured between four small collections (30 to 150 pictures each, layer b11, rows that no word was
 fitted to): .02 and .16 to other pictures of the same collection, .17 to .32 to another one.
 """
 
 LARGEST_EXCESS = 0.05
-"""Bits of divergence above the noise floor from which words are to be trained anew.
+"""From this divergence above the noise floor on, in bits, words should be retrained.
 
 Measured likewise: below 0 within a collection, .01 to .19 between two; 9 of 10 above .05.
 """

@@ -195,10 +195,10 @@ def round_lines(reports: Sequence[RoundReport]) -> tuple[RoundLine, ...]:
 
 
 def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str, ...]:
-    """Return the layers of a snapshot that have visual words, high to low, or the one asked for.
+    """Return the layers of a snapshot that have visual words, high to low, or the given one.
 
     Raises:
-        UnknownLayer: the one asked for has none.
+        UnknownLayer: the given layer has none.
         InputError: no layer has.
     """
     layers = snapshot.extraction.layers

@@ -26,14 +26,14 @@ def adopt_shards(
 ) -> None:
     """Copy the activations of shards whose pictures are the same, without running the network.
 
-    A shard whose files are gone or damaged is left to be extracted anew.
+    A shard whose files are gone or damaged will be extracted again.
 
     Args:
         source, target: folders of activations, old and new; nothing happens if they are the same.
         known: the shards of the source.
         inputs: of the target.
         shards: the shards of the target.
-        leave: returns whether a shard is to be extracted anew.
+        leave: returns whether a shard must be extracted again.
     """
     if source == target:
         return

@@ -42,7 +42,7 @@ class Pass:
         """Wait, and return by layer the vectors (n, D) of all slots, and the descriptors.
 
         Args:
-            image_ids: (n,), of the slots asked for.
+            image_ids: (n,), of the slots that were read back.
 
         Raises:
             CardLost: the card failed meanwhile.

@@ -175,8 +175,8 @@ def forward_pictures(
     Args:
         rows: of an image table; those with a refusal are left out.
         first_image_id: the id of the first row.
-        threads: batches worked on at once, or pictures read at once for a graphics card; changes
-            no bit of the result.
+        threads: batches worked on at once, or pictures read at once for a GPU; changes no bit of
+            the result.
         turn: a lock, held from the first picture read to the last batch; while waiting for it,
             objects in S3 are fetched.
     """

@@ -49,7 +49,7 @@ class EncodeStage:
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether there are so many words to compare with that a GPU is worth it."""
+        """Whether a vocabulary has enough words for a GPU to be worth it."""
         return any(
             vocabulary.cells is None and vocabulary.words >= CARD_FROM
             for vocabulary in self.vocabularies.values()

@@ -1,8 +1,8 @@
-"""Vectors in few bytes, each with what it lost: what a search looks at before the vectors.
+"""Sketches: vectors in few bytes, with error bounds, which a search reads before the vectors.
 
-A vector of unit length is written down twice: on a few leading axes of its segment, which keep most
-of what tells images apart, and whole; each time a byte a number. Beside the bytes stands how far
-they are from the vector, so a search knows how far a product with them may be off.
+A unit vector is coded twice, with a byte a number: on a few leading axes of its segment, which keep
+most of the differences between images, and whole. The distance from codes to vector is stored too,
+so a search knows the error of a product with the codes.
 """
 
 from collections.abc import Callable, Iterator

@@ -130,7 +130,7 @@ def choose_objects(photographs: Sequence[Image.Image], count: int) -> list[Patch
     choice of n.
 
     Raises:
-        InputError: the photographs do not hold so many.
+        InputError: the photographs have fewer objects.
     """
     own = [_cut_up(index, photograph) for index, photograph in enumerate(photographs)]
     turns = zip_longest(*own)

@@ -74,7 +74,7 @@ class Card:
         device: a device of PyTorch; the CPU is for tests.
 
     Raises:
-        InputError: PyTorch sees no graphics card, or segments do not fit on it.
+        InputError: PyTorch sees no GPU, or segments do not fit on it.
     """
 
     def __init__(self, segments: Sequence[SegmentData], device: str = "cuda") -> None:

@@ -150,7 +150,7 @@ class Answer:
     Attributes:
         image_ids: (Q, k) int64, -1 where there are fewer than k images.
         scores: (Q, k) float64, -inf there.
-        similarities: (Q, k, C) float64 in the layers asked for, 0 there.
+        similarities: (Q, k, C) float64 in the queried layers, 0 there.
         certified: (Q,) bool: no image left out scores better.
 
     Raises:

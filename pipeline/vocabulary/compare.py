@@ -20,8 +20,8 @@ def checked_vectors(
     """Return the vectors, contiguous, and their squared norms, float64 (n,).
 
     Raises:
-        ValueError: not float32 (n, D), other dimensions than asked for, a number that is not
-            finite, or a norm above `LARGEST_NORM`.
+        ValueError: not float32 (n, D), other dimensions than required, a number that is not finite,
+            or a norm above `LARGEST_NORM`.
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32:
         raise ValueError(
@@ -179,7 +179,7 @@ def decide_among(
     for row in range(descriptors.shape[0]):
         nearest = np.inf
         for word in proposals[row]:
-            if word < 0:  # FAISS found fewer than asked for
+            if word < 0:  # FAISS found fewer than were requested
                 continue
             distance = squared_distance(descriptors[row], centroids[word])
             if distance < nearest or (distance == nearest and word < words[row]):

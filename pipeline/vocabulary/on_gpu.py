@@ -177,12 +177,12 @@ class GpuAssigner:
 
         Args:
             centroids: at least one.
-            device: a device of PyTorch, a graphics card or the CPU.
+            device: a device of PyTorch, a GPU or the CPU.
             memory_bytes: for words and tiles on the device; left out, half of what is free there.
-            tf32: whether a graphics card may use TF32, for speed only.
+            tf32: whether a GPU may use TF32, for speed only.
 
         Raises:
-            InputError: there is no such graphics card, or words and one row do not fit.
+            InputError: there is no such GPU, or words and one row do not fit on it.
             ValueError: as `ExactAssigner`.
         """
         import torch

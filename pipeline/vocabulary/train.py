@@ -33,7 +33,7 @@ def train_in_memory(
 
     Args:
         sample: the training rows; no two with the same image id and position.
-        spec: what is asked for.
+        spec: the requested vocabulary.
         task_rows: rows of a task; all by default. Changes no bit.
         threads: chunks compared at once; changes no bit.
         on_round: called with the words after each round and its report.

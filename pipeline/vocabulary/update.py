@@ -124,7 +124,7 @@ def update(
         measured: what the round found.
         window: the rows that the round saw.
         reports: those of the rounds before; their number is the number of this round.
-        spec: what was asked for.
+        spec: the requested vocabulary.
 
     Raises:
         ValueError: counts of other words, or a full round without a row.
