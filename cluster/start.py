@@ -1,4 +1,4 @@
-"""The first import of the command line: from here on, nothing in the current folder is code."""
+"""The command line's first import: from here on, nothing is imported from the current folder."""
 
 from lamella.pipeline.import_path import leave_current_folder
 

@@ -18,7 +18,7 @@ REFUSALS: Any = pa.schema(
 def local_schema(dimensions: int) -> Any:
     """Return the schema of local descriptors: one row a position, float16 of unit length.
 
-    Pictures stand in the order of the shard's batches; the rows of one are together.
+    Pictures are in the order of the shard's batches; the rows of one picture are together.
     """
     return pa.schema(
         [

@@ -1,4 +1,4 @@
-"""The ground all stored models stand on: frozen, strict, with a digest of their canonical JSON."""
+"""The base of all stored models: frozen, strict, with a digest of their canonical JSON."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class NewerRecord(ValueError):
 
 
 class Record(Stored):
-    """A stored value with a file of its own, which shows a change of any of its bytes.
+    """A stored value with a file of its own, whose seal shows a change of any byte.
 
     In the file it has two keys more: `format_version`, where it is no field, and `seal`, the
     SHA-256 of the canonical JSON of all the others. Neither is part of its digest.
@@ -89,7 +89,7 @@ class Record(Stored):
                 f"its contents have SHA-256 {expected[:12]}, its seal {_short(seal)}"
             )
         if canonical_json(value | {"seal": seal}) != data:
-            # Equal values in other bytes, such as a space more: nobody here wrote that.
+            # Equal values in other bytes, such as an extra space: Lamella did not write that.
             raise BrokenRecord("it is not in canonical JSON")
         if "format_version" not in cls.model_fields:
             value.pop("format_version", None)

@@ -1,4 +1,4 @@
-"""A vocabulary between stores: the JSON that stands beside its arrays."""
+"""An exported vocabulary: the JSON beside its arrays."""
 
 from typing import Annotated, Literal, Self
 
@@ -45,7 +45,7 @@ class OutputRecipe(Stored):
 
 
 class DescriptorRecipe(Stored):
-    """All that decides a descriptor of a picture, but for the last bits that its batch decides.
+    """All that decides a picture's descriptors, except the last bits, which depend on the batch.
 
     `descriptor` names what is done to a layer's output; another treatment gets another name.
     """
@@ -73,7 +73,7 @@ class ExchangedFile(Stored):
 
 
 class ExchangedProjection(Stored):
-    """Files of a mean, float64 (D,), and a matrix, float64 (D, d): d `dimensions` of the words."""
+    """Files of a mean, float64 (D,), and a matrix, float64 (D, d); d is the words' `dimensions`."""
 
     descriptor_dimensions: int = Field(ge=1, le=65_536)
     explained: float = Field(ge=0.0, le=1.0)

@@ -1,4 +1,4 @@
-"""What is read out of a network: layers, preprocessing, weights. Its digest keys activations."""
+"""What is extracted from a network: layers, preprocessing, weights. The digest keys activations."""
 
 from typing import Any, Literal, Self
 
@@ -81,13 +81,13 @@ class WeightsRef(Stored):
 
 
 class ExtractionSpec(Stored):
-    """Everything that decides what activations are, to the last bit.
+    """Everything that decides activations, for one kind of machine: see the promise in FORMAT.md.
 
     The batch size belongs to it: the last bits of a forward pass depend on the batch's shape.
 
-    So does the precision. `float32` rounds nowhere further, on graphics cards either; `tf32` lets
-    a card cut the factors of float32 products to 11 bits, and is float32 on a CPU; the others keep
-    weights and activations in half the bytes. What is stored has one type whatever the precision.
+    So does the precision. `float32` is full precision, on GPUs too; with `tf32` a GPU cuts the
+    factors of float32 products to 11 bits, and a CPU computes float32; the others keep weights and
+    activations in half the bytes. Stored types are the same for every precision.
     """
 
     format_version: FormatVersion = FORMAT_VERSION

@@ -26,8 +26,8 @@ class FileRef(Stored):
 class DoneRecord(Record):
     """The last file a task creates; only through it do the task's other files exist.
 
-    `commit_id` is drawn anew by every attempt, so that a writer who lost the reply can tell
-    its own record from another's.
+    Every attempt draws a new `commit_id`, so that a writer who lost the reply can tell its own
+    record from another's.
     """
 
     format_version: FormatVersion = FORMAT_VERSION

@@ -96,7 +96,7 @@ class SearchSettings(Stored):
 
 
 class EngineSettings(Stored):
-    """Where the work is done; none of this changes a bit of what is stored."""
+    """Where the work is done; no setting here changes what is stored on one kind of machine."""
 
     kind: Literal["ray", "serial"] = "ray"
     address: str | None = None

@@ -8,7 +8,7 @@ from lamella.schemas.job import JobConfig
 
 
 class JobRecord(Record):
-    """What an index was asked for, written once before any other file of the job.
+    """The request for an index, written once before any other file of the job.
 
     `source` and the weights' path are those of the machine that ran it; `job` holds the settings
     without the engine's, which change no bit. `corpus_inputs` is the digest that names the

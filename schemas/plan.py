@@ -1,4 +1,4 @@
-"""What a run was foretold to take, measured on some of its pictures before it began."""
+"""The forecast of a run, measured on some of its pictures before it begins."""
 
 from pydantic import Field
 
@@ -19,8 +19,8 @@ class PlannedStage(Stored):
         steps: seconds a picture of one thread, by step.
         per_second: pictures, on the machine that was probed.
         seconds: for all pictures, on that machine.
-        tasks: into which it is cut; no more workers than these are of use.
-        basis: what the figures stand on.
+        tasks: how many tasks it has; more workers than tasks are of no use.
+        basis: what the figures are based on.
     """
 
     name: str
@@ -32,7 +32,7 @@ class PlannedStage(Stored):
 
 
 class PlannedBytes(Stored):
-    """What a stage stores of one kind; `kept` is False where it goes again before the run ends."""
+    """Bytes that a stage stores of one kind; `kept` is False if they go before the run ends."""
 
     kind: str
     stage: str

@@ -40,12 +40,13 @@ def query_refusals_schema() -> Any:
 
 
 class QueryRun(Record):
-    """What a run asked of which snapshot, and where its answers are; created when all are there.
+    """The queries of a run, their snapshot, and its files; created when all batches are done.
 
     `query` in its tables is the number of a query picture in its source, counted from 0, or the
     image id of an indexed one, as `asked` says. Ranks are counted from 1. `certified` counts
-    queries answered with proof of completeness. Without it, some of each batch are audited: asked
-    for the exact answer too, whose images were wanted, and in part found.
+    queries whose answers are proved complete. Without that proof, some queries of each batch are
+    audited, that is answered exactly too: `audit_wanted` counts the images of those answers,
+    `audit_found` how many of them the run has.
 
     Raises:
         ValueError: not every query is answered or refused.

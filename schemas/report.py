@@ -1,4 +1,4 @@
-"""What an evaluation found: scores of every ranking, the sweep over (t, p), and their ground."""
+"""The result of an evaluation: scores of every ranking, the sweep over (t, p), the settings."""
 
 from typing import Literal, Self
 
@@ -79,7 +79,7 @@ class RetrievalReport(Record):
         rows: each layer alone from high to low, the direct sum, the mapped fusion.
         sweep: every point of the grid, empty where there is one layer.
         best: the best point of the sweep: tuned on the very queries it is scored on.
-        cross_validated: the honest figure; None where the queries cannot be halved.
+        cross_validated: the figure to quote; None where the queries cannot be halved.
         settings: what else changes the answer, by name, for a reader.
         missing: right answers that the corpus lacks; they count as missed.
     """

@@ -32,10 +32,10 @@ class SegmentRef(Stored):
 
 
 class IndexSnapshot(Record):
-    """Everything that a query needs, by reference; and the account of every image.
+    """Everything that a query needs, by reference, and the account of every image.
 
-    `root_digest` covers what the index is and not how or when it was made: names of attempts,
-    the number and the time stay out, so equal inputs give equal digests on any machines.
+    `root_digest` covers what the index is and not how or when it was made: names of attempts, the
+    number and the time stay out. The promise in FORMAT.md says when digests are equal.
 
     Raises:
         ValueError: images are not all indexed or refused, or the root digest is another.

@@ -1,4 +1,4 @@
-"""A verdict on a picture that was dear to reach, kept until its shard is done."""
+"""A costly verdict on a picture, kept until its shard is done."""
 
 from typing import Annotated
 
@@ -29,5 +29,5 @@ class Verdict(Record):
 
 
 def verdict_name(sha256: str, max_seconds: float, max_memory: int) -> str:
-    """Return what a verdict is known by: what a picture holds, and what it was granted."""
+    """Return a verdict's name: a digest of the picture's bytes and the limits."""
     return digest_of([sha256, max_seconds, max_memory])[:32]

@@ -1,4 +1,4 @@
-"""How a vocabulary is asked for, what each round of its training saw, and what is stored of it."""
+"""The spec of a vocabulary, the report of each round of its training, and its record."""
 
 from typing import Literal, Self
 
@@ -18,7 +18,7 @@ class ProjectionSpec(Stored):
 
 
 class VocabularySpec(Stored):
-    """What decides the visual words of a layer, beside the descriptors themselves.
+    """What decides the visual words of a layer, besides the descriptors themselves.
 
     `words` left out is chosen from the number of descriptors. Each picture gives at most
     `descriptors_per_image`, and fewer where all together would give more than `descriptors`.
@@ -73,7 +73,7 @@ class RoundReport(Stored):
 
 
 class VocabularyHealth(Stored):
-    """What the finished words are worth, and how evenly the training rows use them.
+    """The quality of finished words, and how evenly the training rows use them.
 
     Attributes:
         held_rows: rows that were not trained on and were measured here.
@@ -100,14 +100,14 @@ OWN_FILES = ("centroids", "counts", "cells", "neighbours", "projection", "held")
 
 
 class Vocabulary(Record):
-    """The visual words of one layer: where they are, and how they came about.
+    """The visual words of one layer: their files and their origin.
 
     `words` is below `words_requested` where the rows hold too few distinct descriptors.
     `spec`, `extraction` and `recipe` are digests; the recipe is that of a descriptor: network,
     weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
     are named, with those of the `probes` nearest cells, and then with the `neighbours` of the
-    nearest of these. `imported` says that the words came from outside, and no training stands
-    behind them here; nor do they belong to an extraction.
+    nearest of these. `imported` words come from outside: they have no training here and belong to
+    no extraction.
 
     Raises:
         ValueError: more words than requested, a file with another number of words, or cells

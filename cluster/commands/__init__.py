@@ -1,1 +1,1 @@
-"""The command line: one file a command, what they share, and what they show."""
+"""The command line: a file for each command, shared options, and tables."""

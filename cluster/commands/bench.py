@@ -1,4 +1,4 @@
-"""`lamella bench`: what this machine does, tried before a corpus is indexed."""
+"""`lamella bench`: measure this machine before a corpus is indexed."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lamella.pipeline.bench.extract import ExtractionTrial
 
 bench = typer.Typer(
-    help="Measure what this machine does, with or without pictures: search, extract.",
+    help="Measure search and extraction on this machine.",
     no_args_is_help=True,
 )
 console = Console()
@@ -37,26 +37,31 @@ def register(app: typer.Typer) -> None:
 
 @bench.command()
 def search(
-    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="To draw.")] = 20_000,
-    queries: Annotated[int, typer.Option("--queries", "-q", min=1, help="Of one batch.")] = 64,
-    k: Annotated[int, typer.Option("-k", min=1, help="Images of each answer.")] = 100,
+    pictures: Annotated[
+        int, typer.Option("--pictures", "-n", min=1, help="Pictures to draw.")
+    ] = 20_000,
+    queries: Annotated[
+        int, typer.Option("--queries", "-q", min=1, help="Queries in the batch.")
+    ] = 64,
+    k: Annotated[int, typer.Option("-k", min=1, help="Images a query.")] = 100,
     segment: Annotated[
-        int, typer.Option("--segment-images", min=1, help="Pictures of a segment.")
+        int, typer.Option("--segment-images", min=1, help="Pictures a segment.")
     ] = 20_000,
     folder: Annotated[
         Path | None,
         typer.Option(
-            help="Where segments lie meanwhile, 10 kB a picture.",
+            help="Folder for temporary segments, 10 kB a picture.",
             show_default="the system's folder for temporary files",
         ),
     ] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Draw pictures after the law of real ones, build their segments, answer a batch exactly.
+    """Build segments of drawn pictures with realistic statistics, and answer a batch exactly.
 
-    1,280 dimensions and some 219 of 100,000 words a picture, as of a layer of EfficientNet-Lite0.
-    A million take some minutes, 10 GB on disk, and 3 GB of memory or more.
+    A picture has 1,280 dimensions and some 219 of 100,000 words, like layers of
+    EfficientNet-Lite0. A million pictures take some minutes, 10 GB of disk, and 3
+    GB of memory or more.
     """
     from lamella.pipeline.bench.search import try_search
 
@@ -97,28 +102,34 @@ def search(
 def extract(
     source: Annotated[
         str | None,
-        typer.Argument(help="Pictures to try it on; drawn ones by default.", show_default=False),
+        typer.Argument(help="Pictures to measure with; drawn ones by default.", show_default=False),
     ] = None,
-    pictures: Annotated[int, typer.Option("--pictures", "-n", min=1, help="At most.")] = 200,
+    pictures: Annotated[
+        int, typer.Option("--pictures", "-n", min=1, help="The most pictures.")
+    ] = 200,
     network: Annotated[
-        str | None, typer.Option(help="As `lamella index` takes it.", show_default="the default")
+        str | None,
+        typer.Option(help="Network, as for `lamella index`.", show_default="the default"),
     ] = None,
-    layers: Annotated[str | None, typer.Option(help="From high to low, such as fc1,c5_1.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers from high to low, such as fc1,c5_1.")
+    ] = None,
     weights: options.Weights = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Pictures a forward pass.", show_default="1")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of a worker.", show_default="one a core")
+        int | None, typer.Option(min=1, help="Threads of a worker.", show_default="one a core")
     ] = None,
     job_file: options.Job = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure each step of extraction alone, all of them together, and what is waited for.
+    """Measure each step of extraction alone, the whole, and what threads wait for.
 
-    Reading, decoding, the network, descriptors and writing, by all cores and a GPU where there is
-    one; what they allow together; and how near the pipeline comes to that.
+    Times reading, decoding, the network, descriptors and writing, on all cores
+    and a GPU if there is one; reckons the ceiling they allow together; and says
+    how near the pipeline comes to it.
     """
     from lamella.pipeline.bench.extract import try_extraction
     from lamella.pipeline.bench.extract_steps import choose_pictures

@@ -1,4 +1,4 @@
-"""The commands. Each reads its settings, opens an engine, and calls one job of the pipeline."""
+"""The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ app = typer.Typer(
     name="lamella",
     help="Index pictures by several layers of a network, and rank by all of them together.\n\n"
     "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
-    "A command that was stopped continues when it is given again.",
+    "To continue a command that was stopped, give it again.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -37,7 +37,7 @@ def emit(value: Any) -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where to put pictures, index and report.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for pictures, index and report.")] = Path(
         "lamella-demo"
     ),
     objects: Annotated[int, typer.Option(help="Objects to plant, four views each.")] = 100,
@@ -46,9 +46,10 @@ def demo(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Make a corpus of real pictures with known truth, index it, evaluate it, draw the page.
+    """Make a corpus of real pictures with known truth, index it, evaluate it, draw its page.
 
-    Takes a few minutes, needs no network, and can be stopped and given again.
+    Takes a few minutes and needs no network connection. If stopped, give the
+    command again.
     """
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
     from lamella.cluster.commands.index import index_store
@@ -109,10 +110,15 @@ def index(
 ) -> None:
     """Index pictures and publish a snapshot that answers queries.
 
-    Examples: [bold]lamella index ~/Pictures --into ./index[/] takes sensible settings for all;
-    [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/] follows the
-    paper. Give the same command again to continue a run that was stopped. What it will take is
-    told by [bold]lamella plan[/]; a plan given the same [bold]--into[/] stands beside what it took.
+    With the defaults:
+    [bold]lamella index ~/Pictures --into ./index[/]
+
+    As in the paper:
+    [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/]
+
+    To continue a run that was stopped, give the same command again. [bold]lamella plan[/]
+    with the same [bold]--into[/] estimates the costs first; the run then shows them beside
+    what it took.
     """
     from lamella.cluster.commands.index import index_store
 
@@ -154,22 +160,25 @@ def query(
     pictures: Annotated[
         str | None,
         typer.Argument(
-            help="What to ask: a picture, any source that `index` takes, or [bold]snapshot[/]: "
-            "every indexed picture."
+            help="The query pictures: one picture, any source that `index` takes, or "
+            "[bold]snapshot[/] for every indexed picture."
         ),
     ] = None,
-    queries: Annotated[str | None, typer.Option(help="The same, as an option.")] = None,
+    queries: Annotated[
+        str | None, typer.Option(help="The query pictures, given as an option.")
+    ] = None,
     ids: Annotated[
-        str | None, typer.Option(help="Indexed images by id instead: 3,17, or all.")
+        str | None, typer.Option(help="Query by indexed images instead, given by id: 3,17, or all.")
     ] = None,
     k: Annotated[
-        int | None, typer.Option("--k", "-k", help="Images a query.", show_default="100")
+        int | None,
+        typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
     ] = None,
     mode: Annotated[
         str | None,
         typer.Option(
-            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best of each layer; "
-            "[bold]paper[/] those of the high layer alone.",
+            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
+            "layer, [bold]paper[/] those of the high layer alone.",
             show_default="exact",
         ),
     ] = None,
@@ -181,7 +190,7 @@ def query(
         str | None,
         typer.Option(
             metavar="RUN",
-            help="A name for the run, under which the store keeps it; alone, to see it again.",
+            help="Keep the answers in the store under this name; given alone, show them again.",
             show_default="a digest",
         ),
     ] = None,
@@ -191,8 +200,8 @@ def query(
     trec: Annotated[
         Path | None,
         typer.Option(
-            help="Write them as a TREC run: qid is the image id of an indexed query, else its "
-            "number in the source; docid is the image id."
+            help="Copy the rankings to a TREC run: qid is the image id of an indexed query, else "
+            "its number in the source; docid is the image id."
         ),
     ] = None,
     job_file: options.Job = None,
@@ -206,9 +215,13 @@ def query(
 ) -> None:
     """Rank the index for pictures, folders of pictures, or indexed images.
 
-    Examples: [bold]lamella query ./index photo.jpg -k 10[/] asks for one picture;
-    [bold]lamella query ./index --queries snapshot --into pairs[/] asks for every indexed one and
-    keeps the answers as run pairs. Give the same command again to continue a run that was stopped.
+    By one picture:
+    [bold]lamella query ./index photo.jpg -k 10[/]
+
+    By every indexed picture, keeping the answers as a run named pairs:
+    [bold]lamella query ./index --queries snapshot --into pairs[/]
+
+    To continue a run that was stopped, give the same command again.
     """
     from lamella.cluster.commands.query import Queries, query_store
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
@@ -257,14 +270,16 @@ def evaluate(
         ),
     ] = None,
     box: Annotated[
-        str, typer.Option(help="Oxford queries: roi crops to the box, full not.")
+        str, typer.Option(help="Oxford, Paris: roi crops queries to their boxes, full does not.")
     ] = "roi",
     difficulty: Annotated[
         str, typer.Option(help="roxford, rparis: easy, medium or hard.")
     ] = "medium",
     pattern: Annotated[
         str | None,
-        typer.Option(help="groups: a regular expression whose one group names the group."),
+        typer.Option(
+            help="groups: a regular expression with one group, which captures the group's name."
+        ),
     ] = None,
     metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
     layers: options.Layers = None,
@@ -284,9 +299,10 @@ def evaluate(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Score each layer alone, their direct sum and the mapped fusion; draw a page of pictures.
+    """Score each layer alone, their plain sum and the mapped fusion; draw a page of pictures.
 
-    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a group.
+    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
+    group.
     """
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
 
@@ -356,7 +372,7 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
     show_report(console, report, page, sweep=sweep)
 
 
-# After the commands above, so that help lists them in the order in which they are met.
+# After the commands above, so that help lists them in the order of use.
 plan.register(app)
 bench.register(app)
 status.register(app)

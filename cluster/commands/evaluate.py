@@ -1,4 +1,4 @@
-"""`lamella evaluate`: a protocol against a store's snapshot; its report and its page."""
+"""`lamella evaluate`: score a store's snapshot by a protocol; write its report and page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from lamella.schemas.report import RetrievalReport
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be evaluated."""
+    """What to evaluate."""
 
     protocol: Protocol
     truth: Path | None = None

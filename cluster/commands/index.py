@@ -1,4 +1,4 @@
-"""`lamella index`: a source into a store, with progress."""
+"""`lamella index`: index a source into a store, with progress."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ from lamella.schemas.snapshot import IndexSnapshot
 
 @dataclass(frozen=True)
 class Indexed:
-    """A snapshot, and how its making compares with its plan; None where there was no plan.
+    """A snapshot, and the comparison of the run with its plan; None where there was no plan.
 
-    `passed_over` counts by kind what the source holds beside pictures.
+    `passed_over` counts by kind the files of the source that are no pictures.
     """
 
     snapshot: IndexSnapshot
@@ -33,7 +33,7 @@ class Indexed:
 
 
 def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool) -> Indexed:
-    """Return the snapshot of a source in a store, made where it is absent."""
+    """Return the snapshot of a source in a store; make it if it is absent."""
     store = open_store(into, create=True)
     made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
@@ -49,7 +49,7 @@ def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet
     (manifest,) = made
     try:
         plan = last_plan(store, prepared.name, subject_of(prepared))
-    except CorruptFile:  # `verify` says so; the run does not stand on it
+    except CorruptFile:  # `verify` reports it; the run does not need it
         plan = None
     if plan is None:
         return Indexed(snapshot, manifest.passed_over, None)

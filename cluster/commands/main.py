@@ -1,6 +1,6 @@
-"""The `lamella` command: runs it, and turns every expected error into one line and an exit code."""
+"""The `lamella` command: turns every expected error into one line and an exit code."""
 
-import lamella.cluster.start  # noqa: F401 - before anything is looked for in the current folder
+import lamella.cluster.start  # noqa: F401 - before anything can be imported from the current folder
 
 # isort: split
 import sys
@@ -14,17 +14,17 @@ from lamella.pipeline.evaluate.page import printable
 WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
 
 LONGEST = 2_000
-"""Characters of a message: some file systems allow names of thousands."""
+"""The most characters of a message: some file systems allow names of thousands."""
 
 
 def _show_plainly(error: BaseException) -> None:
-    """Print a traceback whose lines do nothing: what stands in them may be anyone's names."""
+    """Print a traceback as plain text: it may hold names from pictures and stores."""
     text = "".join(traceback.format_exception(error))
     print("\n".join(printable(line) for line in text.split("\n")), end="", file=sys.stderr)
 
 
 def _in_one_line(error: BaseException) -> str:
-    """Return a message as one line; of a very long one its beginning, and its end: what to do."""
+    """Return a message as one line; cut a long one in the middle: its end says what to do."""
     text = printable(" ".join(str(error).split()))
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
 

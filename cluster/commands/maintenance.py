@@ -1,4 +1,4 @@
-"""The commands that care for a store: verify, gc, repair, retry."""
+"""The commands that maintain a store: verify, gc, repair, retry."""
 
 import sys
 from typing import Annotated, Any
@@ -37,9 +37,10 @@ def _emit(value: Any) -> None:
 def verify(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
-    """Read every file of a store and name what is damaged, and the command that rebuilds it.
+    """Read every file of a store; list damaged files and the command that rebuilds them.
 
-    Exit code 1 if anything is damaged. Files that no record names are counted and are no fault.
+    Exit code 1 if anything is damaged. Files that no record names are counted,
+    not faults.
     """
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.verify import verify_store
@@ -82,22 +83,23 @@ def verify(
 def gc(
     store: options.Store,
     older_than: Annotated[
-        str, typer.Option(help="How old what nothing names must be: 90m, 24h, 7d.")
+        str, typer.Option(help="Remove only files at least this old: 90m, 24h, 7d.")
     ] = "24h",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
+        bool, typer.Option("--dry-run", help="List what would be removed; remove nothing.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Take any age: no job runs on this store, you are sure."),
+        typer.Option("--force", help="Allow any age. Be sure that no job runs on this store."),
     ] = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove files that no record names: left by attempts that died, and sums of ended rounds.
+    """Remove files that no record names: those of dead attempts, and sums of finished rounds.
 
-    Nothing that a snapshot, a vocabulary or a done record names is touched. What a running job
-    is writing is protected by its age. Files that are not Lamella's are never touched.
+    Files named by a snapshot, a vocabulary or a done record stay. Files that a
+    running job writes are protected by their age. Files that are not Lamella's
+    are never touched.
     """
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.gc import collect_garbage
@@ -156,10 +158,10 @@ def repair(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Rebuild what is damaged, and only that, with the settings on record.
+    """Rebuild damaged files, and only those, with the recorded settings.
 
-    Let no job run on the store meanwhile. The pictures are needed only if their tables or
-    activations are damaged. Exit code 1 if anything is still damaged.
+    No job may run on the store meanwhile. Pictures are needed only if their
+    tables or activations are damaged. Exit code 1 if anything is still damaged.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.settings import load_job
@@ -215,10 +217,11 @@ def retry(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Try pictures again that were refused for a reason that may have passed.
+    """Retry pictures that were refused for a reason that may have passed.
 
-    Only they are read. If any can be read now, a new snapshot is published: the one that a first
-    run would have made. Pictures refused for what their bytes are stay refused.
+    Only those are read. If any can be read now, a new snapshot is published,
+    equal to that of a first run. Pictures refused for their contents stay
+    refused.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.settings import load_job

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they set in a job."""
+"""Options that several commands share, and the settings they override."""
 
 import os
 import re
@@ -19,23 +19,23 @@ Engine = Annotated[
     str | None,
     typer.Option(
         help="[bold]ray[/] spreads the work over processes or a cluster; "
-        "[bold]serial[/] keeps it in this one. Same bytes either way.",
+        "[bold]serial[/] keeps it in this process. Both store the same bytes.",
         show_default="ray",
     ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="A running Ray cluster; by default a local Ray is started and ended."),
+    typer.Option(help="A running Ray cluster, host:port; by default a local Ray is started."),
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="How many Ray workers at most.", show_default="one a core")
+    int | None, typer.Option(help="The most Ray workers.", show_default="one a core")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 Profile = Annotated[
     str | None,
     typer.Option(
-        help="Weights of visual words: [bold]production[/] is tf-idf, [bold]paper[/] is tf.",
+        help="Weighting of visual words: [bold]paper[/] is tf, [bold]production[/] is tf-idf.",
         show_default="paper",
     ),
 ]
@@ -53,16 +53,18 @@ Powers = Annotated[
     typer.Option("--p", help="Powers of the map, high layer first: 0.6.", metavar="P[,P]"),
 ]
 Layers = Annotated[
-    str | None, typer.Option(help="Fuse these of the indexed layers: head,b11. All by default.")
+    str | None, typer.Option(help="Which indexed layers to fuse, such as head,b11. All by default.")
 ]
 Snapshot = Annotated[
     int | None,
-    typer.Option("--snapshot", help="Which one; the promoted one by default.", show_default=False),
+    typer.Option(
+        "--snapshot", help="A snapshot by number; the promoted one by default.", show_default=False
+    ),
 ]
 Into = Annotated[
     str,
     typer.Option(
-        "--into", help="The index: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
+        "--into", help="The store: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
     ),
 ]
 Source = Annotated[
@@ -77,8 +79,8 @@ Pictures = Annotated[
     typer.Option(
         "--pictures",
         metavar="SOURCE",
-        help="Where the indexed pictures lie now, as they would be named to `lamella index`.",
-        show_default="where they were; needed if the store is in S3 and they are here",
+        help="Where the indexed pictures lie now, in the form that `lamella index` takes.",
+        show_default="where they were; required if only the store is in S3",
     ),
 ]
 Network = Annotated[
@@ -94,8 +96,8 @@ Words = Annotated[
 KeepActivations = Annotated[
     str | None,
     typer.Option(
-        help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] makes them "
-        "words in the same pass.",
+        help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] turns them "
+        "into words in the same pass.",
         show_default="none if words are given",
     ),
 ]
@@ -103,22 +105,23 @@ GivenWords = Annotated[
     Path | None,
     typer.Option(
         "--vocabulary",
-        help="Take the words from this folder of `lamella vocabulary export`, train none.",
+        help="Use the words in this folder of `lamella vocabulary export`; train none.",
     ),
 ]
 Store = Annotated[
     str,
     typer.Argument(
-        help="What `lamella index --into` made: a folder, or [bold]s3://bucket/prefix[/]."
+        help="The store that `lamella index` made: a folder or [bold]s3://bucket/prefix[/]."
     ),
 ]
 
 
 def check_output(name: str, path: Path | None) -> None:
-    """See that a file can be written where an option says, before hours of work go into it.
+    """Check that an option's file can be written, before hours of work.
 
     Raises:
-        InputError: it is an address, a folder, or lies in a folder that is not there or not ours.
+        InputError: it is an address, a folder, or lies in a folder that does not exist or cannot be
+            written.
     """
     if path is None:
         return
@@ -159,7 +162,7 @@ def index_overrides(
     vocabulary: Path | None,
     keep_activations: str | None,
 ) -> dict[str, Any]:
-    """Return what the options of an index set in a job."""
+    """Return the settings that the options of `index` override."""
     return {
         "name": name,
         "network.name": network,
@@ -174,5 +177,5 @@ def index_overrides(
 def engine_overrides(
     engine: str | None, address: str | None, workers: int | None
 ) -> dict[str, Any]:
-    """Return what the engine's options set in a job."""
+    """Return the settings that the engine's options override."""
     return {"engine.kind": engine, "engine.address": address, "engine.workers": workers}

@@ -1,4 +1,4 @@
-"""`lamella plan`: what an index will take, told before it is made; and how it came out."""
+"""`lamella plan`: estimate an index before it is made, and compare afterwards."""
 
 import shutil
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def plan(
         str | None,
         typer.Option(
             "--into",
-            help="Where the index will be: its free space is looked at, and the plan is kept there "
-            "to be shown beside what the run took.",
+            help="The index's store: its free space is checked, and the plan is kept there, to be "
+            "shown beside what the run takes.",
         ),
     ] = None,
     job_file: options.Job = None,
@@ -44,22 +44,23 @@ def plan(
     words: options.Words = None,
     vocabulary: options.GivenWords = None,
     keep_activations: options.KeepActivations = None,
-    sample: Annotated[int, typer.Option(min=2, help="Files to try, evenly spread.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Which ones.")] = 0,
+    sample: Annotated[int, typer.Option(min=2, help="Files in the sample, evenly spread.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     engine: options.Engine = None,
     workers: options.Workers = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Tell what an index will take: hours, bytes, memory, requests. Nothing is indexed.
+    """Estimate an index: hours, bytes, memory, requests. Nothing is indexed.
 
-    Runs the code of every stage on some pictures, here, and reckons from these to all. Takes the
-    settings of [bold]lamella index[/]. What follows ± is the standard error of the sample: another
-    sample would mostly tell within twice as much. Figures for GPUs need a probe on a machine that
-    has one. Ends with code 1 where the disk or the memory is too small, and says what would fit.
+    Runs every stage on a sample of the pictures, on this machine, and
+    extrapolates. Takes the options of [bold]lamella index[/]. The figure after ± is the
+    standard error over the sample. Figures for GPUs need a machine that has one.
+    Exit code 1 if disk or memory is too small; the message says what would fit.
 
-    Examples: [bold]lamella plan ~/Pictures[/]; [bold]lamella plan s3://bucket/pictures --into
-    ./index --job job.toml[/], then [bold]lamella index[/] with the same settings.
+    Examples: [bold]lamella plan ~/Pictures[/];
+    [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
+    [bold]lamella index[/] with the same settings.
     """
     from lamella.pipeline.jobs.indexing import prepare
     from lamella.pipeline.plan.history import keep_plan
@@ -99,12 +100,12 @@ def plan(
 
 
 def compared_values(rows: "Sequence[Comparison] | None") -> dict[str, Any]:
-    """Return plan and reality as plain values; nothing where there was no plan."""
+    """Return plan and actuals as plain values; empty without a plan."""
     return {} if rows is None else {"plan": [asdict(row) for row in rows]}
 
 
 def show_comparison(console: Console, rows: "Sequence[Comparison]") -> None:
-    """Print plan and reality side by side."""
+    """Print plan and actuals side by side."""
     from lamella.cluster.commands.show_plan import show_comparison
 
     show_comparison(console, rows)

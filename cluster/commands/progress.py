@@ -1,4 +1,4 @@
-"""What a person sees of a running job: a bar a stage with time left, or plain lines."""
+"""Show the progress of a job: a bar a stage with time left, or plain lines."""
 
 import time
 from types import TracebackType
@@ -23,11 +23,11 @@ from lamella.schemas.vocabulary import RoundReport
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
 
 SPEED_OVER_S = 1800.0
-"""How far back the speed is looked at: a task may take minutes, and two must have ended in it."""
+"""Window of the speed: a task may take minutes, and two must have ended in it."""
 
 
 class ProgressLines:
-    """Shows stages as they run. Quiet for scripts; one line a finished stage without a terminal."""
+    """Shows running stages. Quiet for scripts; one line a finished stage without a terminal."""
 
     def __init__(self, console: Console, *, quiet: bool = False) -> None:
         self._console = console
@@ -61,13 +61,13 @@ class ProgressLines:
         self._bars.stop()
 
     def stage(self, stand: Stand) -> None:
-        """Show where a stage stands."""
+        """Show the progress of a stage."""
         if stand.stage.startswith(MINOR) or stand.stage in self._ended:
             return
         name = printable(stand.stage)
         if name not in self._tasks:
             self._began[name] = time.monotonic()
-            # What an earlier run did is no part of the speed that the time left is told from.
+            # Tasks done by an earlier run do not count for the speed.
             self._tasks[name] = self._bars.add_task(
                 name, total=stand.units_total, completed=stand.units_done, note=""
             )
@@ -80,7 +80,7 @@ class ProgressLines:
                 self._console.print(Text(line))
 
     def round(self, layer: str, report: RoundReport) -> None:
-        """Show what a round of k-means found."""
+        """Show the report of a round of k-means."""
         note = f"error {report.objective:.4f}"
         if report.empty_words:
             note += f", {report.empty_words} empty words"

@@ -1,7 +1,7 @@
-"""Tables for people. Names come from the world: they are shown, never obeyed.
+"""Tables for people. Names from pictures and stores are untrusted: shown, never interpreted.
 
-Whatever a store or a person names goes through `plain`, never into a string: rich takes what
-stands in brackets or between colons in a string for its own markup.
+Names go through `plain` and never into a string: rich would interpret brackets and colons in a
+string as markup.
 """
 
 import itertools
@@ -25,7 +25,7 @@ SHOWN_REFUSALS = 10
 
 
 def plain(value: object) -> Text:
-    """Return a value as text that does nothing: no markup, no escapes, one line."""
+    """Return a value as plain text: no markup, no escape sequences, one line."""
     return Text(printable(str(value)))
 
 
@@ -37,12 +37,12 @@ def show_rankings(
     more: int,
     refusals: Sequence[dict[str, Any]],
 ) -> None:
-    """Print the first ranks of the first queries, and what became of all of them.
+    """Print the first ranks of the first queries, and the account of all queries.
 
     Args:
-        table: the rankings of the first queries, to the ranks that are shown.
-        more: how many queries there are beside.
-        refusals: the first of those who were not asked.
+        table: the rankings of the first queries, up to the ranks shown.
+        more: how many further queries there are.
+        refusals: the first refused query pictures.
     """
     layers = [entry.layer for entry in run.fusion.layers]
     for _, rows in itertools.groupby(table.to_pylist(), key=lambda row: row["query"]):
@@ -122,7 +122,7 @@ def _grid(report: RetrievalReport) -> Table:
 
 
 def show_passed_over(console: Console, counted: dict[str, int]) -> None:
-    """Print by kind what a source holds beside its pictures, and what to do about data sets."""
+    """Print by kind the files of a source that are no pictures, and advice about data sets."""
     if counted:
         console.print(plain(f"  passed over: {in_words(counted)}"), soft_wrap=True)
     if (said := advice(counted)) is not None:

@@ -1,4 +1,4 @@
-"""A plan as tables for people, and plan and reality side by side."""
+"""Tables of a plan, and of plan and actuals side by side."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,11 +14,11 @@ from lamella.schemas.plan import Figure, Plan, ProbedMachine
 UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 TIMES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 SMALL = 0.005
-"""A kind that is a smaller share of all bytes is not told apart."""
+"""A kind below this share of all bytes is not shown apart."""
 
 
 def show_plan(console: Console, plan: Plan) -> None:
-    """Print a plan: what it is of, time, bytes, memory, requests."""
+    """Print a plan: its subject, time, bytes, memory, requests."""
     machine = plan.machine
     console.print(
         plain(
@@ -112,7 +112,7 @@ def _show_memory(console: Console, plan: Plan) -> None:
 
 
 def show_comparison(console: Console, rows: Sequence[Comparison]) -> None:
-    """Print what a run took beside its plan."""
+    """Print what a run took, beside its plan."""
     table = _table("stage", "pictures/s", "time", "bytes")
     table.title = "planned → measured in this run"
     for row in rows:
@@ -156,6 +156,6 @@ def _time(seconds: float) -> str:
 
 
 def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Return a value in the largest unit of which there is one, to three digits."""
+    """Return a value to three digits, in the largest unit that does not exceed it."""
     size, unit = next((each for each in units if value >= each[0]), units[-1])
     return f"{value / size:,.3g} {unit}"

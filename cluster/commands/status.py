@@ -1,4 +1,4 @@
-"""The commands that say what a store holds: status, snapshots."""
+"""The commands that describe a store: status, snapshots."""
 
 from typing import Annotated, Any
 
@@ -28,7 +28,7 @@ def _emit(value: Any) -> None:
 def status(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
-    """Say what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
+    """Show what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
     from lamella.pipeline.jobs.status import store_status
     from lamella.pipeline.store.storage import open_store
 
@@ -79,7 +79,7 @@ def snapshots(
 
 
 def summary(snapshot: Any) -> dict[str, Any]:
-    """Return what scripts are told of a snapshot."""
+    """Return a snapshot as plain values, for scripts."""
     return {
         "snapshot": snapshot.number,
         "root_digest": snapshot.root_digest,

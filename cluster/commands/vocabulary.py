@@ -1,4 +1,4 @@
-"""`lamella vocabulary`: the visual words of a store, looked at, compared and taken elsewhere."""
+"""`lamella vocabulary`: show, compare and export the visual words of a store."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from lamella.cluster.commands.progress import ProgressLines
 
 app = typer.Typer(
     name="vocabulary",
-    help="Look at the visual words of an index: how they fare, and whether they fit other "
+    help="Inspect the visual words of an index: their health, and whether they fit other "
     "pictures.\n\nExample: [bold]lamella vocabulary show ./index --page words.html[/]",
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -37,27 +37,29 @@ def show(
     number: options.Snapshot = None,
     page: Annotated[
         Path | None,
-        typer.Option(help="Write a page of curves, and of the patches that excite words, here."),
+        typer.Option(
+            help="Write a page with charts, and patches that excite the words, to this file."
+        ),
     ] = None,
     words: Annotated[
         int,
         typer.Option(
-            min=1, max=64, help="How many words of a kind are listed, and shown on the page."
+            min=1, max=64, help="How many words of each kind to list and to show on the page."
         ),
     ] = 8,
     pictures: options.Pictures = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say how the visual words fare: training round by round, fit, and use by the pictures.
+    """Show the health of visual words: training round by round, fit, and use by the pictures.
 
-    [bold]Error[/]: mean squared distance of descriptors to their words; on rows
-    held out it says how the words fit what they were not trained on.
+    [bold]Error[/]: mean squared distance of descriptors to their words; on held-out rows
+    it shows how the words fit descriptors they were not trained on.
 
-    [bold]Imbalance[/]: 1 where all words are used alike.
+    [bold]Imbalance[/]: 1 where all words are used equally.
 
-    [bold]Burstiness[/]: how often a word stands in a picture that has it; that of
-    windows and leaves is high.
+    [bold]Burstiness[/]: how often a word occurs in a picture that has it; high for windows
+    and leaves.
 
     Example: [bold]lamella vocabulary show ./index --page words.html[/]
     """
@@ -107,10 +109,10 @@ def show(
 @app.command()
 def compare(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="The index whose words they are: a folder or s3://.")
+        str, typer.Argument(metavar="A", help="The index that has the words: a folder or s3://.")
     ],
     b: Annotated[
-        str, typer.Argument(metavar="B", help="The index of the other pictures; may be the same.")
+        str, typer.Argument(metavar="B", help="The index that has the pictures; may be the same.")
     ],
     layer: Layer = None,
     number_a: Annotated[
@@ -124,13 +126,13 @@ def compare(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say whether the words of one index still fit the pictures of another.
+    """Tell whether the words of index A still fit the pictures of index B.
 
-    Descriptors are drawn of B's pictures, as many of each. Their error by A's
-    words is set beside the error on A's own rows, and the use of words beside
-    what two halves of A's pictures differ by.
+    Draws equally many descriptors of each of B's pictures. Compares their error
+    by A's words with the error of A's own rows, and their use of words with the
+    difference between two halves of A's pictures.
 
-    The last line advises to keep the words or to train anew, and by which rule.
+    The last line advises to keep the words or to train anew, and names the rule.
 
     Example: [bold]lamella vocabulary compare ./index ./index-of-may[/]
     """
@@ -168,9 +170,9 @@ def export(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write the words as NumPy arrays with a JSON each, to use them in another index.
+    """Export the words as NumPy arrays with a JSON each, for use in another index.
 
-    The JSON holds the recipe of the descriptors; an index made by another network,
+    The JSON holds the recipe of the descriptors; an index with another network,
     layer or recipe refuses the words.
 
     Example: [bold]lamella vocabulary export ./index --into ./words[/], then

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def show_health(console: Console, health: "LayerHealth") -> None:
-    """Print how a layer's words fare."""
+    """Print the health of a layer's words."""
     from lamella.pipeline.diagnostics.findings import findings
     from lamella.pipeline.diagnostics.health_page import story
 
@@ -108,7 +108,7 @@ def _words(title: str, lines: Sequence["WordLine"]) -> Table:
 
 
 def show_drift(console: Console, drift: "Drift") -> None:
-    """Print how a layer's words fit other pictures, and what to do."""
+    """Print how a layer's words fit other pictures, and the advice."""
     table = _table(f"words of {drift.layer}", "", "own pictures", "other pictures", "difference")
     own = "" if drift.held_out else " (trained on)"
     for row in (

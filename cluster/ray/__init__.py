@@ -1,1 +1,1 @@
-"""Ray: where a job's tasks run, who may talk to it, and how it is left as it was found."""
+"""Run tasks on Ray: start or join it, secure it, and leave it as it was found."""

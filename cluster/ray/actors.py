@@ -1,4 +1,4 @@
-"""The worker: a Ray actor that opens a step once and applies it to the tasks it is sent."""
+"""The worker: a Ray actor that opens a step once and runs the tasks it is sent."""
 
 import os
 import threading
@@ -13,17 +13,17 @@ from lamella.pipeline.signs import running, silence
 from lamella.schemas.files import DoneRecord
 
 SERVER_GPU, WORKER_BESIDE_SERVER = 0.6, 0.4
-"""Shares of a GPU: no two servers fit on one card, and a worker beside each."""
+"""Shares of a GPU: one server fits on each GPU, with one worker beside it."""
 
 DeviceCheck = Callable[[Step[Any]], None]
-"""Raises where a worker holds a device that its step could not use."""
+"""Raises if a worker holds a device that its step cannot use."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a worker says of a task: its record, or an error and whether to try again.
+    """A worker's reply to a task: its record, or an error and whether to try again.
 
-    `useless`: its card is lost to this process, so another worker must take its place.
+    `useless`: this process has lost its GPU, so the worker must be replaced.
     """
 
     record: DoneRecord | None
@@ -33,17 +33,17 @@ class Reply:
 
 
 ASIDE = "aside"
-"""The thread of a worker that answers while its tasks run."""
+"""The name of a worker's thread that answers while tasks run."""
 
 
 class Worker:
-    """Lives in a process of its own; keeps the step it opened last."""
+    """A worker process; keeps the step it opened last."""
 
     def __init__(self, cpus: int, check: DeviceCheck) -> None:
-        # numba reads this once, when it is first imported, which only steps do.
+        # numba reads this once, when it is first imported; only steps import it.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
         if not lent_gpus():
-            # Ray leaves the cards of its machine in sight of a worker that it lent none.
+            # Without this, a worker that was lent no GPU would still see those of its machine.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._check = check
         self._opening = threading.Lock()
@@ -51,15 +51,15 @@ class Worker:
         self._work: Callable[[Any], DoneRecord] | None = None
 
     def ready(self) -> int:
-        """Return this worker's process id, once it stands."""
+        """Return this worker's process id, once it is ready."""
         return os.getpid()
 
     def silence(self, key: str) -> float | None:
-        """Return for how many seconds a task gave no sign of progress; None if it does not run."""
+        """Return the seconds since a task's last sign of progress; None if it does not run."""
         return silence(key)
 
     def apply(self, step_id: str, step: Step[Any], task: Any) -> Reply:
-        """Run one task, opening the step if it is not the one at hand. Never raises."""
+        """Run one task, opening its step if another one is open. Never raises."""
         try:
             with running(task.key):
                 return Reply(self._open(step_id, step)(task))
@@ -70,7 +70,7 @@ class Worker:
     def _open(self, step_id: str, step: Step[Any]) -> Callable[[Any], DoneRecord]:
         with self._opening:
             if self._work is None or self._opened != step_id:
-                self._work = None  # let go of the last step's network before the next one's
+                self._work = None  # free the last step's network before loading the next one's
                 self._check(step)
                 self._work = step.open()
                 self._opened = step_id

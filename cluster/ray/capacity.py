@@ -1,17 +1,17 @@
-"""How many workers fit on a cluster, and how many threads each has for a network."""
+"""Decide how many workers fit on a cluster, and how many threads each has for a network."""
 
 import ray
 
 MOST_THREADS = 4
-"""Threads of a worker in a stage with a network, on CPUs, at most: they wait for each other at the
+"""The most threads of a worker in a stage with a network, on CPUs: they wait for each other at the
 end of a shard."""
 
 
 def threads_of_networks() -> int:
-    """Return how many threads a worker has in a stage with a network, on the cluster at hand.
+    """Return how many threads a worker has in a stage with a network, on this cluster.
 
-    On GPUs that is all CPUs that a node has for each of its own, as they decode for it. On CPUs a
-    few threads share a network: its weights are then in fewer caches, and fewer times in memory.
+    On GPUs these are all CPUs that a node has for each GPU, as they decode for it. On CPUs a few
+    threads share a network, so that its weights are in memory and caches fewer times.
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = [(each.get("CPU", 1.0), each["GPU"]) for each in nodes if each.get("GPU", 0.0) >= 1.0]
@@ -22,6 +22,6 @@ def threads_of_networks() -> int:
 
 
 def workers_for(cpus: float, each: int, most: int | None) -> int:
-    """Return how many workers stand where there are so many CPUs."""
+    """Return how many workers fit on this many CPUs."""
     fit = max(1, int(cpus) // each)
     return min(fit, most or fit)

@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # Under `uv run` Ray would send the current folder to the workers and put it first on their path.
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
 
-# Ray waits for its control plane, twice as long by default, without a look at whether it lives.
+# Ray waits this long for its control plane, even a dead one; the default is twice as long.
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "15")
 
 import ray
@@ -30,29 +30,29 @@ from lamella.cluster.ray.ray_auth import how_to_ask, own_token, users_token
 from lamella.pipeline.errors import EngineLost, InputError, one_line
 
 OBJECT_STORE_BYTES = 256 * 1024**2
-"""Ray's shared memory on one machine: tasks and results are names and counts, so little will do."""
+"""Ray's shared memory on one machine: small, as tasks and results are names and counts."""
 
 END_S = 10.0
-"""How long Ray may take to end. It takes a second or two, or for ever beside a stopped process."""
+"""How long Ray may take to end: usually a second or two, but for ever with a stopped process."""
 
 CLEAR_S = 2.0
-"""How long to go on removing the folder of a Ray that has ended."""
+"""How long to retry removing the folder of a Ray that has ended."""
 
 
 @contextmanager
 def connected(address: str | None = None, *, cpus: int | None = None) -> Iterator[None]:
-    """Be connected to Ray inside the block.
+    """Connect to Ray inside the block.
 
     Args:
-        address: of a running cluster; None starts a Ray of our own on this machine's loopback,
-            in a private folder and behind a token of its own, which ends with the block. A
-            connection that exists already is used and kept.
-        cpus: how many cores a Ray of our own offers; all by default.
+        address: of a running cluster; None starts our own Ray on this machine's loopback, in a
+            private folder and with its own token, and ends it with the block. An existing
+            connection is used and kept.
+        cpus: how many cores our own Ray offers; all by default.
 
     Raises:
-        InputError: the cluster cannot be reached, or does not let us in; or there is no folder
-            for a Ray of our own.
-        EngineLost: a process that Ray cannot do without ended while the block ran.
+        InputError: the cluster cannot be reached, or refuses us; or there is no folder for our own
+            Ray.
+        EngineLost: a process that Ray needs ended while the block ran.
     """
     if ray.is_initialized():
         yield
@@ -87,17 +87,17 @@ def _started(cpus: int | None) -> Iterator[None]:
             line.leave()
             if line.lost or line.is_stopped:
                 kill_writers(folder)
-            if not (line.lost and lifeline.in_command):  # else this process ends right away
+            if not (line.lost and lifeline.in_command):  # otherwise this process ends right away
                 with killed_after(END_S, folder):
                     ray.shutdown()
             _clear(folder)
 
 
 def _clear(folder: Path) -> None:
-    """Remove the folder of a Ray of our own, and end what is left of it.
+    """Remove the folder of our own Ray, and end its remaining processes.
 
-    The folder first: while the main thread waits for Ray, this process ends when Ray does. And more
-    than once: processes that are killed may be in the midst of writing.
+    The folder goes first: while the main thread waits for Ray, this process ends when Ray does. It
+    is tried more than once, as processes being killed may still be writing.
     """
     until = time.monotonic() + CLEAR_S
     while True:
@@ -131,10 +131,10 @@ def _init(*, address: str, **settings: Any) -> None:
 
     Raises:
         InputError: there is none to join.
-        EngineLost: it does not start here.
+        EngineLost: Ray does not start here.
     """
     listen = driver.listen_error_messages
-    # It would print what happens to other processes, to standard output.
+    # Ray would print events of other processes to standard output.
     driver.listen_error_messages = lambda worker, stopped: None
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
@@ -152,7 +152,7 @@ def _init(*, address: str, **settings: Any) -> None:
 
 @contextmanager
 def _told(line: lifeline.Lifeline) -> Iterator[None]:
-    """Tell a loss of Ray as what it is, whatever error it led to."""
+    """Raise EngineLost if Ray was lost, whatever error that led to."""
     try:
         yield
     except Exception as error:
@@ -162,14 +162,14 @@ def _told(line: lifeline.Lifeline) -> Iterator[None]:
 
 
 class _Fixed(list[str]):
-    """A list to which Ray cannot add the current folder and the script's."""
+    """A list that Ray cannot extend by the current folder and the script's."""
 
     def extend(self, more: Iterable[str], /) -> None:
         """Leave it as it is."""
 
 
 def _job() -> JobConfig:
-    """Return the job of this process: its workers import from where they are installed."""
+    """Return the Ray job of this process, whose workers import from the installed package."""
     job = JobConfig()
     job._py_driver_sys_path = _Fixed()
     return job
@@ -179,9 +179,9 @@ def _job() -> JobConfig:
 def _loopback_kept() -> Iterator[None]:
     """Let Ray start on the loopback address alone.
 
-    On Linux it puts an address that others can reach in the place of 127.0.0.1, and then listens,
-    without a password, on all interfaces. What turns that off is read from the environment when
-    Ray is imported, which is before it is known that no cluster is to be joined.
+    On Linux Ray replaces 127.0.0.1 by an address that others can reach, and then listens on all
+    interfaces without a password. The variable that turns this off is read when Ray is imported,
+    before we know that no cluster is to be joined.
     """
     before = getattr(constants, "ENABLE_RAY_CLUSTER", True)
     constants.ENABLE_RAY_CLUSTER = False

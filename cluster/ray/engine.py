@@ -1,4 +1,4 @@
-"""The engine of a job: where its tasks run, and where its segments are served."""
+"""The engine of a job: it runs tasks and serves segments."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from lamella.schemas.snapshot import IndexSnapshot
 
 @dataclass(frozen=True)
 class Engine:
-    """A runner of tasks, the threads of a worker in stages with a network, what serves segments."""
+    """A runner of tasks, the threads of a worker with a network, and how segments are served."""
 
     runner: Runner
     threads: int
@@ -51,7 +51,7 @@ class Engine:
 
 @contextmanager
 def engine(settings: EngineSettings) -> Iterator[Engine]:
-    """Open the engine that a job asks for; a Ray that it starts ends with it."""
+    """Open the engine of a job's settings; a Ray that it starts ends with it."""
     if settings.kind == "serial":
         threads = len(os.sched_getaffinity(0))
         yield Engine(SerialRunner(), threads, on_ray=False, search_on=settings.search_on)

@@ -1,8 +1,8 @@
-"""Whether Ray can still run tasks: a thread watches the processes that Ray cannot do without.
+"""Watch whether Ray can still run tasks: a thread watches the processes that Ray needs.
 
-A call of Ray's blocks for a minute once its control plane is gone, and then ends this process with
-lines of its own. So what waits for Ray waits a second at a time and checks here in between. Where
-the main thread is inside a call that does not return, the watching thread ends the command.
+Without its control plane a call of Ray blocks for a minute, then prints its own lines and ends this
+process. So our code waits for Ray a second at a time and checks here in between. If the main thread
+is inside a call that does not return, the watching thread ends the command.
 """
 
 import contextlib
@@ -22,38 +22,38 @@ from lamella.pipeline.evaluate.page import printable
 LOOK_S = 0.1
 ASK_S = 5.0
 STOPPED_S = 10.0
-"""A process of Ray that has been stopped for so long counts as lost."""
+"""A process of Ray that has been stopped for this long counts as lost."""
 
 SILENT_S = 20.0
-"""A cluster that has not answered for so long counts as lost."""
+"""A cluster that has not answered for this long counts as lost."""
 
 LEAVE_S = 4.0
-"""How long the main thread may take to notice a loss: Ray begins to print after 5 s."""
+"""How long the main thread may take to notice a loss; after 5 s Ray starts to print."""
 
 SLICE_S = 1.0
 
 CALLED = {"gcs_server": "control plane (gcs_server)", "raylet": "scheduler (raylet)"}
-"""The processes that Ray cannot do without, by the names of their programs."""
+"""The processes that Ray needs, by the names of their programs."""
 
 
 in_command = False
-"""Whether this process is the command line, which a loss ends, and no one else's program."""
+"""Whether this process is our command line, which a loss of Ray ends, and not a user's program."""
 
 _current: "Lifeline | None" = None
 _said = threading.Event()
 
 
 class Lifeline:
-    """Watches one Ray. `lost` says in a line what it has lost; None while all is well.
+    """Watches one Ray. `lost` says in one line what was lost; None while all is well.
 
-    `_watched` has, for each process, how many looks in a row it was stopped.
+    `_watched` counts, for each process, in how many looks in a row it was stopped.
     """
 
     def __init__(self, end_ours: Callable[[], None] | None) -> None:
-        """Watch nothing yet. `end_ours` ends a Ray of our own at once, if it is one."""
+        """Watch nothing yet. `end_ours` ends our own Ray at once; None for a joined one."""
         self.lost: str | None = None
         self._end_ours = end_ours
-        # Of a Ray before this one some may be left, which have ended.
+        # An earlier Ray may have left some processes that have ended.
         self._not_ours = set(children()) if end_ours else set()
         self._watched: dict[Process, int] = {}
         self._answers: Callable[[], bool] | None = None
@@ -64,13 +64,13 @@ class Lifeline:
     def watch_joined(
         self, address: str, processes: Sequence[Process], answers: Callable[[], bool]
     ) -> None:
-        """Watch a Ray that was joined: its processes on this machine, and whether it answers."""
+        """Watch a joined Ray: its processes on this machine, and whether it answers."""
         self._watched = {each: 0 for each in processes if each.name in CALLED}
         self._answered = time.monotonic()
         self._address, self._answers = address, answers
 
     def look(self) -> str | None:
-        """Look whether all is there; return what is lost."""
+        """Check all processes; return what is lost."""
         self._find_ours()
         for process in list(self._watched):
             if (how := process.how_it_ended()) is not None:
@@ -78,9 +78,9 @@ class Lifeline:
         return self.lost
 
     def count_stopped(self) -> None:
-        """Count how long processes have been stopped; for the one thread that watches.
+        """Count how long processes have been stopped; called by the watching thread alone.
 
-        Looks are counted and not seconds: with Ctrl-Z the whole job is stopped, and no one looks.
+        Counts looks, not seconds: Ctrl-Z stops the whole job, and the looks with it.
         """
         for process, looks in list(self._watched.items()):
             self._watched[process] = looks + 1 if process.is_stopped else 0
@@ -89,14 +89,14 @@ class Lifeline:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a process of Ray is stopped now, so that no call of Ray's may return."""
+        """Whether a process of Ray is stopped now, so that calls of Ray may not return."""
         return any(each.is_stopped for each in list(self._watched))
 
     def settle(self) -> None:
-        """Wait, while a process of Ray is stopped, until it goes on.
+        """Wait while a process of Ray is stopped.
 
         Raises:
-            EngineLost: it does not, or one is gone.
+            EngineLost: it stays stopped, or one has ended.
         """
         while self.look() is None and self.is_stopped:
             time.sleep(LOOK_S)
@@ -108,14 +108,14 @@ class Lifeline:
             self.lost = f"{what}: what is done stays done; run the same command again"
 
     def _find_ours(self) -> None:
-        """Find the processes of a Ray of our own while it starts."""
+        """Find the processes of our own Ray while it starts."""
         if self._end_ours is not None and len(self._watched) < len(CALLED):
             for process in children():
                 if process.name in CALLED and process not in self._not_ours:
                     self._watched.setdefault(process, 0)
 
     def ask(self) -> None:
-        """Ask a Ray that was joined whether it is there, if it is time to."""
+        """Ask a joined Ray whether it answers, if it is time to."""
         if self._answers is None or time.monotonic() < self._next_ask:
             return
         answered = self._answers()
@@ -130,7 +130,7 @@ class Lifeline:
             )
 
     def run(self) -> None:
-        """Watch until the connection is left; see to it that the command ends after a loss."""
+        """Watch until the connection ends; after a loss make sure that the command ends."""
         while not self._is_left():
             self.ask()
             self.count_stopped()
@@ -146,10 +146,10 @@ class Lifeline:
             return
 
     def _is_left(self) -> bool:
-        """Wait until it is time for the next look, or a process has ended; say if all is over.
+        """Wait for the next look, or until a process has ended; say if the watch is over.
 
-        The kernel tells of an end at once: where the main thread is about to call Ray, this
-        process may not outlive it for long.
+        The kernel reports an end at once, which matters: if the main thread is about to call Ray,
+        that call may soon end this process.
         """
         ends, handles = select.poll(), []
         for process in list(self._watched):
@@ -168,10 +168,10 @@ class Lifeline:
 
 @contextmanager
 def watched(end_ours: Callable[[], None] | None = None) -> Iterator[Lifeline]:
-    """Watch, inside the block, the Ray that is started or joined there.
+    """Watch the Ray that is started or joined inside the block.
 
     Args:
-        end_ours: ends a Ray of our own, which the main thread may be waiting for in vain.
+        end_ours: ends our own Ray, in case the main thread waits for it in vain.
     """
     global _current
     line = Lifeline(end_ours)
@@ -187,18 +187,18 @@ def watched(end_ours: Callable[[], None] | None = None) -> Iterator[Lifeline]:
 
 
 def check() -> None:
-    """Do nothing while Ray can run tasks.
+    """Check that Ray can run tasks.
 
     Raises:
         EngineLost: it cannot.
     """
-    # Looked at here and now: `ray.put` beside a dead scheduler ends this process without a word.
+    # Checked right now: `ray.put` with a dead scheduler ends this process silently.
     if _current is not None and (lost := _current.look()) is not None:
         raise EngineLost(lost)
 
 
 def wait(references: Sequence[Any], timeout: float) -> Any | None:
-    """Return one reference that has a result, or None where there is none in so many seconds.
+    """Return one reference that has a result, or None after `timeout` seconds without one.
 
     Raises:
         EngineLost: Ray cannot run tasks any more.
@@ -209,7 +209,7 @@ def wait(references: Sequence[Any], timeout: float) -> Any | None:
     while True:
         check()
         left = deadline - time.monotonic()
-        # Results stay where they are: to fetch one may take longer than this waits.
+        # Do not fetch results here: fetching one may take longer than the timeout.
         ready, _ = ray.wait(
             list(references), num_returns=1, timeout=max(0.0, min(left, SLICE_S)), fetch_local=False
         )
@@ -221,7 +221,7 @@ def get(reference: Any, timeout: float) -> Any:
     """Return a result, or raise what its task raised.
 
     Raises:
-        GetTimeoutError: it is not there in so many seconds.
+        GetTimeoutError: there is no result after `timeout` seconds.
         EngineLost: Ray cannot run tasks any more.
     """
     import ray
@@ -232,7 +232,7 @@ def get(reference: Any, timeout: float) -> Any:
 
 
 def kill(actor: Any) -> None:
-    """End an actor, unless Ray is lost: it would wait for what is gone, and its actors end too."""
+    """End an actor, unless Ray is lost: Ray would wait in vain, and its actors end anyway."""
     import ray
 
     if _current is None or _current.lost is None:
@@ -247,7 +247,7 @@ def say(line: str) -> None:
 
 
 def leave(line: str) -> NoReturn:
-    """End this process with exit code 1. Ray's own end would wait for what is gone."""
+    """End this process with exit code 1. Ray's own shutdown would wait for lost processes."""
     say(line)
     if sys.stderr.isatty():
         print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # a progress bar hides the cursor

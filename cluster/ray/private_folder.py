@@ -1,7 +1,7 @@
-"""The folder of a Ray of our own: private to this user, short, and gone when its Ray has ended.
+"""The folder of our own Ray: private to this user, with a short path, removed after use.
 
-Ray opens its folders and sockets to all users, and its top folder even where that is there before.
-So all of it lies inside one that only this user can enter.
+Ray opens its folders and sockets to all users, even an existing top folder. So all of them lie
+inside a folder that only this user can enter.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ INSIDE = "/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1"
 """The longest path of a socket that Ray makes in its folder."""
 
 LONGEST_BYTES = LONGEST_SOCKET_BYTES - len(INSIDE) - len(f"/{PREFIX}12345678")
-"""The longest path of a folder that has room for Ray's."""
+"""The longest path of a folder that can hold Ray's."""
 
 LOCK = "lock"
 
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """Have a new folder for Ray inside the block, inside one that only this user can enter.
+    """Make a folder for Ray inside the block, within one that only this user can enter.
 
-    It is in the first of `RAY_TMPDIR`, `TMPDIR`, `/tmp`, `/var/tmp` and `XDG_RUNTIME_DIR` that will
-    do. Folders that were left there by processes of this user which are gone are removed.
+    It is in the first suitable one of `RAY_TMPDIR`, `TMPDIR`, `/tmp`, `/var/tmp` and
+    `XDG_RUNTIME_DIR`. Folders left there by ended processes of this user are removed.
 
     Raises:
-        InputError: no folder will do.
+        InputError: no folder is suitable.
     """
     parents = _usable_parents()
     for parent in parents:
@@ -73,7 +73,7 @@ def _usable_parents() -> list[Path]:
 
 
 def _why_not(parent: Path) -> str | None:
-    """Return why a folder cannot hold Ray's; None where it can."""
+    """Return why a folder cannot hold Ray's; None if it can."""
     length = len(os.fsencode(parent))
     if length > LONGEST_BYTES:
         return f"has {length} bytes"
@@ -83,14 +83,15 @@ def _why_not(parent: Path) -> str | None:
 
 
 def _make(parents: list[Path]) -> tuple[Path, int]:
-    """Return a new folder, and the open file whose lock says that its process lives."""
+    """Return a new folder, and its open lock file, which shows that this process lives."""
     for parent in parents:
-        # No space is left, or no right to write after all: the next one may do.
+        # No space left, or not writable after all: try the next one.
         with contextlib.suppress(OSError):
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
             lock = os.open(folder / f"{LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Under its name it is always held, or another process would take this for a left-over.
+            # Locked before it gets its name, or another process would take the folder for a
+            # left-over.
             (folder / f"{LOCK}.new").rename(folder / LOCK)
             return folder, lock
     raise InputError(
@@ -100,7 +101,7 @@ def _make(parents: list[Path]) -> tuple[Path, int]:
 
 
 def _remove_left_overs(parent: Path) -> None:
-    """Remove the folders here whose process is gone: no one holds their lock any more."""
+    """Remove folders here whose process has ended, so that nobody holds their lock."""
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
@@ -121,7 +122,7 @@ def _remove_if_left(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder of ours, its lock last: where Ray still writes, the next run removes it."""
+    """Remove a folder of ours, its lock last; while Ray still writes, leave it to the next run."""
     with contextlib.suppress(OSError):
         for each in folder.iterdir():
             if each.is_dir() and not each.is_symlink():

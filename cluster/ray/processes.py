@@ -1,4 +1,4 @@
-"""Processes of this machine as `/proc` shows them: whose they are, and how they fare."""
+"""Processes of this machine, from `/proc`: their parents and states."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 from lamella.pipeline.import_path import path_of_children, python_running
 
 _STATE, _PARENT, _STARTED, _STATUS = 0, 1, 19, 49
-"""Places in /proc/PID/stat behind the name."""
+"""Indices of fields in /proc/PID/stat after the name."""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that was there once; `started` tells it from a later one with the same id."""
+    """A process, living or ended; `started` tells it from a later one with the same id."""
 
     id: int
     name: str
@@ -25,7 +25,7 @@ class Process:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether a signal (SIGSTOP) keeps it from doing anything."""
+        """Whether it is stopped (SIGSTOP)."""
         facts = _facts(self.id)
         return facts is not None and facts[1][_STATE] == "T"
 
@@ -43,7 +43,7 @@ class Process:
 
 
 def children() -> list[Process]:
-    """Return the processes that this one has started, also those that have ended since."""
+    """Return the processes that this one has started, including ended ones."""
     found = ((number, _facts(number)) for number in _all())
     return [
         Process(number, facts[0], facts[1][_STARTED])
@@ -65,13 +65,13 @@ def with_argument(argument: str) -> list[Process]:
 
 
 def kill_writers(folder: Path, spare: int = 0) -> None:
-    """End all other processes that have a file below a folder open to write to it.
+    """End all other processes that have a file below a folder open for writing.
 
-    Those of Ray have their logs open. Their environment and command line do not tell: Ray writes
-    their titles over both.
+    Processes of Ray have their logs open. Their environment and command line are no help, as Ray
+    overwrites both with titles.
 
     Args:
-        spare: the id of a process that is not ended either.
+        spare: the id of one more process to leave alone.
     """
     for number in _all():
         with contextlib.suppress(OSError):
@@ -81,9 +81,9 @@ def kill_writers(folder: Path, spare: int = 0) -> None:
 
 @contextmanager
 def killed_after(seconds: float, folder: Path) -> Iterator[None]:
-    """Have another process call `kill_writers` if the block is not left in time.
+    """Let another process call `kill_writers` if the block takes too long.
 
-    A thread could not: Ray keeps Python's lock while it waits for its processes.
+    A thread could not: Ray holds Python's lock while it waits for its processes.
     """
     code = (
         "import os, select; from lamella.cluster.ray.processes import Path, kill_writers; "
@@ -104,7 +104,7 @@ def killed_after(seconds: float, folder: Path) -> Iterator[None]:
 def _writes_into(number: int, prefix: str) -> bool:
     for handle in Path(f"/proc/{number}/fd").iterdir():
         with contextlib.suppress(OSError):
-            # The link itself can be written where the file was opened to be.
+            # The link has write permission if the file was opened for writing.
             if os.readlink(handle).startswith(prefix) and handle.lstat().st_mode & 0o200:
                 return True
     return False
@@ -115,18 +115,18 @@ def _all() -> Iterator[int]:
 
 
 def _facts(number: int) -> tuple[str, list[str]] | None:
-    """Return a process's name and what follows it in its line; None where it is gone."""
+    """Return a process's name and the fields after it; None if it has ended."""
     try:
         text = _read(f"/proc/{number}/stat").decode(errors="replace")
     except OSError:
         return None
-    # The name stands in brackets and may hold any character.
+    # The name is in brackets and may contain any character.
     before, _, after = text.rpartition(")")
     return before.partition("(")[2], after.split()
 
 
 def _read(path: str) -> bytes:
-    """Return what a file of /proc holds, without what makes opening a file of Python's dear."""
+    """Return the contents of a file in /proc, without the cost of Python's file objects."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, 1 << 20)

@@ -1,8 +1,8 @@
-"""Who may talk to Ray: a token of our own for a Ray that we start, the user's for one we join.
+"""Access to Ray: our own token for a Ray that we start, the user's for one that we join.
 
 Whoever reaches Ray's ports runs code, so a Ray without a token trusts its whole network. The mode
-is set in the environment, which every process that Ray starts inherits; the token of a Ray of our
-own is made anew for it and lives in the environment alone, in no file and no log.
+is set in the environment, which every process that Ray starts inherits; the token of our own Ray is
+new for each one and is only in the environment, in no file and no log.
 """
 
 import functools
@@ -22,16 +22,16 @@ ANSWER_TIMEOUT_S = 10.0
 
 @contextmanager
 def own_token() -> Iterator[None]:
-    """Let a Ray that is started inside the block ask for a new token, which this process has."""
+    """Make a Ray that is started inside the block require a new token, known to this process."""
     with _environment({MODE: "token", TOKEN: secrets.token_hex(32)}):
         yield
 
 
 @contextmanager
 def users_token(address: str) -> Iterator[None]:
-    """Be ready, inside the block, to join a Ray as it wants it: with the user's token, or without.
+    """Prepare to join a Ray inside the block, with the user's token or without, as it requires.
 
-    Warns, once a process, of a Ray that wants none. Addresses other than `host:port`, and a Ray
+    Warns, once a process, if the Ray requires none. Addresses other than `host:port`, and a Ray
     behind TLS, are left to Ray and to `RAY_AUTH_MODE`.
 
     Raises:
@@ -61,7 +61,7 @@ def users_token(address: str) -> Iterator[None]:
 
 
 def _is_plain(address: str) -> bool:
-    """Say whether an address is host:port, and no TLS is asked for."""
+    """Say whether an address is host:port without TLS."""
     plain = re.fullmatch(r"[^:/]+:[0-9]+", address)
     return plain is not None and os.environ.get("RAY_USE_TLS", "0") == "0"
 
@@ -76,7 +76,7 @@ def _warn_of_open(address: str) -> None:
 
 
 def _found_token() -> str | None:
-    """Return the token that Ray would use: of the environment, its file, or ~/.ray/auth_token."""
+    """Return the token Ray would use: from the environment, its file, or ~/.ray/auth_token."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
     loader = AuthenticationTokenLoader.instance()
@@ -85,7 +85,7 @@ def _found_token() -> str | None:
 
 
 def _lets_in(address: str, token: str | None, timeout_s: float | None = None) -> bool:
-    """Say whether a Ray answers who shows this token, or none.
+    """Say whether a Ray accepts this token, or none.
 
     Ray's own client tries a refused token for 20 s and says only that it cannot connect.
 
@@ -97,7 +97,7 @@ def _lets_in(address: str, token: str | None, timeout_s: float | None = None) ->
     timeout_s = timeout_s or ANSWER_TIMEOUT_S
     shown = [] if token is None else [("authorization", f"Bearer {token}")]
     with grpc.insecure_channel(address) as channel:
-        # The request is an empty message; the answer is not looked into.
+        # The request is an empty message; only the answer's status matters.
         ask = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetClusterId")
         try:
             ask(b"", timeout=timeout_s, metadata=shown, wait_for_ready=True)
@@ -112,9 +112,9 @@ def _lets_in(address: str, token: str | None, timeout_s: float | None = None) ->
 
 
 def how_to_ask(address: str) -> Callable[[], bool]:
-    """Return what says whether the control plane of a Ray that was joined answers.
+    """Return a function that says whether the control plane of a joined Ray answers.
 
-    Behind TLS, where only Ray itself can ask, it says yes.
+    Behind TLS, where only Ray itself can ask, it always says yes.
     """
     if not _is_plain(address):
         return lambda: True
@@ -132,7 +132,7 @@ def how_to_ask(address: str) -> Callable[[], bool]:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables inside the block, and have Ray, which keeps what it once read, read anew."""
+    """Set variables inside the block, and make Ray, which caches them, read them again."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     read_anew()
@@ -148,7 +148,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def read_anew() -> None:
-    """Have Ray in this process read its settings from the environment again."""
+    """Make Ray in this process read its settings from the environment again."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")

@@ -1,11 +1,10 @@
-"""The Ray runner: the ledger's decisions, carried out by a pool of actors.
+"""The Ray runner: a pool of actors that carries out the ledger's decisions.
 
-Ray's own retries are off. The pool outlives a step, so that a job pays for its processes once.
-Each actor has one task at a time, or the next one too where the step lets it and there is enough
-for all. A dead actor is replaced, and one whose task gives no sign of progress for too
-long is killed and replaced; the ledger counts the attempt either way. When no task waits, a
-straggler is begun once more by an actor that is idle: whichever ends first counts, as commits are
-first come, first served, and both make the same bytes.
+Ray's own retries are off. The pool outlives a step, so a job starts its processes once. Each actor
+has one task at a time, or also the next one where the step allows it and there are enough for all.
+A dead actor is replaced, and so is one whose task shows no progress for too long; the ledger counts
+the attempt either way. When no task waits, an idle actor starts a straggler once more: the first to
+end counts, as commits are first come, first served, and both make the same bytes.
 """
 
 import math
@@ -41,24 +40,24 @@ START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
 SMALL_BYTES = 50_000
-"""A step of fewer bytes is sent with every task; Ray does so with arguments up to 100,000."""
+"""Smaller steps are sent with every task; Ray inlines arguments up to 100,000 bytes."""
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long a worker may take to say how long its task has given no sign of progress."""
+"""How long a worker may take to answer how long its task has been silent."""
 
 
 class RayRunner:
     """Runs steps on the Ray that this process is connected to.
 
     Args:
-        workers: how many actors at most; by default one a GPU for steps that use GPUs where
-            the cluster has some, else as many as there are CPUs for.
+        workers: the most actors; by default one a GPU for steps that use GPUs, else as many as
+            CPUs allow.
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
             or as many as the step has threads.
-        task_timeout_s: how long a task may give no sign of progress.
-        start_timeout_s: how long a worker may take to stand.
-        straggler_s: how long a task takes at least before it is begun once more.
-        device_check: what a worker does before it opens a step.
+        task_timeout_s: how long a task may show no progress.
+        start_timeout_s: how long a worker may take to start.
+        straggler_s: the least time before a task counts as a straggler.
+        device_check: called by a worker before it opens a step.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class RayRunner:
 
         Raises:
             StageFailed: no worker could be started.
-            EngineLost: Ray itself can run tasks no more.
+            EngineLost: Ray can no longer run tasks.
         """
         if not tasks:
             return
@@ -117,7 +116,7 @@ class RayRunner:
             self.close()
             self._on_gpus, self._cpus, self._at_once = on_gpus, cpus, at_once
         ledger = Ledger(tasks)
-        # Named anew each run: a worker must not take this step for one it has open.
+        # A new name each run, so that a worker does not mistake this step for its open one.
         step_id = uuid.uuid4().hex
         lifeline.check()
         shared_step = _sendable(step)
@@ -137,12 +136,12 @@ class RayRunner:
                     raise StageFailed(self._no_workers(step.name))
                 yield from self._wait(ledger, calls, pace)
         finally:
-            # A caller that stops early, or a failure: what still runs is ended, not waited for.
+            # After an early stop or a failure, running tasks are ended, not waited for.
             for actor in {call.actor for call in calls.values()}:
                 self._end(actor, calls)
 
     def memory_per_worker(self) -> int:
-        """Return the bytes of a worker on the node that has the least for each."""
+        """Return the memory of a worker on the node that has the least a worker."""
         shares = [
             node["Resources"].get("memory", 0.0)
             / workers_for(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
@@ -154,7 +153,7 @@ class RayRunner:
     def _next(
         self, ledger: Ledger[TaskT], calls: Mapping[Any, Call], pace: Pace
     ) -> tuple[Any, TaskT] | None:
-        """Return an actor that has room and the task to send it, if there are both."""
+        """Return an actor with room and a task for it, if there are both."""
         has = Counter(call.actor for call in calls.values())
         actor = min(self._pool, key=has.__getitem__, default=None)
         if actor is None or has[actor] >= self._at_once:
@@ -163,12 +162,12 @@ class RayRunner:
         if not has[actor]:
             task = ledger.start() or pace.straggler(ledger, calls)
         elif ledger.waiting >= len(has.keys() | self._pool):
-            # Not at the end: no other actor can take what waits in this one.
+            # Not near the end: other actors cannot take a task that waits in this one.
             task = ledger.start_beside()
         return None if task is None else (actor, task)
 
     def _clock(self, actor: Any, calls: dict[Any, Call]) -> None:
-        """Start the clock of the first call that an actor has, if it does not run yet."""
+        """Start the clock of an actor's first call, if it does not run yet."""
         first = next(iter(_calls_of(actor, calls)), None)
         if first is not None and calls[first].began == math.inf:
             now = time.monotonic()
@@ -188,7 +187,7 @@ class RayRunner:
             yield from self._lose(actor, why, ledger, calls)
 
     def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
-        """Return the actors with a call whose time is up; those that got on get more time.
+        """Return the actors with a call whose time is up; calls that made progress get more time.
 
         An actor that is dead, stopped or held up does not say how long its task was silent.
         """
@@ -207,7 +206,7 @@ class RayRunner:
                 silence = lifeline.get(answer, max(0.0, until - time.monotonic()))
             left = self.task_timeout_s - (math.inf if silence is None else silence)
             if lifeline.wait([reference], 0.0) is not None:
-                continue  # it has ended meanwhile
+                continue  # the call has ended meanwhile
             if left > 0:
                 calls[reference] = replace(late[reference], deadline=time.monotonic() + left)
             else:
@@ -217,7 +216,7 @@ class RayRunner:
     def _hear(
         self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
     ) -> Iterator[Outcome]:
-        """Take a reply, or learn why there is none; yield the outcomes that follow."""
+        """Handle a reply, or the reason why there is none; yield the outcomes that follow."""
         call = calls[reference]
         reply, why_lost = _reply_to(reference)
         if why_lost is not None:
@@ -247,9 +246,9 @@ class RayRunner:
     def _lose(
         self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
     ) -> Iterator[Outcome]:
-        """End an actor, put back what it had, and replace it while there is work for another.
+        """End an actor, return its tasks, and replace it while there is work for another.
 
-        One that has not even started in time is not replaced: there is no room for it.
+        One that did not start in time is not replaced: the cluster has no room for it.
         """
         lost, now = self._end(actor, calls), time.monotonic()
         for call in lost:
@@ -265,7 +264,7 @@ class RayRunner:
             self._start(calls)
 
     def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
-        """End an actor; return its calls, which are no longer among the others."""
+        """End an actor; remove and return its calls."""
         lifeline.kill(actor)
         self._pool = [each for each in self._pool if each != actor]
         return [calls.pop(reference) for reference in _calls_of(actor, calls)]
@@ -308,15 +307,15 @@ class RayRunner:
 
 
 def _sendable(step: Step[Any]) -> Any:
-    """Return what to send of a step with each task: itself, or a reference where it is large.
+    """Return what to send with each task: the step itself, or a reference to a large one.
 
-    What is in Ray's shared memory binds this process to the scheduler, which it does not outlive.
+    A reference ties this process to the scheduler: it cannot outlive it.
     """
     return step if len(ray.cloudpickle.dumps(step)) < SMALL_BYTES else ray.put(step)
 
 
 def _reply_to(reference: Any) -> tuple[Any, str | None]:
-    """Return what an actor answered, and why it is of no more use, if it is not."""
+    """Return the reply, and why the actor must be replaced, if it must."""
     try:
         reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
     except (RayActorError, GetTimeoutError) as error:
@@ -327,7 +326,7 @@ def _reply_to(reference: Any) -> tuple[Any, str | None]:
 
 
 def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
-    """Return what an actor was sent, in the order of sending."""
+    """Return an actor's calls, in the order of sending."""
     return {reference: call for reference, call in calls.items() if call.actor == actor}
 
 

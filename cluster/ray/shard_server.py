@@ -22,9 +22,9 @@ ATTEMPTS = 2
 
 
 class ShardServer:
-    """The actor: opens its segments at the first question, so that damage is an answer too.
+    """The actor: opens its segments at the first question, so that damage is reported as an answer.
 
-    What an actor raises while it is made arrives as a death of which only the text is told.
+    An error in an actor's constructor would arrive as a death, of which only the text is known.
     """
 
     def __init__(self, *opening: Any) -> None:
@@ -32,10 +32,10 @@ class ShardServer:
         self._searcher: SegmentSearcher | None = None
 
     def stands(self) -> None:
-        """Answer once the process is there; nothing is opened."""
+        """Answer once the process has started; nothing is opened."""
 
     def ask(self, question: str, *arguments: Any) -> Any:
-        """Return what the searcher over these segments answers."""
+        """Return the searcher's result for these segments."""
         if self._searcher is None:
             self._searcher = SegmentSearcher(*self._opening)
         return getattr(self._searcher, question)(*arguments)
@@ -45,11 +45,11 @@ class RayServers:
     """The shard servers of a snapshot, one actor each; a context manager that ends them.
 
     Args:
-        servers: how many at most; by default one a GPU or CPU, never more than segments.
-        on_gpus: whether each server has a graphics card propose.
+        servers: the most servers; by default one a GPU or CPU, never more than segments.
+        on_gpus: whether each server has a GPU propose.
 
     Raises:
-        InputError: there shall be graphics cards, and the cluster has none.
+        InputError: GPUs are required, and the cluster has none.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class RayServers:
                 'where there is one, or set engine.search_on = "cpu"'
             )
         self._keys = place(snapshot, servers or (gpus_of_cluster() if on_gpus else cpus))
-        # All servers work on a batch at once: together they shall not ask for more than there is.
+        # All servers work on a batch at once, so together they use no more threads than CPUs.
         threads = str(max(1, cpus // len(self._keys)))
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         self._environment = dict.fromkeys(names, threads)
         self._actors = [self._start(number) for number in range(len(self._keys))]
-        if on_gpus:  # before workers ask for the rest of a card
+        if on_gpus:  # before workers ask for the rest of a GPU
             self._all("stands")
 
     def __enter__(self) -> Self:
@@ -100,16 +100,16 @@ class RayServers:
         """Return every server's answer, in the order of segments.
 
         Raises:
-            ShardUnavailable: a server did not answer, nor did the one opened in its place.
-            EngineLost: Ray itself can run servers no more.
-            LamellaError: what a server raised, such as CorruptFile of a segment.
+            ShardUnavailable: a server did not answer, nor did its replacement.
+            EngineLost: Ray can no longer run servers.
+            LamellaError: as a server raised it, such as CorruptFile for a segment.
         """
         lifeline.check()
         shared = [ray.put(argument) for argument in arguments]
         return self._all("ask", question, *shared)
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
-        """Return what a method of each server gives, in the order of segments."""
+        """Return the result of a method of each server, in the order of segments."""
         calls = [getattr(actor, method).remote(*arguments) for actor in self._actors]
         deadline = time.monotonic() + self._timeout_s
         return [
@@ -124,7 +124,7 @@ class RayServers:
             try:
                 return lifeline.get(call, timeout=max(0.1, deadline - time.monotonic()))
             except RayTaskError as error:
-                # What the server raised, not Ray's account of where.
+                # The server's own error, without Ray's wrapping.
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except (RayActorError, ActorUnschedulableError, GetTimeoutError) as error:
                 lifeline.kill(self._actors[number])
@@ -145,9 +145,9 @@ class RayServers:
         return how_it_died(error)
 
     def _start(self, number: int) -> Any:
-        """Start a server on the node whose turn it is, or with a card where Ray has one.
+        """Start a server on the next node in turn, or with a GPU where Ray has one.
 
-        Ray's own spread, and an affinity it calls soft, are by chance for an actor without CPUs.
+        Ray's own spreading and soft affinity are random for an actor without CPUs.
         """
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         if not nodes:
@@ -170,5 +170,5 @@ class RayServers:
 
 
 def gpus_of_cluster() -> int:
-    """Return how many graphics cards Ray has to lend."""
+    """Return how many GPUs Ray has."""
     return int(ray.cluster_resources().get("GPU", 0))

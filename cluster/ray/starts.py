@@ -1,23 +1,23 @@
-"""Workers that die before they stand: others are tried in their place, but not without end."""
+"""Workers that die before they are ready: replace them, but not without end."""
 
 from dataclasses import dataclass, field
 
 STARTS = 3
-"""How often in a row each place in a pool is tried."""
+"""How often in a row each place of a pool is tried."""
 
 
 @dataclass
 class Starts:
-    """The starts that failed since a worker last stood: why, and after how many seconds."""
+    """Failed starts since a worker was last ready: why, and after how many seconds."""
 
     failed: list[tuple[str, float]] = field(default_factory=list)
 
     def may_try(self, places: int) -> bool:
-        """Say whether another worker may be started in a pool of so many places."""
+        """Say whether another worker may be started in a pool of this many places."""
         return len(self.failed) < STARTS * places
 
     def told(self) -> str:
-        """Return how many failed, how and when, for a message."""
+        """Describe the failures, for a message."""
         why, seconds = self.failed[-1]
         many = len(self.failed)
         return (
@@ -27,7 +27,7 @@ class Starts:
 
 
 def how_it_died(error: Exception) -> str:
-    """Return what Ray knows of the death of a process, in a line."""
+    """Return what Ray knows about the death of a process, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__

@@ -1,4 +1,4 @@
-"""How long the tasks of a stage take, and which of them straggle."""
+"""Find the stragglers among the tasks of a stage."""
 
 import math
 import time
@@ -11,14 +11,14 @@ from lamella.pipeline.run.ledger import Ledger
 from lamella.pipeline.run.step import TaskT
 
 STRAGGLER_S, STRAGGLER_TIMES = 30.0, 2.0
-"""A task that takes so many seconds, and so many times as long as half of the others, straggles."""
+"""A straggler takes at least this many seconds, and times as long as half of the others."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What an actor was sent, a task's key, or None while it starts; when it began, until when.
+    """A call to an actor: a task's key, or None while it starts; its begin and its deadline.
 
-    Both are infinite for what waits behind another call on its actor.
+    Both are infinite while it waits behind another call on its actor.
     """
 
     actor: Any
@@ -29,21 +29,21 @@ class Call:
 
 @dataclass
 class Pace:
-    """What is known of a stage's tasks: `spent` are the seconds of those that ended well."""
+    """How long a stage's tasks take: `spent` has the seconds of those that ended well."""
 
     least_s: float = STRAGGLER_S
     spent: list[float] = field(default_factory=list)
     _again: set[str] = field(default_factory=set)
 
     def next_straggler(self, calls: Mapping[Any, Call]) -> float:
-        """Return when the next call is one if it has not ended by then; infinity if none can be."""
+        """Return when the next call becomes a straggler; infinity if none can."""
         oldest = self._oldest(calls)
         if oldest is None or not self.spent:
             return math.inf
         return oldest.began + max(self.least_s, STRAGGLER_TIMES * median(self.spent))
 
     def straggler(self, ledger: Ledger[TaskT], calls: Mapping[Any, Call]) -> TaskT | None:
-        """Return the task that straggles most, each once."""
+        """Return the task that straggles most; each is returned once."""
         oldest = self._oldest(calls)
         if oldest is None or self.next_straggler(calls) > time.monotonic():
             return None
@@ -51,6 +51,6 @@ class Pace:
         return ledger.running(str(oldest.key))
 
     def _oldest(self, calls: Mapping[Any, Call]) -> Call | None:
-        """Return the call that may straggle and began first."""
+        """Return the oldest call that may be a straggler."""
         once = (call for call in calls.values() if call.key and call.key not in self._again)
         return min(once, key=lambda call: call.began, default=None)

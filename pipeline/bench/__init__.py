@@ -1,1 +1,1 @@
-"""Stop-watches: what extraction and search do on this machine, and where their time goes."""
+"""Measure extraction and search on this machine, and where their time goes."""

@@ -1,4 +1,4 @@
-"""What extraction does on this machine: each step alone, all together, and what is waited for."""
+"""Measure extraction on this machine: each step alone, the whole, and what threads wait for."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +28,8 @@ class Step:
     """One step of extraction by itself.
 
     Attributes:
-        seconds: that one thread takes for a picture, while all threads do the same.
-        pictures_per_second: of all threads that do it; one writes, and one asks a GPU.
+        seconds: of one thread for a picture, while all threads do the same step.
+        pictures_per_second: of all threads of the step; one thread writes, and one drives a GPU.
     """
 
     name: str
@@ -41,16 +41,16 @@ class Step:
 
 @dataclass(frozen=True)
 class ExtractionTrial:
-    """What extraction took. Rates are medians of the rounds, in pictures/s.
+    """Measurements of extraction. Rates are medians of the rounds, in pictures/s.
 
     Attributes:
-        ceiling: of the steps together. Steps on cores share them, so their times add up; what a
-            GPU and the one writer do goes on meanwhile, so there the slowest counts.
+        ceiling: an upper bound of the whole. Steps on cores share them, so their times add up; a
+            GPU and the one writer work meanwhile, so there the slowest counts.
         pipeline: from files to Parquet files, as in a task of the extract stage.
         of_ceiling: the share of the ceiling, median of each round's own.
         busy_cores: how many cores this process and its children used on average.
-        waiting: by cause, the share of the threads' time; see `watch.Cause`.
-        writing: the share of the time that the writing of batches held up the next.
+        waiting: by cause, the share of the threads' time; see `wait_times.Cause`.
+        writing: the share of the time in which writing held up the next batch.
     """
 
     network: str
@@ -70,7 +70,7 @@ class ExtractionTrial:
 
 
 class WatchedBackbone(Backbone):
-    """The network, telling a watch how long a pass was waited for."""
+    """A network that tells a watch how long threads wait for passes."""
 
     watch: Watch | None = None
 
@@ -82,7 +82,7 @@ class WatchedBackbone(Backbone):
 
 
 class WatchedSource(PictureSource):
-    """Pictures, telling a watch how long each was waited for."""
+    """A source that tells a watch how long threads wait for pictures."""
 
     watch: Watch | None = None
 
@@ -104,10 +104,10 @@ def try_extraction(
     rounds: int = ROUNDS,
     on_progress: OnProgress = quiet,
 ) -> ExtractionTrial:
-    """Measure the steps of extraction and the whole of it, in turn, as often as `rounds` says.
+    """Measure the steps of extraction and the whole, in turn, `rounds` times.
 
     Args:
-        folder: where activations lie meanwhile; the names of layers must be free in it.
+        folder: for temporary activations; the names of layers must be free in it.
         threads: for every step; for the whole as `threads_for` says.
         device: `cpu` or `cuda`; a GPU by default where there is one.
 
@@ -127,7 +127,7 @@ def try_extraction(
         on_progress(Progress("extraction", done, rounds, done * count, rounds * count))
 
     stand(0)
-    # Once for processes that decode, memory, and what libraries do on first use.
+    # A warm-up: starts decoding processes, and does what libraries do on first use.
     warm = replace(pictures, rows=pictures.rows[: 4 * threads])
     _whole(backbone, source, warm, threads, folder)
     taken: list[dict[str, float]] = []
@@ -172,9 +172,9 @@ def _steps(seconds: Mapping[str, float], threads: int, gpu: bool) -> tuple[Step,
 
 
 def ceiling_of(steps: Sequence[Step], cores: int) -> float:
-    """Return the pictures/s that steps allow which share cores, or a GPU, or one writer.
+    """Return an upper bound in pictures/s of steps that share cores, a GPU, or one writer.
 
-    A GPU decodes beside its passes, at best by circuits of its own.
+    A GPU decodes beside its passes, at best in dedicated hardware.
     """
     on_cores = sum(step.seconds for step in steps if not step.on_gpu) / cores
     passes = (step for step in steps if step.on_gpu and step.name != DECODE_ON_GPU)
@@ -200,7 +200,7 @@ def _whole(
     """Run the pipeline as the extract stage does."""
     at_work = threads_for(threads, backbone)
     source.watch = watch = Watch()
-    if backbone.device.type == "cpu":  # elsewhere a pass is only asked for here
+    if backbone.device.type == "cpu":  # elsewhere this only queues a pass
         backbone.watch = watch
     writing = 0.0
     beside = Beside()

@@ -1,4 +1,4 @@
-"""The steps of extraction one after another, each by itself on all threads, and their seconds."""
+"""Time the steps of extraction one by one, each alone on all threads."""
 
 import hashlib
 import time
@@ -39,10 +39,10 @@ R = TypeVar("R")
 STEPS = ("read", "decode, resize", "forward", "descriptors", "write")
 STEPS_ON_GPU = (DECODE_ON_GPU, "forward", "descriptors")
 MOMENT_S = 1e-9
-"""Less than any step takes, where noise would give a step less than nothing."""
+"""Lower clamp: subtracting read time can go negative."""
 
 CHUNK_PICTURES = 16
-"""Pictures a thread that go through one step before the next begins: what is held in memory."""
+"""Pictures a thread that go through one step before the next begins; they stay in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class Pictures:
 def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     """Return up to `count` pictures of a source on local disk, spread evenly over its listing.
 
-    Each is decoded once, so that what cannot be is left out, and disks have read all.
+    Each is decoded once, to leave out those that cannot be, and to fill the disk's cache.
 
     Raises:
-        InputError: there are none, or they lie in S3, where reading is no work of the cores.
+        InputError: there are none, or they lie in S3, where reading is not work of the cores.
     """
     listing = list_source(source)
     if is_s3(listing.root):
@@ -89,7 +89,7 @@ def _can_be_seen(source: PictureSource, row: Row) -> bool:
 
 @contextmanager
 def opened_sinks(spec: ExtractionSpec, folder: Path, do: Do = at_once) -> Iterator[list[LayerSink]]:
-    """Open a sink a layer, write at the end what still waits, and leave nothing behind."""
+    """Open a sink a layer; at the end write waiting rows, and remove the files."""
     paths = [folder / f"{slot}.parquet" for slot in range(len(spec.layers))]
     try:
         with ExitStack() as stack:
@@ -108,11 +108,10 @@ def opened_sinks(spec: ExtractionSpec, folder: Path, do: Do = at_once) -> Iterat
 def seconds_alone(
     backbone: Backbone, source: PictureSource, pictures: Pictures, threads: int, folder: Path
 ) -> dict[str, float]:
-    """Return, for each of `STEPS`, the seconds that threads spent on all pictures, added up.
+    """Return, for each of `STEPS`, the seconds of all threads on all pictures.
 
-    Also for `DECODE_ON_GPU` where it is one of them. All threads do one step for some pictures,
-    then the next; one thread writes, and one asks a GPU, which is waited for when it was asked for
-    all of these pictures.
+    `DECODE_ON_GPU` is included where it is used. All threads do one step for some pictures, then
+    the next; one thread writes, and one drives a GPU and waits for it after all of these pictures.
     """
     spec, rows = backbone.spec, pictures.rows
     decoding = "decode, resize"
@@ -189,7 +188,7 @@ def seconds_alone(
             spent["write"] += time.perf_counter() - began
         began = time.perf_counter()
     spent["write"] += time.perf_counter() - began
-    # To see a picture is to read it first; both come from a disk's cache by now.
+    # Decoding a picture includes reading it; both come from the disk's cache by now.
     spent["decode, resize"] = max(spent["decode, resize"] - spent["read"], MOMENT_S)
     return spent
 
@@ -204,7 +203,7 @@ def _clocked(work: Callable[[T], R]) -> Callable[[T], tuple[float, R]]:
 
 
 def _arrays(seen: Sequence[Seen | list[Tensor]]) -> list[Seen]:
-    """Return pictures in this process, wherever they were decoded: no step of the pipeline."""
+    """Return pictures in this process, wherever they were decoded; not a step of the pipeline."""
     return [
         [view.cpu().numpy() if isinstance(view, Tensor) else view for view in each] for each in seen
     ]

@@ -1,4 +1,4 @@
-"""What search would do on this machine, tried on drawn pictures."""
+"""Measure search on this machine, on drawn pictures."""
 
 import time
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from lamella.pipeline.search.topk import Effort
 from lamella.schemas.query import FusionSpec, LayerMap
 
 FUSION = FusionSpec(layers=(LayerMap(layer=HIGH, t=0.2, p=0.45), LayerMap(layer=LOW)))
-"""The paper's map: drawn vectors are spread as its features are."""
+"""The paper's map: drawn vectors are distributed like its features."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What building segments and answering queries took; drawing is in neither.
+    """Measurements of building segments and answering queries, without the drawing.
 
     Attributes:
-        looked_at, decided: shares of all pairs of query and picture that were looked at beyond
-            the leading axes, and scored in float64.
+        looked_at, decided: shares of all pairs of query and picture that got close bounds, and that
+            were scored in float64.
     """
 
     pictures: int
@@ -73,7 +73,7 @@ def try_search(
     asked_vectors, asked_bags, _ = draw_queries(spec, queries)
     batch = QueryBatch({HIGH: asked_vectors, LOW: asked_bags})
     segments = open_segments(folders)
-    # Once for what is compiled and mapped on first use, once by the clock.
+    # Once to compile and map, once to measure.
     on_progress(Progress("answer", 0, 2, 0, 2 * queries))
     search_exact(segments, batch, FUSION, k)
     on_progress(Progress("answer", 1, 2, queries, 2 * queries))

@@ -1,4 +1,4 @@
-"""Drawn pictures in segments on disk, to measure search on as many as one likes."""
+"""Write drawn pictures as segments, to measure search at any size."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ HIGH, LOW = "high", "low"
 """The layers of a drawn picture: its vector, its bag of words."""
 
 DRAWN_TOGETHER = 8_192
-"""Pictures drawn at a time, into one array: nothing is held twice."""
+"""Pictures drawn at a time, into one array, so that nothing is in memory twice."""
 
 
 def draw_segment(spec: ScaleSpec, first: int, stop: int) -> tuple[NDArray[np.float32], BagsOfWords]:

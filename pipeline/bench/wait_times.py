@@ -1,4 +1,4 @@
-"""Where the time of threads goes: what they compute, and what they wait for."""
+"""Measure how much of their time threads compute, and what they wait for."""
 
 import os
 import threading
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Cause = Literal["core", "picture", "network", "batch"]
-"""What a thread waits for: a core that others have; the next picture (its bytes, or the process
-that decodes it); the network (Python's lock, on a CPU); a batch to work on (the writer or a GPU is
-behind, or the run ends)."""
+"""What a thread waits for: a core, taken by others; the next picture (its bytes, or its decoding
+process); the network (on a CPU, Python's lock); a batch to work on (the writer or a GPU is behind,
+or the run ends)."""
 CAUSES: tuple[Cause, ...] = ("core", "picture", "network", "batch")
 
 
@@ -20,7 +20,7 @@ DECODE_ON_GPU = "decode on the GPU"
 
 
 class Moment(NamedTuple):
-    """Clocks of one thread, in seconds: on the wall, on a core, and ready but on none."""
+    """Clocks of one thread, in seconds: wall time, time on a core, time queued for a core."""
 
     wall: float
     on_core: float
@@ -28,10 +28,10 @@ class Moment(NamedTuple):
 
 
 class Watch:
-    """Adds up what the threads of one run waited for; made when the run begins.
+    """Adds up the waiting times of a run's threads; make it when the run begins.
 
-    A wait is what a thread's own clock did not count while the clock on the wall went on. What
-    lies between two things that a thread was seen doing belongs to `batch`.
+    A thread waits while the wall clock runs and its own clock does not. Time outside any block of
+    `waiting_for` belongs to `batch`.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Watch:
 
     @contextmanager
     def waiting_for(self, cause: Cause) -> Iterator[None]:
-        """Take what this thread waits for inside the block as waiting for that."""
+        """Count this thread's waiting inside the block under this cause."""
         begin = _now()
         last = getattr(self._mine, "last", Moment(self._began, 0.0, 0.0))
         self._add("batch", last, begin)
@@ -66,8 +66,8 @@ class Watch:
         """Return the seconds of the run, the cores that were busy, and the shares waited.
 
         Args:
-            threads: how many worked; each share is of the time of all of them. What they and
-                their children computed is the rest.
+            threads: how many worked; shares are of the time of all of them. The rest is what they
+                and their children computed.
         """
         wall = time.perf_counter() - self._began
         computed, queued = (
@@ -75,7 +75,7 @@ class Watch:
         )
         busy = (time.process_time() - self._process + computed) / wall
         waited = dict(self._waited)
-        # While a child decodes, the thread that asked it waits, and no one is held up.
+        # While a child decodes, its thread waits, but no time is lost.
         waited["picture"] -= computed + queued
         waited["core"] += queued
         waited["batch"] += max(threads * wall - self._seen, 0.0)
@@ -89,7 +89,7 @@ def _now() -> Moment:
 
 
 def children_spent() -> tuple[float, float]:
-    """Return the seconds that living children of this process had on cores, and queued for one.
+    """Return the seconds that living children of this process spent on cores, and queued for one.
 
     Linux tells; elsewhere both are 0.
     """

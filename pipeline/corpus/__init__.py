@@ -1,1 +1,1 @@
-"""From a source to images with ids, and from an image to RGB pixels or a named refusal."""
+"""Give the pictures of a source ids, and decode each to RGB pixels or a named refusal."""

@@ -1,7 +1,7 @@
-"""Whether a picture cannot be read through a fault of its own, or of the machine.
+"""Decide whether the picture or the machine is at fault when a picture cannot be read.
 
-A refusal is kept for ever, so it must be the picture's fault. What the machine lacks (open files,
-memory, a mounted file system) fails the task instead: it is tried again, perhaps elsewhere.
+A refusal is kept for ever, so it must be the picture's fault. Faults of the machine (open files,
+memory, a file system not mounted) fail the task instead, which is tried again, perhaps elsewhere.
 """
 
 import errno
@@ -13,8 +13,8 @@ from lamella.pipeline.errors import DecoderUnavailable, SourceGone, StoreUnavail
 
 _OWN_IF_THE_SOURCE_ANSWERS = frozenset(
     {
-        *(errno.ENOENT, errno.EACCES),  # this file, or all of a folder that is not there for us
-        # Damaged blocks of one file, or a disk or a server that is gone.
+        *(errno.ENOENT, errno.EACCES),  # this file, or a whole folder that is not there for us
+        # Damaged blocks of one file, or a lost disk or server.
         *(errno.EIO, errno.EUCLEAN, errno.EBADMSG, errno.EREMOTEIO, errno.ENODATA),
     }
 )
@@ -31,17 +31,17 @@ _MOUNT = "see that its disk or server answers and is mounted here"
 
 
 def check_own_fault(error: OSError, name: str, root: str | None) -> None:
-    """Return if an error says something about this file; raise if it says it of the machine.
+    """Return if an error is this file's own fault; raise if it is the machine's.
 
     Args:
-        error: as opening, reading or asking about the file raised it. One without a number is a
-            library's word on the file's contents.
+        error: raised by opening, reading or stat of the file. An error without a number comes from
+            a library and concerns the file's contents.
         name: of the file, for the message.
-        root: the source's local folder: unless it answers, a file that is missing or damaged says
+        root: the source's local folder: unless it can be listed, a missing or damaged file proves
             nothing. None where the source has just answered.
 
     Raises:
-        SourceGone: the folder of the pictures is away.
+        SourceGone: the folder of the pictures is not there.
         StoreUnavailable: something else is the machine's fault; the message has the cure.
     """
     if error.errno is None:
@@ -59,7 +59,7 @@ def check_own_fault(error: OSError, name: str, root: str | None) -> None:
 
 
 def _check_source(root: str, name: str) -> None:
-    """Raise SourceGone where the source's own folder is away, or empty as a bare mount point is."""
+    """Raise SourceGone where the source's folder is missing, or empty like a bare mount point."""
     try:
         with os.scandir(root) as found:
             why = "is empty" if next(found, None) is None else None
@@ -74,7 +74,7 @@ def _check_source(root: str, name: str) -> None:
 
 @contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Name the picture in a failure of the process that was to decode it."""
+    """Add the picture's name to a failure of its decoding process."""
     try:
         yield
     except DecoderUnavailable as error:

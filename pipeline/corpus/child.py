@@ -1,10 +1,10 @@
-"""The process in which foreign pictures are decoded: one picture at a time, then the next.
+"""The process that decodes foreign pictures, one at a time.
 
 Started by `pipeline/corpus/child_process.py`. Imports Pillow, numpy and little else, so that it
-starts fast. Before the first picture it gives up what it can, by limits on resources, and by
-Landlock and seccomp where the kernel has them (`confine.py`): it can reach no file, connection or
-other process, and start none; the kernel ends it when a picture takes too much time. Memory beyond
-the limit is refused to it.
+starts fast. Before the first picture it gives up its rights, by resource limits and, where the
+kernel has them, by Landlock and seccomp (`confine.py`): it can reach no file, connection or other
+process, and start none. The kernel ends it when a picture takes too much time, and denies it memory
+beyond the limit.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ _CODECS = ("jpg", "libtiff", "webp", "zlib")
 _DOUBTFUL = (RefusalReason.CORRUPT, RefusalReason.TRUNCATED)
 _SLACK_BYTES = 2**20
 _MOST_BYTES_A_PIXEL = 16
-"""Pixels as read, as RGBA, laid over white, and resized."""
+"""Pixels as read, as RGBA, blended with white, and resized."""
 
-# The decoding library imports these when a picture first needs them; by then nothing can be opened.
+# Pillow imports these when a picture first needs them; by then no file can be opened.
 _NEEDED_LATER = (ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, encodings)
 
 
@@ -47,11 +47,11 @@ def main() -> None:
         raise SystemExit(f"Pillow was built without {', '.join(lacking)} here")
     answers = os.dup(1)
     unseen = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (1, 2):  # libraries that print must not print into the answers
+    for descriptor in (1, 2):  # libraries must not print into the answers
         os.dup2(unseen, descriptor)
     own_bytes = _own_memory_bytes()
     _prefer_for_killing()
-    held = forbid_files()  # while there may be one more: what Landlock is told by
+    held = forbid_files()  # Landlock itself needs one more descriptor
     _restrict()
     held += filter_calls()
     send(answers, {"ready": os.getpid(), "held": held})
@@ -60,7 +60,7 @@ def main() -> None:
             try:
                 _serve(answers, own_bytes)
             except MemoryError:
-                # Half a request may be unread, and memory may be in pieces: end here.
+                # Half a request may be unread, and memory may be fragmented: end here.
                 _no_timers()
                 send(answers, {"out_of_memory": True})
                 return
@@ -85,12 +85,12 @@ def _serve(answers: int, own_bytes: int) -> None:
 
 
 def _check_memory(data: bytes, limits: DecodeLimits) -> None:
-    """Raise MemoryError where a picture may look damaged for want of memory.
+    """Raise MemoryError where a picture may only look damaged because memory is short.
 
-    The libraries behind the decoders do not always say why they gave up. So a picture is called
-    damaged only while this process can get what it should take at most.
+    Decoders do not always say why they gave up. So a picture counts as damaged only while this
+    process can still get the most memory that the picture should take.
     """
-    # A WebP's decoder makes room for all pixels before it tells how many there are.
+    # A WebP decoder allocates all pixels before it says how many there are.
     width, height = (webp_size(data) if sniff(data) == "webp" else None) or (0, 0)
     with contextlib.suppress(Refused):
         found = probe(data, limits)
@@ -101,7 +101,7 @@ def _check_memory(data: bytes, limits: DecodeLimits) -> None:
 
 
 def _limit_memory(size_bytes: int) -> None:
-    """Allow so much address space, or what is left where the machine allows less."""
+    """Limit the address space to this, or to less where the machine allows less."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     most = 2**63 - 1 if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_AS, (min(size_bytes, most), hard))
@@ -129,14 +129,14 @@ def _answer(
 
 
 def _has_room(size_bytes: int) -> bool:
-    """Say whether the machine gives so much memory, were it not for the limit on a picture."""
+    """Say whether the machine would give this much memory without the limit on a picture."""
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     return _can_take(size_bytes)
 
 
 def _can_take(size_bytes: int) -> bool:
-    """Say whether this process can get so much memory; none of it is touched, and it goes back."""
+    """Say whether this process can get this much memory; it is mapped, not touched, and freed."""
     try:
         mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, OverflowError):
@@ -150,7 +150,7 @@ def _no_timers() -> None:
 
 
 def _own_memory_bytes() -> int:
-    """Return the address space in use before the first picture, or all where it is not told."""
+    """Return the address space in use before the first picture, or the largest if unknown."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[0]) * resource.getpagesize()
@@ -159,14 +159,14 @@ def _own_memory_bytes() -> int:
 
 
 def _prefer_for_killing() -> None:
-    """Where the machine runs out of memory, this process goes first and not the worker."""
+    """Let the kernel kill this process before the worker when memory runs out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
 
 
 def _restrict() -> None:
     for number in (signal.SIGPROF, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it is busy with
+        signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it is doing
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the job, which ends this process itself
     for limit in (

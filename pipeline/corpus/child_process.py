@@ -1,4 +1,4 @@
-"""One decoding child as its parent sees it: started, asked, watched by the clock, ended."""
+"""A decoding child, seen from its parent: start it, ask it, time it, end it."""
 
 import contextlib
 import errno
@@ -22,11 +22,11 @@ RUN = "import runpy; runpy.run_module('{}', None, '__main__')"
 
 START_SECONDS = 300.0
 WALL_FACTOR = 10
-"""A picture may take this many times its limit of processor time by the clock on the wall: a
-loaded machine, or one asleep, refuses no good picture; one that waits for ever is ended."""
+"""A picture's limit of wall-clock time over that of processor time: a loaded or sleeping machine
+refuses no good picture, and a child that waits for ever is ended."""
 
 GRACE_SECONDS = 5.0
-"""How much later than the child's own clock the parent ends it: one that stopped its clock."""
+"""How much later than the child's own limit the parent ends it, in case it stopped its clock."""
 
 _PIPE_BYTES = 2**20
 _CURES = {
@@ -36,14 +36,14 @@ _CURES = {
     errno.ENFILE: "Raise the machine's limit on open files (fs.file-max)",
 }
 _KEPT = ("LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
-"""What a child gets of the environment; keys to the store are not among it."""
+"""Environment variables that a child gets; no keys to the store are among them."""
 
 _FIXED = {
-    # Each library would else start a thread a core, for work that one picture does not have.
+    # Libraries would start a thread a core; one picture has no work for them.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    # glibc would else give a picture's memory back to the kernel, and have it mapped and zeroed
-    # again, page by page, for the next one. What is free above 64 MiB still goes back.
+    # Keeps glibc from returning a picture's memory to the kernel, which would map and zero it
+    # again, page by page, for the next one. Free memory above 64 MiB still goes back.
     "MALLOC_MMAP_THRESHOLD_": str(2**26),
     "MALLOC_TRIM_THRESHOLD_": str(2**26),
 }
@@ -56,7 +56,7 @@ _CRASHES: set[int] = {
     *(signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL),
     *(signal.SIGABRT, signal.SIGTRAP, signal.SIGSYS),
 }
-"""Signals by which a process ends itself. All others were sent by someone else."""
+"""Signals with which a process ends itself; all others came from outside."""
 
 _SENDERS: dict[int, str] = {
     signal.SIGKILL: "most often memory ran out: use fewer --workers, lower corpus.max_memory, or "
@@ -66,9 +66,9 @@ _SENDERS: dict[int, str] = {
 
 
 class Lost(Exception):
-    """A picture ended its child; the reason for which it is refused if it does so again.
+    """A picture ended its child; holds the reason of a refusal if that happens again.
 
-    None is no reason to refuse it: its child was ended from outside.
+    The reason is None if the child was ended from outside.
     """
 
     def __init__(self, reason: RefusalReason | None, detail: str) -> None:
@@ -78,18 +78,18 @@ class Lost(Exception):
 
 
 class ChildProcess:
-    """A running child, ready for a picture. For one call at a time.
+    """A running child that decodes one picture at a time.
 
-    `held` names what the kernel holds it by, beside limits on resources: Landlock, seccomp.
+    `held` names what confines it besides resource limits: Landlock, seccomp.
     """
 
     def __init__(self, module: str = CHILD) -> None:
         """Start it and wait until it is ready.
 
         Raises:
-            DecoderUnavailable: it does not get so far.
+            DecoderUnavailable: it did not start.
         """
-        close_memory()  # ours, which holds keys and other pictures
+        close_memory()  # our memory holds keys and other pictures
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         try:
             self._process = subprocess.Popen(
@@ -103,7 +103,8 @@ class ChildProcess:
                 stderr=subprocess.PIPE,  # read if it does not start
                 env=kept | _FIXED | path_of_children(),
                 cwd="/",
-                # Ctrl-C is for the job: a child that it ended would look like a bad picture.
+                # Ctrl-C is for the job: it would end the child, which would look like a bad
+                # picture.
                 start_new_session=True,
             )
         except OSError as error:
@@ -120,7 +121,7 @@ class ChildProcess:
         self._answers = self._process.stdout.fileno()
         for descriptor in (self._questions, self._answers):
             os.set_blocking(descriptor, False)
-            with contextlib.suppress(OSError):  # many pipes of one user may be no larger
+            with contextlib.suppress(OSError):  # the kernel limits pipe sizes a user
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         try:
             ready, _ = receive(self._answers, 0, time.monotonic() + START_SECONDS)
@@ -147,14 +148,14 @@ class ChildProcess:
         """Return the answer to a request about one picture.
 
         Raises:
-            Lost: the child crashed, hung or ran out of memory over it, and is no more.
+            Lost: the child crashed, hung or ran out of memory, and has ended.
             OSError: the pipes to it fail.
         """
         wall = limits.max_seconds * WALL_FACTOR
         deadline = time.monotonic() + wall + GRACE_SECONDS
         facts = (limits.max_pixels, limits.max_bytes, limits.max_seconds, limits.max_memory, wall)
         try:
-            with contextlib.suppress(BrokenPipeError):  # it may have said why before it ended
+            with contextlib.suppress(BrokenPipeError):  # it may have answered why before it ended
                 send(self._questions, {**request, "limits": facts}, b"", deadline)
                 send(self._questions, {}, data, deadline)
             header, body = receive(self._answers, most_bytes, deadline)

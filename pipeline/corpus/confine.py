@@ -1,8 +1,8 @@
-"""What a process gives up for good, by the kernel's own means: Linux's Landlock and seccomp.
+"""Confine a process for good with Linux's Landlock and seccomp.
 
-No package: both are a few calls to the kernel with numbers that never change. What a kernel does
-not have is left out, and what holds is told. Nothing here can be undone by the process, nor by
-what it starts. See landlock(7) and seccomp(2).
+Both are a few system calls whose numbers never change, so no package is needed. What the kernel
+lacks is left out, and functions return what took effect. Neither the process nor its children can
+undo it. See landlock(7) and seccomp(2).
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _SET_DUMPABLE, _NO_NEW_PRIVILEGES = 4, 38
 _CREATE_RULESET, _RESTRICT_SELF = 444, 446
 _ABI_VERSION = 1
 _FILES_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many rights over files each version of Landlock knows."""
+"""How many file rights each version of Landlock knows."""
 
 _NETWORK, _SCOPES = 0b11, 0b11
 """Binding and connecting (from version 4); abstract sockets and signals (from version 6)."""
@@ -29,7 +29,7 @@ _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 _SELF, _ADDRESS_SPACE, _EXECUTABLE, _ABORT = 0, 9, 4, 6
 
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-"""What the kernel calls a machine, and its column below."""
+"""The kernel's number of an architecture, and its column below."""
 
 _FREE = {
     "read": (0, 63),
@@ -62,7 +62,7 @@ _FREE = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-"""Calls that are allowed whatever their arguments: memory, time, its own pipes, its end."""
+"""System calls allowed with any arguments: memory, time, its own pipes, exit."""
 
 _MMAP, _MPROTECT, _PRLIMIT, _TGKILL, _SECCOMP = (
     (9, 222),
@@ -78,7 +78,7 @@ Instruction = tuple[int, int, int, int]
 def close_memory() -> None:
     """Let no other process of the same user read this one's memory, or trace it.
 
-    With it goes the right to core dumps, and to debuggers that are not root's.
+    This also turns off core dumps, and debuggers except root's.
     """
     if sys.platform == "linux":
         _libc().prctl(_SET_DUMPABLE, 0, 0, 0, 0)
@@ -87,8 +87,8 @@ def close_memory() -> None:
 def forbid_files() -> list[str]:
     """Forbid this process all files, TCP, and signals to others, as far as Landlock knows them.
 
-    What is open stays open. Returns the name and version of what holds, or nothing. To be called
-    while a file can still be opened.
+    Open files stay open. Returns name and version of what took effect, or nothing. Call it while a
+    file can still be opened.
     """
     libc = _libc()
     abi = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _ABI_VERSION)
@@ -97,7 +97,7 @@ def forbid_files() -> list[str]:
     rights = [(1 << _FILES_BY_ABI.get(abi, max(_FILES_BY_ABI.values()))) - 1]
     rights += [_NETWORK] * (abi >= 4) + [_SCOPES] * (abi >= 6)
     handled = struct.pack(f"={len(rights)}Q", *rights)
-    # All that is handled and allowed by no rule is forbidden; there are no rules.
+    # Every handled right without a rule is forbidden, and there are no rules.
     ruleset = libc.syscall(_CREATE_RULESET, handled, ctypes.c_size_t(len(handled)), 0)
     if ruleset < 0:
         return []
@@ -107,11 +107,11 @@ def forbid_files() -> list[str]:
 
 
 def filter_calls() -> list[str]:
-    """Forbid this process all calls to the kernel but those that decoding needs.
+    """Forbid this process all system calls except those that decoding needs.
 
-    Others fail with EPERM. Memory cannot be made executable, no limit be set but that on its own
-    memory, and no signal be sent but the one with which it aborts. Returns the name of what holds,
-    or nothing, as on a machine whose numbers are not known here.
+    Others fail with EPERM. Memory cannot be made executable, no limit can be set except on its own
+    memory, and no signal sent except its own abort. Returns the name of what took effect, or
+    nothing on an architecture that is not known here.
     """
     machine = _MACHINES.get(platform.machine())
     libc = _libc()
@@ -127,7 +127,7 @@ def filter_calls() -> list[str]:
 
 
 def _program(machine: int, column: int, process: int) -> list[Instruction]:
-    """Return the filter, in the kernel's own small language: load, compare, return."""
+    """Return the filter as BPF instructions: load, compare, return."""
     program = [(_LOAD, 0, 0, _MACHINE_AT), *_unless(_IS, machine), (_LOAD, 0, 0, _NUMBER_AT)]
     for numbers in _FREE.values():
         program += _rule(numbers[column], [])
@@ -141,7 +141,7 @@ def _program(machine: int, column: int, process: int) -> list[Instruction]:
 
 
 def _rule(number: int, checks: list[Instruction]) -> list[Instruction]:
-    """Allow the call of this number if the checks, which deny by themselves, let it pass."""
+    """Allow this system call unless one of the checks denies it."""
     return [(_IS, 0, len(checks) + 1, number), *checks, (_RETURN, 0, 0, _ALLOWED)]
 
 
@@ -155,7 +155,7 @@ def _equal(wanted: dict[int, int]) -> list[Instruction]:
 
 
 def _unless(comparison: int, value: int) -> Iterable[Instruction]:
-    """Deny unless what was loaded compares so."""
+    """Deny unless the loaded value compares as given."""
     return (comparison, 1, 0, value), _no()
 
 

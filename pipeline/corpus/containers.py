@@ -1,4 +1,4 @@
-"""Listing what is inside tars and Parquet files."""
+"""List the contents of tars and Parquet files."""
 
 import os
 import posixpath
@@ -23,13 +23,13 @@ _BLOCK_BYTES = 512
 _ZEROS_AT_ONCE = 2**16
 _LONG_NUMBER = re.compile(rb"\d{256}")
 MOST_HEADER_BYTES = 2**20
-"""All headers of one member together: far above what the longest path and its attributes take."""
+"""The most bytes of one member's headers: far above the longest path with its attributes."""
 
 MOST_GROUP_BYTES = 2**31
-"""What the pictures of a Parquet row group may take in memory; a thread holds one group."""
+"""The most bytes of the pictures of a Parquet row group; a thread holds one group."""
 
 _ROWS_AT_ONCE = 64
-"""Few: a file may say the same megabytes a thousand times in a few bytes."""
+"""Few: a small file may repeat the same megabytes a thousand times."""
 
 _PATHS = ("uri", "path", "url", "image")
 _BYTES = ("bytes", "image")
@@ -37,10 +37,9 @@ _NAMES = ("name", "id", "key")
 
 
 class _Headers:
-    """A tar as the library reads it: headers alone, which the file cannot make without end.
+    """A tar for the library to read: headers only, and bounded.
 
-    The library believes what a header says of its own length, and searches long numbers in time
-    that grows with their square.
+    The library believes the length in a header, and parses long numbers in quadratic time.
     """
 
     def __init__(self, handle: BinaryIO) -> None:
@@ -71,12 +70,12 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
     Tars that were joined are read to the end of the last.
 
     Args:
-        passed_over: members that are not listed are counted here by kind; folders are not. A Mac
-            writes `._name` beside each name, which is hidden.
+        passed_over: counts members that are not listed, by kind, without folders. A Mac writes
+            `._name` beside each name, which counts as hidden.
 
     Raises:
-        InputError: the tar is missing, compressed, damaged, or cut short; a member's headers
-            are no headers; or what stands behind its end is no tar.
+        InputError: the tar is missing, compressed, damaged, or cut short; a member's headers are
+            invalid; or bytes after its end are no tar.
     """
     path = place_of(root, container)
     modified_ns = facts_of(path)[1]
@@ -103,10 +102,10 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
 
 
 def _damaged(container: str, start: int, entries: Sequence[Entry]) -> InputError:
-    """Return the error for a tar that has no end: the library takes a damaged header for one.
+    """Return the error for a tar without an end: to the library a damaged header looks like one.
 
     Args:
-        start: where it starts in its file; above 0 behind another.
+        start: where it starts in its file; above 0 if it follows another tar.
         entries: what was read of it.
     """
     if start and not entries:
@@ -129,7 +128,7 @@ def _members(handle: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
                 raise tarfile.ReadError("a member that lies before the one before it")
             last, headers.left = member.offset, MOST_HEADER_BYTES
             yield member
-            # The members that the library keeps would hold a whole tar's headers.
+            # The library's list of members would keep a whole tar's headers in memory.
             tar.members = []
         handle.seek(tar.offset)
 
@@ -148,9 +147,9 @@ def _kind_passed_over(member: tarfile.TarInfo) -> str | None:
 
 
 def _next_byte(handle: BinaryIO) -> int | None:
-    """Return where the first byte that is not zero stands from here on; None where none does.
+    """Return the position of the next byte that is not zero; None if there is none.
 
-    The end of a tar is filled up with zeros, of whatever number.
+    A tar may end in any number of zeros.
     """
     while data := handle.read(_ZEROS_AT_ONCE):
         if rest := data.lstrip(b"\0"):
@@ -176,7 +175,7 @@ def _tar_entry(container: str, member: tarfile.TarInfo, modified_ns: int) -> Ent
 class ParquetColumns:
     """Which columns of a Parquet file hold the pictures: `data`, and perhaps their names.
 
-    `embedded` tells bytes, or a struct of bytes and path, from a column of paths.
+    `embedded` is true for bytes, or a struct of bytes and path; false for a column of paths.
     """
 
     data: str
@@ -189,7 +188,7 @@ class ParquetColumns:
         """Choose from a file's Arrow schema.
 
         Raises:
-            InputError: no column has a name and a type that pictures are looked for in.
+            InputError: no column has a name and a type that pictures may have.
         """
         types = {field.name: field.type for field in schema}
         if len(types) < len(schema):
@@ -230,8 +229,8 @@ def _is_text(kind: Any) -> bool:
 def list_parquet(root: str, container: str) -> list[Entry]:
     """Return one entry a row of a Parquet file, in row order; the pictures are not read.
 
-    A name is that of the name, id or key column, else the path, else `container#row`. The size is
-    known where the row holds a path.
+    The name comes from the name, id or key column, else from the path, else it is `container#row`.
+    The size is known where the row holds a path.
 
     Raises:
         InputError: the file is missing or damaged, has no column of pictures, or a row names what
@@ -285,10 +284,10 @@ def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]
 
 
 def read_group(file: Any, group: int, column: str, rows: int) -> Any:
-    """Return the pictures of a row group of so many rows, as a pyarrow ChunkedArray.
+    """Return the pictures of a row group of `rows` rows, as a pyarrow ChunkedArray.
 
     Raises:
-        InputError: they take more than `MOST_GROUP_BYTES`, or are not as many.
+        InputError: they take more than `MOST_GROUP_BYTES`, or their number is wrong.
     """
     batches: list[Any] = []
     total = 0

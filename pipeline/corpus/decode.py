@@ -1,15 +1,14 @@
-"""From the bytes of a picture to RGB pixels, by one fixed recipe, or to a named refusal.
+"""Decode a picture's bytes to RGB pixels by one fixed recipe, or refuse it with a reason.
 
-EXIF orientation is applied; the first frame or page counts; transparency is laid over white;
-palettes are resolved; CMYK is taken as Adobe writes it; grey of 16 bits is scaled by 255 / 65535
-and rounded; colour of 16 bits is cut to its high byte; where 16 bits hold 12 or fewer, `deep.py`
-says what is white; colour profiles are not applied. "rgb-1" and
-"rgb-2" in a `PreprocessSpec` both mean this; "rgb-2" decodes large JPEGs to fewer pixels, and
-"torch-1" leaves plain ones to `pipeline/extract/jpegs.py`.
+EXIF orientation is applied; the first frame or page is used; transparency is blended with white;
+palettes are resolved; CMYK is read as Adobe writes it; 16-bit grey is scaled by 255 / 65535 and
+rounded; 16-bit colour is cut to its high byte; where 16 bits hold 12 or fewer, `deep.py` decides
+what is white; colour profiles are not applied. "rgb-1" and "rgb-2" in a `PreprocessSpec` both mean
+this; "rgb-2" decodes large JPEGs to fewer pixels, and "torch-1" leaves plain ones to
+`pipeline/extract/jpegs.py`.
 
-Foreign pictures are decoded in a process of their own: call `pipeline/corpus/sandbox.py`.
-
-Safe in threads: no state of the decoding library is changed, and nothing is shared.
+Decode foreign pictures through `pipeline/corpus/sandbox.py`, in another process. Safe in threads:
+it changes no state of Pillow and shares nothing.
 """
 
 import io
@@ -28,13 +27,13 @@ from lamella.pipeline.corpus.resize import Picture
 from lamella.schemas.refusals import RefusalReason
 
 MAX_PIXELS = 178_956_970
-"""The most pixels a limit may allow: from here on the decoding library has a guard of its own."""
+"""The most pixels a limit may allow: Pillow's own guard starts here."""
 
 MAX_SECONDS = 3600.0
 """The most time a limit may allow."""
 
-# Remarks on damaged metadata, by the thousand in a large corpus. Set once, and only for the
-# library's own modules: `warnings.catch_warnings` around a decode is not safe in threads.
+# Warnings about damaged metadata come by the thousand in a large corpus. They are turned off once,
+# and only for Pillow's modules: `warnings.catch_warnings` around a decode is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -42,7 +41,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 class DecodeLimits:
     """What one picture may cost: pixels, bytes of its file, seconds of processor time, memory.
 
-    Memory is in bytes, for the file, its pixels, and all steps between them.
+    Memory is in bytes and covers the file, its pixels, and all steps in between.
 
     Raises:
         ValueError: a limit that is not above 0, or max_pixels above `MAX_PIXELS`.
@@ -114,11 +113,12 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
     """Return the picture that these bytes hold, of the height and width that `probe` gives.
 
     Args:
-        reduction: 1, 2, 4 or 8. A JPEG of at least that height and width is decoded to one pixel
-            for as many along each axis, by a smaller cosine transform; all else to all pixels.
+        reduction: 1, 2, 4 or 8. A JPEG of at least that height and width is decoded to one pixel in
+            that many along each axis, by a smaller cosine transform; other formats are decoded in
+            full.
 
     Raises:
-        MemoryError: there is too little memory; it says nothing of the picture.
+        MemoryError: there is too little memory; the picture may be sound.
         Refused: what `probe` refuses, and pixel data that is damaged, cut short, or of a kind
             with no fixed meaning as a colour (floating point, 32-bit, Lab).
     """
@@ -142,7 +142,7 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
     if rgb.size != (math.ceil(width / reduction), math.ceil(height / reduction)):
         shape = f"{rgb.width} x {rgb.height}" + (f" at 1/{reduction}" if reduction > 1 else "")
         raise Refused(RefusalReason.CORRUPT, f"the header says {width} x {height}, it has {shape}")
-    # The last column and row of a reduced image may be part of a pixel; turning puts them first.
+    # The last column and row of a reduced image may be partial pixels; turning puts them first.
     left = rgb.width - width / reduction if turn in _RIGHT_TO_LEFT else 0.0
     top = rgb.height - height / reduction if turn in _BOTTOM_TO_TOP else 0.0
     return Picture(rgb, height, width, reduction, left, top)
@@ -151,16 +151,16 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return the upright (height, width) of a whole JPEG in grey or YCbCr; None for all else.
 
-    By its header and its last bytes: other decoders fill up what is cut off and say nothing.
+    Checked by its header and its last bytes: other decoders silently fill in what is cut off.
     """
     if sniff(data) != "jpeg" or _JPEG_END not in data[-_JPEG_TAIL:]:
         return None
     try:
         image, turn = _open(data, "jpeg", DecodeLimits())
-    except Exception:  # why is for `decode` to say
+    except Exception:  # `decode` will say why
         return None
     assert isinstance(image, JpegImagePlugin.JpegImageFile)
-    # Three components of other names, or with Adobe's word that they are, may be RGB as they stand.
+    # Three components of other names, or with an Adobe marker that says so, may be plain RGB.
     as_rgb = image.info.get("adobe_transform", 1) != 1 or [each[0] for each in image.layer] == _RGB
     if image.mode not in ("L", "RGB") or (image.mode == "RGB" and as_rgb):
         return None
@@ -204,7 +204,7 @@ def _check_pixels(size: tuple[int, int], limits: DecodeLimits) -> None:
 def _open(
     data: bytes, name: str, limits: DecodeLimits
 ) -> tuple[ImageFile.ImageFile, Image.Transpose | None]:
-    """Read the header; the turn is the one still to be made once the pixels are there."""
+    """Read the header; return the image and the turn to apply after its pixels are loaded."""
     if name == "webp" and (size := webp_size(data)):
         _check_pixels(size, limits)
     image = OPENERS[name](io.BytesIO(data))
@@ -213,8 +213,8 @@ def _open(
         if _DNG_VERSION in image.tag_v2 or image.tag_v2.get(_SUBFILE) == 1:
             # The first page of a camera's raw file is a thumbnail, not the picture.
             raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "raw: the first page is a preview")
-        # The library turns a TIFF as it loads it, and its size is the turned one already; an
-        # orientation in XMP it would follow in the pixels and not in the size.
+        # Pillow turns a TIFF as it loads it, and its size is already the turned one; it applies an
+        # orientation in XMP to the pixels but not to the size.
         image.info.pop("xmp", None)
         return image, None
     return image, _TURNS.get(_orientation(image))
@@ -223,7 +223,7 @@ def _open(
 def _orientation(image: ImageFile.ImageFile) -> int:
     """Return the EXIF orientation, 1 where there is none or it cannot be read.
 
-    Only what stands before the pixels counts: asking further would decode a PNG.
+    Only metadata before the pixels count: reading further would decode a PNG.
     """
     exif = Image.Exif()
     try:
@@ -239,7 +239,7 @@ def _oriented_size(image: ImageFile.ImageFile, turn: Image.Transpose | None) -> 
 
 
 def _reduce(image: ImageFile.ImageFile, by: int) -> int:
-    """Have a JPEG decoded to one pixel for `by` along each axis; return what it will be."""
+    """Have a JPEG decoded to one pixel in `by` along each axis; return the real reduction."""
     if by == 1 or not isinstance(image, JpegImagePlugin.JpegImageFile) or min(image.size) < by:
         return 1
     image.draft(None, (image.width // by, image.height // by))
@@ -247,7 +247,7 @@ def _reduce(image: ImageFile.ImageFile, by: int) -> int:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "La":  # from here the library knows a way to RGB
+    if image.mode == "La":  # Pillow converts from here to RGB
         image = image.convert("LA")
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -257,7 +257,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _refusal(error: Exception, data: bytes) -> Refused:
-    """Map whatever the decoding library raised to a refusal; it raises of every kind."""
+    """Map any exception of Pillow to a refusal; it raises all kinds."""
     if isinstance(error, Refused):
         return error
     message = str(error) or type(error).__name__

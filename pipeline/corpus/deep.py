@@ -1,9 +1,9 @@
-"""Samples of 16 bits: what is white, and colours whose low bytes the decoding library drops.
+"""Decode 16-bit samples: find white, and keep the low bytes of colours, which Pillow drops.
 
-Cameras and microscopes write 10 or 12 bits into 16. Read as 16 bits such a picture is nearly black.
-White is what a tag says, TIFF's MaxSampleValue, where it names a whole number of bits; else 255,
-1023 or 4095 where all values of the picture fit in 8, 10 or 12 bits; else 65535. PNG's sBIT says
-nothing here: by its standard values fill all 16 bits however many of them mean something.
+Cameras and microscopes write 10 or 12 bits into 16; read as 16 bits such a picture is nearly black.
+White is TIFF's MaxSampleValue where that tag is a whole number of bits; else 255, 1023 or 4095
+where all values of the picture fit in 8, 10 or 12 bits; else 65535. PNG's sBIT does not matter: by
+the standard values fill all 16 bits, however many are significant.
 """
 
 import sys
@@ -29,7 +29,7 @@ _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "
 
 
 def white_of(most: int, said: int | None = None) -> int:
-    """Return which value of 16 bits is white, given the largest one there is and a tag's word."""
+    """Return the 16-bit value of white, given the picture's largest value and that of a tag."""
     if said in _WHOLE_BITS and most <= said:
         return said
     return next(((1 << bits) - 1 for bits in _FEW_BITS if most < 1 << bits), 65535)
@@ -43,7 +43,7 @@ def grey_of(image: ImageFile.ImageFile) -> Image.Image:
         bits = image.tag_v2.get(_BITS, (16,))[0]
         white = white_of(most, _said(image)) if bits == 16 else (1 << bits) - 1
         inverted = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    elif image.mode != "I":  # a portable anymap says what is white, and is scaled already
+    elif image.mode != "I":  # a portable anymap declares white, and is scaled already
         white = white_of(most)
     grey = _scaled(values, white)
     if inverted:
@@ -66,8 +66,7 @@ def deepened(
 ) -> Image.Image:
     """Return a loaded picture of 16 bits a colour in 8, scaled where its values are few.
 
-    Where they are not, it is the library's: high bytes. A colour that stands for transparent is
-    found by all 16 bits.
+    Otherwise Pillow's high bytes are kept. The transparent colour is matched with all 16 bits.
 
     Args:
         layout: as `layout_of` gave it.
@@ -81,8 +80,8 @@ def deepened(
     bands = 4 if image.mode == "CMYK" else 3
     highest = [int(band.max()) for band in np.asarray(image).reshape(-1, len(image.getbands())).T]
     if _is_planar(image):
-        # Of planes the library gives the high bytes alone, whatever it is told, and colours
-        # already divided by an associated alpha: then that one tells.
+        # Of planes Pillow always gives the high bytes alone, and colours already divided by an
+        # associated alpha: then alpha decides.
         if said is not None or max(highest[3:] if associated else highest[:bands]) <= _DIM >> 8:
             raise Refused(RefusalReason.UNSUPPORTED_FORMAT, _FEW_BITS_IN_PLANES)
         return image
@@ -134,7 +133,7 @@ def _scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
 def _all_bits(layout: str, again: Callable[[], ImageFile.ImageFile]) -> Samples:
     """Return samples (H, W, S): two of RGB and two of RGBA hold one of 16 bits.
 
-    The library can drop the low byte of each sample, or, told the other byte order, the high one.
+    Pillow drops the low byte of each sample or, if told the other byte order, the high one.
     """
     if layout == "LA;16B":
         pairs = np.asarray(_loaded(again(), "RGBA"))

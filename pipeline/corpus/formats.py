@@ -1,4 +1,4 @@
-"""Which picture format some bytes are in, by their first bytes alone; names are never trusted."""
+"""Recognise a picture format by the first bytes alone; names are never trusted."""
 
 import re
 
@@ -36,7 +36,7 @@ _MAGICS: tuple[tuple[bytes, str], ...] = (
     (b"Pf\n", "pfm"),
     (b"PF\n", "pfm"),
 )
-# A text that begins with "P1" or "BM" is no picture: both magics are checked with what follows.
+# Texts may begin with "P1" or "BM", so the bytes after these magics are checked too.
 _PNM = re.compile(rb"P[1-6][ \t\r\n]\s*[#0-9]")
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _BRANDS = {
@@ -45,8 +45,7 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     b"crx ": "raw",
 }
-# Possessive: what was matched is not tried again in another way. A file of nothing but comments
-# would else be looked at for years.
+# Possessive, so that it never backtracks: a file of nothing but comments would take years.
 _SVG = re.compile(rb"(?>\s+|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>)*+<(svg:)?svg[\s>]", re.S)
 
 
@@ -78,12 +77,12 @@ def sniff(head: bytes) -> str | None:
 
 
 def has_picture_name(name: str) -> bool:
-    """Tell whether the name ends as those of pictures do, in any case."""
+    """Tell whether the name has a picture's ending, in upper or lower case."""
     return PICTURE_SUFFIXES.search(name) is not None
 
 
 def is_ignored(name: str, head: bytes) -> bool:
-    """Tell whether a file of a folder or tar is no image of the corpus, by name and by content.
+    """Tell whether a file of a folder or tar is no picture, by name and by content.
 
     A page saved as `photo.jpg` is an image of the corpus (and refused); `labels.json` is not.
     """
@@ -93,7 +92,7 @@ def is_ignored(name: str, head: bytes) -> bool:
 def webp_size(data: bytes) -> tuple[int, int] | None:
     """Return a WebP's (width, height) from its header, or None where it is damaged.
 
-    The decoder makes room for the whole picture when it is created, so its size is checked first.
+    A WebP decoder allocates the whole picture when it is created, so its size is checked first.
     """
     chunk = data[12:16]
     if chunk == b"VP8X" and len(data) >= 30:

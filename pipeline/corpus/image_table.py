@@ -1,4 +1,4 @@
-"""Image tables: from entries of a source to rows, from a row back to pixels, and reading one."""
+"""Image tables: make rows from a source's entries, decode a row's picture, read a table."""
 
 import hashlib
 from collections import Counter
@@ -58,9 +58,9 @@ def probe_rows(
 ) -> list[dict[str, Any] | None]:
     """Return the row of an image table for each of these entries, None for an ignored one.
 
-    Each entry is read once: its SHA-256 is taken and its header looked at; no pixel is decoded.
-    A picture that is refused keeps its row. Only in folders and tars is anything ignored.
-    `verdicts` are those of earlier attempts at these entries.
+    Each entry is read once, for its SHA-256 and its header; no pixel is decoded. A refused picture
+    keeps its row. Only folders and tars have ignored entries. `verdicts` come from earlier attempts
+    at these entries.
     """
     found = _rows_or_kinds(root, kind, entries, limits, verdicts)
     return [None if isinstance(row, str) else row for row in found]
@@ -133,7 +133,7 @@ def read_row(reader: EntryReader, row: Mapping[str, Any]) -> bytes:
     """Return the bytes of the picture of one row of an image table.
 
     Args:
-        reader: opened on the corpus's root, with the limits that the corpus was made with.
+        reader: opened on the corpus's root, with the limits of the corpus.
         row: the columns of `IMAGES`, as `Table.to_pylist` gives them.
 
     Raises:
@@ -157,13 +157,12 @@ def see_row(
     limits: DecodeLimits,
     reduction: int = 1,
 ) -> list[NDArray[np.uint8]]:
-    """Return what each look shows of the picture of one row of an image table, or of its box.
+    """Return the pixels of each look at the picture of one row of an image table, or at its box.
 
     Args:
         reader: as of `read_row`.
-        row: as of `read_row`; and perhaps a `box`, whose width and height then stand in the place
-            of the picture's.
-        limits: those the corpus was made with.
+        row: as of `read_row`; with a `box`, width and height are those of the box.
+        limits: those of the corpus.
         reduction: as of `decode.decode`.
 
     Raises:
@@ -178,7 +177,7 @@ def read_images(path: Path, columns: list[str] | None = None) -> Any:
     """Return an image table, in `IMAGES`, or some columns of it.
 
     Raises:
-        ValueError: it is no such table, or a row says what no picture has.
+        ValueError: it is no such table, or a row has impossible values.
     """
     table = read_parquet(path, columns, IMAGES)
     check_nulls(table, IMAGES)

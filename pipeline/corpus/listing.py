@@ -1,4 +1,4 @@
-"""What a source holds before any picture is opened: entries in a fixed order."""
+"""The listing of a source: its entries in a fixed order, before any picture is opened."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
 
 MOST_NAME_BYTES = 4096
-"""What a path may have on Linux; a longer name leads nowhere and is not stored whole."""
+"""The longest path on Linux; a longer name leads nowhere and is stored cut."""
 
 
 class Entry(NamedTuple):
@@ -21,7 +21,7 @@ class Entry(NamedTuple):
     file, relative to the root; `offset` is the byte where the data starts in a tar, or the row in
     a Parquet file. `size_bytes` is -1 where it is not known without reading. `modified_ns` is a
     time for a file, and an opaque version for an object in S3. `fault` is set where the listing
-    already knows that nothing can be read.
+    already knows that it cannot be read.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Listing:
 
     By name, in byte order, for folders and lists; by container, then place within it, for tars
     and Parquet files, so that a shard reads a container from front to back. Names may repeat.
-    `passed_over` counts by kind what was seen and not listed; it is in no digest.
+    `passed_over` counts by kind the files that were not listed; it is in no digest.
     """
 
     kind: SourceKind
@@ -47,7 +47,7 @@ class Listing:
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Return a SHA-256, in hex, over kind and entries; the root's own place is not in it."""
+        """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""
         digest = hashlib.sha256(self.kind.encode())
         for entry in self.entries:
             digest.update(b"\n" + json.dumps(entry).encode())
@@ -55,7 +55,7 @@ class Listing:
 
 
 def storable(name: str) -> tuple[str, RefusalReason | None]:
-    """Return the name as it can be stored, and the fault if that is not the name itself."""
+    """Return a name that can be stored, and the fault if it had to be changed."""
     raw = name.encode("utf-8", "surrogatepass")
     if len(raw) > MOST_NAME_BYTES:
         start, end = (part.decode("utf-8", "replace") for part in (raw[:100], raw[-20:]))
@@ -64,7 +64,7 @@ def storable(name: str) -> tuple[str, RefusalReason | None]:
     try:
         name.encode()
     except UnicodeEncodeError:
-        # What is not UTF-8 stands in a name as surrogates, each for one byte.
+        # Bytes that are not UTF-8 are surrogates in a name.
         escaped = name.encode("utf-8", "backslashreplace").decode()
         return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", escaped), RefusalReason.BAD_NAME
     return name, RefusalReason.BAD_NAME if "\0" in name else None

@@ -1,8 +1,8 @@
-"""Where pictures lie: a local path, or an object in S3 as `s3://bucket/key`. Nothing else.
+"""Where pictures lie: at a local path, or in S3 as `s3://bucket/key`; nowhere else.
 
-The same few verbs for both. An object that is not there, or not ours to read, raises what a file
-would; one that cannot be fetched though its server answers is `FetchFailed`. A server that is away
-is no fault of a picture: StoreUnavailable goes through, and the task with it.
+The same functions serve both. An object that is missing or not readable raises what a file would;
+one that cannot be fetched although its server answers raises `FetchFailed`. A server that does not
+answer is no fault of a picture: StoreUnavailable fails the task.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ __all__ = ["FetchFailed", "TooLong", "facts_of", "is_s3", "objects_under", "open
 T = TypeVar("T")
 A_PICTURE = Patience(total_s=30.0, tries=12)
 BUFFER_BYTES = 1024**2
-"""What is read at once of a tar or a Parquet file: small pictures come many to a request."""
+"""Bytes a request for a tar or a Parquet file: many small pictures come together."""
 
 LOOKS_AT_ONCE = 32
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|(?<=data):)", re.IGNORECASE)
@@ -49,13 +49,13 @@ class FetchFailed(OSError):
 
 
 def named_by(root: str, text: str) -> str:
-    """Return the name of what a list file or a Parquet row under a root may lead to.
+    """Check a reference in a list file or a Parquet row under a root; return its name.
 
-    This is the one place that says what a reference may be. A local path, relative to the root or
-    absolute, or a file:// address: only where the root is local, so that who can write to a bucket
-    cannot have files of this machine read. A path below the root: everywhere. An address
-    s3://bucket/key: everywhere; hosts come from the configuration alone. `place_of(root, name)` is
-    then where it lies.
+    This is the one rule for references. A local path, relative to the root or absolute, or a
+    file:// address is allowed only where the root is local, so that whoever can write to a bucket
+    cannot make us read files of this machine. A path below the root is always allowed, and so is
+    s3://bucket/key; hosts come from the configuration alone. `place_of(root, name)` then says where
+    it lies.
 
     Raises:
         ValueError: anything else; the message names what is allowed.
@@ -91,7 +91,7 @@ def named_by(root: str, text: str) -> str:
 def is_below(name: str) -> bool:
     """Say whether a name by itself stays below whatever folder it is joined with.
 
-    Links are another matter: see `check_below`.
+    It does not follow links: see `check_below`.
     """
     return not (name.startswith("/") or is_s3(name) or ".." in name.split("/"))
 
@@ -106,8 +106,8 @@ def check_below(path: str, real_folder: str, descriptor: int | None = None) -> N
 
     Args:
         real_folder: with all links followed, as `os.path.realpath` gives it.
-        descriptor: of the file opened, which is then asked where it lies: one call to the kernel,
-            and no link can be changed in between.
+        descriptor: of the open file; the kernel then says where it lies, so no link can be changed
+            in between.
 
     Raises:
         Refused: it lies elsewhere.
@@ -116,7 +116,7 @@ def check_below(path: str, real_folder: str, descriptor: int | None = None) -> N
     if descriptor is not None:
         with contextlib.suppress(OSError):
             found = os.readlink(f"/proc/self/fd/{descriptor}")
-    if not found.startswith("/"):  # where /proc does not tell
+    if not found.startswith("/"):  # where there is no /proc
         found = os.path.realpath(path)
     if not found.startswith(real_folder.rstrip("/") + "/"):
         raise Refused(RefusalReason.OUTSIDE_SOURCE)
@@ -147,13 +147,13 @@ def facts_of(place: str) -> tuple[int, int]:
     except OSError as error:
         check_own_fault(error, place, None)
         return -1, 0
-    except ValueError:  # a zero byte in the name
+    except ValueError:  # a null byte in the name
         return -1, 0
     return found.st_size, found.st_mtime_ns
 
 
 def facts_of_all(places: Sequence[str]) -> list[tuple[int, int]]:
-    """Return `facts_of` each place; objects are asked for many at once."""
+    """Return `facts_of` each place; objects are looked up in parallel."""
     if not any(is_s3(place) for place in places):
         return [facts_of(place) for place in places]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
@@ -241,7 +241,7 @@ class _Ranged(io.RawIOBase):
 
 
 def _of(place: str, work: Callable[[str, str, Patience], T]) -> T:
-    """Return what work makes of an object; its errors become those of a file."""
+    """Return the result of work on an object, with errors turned into those of a file."""
     bucket, _, key = place[len(S3) :].partition("/")
     try:
         try:
@@ -264,10 +264,10 @@ def _of(place: str, work: Callable[[str, str, Patience], T]) -> T:
 
 
 def _see_that_it_answers(bucket: str) -> None:
-    """Wait for the server as long as for a store.
+    """Check that the server answers, waiting as long as for a store.
 
     Raises:
-        StoreError: it stays away, or cannot be asked for anything at all.
+        StoreError: it does not answer, or refuses everything.
     """
     with contextlib.suppress(MissingFile, NoSuchBucket, NoAccess):  # these are answers
         client().head(bucket, "lamella/does-it-answer")

@@ -1,7 +1,7 @@
-"""What opens a picture of each format: the decoding library's classes, mended where they err.
+"""Pillow's class for each format, with its errors mended.
 
-Classes, not Image.open: it warns or raises on a pixel count that is a global of the library, and
-turns a JPEG with a second picture behind the first into another format.
+Classes and not Image.open, which warns or raises by a global pixel limit, and opens a JPEG followed
+by a second picture as another format.
 """
 
 import io
@@ -23,14 +23,14 @@ from lamella.pipeline.corpus.formats import SUPPORTED
 from lamella.pipeline.corpus.tiff import TiffFile
 
 _GREYS = {"1": (1, (0, 255)), "L": (8, range(256))}
-"""Modes that the library chooses for a palette of greys: the bits of a pixel, and its greys."""
+"""Modes that Pillow chooses for a palette of greys: the bits of a pixel, and its greys."""
 
 _UNREAD = (
     (re.compile(r"cannot handle (\d+)-bit layers"), r"a JPEG of \1 bits a sample"),
     (re.compile(r"cannot handle (\d+)-layer images"), r"a JPEG of \1 components"),
     (re.compile(r"Unsupported BMP (.*)"), r"a BMP with an unsupported \1"),
 )
-"""What the library says of sound files that it does not read, and plainer words for it."""
+"""Pillow's messages about sound files that it cannot read, and plainer words for them."""
 
 
 _JPEG_LS = 0xF7
@@ -39,7 +39,7 @@ _FRAMES = {*range(0xC0, 0xD0), 0xDE, _JPEG_LS} - {0xC4, 0xC8, 0xCC}
 
 
 class BmpFile(BmpImagePlugin.BmpImageFile):
-    """A BMP. The library forgets how many bits a pixel has where its colours are greys."""
+    """A BMP. Pillow forgets how many bits a pixel has where its colours are greys."""
 
     def _open(self) -> None:
         super()._open()
@@ -64,7 +64,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
 
 
 class PngFile(PngImagePlugin.PngImageFile):
-    """A PNG. The library scales grey of 2 and 4 bits, and not the grey that is transparent."""
+    """A PNG. Pillow scales 2- and 4-bit grey, but not the value of the transparent grey."""
 
     def _open(self) -> None:
         super()._open()
@@ -88,10 +88,10 @@ assert set(OPENERS) == SUPPORTED
 
 
 def unread_variant(message: str, data: bytes) -> str | None:
-    """Return in words which variant a picture is, if it is one that the library does not read.
+    """Return a description of the picture's variant, if it is one that Pillow cannot read.
 
     Args:
-        message: what the library said when it gave up.
+        message: Pillow's error message.
         data: the picture.
     """
     for pattern, words in _UNREAD:
@@ -108,7 +108,7 @@ def unread_variant(message: str, data: bytes) -> str | None:
 
 
 def _jpeg_frame(data: bytes) -> tuple[int, int]:
-    """Return the marker that begins a JPEG's frame, and the height that it tells; -1 for none."""
+    """Return the marker of a JPEG's frame and the height in it; -1 where there is none."""
     at = 2
     while at + 7 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]

@@ -1,4 +1,4 @@
-"""What a listing and the corpus stage pass over: counted by kind, and said in words."""
+"""Count by kind, and describe, the files that are not pictures."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ NO_ENDING = "no ending"
 OTHERS = "other endings"
 
 MOST_KINDS = 24
-"""So many endings are told apart in a source; a hostile one could have millions."""
+"""The most endings counted apart in a source; a hostile one could have millions."""
 
 _ENDING = re.compile(r"[^./]\.((?:tar\.)?[a-z0-9_+-]{1,12})$", re.IGNORECASE)
 _CONTAINERS = {
@@ -33,7 +33,7 @@ def kind_of(name: str) -> str:
 
 
 def few_kinds(counted: Mapping[str, int]) -> Counter[str]:
-    """Return counts by kind, the rarest kinds together where there are too many."""
+    """Return counts by kind, with the rarest together where there are too many kinds."""
     ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     kept = Counter(dict(ranked[:MOST_KINDS]))
     if rest := sum(count for _, count in ranked[MOST_KINDS:]):
@@ -42,13 +42,13 @@ def few_kinds(counted: Mapping[str, int]) -> Counter[str]:
 
 
 def in_words(counted: Mapping[str, int]) -> str:
-    """Return counts by kind as they stand in a line, the most first; "" for none."""
+    """Return counts by kind as one line, the largest first; "" for none."""
     ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind}" for kind, count in ranked)
 
 
 def advice(counted: Mapping[str, int]) -> str | None:
-    """Return what to do about pictures that may lie in what was passed over; None for no such.
+    """Return advice where files passed over may hold pictures; None where they do not.
 
     Args:
         counted: by kind, what was passed over in a source.

@@ -1,7 +1,7 @@
-"""Objects fetched before they are asked for, so that no one waits for each in turn.
+"""Fetch objects ahead, so that readers do not wait for one request after the other.
 
-A request to a far server takes longer than a picture takes to decode. Changes no byte and no
-error: what a fetch raised is raised to whoever asks for that object.
+A request to a far server takes longer than decoding a picture. Bytes and errors stay the same: an
+error of a fetch is raised to whoever reads that object.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,17 +12,17 @@ from threading import Lock
 from lamella.pipeline.corpus.locations import is_s3, read_object
 
 FETCHED_AHEAD = 32
-"""Objects in memory or on their way for a worker, at most: requests that wait for a far server."""
+"""The most objects of a worker in memory or being fetched: requests mostly wait for the server."""
 
 AHEAD_BYTES = 64 << 20
-"""Bytes in memory or on their way for a worker, at most, unless one object alone is larger."""
+"""The most bytes of a worker in memory or being fetched, unless one object alone is larger."""
 
 Sized = tuple[str, int]
-"""A place, and the bytes that lie there; -1 where that is not known."""
+"""A place, and its size in bytes; -1 where that is not known."""
 
 
 class ReadAhead:
-    """Reads objects that are asked for in about the order given; for any number of threads."""
+    """Reads objects ahead in the order given; threads read them in about that order."""
 
     def __init__(self, objects: Iterable[Sized], most_bytes: int, pool: ThreadPoolExecutor) -> None:
         self._next = iter(objects)
@@ -37,7 +37,7 @@ class ReadAhead:
             self._fill()
 
     def read(self, place: str) -> bytes:
-        """Return an object whole, fetched now if it was not expected.
+        """Return a whole object; fetch it now if it was not expected.
 
         Raises:
             As `read_object`.
@@ -57,7 +57,7 @@ class ReadAhead:
             size = self._most_bytes if size < 0 else min(size, self._most_bytes)
             if self._coming and self._bytes + size > AHEAD_BYTES:
                 return
-            # What was asked for before its turn would wait here for nobody, and hold up the rest.
+            # An object that was read before its turn would stay here unread, and hold up the rest.
             if place not in self._coming and place not in self._overtaken:
                 self._coming[place] = size, self._pool.submit(self._fetch, place)
                 self._bytes += size
@@ -71,7 +71,7 @@ class ReadAhead:
 def reading_ahead(places: Iterable[Sized], most_bytes: int) -> Iterator[ReadAhead | None]:
     """Have the objects among these places fetched ahead inside the block; None if there are none.
 
-    Each of them should be read there once, or the others wait for their turn in vain.
+    Each should be read there once, or later ones are never fetched ahead.
     """
     objects = [(place, size) for place, size in places if is_s3(place)]
     if not objects:

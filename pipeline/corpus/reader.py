@@ -1,5 +1,4 @@
-"""Reading the bytes of one entry, at random, from a plain file, a tar or a Parquet file,
-local or in S3."""
+"""Read the bytes of any entry from a plain file, a tar or a Parquet file, local or in S3."""
 
 import bisect
 import itertools
@@ -47,12 +46,12 @@ def read_entry(root: str, entry: Entry, kind: SourceKind = "folder") -> bytes:
 class EntryReader:
     """Reads entries of one listing, keeping the last tar and the last Parquet row group open.
 
-    For one thread: each has its own. Entries in the listing's order read each container once.
-    `ahead` may be set to what fetches objects in S3 before they are asked for.
+    For one thread. Read in the listing's order, each container is read once. `ahead` may be set to
+    a `ReadAhead`, which fetches objects in S3 ahead.
 
-    A list may name any place, for who gave it chose them; so may a column of paths in a Parquet
-    file. All other names are data, whatever table they come from: they lead to what lies below
-    the root, and a path in a struct to what lies below its Parquet file's own folder.
+    A list may name any place, for whoever gave it chose them; so may a column of paths in a Parquet
+    file. All other names are data, whatever table they come from: they stay below the root, and a
+    path in a struct stays below the folder of its Parquet file.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class EntryReader:
 
         Raises:
             Refused: missing, unreadable, fetch-failed, too-large-file, or the entry's own fault.
-            StoreUnavailable: this machine cannot read it, which says nothing of the picture.
+            StoreUnavailable: this machine cannot read it; the picture may be sound.
         """
         return self._read(entry, None)
 
@@ -141,7 +140,7 @@ class EntryReader:
         if not is_below(container):
             raise Refused(RefusalReason.OUTSIDE_SOURCE)
         opened = (self._tar and self._tar[0], self._parquet and self._parquet.container)
-        # One at the top may be a link out of the root: whoever named it alone as the source did so.
+        # A container at the top may be a link out of the root: it could be the source itself.
         if container not in opened and "/" in container and not is_s3(self._root):
             check_below(place_of(self._root, container), self._real_root)
 
@@ -151,7 +150,7 @@ class EntryReader:
             return self.ahead.read(path)
         if is_s3(path):
             return read_object(path, at_most, self._max_bytes)
-        # Opening a pipe would wait for ever; what it is, is asked of what was opened.
+        # Opening a pipe would wait for ever, so do not block, and check the open file's kind.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as handle:
             if below:
@@ -162,7 +161,7 @@ class EntryReader:
             if at_most is not None:
                 return handle.read(at_most)
             self._check_size(facts.st_size)
-            # Room for all that is allowed would be asked of the kernel anew for every file.
+            # A buffer of the largest size allowed would be mapped anew for every file.
             data = handle.read(facts.st_size + 1)
             if len(data) > facts.st_size:  # it grew meanwhile
                 data += handle.read(self._max_bytes + 1 - len(data))
@@ -203,7 +202,7 @@ class EntryReader:
         return data
 
     def _beside(self, folder: str, name: str, at_most: int | None) -> bytes:
-        """Return what a struct's path names: the maker of the data set had it beside the file."""
+        """Return the file that a struct's path names, below the folder of its Parquet file."""
         if is_address(name) or not is_below(name):
             raise Refused(RefusalReason.OUTSIDE_SOURCE)
         below = "" if is_s3(folder) else os.path.realpath(folder)
@@ -215,7 +214,7 @@ class EntryReader:
 
 
 class _ParquetRows:
-    """One open Parquet file, and the column of pictures of the row group last asked for."""
+    """An open Parquet file, and the pictures of the row group read last."""
 
     def __init__(self, root: str, container: str) -> None:
         self.container = container
@@ -233,7 +232,7 @@ class _ParquetRows:
             raise Refused(RefusalReason.MISSING, f"the file has {self._starts[-1]} rows")
         group = bisect.bisect_right(self._starts, row) - 1
         if group != self._group:
-            self._values, self._fault = None, None  # the last one goes before the next is read
+            self._values, self._fault = None, None  # free the last one before reading the next
             rows = self._starts[group + 1] - self._starts[group]
             try:
                 self._values = read_group(self._file, group, self._columns.data, rows)

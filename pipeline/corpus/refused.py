@@ -1,4 +1,4 @@
-"""The one exception with which an image leaves the corpus."""
+"""The one exception that refuses an image."""
 
 import re
 
@@ -11,7 +11,7 @@ DETAIL_CHARACTERS = 200
 class Refused(LamellaError):
     """An image that gives no pixels: a reason from the closed set, and a line that says more.
 
-    The detail is cleaned so that it is the same on every machine and in every attempt.
+    The detail is cleaned of what differs between attempts.
     """
 
     def __init__(self, reason: RefusalReason, detail: str = "") -> None:

@@ -1,4 +1,4 @@
-"""From a decoded picture to the size and the part of it that is wanted."""
+"""Resize a decoded picture and cut out a part of it."""
 
 import math
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 class Look(NamedTuple):
-    """A picture resized to height x width, then cut to a box of that, all in whole pixels."""
+    """A resize to height x width, then a box of the result, all in whole pixels."""
 
     height: int
     width: int
@@ -20,12 +20,12 @@ class Look(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Return the shape of what is seen."""
+        """Return the shape of the result."""
         return self.cut_height, self.cut_width, 3
 
     @property
     def size_bytes(self) -> int:
-        """Return how many bytes that is."""
+        """Return its size in bytes."""
         return self.cut_height * self.cut_width * 3
 
 
@@ -50,7 +50,7 @@ class Picture(NamedTuple):
         return self.left, self.top, right, self.top + self.height / self.reduction
 
     def part(self, left: int, top: int, right: int, bottom: int) -> "Picture":
-        """Return a box of the picture, in pixels of the picture; what lies outside is gone."""
+        """Return a box of the picture, in pixels of the picture."""
         right, bottom = min(right, self.width), min(bottom, self.height)
         x, y = self.left + left / self.reduction, self.top + top / self.reduction
         far_x, far_y = self.left + right / self.reduction, self.top + bottom / self.reduction
@@ -60,17 +60,17 @@ class Picture(NamedTuple):
 
 
 def picture_of(pixels: NDArray[np.uint8]) -> Picture:
-    """Return the picture that RGB pixels (H, W, 3) are."""
+    """Return RGB pixels (H, W, 3) as a picture."""
     return Picture(Image.fromarray(pixels), pixels.shape[0], pixels.shape[1])
 
 
 def whole_look(height: int, width: int) -> Look:
-    """Return the look at all of a picture of that size, resized to it if it has another."""
+    """Return the look at a whole picture, resized to this size if it has another."""
     return Look(height, width, 0, 0, height, width)
 
 
 def look_at(picture: Picture, look: Look) -> NDArray[np.uint8]:
-    """Return what a look shows of a picture, in `look.shape`; bilinear, antialiased."""
+    """Return the pixels of a look at a picture, in `look.shape`; bilinear, antialiased."""
     size = (look.width, look.height)
     resized = picture.image.resize(size, Image.Resampling.BILINEAR, picture.region)
     bottom, right = look.top + look.cut_height, look.left + look.cut_width

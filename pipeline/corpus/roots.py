@@ -1,4 +1,4 @@
-"""Where a store's pictures may be read: its records say where they were, and that is no order."""
+"""Where a store's pictures may be read. Its records name a place, but they are only data."""
 
 import shlex
 
@@ -13,20 +13,20 @@ def picture_root(store: Store, root: str, told: str | None = None) -> str:
 
     Args:
         root: where its records say that it is.
-        told: the source as the user names it now; by default the records are asked.
+        told: the source as the user names it now; by default the records' place is used.
 
     Raises:
-        InputError: there is no such source; or the user said nothing, the store lies in S3 and its
-            pictures on this machine: a store in S3 may be anybody's, and has no say here.
+        InputError: there is no such source; or the user named none, and a store in S3 names a
+            folder of this machine: such a store may be anybody's.
     """
     return _believed(store, root) if told is None else source_root(told)
 
 
 def picture_source(store: Store, source: str, told: str | None = None) -> str:
-    """Return a store's source, as `picture_root` does its root.
+    """Return a store's source, by the rule of `picture_root`.
 
     Raises:
-        InputError: the store lies in S3, the source on this machine, and the user said nothing.
+        InputError: the store lies in S3, the source on this machine, and the user named none.
     """
     return _believed(store, source) if told is None else told
 

@@ -1,11 +1,11 @@
-"""Decoding foreign pictures in a child process, so that a bad one costs itself and nothing else.
+"""Decode foreign pictures in child processes, so that a bad one harms nothing but itself.
 
-`probe`, `see` and `shrink` are what the rest of the project decodes pictures with. A decoder that
-crashes, hangs or eats memory ends its process; the picture is tried once more in a fresh one, and
-only what fails there too is refused. So the verdict on a picture does not depend on those that its
-process saw before. Before the verdict a sound picture is decoded in one more process: where that
-fails, the machine is at fault, and the task fails instead. Safe in threads: each call has a process
-to itself while it lasts.
+The rest of the project decodes pictures by `probe`, `see` and `shrink`. A decoder that crashes,
+hangs or eats memory ends its process; the picture is tried once more in a fresh one, and only a
+second failure is a refusal. So the verdict on a picture does not depend on pictures that its
+process decoded before. Before the verdict a sound picture is decoded in one more process: where
+that fails, the machine is at fault, and the task fails instead. Safe in threads: each call has a
+process to itself.
 """
 
 import atexit
@@ -39,7 +39,7 @@ _AGAIN = "No picture was refused for it; give the same command again"
 
 
 class Sandbox:
-    """Child processes that decode: as many as there are calls at once, kept for the next call."""
+    """A pool of decoding children: as many as calls at once, kept for later calls."""
 
     def __init__(self, module: str = CHILD) -> None:
         """Start nothing yet. `module` is what a child runs; another one is for tests."""
@@ -56,10 +56,10 @@ class Sandbox:
         most_bytes: int,
         read: Callable[[dict[str, Any], bytearray], T],
     ) -> T:
-        """Return what `read` makes of a child's answer on one picture.
+        """Ask a child about one picture; return `read` of its answer.
 
         Args:
-            most_bytes: no more is taken from the child.
+            most_bytes: a longer answer is not read.
             read: given the answer's header and bytes. A KeyError, TypeError or ValueError that it
                 raises is the child's fault.
 
@@ -68,7 +68,7 @@ class Sandbox:
             DecoderUnavailable: no child starts, or the machine ends them, or lets them have less
                 memory than the limits.
         """
-        check_format(data, limits)  # by us: what is no picture need not travel
+        check_format(data, limits)  # here, so that only pictures are sent to a child
         lost = Lost(RefusalReason.DECODER_CRASHED, "")
         for number in range(TRIES):
             child = self._take(fresh=number > 0)
@@ -91,10 +91,10 @@ class Sandbox:
         raise Refused(lost.reason, lost.detail)
 
     def _check_machine(self, lost: Lost, limits: DecodeLimits) -> None:
-        """Return if a sound picture fares well in a fresh child, so that the fault is the other's.
+        """Return if a fresh child decodes a sound picture, so that the picture is at fault.
 
         Raises:
-            DecoderUnavailable: it is the machine's.
+            DecoderUnavailable: the machine is at fault.
         """
         if lost.reason is None:
             raise DecoderUnavailable(f"the process that decodes pictures: {lost.detail}. {_AGAIN}")
@@ -144,13 +144,13 @@ class Sandbox:
             child.end()
 
     def forget(self) -> None:
-        """Leave the children to the process that this one was forked from."""
+        """After a fork, leave the children to the parent process."""
         self._lock = threading.Lock()
         self._idle = []
 
 
 def _for_sound(limits: DecodeLimits) -> DecodeLimits:
-    """Return limits that let the sound picture pass, with as much memory as a picture may take."""
+    """Return limits that the sound picture passes, with the memory a picture may take."""
     most_bytes, seconds = max(limits.max_bytes, len(SOUND)), max(limits.max_seconds, SOUND_SECONDS)
     return replace(limits, max_pixels=MAX_PIXELS, max_bytes=most_bytes, max_seconds=seconds)
 
@@ -192,10 +192,10 @@ def see(
     box: tuple[int, int, int, int] | None = None,
     reduction: int = 1,
 ) -> list[NDArray[np.uint8]]:
-    """Return what each look shows of a picture, (h, w, 3) uint8 RGB.
+    """Return the pixels of each look at a picture, (h, w, 3) uint8 RGB.
 
     Args:
-        size: (height, width) that the picture has, or its box; of the row that names it.
+        size: expected (height, width) of the picture, or of its box.
         box: left, top, right, bottom: the part that the looks are at; None for all.
         reduction: as of `decode.decode`.
 

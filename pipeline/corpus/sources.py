@@ -1,4 +1,4 @@
-"""Listing a source: a folder, a list file, Parquet files, or WebDataset tars; local or in S3."""
+"""List a source: a folder, a list file, Parquet files, or WebDataset tars; local or in S3."""
 
 import logging
 import os
@@ -47,10 +47,10 @@ _NOTE = re.compile(
     r"(^|/)(_[^/]*|readme[^/]*|licen[cs]e[^/]*|[^/]*\.(md|txt|json|ya?ml|csv|tsv|crc|log))$",
     re.IGNORECASE,
 )
-"""Names of what writers of data sets leave beside tars and Parquet files."""
+"""Names of notes that writers of data sets leave beside tars and Parquet files."""
 
 MOST_LINE_BYTES = 65536
-"""A longer line is no path: the file is no list."""
+"""A longer line is no path, so the file is no list."""
 
 _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
@@ -58,20 +58,21 @@ _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 def list_source(source: str) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
-    A folder is listed with all below it. Names that start with a dot are passed over; a linked
+    A folder is listed with its subfolders. Names that start with a dot are passed over; a linked
     file is followed as long as it stays in the folder, a linked folder never. A folder that holds
     only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever notes lie
     beside them. Beside other files tars and Parquet files are passed over, with a warning. A list
     file (.txt, .lst) names one path a line, relative to its own folder; blank lines and lines that
-    start with "#" are left out. Any other file is a folder of one. In S3 a prefix is a folder, and
-    there are no links.
+    start with "#" are left out. Any other file is like a folder with one file. In S3 a prefix is a
+    folder, and there are no links.
 
     Args:
         source: a local path, a file:// address, or s3://bucket/prefix.
 
     Raises:
-        InputError: the source is missing, unreadable, empty or damaged, or names what is not read.
-        StoreError: S3 does not answer, or does not admit us.
+        InputError: the source is missing, unreadable, empty or damaged, or has an address of
+            another kind.
+        StoreError: S3 does not answer, or denies access.
     """
     path, is_folder = _find(source)
     if is_folder:
@@ -128,14 +129,14 @@ def _look_up(source: str) -> tuple[str, bool]:
 
 
 def _by_ending(listing: Listing) -> Counter[str]:
-    """Return how many files of a folder or of tars have each ending; nothing of lists and rows."""
+    """Count the files of a folder or of tars by ending; nothing for lists and rows."""
     if listing.kind not in ("folder", "webdataset"):
         return Counter()
     return Counter(kind_of(entry.name) for entry in listing.entries)
 
 
 def _folder_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
-    """Return the entries of a local folder; what else there is in it is counted by kind."""
+    """Return the entries of a local folder; count everything else by kind."""
     entries: list[Entry] = []
     try:
         for name, other in _walk(root):
@@ -156,7 +157,7 @@ def _prefix_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
             passed_over[HIDDEN] += 1
         else:
             stored, fault = storable(name)
-            # Such a name is no path below the prefix: `s3://other/a.jpg` would even lead elsewhere.
+            # Such a name is no path below the prefix; `s3://other/a.jpg` would even leave it.
             fault = RefusalReason.OUTSIDE_SOURCE if "" in parts else fault
             size_bytes, modified = (-1, 0) if fault else (facts.size_bytes, version(facts))
             entries.append(Entry(stored, "", 0, size_bytes, modified, fault))
@@ -175,7 +176,7 @@ def _list_folder(root: str) -> Listing:
                 kind = kind_of(entry.name)
                 passed_over[TABLES if kind == "parquet" else kind] += 1
             return _list_containers(root, containers, suffixes, passed_over)
-    # A link out of the folder is worth a refusal only where it would have been a picture.
+    # A link out of the folder is refused only where its name is that of a picture.
     kept = [entry for entry in entries if not entry.fault or has_picture_name(entry.name)]
     if len(kept) < len(entries):
         passed_over[LINKS] += len(entries) - len(kept)

@@ -1,7 +1,7 @@
-"""TIFFs: the variants that the decoding library reads right, and words for the others.
+"""TIFFs: read the variants that Pillow reads correctly, refuse the others by name.
 
-The library has a table of the kinds of samples that it knows; what is not in it is refused here by
-name. Some kinds that are in it come out wrong without a word, and are refused or mended here.
+Pillow has a table of the kinds of samples that it knows; others are refused here by name. It
+silently misreads some kinds of its table; these are refused or mended here.
 """
 
 from collections.abc import Mapping
@@ -82,23 +82,23 @@ _FORMATS = {
 }
 _EXTRAS = {0: "an unspecified sample", 1: "associated alpha", 2: "unassociated alpha"}
 _NO_COLOURS = ("F", "I", "LAB")
-"""Modes in which the library gives numbers that have no fixed meaning as a colour."""
+"""Modes in which Pillow gives numbers without a fixed meaning as a colour."""
 
 Tags = TiffImagePlugin.ImageFileDirectory_v2
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """A TIFF as the library opens it, if it reads its kind right.
+    """A TIFF as Pillow opens it, if Pillow reads its kind correctly.
 
     Raises:
-        Refused: it does not; which kind it is, is said in words.
+        Refused: it does not; the message describes the kind.
     """
 
     def _open(self) -> None:
         assert self.fp is not None
         start = self.fp.read(4)
         self.fp.seek(0)
-        if start == b"MM\0+":  # the library takes its version for that of a small TIFF
+        if start == b"MM\0+":  # Pillow mistakes it for a classic TIFF
             raise Refused(RefusalReason.UNSUPPORTED_FORMAT, "a big-endian BigTIFF")
         super()._open()
 
@@ -108,14 +108,14 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             raise _unread(self.tag_v2, wrong)
         plain = self.tag_v2.get(_COMPRESSION, _NOT_COMPRESSED) == _NOT_COMPRESSED
         if plain and (_is_planar(self.tag_v2) or self.tag_v2.get(_FILL_ORDER, 1) != 1):
-            # The library takes planes of 16 bits for planes of 8, and does not turn the bits of
-            # every kind; libtiff does. What is called compressed is left to it, and it goes by
-            # the tags in the file.
+            # Pillow reads 16-bit planes as 8-bit ones, and does not reverse the bits of every kind;
+            # libtiff does. Declaring the data compressed leaves them to libtiff, which goes by the
+            # file's tags.
             self.tag_v2[_COMPRESSION] = _DEFLATE
         try:
             super()._setup()
         except SyntaxError as error:
-            if "unknown pixel mode" in str(error):  # sound, and not in the library's table
+            if "unknown pixel mode" in str(error):  # sound, but not in Pillow's table
                 raise _unread(self.tag_v2) from error
             raise
         if self.mode in _NO_COLOURS:
@@ -127,9 +127,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
 
 def _read_wrong(tags: Tags) -> str | None:
-    """Return None where the library gives the picture, or an error, for what these tags describe.
+    """Return None where Pillow reads what these tags describe, or raises.
 
-    Where it would give something else: what is unusual, or "" where its usual names tell.
+    Where it would misread it: what is unusual, or "" where the usual names say enough.
     """
     photometric, compression = tags.get(_PHOTOMETRIC, 0), tags.get(_COMPRESSION, _NOT_COMPRESSED)
     if compression not in _READ or set(tags.get(_FORMAT, (1,))) != {1}:
@@ -143,14 +143,14 @@ def _read_wrong(tags: Tags) -> str | None:
     samples, extra = tags.get(_SAMPLES, 1), tags.get(_EXTRA, ())
     if not _is_planar(tags) or samples == 1:
         return None
-    # Of more planes than it expects, the library leaves out some and fills them with nothing.
+    # Of more planes than it expects, Pillow leaves some out and fills them with nothing.
     alpha = photometric == _RGB and extra in ((1,), (2,))
     colours = {_RGB: 3, _CMYK: 4}.get(photometric)
     return None if samples - len(extra) == colours and (alpha or not any(extra)) else ""
 
 
 def _ycbcr_read_wrong(tags: Tags, compression: int) -> str | None:
-    """Say it of YCbCr, which is read as JPEG, or as it is with no less colour than brightness."""
+    """As `_read_wrong`, for YCbCr: read if it is JPEG, or uncompressed without subsampling."""
     if _is_planar(tags):
         return ""
     if compression == _JPEG:
@@ -160,7 +160,7 @@ def _ycbcr_read_wrong(tags: Tags, compression: int) -> str | None:
     if tuple(tags.get(_RANGE, _FULL_RANGE)) != _FULL_RANGE:
         return "a range of its own"
     stored = sum(tags.get(_STRIP_BYTES, ()) or tags.get(_TILE_BYTES, ()))
-    # By the standard, where no tag says so, four pixels share a colour; not all writers know.
+    # Without a tag, by the standard, four pixels share a colour; not all writers know that.
     whole = stored >= 3 * tags.get(_WIDTH, 0) * tags.get(_HEIGHT, 0)
     shared = tags[_SUBSAMPLING] != (1, 1) if _SUBSAMPLING in tags else not whole
     return "one colour for several pixels" if shared else None

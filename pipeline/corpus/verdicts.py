@@ -1,7 +1,7 @@
-"""Verdicts on pictures that outlive an attempt at a shard.
+"""Verdicts on pictures, kept from one attempt at a shard for the next.
 
 A picture that crashes its decoder, or takes too much time or memory, is tried in two processes
-before it is refused. If the attempt at its shard then ends, the next one shall not pay again.
+before it is refused. If the attempt at its shard then ends, the next one need not try again.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 class Verdicts:
-    """The verdicts on the pictures of one shard in one stage; for any thread."""
+    """The verdicts on the pictures of one shard in one stage; safe in threads."""
 
     def __init__(self, store: Store, folder: str, shard: str) -> None:
-        """List what earlier attempts left; `folder` is the stage's own."""
+        """List the verdicts of earlier attempts; `folder` is the stage's own."""
         self._store = store
         self._folder = folder
         self._shard = shard
@@ -31,7 +31,7 @@ class Verdicts:
         self._known = {f"{kept}/{name}" for name in store.names(kept)}
 
     def judge(self, sha256: bytes, limits: DecodeLimits, look: Callable[[], T]) -> T:
-        """Return what looking at a picture gives, or raise what an earlier attempt found.
+        """Return the result of `look`, or raise the refusal of an earlier attempt.
 
         Args:
             sha256: of the picture's bytes.
@@ -60,7 +60,7 @@ class Verdicts:
             raise
 
     def _read(self, path: str, facts: tuple[str, float, int]) -> Verdict | None:
-        """Return a verdict; None where it is damaged or gone: the picture is tried once more."""
+        """Return a verdict; None where it is damaged or gone: then the picture is tried again."""
         try:
             found = read_record(self._store, path, Verdict)
         except StoreError:
@@ -71,12 +71,12 @@ class Verdicts:
 def judged(
     verdicts: Verdicts | None, sha256: bytes, limits: DecodeLimits, look: Callable[[], T]
 ) -> T:
-    """Return what `Verdicts.judge` gives; where none are kept, what looking gives."""
+    """Return `Verdicts.judge`, or, where no verdicts are kept, the result of `look`."""
     return look() if verdicts is None else verdicts.judge(sha256, limits, look)
 
 
 def discard_verdicts(store: Store, folder: str, shard: str) -> None:
-    """Forget the verdicts on a shard's pictures, so that the next attempt tries all of them."""
+    """Delete the verdicts on a shard's pictures, so that the next attempt tries all of them."""
     kept = tree.verdicts(folder, shard)
     for name in store.names(kept):
         store.discard(f"{kept}/{name}")

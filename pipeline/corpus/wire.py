@@ -1,6 +1,6 @@
 """Frames between a process and the child that decodes for it: a JSON header, then plain bytes.
 
-No pickle: what a broken child answers can be wrong, and is never run.
+No pickle: an answer of a broken child may be wrong, but never runs as code.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 _SIZES = struct.Struct("<IQ")
 MOST_HEADER_BYTES = 8192
-"""More than any header has: names of views and sizes, or a reason and its detail."""
+"""Above any header: names of views and sizes, or a reason and its detail."""
 
 
 def send(
@@ -25,7 +25,7 @@ def send(
         deadline: on `time.monotonic`, for a descriptor that does not block; None waits for ever.
 
     Raises:
-        TimeoutError: the other side did not take it before the deadline.
+        TimeoutError: the other side did not read it before the deadline.
         BrokenPipeError: the other side is gone.
     """
     text = json.dumps(header).encode()

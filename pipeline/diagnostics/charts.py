@@ -1,7 +1,6 @@
-"""Small charts as SVG that a page colours by its own style, in light and in dark.
+"""Small SVG charts, coloured by the page's style sheet, light or dark.
 
-Numbers are drawn as they are; every text is escaped. The classes are `grid`, `tick`, `label`, and
-what is given for lines, dots and bars.
+All text is escaped. Classes are `grid`, `tick`, `label`, and those given for lines, dots and bars.
 """
 
 import html
@@ -13,14 +12,14 @@ WIDTH, HEIGHT = 390, 240
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 12, 42
 
 NOTE_WIDTH = 75
-"""What a short text takes across, about."""
+"""Approximate width of a short text."""
 
 Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis from low to high; `log` counts in powers of ten, and low is then above 0."""
+    """An axis from low to high; `log` makes it logarithmic, and low is then above 0."""
 
     low: float
     high: float
@@ -29,14 +28,14 @@ class Axis:
     whole: bool = False
 
     def place(self, value: float) -> float:
-        """Return where a value lies, 0 at the low end and 1 at the high one."""
+        """Return the position of a value: 0 at the low end, 1 at the high end."""
         if self.log:
             low, high = math.log10(self.low), math.log10(self.high)
             return (math.log10(max(value, self.low)) - low) / ((high - low) or 1.0)
         return (value - self.low) / ((self.high - self.low) or 1.0)
 
     def ticks(self) -> list[float]:
-        """Return the values that are written along it."""
+        """Return the values of its ticks."""
         return log_ticks(self.low, self.high) if self.log else self._even_ticks()
 
     def _even_ticks(self) -> list[float]:
@@ -75,7 +74,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def spread(values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
-    """Return ends of an axis for values: a little more than they take."""
+    """Return the ends of an axis for values, with a margin."""
     low, high = min(values), max(values)
     room = (high - low) * margin or abs(high) * margin or 1.0
     return low - room, high + room
@@ -104,7 +103,7 @@ class Chart:
         return self
 
     def dots(self, points: Points, kind: str, radius: float, titles: Sequence[str] = ()) -> "Chart":
-        """Draw a dot at each point; a title is shown where one points at it."""
+        """Draw a dot at each point; its title shows on hover."""
         for place, (x, y) in enumerate(points):
             across, down = self.at(x, y)
             title = f"<title>{html.escape(titles[place])}</title>" if titles else ""
@@ -114,7 +113,7 @@ class Chart:
         return self
 
     def bars(self, tops: Points, half: float, kind: str, titles: Sequence[str]) -> "Chart":
-        """Draw bars from the foot to (x, y), from x - half to x + half."""
+        """Draw bars from the bottom to (x, y), from x - half to x + half."""
         foot = HEIGHT - BOTTOM
         for (x, y), title in zip(tops, titles, strict=True):
             left, top = self.at(x - half, y)
@@ -127,7 +126,7 @@ class Chart:
         return self
 
     def note(self, x: float, y: float, text: str, *, left: bool = False) -> "Chart":
-        """Write a text beside a point, unless it would stand on an earlier one."""
+        """Write a text beside a point, unless it would overlap an earlier one."""
         across, down = (float(each) for each in self.at(x, y))
         anchor, shift = ("end", -7) if left else ("start", 7)
         middle = across + (-NOTE_WIDTH if left else NOTE_WIDTH) / 2
@@ -141,7 +140,7 @@ class Chart:
         return self
 
     def svg(self, x_ticks: Sequence[tuple[float, str]] | None = None) -> str:
-        """Return the chart; `x_ticks` are written along x in place of the axis's own."""
+        """Return the chart; `x_ticks` replace the ticks of the x axis."""
         foot, end = HEIGHT - BOTTOM, WIDTH - RIGHT
         drawn = []
         for value in self.y.ticks():

@@ -1,4 +1,4 @@
-"""Other pictures against the words of a snapshot: what may be compared, and rows to compare."""
+"""Compare the pictures of one snapshot with the words of another."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ MOST_PICTURES = 5_000
 
 
 def check_same_network(a: IndexSnapshot, b: IndexSnapshot, layer: str) -> None:
-    """Check that a layer's descriptors of two snapshots came about alike.
+    """Check that both snapshots extracted this layer in the same way.
 
     Raises:
         IncompatibleInputs: network, weights, preprocessing or layer differ.
@@ -48,7 +48,7 @@ def check_same_network(a: IndexSnapshot, b: IndexSnapshot, layer: str) -> None:
 def draw_others(
     store: Store, snapshot: IndexSnapshot, layer: str, on_progress: OnProgress = quiet
 ) -> Sample:
-    """Return descriptors of a snapshot's activations: at most `MOST_ROWS`, as many a picture.
+    """Return descriptors of a snapshot's activations: at most `MOST_ROWS`, equally many a picture.
 
     Raises:
         InputError: the activations are not kept, or hold no descriptor of the layer.
@@ -107,8 +107,8 @@ def compare_layer(
     """Return how a layer's words in the first snapshot fit the pictures of the second.
 
     Raises:
-        IncompatibleInputs: the descriptors did not come about alike.
-        InputError: there is nothing to compare, or it is not kept.
+        IncompatibleInputs: the descriptors were extracted in different ways.
+        InputError: there are no descriptors to compare, or none were kept.
     """
     check_same_network(*snapshots, layer)
     vocabulary = snapshots[0].vocabularies[layer]
@@ -135,7 +135,7 @@ def compare_layer(
 
 
 def _own_rows(store: Store, files: Sequence[FileRef]) -> Sample:
-    """Return rows of the training sample: of about twice `MOST_PICTURES` pictures, equally many."""
+    """Return rows of the training sample: equally many of about twice `MOST_PICTURES` pictures."""
     order = np.argsort(row_uniforms(SEED, np.arange(len(files)), np.zeros(len(files), np.int64)))
     parts: list[Sample] = []
     pictures = 0
@@ -151,7 +151,7 @@ def _own_rows(store: Store, files: Sequence[FileRef]) -> Sample:
 
 
 def _cut(sample: Sample, most: int) -> Sample:
-    """Return at most so many rows of a sample, those of least hash."""
+    """Return at most `most` rows of a sample, those with the smallest hashes."""
     if len(sample.image_ids) <= most:
         return sample
     uniforms = row_uniforms(SEED + 1, sample.image_ids, sample.positions)

@@ -1,9 +1,9 @@
-"""Whether words that were trained on some pictures still fit others.
+"""Measure whether words that were trained on some pictures still fit others.
 
-Two things are measured on descriptors of the other pictures: how far they lie from their words,
-against rows of the training pictures that no word was fitted to; and how differently the words are
-used. Use differs between any two sets of pictures, so it is judged by what two halves of the
-training pictures differ by, with as many pictures and descriptors in each.
+Two things are measured on descriptors of the other pictures: their distance to their words, against
+that of held-out rows of the training pictures; and how differently the words are used. Use differs
+between any two sets of pictures, so it is judged against the difference between two halves of the
+training pictures, of equal size.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,17 +22,17 @@ MOST_ROWS = 20_000
 """Descriptors that are drawn of the other pictures, at most."""
 
 SEED = 0x4452494654
-"""Of what is drawn here: other rows than those that words are trained on."""
+"""Seed of the draws here, so that they are not the rows that words are trained on."""
 
 LARGEST_RISE = 0.15
-"""Relative rise of the squared error from which words are to be trained anew.
+"""From this relative rise of the squared error on, words should be retrained.
 
 Measured between four small collections (30 to 150 pictures each, layer b11, rows that no word was
 fitted to): .02 and .16 to other pictures of the same collection, .17 to .32 to another one.
 """
 
 LARGEST_EXCESS = 0.05
-"""Bits of divergence above the noise floor from which words are to be trained anew.
+"""From this divergence above the noise floor on, in bits, words should be retrained.
 
 Measured likewise: below 0 within a collection, .01 to .19 between two; 9 of 10 above .05.
 """
@@ -43,7 +43,7 @@ CHANGED = 2.0
 
 @dataclass(frozen=True)
 class ChangedWord:
-    """A word whose use changed: its share of descriptors there and here, and bits of divergence."""
+    """A word whose use changed: its share of descriptors in both sets, and bits of divergence."""
 
     word: int
     before: float
@@ -59,15 +59,15 @@ class Drift:
         rows, pictures: descriptors drawn of the other pictures, and from how many.
         error: mean squared distance of these rows to their words.
         own_error: that of rows of the training pictures.
-        held_out: whether no word was fitted to those; the rise is overstated where one was.
+        held_out: whether those rows were held out; if not, the rise is overstated.
         rise: of the error, relative to `own_error`.
         unused: words that no row has, of `words`.
         divergence: Jensen-Shannon divergence of the words' use, training and other pictures, bits.
         floor: that of two halves of the training pictures.
         changed: share of words used at least twice or at most half as much.
         changed_floor: that share between the two halves.
-        compared: descriptors in each of the sets that `divergence` and after are about.
-        most_changed: the words that the divergence owes most to.
+        compared: descriptors in each of the sets compared by `divergence` and the fields after it.
+        most_changed: the words that contribute most to the divergence.
     """
 
     layer: str
@@ -136,8 +136,8 @@ def divergence_by_word(p: Int64s, q: Int64s) -> NDArray[np.float64]:
 def changed_share(p: Int64s, q: Int64s) -> float:
     """Return the share of words whose use rose or fell by the factor `CHANGED` or more.
 
-    Of words that either uses; shares are taken of counts with one added, so that a word seen once
-    here and never there has not changed without end.
+    Among words that either set uses. Shares are of counts plus one, so that a word seen once in one
+    set and never in the other does not count as an infinite change.
     """
     used = (p + q) > 0
     a, b = (p + 1) / (p.sum() + len(p)), (q + 1) / (q.sum() + len(q))
@@ -146,7 +146,7 @@ def changed_share(p: Int64s, q: Int64s) -> float:
 
 
 def equal_draw(sample: Sample, pictures: Int64s, cap: int, seed: int) -> NDArray[np.int64]:
-    """Return the rows of at most `cap` descriptors of each of these pictures, by least hash."""
+    """Return at most `cap` rows of each of these pictures, those with the smallest hashes."""
     mine = np.flatnonzero(np.isin(sample.image_ids, pictures))
     ids, positions = sample.image_ids[mine], sample.positions[mine]
     order = np.lexsort((row_uniforms(seed, ids, positions), ids))
@@ -172,7 +172,7 @@ def measure_drift(
     held_out: bool,
     listed: int = 5,
 ) -> Drift:
-    """Return the drift from a sample of the training pictures to one of others.
+    """Return the drift from a sample of the training pictures to a sample of other pictures.
 
     The use of words is compared between sets of equally many pictures, with equally many
     descriptors of each: two halves of the one sample, and as much of the other. The divergence is
@@ -184,7 +184,7 @@ def measure_drift(
         listed: how many changed words to name.
 
     Raises:
-        InputError: fewer than two pictures of the one or none of the other.
+        InputError: fewer than two training pictures, or no other picture.
     """
     ids, others = (shuffled_pictures(sample, SEED) for sample, _ in (own, other))
     pictures = min(len(ids) // 2, len(others))
@@ -231,6 +231,6 @@ def measure_drift(
 
 
 def _typical(sample: Sample, pictures: Int64s) -> int:
-    """Return the descriptors that the middle one of these pictures has."""
+    """Return the median number of descriptors of these pictures."""
     mine = sample.image_ids[np.isin(sample.image_ids, pictures)]
     return max(1, int(np.median(np.unique(mine, return_counts=True)[1])))

@@ -1,4 +1,4 @@
-"""What a person should know of a vocabulary's health, as sentences; each rule has its threshold."""
+"""Describe a vocabulary's health in sentences, by rules with thresholds."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,31 +6,31 @@ from typing import Literal
 from lamella.pipeline.diagnostics.inspect import LayerHealth
 
 SETTLED = 0.01
-"""Fall of the error in the last full round above which training was stopped too early."""
+"""Training stopped too early if the error fell by more than this share in its last full round."""
 
 GENERAL = 0.15
-"""Relative rise of the error on rows held out from which words fit the sample too closely."""
+"""Words overfit the sample if the held-out error is higher by this share."""
 
 FOUND = 0.95
-"""Recall below which the assigner misses the nearest word too often."""
+"""The assigner misses the nearest word too often if recall is below this."""
 
 DEAD = 0.02
-"""Share of words that no picture has from which that is worth a remark."""
+"""Unused words are mentioned from this share on."""
 
 EVEN = 0.85
-"""Evenness below which a few words take most descriptors."""
+"""A few words take most descriptors if evenness is below this."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence, and whether all is well or something is to be minded."""
+    """One sentence, and whether it reports a problem."""
 
     kind: Literal["well", "mind"]
     text: str
 
 
 def findings(health: LayerHealth) -> tuple[Finding, ...]:
-    """Return what was found of a layer's words: training, fit, recall, use."""
+    """Return the findings on a layer's words: training, fit, recall, use."""
     return tuple(
         Finding("well" if well else "mind", text)
         for well, text in (

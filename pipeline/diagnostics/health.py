@@ -1,4 +1,4 @@
-"""How a training went: by how much each round improved on the one before."""
+"""How much each round of a training improved on the one before."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from lamella.schemas.vocabulary import RoundReport
 
 
 def improvements(reports: Sequence[RoundReport]) -> tuple[float, ...]:
-    """Return by what part each full round's objective lies below that of the full round before it.
+    """Return the relative fall of each full round's objective from the full round before it.
 
     >>> first = RoundReport(round=3, share=1.0, objective=4.0, changed=1.0, empty_words=0,
     ...                     imbalance=1.0)

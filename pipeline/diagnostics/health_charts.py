@@ -9,7 +9,7 @@ from lamella.pipeline.diagnostics.charts import Axis, Chart, Points, spread
 from lamella.pipeline.diagnostics.inspect import BURSTY_PICTURES, CorpusUse, LayerHealth
 
 DRAWN = 1_200
-"""Points of a curve or cloud that are drawn at most, so that a page stays small."""
+"""The most points drawn of a curve or cloud, so that a page stays small."""
 
 NAMED = 3
 
@@ -25,7 +25,7 @@ class Figure:
 
 
 def figures(health: LayerHealth) -> tuple[Figure, ...]:
-    """Return the charts that the figures allow."""
+    """Return the charts for which there is data."""
     drawn = [_error(health), _moved(health), _recall(health)] if health.rounds else []
     if health.use.counts.sum():
         drawn += [_ranked(health.use), _histogram(health.use), _bursty(health)]

@@ -1,7 +1,7 @@
-"""The health of visual words as one HTML page that needs nothing else: no network, no other file.
+"""The health of visual words as one self-contained HTML page.
 
-Names come from whoever named the pictures, so they are escaped everywhere, unprintable characters
-are spelled out, and the page's policy runs no script at all.
+Picture names are untrusted: they are escaped everywhere, unprintable characters are spelled out,
+and the page's policy forbids all scripts.
 """
 
 import base64
@@ -19,7 +19,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.schemas.snapshot import IndexSnapshot
 
 DRAWN_SEED = 0
-"""Of the words that are shown beside the most used ones."""
+"""Seed of the words drawn beside the most used ones."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Excited:
 
 @dataclass(frozen=True)
 class PatchRow:
-    """A word, and its patches as (class of the style sheet, what is said of it)."""
+    """A word, and its patches as (style class, caption)."""
 
     line: WordLine
     patches: tuple[tuple[str, str], ...]
@@ -46,7 +46,7 @@ class PatchRow:
 
 @dataclass(frozen=True)
 class LayerView:
-    """What the page shows of a layer."""
+    """A layer on the page."""
 
     health: LayerHealth
     story: str
@@ -61,7 +61,7 @@ def render(snapshot: IndexSnapshot, layers: Sequence[tuple[LayerHealth, Sequence
 
     Args:
         snapshot: whose words they are.
-        layers: their health, and the patches of some words; each may be without any.
+        layers: their health, and the patches of some words, if any.
 
     Raises:
         ValueError: a patch is not a JPEG.
@@ -109,7 +109,7 @@ def excited_words(
     pictures: str | None = None,
     on_progress: OnProgress = quiet,
 ) -> tuple[Excited, ...]:
-    """Return the patches of a layer's most used words, and of as many drawn from the others.
+    """Return the patches of a layer's most used words, and of as many other words, drawn at random.
 
     Raises:
         InputError: the pictures may not be read, as `picture_root`.
@@ -142,7 +142,7 @@ def story(health: LayerHealth) -> str:
 
 
 def caption(excited: Sequence[Excited]) -> str:
-    """Return what must be said of the patches: where they come from, and what was left out."""
+    """Return the caption of the patches: where they come from, and what was left out."""
     if not any(each.seen.rows for each in excited):
         return "There are no patches: the words name no sample that they were trained on."
     seen = next(each.seen for each in excited if each.seen.rows)

@@ -1,4 +1,4 @@
-"""How the words of a snapshot fare: their training round by round, and their use by the corpus."""
+"""Inspect the words of a snapshot: their training round by round, and their use by the corpus."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,15 +20,15 @@ from lamella.schemas.vocabulary import RoundReport, Vocabulary
 Int64s = NDArray[np.int64]
 
 BURSTY_PICTURES = 5
-"""Pictures that a word must stand in to be called bursty: a mean over fewer says little."""
+"""A word in fewer pictures than this is not called bursty: the mean would say little."""
 
 
 @dataclass(frozen=True)
 class RoundLine:
-    """What is shown of a round.
+    """One line about a round.
 
-    `fall` is the part by which the objective lies below that of the full round before it; None
-    before there are two. `held_error` is None where no rows were held out.
+    `fall` is the relative fall of the objective from the full round before it; None before there
+    are two. `held_error` is None where no rows were held out.
     """
 
     round: int
@@ -88,7 +88,7 @@ class CorpusUse:
 
 @dataclass(frozen=True)
 class WordLine:
-    """What is shown of a word: its descriptors, their share of all, its pictures, burstiness."""
+    """One line about a word: its descriptors, their share of all, its pictures, its burstiness."""
 
     word: int
     count: int
@@ -99,10 +99,10 @@ class WordLine:
 
 @dataclass(frozen=True, eq=False)
 class LayerHealth:
-    """All that `show` says of a layer's words.
+    """All that `vocabulary show` says about a layer's words.
 
-    `held_error` is None where no rows were held out. `recall` is of the words as they are kept, or
-    None where they were not trained here.
+    `held_error` is None where no rows were held out. `recall` is that of the stored words, or None
+    where they were not trained here.
     """
 
     layer: str
@@ -122,7 +122,7 @@ class LayerHealth:
         return float(self.use.counts.sum() / max(int(self.use.pictures.sum()), 1))
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain values; of single words only those that are listed."""
+        """Return it as plain values, with the listed words only."""
         summary = asdict(self.summary)
         return {
             "layer": self.layer,
@@ -148,7 +148,7 @@ class LayerHealth:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a training beside its words; nothing of it where words were imported.
+    """What is stored of a training besides its words; empty where words were imported.
 
     `held_error` and `recall` are None where no rows were held out.
     """
@@ -160,7 +160,7 @@ class Kept:
 
 
 def kept_of(vocabulary: Vocabulary) -> Kept:
-    """Return what a vocabulary names of its training."""
+    """Return what a vocabulary's record says of its training."""
     sample, health = vocabulary.sample, vocabulary.health
     if health is None or health.held_rows == 0:
         return Kept(sample, 0, None, None)
@@ -168,7 +168,7 @@ def kept_of(vocabulary: Vocabulary) -> Kept:
 
 
 def round_lines(reports: Sequence[RoundReport]) -> tuple[RoundLine, ...]:
-    """Return what is shown of each round."""
+    """Return one line about each round."""
     lines: list[RoundLine] = []
     before: float | None = None
     for report in reports:
@@ -195,10 +195,10 @@ def round_lines(reports: Sequence[RoundReport]) -> tuple[RoundLine, ...]:
 
 
 def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str, ...]:
-    """Return the layers of a snapshot that have visual words, high to low, or the one asked for.
+    """Return the layers of a snapshot that have visual words, high to low, or the given one.
 
     Raises:
-        UnknownLayer: the one asked for has none.
+        UnknownLayer: the given layer has none.
         InputError: no layer has.
     """
     layers = snapshot.extraction.layers
@@ -219,7 +219,7 @@ def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str
 def corpus_use(
     store: Store, snapshot: IndexSnapshot, layer: str, on_progress: OnProgress = quiet
 ) -> CorpusUse:
-    """Return how the pictures of a snapshot use a layer's words, read segment after segment."""
+    """Return how the pictures of a snapshot use a layer's words, read segment by segment."""
     words = snapshot.vocabularies[layer].words
     counts, pictures = np.zeros(words, np.int64), np.zeros(words, np.int64)
     images = 0
@@ -255,7 +255,7 @@ def inspect_layer(
     listed: int = 8,
     on_progress: OnProgress = quiet,
 ) -> LayerHealth:
-    """Return how a layer's words fare; `listed` words are named as most used and most bursty."""
+    """Return the health of a layer's words, with `listed` most used and most bursty words."""
     vocabulary = snapshot.vocabularies[layer]
     kept = kept_of(vocabulary)
     lines = round_lines(vocabulary.rounds)
@@ -276,7 +276,7 @@ def inspect_layer(
 
 
 def word_lines(use: CorpusUse, words: Sequence[int]) -> tuple[WordLine, ...]:
-    """Return what is shown of these words."""
+    """Return one line about each of these words."""
     burstiness, total = use.burstiness(), max(int(use.counts.sum()), 1)
     return tuple(
         WordLine(

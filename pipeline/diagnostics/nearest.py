@@ -1,4 +1,4 @@
-"""The descriptors that lie nearest to a word, among those whose nearest word it is."""
+"""Find the descriptors nearest to a word, among those assigned to it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ BLOCK = 16_384
 
 @dataclass(frozen=True)
 class Exciter:
-    """A descriptor that a word stands for: where it is, and how near; y and x in the grid."""
+    """A descriptor of a word: its picture, its position y, x in the grid, and its distance."""
 
     image_id: int
     y: int
@@ -29,13 +29,13 @@ def nearest_in_each_picture(
 ) -> tuple[dict[int, list[Exciter]], int]:
     """Return for each word its nearest descriptors, at most one a picture, and the last grid line.
 
-    Only descriptors whose nearest word it is are taken; ordered by distance, then image id, then
-    position. The last line is the highest y or x along the shorter edge of any picture's grid.
+    Only descriptors assigned to the word count; ordered by distance, then image id, then position.
+    The last line is the highest y or x along the shorter edge of any picture's grid.
 
     Args:
         samples: of the layer's descriptors.
         words: to look for.
-        most: how many descriptors to keep of a word.
+        most: how many descriptors to keep for each word.
     """
     wanted = np.asarray(sorted(words), np.uint32)
     parts: list[tuple[NDArray[Any], ...]] = []
@@ -73,7 +73,7 @@ def nearest_in_each_picture(
 def _note_last(
     last: dict[int, tuple[int, int]], ids: NDArray[np.int64], positions: NDArray[np.int64]
 ) -> None:
-    """Keep the highest y and x that each picture has a descriptor at."""
+    """Keep the highest y and x at which each picture has a descriptor."""
     for image_id in np.unique(ids).tolist():
         mine = positions[ids == image_id]
         y, x = last.get(image_id, (0, 0))

@@ -1,8 +1,8 @@
-"""What excites a word: patches of the pictures whose descriptors lie nearest to it.
+"""Show what excites a word: patches around the descriptors nearest to it.
 
-As figure 1 of Yu et al. 2017 shows neurons. The patch is an estimate of what a descriptor sees: a
+Figure 1 of Yu et al. 2017 shows neurons in this way. The patch estimates what a descriptor sees: a
 square of `PATCH_STRIDES` strides of the layer's grid around the centre of its position, cut from
-the picture as the network saw it. The stride is the shorter edge of that over the grid's.
+the network's input. The stride is the shorter edge of that input over the grid's.
 """
 
 import io
@@ -37,12 +37,12 @@ PATCH_STRIDES = 6
 """Edge of a patch in strides of the layer's grid."""
 
 PATCH_EDGE = 128
-"""Edge in pixels at which a patch is shown, where its picture is large enough for that."""
+"""Edge in pixels of a patch on the page, where the picture has so many pixels."""
 
 PATCHES_A_WORD = 8
 
 MOST_ROWS = 400_000
-"""Descriptors looked at, at most: files of the sample are left out beyond that."""
+"""The most descriptors searched; further files of the sample are left out."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class WordPatches:
 
 @dataclass(frozen=True)
 class Seen:
-    """The patches of some words, how many descriptors were looked at, and how many there are."""
+    """The patches of some words, the number of descriptors searched, and the number there are."""
 
     words: tuple[WordPatches, ...]
     looked_at: int
@@ -78,7 +78,7 @@ class Seen:
 
 Row = Mapping[str, Any]
 Cut = Callable[[Row, Sequence[Look]], Sequence[NDArray[np.uint8]]]
-"""Gives what each look shows of the picture of a row; Refused where it cannot be read."""
+"""Gives the pixels of each look at the picture of a row; raises Refused where it cannot be read."""
 
 
 def patch_look(
@@ -86,13 +86,13 @@ def patch_look(
 ) -> Look:
     """Return the look at the patch around a position of a picture.
 
-    The picture is resized as for the network, but finer where it has the pixels, so that the patch
-    has an edge of `PATCH_EDGE`. A patch that would reach over the edge is moved inside.
+    The picture is resized as for the network, but finer where it has the pixels for a patch edge of
+    `PATCH_EDGE`. A patch that would cross the picture's edge is moved inside.
 
     Args:
         size: (height, width) of the picture.
         at: (y, x) in the grid.
-        stride: of the grid, in pixels of what the network sees.
+        stride: of the grid, in pixels of the network's input.
     """
     seen = look_of(*size, view, spec)
     larger = max(1.0, min(size) / min(seen.height, seen.width))
@@ -115,7 +115,7 @@ def cut_patches(
     cut: Cut,
     on_picture: Callable[[int], None] = lambda done: None,
 ) -> tuple[WordPatches, ...]:
-    """Return the patches of words, each picture read once for all of them.
+    """Return the patches of words; each picture is read once.
 
     A picture that cannot be read any more is left out and counted.
 
@@ -124,7 +124,7 @@ def cut_patches(
         rows: of the image table, by image id.
         look: where the patch of a descriptor lies.
         cut: reads a picture.
-        on_picture: told how many pictures were read.
+        on_picture: called with the number of pictures read so far.
     """
     of_picture: dict[int, list[tuple[int, int, Exciter]]] = defaultdict(list)
     for word, exciters in nearest.items():

@@ -1,1 +1,1 @@
-"""How good a ranking is: metrics, protocols, the sweep over (t, p), and the report page."""
+"""Evaluate rankings: metrics, protocols, the sweep over (t, p), and the report page."""

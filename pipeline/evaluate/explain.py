@@ -1,4 +1,4 @@
-"""Why pictures rank where they do: the first of every ranking of a query, layer by layer."""
+"""Explain rankings: the first pictures of every ranking of a query, with scores by layer."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +21,8 @@ class RankedPicture:
     Attributes:
         image_id: in the corpus; also the key of its thumbnail.
         name: as the manifest has it; not to be trusted.
-        rank: its place, from 1, in the ranking as returned.
-        score: the ranking's own score of it.
+        rank: its rank, from 1, in the ranking as returned.
+        score: its score in the ranking.
         similarities: S_i of each layer of the fusion, from high to low.
         mapped: f_i(S_i) of each layer.
         verdict: right, wrong, junk (not scored), or the query itself.
@@ -74,7 +74,7 @@ def explain_query(
     """Return the k first pictures of every ranking of one query.
 
     Args:
-        plan: the rankings; it knows images by their place among the N indexed ones.
+        plan: the rankings; it numbers images by their place among the N indexed ones.
         query: place of the query in the ground truth.
         image_ids: (N,) the image at each place.
         similarities: (C, N) float64, of this query, layers from high to low.
@@ -120,10 +120,9 @@ def explain_query(
 
 
 def telling_queries(result: SweepResult, count: int) -> list[tuple[int, str]]:
-    """Return up to `count` queries to show, each with the reason, gains and losses in turn.
+    """Return up to `count` queries to show, each with a reason, gains and losses in turn.
 
-    The queries to which the map gives most and takes most against the direct sum, then the
-    hardest; so the page shows both sides.
+    First the queries that gain or lose most by the map over the direct sum, then the hardest.
     """
     difference = result.scores[-1] - result.scores[-2]
     places = np.arange(len(difference))

@@ -1,4 +1,4 @@
-"""Halving the queries of a ground truth so that neither half knows the other's answers."""
+"""Halve the queries of a ground truth, so that the halves share no right answer."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ def halves_of(truth: ResolvedTruth) -> NDArray[np.bool_] | None:
 
     Queries that share a picture (a right answer, or the query itself) stay together: the five
     Oxford queries of a landmark, the four pictures of a UKB object. Otherwise settings chosen on
-    one half would have seen the answers of the other. Sets of such queries, in order, each join
-    the half that is smaller so far.
+    one half would have seen answers of the other. Sets of such queries join, in order, the half
+    that is smaller so far.
     """
     set_of_image: dict[int, int] = {}
     parent = list(range(len(truth.queries)))

@@ -1,7 +1,7 @@
-"""Scores of one ranking, computed from the ranks at which the right pictures stand.
+"""Score one ranking by the ranks of its right pictures.
 
-Ranks are counted from 0, after what must be ignored (junk, sometimes the query) has left the
-ranking. Definitions: the published evaluation rules of Oxford5k, Holidays and UKB.
+Ranks are counted from 0, after ignored pictures (junk, sometimes the query) have left the ranking.
+Definitions: the published evaluation rules of Oxford5k, Holidays and UKB.
 """
 
 from typing import Literal
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Ties = Literal["image id", "best", "worst"]
 
 NS_DEPTH = 4
-"""UKB looks at the four first pictures: an object has four."""
+"""UKB scores the first four pictures, as an object has four."""
 
 
 def order_by_score(scores: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -30,7 +30,7 @@ def ranks_of(
     ignored_ids: NDArray[np.int64] | None = None,
     ties: Ties = "image id",
 ) -> NDArray[np.int64]:
-    """Return the ranks (P,), rising, of the positive images once the ignored have left.
+    """Return the ranks (P,), rising, of the positive images, without the ignored ones.
 
     Equal to looking the positives up in `order_by_score` without the ignored, but sorts values
     only, which matters in a sweep.
@@ -39,8 +39,8 @@ def ranks_of(
         scores: (N,) float64; the place in the array is the image id.
         positive_ids: (P,) distinct image ids.
         ignored_ids: distinct image ids that leave the ranking; none of them positive.
-        ties: among equal scores by image id, or with the positives first or last, which bounds
-            what any tie rule could have given.
+        ties: among equal scores: by image id, or with the positives first or last, which bounds the
+            score of any tie rule.
 
     Raises:
         ValueError: a score is not a number, or an image is both positive and ignored.
@@ -80,7 +80,7 @@ def average_precision(ranks: NDArray[np.int64], positives: int) -> float:
     0.5277777777777778
 
     Args:
-        ranks: (P,) where the positives that were returned stand, from 0, distinct.
+        ranks: (P,) ranks of the returned positives, from 0, distinct.
         positives: how many there are, returned or not.
 
     Raises:
@@ -102,9 +102,9 @@ def average_precision_over_ties(
 ) -> tuple[float, float, float]:
     """Return the least, the expected and the greatest average precision over all tie orders.
 
-    The expectation is exact. In a run of n equal scores, m of them positive, standing after b
-    pictures of which a are positive, place j holds a positive with probability m / n and has then
-    on average j (m - 1) / (n - 1) positives of the run before it; precision is linear in that.
+    The expectation is exact. Take a run of n equal scores, m of them positive, after b pictures of
+    which a are positive. Place j is positive with probability m / n, and then has on average j (m -
+    1) / (n - 1) positives of the run before it; precision is linear in that.
     """
     kept = np.ones(len(scores), dtype=np.bool_)
     if ignored_ids is not None:
@@ -129,15 +129,15 @@ def average_precision_over_ties(
 
 
 def ns_score(ranks: NDArray[np.int64]) -> float:
-    """Return how many positives are among the four first, 0 to 4 (UKB's N-S, or 4 x recall at 4).
+    """Return how many positives are among the first four, 0 to 4 (UKB's N-S, or 4 x recall at 4).
 
-    The query is one of the four, and counts.
+    The query is one of the four and counts.
     """
     return float(np.count_nonzero(ranks < NS_DEPTH))
 
 
 def recall_at(ranks: NDArray[np.int64], positives: int, k: int) -> float:
-    """Return the share of the positives among the k first.
+    """Return the share of the positives among the first k.
 
     Raises:
         ValueError: as in `average_precision`, or k below 1.

@@ -1,7 +1,7 @@
-"""The report as one HTML page that needs nothing else: no network, no other file.
+"""The report as one self-contained HTML page.
 
-Names come from whoever named the pictures, so they are escaped everywhere, unprintable
-characters are spelled out, and the page's policy runs no script but its own.
+Picture names are untrusted: they are escaped everywhere, unprintable characters are spelled out,
+and the page's policy allows no script but its own.
 """
 
 import base64
@@ -50,8 +50,8 @@ def render(
     Args:
         report: the figures.
         queries: the queries to show, with their rankings.
-        thumbnails: JPEG bytes by image id; each stands in the page once, and those that no
-            query uses are left out. A picture without one is shown as its rank alone.
+        thumbnails: JPEG bytes by image id; each is in the page once, unused ones are left out. A
+            picture without a thumbnail is shown by its rank alone.
 
     Raises:
         ValueError: a thumbnail is not a JPEG.
@@ -152,7 +152,7 @@ def score_lines(report: RetrievalReport) -> list[ScoreLine]:
 
 
 def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None]]]:
-    """Return p and the cells over t, p falling, as the map is drawn; None where none was swept."""
+    """Return rows of the map, p falling: p and its cells over t; None for points not swept."""
     if not report.sweep:
         return []
     points = {(point.t, point.p): point for point in report.sweep}
@@ -178,7 +178,7 @@ def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None
 
 
 def story(report: RetrievalReport) -> str:
-    """Return the one sentence: what the mapped fusion scores beside the sum and the best layer."""
+    """Return one sentence: the mapped fusion's score against the sum and the best layer."""
     mapped, direct = report.row("mapped").score, report.row("direct").score
     alone = report.best_alone()
     layers = [printable(entry.layer) for entry in report.fusion.layers]
@@ -193,7 +193,7 @@ def story(report: RetrievalReport) -> str:
 
 
 def background_warning(report: RetrievalReport) -> str:
-    """Return what to say where t lies below the background similarity; empty where it does not."""
+    """Return a warning where t lies below the background similarity; else an empty string."""
     below = report.below_background()
     if not below:
         return ""

@@ -1,7 +1,7 @@
-"""Reading the pickles that data sets publish, as data: nothing in them is called or imported.
+"""Read published pickles as data: nothing in them is called or imported.
 
-The official files hold numbers, strings, lists and dictionaries. Pickles that ask for anything
-else, be it `os.system` or a numpy array, are refused by its name before it is looked up.
+The official files hold numbers, strings, lists and dictionaries. Pickles that need anything else,
+`os.system` or a numpy array, are refused by its name before it is looked up.
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import Any
 from lamella.pipeline.errors import InputError
 
 LARGEST_BYTES = 64 * 1024**2
-"""The official files have some 200 kB."""
+"""The largest file; the official ones have some 200 kB."""
 
 _PLAIN = """
 PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE
@@ -25,14 +25,14 @@ EMPTY_DICT DICT SETITEM SETITEMS
 GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
 """
 PLAIN = frozenset(_PLAIN.split())
-"""The instructions that make plain values."""
+"""Pickle instructions that make plain values."""
 
 NAMING = frozenset({"GLOBAL", "STACK_GLOBAL", "INST"})
-"""Those that look up a module's name; `find_class` refuses it and says which."""
+"""Instructions that look up a name in a module; `find_class` refuses and names it."""
 
 
 class _Refused(Exception):
-    """A pickle asks for more than plain values; the text is what."""
+    """A pickle needs more than plain values; the text says what."""
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -47,7 +47,7 @@ def read_plain_pickle(file: Path) -> Any:
     """Return what a pickle holds, if that is plain values.
 
     Raises:
-        InputError: it cannot be read, is cut short or too large, or asks for anything else.
+        InputError: it cannot be read, is cut short or too large, or needs anything else.
     """
     try:
         with file.open("rb") as opened:
@@ -69,18 +69,18 @@ def read_plain_pickle(file: Path) -> Any:
             f"for {error}, which was not looked up: give the official file, or the same as .json"
         ) from None
     except Exception as error:
-        # What damaged pickles raise is open-ended: ValueError, EOFError, IndexError, MemoryError.
+        # Damaged pickles may raise anything: ValueError, EOFError, IndexError, MemoryError.
         detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(f"{file} is no whole pickle ({detail}): fetch it again") from None
 
 
 def _check_instructions(data: bytes) -> None:
-    """Raise where the pickle does more than make plain values; itself makes none."""
+    """Raise if the pickle does more than make plain values, without running it."""
     for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
         if instruction.name in NAMING:
-            return  # the unpickler gets no further than this, and knows the name
+            return  # the unpickler stops here as well, and knows the name
         if instruction.name not in PLAIN:
             raise _Refused(f"the instruction {instruction.name}")
-        # The unpickler's memo is an array: one high number would take all memory.
+        # The unpickler's memo is an array, so one high index would take all memory.
         if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > count:
             raise ValueError(f"memo {argument} at instruction {count}")

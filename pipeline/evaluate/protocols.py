@@ -1,4 +1,4 @@
-"""Ground truth from the names of a corpus, by the published rules of each data set.
+"""Derive ground truth from the names of a corpus, by the published rules of each data set.
 
 Names are those of the corpus manifest, such as `oxford5k/images/all_souls_000013.jpg`; they are
 matched by stem (`all_souls_000013`), so folders and endings do not matter.
@@ -23,10 +23,10 @@ GROUP_OF_UKB = 4
 def ukb(names: Sequence[str]) -> GroundTruth:
     """Return the N-S protocol: stems `ukbench00000`, groups of four by number, all are queries.
 
-    Pictures with other names are distractors. What a group lacks of its four is `missing`.
+    Pictures with other names are distractors. Pictures that a group of four lacks are `missing`.
 
     Raises:
-        InputError: no name fits, or one number stands twice.
+        InputError: no name fits, or a number occurs twice.
     """
     numbers = {
         stem: int(found[1])
@@ -52,8 +52,8 @@ def oxford(names: Sequence[str], gt_folder: Path, box_mode: BoxMode = "roi") -> 
     """Return the Oxford5k or Paris6k protocol from its folder of `*_query.txt` and lists.
 
     Good and ok are right, junk leaves the ranking, the query stays and counts. A query line is
-    `oxc1_<stem> x1 y1 x2 y2`: corners. They are read as pixels of the pictures given: pictures
-    that were resized need a folder with resized boxes.
+    `oxc1_<stem> x1 y1 x2 y2`: corners. They are in pixels of the corpus's pictures, so resized
+    pictures need resized boxes.
 
     Args:
         names: of all pictures of the corpus.
@@ -103,9 +103,9 @@ def holidays(names: Sequence[str], dat_file: Path | None = None) -> GroundTruth:
 
     Args:
         names: of all pictures of the corpus.
-        dat_file: `holidays_images.dat`: only the pictures it lists belong to groups, and what it
-            lists and the corpus lacks is missed. Without it, the names in the corpus count; one
-            that stands alone is a distractor.
+        dat_file: `holidays_images.dat`: only the pictures it lists belong to groups, and listed
+            pictures that the corpus lacks count as missed. Without it, all names of the corpus
+            count; a group of one is a distractor.
 
     Raises:
         InputError: no name fits, a line of the file is malformed, or a group lacks its query.
@@ -159,8 +159,8 @@ def groups(
         metric: `mAP`, or `N-S` where every group has four pictures.
 
     Raises:
-        InputError: the pattern is not one, no group has two pictures, or N-S was asked of groups
-            that have not four.
+        InputError: the pattern is invalid, no group has two pictures, or N-S is asked for and a
+            group does not have four.
     """
     members: defaultdict[str, list[str]] = defaultdict(list)
     for name, key in _keys(names, pattern):

@@ -1,7 +1,7 @@
 """Revisited Oxford and Paris: 70 queries, each answer easy, hard or junk, in one file.
 
-Rules of the data set's own evaluation code. The query pictures are not in the database: where the
-corpus holds them, they leave every ranking.
+By the rules of the data set's own evaluation code. Query pictures are not part of the database:
+where the corpus holds them, they leave every ranking.
 """
 
 import json
@@ -52,8 +52,8 @@ def revisited(
         box_mode: `roi`, the standard, crops the query to its box; `full` takes all of it.
 
     Raises:
-        InputError: the file is not such a one, or a query is not in the corpus. Right answers
-            that are not there are counted as missed.
+        InputError: the file is of another form, or a query is not in the corpus. Right answers that
+            are not there are counted as missed.
     """
     read = read_revisited(file)
     asked = {query.stem for query in read}
@@ -92,7 +92,7 @@ def read_revisited(file: Path) -> list[RevisitedQuery]:
     """Return the queries of a revisited ground truth: a pickle, or JSON by its ending.
 
     Raises:
-        InputError: anything in it is not as the data set has it; the message names the place.
+        InputError: the file differs from the data set's form; the message names the place.
     """
     if file.suffix == ".json":
         try:

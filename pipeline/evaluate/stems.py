@@ -1,4 +1,4 @@
-"""Matching the names of a ground truth, which have no folder and no ending, with a corpus."""
+"""Match the names of a ground truth, which have no folder and no ending, with a corpus."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath

@@ -1,7 +1,7 @@
-"""Scores of every ranking from one table of similarities: no search is run again.
+"""Score every ranking from one table of similarities, without searching again.
 
 Each layer alone, the direct sum, the mapped fusion, and the grid over (t, p) come from the same
-exact similarities, a batch of queries at a time, in any batching and to the same bits.
+exact similarities, a batch of queries at a time; the batch size changes no bit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,12 +29,12 @@ SWEPT_T = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SWEPT_P = (0.05, 0.15, 0.3, 0.45, 0.6, 0.8)
 
 BACKGROUND_BINS = 10_000
-"""The median background similarity is found to 1e-4, in memory that does not grow with queries."""
+"""Bins of the median background similarity: precise to 1e-4, in constant memory."""
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What is scored: the rankings of the table, then the points of the grid.
+    """What to score: the rankings of the table, then the points of the grid.
 
     Attributes:
         truth: the queries, in image ids.
@@ -56,8 +56,8 @@ class SweepPart:
     Attributes:
         first_query: place of the first one in the ground truth.
         scores: (R, B) float64, a row a ranking.
-        lowest: (R, B), had equal scores been ordered in the worst way.
-        highest: (R, B), in the best way.
+        lowest: (R, B), with equal scores in the worst order.
+        highest: (R, B), in the best order.
         swept: (G, B), a row a point of the grid.
         background: (C, bins) int64, counts of similarities of unrelated pictures.
     """
@@ -173,7 +173,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
 
 
 def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
-    """Return the scores over all queries, whatever batches they came in.
+    """Return the scores over all queries, for any batching.
 
     The best point is the first of the highest mean, in the order of t, then p.
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def score_table(report: RetrievalReport) -> "Table":
-    """Return the score table as rich prints it, the same lines as on the page.
+    """Return the score table for rich, with the lines of the page.
 
-    Names are set as plain text: neither markup nor escape sequences in them do anything.
+    Names are plain text: markup and escape sequences in them have no effect.
     """
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What is right for each query, and the score of each query under it."""
+"""Ground truth of queries, and the score of each query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,13 +56,13 @@ class GroundTruthQuery:
 
     @property
     def ignored(self) -> frozenset[str]:
-        """What leaves the ranking before it is scored."""
+        """Pictures that leave the ranking before it is scored."""
         return self.junk | {self.name} if self.remove_self else self.junk
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The queries of a protocol, in the order in which their scores are given.
+    """The queries of a protocol, in the order of their scores.
 
     Raises:
         InputError: there are no queries.
@@ -120,7 +120,8 @@ def resolve(truth: GroundTruth, names: Sequence[str]) -> ResolvedTruth:
         names: of all N pictures, in manifest order; the place is the image id.
 
     Raises:
-        InputError: a name stands twice, or the ground truth names a picture that is not there.
+        InputError: a name occurs twice, or the ground truth names a picture that is not in the
+            corpus.
     """
     ids = {name: image_id for image_id, name in enumerate(names)}
     if len(ids) != len(names):

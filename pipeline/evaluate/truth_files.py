@@ -1,4 +1,4 @@
-"""Reading the text files of published ground truths, which come from elsewhere and are checked."""
+"""Read and check the text files of published ground truths."""
 
 from math import inf
 from pathlib import Path
@@ -8,7 +8,7 @@ from lamella.pipeline.evaluate.truth import Box
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a file that hold something, without spaces around them.
+    """Return the lines of a file that are not blank, stripped.
 
     Raises:
         InputError: it cannot be read, or is not text.

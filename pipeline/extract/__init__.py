@@ -1,1 +1,1 @@
-"""From pictures to activations: one network, one fixed recipe, all layers in one pass."""
+"""Extract activations from pictures: one network, one fixed recipe, all layers in one pass."""

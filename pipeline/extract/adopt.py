@@ -1,4 +1,4 @@
-"""Taking over what was made of shards that did not change into the folder of another corpus."""
+"""Copy the activations of unchanged shards into the folder of another corpus."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,16 +25,16 @@ def adopt_shards(
     leave: Leave,
     on_progress: OnProgress = quiet,
 ) -> None:
-    """Copy the activations of shards whose pictures are the same, so that no network need run.
+    """Copy the activations of shards whose pictures are the same, without running the network.
 
-    A shard whose files are gone or damaged is left to be extracted anew.
+    A shard whose files are gone or damaged will be extracted again.
 
     Args:
-        source, target: folders of activations, before and after; nothing is done if they are one.
-        known: the shards that the source is of.
+        source, target: folders of activations, old and new; nothing happens if they are the same.
+        known: the shards of the source.
         inputs: of the target.
-        shards: those of the target.
-        leave: says which shards are to be extracted anew.
+        shards: the shards of the target.
+        leave: returns whether a shard must be extracted again.
     """
     if source == target:
         return
@@ -67,5 +67,5 @@ def adopt_shards(
 
 
 def _holds(shard: ShardRef) -> tuple[int, object]:
-    """Return what a shard's activations depend on, beside how they are made: ids and pictures."""
+    """Return what decides a shard's activations besides the extraction spec: ids and pictures."""
     return shard.first_image_id, shard.file.content()

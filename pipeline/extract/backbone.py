@@ -1,4 +1,4 @@
-"""The network, cut after the last layer that is wanted, giving all layers in one pass a view."""
+"""The network, cut after the last layer kept; one pass a view gives all layers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +19,11 @@ from lamella.pipeline.extract.networks import LITE0, build, load_state, node_nam
 from lamella.schemas.extraction import ExtractionSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-"""Modules whose output is memory of their own."""
+"""Modules whose output is new memory."""
 
 
 class Backbone:
-    """A network opened once in a worker; views whose layers agree share a pass."""
+    """A network, opened once in a worker; layers of one view share a pass."""
 
     def __init__(self, spec: ExtractionSpec, weights: Path, device: str = "cpu") -> None:
         self.spec = spec
@@ -51,10 +51,10 @@ class Backbone:
         return tuple(self._by_view)
 
     def decode(self, jpegs: Sequence[Jpeg]) -> list[list[Tensor] | None]:
-        """Return what `jpegs.decode_jpegs` does, decoded beside passes that are under way.
+        """Return `jpegs.decode_jpegs`, run beside the passes under way.
 
         Raises:
-            CardLost: the card does not answer any more.
+            CardLost: the card no longer answers.
             InputError: it has too little memory.
         """
         with answering(self.device), self.lane.decoding():
@@ -67,7 +67,7 @@ class Backbone:
             pixels: (batch_size, h, w, 3) uint8 RGB, here or on the device.
 
         Returns:
-            by node, (batch_size, C, H, W) or (batch_size, D), in the precision's own type.
+            by node, (batch_size, C, H, W) or (batch_size, D), in the type of the precision.
         """
         with torch.inference_mode(), fixed_arithmetic(self.device, self.spec.precision):
             x = torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2)
@@ -90,7 +90,7 @@ class Backbone:
                 "other weights"
             )
         for name, tensor in extractor.named_buffers():
-            if tensor.is_meta:  # counts of training batches: never read at inference
+            if tensor.is_meta:  # counts of training batches, unused at inference
                 owner, _, last = name.rpartition(".")
                 setattr(extractor.get_submodule(owner), last, torch.zeros(()))
         placed: nn.Module = extractor.to(
@@ -102,10 +102,11 @@ class Backbone:
 def _overwrite_what_is_read_once(extractors: Iterable[nn.Module]) -> None:
     """Let activation functions work in place behind layers whose output nothing else reads.
 
-    The same bits with less memory to go through: 3 % of a pass of EfficientNet-Lite0 on a CPU, 1 %
-    of VGG-16. `build` has switched it off everywhere, as it would change what is kept of a layer.
+    The bits stay the same, and less memory is touched: 3 % of a pass of EfficientNet-Lite0 on a
+    CPU, 1 % of VGG-16. `build` has switched it off everywhere, as it would change what is kept of a
+    layer.
     """
-    allowed: dict[Any, bool] = {}  # by module, which may be called more than once
+    allowed: dict[Any, bool] = {}  # by module: one may be called more than once
     extractor: Any
     for extractor in extractors:
         modules: dict[object, nn.Module] = dict(extractor.named_modules())

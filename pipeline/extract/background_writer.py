@@ -1,4 +1,4 @@
-"""Work that is done in a thread beside its caller: one piece after the other, one waiting."""
+"""Run pieces of work in a background thread, in order, with at most one waiting."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,19 +8,19 @@ from typing import Self
 
 Piece = Callable[[], None]
 Do = Callable[[Piece], None]
-"""Has a piece of work done, at once or later, each after those that were given before."""
+"""Runs a piece of work, now or later, after all pieces given before."""
 
 
 def at_once(piece: Piece) -> None:
-    """Do a piece of work in the thread that asks."""
+    """Run a piece of work in the caller's thread."""
     piece()
 
 
 class Beside:
-    """One thread that does pieces of work in the order in which they are given.
+    """A thread that runs pieces of work in the order given.
 
-    At most one piece waits while another is done: whoever gives a third waits too, so that no
-    more than two are in memory. What fails is raised at a later piece, or at the end.
+    At most one piece waits while another runs: giving a third blocks, so no more than two are in
+    memory. An error is raised at a later piece, or at the end.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Beside:
         self._given: deque[Future[None]] = deque()
 
     def do(self, piece: Piece) -> None:
-        """Have a piece done; waits while another one waits.
+        """Give a piece of work; blocks while another one waits.
 
         Raises:
             Exception: an earlier piece failed.
@@ -46,7 +46,7 @@ class Beside:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Wait for what was given; after an error of the caller for what is being done alone."""
+        """Wait for all pieces; after an error of the caller only for the running one."""
         self._pool.shutdown(wait=True, cancel_futures=kind is not None)
         if kind is None:
             while self._given:

@@ -1,4 +1,4 @@
-"""How a shard's pictures are cut into batches: a pure function of their sizes and the spec.
+"""Cut a shard's pictures into batches: a pure function of their sizes and the spec.
 
 The last bits of a forward pass depend on the batch's shape, so every batch has the spec's size:
 the last of a shape is padded with zeros, and a picture that turns out unreadable keeps its slot.
@@ -14,7 +14,7 @@ from lamella.schemas.extraction import ExtractionSpec
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of a shard that go through the network together, fewer than the batch size or equal."""
+    """Rows of a shard that go through the network together, at most the batch size."""
 
     rows: tuple[int, ...]
     shape: tuple[int, int]
@@ -38,9 +38,9 @@ def plan_batches(sizes: Sequence[tuple[int, int] | None], spec: ExtractionSpec) 
 
 
 def wasted_share(batches: Sequence[Batch], spec: ExtractionSpec) -> float:
-    """Return which share of the network's work goes into padding, counted in pixels.
+    """Return the share of the network's work that is padding, counted in pixels.
 
-    Each shape has one batch that is not full; so it grows with batch size times shapes.
+    Each shape has one batch that is not full, so the share grows with batch size times shapes.
     """
     filled = sum(len(each.rows) * each.shape[0] * each.shape[1] for each in batches)
     whole = sum(spec.batch_size * each.shape[0] * each.shape[1] for each in batches)

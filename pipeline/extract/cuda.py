@@ -1,6 +1,6 @@
-"""A graphics card beside the processor: its streams, its memory, and what to do if it is gone.
+"""A GPU's streams and memory, and how to tell that it failed.
 
-On a CPU all of this is there and does nothing, so that one path serves both.
+On a CPU all of this does nothing, so that one code path serves both.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,9 +14,9 @@ from lamella.pipeline.errors import CardLost, InputError, one_line
 
 
 class Lane:
-    """Streams, so that a card decodes, sends, computes and reads at once; on a CPU there are none.
+    """Streams with which a GPU decodes, sends, computes and reads at once; a CPU has none.
 
-    `queues`: passes are asked for by one thread and end later. Else the call is the pass.
+    `queues`: whether a call only queues a pass that ends later, or runs it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -26,24 +26,24 @@ class Lane:
         self._decoding = _stream(device)
 
     def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """Return memory of this process, not cleared; pinned, so that a card can fetch from it."""
+        """Return host memory, not cleared; pinned, so that a GPU can fetch from it."""
         return torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
 
     def settle(self) -> None:
-        """Wait until the device has done all that it was asked to, on whatever stream."""
+        """Wait until the device has finished all streams."""
         if self._computing is not None:
             torch.cuda.synchronize(self.device)
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
-        """Wait at the end for what is called within, which goes on beside passes."""
+        """Run calls within on the decoding stream, beside passes, and wait for them at the end."""
         with torch.cuda.stream(self._decoding):
             yield
         if self._decoding is not None:
             self._decoding.synchronize()
 
     def send(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Return these on the device; what is computed from now on waits for them."""
+        """Return copies on the device; later computations wait for them."""
         with torch.cuda.stream(self._sending):
             sent = [each.to(self.device, non_blocking=True) for each in tensors]
         self._after(self._computing, self._sending)
@@ -51,12 +51,12 @@ class Lane:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Queue what is called within behind what was sent."""
+        """Queue calls within after the copies that were sent."""
         with torch.cuda.stream(self._computing):
             yield
 
     def read(self, tensors: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
-        """Return copies in this process, and what waits until they have arrived.
+        """Return copies in this process, and a function that waits until they have arrived.
 
         The tensors must be kept until then.
         """
@@ -83,12 +83,12 @@ def _stream(device: torch.device) -> Any:
 
 @contextmanager
 def answering(device: torch.device) -> Iterator[None]:
-    """Turn what a card raises that does not answer any more into an error that says so.
+    """Turn errors of a GPU that no longer answers into CardLost.
 
-    After a fault CUDA fails every call of the process, so it is asked for a sign of life.
+    After a fault CUDA fails every call of the process, so a small call tests it.
 
     Raises:
-        CardLost: it gave none.
+        CardLost: that call failed too.
     """
     try:
         yield
@@ -104,7 +104,7 @@ def answering(device: torch.device) -> Iterator[None]:
 
 
 def answers(device: torch.device) -> bool:
-    """Say whether a device still does what it is asked to."""
+    """Say whether a device still computes."""
     try:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
@@ -115,10 +115,10 @@ def answers(device: torch.device) -> bool:
 
 @contextmanager
 def nothing_refused(device: torch.device) -> Iterator[None]:
-    """Fail where memory was asked for within and not had, though nothing was raised.
+    """Fail if an allocation failed inside the block, even if nothing was raised.
 
-    cuDNN, refused the working memory of one algorithm, goes on with another, that adds in another
-    order: other bits, and nobody is told.
+    If cuDNN cannot get the working memory of one algorithm it silently takes another, which adds in
+    another order and gives other bits.
 
     Raises:
         torch.OutOfMemoryError: memory was refused.
@@ -130,7 +130,7 @@ def nothing_refused(device: torch.device) -> Iterator[None]:
 
 
 def refusals(device: torch.device) -> int:
-    """Return how often the card had not enough memory so far."""
+    """Return how many allocations of the GPU have failed so far."""
     if device.type != "cuda":
         return 0
     return int(torch.cuda.memory_stats_as_nested_dict(device)["num_ooms"])
@@ -139,13 +139,14 @@ def refusals(device: torch.device) -> int:
 def too_large(
     device: torch.device, batch_size: int, pictures: str, attempt: Callable[[int], None]
 ) -> InputError:
-    """Return the error of a batch that does not fit, with a batch size that does.
+    """Return the error for a batch that does not fit, naming a batch size that does.
 
-    It is not cut in two and tried again, since a pass over fewer pictures gives other bits.
+    The batch is not cut in two, since a pass over fewer pictures gives other bits.
 
     Args:
-        pictures: the shapes of what a pass sees of each, in words.
-        attempt: makes a pass of so many pictures; raises torch.OutOfMemoryError if it does not fit.
+        pictures: the shapes of a pass's inputs, in words.
+        attempt: runs a pass over that many pictures; raises torch.OutOfMemoryError if it does not
+            fit.
     """
     size, wanted = batch_size // 2, 0
     while size and not (wanted := _bytes_of(device, size, attempt)):
@@ -163,7 +164,7 @@ def too_large(
 
 
 def _bytes_of(device: torch.device, size: int, attempt: Callable[[int], None]) -> int:
-    """Return the most memory that a pass of so many pictures held, 0 if it did not fit."""
+    """Return the peak memory of a pass over `size` pictures, 0 if it did not fit."""
     on_card = device.type == "cuda"
     if on_card:
         torch.cuda.synchronize(device)
@@ -178,7 +179,7 @@ def _bytes_of(device: torch.device, size: int, attempt: Callable[[int], None]) -
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Return what this process may still take, its own idle blocks included."""
+    """Return the bytes this process can still allocate, its own idle blocks included."""
     if device.type != "cuda":
         return 0
     torch.cuda.synchronize(device)

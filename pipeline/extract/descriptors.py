@@ -1,4 +1,4 @@
-"""From a layer's output to what is stored: one vector a picture, or one a position."""
+"""Turn a layer's output into what is stored: one vector a picture, or one a position."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lamella.schemas.extraction import LayerSpec
 
 GEM_FLOOR = 1e-6
-"""Least activation under GeM pooling, as in Radenovic et al. 2018, where x ** p needs x > 0."""
+"""Activations are at least this under GeM pooling (Radenovic et al. 2018): x ** p needs x > 0."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Descriptors:
 
 @dataclass(frozen=True)
 class UnitRows:
-    """The descriptors of a batch on its device, those that say something first.
+    """The descriptors of a batch on its device, non-zero ones first.
 
     vectors (B * H * W, D) float16; positions (B * H * W,) int64, counted through the batch; count
-    () int64: how many rows there are, the others are of no use; sound () bool: all activations
-    are finite; grid: H and W.
+    () int64: how many rows are descriptors, the rest is unused; sound () bool: all activations are
+    finite; grid: H and W.
     """
 
     vectors: Tensor
@@ -51,7 +51,7 @@ def pooled(output: Tensor, layer: LayerSpec) -> Tensor:
     """Return one float32 vector a picture, (n, D): the output itself, or pooled over positions.
 
     Raises:
-        ValueError: a map is to be kept without pooling.
+        ValueError: the layer is a map and has no pooling.
     """
     output = output.float()
     if output.ndim == 2:
@@ -75,8 +75,8 @@ def pooled(output: Tensor, layer: LayerSpec) -> Tensor:
 def unit_rows(output: Tensor, kept: Tensor) -> UnitRows:
     """Return every position of some pictures of a batch at unit length.
 
-    Positions whose activations are all zero say nothing and are dropped. Nothing here waits for
-    the device: how many rows are left is known to it alone, so they are moved to the front.
+    Positions whose activations are all zero are dropped. Nothing here waits for the device: only it
+    knows how many rows are left, so they are moved to the front.
 
     Args:
         output: (B, C, H, W).

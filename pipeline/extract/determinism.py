@@ -1,4 +1,4 @@
-"""The arithmetic of a pass: how precise its products are, and the same bits at every try."""
+"""Fix the arithmetic of a pass: its precision, and algorithms that repeat their bits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +15,16 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-"""What weights and activations are kept in."""
+"""The type of weights and activations."""
 
 
 @contextmanager
 def fixed_arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """Have a graphics card compute as precisely as is named, and the same way in every process.
+    """Have a GPU compute in this precision, and in the same way in every process.
 
-    cuDNN has many algorithms for a convolution, which add in different orders. It takes one by
-    the shapes alone, among those that give the same bits each time; left to time them (benchmark)
-    it takes the fastest of the day. Splitting sums in half precision is off as well. A CPU has
-    none of it.
+    cuDNN has many algorithms for a convolution, which add in different orders. Here it chooses
+    among deterministic ones by the shapes alone; with `benchmark` it would choose by timing.
+    Splitting sums in half precision is off as well. On a CPU this does nothing.
     """
     if device.type != "cuda":
         yield

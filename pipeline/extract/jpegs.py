@@ -1,8 +1,8 @@
-"""Recipe "torch-1": plain JPEGs are decoded and resized on the device that the network runs on.
+"""Recipe "torch-1": decode and resize plain JPEGs on the network's device.
 
-By nvJPEG on a graphics card and by libjpeg-turbo on a CPU, both through TorchCodec, and in this
-process: the protection of `pipeline/corpus/sandbox.py` is not around them. What is no plain JPEG
-goes there as in "rgb-2", and what the device's decoder cannot read goes there as in "rgb-1".
+By nvJPEG on a GPU and by libjpeg-turbo on a CPU, both through TorchCodec, and in this process,
+without the protection of `pipeline/corpus/sandbox.py`. All other pictures go through the sandbox as
+in "rgb-2"; JPEGs that the device's decoder cannot read go through it as in "rgb-1".
 """
 
 import re
@@ -21,17 +21,17 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 
 MOST_PIXELS = 2**25
-"""Of one picture. Larger ones go to the sandbox, which decodes them to fewer pixels."""
+"""The most pixels of one picture. Larger ones go to the sandbox, which decodes to fewer pixels."""
 
 MOST_PIXELS_AT_ONCE = 2**26
-"""Decoded together: 192 MiB. Resizing takes 12 bytes more for each pixel of one picture."""
+"""The most pixels decoded together: 192 MiB. Resizing takes 12 bytes more a pixel of a picture."""
 
 MOST_TIMES = 32
-"""How many times smaller a picture becomes along an axis; PyTorch's kernel on a card does 94."""
+"""The most times smaller along an axis; PyTorch's GPU kernel does 94."""
 
 _STATUS = re.compile(r": (\d+)")
 _BAD_FILE = {3, 4, 9, 10}
-"""nvJPEG's statuses of a file that is damaged, cut short, or of a kind that it does not read."""
+"""nvJPEG's statuses for files that are damaged, cut short, or of a kind it cannot read."""
 
 _NO_MEMORY = 5
 
@@ -39,7 +39,7 @@ _NO_MEMORY = 5
 class Jpeg(NamedTuple):
     """A plain JPEG that is still to be decoded; whole: its (height, width); box: what is looked at.
 
-    Part of the recipe is that nothing but the file and the looks decides whether it is one.
+    Only the file and the looks decide whether it is plain; this is part of the recipe.
     """
 
     data: bytes
@@ -57,10 +57,10 @@ class Jpeg(NamedTuple):
 def plain_jpeg(
     data: bytes, size: tuple[int, int], looks: Sequence[Look], box: Box | None
 ) -> Jpeg | None:
-    """Return what a device can decode, None for what the sandbox is to see to.
+    """Return a JPEG for the device to decode, None for a picture that the sandbox decodes.
 
     Args:
-        size: (height, width) that the picture has, or its box; of the row that names it.
+        size: expected (height, width) of the picture, or of its box.
         box: the part that the looks are at; None for all.
     """
     whole = plain_jpeg_size(data)
@@ -73,9 +73,9 @@ def plain_jpeg(
 
 
 def decode_jpegs(jpegs: Sequence[Jpeg], device: torch.device) -> list[list[Tensor] | None]:
-    """Return what each look shows of each picture: (h, w, 3) uint8 RGB on the device.
+    """Return the pixels of each look at each picture: (h, w, 3) uint8 RGB on the device.
 
-    None for a picture that the decoder cannot read, or gives another size than the header.
+    None for a picture that the decoder cannot read, or decodes to another size than the header's.
 
     Raises:
         InputError: the device has too little memory.
@@ -95,7 +95,7 @@ def decode_jpegs(jpegs: Sequence[Jpeg], device: torch.device) -> list[list[Tenso
 
 
 def check_decoder() -> None:
-    """Do nothing where TorchCodec can be loaded.
+    """Check that TorchCodec can be loaded.
 
     Raises:
         InputError: it cannot.
@@ -126,11 +126,11 @@ def _parts(jpegs: Sequence[Jpeg]) -> Iterator[list[Jpeg]]:
 
 def _decode(jpegs: Sequence[Jpeg], device: torch.device) -> list[Tensor | None]:
     """Return the pixels (3, H, W) of each picture, upright, None where it cannot be read."""
-    # Where it is first needed: few jobs decode so, and loading takes time.
+    # Imported on first use: few jobs need it, and loading takes time.
     from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]
 
     try:
-        # Copies, as a tensor has no read-only memory.
+        # Copies, as a tensor cannot be read-only.
         data = [torch.frombuffer(bytearray(jpeg.data), dtype=torch.uint8) for jpeg in jpegs]
         return list(decode_jpeg(data, mode="RGB", device=device))
     except RuntimeError as error:
@@ -153,7 +153,7 @@ def _too_little_memory(jpeg: Jpeg, device: torch.device, error: RuntimeError) ->
 
 
 def _fault(error: RuntimeError, device: torch.device) -> str:
-    """Return what made decoding one picture fail: its `file`, too little `memory`, or `other`."""
+    """Return why decoding a picture failed: its `file`, too little `memory`, or `other`."""
     if isinstance(error, torch.OutOfMemoryError):
         return "memory"
     if device.type != "cuda":
@@ -166,7 +166,7 @@ def _fault(error: RuntimeError, device: torch.device) -> str:
 
 
 def _looks_at(pixels: Tensor, jpeg: Jpeg) -> list[Tensor]:
-    """Return what each look shows of a picture; bilinear, antialiased."""
+    """Return the pixels of each look at a picture; bilinear, antialiased."""
     left, top, right, bottom = jpeg.box
     part = pixels[None, :, top:bottom, left:right]
     by_size: dict[tuple[int, int], Tensor] = {}
@@ -186,6 +186,6 @@ def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
         return pixels
     if pixels.device.type != "cuda":
         return interpolate(pixels, size, mode="bilinear", antialias=True)
-    # A card's kernel takes no bytes.
+    # The GPU's kernel does not take bytes.
     floats = interpolate(pixels.float(), size, mode="bilinear", antialias=True)
     return floats.round_().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""The networks: which there are, what their layers are called, where their weights come from."""
+"""The networks, the names of their layers, and the sources of their weights."""
 
 import zipfile
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LITE0_PREPROCESS = PreprocessSpec(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0,
 
 @dataclass(frozen=True)
 class Alias:
-    """A short name for a node, and what it is used as unless the job says otherwise."""
+    """A short name for a node, and its default use."""
 
     node: str
     kind: LayerKind
@@ -80,7 +80,7 @@ def resolve_layer(
     gem_power: float = 3.0,
     view: View | None = None,
 ) -> LayerSpec:
-    """Return a layer's full spec from a short name or a node, filling in what was not said.
+    """Return a layer's full spec from a short name or a node, with defaults filled in.
 
     Raises:
         UnknownLayer: the network has no such node; says which exist.
@@ -137,7 +137,7 @@ def build(network: str) -> "nn.Module":
 
 
 def trace_options() -> dict[str, object]:
-    """Return what the tracer must know: modules whose forward depends on sizes stay whole."""
+    """Return options of the tracer: modules whose forward depends on sizes stay whole."""
     from lamella.pipeline.extract.efficientnet_lite import SameConv
 
     return {"leaf_modules": [SameConv]}
@@ -156,7 +156,7 @@ def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
     """Return which weights a job uses and where they lie on this machine.
 
     Raises:
-        InputError: the file is absent, of another kind, or cannot be had.
+        InputError: the file is absent, of another kind, or cannot be downloaded.
     """
     if file is not None:
         if not file.is_file():
@@ -222,7 +222,7 @@ def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
         else:
             _check_not_packed(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
-        # Widened one by one: a tensor may repeat one number, or stand there under many names.
+        # Widened one by one: a tensor may repeat one number, or appear under many names.
         wide = 4 * sum(tensor.numel() for tensor in state.values())
         if wide > MOST_WIDENED * path.stat().st_size + 2**20:
             raise InputError(_too_much(path, wide))
@@ -232,17 +232,17 @@ def load_state(path: Path, expected_sha256: str) -> "dict[str, Tensor]":
     except Exception as error:
         why = one_line(error)
         if path.suffix != ".safetensors":
-            # The library's own message tells how to run the code in the file all the same.
+            # torch's own message explains how to run the code in the file anyway.
             why = "it is damaged, or holds more than tensors by name: save these as safetensors"
         raise InputError(f"weights {path.name} cannot be read: {why}") from error
 
 
 MOST_WIDENED = 4
-"""Numbers of one byte become float32."""
+"""Numbers of one byte become float32: four times the size."""
 
 
 def _check_not_packed(path: Path) -> None:
-    """Refuse a file of torch.save that is compressed, as torch never does: it may hold any size.
+    """Refuse a compressed torch.save file: torch never writes one, and it may unpack to any size.
 
     Raises:
         InputError: it is.

@@ -1,4 +1,4 @@
-"""One batch through the network on its device: pixels in, and what is stored out, copied once."""
+"""Run one batch through the network; copy back once, only what is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ Results = Mapping[str, Tensor | UnitRows]
 """By layer: pooled vectors (n, D) of a global one, rows of a local one."""
 
 Decoded = Mapping[int, Sequence[Tensor]]
-"""By slot, what is seen of a picture: (h, w, 3) uint8 a view, on the device."""
+"""By slot, the pixels of a picture's views: (h, w, 3) uint8 each, on the device."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass that was asked for. A graphics card may still be at it."""
+    """A pass that was started; a GPU may still be running it."""
 
     backbone: Backbone
     copies: Results
     arrived: Callable[[], None]
     on_device: object
-    """Kept until the copies have arrived: their memory is not the next pass's before."""
+    """Kept until the copies have arrived, so that the next pass cannot reuse their memory."""
 
     def results(
         self, image_ids: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Pass:
         """Wait, and return by layer the vectors (n, D) of all slots, and the descriptors.
 
         Args:
-            image_ids: (n,), of the slots asked for.
+            image_ids: (n,), of the slots that were read back.
 
         Raises:
             CardLost: the card failed meanwhile.
@@ -75,13 +75,13 @@ def ask(
     slots: int,
     decoded: Decoded,
 ) -> Pass:
-    """Ask for a pass over a full batch, and on a graphics card do not wait for it.
+    """Start a pass over a full batch, and on a GPU do not wait for it.
 
     Args:
         inputs: by view, (batch_size, h, w, 3) uint8.
-        kept: (batch_size,) bool, which slots hold a picture; local layers give no row of others.
+        kept: (batch_size,) bool, which slots hold a picture; local layers give no rows for others.
         slots: how many slots are read back, the first ones.
-        decoded: what the device decoded already, which takes the place of that in `inputs`.
+        decoded: pictures the device decoded already, in place of those in `inputs`.
 
     Raises:
         CardLost: the card does not answer any more.
@@ -92,7 +92,7 @@ def ask(
             return _ask(backbone, inputs, kept, slots, decoded)
     except torch.OutOfMemoryError:
         shapes = " and ".join(f"{x.shape[1]} x {x.shape[2]}" for x in inputs.values())
-    # Out of that clause, whose error holds on to what did fit.
+    # Outside the except clause, whose error keeps memory alive.
 
     def attempt(size: int) -> None:
         fewer = {
@@ -148,5 +148,5 @@ def _ask(
         )
         for name, each in found.items()
     }
-    # Pixels too: the lane that sends would give their memory away while the network reads them.
+    # Pixels too: the sending stream would reuse their memory while the network reads them.
     return Pass(backbone, copies, arrived, (found, pixels, decoded, on_device))

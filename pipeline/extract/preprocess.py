@@ -1,4 +1,4 @@
-"""From pictures to the shapes a network sees: one fixed recipe, the same for every picture."""
+"""Resize pictures to the shapes a network sees, by one fixed recipe."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from lamella.pipeline.corpus.resize import Look, look_at, picture_of, whole_look
 from lamella.schemas.extraction import PreprocessSpec, View
 
 MARGIN = 3
-"""Recipe "rgb-2" leaves so many pixels along each axis for each one that is wanted, at least.
+"""Recipe "rgb-2" keeps at least this many pixels along each axis for each one that is needed.
 
 Part of the recipe: another number is another recipe. With fewer, what the network sees is
-blurred and accuracy is lost; see cluster/DECISIONS.md.
+blurred and accuracy is lost; see cluster/decisions/extraction.md.
 """
 
 
@@ -50,13 +50,14 @@ def look_of(height: int, width: int, view: View, spec: PreprocessSpec) -> Look:
 
 
 def reduction_of(height: int, width: int, looks: Sequence[Look], spec: PreprocessSpec) -> int:
-    """Return to one pixel for how many along each axis a JPEG is decoded for these looks.
+    """Return the reduction along each axis with which a JPEG is decoded for these looks.
 
-    "rgb-1" decodes all; "rgb-2" takes the most of 2, 4 and 8 that leaves `MARGIN` times the looks'
-    height and width: for looks of 256 that is 2 from 1,536 pixels, 4 from 3,072, 8 from 6,144.
+    "rgb-1" does not reduce; "rgb-2" takes the largest of 2, 4 and 8 that leaves `MARGIN` times the
+    looks' height and width: for looks of 256 that is 2 from 1,536 pixels, 4 from 3,072, 8 from
+    6,144.
 
     Args:
-        height, width: of what is looked at, in pixels.
+        height, width: of the part that the looks cover, in pixels.
     """
     if spec.rgb_recipe == "rgb-1":
         return 1

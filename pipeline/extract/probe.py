@@ -1,4 +1,4 @@
-"""The extract stage on some pictures, timed step by step: what a plan is made of."""
+"""Run the extract stage on some pictures and time each step, for a plan."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,9 +30,9 @@ Row = Mapping[str, Any]
 
 @dataclass
 class Times:
-    """Seconds of single calls, by step, threads add to them; and of writing, by layer.
+    """Seconds of single calls, by step, appended by threads; and of writing, by layer.
 
-    see: of reading and decoding; decode: of what of that the device does, for all of a batch.
+    see: reading and decoding; decode: the part that the device decodes, for a whole batch.
     """
 
     read: list[float] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Times:
 
 
 class TimedReader(EntryReader):
-    """Notes how long each entry took to be read."""
+    """Times the reading of each entry."""
 
     def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind, times: Times) -> None:
         super().__init__(root, limits, kind)
@@ -57,7 +57,7 @@ class TimedReader(EntryReader):
 
 
 class TimedSource(PictureSource):
-    """Notes how long each picture took to be read, decoded and resized."""
+    """Times the reading, decoding and resizing of each picture."""
 
     def __init__(self, root: str, limits: DecodeLimits, kind: SourceKind, times: Times) -> None:
         super().__init__(root, limits, kind)
@@ -73,7 +73,7 @@ class TimedSource(PictureSource):
 
 
 class TimedBackbone(Backbone):
-    """Notes how long each forward pass took, until the device was done with it, and decoding."""
+    """Times each forward pass, until the device is done with it, and decoding."""
 
     times = Times()
 
@@ -94,15 +94,15 @@ class TimedBackbone(Backbone):
 
 @dataclass(frozen=True)
 class ExtractProbe:
-    """What some pictures took and gave.
+    """What extracting some pictures took, and what it gave.
 
     Attributes:
         device: the device's own name, "cpu" without a GPU.
         gpus: how many there are.
-        threads: for as many CPUs, and `at_work` as many as worked at once: where there are more,
-            each waited for a CPU, and its times are longer by that.
-        opening: seconds until the network stood.
-        wall: seconds that all took.
+        threads: CPUs to use; `at_work` threads worked at once. Where these are more than the CPUs,
+            each waited for one, and its times are longer.
+        opening: seconds until the network was loaded.
+        wall: seconds for all pictures.
         times: of single calls.
         image_ids: (n,) of the pictures that gave activations.
         files, sizes, rows: by layer: its Parquet file, its bytes, its rows of each of the n.
@@ -133,13 +133,13 @@ def probe_extraction(
     threads: int,
     on_picture: Callable[[int], None],
 ) -> ExtractProbe:
-    """Return what the pictures of these rows took, having warmed up on the first of them.
+    """Extract the pictures of these rows, after a warm-up on the first; return the measurements.
 
     Args:
         rows: of an image table.
-        scratch: an empty folder for the files, which stay.
-        threads: for as many CPUs; with a GPU always one, so that no pass waits for another one's.
-        on_picture: called with the number of pictures that are done.
+        scratch: an empty folder for the files, which are kept.
+        threads: CPUs to use; with a GPU always one, so that no pass waits for another.
+        on_picture: called with the number of finished pictures.
     """
     on_gpu = torch.cuda.is_available()
     threads = 1 if on_gpu else threads
@@ -195,7 +195,7 @@ def probe_extraction(
 
 @contextmanager
 def _writing(times: Times, sink: LayerSink) -> Iterator[None]:
-    """Add the seconds of the block to those of writing a layer."""
+    """Add the seconds of the block to the writing time of a layer."""
     began = time.perf_counter()
     yield
     name = sink.layer.name
@@ -203,7 +203,7 @@ def _writing(times: Times, sink: LayerSink) -> Iterator[None]:
 
 
 def batches_a_picture(rows: Sequence[Row], spec: ExtractionSpec, shard_images: int) -> float:
-    """Return how many batches a picture takes in shards of that size, each filled up with zeros.
+    """Return how many batches a picture takes in shards of that size, padding included.
 
     Args:
         rows: of an image table, whose sizes stand for those of all.

@@ -1,4 +1,4 @@
-"""Where a layer's activations go as batches come: one Parquet file a layer, or elsewhere."""
+"""Sinks that collect a layer's activations batch by batch: a Parquet file a layer, or others."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,25 +18,25 @@ from lamella.schemas.activations import global_schema, local_schema
 from lamella.schemas.extraction import LayerSpec
 
 GROUP_BYTES = 32 * 1024**2
-"""Rows are written, or given their words, by about this many bytes at once.
+"""Rows are written, or assigned words, in pieces of about this many bytes.
 
 Small enough to stream, large enough to compress and to compare with many words.
 """
 
 
 def end_of_a_shard_bytes(layers: int) -> int:
-    """Return the most bytes that wait to be written when a shard's last picture was seen.
+    """Return the most bytes still to be written after a shard's last picture.
 
-    Two pieces at most are given to `Beside`, and every sink has less than one.
+    At most two pieces are with `Beside`, and every sink holds less than one.
     """
     return (2 + layers) * GROUP_BYTES
 
 
 class Sink(Protocol):
-    """What takes in one layer of a shard's batches, and makes it a file of the attempt."""
+    """Collects one layer of a shard's batches into a file of the attempt."""
 
     def add(self, batch: BatchActivations) -> None:
-        """Take in what the layer saw in a batch."""
+        """Add the layer's activations of a batch."""
         ...
 
     def commit(self, work: Attempt, folder: str, image_ids: NDArray[np.int64]) -> dict[str, int]:
@@ -49,16 +49,16 @@ class Sink(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what is open, whether or not there was a commit."""
+        """Close open files, with or without a commit."""
         ...
 
 
 MakeSink = Callable[[LayerSpec, Path, Do], Sink]
-"""Makes the sink of a layer: its scratch file, and how it has large pieces of work done."""
+"""Makes the sink of a layer, given its scratch file and how to run large pieces of work."""
 
 
 class LayerSink:
-    """Collects a layer's rows and has a row group written whenever there is enough for one."""
+    """Collects a layer's rows, and has a row group written whenever there are enough."""
 
     def __init__(self, layer: LayerSpec, path: Path, do: Do = at_once) -> None:
         self.layer = layer
@@ -82,7 +82,7 @@ class LayerSink:
             self._add(columns, local_schema(found.vectors.shape[1]))
 
     def finish(self) -> int:
-        """Write what waits and end the file; return its rows. Without a row there is no file."""
+        """Write waiting rows and close the file; return its rows. No rows, no file."""
         if self._waiting:
             self._take()()
         self.close()
@@ -111,7 +111,7 @@ class LayerSink:
             self._do(self._take())
 
     def _take(self) -> Callable[[], None]:
-        """Return what writes the rows that wait as a row group."""
+        """Return a piece of work: write the waiting rows as a row group."""
         tables, self._waiting, self._waiting_bytes = self._waiting, [], 0
 
         def write() -> None:

@@ -1,4 +1,4 @@
-"""Reading what the extract stage writes, each table by the schema that it must have."""
+"""Read the tables of the extract stage, and check them against their schemas."""
 
 from pathlib import Path
 from typing import Any

@@ -1,11 +1,10 @@
-"""A shard's pictures through the network: decode, resize, forward, keep; batch by batch.
+"""Take a shard's pictures through the network, batch by batch: decode, resize, forward, keep.
 
 On a CPU a batch is one unit of work in a small pool of threads: the thread that reads its pictures
-takes it through the network, with one thread of its own. That keeps the cores busier than splitting
-single operations over them, and it keeps the bits: split over two threads, some operations sum in
-another order than over one. On a graphics card all threads read pictures, one more has the card
-decode what they leave to it (`jpegs.py`), and one more asks it for pass after pass without waiting
-for what comes out.
+also runs its forward pass, on that thread alone. That keeps the cores busier than splitting single
+operations over them, and it keeps the bits: split over two threads, some operations sum in another
+order. On a GPU all threads read pictures, one more has the GPU decode plain JPEGs (`jpegs.py`), and
+one more queues pass after pass without waiting for results.
 """
 
 import hashlib
@@ -45,10 +44,10 @@ from lamella.schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
 Seen = list[NDArray[np.uint8]]
-"""What is seen of a picture: (h, w, 3) RGB a view."""
+"""The pixels of a picture's views: (h, w, 3) RGB each."""
 
 BATCHES_AHEAD = 2
-"""Batches in flight beyond those being read: one on its way through the network, one to write."""
+"""Batches in flight beyond those being read: one in the network, one to write."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class BatchActivations:
-    """What the layers saw in a batch.
+    """The activations of a batch.
 
     image_ids (n,): the pictures that gave activations, rising; vectors: by global layer, (n, D);
     descriptors: by local layer; refusals: the rest of the batch.
@@ -76,7 +75,7 @@ class BatchActivations:
 
 
 class PictureSource:
-    """Gives what is seen of rows of image tables; each thread has its own reader."""
+    """Decodes pictures of rows of image tables; each thread has its own reader."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class PictureSource:
         kind: SourceKind = "folder",
         verdicts: Verdicts | None = None,
     ) -> None:
-        """Read nothing yet. `verdicts` are those of earlier attempts at the same rows."""
+        """Read nothing yet. `verdicts` come from earlier attempts at the same rows."""
         self._root = root
         self._limits = limits
         self._kind: SourceKind = kind
@@ -96,7 +95,7 @@ class PictureSource:
 
     @contextmanager
     def expecting(self, rows: Iterable[Row]) -> Iterator[None]:
-        """Have the pictures of these rows that lie in S3 fetched ahead inside the block."""
+        """Fetch the pictures of these rows ahead inside the block, where they lie in S3."""
         files = (
             row
             for row in rows
@@ -110,7 +109,7 @@ class PictureSource:
     def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         """Return what the network sees of a picture in each view, or of the row's `box`.
 
-        Or, with recipe "torch-1", the JPEG that the network's device is to decode.
+        With recipe "torch-1" it may be a JPEG that the network's device is to decode.
 
         Raises:
             Refused: it cannot be read.
@@ -135,7 +134,7 @@ class PictureSource:
         )
 
     def see_in_sandbox(self, jpeg: Jpeg) -> Seen:
-        """Return what is seen of a JPEG that the device could not decode.
+        """Return the views of a JPEG that the device could not decode.
 
         Raises:
             Refused: the sandbox cannot either.
@@ -153,10 +152,10 @@ class PictureSource:
 
 
 def threads_for(cpus: int, backbone: Backbone) -> int:
-    """Return how many threads keep so many CPUs busy with `forward_pictures`.
+    """Return how many threads keep that many CPUs busy with `forward_pictures`.
 
     One more where children decode: a thread that waits for its child has no work for its CPU, and
-    it takes the kernel too long to find that some.
+    the kernel is slow to move another thread there.
     """
     in_children = backbone.spec.preprocess.rgb_recipe != "torch-1"
     return cpus + (in_children and not backbone.lane.queues)
@@ -176,15 +175,15 @@ def forward_pictures(
     Args:
         rows: of an image table; those with a refusal are left out.
         first_image_id: the id of the first row.
-        threads: batches worked on at once, or pictures read at once for a graphics card; changes
-            no bit of the result.
-        turn: is waited for while what lies in S3 comes, and held from the first picture read to
-            the last batch.
+        threads: batches worked on at once, or pictures read at once for a GPU; changes no bit of
+            the result.
+        turn: a lock, held from the first picture read to the last batch; while waiting for it,
+            objects in S3 are fetched.
     """
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
     in_order = [rows[row] for batch in batches for row in batch.rows]
-    # For a card: what all threads are at, the end of one batch and the beginning of the next.
+    # For a GPU: batches that threads are reading, the end of one and the start of the next.
     being_read = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
     with ExitStack() as stack:
         stack.enter_context(source.expecting(in_order))
@@ -196,7 +195,7 @@ def forward_pictures(
             hand = _BatchInHand(backbone, source, rows, first_image_id, batch)
             if not backbone.lane.queues:
                 return readers.submit(hand.do_all)
-            # Not one by one: to hand over a picture takes as long as to open its file.
+            # Not one by one: handing over a picture takes as long as opening its file.
             slots, parts = range(len(batch.rows)), min(threads, len(batch.rows))
             reads = [readers.submit(hand.read, slots[n::parts]) for n in range(parts)]
             return asker.submit(hand.ask, decoder.submit(hand.decode, reads))
@@ -211,14 +210,14 @@ def forward_pictures(
 
 
 def _pool(stack: ExitStack, threads: int) -> ThreadPoolExecutor:
-    """Return threads that end with the stack, at once where an error ends it."""
+    """Return a pool that ends with the stack, at once after an error."""
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     stack.callback(pool.shutdown, cancel_futures=True)
     return pool
 
 
 class _BatchInHand:
-    """A batch: its pictures as they are read, then the pass over them, then what that gave."""
+    """A batch on its way: pictures being read, then the pass, then its activations."""
 
     def __init__(
         self,
@@ -256,7 +255,7 @@ class _BatchInHand:
             with naming(self._rows[slot]["name"]):
                 seen = see()
         except Refused as refused:
-            # The slot stays, as zeros: the pictures beside it keep their bits.
+            # The slot stays, as zeros, so that the batch keeps its shape and the others their bits.
             seen = [np.zeros((), np.uint8)] * len(self._arrays)
             self._refusals[slot] = Refusal(
                 int(self._image_ids[slot]),
@@ -271,9 +270,9 @@ class _BatchInHand:
             array[slot] = pixels
 
     def decode(self, reads: Iterable[Future[None]]) -> None:
-        """Have the device decode what was left to it, once all pictures are read.
+        """Have the device decode its JPEGs, once all pictures are read.
 
-        What it cannot decode goes through the sandbox, which says why or can.
+        The sandbox decodes, or refuses, those that the device cannot.
         """
         for each in reads:
             each.result()
@@ -286,7 +285,7 @@ class _BatchInHand:
                 self._decoded[slot] = seen
 
     def ask(self, decoded: Future[None] | None = None) -> Self:
-        """Ask for the pass once all is decoded, unless all were refused."""
+        """Start the pass once all is decoded, unless all were refused."""
         if decoded is not None:
             decoded.result()
         kept = [refusal is None for refusal in self._refusals]
@@ -297,13 +296,13 @@ class _BatchInHand:
         return self
 
     def do_all(self) -> Self:
-        """Do all of it in one thread."""
+        """Do all steps in one thread."""
         self.read(range(len(self._rows)))
         self.decode(())
         return self.ask()
 
     def activations(self) -> BatchActivations:
-        """Return what the pass gave, once it has arrived."""
+        """Wait for the pass; return its activations."""
         kept = np.array([refusal is None for refusal in self._refusals])
         vectors, descriptors = self._pass.results(self._image_ids) if self._pass else ({}, {})
         if not kept.all():

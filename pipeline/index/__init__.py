@@ -1,1 +1,1 @@
-"""From words of images to what a search reads: bags, postings, weights."""
+"""Build what a search reads from the visual words of images: bags, posting lists, weights."""

@@ -28,8 +28,8 @@ def first_fault(
 ) -> tuple[int, int] | None:
     """Return the first run, and the entry in it, that does not rise or has a count of 0, if any.
 
-    What is read from a file is looked at so before anything follows its numbers. It is one pass
-    over each array at the speed of memory: runs rise if no value falls but at the start of a run.
+    Arrays read from a file are checked this way before anything uses them as indices. It takes one
+    pass over each array at the speed of memory: runs rise if values fall only where a run starts.
     """
     falls = _falls(values)
     if falls == _falls_between(offsets, values) and (not len(counts) or counts.min() > 0):
@@ -39,7 +39,7 @@ def first_fault(
 
 
 def greatest_of_runs(offsets: NDArray[np.int64], values: NDArray[np.uint32]) -> int:
-    """Return the greatest value of runs that rise, by a look at their ends; -1 without any."""
+    """Return the greatest value of rising runs, reading only their last values; -1 without any."""
     ends = offsets[1:][np.diff(offsets) > 0] - 1
     return int(values[ends].max()) if len(ends) else -1
 
@@ -117,7 +117,7 @@ class BagsOfWords:
         return len(self.offsets) - 1
 
     def check_words(self, words: int) -> None:
-        """Check that every word is of a vocabulary of this many words.
+        """Check that every word belongs to a vocabulary of this many words.
 
         Raises:
             ValueError: a word is not.
@@ -170,7 +170,7 @@ def concatenate(parts: Sequence[BagsOfWords]) -> BagsOfWords:
 
 
 def select(bags: BagsOfWords, rows: NDArray[np.int64]) -> BagsOfWords:
-    """Return the bags of the named rows, in the order named; a row may be named twice."""
+    """Return the bags of the given rows, in the given order; a row may be given twice."""
     sizes = np.diff(bags.offsets)[rows]
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
     np.cumsum(sizes, out=offsets[1:])

@@ -1,4 +1,4 @@
-"""The one way this project compiles a loop: numba, without any licence to reorder arithmetic."""
+"""Compile loops with numba, and never let it reorder arithmetic."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ def compiled(function: Function) -> Function:
 def compiled_parallel(function: Function) -> Function:
     """Return the function compiled with its `parallel_range` loops spread over threads.
 
-    Only loops whose turns share no sum may be written so.
+    Only for loops whose iterations share no sum.
     """
     return cached(function, nogil=True, error_model="numpy", parallel=True)
 
@@ -35,7 +35,7 @@ parallel_range: Callable[[int], range] = numba.prange
 def read_only(array: NDArray[Scalar], dtype: type[Scalar], what: str, ndim: int) -> NDArray[Scalar]:
     """Return a contiguous view that cannot be written, after checking dtype and dimensions.
 
-    Views of one kind also keep compiled functions from being compiled twice.
+    One kind of view also saves compiling a function twice.
 
     Raises:
         ValueError: another dtype or another number of dimensions.

@@ -44,7 +44,7 @@ class EncodeWork:
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether descriptors are compared with all of very many words."""
+        """Whether a vocabulary has enough words for a GPU to be worth it."""
         return any(
             vocabulary.cells is None and vocabulary.words >= CARD_FROM
             for vocabulary in self.vocabularies.values()
@@ -77,7 +77,7 @@ def _encoded(
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
-    """Return what gives a vocabulary's words: projected or not, by all words or by cells.
+    """Return a vocabulary's assigner: with or without a projection, exact or by cells.
 
     Raises:
         CorruptFile: its files do not hold words, or do not fit together.
@@ -162,7 +162,7 @@ class Encoding:
 
 
 def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> str:
-    """Return the digest of what decides a corpus's bags; `extraction` is that of activations."""
+    """Return the digest of what decides a corpus's bags; `extraction` is the activations' own."""
     identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
     return digest_of([extraction, identities])
 

@@ -1,13 +1,13 @@
 """Extract and encode in one pass: pictures in, bags of words and global vectors out.
 
-Descriptors live in memory from a batch's forward pass to their words. What they are (float16, as
-they would be stored) and what gives them words is that of the two passes, so bags are the same to
-the bit, and so are the segments made of them.
+Descriptors are kept in memory only until they have their words. They are rounded to float16 as if
+they were stored, and assigned by the same assigner as in two passes, so bags and segments have the
+same bytes.
 
-The bags lie beside the global vectors, under the one done record of the extraction, in a folder
-of its own: keyed by what decides activations and by the words. One record keeps a shard whole: a
-picture that is refused late and read on a later try changes vectors and bags together, and
-nothing has to be told about two records of which one is missing.
+Bags and global vectors lie in one folder, keyed by what decides activations and by the words, and
+are committed by one done record. So a shard is whole or absent: a picture that is refused late and
+read on a later try changes vectors and bags together, and no case of two records with one missing
+can arise.
 """
 
 import threading
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WordEncoder:
-    """Gives the descriptors of local layers their words: the vocabulary of each, by layer."""
+    """Assigns words to the descriptors of local layers: a vocabulary for each layer."""
 
     vocabularies: Mapping[str, Vocabulary]
 
@@ -81,7 +81,7 @@ class WordEncoder:
 
 
 class _InTurn:
-    """An assigner that two shards share, the end of one and the next: its memory is for one."""
+    """An assigner behind a lock: two shards may overlap in a worker, but its buffers serve one."""
 
     def __init__(self, assigner: Assigner) -> None:
         self._assigner = assigner
@@ -94,9 +94,9 @@ class _InTurn:
 
 
 class WordSink:
-    """Collects a layer's descriptors, and has them given their words when there are enough.
+    """Collects a layer's descriptors, and assigns their words once there are enough.
 
-    A batch alone has too few for a comparison with thousands of words to be quick. A descriptor's
+    One batch has too few descriptors for a fast product with thousands of words. A descriptor's
     word does not depend on the others, so how many are compared at once changes nothing.
     """
 
@@ -134,7 +134,7 @@ class WordSink:
         """Nothing is open."""
 
     def _take(self) -> "Piece":
-        """Return what gives the descriptors that wait their words."""
+        """Return a piece of work: assign words to the waiting descriptors."""
         found, self._waiting, self._waiting_bytes = self._waiting, [], 0
 
         def assign() -> None:

@@ -1,4 +1,4 @@
-"""What building a segment takes in memory, stated and checked before the first one is begun."""
+"""Estimate the memory that building a segment takes, and check it before the first one begins."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,7 +15,7 @@ from lamella.schemas.files import DoneRecord
 def segment_memory(
     images: int, words: Mapping[str, int], dimensions: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return the most bytes that a worker holds while it builds a segment, by what holds them.
+    """Return the peak bytes of a worker that builds a segment, by what holds them.
 
     Args:
         images: of the segment.

@@ -21,7 +21,7 @@ class Postings:
             uint16 or uint32, for they are read as often as rows.
 
     Raises:
-        ValueError: the arrays do not fit together. What the rows are is looked at by `check_rows`.
+        ValueError: the arrays do not fit together. `check_rows` checks the rows.
     """
 
     offsets: NDArray[np.int64]
@@ -40,11 +40,11 @@ class Postings:
             raise ValueError(f"one count a row; got {len(self.counts)} for {len(self.rows)}")
 
     def check_rows(self, images: int) -> None:
-        """Check that rows are of so many images, rise within a word, and are counted: searches
-        follow these numbers without looking.
+        """Check that rows are below `images`, rise within a word, and have counts of at least 1:
+        searches use these numbers unchecked.
 
         Raises:
-            ValueError: they are not, do not, or are not.
+            ValueError: one of these does not hold.
         """
         fault = first_fault(self.offsets, self.rows, self.counts)
         if fault is not None:
@@ -79,9 +79,9 @@ def invert(bags: BagsOfWords, words: int) -> Postings:
 
 
 def document_frequencies(postings: Postings) -> NDArray[np.int64]:
-    """Return in how many images of the segment each word stands, (K,) int64.
+    """Return how many images of the segment hold each word, (K,) int64.
 
-    Those of several segments are added: integers, so in any order.
+    Frequencies of segments add up, in any order, as they are integers.
     """
     return np.diff(postings.offsets)
 

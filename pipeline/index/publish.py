@@ -41,11 +41,11 @@ def publish(
     job: str = "",
     instead_of: IndexSnapshot | None = None,
 ) -> IndexSnapshot:
-    """Return the snapshot of an index, promoted, and created unless there is one that equals it.
+    """Return the snapshot of an index, promoted; it is created unless an equal one exists.
 
     Args:
-        instead_of: the snapshot that this one is a renewal of. If it is no renewal after all, as
-            nothing has changed, nothing is promoted: another job may have promoted meanwhile.
+        instead_of: the snapshot that this one renews. If nothing has changed, nothing is promoted:
+            another job may have promoted a third one meanwhile.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -174,8 +174,8 @@ def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, Fil
 def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     """Return the one snapshot with the draft's root digest, created under the next number.
 
-    A run that died may have left it to be promoted, and another run may create it meanwhile:
-    every number up to the one that is created is looked at, so no root digest gets two.
+    A run that died may have created it without promoting it, and another run may create it
+    meanwhile. So every number up to the created one is checked, and no root digest gets two.
     """
     latest = latest_number(store, tree.SNAPSHOT)
     for number in range(latest, 0, -1):
@@ -194,7 +194,7 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
 
 
 def promote(store: Store, snapshot: int) -> Promotion:
-    """Make a snapshot the one that queries use, once all its files are seen to be there.
+    """Make a snapshot the one that queries use, after checking that all its files exist.
 
     Raises:
         InputError: there is no such snapshot.

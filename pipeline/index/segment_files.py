@@ -1,4 +1,4 @@
-"""The files of a segment: what is written of images whose bags and vectors are at hand."""
+"""The files of a segment, made from the bags and vectors of its images."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class SegmentFile:
 def segment_files(
     image_ids: NDArray[np.int64], layers: Layers, words: Mapping[str, int], threads: int = 1
 ) -> Iterator[SegmentFile]:
-    """Yield the files of a segment one after the other, each made when it is asked for.
+    """Yield the files of a segment one by one, each made on demand.
 
     Args:
         image_ids: (n,) rising.
@@ -62,7 +62,7 @@ def segment_files(
 
 
 def segment_counts(layers: Layers) -> dict[str, int]:
-    """Return what a segment's record says of each layer: postings, and images without any word,
+    """Return the counts of a segment's record for each layer: postings, and images without any word
     or with a vector of zeros.
     """
     counts: dict[str, int] = {}

@@ -1,8 +1,8 @@
-"""Vectors in few bytes, each with what it lost: what a search looks at before the vectors.
+"""Sketches: vectors in few bytes, with error bounds, which a search reads before the vectors.
 
-A vector of unit length is written down twice: on a few leading axes of its segment, which keep most
-of what tells images apart, and whole; each time a byte a number. Beside the bytes stands how far
-they are from the vector, so a search knows how far a product with them may be off.
+A unit vector is coded twice, with a byte a number: on a few leading axes of its segment, which keep
+most of the differences between images, and whole. The distance from codes to vector is stored too,
+so a search knows the error of a product with the codes.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,23 +23,24 @@ Result = TypeVar("Result")
 TOP = np.float32(np.inf)
 
 SMALLEST_STEP = 1e-20
-"""A smaller step is 0: where all numbers are the same but for rounding, one is as good as all."""
+"""Smaller steps are set to 0: the numbers then differ by rounding alone, and one code serves
+all."""
 
 LEADING = 256
-"""Axes that are looked at first. Over 100,000 drawn pictures, 512 queries at once, 128 left 42 % of
-the pairs to be looked at again, 256 left 31 %, 512 left 17 %; 256 were the fastest in all."""
+"""How many leading axes. Over 100,000 drawn pictures, 512 queries at once, 128 left 42 % of the
+pairs for a closer bound, 256 left 31 %, 512 left 17 %; 256 were fastest overall."""
 
 FITTED_ROWS = 4_096
 """Rows that the axes are fitted to, evenly spread over the segment."""
 
 SMALLEST_SHARE = 1e-8
-"""An eigenvalue below this share of the largest is what rounding left of 0."""
+"""Eigenvalues below this share of the largest are rounding errors."""
 
 BLOCK_ROWS = 2_048
-"""Rows written down at a time by one thread."""
+"""Rows that one thread codes at a time."""
 
 ROUNDING = 1e-6
-"""Above what is lost where numbers near 1 are rounded to float32, here and in what is stored."""
+"""An upper bound of the rounding error of numbers near 1 in float32, here and in stored files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +83,12 @@ class Codes:
 
 @dataclass(frozen=True, eq=False)
 class Sketch:
-    """What is known of n vectors x without reading them; u = x / |x|, or 0 where x is 0.
+    """What a search knows of n vectors x without reading them; u = x / |x|, or 0 where x is 0.
 
     Attributes:
         axes: float32 (d, D), nearly orthonormal rows.
         leads: codes (n, d) of axes @ u.
-        rests: float32 (n,), at least the length of u without what the axes keep.
+        rests: float32 (n,), upper bounds of the length of u off the axes.
         whole: codes (n, D) of u.
 
     Raises:
@@ -133,7 +134,7 @@ def sketch_vectors(
         vectors: finite.
         norms: (n,) float64, their lengths.
         leading: axes at most.
-        threads: blocks written down at once.
+        threads: blocks coded at once.
     """
     count, dimensions = vectors.shape
     axes = leading_axes(vectors, norms, min(leading, dimensions))
@@ -168,12 +169,11 @@ def sketch_vectors(
 
 
 def leading_axes(vectors: Floats, norms: NDArray[np.float64], count: int) -> Floats:
-    """Return the directions that keep most of vectors of unit length, (d, D) float32.
+    """Return the axes that keep most of the length of unit vectors, (d, D) float32.
 
-    At most `count`, and no more than the vectors span, but one at least. They are eigenvectors of
-    the second moments, not of the covariance: what is to be kept is the length, for it bounds a
-    product (Cauchy and Schwarz). Of fewer vectors than dimensions they are found from the products
-    of the vectors with each other, which are fewer.
+    At least 1, at most `count`, and no more than the vectors span. They are eigenvectors of the
+    second moments, not of the covariance: they should keep length, which bounds a product (Cauchy
+    and Schwarz). With fewer vectors than dimensions they come from the smaller Gram matrix.
     """
     rows = np.unique(np.linspace(0, max(len(vectors) - 1, 0), FITTED_ROWS).astype(np.int64))
     units = unit_rows(vectors[rows[: len(vectors)]], norms[rows[: len(vectors)]])
@@ -206,7 +206,7 @@ def skew_of(axes: Floats) -> float:
 
 
 class _Draft:
-    """Codes that are being written, from the ends of each number's range."""
+    """Codes in the making, given each number's range."""
 
     def __init__(self, least: Floats, most: Floats, count: int) -> None:
         if count == 0:
@@ -278,7 +278,7 @@ def _turn(units: Floats, turned: Floats, on_axes: Floats, kept: NDArray[np.float
 
 @compiled
 def _write_codes(rows: Floats, lows: Floats, steps: Floats, codes: Bytes, errors: Floats) -> None:
-    """Write the nearest codes of rows (m, d), and at least how far each row is from its codes."""
+    """Write the nearest codes of rows (m, d), and an upper bound of each row's error."""
     losses = np.empty(rows.shape[1], np.float64)
     scales = np.zeros(rows.shape[1], np.float32)
     for place in range(rows.shape[1]):

@@ -1,4 +1,4 @@
-"""What a visual word counts for: one global weight a word, frozen in the snapshot."""
+"""The weight of each visual word, fixed by the snapshot."""
 
 import math
 
@@ -11,8 +11,8 @@ from lamella.schemas.query import Weighting
 def idf(document_frequencies: NDArray[np.int64], images: int) -> NDArray[np.float64]:
     """Return ln(N / df) of each word, and 0 where no image holds it (Sivic & Zisserman 2003).
 
-    Logarithms are taken one at a time by the C library, and once a value of df: the bits do
-    not depend on the place in the array.
+    Each value of df gets one logarithm, from the C library: vectorised logarithms may give other
+    bits at other places of an array.
 
     Args:
         document_frequencies: (K,) int64, over the whole corpus.
@@ -33,7 +33,7 @@ def word_weights(
 ) -> NDArray[np.float64]:
     """Return the weight of each word, (K,) float64: ones for `tf`, the idf for `tf-idf`.
 
-    A word of weight w that stands c times in an image counts c * w there.
+    A word of weight w that occurs c times in an image contributes c * w.
     """
     if weighting == "tf":
         return np.ones(len(document_frequencies), dtype=np.float64)

@@ -1,1 +1,1 @@
-"""A corpus whose truth is known: objects cut from real photographs, each seen several times."""
+"""A corpus with known truth: objects cut from real photographs, each in several views."""

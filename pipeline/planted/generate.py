@@ -1,4 +1,4 @@
-"""The planted corpus in a folder: one sub-folder an object, one JPEG a view."""
+"""Write the planted corpus: a sub-folder an object, a JPEG a view."""
 
 import tempfile
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lamella.pipeline.planted.views import draw_view
 
 @dataclass(frozen=True)
 class PlantedCorpus:
-    """Where a planted corpus lies, and how much it holds."""
+    """The folder and the size of a planted corpus."""
 
     folder: Path
     objects: int
@@ -33,19 +33,19 @@ def generate(
     """Write a corpus with known truth and return what it holds.
 
     The views of object 7 are `object_0007/view_0.jpg`, `object_0007/view_1.jpg` and so on: the
-    pictures in one sub-folder are each other's matches, and no others are. The same seed gives the
-    same bytes, and a view does not depend on how many others are made.
+    pictures in one sub-folder are each other's matches, and no others are. A view depends on the
+    seed alone, and not on how many others are made.
 
     Args:
-        folder: absent or empty. It appears at the end, whole: a run that is killed leaves none.
+        folder: absent or empty. It appears whole at the end, so a killed run leaves none.
         objects: how many, at least 1; the photographs hold a few more than 100.
         views: how many of each object, at least 1; beyond four the kinds of view come again.
         seed: at least 0.
-        on_progress: called after each picture with how many are done, and of how many.
+        on_progress: called after each picture with the numbers of pictures done and in all.
 
     Raises:
-        InputError: the folder holds something, a photograph is missing, or there are fewer objects
-            in the photographs than asked for.
+        InputError: the folder is not empty, a photograph is missing, or the photographs have fewer
+            objects.
     """
     if objects < 1 or views < 1 or seed < 0:
         raise InputError(
@@ -82,7 +82,7 @@ def generate(
 
 
 def generate_pictures(folder: Path, pictures: int) -> PlantedCorpus:
-    """Write a corpus of at least so many pictures, of at most 100 objects, as `generate` does."""
+    """Write a corpus of at least `pictures` pictures and at most 100 objects, as `generate`."""
     objects = min(100, -(-pictures // 4))
     return generate(folder, objects=objects, views=-(-pictures // objects))
 

@@ -1,7 +1,7 @@
-"""The photographs that scikit-image carries in its wheel, and the objects cut from them.
+"""The photographs in scikit-image's wheel, and the objects cut from them.
 
 An object is a patch of a photograph. Several come from the same one (coins of one tray, parts of
-one motorcycle), so they look alike in kind while each has only its own views as matches.
+one motorcycle), so they are of one kind, while only its own views match each.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,8 @@ PHOTOGRAPHS = (
     "text.png",
     "page.png",
 )
-"""Only files inside the wheel: the others of `skimage.data` would be fetched from the network.
-
-The right eye of the motorcycle is left out, it shows every object of the left one again.
+"""Only files inside the wheel: others of `skimage.data` would be downloaded. The right view of the
+motorcycle is left out, as it shows every object of the left one again.
 """
 
 _AT_MOST = {
@@ -47,21 +46,21 @@ _AT_MOST = {
     "moon.png": 4,
     "ihc.png": 7,
 }
-"""Textures without end: cut up whole, their look-alikes would drown every other mistake."""
+"""Uniform textures: cut up whole, their look-alikes would outnumber all other errors."""
 
 _INSTALL = "run `pip install lamella[demo]`"
 _LONGEST_SIDE = 800
 _CELL = 8
 _PATCHES = ((192, 144), (144, 192), (160, 160), (144, 112), (112, 144), (120, 120), (104, 104))
-# Below this, in grey levels, is sky and blurred ground: two such patches are the same thing.
+# Below this, in grey levels, are sky and blurred ground: such patches all look the same.
 _LEAST_TEXTURE = 3.0
-# Above this, two objects show so much in common that each would be a fair answer to the other.
+# Above this, two objects overlap so much that each would be a right answer to the other.
 _MOST_SHARED = 0.2
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A place in a photograph, in pixels: `photograph` counts from 0 in `PHOTOGRAPHS`."""
+    """A box in a photograph, in pixels; `photograph` is its index in `PHOTOGRAPHS`."""
 
     photograph: int
     left: int
@@ -118,7 +117,7 @@ def load_photographs(folder: Path | None = None) -> list[Image.Image]:
             raise InputError(
                 f"the planted corpus needs {name}, missing in {folder}: {_INSTALL}"
             ) from error
-        # The two largest have no more to show than the others, only more pixels to show it in.
+        # The two largest show no more than the others, only in more pixels.
         photograph.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.LANCZOS)
         photographs.append(photograph)
     return photographs
@@ -131,7 +130,7 @@ def choose_objects(photographs: Sequence[Image.Image], count: int) -> list[Patch
     choice of n.
 
     Raises:
-        InputError: the photographs do not hold so many.
+        InputError: the photographs have fewer objects.
     """
     own = [_cut_up(index, photograph) for index, photograph in enumerate(photographs)]
     turns = zip_longest(*own)
@@ -145,7 +144,7 @@ def choose_objects(photographs: Sequence[Image.Image], count: int) -> list[Patch
 
 
 def _cut_up(index: int, photograph: Image.Image) -> list[Patch]:
-    """Return the objects of one photograph, the first the one a person knows it by."""
+    """Return the objects of one photograph, its main subject first."""
     most = _AT_MOST.get(PHOTOGRAPHS[index])
     chosen: list[Patch] = []
     for patch in _candidates(index, photograph):
@@ -169,8 +168,7 @@ def _candidates(index: int, photograph: Image.Image) -> list[Patch]:
             sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
         )
         means /= wide * high
-        # Large patches first: they hold what a person knows the photograph by, and small ones
-        # still fit between them, the other way round they would not.
+        # Large patches first: they hold the main subject, and small ones still fit between them.
         tier = 0 if width * height > 25_000 else 1 if width * height > 16_000 else 2
         for row, column in 2 * np.argwhere(means[::2, ::2] >= _LEAST_TEXTURE):
             patch = Patch(index, int(column) * _CELL, int(row) * _CELL, width, height)

@@ -1,7 +1,7 @@
-"""Pictures by the million as search sees them: global vectors and bags of words, drawn by a law.
+"""Draw pictures by the million, as global vectors and bags of words with realistic statistics.
 
-A picture is a point in a space of few axes. Its vector is a rectified square of that point, seen
-from random sides; its bag holds words of the topics that the point leans to. Points gather around
+A picture is a point in a space of few axes. Its vector is the rectified square of random
+projections of that point; its bag holds words of the topics nearest to it. Points cluster around
 themes of uneven size, and views of one planted group around one origin. The constants were fitted
 to 629 real photographs, "the mixed set": all of UKB and Holidays and 60 of each of four collections
 with one subject (Oxford, KTH's buildings, DVD covers, groceries), through EfficientNet-Lite0, whose
@@ -32,24 +32,25 @@ Drawn = tuple[Floats, BagsOfWords]
 """Vectors (n, D) and bags of the same n pictures."""
 
 CHUNK = 512
-"""Pictures drawn together, from one stream: asking for one costs as much as asking for all."""
+"""Pictures drawn together, from one random stream: drawing one costs as much as all."""
 
 GROUP_BLOCK = 16
 """Groups whose origins are drawn together."""
 
 AXES = 257
-"""Of the space; the rectified square spreads them over all dimensions. The last is the shade."""
+"""Axes of the space; the rectified square spreads them over all dimensions. The last is the
+shade."""
 
 SPECTRUM = (4.0, 1.2)
 """Axis k has variance (k + 4) ** -1.2: fitted to the energy that the leading 1 to 256
 eigenvectors of half of the mixed set keep of the other half, and those of the whole of itself."""
 
 OFFSET = (0.27, 0.33)
-"""Mean and spread, over dimensions, of what is added before rectifying: fitted to the cosines of
-unrelated pictures. It also makes 40 % of the values 0; 36 % are in real ones. That the others are
-squares of a normal variable was read off their quantiles in dimensions with 25 to 45 % zeros.
-The square gives the real skew, 3, and a range in a dimension of 7 to 9 standard deviations, so
-codes of 8 bits lose what they lose on real vectors."""
+"""Mean and spread, over dimensions, of the offset before rectifying: fitted to the cosines of
+unrelated pictures. It also makes 40 % of the values 0; in real ones 36 % are. Quantiles in
+dimensions with 25 to 45 % zeros show that the others are squares of a normal variable. The square
+gives the real skew, 3, and a range in a dimension of 7 to 9 standard deviations, so codes of 8 bits
+lose what they lose on real vectors."""
 
 SHADE = 0.3
 """Weight of the last axis, which raises all dimensions of a picture: fitted to the share of zeros,
@@ -59,23 +60,24 @@ NOISE = 0.1
 """Share of the variance that is each dimension's own, fitted with the spectrum."""
 
 THEMES, THEME_SHARE = 1_000, 0.74
-"""Theme r, from 1, holds pictures as 1 / r, and gives 0.74 of the variance of their points: these
-are the unrelated pairs that are alike. In the mixed set 4 % of pairs are of one subject, here 3."""
+"""Theme r, from 1, has a share of pictures proportional to 1 / r, and gives 0.74 of the variance of
+their points: so some unrelated pairs are alike. In the mixed set 4 % of pairs are of one subject,
+here 3 %."""
 
 CLOSE, FAR, FAR_POWER = 0.975, 0.5, 2.0
-"""A view has CLOSE - FAR * u ** FAR_POWER of its variance from its group's origin, u even from 0 to
-1: fitted to the cosines of pairs of one object."""
+"""A view takes CLOSE - FAR * u ** FAR_POWER of its variance from its group's origin, u uniform in 0
+to 1: fitted to the cosines of pairs of one object."""
 
 _PICTURES, _GROUPS, _QUERIES, _WORLD = range(4)
 
 
 @dataclass(frozen=True)
 class ScaleSpec:
-    """What is drawn: a corpus of pictures, some of them views of planted groups.
+    """The corpus to draw: pictures, some of them views of planted groups.
 
     Attributes:
         pictures: in the corpus, at least 1.
-        seed: at least 0; another seed is another world.
+        seed: at least 0; another seed gives another corpus.
         dimensions: of a vector, at least 64.
         words: of the vocabulary, at least ten times those of a picture and at most 8,388,608.
         words_per_picture: distinct ones, on average, within a few per cent.
@@ -128,9 +130,10 @@ def groups_of(spec: ScaleSpec, first: int, stop: int) -> Ints:
 def draw_pictures(spec: ScaleSpec, first: int, stop: int) -> Drawn:
     """Return vectors (stop - first, D) float32 and bags of pictures first to stop.
 
-    A picture depends on the spec and its number alone, not on how the corpus is cut. Machines
-    agree on the bytes where NumPy's products of matrices and exponentials agree. Vectors have
-    length 1 and no negative value. Memory grows with the range: ask for a part at a time.
+    A picture depends on the spec and its number alone, not on how the corpus is cut. Bytes are
+    equal on one kind of machine: NumPy's matrix products and exponentials differ between kinds.
+    Vectors have length 1 and no negative value. Memory grows with the range: ask for a part at a
+    time.
 
     Raises:
         ValueError: not a range of the corpus.
@@ -170,9 +173,9 @@ def draw_queries(spec: ScaleSpec, count: int) -> tuple[Floats, BagsOfWords, Ints
 
 @dataclass(frozen=True, eq=False)
 class _World:
-    """What all pictures of a seed have in common."""
+    """What all pictures of a seed share."""
 
-    sides: Floats  # (AXES, D): columns of variance 1 - NOISE, but for the shade
+    sides: Floats  # (AXES, D): columns of variance 1 - NOISE, except the shade
     offsets: Floats  # (D,)
     topics: Floats  # (AXES, TOPICS): columns of variance 1
     themes: Floats  # (THEMES, AXES)
@@ -182,7 +185,7 @@ class _World:
 
 @dataclass(frozen=True, eq=False)
 class _Points:
-    """Pictures before they are seen; picture i has words draws[ends[i]:ends[i + 1]]."""
+    """Points of pictures, not yet projected; picture i has words draws[ends[i]:ends[i + 1]]."""
 
     points: Floats  # (n, AXES)
     noise: Floats  # (n, D), variance 1

@@ -1,7 +1,7 @@
-"""Words of pictures drawn by a law: topics that pictures lean to, and words that topics hold.
+"""Draw words of pictures: each picture prefers some topics, and each topic some words.
 
-The constants were fitted as those of `planted.scale` are, to bags that words trained on
-`b11` of half of the photographs give those of the mixed set that are in the other half.
+The constants were fitted like those of `planted.scale`: words were trained on `b11` of half of the
+photographs, and the constants follow the bags of the mixed set in the other half.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Packed = NDArray[np.uint32]
-"""A word times 256, plus how often it counts."""
+"""A word times 256, plus its count."""
 
 SIZES = (5_000, 20_000, 100_000)
-"""Vocabularies that the constants below are for; between them the logarithm of the words decides.
-Those for 100,000 words go on as from 5,000 to 20,000."""
+"""Sizes of vocabularies to which the constants below belong; between them they are interpolated
+over the logarithm of the size. Those for 100,000 words extrapolate from 5,000 and 20,000."""
 
 TOPICS, SPREADS = 64, (2.0, 2.15, 2.3)
 """A picture's topics weigh exp(spread * y), y normal: fitted to the number of words that unrelated
@@ -28,9 +28,9 @@ pictures share, up to the ninth tenth of pairs, and to their cosines. The last h
 shares more words than real ones do."""
 
 SHAPES = (5.5, 1.8, 1.8)
-"""Words of a topic are as frequent as a gamma variable of this shape: 1 over the squared variation
-of document frequencies, less what chance adds. K-means uses its words too evenly for a law of Zipf.
-Training had but 14 descriptors a word at 20,000, so what was measured there serves above, too."""
+"""Frequencies of a topic's words follow a gamma law of this shape: 1 over the squared variation of
+document frequencies, less that of chance. K-means uses words too evenly for a law of Zipf. Training
+had only 14 descriptors a word at 20,000, so the value measured there serves above, too."""
 
 LENGTHS = ((0.0, 0.01, 0.1, 0.5, 0.9, 0.99, 1.0), (0.5, 0.6, 0.87, 1.03, 1.11, 1.16, 1.2))
 """Quantiles of the words drawn for a picture against their mean. With words drawn twice, distinct
@@ -72,13 +72,13 @@ class WordLaw:
 def word_law(
     rng: np.random.Generator, words: int, words_per_picture: int, sides: Floats
 ) -> WordLaw:
-    """Return the law of a vocabulary that gives a picture so many distinct words, on average.
+    """Return the law of a vocabulary that gives pictures this many distinct words on average.
 
     Args:
-        rng: names the words, and tries the law out.
+        rng: draws the words of topics, and a trial of the law.
         words: of the vocabulary.
         words_per_picture: at least 1.
-        sides: (A, TOPICS); a picture at point p leans to the topics by p @ sides.
+        sides: (A, TOPICS); a picture at point p prefers the topics by p @ sides.
     """
 
     def at(values: Sequence[float]) -> float:
@@ -124,7 +124,7 @@ def draw_words(law: WordLaw, rng: np.random.Generator, leanings: Floats, sizes: 
         sizes: (n,).
     """
     weights = np.cumsum(np.exp(np.float32(law.spread) * leanings), axis=1, dtype=np.float64)
-    # One number a picture rounds what each topic gets: no search a word.
+    # One random number a picture rounds the share of each topic, which saves a search a word.
     steps = weights * (sizes / weights[:, -1])[:, None] + rng.random((len(sizes), 1))
     steps[:, -1] = sizes
     parts = np.diff(np.floor(steps), axis=1, prepend=0.0).astype(np.int64).ravel()
@@ -142,7 +142,7 @@ def bags_of(ends: Ints, draws: Packed) -> BagsOfWords:
     A word that was drawn twice counts for both.
     """
     sizes = np.diff(ends)
-    # Short rows sort faster than one long list. What fills them up sorts last.
+    # Short rows sort faster than one long list. Padding sorts last.
     held = np.arange(sizes.max()) < sizes[:, None]
     table = np.full(held.shape, np.iinfo(np.uint32).max, dtype=np.uint32)
     table[held] = draws

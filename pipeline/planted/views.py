@@ -1,4 +1,4 @@
-"""One view of an object: a print of it among other prints, seen from somewhere, in some light."""
+"""Draw one view of an object: its print among other prints, from some side, in some light."""
 
 import io
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ Corners = npt.NDArray[np.float64]
 """(4, 2): x and y in pixels, from the upper left corner clockwise."""
 
 _FRAMES = ((320, 240), (240, 320), (288, 288))
-"""Few sizes, so that pictures of one size fill a batch."""
+"""Few sizes, so that batches are full."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What makes a view hard; a pair is the range a value is drawn from."""
+    """How hard a view is; a pair is the range of a drawn value."""
 
     size: tuple[float, float]
-    """The object's side against the frame's, were both square; above 1 some of it is cut off."""
+    """The object's side over the frame's, if both were square; above 1 it is cut off."""
     turn_degrees: float
     tilt: float
-    """How far a corner may move, as a part of the object's size."""
+    """How far a corner may move, as a share of the object's size."""
     clutter: int
     """Other prints under the object."""
     hidden: tuple[float, float]
-    """How far another print reaches over the object, as a part of its side."""
+    """How far another print covers the object, as a share of its side."""
     gamma: tuple[float, float]
     tint: float
-    """How far the gain of a colour may lie from 1."""
+    """How far the gain of a colour may differ from 1."""
     shade: float
-    """How far the light may fall off from one side of the frame to the other."""
+    """How much darker one side of the frame may be than the other."""
     blur_pixels: tuple[float, float]
     quality: tuple[int, int]
 
@@ -54,16 +54,16 @@ KINDS = (
 def draw_view(
     photographs: Sequence[Image.Image], patch: Patch, view: int, rng: np.random.Generator
 ) -> bytes:
-    """Return the JPEG of one view of an object; the same arguments give the same bytes.
+    """Return the JPEG of one view of an object, decided by the arguments alone.
 
-    What lies around the object comes from the other photographs and is no object's view: a network
-    that describes the whole picture is misled by it.
+    The surroundings come from other photographs and show no object: they mislead a network that
+    describes the whole picture.
 
     Args:
         photographs: as `load_photographs` gives them.
         patch: the object.
         view: its number from 0; the kinds of view take turns.
-        rng: everything else is drawn from it.
+        rng: for all other draws.
     """
     kind = KINDS[view % len(KINDS)]
     frame = _FRAMES[int(rng.integers(len(_FRAMES)))]
@@ -92,13 +92,13 @@ def draw_view(
 
 
 def _size(patch: Patch, frame: tuple[int, int], size: float) -> npt.NDArray[np.float64]:
-    """Return width and height in the frame of an object of that size, as `Kind` means it."""
+    """Return width and height in the frame of an object with this `Kind.size`."""
     area = frame[0] * frame[1] / (patch.width * patch.height)
     return np.array((patch.width, patch.height), dtype=np.float64) * float(np.sqrt(area)) * size
 
 
 def _piece(others: Sequence[Image.Image], rng: np.random.Generator) -> Image.Image:
-    """Return a square from somewhere in one of the photographs."""
+    """Return a random square of one of the photographs."""
     photo = others[int(rng.integers(len(others)))]
     side = int(min(photo.size) * rng.uniform(0.35, 0.6))
     left = int(rng.integers(photo.width - side))
@@ -109,7 +109,7 @@ def _piece(others: Sequence[Image.Image], rng: np.random.Generator) -> Image.Ima
 def _background(
     others: Sequence[Image.Image], frame: tuple[int, int], rng: np.random.Generator
 ) -> Image.Image:
-    """Return a part of a photograph that fills the frame, dimmed and soft, to lie things on."""
+    """Return a background: a part of a photograph that fills the frame, dimmed and blurred."""
     photo = others[int(rng.integers(len(others)))]
     zoom = min(photo.width / frame[0], photo.height / frame[1]) * rng.uniform(0.6, 1.0)
     width, height = frame[0] * zoom, frame[1] * zoom
@@ -128,7 +128,7 @@ def _corners(
     tilt: float,
     rng: np.random.Generator,
 ) -> Corners:
-    """Return the corners of a print of that size around a place, turned and seen from aside."""
+    """Return the corners of a print of that size around a place, rotated and in perspective."""
     angle = np.deg2rad(rng.uniform(-turn_degrees, turn_degrees))
     square = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
     square = (square + rng.uniform(-tilt, tilt, (4, 2))) * np.asarray(size)
@@ -143,7 +143,7 @@ def _cover(
     reach: float,
     rng: np.random.Generator,
 ) -> None:
-    """Lay a print over one corner of the object, so that `reach` of both its sides is under it."""
+    """Lay a print over one corner of the object, covering `reach` of both its sides."""
     corner = int(rng.integers(4))
     centre = corners.mean(axis=0)
     side = float(np.ptp(corners, axis=0).min()) * rng.uniform(0.75, 0.95)
@@ -153,14 +153,14 @@ def _cover(
 
 
 def _lay(picture: Image.Image, print_: Image.Image, corners: Corners) -> None:
-    """Draw a print into the picture with its corners there, and the shadow that it throws."""
+    """Draw a print with these corners into the picture, and its shadow."""
     # Only the part of the frame that the print and its shadow reach is computed.
     left, top = (max(int(low) - 12, 0) for low in corners.min(axis=0))
     right = min(int(corners[:, 0].max()) + 12, picture.width)
     bottom = min(int(corners[:, 1].max()) + 12, picture.height)
     if left >= right or top >= bottom:
         return
-    # The transparent rim is what smooths the edge: without it, stairs.
+    # The transparent rim smooths the edge, which would be jagged.
     sheet = Image.new("RGBA", (print_.width + 4, print_.height + 4))
     sheet.paste(print_, (2, 2))
     coefficients = _perspective(corners - (left, top), print_.size)
@@ -186,7 +186,7 @@ def _perspective(corners: Corners, size: tuple[int, int]) -> tuple[float, ...]:
 
 
 def _light(picture: Image.Image, kind: Kind, rng: np.random.Generator) -> Image.Image:
-    """Return the picture in other light: gamma, gain of each colour, a fall-off, and noise."""
+    """Return the picture in other light: gamma, colour gains, a fall-off, and noise."""
     gains = rng.uniform(1 - kind.tint, 1 + kind.tint, 3)
     curve = (np.arange(256) / 255) ** rng.uniform(*kind.gamma) * 255
     slope = rng.uniform(-kind.shade, kind.shade, 2)

@@ -1,1 +1,1 @@
-"""From layers of a segment to ranked images: score, bound, fuse, merge."""
+"""Rank images: score layers, bound scores, fuse layers, merge segments."""

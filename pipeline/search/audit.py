@@ -1,4 +1,4 @@
-"""How much of the exact answer an approximate one gives, measured on some of the queries."""
+"""Measure on some queries how much of the exact answer an approximate one finds."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from lamella.pipeline.vocabulary.batches import row_uniforms
 
 AUDITED_SHARE = 1 / 16
-"""Share of a batch that is answered exactly too; at least one query of it."""
+"""Share of a batch that is also answered exactly; at least one query."""
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How many images the exact answers of some queries hold, and how many of them were found."""
+    """How many images the exact answers of audited queries hold, and how many were found."""
 
     queries: int
     wanted: int
@@ -21,14 +21,14 @@ class Recall:
 
 
 def audited_queries(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which queries of a batch are audited, by place, rising; their ids (Q,) choose."""
+    """Return the places, rising, of the audited queries of a batch; their ids (Q,) decide."""
     count = min(len(ids), max(1, round(AUDITED_SHARE * len(ids))))
     uniforms = row_uniforms(0, ids, np.zeros_like(ids))
     return np.sort(np.lexsort((ids, uniforms))[:count])
 
 
 def measure_recall(image_ids: NDArray[np.int64], exact: NDArray[np.int64]) -> Recall:
-    """Return how many of the images in exact answers are in others to the same queries.
+    """Return how many images of the exact answers other answers to the same queries hold.
 
     Args:
         image_ids: (Q, k), -1 where there is none.

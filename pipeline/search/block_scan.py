@@ -1,4 +1,4 @@
-"""Some queries taken through the blocks of a segment: bounds first, then a close look."""
+"""Scan the blocks of a segment for a group of queries: cheap bounds first, then close ones."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,37 +23,37 @@ Rows = NDArray[np.int64]
 Singles = NDArray[np.float32]
 
 BLOCK_IMAGES = 16_384
-"""Images looked at together: the sums of one query stay in a core's own cache."""
+"""Images a block: the sums of one query then fit in a core's own cache."""
 
 STRIP_IMAGES = 2_048
-"""Images multiplied together: their leading codes, as float32, and what BLAS makes of them."""
+"""Images per BLAS call: float32 codes and product fit in cache."""
 
 FIRST_IMAGES = 1_024
 """Images of the first block."""
 
 SAMPLED = 1_024
-"""So many images of a block show what words usually give: it only makes bounds tight."""
+"""Images of a block that estimate typical word similarities, which only makes bounds tighter."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """Pairs of a block that reached the bar, but may not once it has risen."""
+    """Pairs of a block whose bound reached the bar, kept until the bar has risen."""
 
     block: slice
     pairs: bound_kernels.Flat
 
 
 class Group:
-    """Some queries of a batch and a segment.
+    """A group of queries and one segment.
 
-    `look` goes through the blocks; of each it looks closely at what promises most, and lets the
-    rest wait. `end` looks closely at what is left of that when the bar is as high as it gets.
+    `look` scans the blocks: it computes close bounds for the most promising pairs of each, and lets
+    the others wait. `end` treats those that still reach the bar, once it is as high as it gets.
 
     Args:
         matches: the layers of the segment.
         maps: one a layer.
         queries: which of the batch.
-        images: how many of the segment are looked at, from the first on.
+        images: how many images of the segment are scanned, from the first on.
         best: of the whole batch, updated.
     """
 
@@ -75,7 +75,7 @@ class Group:
         self.narrowed = 0
 
     def look(self) -> None:
-        """Go through the blocks."""
+        """Scan the blocks."""
         count = self._queries.stop - self._queries.start
         asked = [
             ask_sketch(match.layer.sketch, match.vectors[self._queries], match.norms[self._queries])
@@ -96,7 +96,7 @@ class Group:
         self._waiting = list(self._reaching())
 
     def end(self) -> Reached:
-        """Return what may be among the best."""
+        """Return the pairs that may be among the best."""
         for each in self._reaching():
             self._look_closely(each)
         self._waiting = []
@@ -110,7 +110,7 @@ class Group:
             start_terms(own, match.layer.postings, match.layer.weights)
             for own, match in zip(bags, self._local, strict=True)
         ]
-        # A first block is small: all of it waits where nothing is known of the best yet.
+        # The first block is small: with no bar yet, all of it waits.
         ends = [0, *range(FIRST_IMAGES, self._images, BLOCK_IMAGES), self._images]
         for block in (slice(*each) for each in pairwise(ends)):
             size = block.stop - block.start
@@ -138,7 +138,7 @@ class Group:
     def _propose(
         self, block: slice, near: Singles, known: Singles, room: "_Room"
     ) -> tuple[bound_kernels.Places, Singles, Rows]:
-        """Return the rows of a block that reach the bar, their bounds, and how many they are."""
+        """Return the rows of a block that reach the bar, their bounds, and their number."""
         _, count, size = known.shape
         rows = room.get("rows", np.int32, 1, count, size)[0]
         uppers = room.get("uppers", np.float32, 1, count, size)[0]
@@ -163,13 +163,13 @@ class Group:
         return rows, uppers, kept
 
     def _lines(self, touching: Floats) -> tuple[Singles, Singles]:
-        """Return lines above each layer's f, tight where its dense layers give this, (Q,)."""
+        """Return lines above each layer's f, tight where dense layers add up to `touching`."""
         touching = np.where(np.isfinite(touching), touching / max(len(self._dense), 1), 1.0)
         lines = [bound_kernels.lines_above(each.t, each.p, touching) for each in self._maps]
         return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])
 
     def _reaching(self) -> Iterator[Waiting]:
-        """Yield what waits and still reaches the bar."""
+        """Yield waiting pairs that still reach the bar."""
         for each in self._waiting:
             bars = self._best.bars(self._queries)
             pairs = bound_kernels.reaching(each.pairs, *self._lines_for(each.pairs, bars), bars)
@@ -177,7 +177,7 @@ class Group:
                 yield Waiting(each.block, pairs)
 
     def _look_closely(self, waiting: Waiting) -> None:
-        """Find both bounds of some pairs, and raise the bar with the lower ones."""
+        """Compute close bounds of some pairs, and raise the bar by the lower ones."""
         block, pairs = waiting.block, waiting.pairs
         offsets, rows, _ = pairs
         self.narrowed += len(rows)
@@ -236,7 +236,7 @@ class _Products:
 
 
 class _Room:
-    """Arrays that every block uses again: fresh memory would cost as much as the work in it."""
+    """Arrays that blocks share: fresh memory would cost as much as the work in it."""
 
     def __init__(self) -> None:
         self._held: dict[str, NDArray[Any]] = {}
@@ -244,7 +244,7 @@ class _Room:
     def get(
         self, name: str, dtype: type[Scalar], layers: int, queries: int, images: int
     ) -> NDArray[Scalar]:
-        """Return an array of this name and shape, with whatever is in it."""
+        """Return the array of this name and shape, not cleared."""
         shape = (layers, queries, images)
         if name not in self._held or self._held[name].size < math.prod(shape):
             self._held[name] = np.empty(math.prod(shape), dtype)

@@ -1,10 +1,9 @@
-"""The passes over a block of images that keep every image which may still be among the best.
+"""Compiled passes over a block that drop images which cannot be among the best.
 
-`propose` asks of each image a bound that costs a few operations, from straight lines above f and
-the codes on the leading axes. Of those that reach the bar `promising` picks the highest; the others
-wait until the bar is as high as it gets, and `reaching` drops what is below it then. `multiply` and
-`narrow` look closely, with the codes of whole vectors and f itself. What comes out is decided in
-float64, elsewhere.
+`propose` bounds each image in a few operations, by straight lines above f and the codes on the
+leading axes. `promising` picks the highest of those that reach the bar; the others wait until the
+bar is as high as it gets, and `reaching` then drops those below it. `multiply` and `narrow` bound
+closely, by the codes of whole vectors and f itself. What is left is scored in float64, elsewhere.
 
 Pairs of query and row lie flat, by query: those of query q from offsets[q] to offsets[q + 1].
 Layers are in one order throughout: the A dense ones, then the B local ones.
@@ -26,19 +25,19 @@ Places = NDArray[np.int32]
 Counts = NDArray[np.int64]
 
 SLACK = 1e-12
-"""Above the rounding of a sum of powers in float64, far below what tells images apart."""
+"""Above the rounding of a sum of powers in float64, far below differences between images."""
 
 LOCAL_ERROR = 1e-7
-"""Above what a similarity in [0, 1] loses where it is rounded to float32."""
+"""Above the rounding error of a similarity in [0, 1] in float32."""
 
 NEAR_ROWS = 256
-"""Rows whose whole codes are met by all queries before the next: 330 kB at 1,280 dimensions."""
+"""Rows whose codes all queries use before the next rows: 330 kB at 1,280 dimensions."""
 
 PAIRS_AHEAD = 4
-"""Pairs of a query ahead of the one that is multiplied, whose codes are asked for."""
+"""How many pairs ahead of the product codes are prefetched."""
 
 STEEPEST = 50.0
-"""The largest slope of a line above f: its rounding grows with it."""
+"""The largest slope of a line above f: rounding errors grow with it."""
 
 FLATTEST = 1e-3
 """Below this p the bound is 1: f is within a hundredth of it nearly everywhere."""
@@ -126,7 +125,7 @@ def propose(
     rows: Places,
     kept: Counts,
 ) -> None:
-    """Write which rows of a block have an upper bound of F that reaches the bar.
+    """Write the rows of a block whose upper bound of F reaches the bar.
 
     Args:
         near: (A, Q, b) products with the leading codes, without base; written over with the
@@ -163,7 +162,7 @@ def propose(
         mine = rows[query]
         count = np.uint64(0)
         for row in range(len(upper)):
-            # Without a branch: which images reach the bar is hard to foretell.
+            # Without a branch: which images reach the bar is hard to predict.
             bound = upper[row]
             mine[count] = row
             upper[count] = bound
@@ -181,10 +180,10 @@ def promising(
     highest: Floats,
     filled: Counts,
 ) -> tuple[Flat, Flat]:
-    """Return what `propose` left as two: pairs among the k highest bounds so far, and the others.
+    """Split what `propose` left: pairs among the k highest bounds so far, and the others.
 
     Args:
-        rows, uppers, kept: from there; rows are written over.
+        rows, uppers, kept: as `propose` wrote them; rows are written over.
         near, known: (A, Q, b) and (B, Q, b), of all rows of the block.
         highest: (Q, k) heaps of the highest bounds so far, updated.
         filled: (Q,) how many of them are there, updated.
@@ -283,7 +282,7 @@ def multiply(
 ) -> None:
     """Write the products (m,) of queries (Q, D) with the codes (b, D) of their rows.
 
-    Some rows for all queries, then the next: their codes stay in a core's own cache.
+    A run of rows for all queries, then the next run: its codes stay in a core's own cache.
     """
     flat = codes.reshape(-1)
     places = offsets[:-1].copy()

@@ -1,6 +1,6 @@
-"""How far a product with codes may be off: what a sketch promises of a dense similarity.
+"""Error bounds of products with codes: what a sketch proves of a dense similarity.
 
-Codes only propose: what is within reach of the answer is scored again in float64.
+Codes only propose; pairs that may be in the answer are scored again in float64.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _UNIT = 2.0**-24
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """Q queries made ready to be multiplied with codes: product = codes @ weights + base.
+    """Q queries prepared for products with codes: product = codes @ weights + base.
 
     For a row with error e the true product is within length * e + slack of that.
 
@@ -25,7 +25,7 @@ class Products:
         weights: (Q, d) float32.
         bases: (Q,) float32.
         lengths: (Q,) float32, rounded up.
-        slacks: (Q,) float32: what float32 may lose, in whatever order it adds.
+        slacks: (Q,) float32: bounds of the rounding error, for any order of the sum.
     """
 
     weights: Floats
@@ -36,7 +36,7 @@ class Products:
 
 @dataclass(frozen=True, eq=False)
 class AskedSketch:
-    """A query batch beside a sketch.
+    """A query batch prepared for a sketch.
 
     Attributes:
         leads: products with the codes on the leading axes. What lies off the axes may add
@@ -53,7 +53,7 @@ class AskedSketch:
 def ask_sketch(
     sketch: Sketch, queries: NDArray[np.float32], query_norms: NDArray[np.float64]
 ) -> AskedSketch:
-    """Return queries (Q, D) as a sketch is asked; norms (Q,) are theirs.
+    """Return queries (Q, D) with norms (Q,), prepared for a sketch.
 
     With v a query of unit length, u a vector of unit length and A the axes, v.u = (Av).(Au) up to
     |v - A'Av| |u - A'Au| + skew |Av| |Au|, as A (u - A'Au) = (I - AA') Au.
@@ -74,9 +74,9 @@ def _products(rows: NDArray[np.float64], codes: Codes, more: float) -> Products:
 
     A sum of n products in float32 is off by at most gamma_n times the sum of their sizes,
     gamma_n = n u / (1 - n u), in any order (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2nd ed., equation 3.5; u = 2 ** -24). By Cauchy and Schwarz these come to the
-    length of the row times that of the codes. Eight more terms stand for rounding the weights and
-    the base, adding it, and what is added in `scan`.
+    Algorithms, 2nd ed., equation 3.5; u = 2 ** -24). By Cauchy and Schwarz that sum is at most the
+    length of the row times that of the codes. Eight more terms cover rounding the weights and the
+    base, adding it, and what `bound_kernels` adds.
     """
     lengths = np.linalg.norm(rows, axis=1)
     lows = codes.lows.astype(np.float64)

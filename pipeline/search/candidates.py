@@ -1,4 +1,4 @@
-"""Which images of segments may be among the best: many threads, each with queries and a segment."""
+"""Find the images that may be among the best: threads scan groups of queries and segments."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +15,14 @@ from lamella.pipeline.search.topk import Best, Effort, Reached
 from lamella.schemas.query import LayerMap
 
 GROUP_QUERIES = 128
-"""Queries that look at a block together, in one thread, at most."""
+"""The most queries of a group: one thread scans for all of them together."""
 
 TASKS = 4
-"""So many groups and segments a thread, at least, are looked at before what waits is ended."""
+"""Groups and segments a thread scans, at least, before waiting pairs are decided."""
 
 
 class Finder(Protocol):
-    """What finds the pairs: `find_reached` on CPUs, `on_gpu.Card.find_reached` on a card."""
+    """Finds candidate pairs: `find_reached` on CPUs, `on_gpu.Card.find_reached` on a GPU."""
 
     def __call__(
         self,
@@ -49,7 +49,7 @@ def find_reached(
         maps: one a layer.
         queries: Q.
         best: updated, as is `effort`.
-        most_images: how many of each segment are looked at, from the first on; all by default.
+        most_images: how many images of each segment are scanned, from the first on; all by default.
     """
     images = [len(matches[0].layer) for matches in matched]
     if most_images is not None:
@@ -61,8 +61,8 @@ def find_reached(
     slices = [slice(start, min(start + size, queries)) for start in starts]
     together = max(1, TASKS * threads // max(len(matched), 1))
     reached: list[list[Reached]] = [[] for _ in matched]
-    # A thread has one of BLAS: threads of two libraries would wait for work on the same cores by
-    # turning in circles, which made all of this three times as slow.
+    # One BLAS thread each: threads of two libraries spin while they wait for work on the same
+    # cores, which made all of this three times as slow.
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(slices), together):
             tasks = list(product(range(len(matched)), slices[first : first + together]))
@@ -77,5 +77,5 @@ def find_reached(
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Return what tells BLAS how many threads to use; finding it takes milliseconds."""
+    """Return the control of BLAS's threads; finding it takes milliseconds, so it is kept."""
     return ThreadpoolController()

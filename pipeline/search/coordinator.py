@@ -1,7 +1,7 @@
-"""The coordinator: asks every shard server, merges what they say, fuses, ranks.
+"""The coordinator: asks every shard server, merges answers, fuses layers, ranks images.
 
-It does not know whether servers are in this process or on other machines: it needs one verb,
-`ask`, that puts the same question to all of them and returns the answers in a fixed order.
+It does not know whether servers are in this process or on other machines: all it needs is `ask`,
+which puts one question to all of them and returns the answers in a fixed order.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Servers(Protocol):
         ...
 
     def ask(self, question: str, *arguments: Any) -> list[Any]:
-        """Return what each `SegmentSearcher` answers to a method of that name, in order.
+        """Return the result of this method of each `SegmentSearcher`, in order.
 
         Raises:
             ShardUnavailable: one did not answer, so there is no whole answer.
@@ -78,7 +78,7 @@ class Coordinator:
         if mode == "exact":
             floors = None
             if len(self._servers) > 1:
-                # What all servers together reach is far above what one of many reaches alone.
+                # The common bar of all servers is far higher than that of one server alone.
                 floors = common_floors(self._servers.ask("bounds", queries, spec, k), k)
             return merge_answers(self._servers.ask("exact", queries, spec, k, floors), k)
         n = min(max(candidates, k), max(self.images, 1))

@@ -1,4 +1,4 @@
-"""Query pictures become queries: the same network, recipe and vocabularies as the index's."""
+"""Turn query pictures into queries with the network, recipe and vocabularies of the index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from lamella.schemas.snapshot import IndexSnapshot
 
 Row = dict[str, Any]
 NO_PICTURE: Row = {"refusal": "ignored"}
-"""Stands for a file that is no picture, so that those after it keep their numbers."""
+"""Stands in for a file that is no picture, so that later ones keep their numbers."""
 
 
 def cropped(row: Row, box: tuple[float, float, float, float]) -> Row:
@@ -56,8 +56,8 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
     """Return where the snapshot's weights lie on this machine.
 
     Raises:
-        IncompatibleInputs: these are other weights than the snapshot was made with.
-        InputError: they are not to be had; give their file.
+        IncompatibleInputs: the snapshot was made with other weights.
+        InputError: the weights were not found; give their file.
     """
     spec = snapshot.extraction
     reference, path = find_weights(spec.network, weights)
@@ -72,7 +72,7 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
 
 @dataclass(frozen=True)
 class RowsTask:
-    """Some query pictures: rows of an image table, and the number of the first."""
+    """Query pictures as rows of an image table, and the number of the first."""
 
     key: str
     first: int
@@ -85,7 +85,7 @@ class RowsTask:
 
 @dataclass(frozen=True)
 class EntriesTask:
-    """Some entries of a source, to be looked at by the worker; and the number of the first."""
+    """Entries of a source that the worker reads, and the number of the first."""
 
     key: str
     first: int
@@ -102,7 +102,7 @@ QueryTask = RowsTask | EntriesTask
 
 @dataclass(frozen=True)
 class QueryWork:
-    """Extracts and encodes query pictures; what is written stands in their order."""
+    """Extracts and encodes query pictures; writes them in their order."""
 
     root: str
     limits: DecodeLimits
@@ -156,8 +156,7 @@ def encode_pictures(
 ) -> tuple[NDArray[np.int64], dict[str, BagsOfWords | NDArray[np.float32]], Any]:
     """Return the numbers of the queries that could be read, their layers, and the refusals.
 
-    Descriptors become words as soon as a batch of pictures went through the network, so that
-    those of one batch are held at a time.
+    Words are assigned after each batch of pictures, so memory holds the descriptors of one batch.
 
     Args:
         source: the `PictureSource` of the rows.

@@ -1,4 +1,4 @@
-"""Exact search of segments: bounds leave out what cannot be among the best, float64 decides."""
+"""Exact search of segments: bounds drop images that cannot be among the best, float64 decides."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ def search_exact(
     effort: Effort | None = None,
     find: Finder = find_reached,
 ) -> Answer:
-    """Return the k best images of all segments for each query, the same as scoring all of them.
+    """Return the k best images of each query, equal to scoring every image.
 
     Local layers are scored exactly through their postings. Dense layers are first seen through
     their sketches, whose errors bound F from both sides, as f never falls: an image whose upper
@@ -53,10 +53,10 @@ def search_exact(
         queries: in every layer of `spec`.
         spec: C layers, high to low.
         k: at least 1; may be more than there are images.
-        floors: (Q,) what the k-th best of other segments is known to reach, at least: images
-            below are left out, so there may be fewer than k.
-        effort: is told how much was looked at.
-        find: what leaves images out; it changes no answer.
+        floors: (Q,) lower bounds of the k-th best score over other segments: images below are left
+            out, so there may be fewer than k.
+        effort: counts the work done.
+        find: finds the pairs to score; it changes no answer.
 
     Raises:
         UnknownLayer: a segment or the batch lacks a layer.
@@ -93,8 +93,8 @@ def lower_bounds(
 ) -> Floats:
     """Return the k best lower bounds of F in the first block of each segment, (Q, k) float64.
 
-    It costs little, and tells other servers what their images must reach: see `floors` of
-    `search_exact`. Where there are fewer than k images, the rest is -inf.
+    They cost little, and other servers use them as `floors` of `search_exact`. Where there are
+    fewer than k images, the rest is -inf.
     """
     best = Best.of(len(queries), k)
     matched = _match(segments, queries, spec)
@@ -133,7 +133,7 @@ def top_by_layer(
 def _match(
     segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec
 ) -> list[list[LocalMatch | DenseMatch]]:
-    """Return the layers of each segment beside the queries in them, in the order of the fusion."""
+    """Return each segment's layers paired with their queries, in the order of the fusion."""
     matched: list[list[LocalMatch | DenseMatch]] = []
     for segment in segments:
         before = matched[0] if matched else [None] * len(spec.layers)

@@ -1,4 +1,4 @@
-"""The score: every layer's similarity through its map, added up (Yu et al. 2017, equation 3)."""
+"""The fused score: the sum of mapped layer similarities (Yu et al. 2017, equation 3)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from lamella.schemas.query import FusionSpec
 def map_similarity(similarity: NDArray[np.float64], t: float, p: float) -> NDArray[np.float64]:
     """Return f(S) = t + (1 - t) * ((S - t) / (1 - t)) ** p where S > t, and S elsewhere.
 
-    t = 1 and p = 1 leave S as it is; p = 0 gives 1 above t. Each value is mapped by itself,
-    so its bits do not depend on its place in the array (vectorised powers may differ there).
+    t = 1 and p = 1 leave S as it is; p = 0 gives 1 above t. Values are mapped one at a time:
+    vectorised powers may give other bits at other places of an array.
 
     Args:
         similarity: any shape, float64, in [0, 1].
@@ -55,8 +55,8 @@ def fuse(similarities: NDArray[np.float64], spec: FusionSpec) -> NDArray[np.floa
 def lift_bound(t: float, p: float) -> float:
     """Return the largest f(S) - S: (1 - t) * (p ** (p / (1 - p)) - p ** (1 / (1 - p))).
 
-    Taken at S* = t + (1 - t) * p ** (1 / (1 - p)), where the slope of f is 1. So
-    sum S_i <= F <= sum S_i + sum of lift bounds. For p = 0 it is the supremum, 1 - t.
+    The maximum is at S* = t + (1 - t) * p ** (1 / (1 - p)), where the slope of f is 1. So sum S_i
+    <= F <= sum S_i + sum of lift bounds. For p = 0 it is the supremum, 1 - t.
 
     Raises:
         ValueError: t or p outside [0, 1].

@@ -1,7 +1,7 @@
-"""Layers of many images on a graphics card, and how near queries are to them, within bounds.
+"""Layers of many images on a GPU, and their similarities to queries with error bounds.
 
-Sums and products are in float32; what they may be off is part of the answer. Segments lie there
-together, in slabs: a card is fast at much at once, and slow to begin.
+Sums and products are float32 and come with bounds of their error. Segments lie together in slabs,
+for a GPU is fast at large operations and slow to start each one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POSTINGS = 1 << 25
-"""Postings added at a time: some 50 bytes each, while they are."""
+"""Postings added at a time; each takes some 50 bytes meanwhile."""
 
 WIDENED = 1e-6
-"""Added to a similarity before f in float32: more than t and the similarity lose there."""
+"""Added to a similarity before f in float32: above the rounding errors of t and the similarity."""
 
 SENT_ROWS = 16_384
 """Vectors sent to the card at a time."""
 
 SMALLEST_NORM = 1e-12
-"""Of a bag that holds anything, and 1 over the largest: nothing over- or underflows in float32."""
+"""The least norm of a non-empty bag, and 1 over the greatest: float32 then holds all sums."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Near:
 
 @dataclass(frozen=True, eq=False)
 class AskedVectors:
-    """Queries of unit length v as two numbers of bfloat16, one below the other, and what is left.
+    """Unit queries v as a sum of two bfloat16 vectors, and the length of what is left.
 
     Attributes:
         both: bfloat16 (2 Q, D).
@@ -78,11 +78,11 @@ class AskedVectors:
 
 
 def ask_vectors(match: DenseMatch, group: slice, device: "torch.device") -> AskedVectors:
-    """Return some queries ready to be multiplied with vectors on a card.
+    """Return a group of queries prepared for products with vectors on a GPU.
 
     Products of bfloat16 are exact in float32. A sum of D of them is off by at most gamma S, as
     `vocabulary.on_gpu.score_errors` says of tensor cores, with u = 2**-22; by Cauchy and Schwarz S
-    is at most the product of the lengths, and so is what the rest of the query adds.
+    is at most the product of the lengths; the same bounds what the rest of the query adds.
     """
     import torch
 
@@ -99,7 +99,7 @@ def ask_vectors(match: DenseMatch, group: slice, device: "torch.device") -> Aske
 
 
 class Vectors:
-    """Vectors of unit length as bfloat16, and how far each is from that, measured."""
+    """Unit vectors as bfloat16, and the measured rounding error of each."""
 
     def __init__(self, layers: Sequence[DenseLayer], device: "torch.device") -> None:
         import torch
@@ -130,12 +130,12 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class AskedWords:
-    """The words of queries one after the other.
+    """The words of queries, concatenated.
 
     Attributes:
         words: int64 (m,).
         query_of: int64 (m,).
-        factors: float32 (m,): what a count of the word counts for.
+        factors: float32 (m,): what each count of the word is multiplied by.
         slacks: float32 (Q, 1).
     """
 
@@ -149,8 +149,8 @@ def ask_words(match: LocalMatch, group: slice, device: "torch.device") -> AskedW
     """Return the words of some queries.
 
     No term is negative, so a sum of m terms is off by at most (m - 1) 2**-24 of itself, in any
-    order (Higham, equation 4.4 of the 2nd edition); eight more roundings stand for factors, counts
-    and norms.
+    order (Higham, equation 4.4 of the 2nd edition); eight more roundings cover factors, counts and
+    norms.
     """
     import torch
 
@@ -169,11 +169,11 @@ def ask_words(match: LocalMatch, group: slice, device: "torch.device") -> AskedW
 
 
 class Words:
-    """The posting lists of all images together, one after the other.
+    """The posting lists of all images of a slab, concatenated.
 
     Raises:
-        ValueError: norms of bags are so small or large that float32 does not hold what is added,
-            or the layers weight words differently.
+        ValueError: norms of bags are too small or large for sums in float32, or the layers weight
+            words differently.
     """
 
     def __init__(self, layers: Sequence[LocalLayer], device: "torch.device") -> None:
@@ -198,7 +198,7 @@ class Words:
         self._offsets = np.sum([layer.postings.offsets for layer in layers], axis=0)
 
     def near(self, asked: AskedWords) -> Near:
-        """Return the cosines of queries with all images, posting lists added up."""
+        """Return the cosines of queries with all images, summed over posting lists."""
         import torch
 
         device, images = self._rows.device, len(self._inverse_norms)

@@ -1,4 +1,4 @@
-"""The compiled loops of `score`. In one file, because they call one another.
+"""The compiled loops of `score`, in one file because they call one another.
 
 `np.int64(turn)`: a parallel index is unsigned, and unsigned plus signed would become a float.
 """
@@ -21,17 +21,17 @@ Words = NDArray[np.uint32]
 LANES = 64
 
 TERMS_AHEAD = 8
-"""Words of a query ahead of the one that is added, whose postings are asked for."""
+"""How many words ahead of the sum postings are prefetched."""
 
 LINES_AHEAD = 5
-"""Cache lines of rows that are asked for: 80 postings; a run of a block has 40 to 80."""
+"""Cache lines of rows to prefetch: 80 postings; a run of a block has 40 to 80."""
 
 
 @compiled
 def cosine(product: float, norm: float, other_norm: float) -> float:
     """Return the product over both norms, clamped to [0, 1]; 0 where a norm is 0.
 
-    Without a branch, so that many are done at once: then 0 / 1 is 0.
+    Without a branch, so that it vectorises: 0 / 1 is 0 there.
     """
     norms = norm * other_norm
     quotient = product / (norms if norms > 0.0 else 1.0)
@@ -84,7 +84,7 @@ def bag_block(
 ) -> None:
     """Write the cosines of the rows first to first + b, a word at a time in rising order.
 
-    The run of a word is short and lies anywhere: it is asked for some words ahead.
+    A word's run of postings is short and lies anywhere, so it is prefetched some words ahead.
     """
     last = first + out.shape[1]
     base = np.uint64(first)
@@ -100,7 +100,7 @@ def bag_block(
             entry, end, factor = cursors[term], ends[term], factors[term]
             # No search for the end of the run: its probes would miss the caches all over the list.
             while entry < end and np.int64(posting_rows[entry]) < last:
-                # Unsigned, so that no place counts from the end.
+                # Unsigned, so that no index counts from the end.
                 place = np.uint64(posting_rows[entry]) - base
                 sums[place] += factor * np.float64(np.int64(posting_counts[entry]))
                 entry += 1

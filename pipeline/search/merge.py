@@ -1,4 +1,4 @@
-"""Answers of segments brought together. What comes out is as if there had been one segment."""
+"""Merge the answers of segments, as if there had been one segment."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -45,7 +45,7 @@ def merge_answers(answers: Sequence[Answer], k: int) -> Answer:
 
 
 def common_floors(bounds: Sequence[NDArray[np.float64]], k: int) -> NDArray[np.float64]:
-    """Return what the k-th best of all images reaches at least, (Q,) float64.
+    """Return a lower bound of the k-th best score over all images, (Q,) float64.
 
     Args:
         bounds: lower bounds of F of different images, (Q, m) each; together k at least.

@@ -1,4 +1,4 @@
-"""Which picture an image id is: rows of the corpus's image tables, read when asked for."""
+"""Look up the picture of an image id in the corpus's image tables, read on demand."""
 
 import bisect
 from collections import OrderedDict
@@ -23,17 +23,18 @@ from lamella.pipeline.store.tables import ROW_GROUP
 from lamella.schemas.snapshot import IndexSnapshot
 
 HELD_BYTES = 256 * 1024**2
-"""Tables held at most: the names of some millions of images. The one in use is held in any case."""
+"""The most bytes of tables in memory: names of some millions of images. The one in use always
+stays."""
 
 
 class ImageTable:
     """The rows of a snapshot's corpus by image id.
 
-    A shard's table, or its names alone, is read when needed; those used last are held.
+    A shard's table, or its names alone, is read when needed; the most recently used stay.
 
     Args:
         pictures: the corpus's source as the user names it now, for a picture's own bytes.
-        held_bytes: how much is held at most.
+        held_bytes: the most bytes that stay in memory.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ImageTable:
             parts.append(names.take(pa.array(ids[rows] - self._firsts[number])))
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
-        # Long strings until here: those of one column may take more than 2 GiB.
+        # Large strings until here: one column may take more than 2 GiB.
         return as_strings(pa.concat_arrays(parts).take(pa.array(back)))
 
     def names(self) -> Iterator[str]:
@@ -102,7 +103,7 @@ class ImageTable:
         return found
 
     def picture_bytes(self, image_id: int) -> bytes | None:
-        """Return the file of an image, or None where it cannot be read or is another one now.
+        """Return the file of an image, or None where it cannot be read or has changed.
 
         Raises:
             InputError: the pictures may not be read, as `picture_root`.
@@ -114,7 +115,7 @@ class ImageTable:
                 return None
 
     def _table(self, number: int, what: str) -> Any:
-        """Return a shard's rows or its names, long strings; what was not used longest goes."""
+        """Return a shard's rows or names as large strings; evict the least recently used."""
         key = (number, what)
         if key not in self._held:
             columns = ["name"] if what == "names" else None
@@ -140,7 +141,7 @@ _LONG_NAMES = pa.schema([pa.field("name", pa.large_string())])
 
 
 def as_strings(column: Any) -> Any:
-    """Return a column of long strings as one of strings, in parts that each have room."""
+    """Return a column of large strings as strings, in chunks below 2 GiB."""
     parts = range(0, len(column), ROW_GROUP)
     return pa.chunked_array(
         [column.slice(start, ROW_GROUP).cast(pa.string()) for start in parts], pa.string()

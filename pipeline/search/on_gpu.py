@@ -1,8 +1,7 @@
-"""Which images may be among the best, found on a graphics card: what `reach.py` does on CPUs.
+"""Find on a GPU the images that may be among the best, as `candidates.py` does on CPUs.
 
-The card holds vectors as bfloat16 and the posting lists. It adds and multiplies in float32, whose
-errors are bounded, and proposes; float64 decides on the CPU. So the answers are those of a CPU, to
-the bit.
+The GPU holds the posting lists, and vectors as bfloat16. It adds and multiplies in float32 with
+bounded errors and only proposes; float64 decides on the CPU, so answers do not depend on it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,20 +36,20 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 """Queries and images (m,), counted over all segments, and upper bounds of F."""
 
 GROUP_QUERIES = 128
-"""Queries that look at a slab together, at most."""
+"""The most queries that scan a slab together."""
 
 SLAB_IMAGES = 1 << 19
-"""Images of a slab, where segments are not larger: what 128 queries have with them is 256 MiB."""
+"""Images of a slab, unless a segment is larger: their similarities to 128 queries take 256 MiB."""
 
 FIRST_IMAGES = 4_096
-"""Images of the first block, all of which are looked at closely: nothing is known of the best."""
+"""Images of the first block; all get close bounds, as there is no bar yet."""
 
 ROOM = 4 << 30
-"""Bytes of the card that answering takes beside what it holds."""
+"""Bytes of GPU memory that answering takes beside the stored layers."""
 
 
 def card_is_here() -> bool:
-    """Return whether PyTorch sees a graphics card; it is only asked where a driver is."""
+    """Return whether PyTorch sees a GPU; it is imported only where there is a driver."""
     if not Path("/dev/nvidiactl").exists():
         return False
     import torch
@@ -68,14 +67,14 @@ class _Slab:
 
 
 class Card:
-    """Segments on a graphics card; `find_reached` is that of `reach.py`, for all of them.
+    """Segments on a GPU; `find_reached` does for all of them what that of `candidates.py` does.
 
     Args:
         segments: whose layers have one name, kind and weighting throughout.
         device: a device of PyTorch; the CPU is for tests.
 
     Raises:
-        InputError: PyTorch sees no graphics card, or segments do not fit on it.
+        InputError: PyTorch sees no GPU, or segments do not fit on it.
     """
 
     def __init__(self, segments: Sequence[SegmentData], device: str = "cuda") -> None:
@@ -110,10 +109,10 @@ class Card:
         best: Best,
         effort: Effort,
     ) -> list[Reached]:
-        """Return for each segment the pairs that may be among the best of all; see `reach.py`.
+        """Return for each segment the pairs that may be among the best; see `candidates.py`.
 
         Raises:
-            InputError: the card has too little memory left even for one query.
+            InputError: the GPU has too little memory left even for one query.
             ValueError: the segments are not all of the card's.
         """
         import torch
@@ -140,7 +139,7 @@ class Card:
     def _look(
         self, matches: Matches, maps: Sequence[LayerMap], group: slice, best: Best, effort: Effort
     ) -> Pairs:
-        """Take some queries through all slabs."""
+        """Scan all slabs for some queries."""
         import torch
 
         asked = [
@@ -223,7 +222,7 @@ class Card:
 
 
 def _slabs(segments: Sequence[SegmentData]) -> Iterator[list[SegmentData]]:
-    """Yield neighbouring segments that make up a slab."""
+    """Yield the neighbouring segments of each slab."""
     part: list[SegmentData] = []
     for segment in segments:
         if part and sum(map(len, part)) + len(segment) > SLAB_IMAGES:

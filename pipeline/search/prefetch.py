@@ -1,4 +1,4 @@
-"""A wish for memory that will be read soon: the processor brings it while other work goes on."""
+"""Software prefetch for compiled loops: the processor loads memory while other work goes on."""
 
 from typing import Any
 
@@ -9,10 +9,11 @@ from lamella.pipeline.compiled import numba
 
 @numba.extending.intrinsic  # type: ignore[untyped-decorator]
 def fetch(typing: Any, array: Any, place: Any) -> Any:
-    """Ask for the cache line (64 bytes) of a place of an array (n,), and wait for nothing.
+    """Prefetch the cache line (64 bytes) of an index of an array (n,), without waiting.
 
-    A place outside is no error: the processor leaves such a wish alone. It changes no result, so
-    compiled functions may call it from another file, though their cache looks at their own alone.
+    An index outside is no error: processors ignore such a prefetch. It changes no result, so
+    compiled functions may call it from another file, although numba's cache only tracks their own
+    file.
     """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:

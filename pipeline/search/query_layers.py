@@ -1,4 +1,4 @@
-"""One layer of a segment beside the queries in it."""
+"""One layer of a segment, paired with the queries in it."""
 
 from dataclasses import dataclass
 
@@ -63,10 +63,11 @@ def match_layer(
     name: str,
     like: LocalMatch | DenseMatch | None = None,
 ) -> LocalMatch | DenseMatch:
-    """Return a layer of the segment with the queries in it.
+    """Return a layer of the segment, paired with its queries.
 
     Args:
-        like: the same for another segment, whose norms are taken where they are the same.
+        like: the same layer of another segment; its query norms are reused if the weights are the
+            same.
 
     Raises:
         UnknownLayer: the segment or the batch has no such layer.

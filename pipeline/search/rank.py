@@ -1,4 +1,4 @@
-"""The one order of a ranking: score, falling, then image id, rising."""
+"""Order a ranking: by score, falling, then by image id, rising."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -66,7 +66,7 @@ def bag_norms(bags: BagsOfWords, weights: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """Where the posting list of each word of some queries stands, and what its counts count for.
+    """The position in each query word's posting list, and the factor of its counts.
 
     Attributes:
         cursors: (m,) int64, the next entry; moved on block by block.

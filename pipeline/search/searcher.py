@@ -1,4 +1,4 @@
-"""Some segments of a snapshot, opened: what a shard server holds, in whatever process."""
+"""Open segments of a snapshot: what a shard server serves, in whatever process."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,15 +31,14 @@ Floats = NDArray[np.float64]
 
 
 class SegmentSearcher:
-    """Answers for the images of its segments; memory-mapped, so opening is cheap.
+    """Answers for the images of its segments. Files are memory-mapped, so opening is cheap.
 
     Args:
         store_url: where the snapshot is.
         snapshot: what to open.
         keys: which of its segments; all by default.
         weighting: of visual words; the snapshot's by default.
-        device: "cpu", or "cuda" to have a graphics card propose what `exact` decides; it changes
-            no answer.
+        device: "cpu", or "cuda" to have a GPU propose what `exact` decides; it changes no answer.
 
     Raises:
         InputError: the segments do not fit on the card, or there is none.
@@ -64,7 +63,7 @@ class SegmentSearcher:
             self._find = Card(self.segments, device).find_reached
 
     def ready(self) -> int:
-        """Return how many images are served, once they are."""
+        """Return how many images are served, once all segments are open."""
         return sum(len(segment) for segment in self.segments)
 
     def image_ids(self) -> NDArray[np.int64]:
@@ -72,7 +71,7 @@ class SegmentSearcher:
         return np.concatenate([segment.image_ids for segment in self.segments])
 
     def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Floats:
-        """Return lower bounds (Q, k) of F that some images of these segments reach."""
+        """Return the k best lower bounds of F in a first look at these segments, (Q, k)."""
         return lower_bounds(self.segments, queries, spec, k)
 
     def exact(
@@ -95,7 +94,7 @@ class SegmentSearcher:
     def features(
         self, image_ids: Sequence[int], layers: Sequence[str]
     ) -> tuple[list[int], QueryBatch | None]:
-        """Return which of some images are held here, and what was stored of them."""
+        """Return which of some images are served here, and their stored layers as queries."""
         held: list[int] = []
         parts: list[dict[str, BagsOfWords | NDArray[np.float32]]] = []
         for segment in self.segments:
@@ -174,7 +173,7 @@ def _rows(
     if isinstance(layer, LocalLayer):
         return select(layer.bags, rows)
     vectors = layer.vectors[rows]
-    if not np.isfinite(vectors).all():  # all vectors of a segment are too many to look at
+    if not np.isfinite(vectors).all():  # checking all vectors of a segment would take too long
         image_id = segment.image_ids[rows[~np.isfinite(vectors).all(axis=1)][0]]
         raise CorruptFile(
             f"image {image_id} has a vector in layer {name} that is not finite: its segment was "

@@ -1,4 +1,4 @@
-"""What a search reads of a segment, what it is asked, and what it answers."""
+"""The data of a segment, a query batch, and an answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,12 +84,12 @@ class DenseLayer:
 
 
 def local_layer(bags: BagsOfWords, weights: NDArray[np.float64]) -> LocalLayer:
-    """Return the layer of these bags, with postings and norms worked out."""
+    """Return the layer of these bags, with postings and norms computed."""
     return LocalLayer(bags, invert(bags, len(weights)), weights, bag_norms(bags, weights))
 
 
 def dense_layer(vectors: NDArray[np.float32]) -> DenseLayer:
-    """Return the layer of these vectors, with norms and sketch worked out."""
+    """Return the layer of these vectors, with norms and sketch computed."""
     norms = dense_norms(vectors)
     return DenseLayer(vectors, norms, sketch_vectors(vectors, norms))
 
@@ -150,7 +150,7 @@ class Answer:
     Attributes:
         image_ids: (Q, k) int64, -1 where there are fewer than k images.
         scores: (Q, k) float64, -inf there.
-        similarities: (Q, k, C) float64 in the layers asked for, 0 there.
+        similarities: (Q, k, C) float64 in the queried layers, 0 there.
         certified: (Q,) bool: no image left out scores better.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a search knows of the best so far, and the pairs of query and row it has not left out."""
+"""The best bounds found so far, and the pairs of query and row that are still in."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ Rows = NDArray[np.int64]
 
 @dataclass
 class Effort:
-    """How many pairs of query and image there were, were looked at closely, and were decided."""
+    """Counts of pairs of query and image: all, closely bounded, and scored in float64."""
 
     pairs: int = 0
     narrowed: int = 0
@@ -25,14 +25,14 @@ class Effort:
 
 @dataclass(frozen=True, eq=False)
 class Best:
-    """The k best lower bounds of each query so far, whichever segment they came from.
+    """The k best lower bounds of each query so far, over all segments.
 
     Threads may read it and add to it at once.
 
     Attributes:
         heaps: float64 (Q, k), smallest first.
         filled: int64 (Q,), how many are there.
-        floors: float64 (Q,), what the k-th best is known to reach from elsewhere.
+        floors: float64 (Q,), lower bounds of the k-th best from other servers.
     """
 
     heaps: Floats
@@ -47,7 +47,7 @@ class Best:
         return cls(np.empty((queries, k)), np.zeros(queries, np.int64), floors)
 
     def bars(self, queries: slice) -> Floats:
-        """Return what an image must reach to be among the best of some queries."""
+        """Return the score an image must reach to be among the best, for some queries."""
         with self._guard:
             full = self.filled[queries] == self.heaps.shape[1]
             lowest = np.where(full, self.heaps[queries, 0], -np.inf)

@@ -187,6 +187,12 @@ def tops() -> tuple[str, ...]:
     return tuple(top for top in found if top != MARKER.partition("/")[0])
 
 
+def forget() -> None:
+    """Forget what was worked out from the rows, after a row was added."""
+    tops.cache_clear()
+    step_folder.cache_clear()
+
+
 def done(folder: str, key: str) -> str:
     """Return the path of a task's done record; `folder` is its step's."""
     return f"{folder}/done/{key}.json"

@@ -1,7 +1,7 @@
-"""Arrays in NumPy's format from elsewhere: checked against what they must be before they are read.
+"""Read foreign arrays in NumPy's format, after checking their headers and sizes.
 
-The header says dtype and shape, and with them the file's size to the byte, so nothing is believed
-and no room is made for what is not there. Pickles are no arrays here.
+Dtype and shape give the file's size to the byte, so a false header is found before any memory is
+allocated. Pickles are refused.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def read_array(path: Path, sha256: str, dtype: str, shape: tuple[int, ...]) -> n
         sha256, dtype, shape: what the file must be.
 
     Raises:
-        InputError: it is not there, or is something else; one line says in what.
+        InputError: it is missing, or differs; one line says how.
     """
     if not path.is_file():
         raise InputError(f"{path} is not there, and the JSON names it: copy it beside the JSON")
@@ -55,7 +55,7 @@ def read_array(path: Path, sha256: str, dtype: str, shape: tuple[int, ...]) -> n
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether columns come first, and dtype; the file then stands at the numbers.
+    """Return shape, whether in Fortran order, and dtype; leave the file at the numbers.
 
     Only version 1.0 is read: longer headers are for arrays of records.
     """
@@ -80,4 +80,4 @@ _BROKEN_HEADER = (
     *(ValueError, TypeError, KeyError, SyntaxError, EOFError),
     *(OverflowError, RecursionError, MemoryError, tokenize.TokenError),
 )
-"""What NumPy may raise on a header that is none: it reads it as a Python literal."""
+"""What NumPy may raise on a broken header, which it reads as a Python literal."""

@@ -1,4 +1,4 @@
-"""The nearest visual word of each descriptor: the interface, and the way by all words."""
+"""Assign each descriptor its nearest visual word: the interface, and the exact assigner."""
 
 import os
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ EXACT_UP_TO = 2_048
 
 
 CARD_FROM = 8_192
-"""Words from which comparing with all of them is worth a graphics card."""
+"""From this many words on, comparing with all of them is worth a GPU."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Assignment:
 
 
 class Assigner(Protocol):
-    """Whatever gives descriptors their words."""
+    """Assigns words to descriptors."""
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the word of each descriptor, (n, D) float32.
 
-        A descriptor's word does not depend on the others, on threads or on how often it is asked.
+        A descriptor's word does not depend on the other descriptors, on threads, or on repetition.
 
         Raises:
             ValueError: another shape or dtype, a number that is not finite, a norm above 1e15.
@@ -61,8 +61,8 @@ class ExactAssigner:
     """Compares each descriptor with every word.
 
     The word is the one with the least float64 sum of squared differences, added in order of the
-    dimensions; the lowest word among equals. A float32 matrix product finds who may be it: each
-    word within twice the rounding error of the best (`error_bounds`) is compared in float64.
+    dimensions; the lowest word among equals. A float32 matrix product finds candidates: each word
+    within twice the rounding error of the best (`error_bounds`) is compared in float64.
     """
 
     def __init__(self, centroids: Float32s, block_rows: int | None = None) -> None:
@@ -104,7 +104,7 @@ class ExactAssigner:
 
 
 def choose_assigner(words: int, spec: VocabularySpec) -> AssignerKind:
-    """Return which assigner a vocabulary of so many words takes.
+    """Return the assigner for a vocabulary of this many words.
 
     A choice in the spec holds; `auto` is exact up to `EXACT_UP_TO` words.
     """
@@ -114,10 +114,10 @@ def choose_assigner(words: int, spec: VocabularySpec) -> AssignerKind:
 
 
 def exact_assigner(centroids: Float32s) -> Assigner:
-    """Return what compares with all words (K, D): on a graphics card where that pays.
+    """Return an exact assigner of words (K, D), on a GPU where that pays.
 
-    Both give the same bits. torch is asked for a card only from `CARD_FROM` words on, and not in a
-    worker that was lent none: there `CUDA_VISIBLE_DEVICES` is empty.
+    Both give the same words, for float64 decides. torch is imported only from `CARD_FROM` words on,
+    and not in a worker without a GPU: there `CUDA_VISIBLE_DEVICES` is empty.
     """
     if len(centroids) >= CARD_FROM and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         import torch

@@ -1,4 +1,4 @@
-"""Which rows a round sees: all of them, or one part after another.
+"""Choose the rows of a round: all of them, or one part after another.
 
 Where a spec allows only a share of the rows a round, rounds turn through all rows: each sees the
 rows whose number lies in a window of [0, 1) that begins where the last one ended, so that every row
@@ -23,7 +23,7 @@ UInt64s = npt.NDArray[np.uint64]
 class Window:
     """The rows of a round: those whose number lies in [start, start + share), modulo 1.
 
-    `keep` is the share of what a word has seen so far that still counts beside the round's rows.
+    `keep` is the weight of a word's past rows beside the round's rows.
     """
 
     start: float
@@ -53,10 +53,10 @@ def window_of_round(reports: Sequence[RoundReport], spec: VocabularySpec) -> Win
 
 
 def is_turned(reports: Sequence[RoundReport], spec: VocabularySpec) -> bool:
-    """Say whether rounds over parts of the rows have done what they can.
+    """Say whether rounds over parts of the rows have converged.
 
-    So it is if a round has seen all, if two rounds are left, or if the mean objective of the last
-    turn through the rows lies less than the tolerance below that of the turn before it.
+    True if a round has seen all rows, if two rounds are left, or if the mean objective fell by less
+    than the tolerance from the turn before last to the last turn through the rows.
     """
     if any(report.share == 1.0 for report in reports) or len(reports) >= spec.rounds - 2:
         return True
@@ -71,7 +71,7 @@ def is_turned(reports: Sequence[RoundReport], spec: VocabularySpec) -> bool:
 def row_uniforms(
     seed: int, image_ids: npt.NDArray[np.integer], positions: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
-    """Return a number in [0, 1) for each row that only its seed, image and position decide.
+    """Return a number in [0, 1) for each row, a function of seed, image and position alone.
 
     The finishing steps of SplitMix64 (Steele, Lea and Flood 2014) over the three in turn; the 53
     high bits are the number.
@@ -100,8 +100,8 @@ def seeding_rows(
 ) -> npt.NDArray[np.int64]:
     """Return the rows with the `limit` least uniforms, by uniform, then image id, then position.
 
-    The choice depends on the set of rows alone: the choice over the choices of several tasks is
-    the choice over all their rows.
+    The choice depends on the set of rows alone, so tasks can choose first, and the choice among
+    their choices is that among all rows.
     """
     uniforms = row_uniforms(seed, image_ids, positions)
     order = np.lexsort((positions, image_ids, uniforms))

@@ -1,4 +1,4 @@
-"""Files of a training: what each of its steps writes, and how the next one reads it."""
+"""The files of a training: each step writes them, the next one reads them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from lamella.schemas.vocabulary import RoundReport, VocabularyHealth
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a round begins with, as the seeding or the update before it left it.
+    """The input of a round, written by the seeding or by the update before it.
 
     `words` are the files of the word each row had last, by task; none before the first round.
     """
@@ -66,7 +66,7 @@ class Checkpoint:
         return None if self.cells is None else read_committed(store, self.cells, read_cells)
 
     def open_words(self, store: Store, links: Sequence[FileRef]) -> RoundWords:
-        """Return the words with what their rows are compared with; `links` by range of cells."""
+        """Return the words, with cells and the neighbours in `links`, by range of cells."""
         neighbours = [read_committed(store, link, read_neighbours) for link in links]
         return RoundWords(
             self.open_centroids(store),
@@ -76,7 +76,7 @@ class Checkpoint:
         )
 
     def open_masses(self, store: Store, first: int, stop: int) -> Float64s:
-        """Return what some words have seen, float64; 0 where nothing was kept."""
+        """Return the masses of some words, float64; 0 where none were kept."""
         if self.masses is None:
             return np.zeros(stop - first, np.float64)
         return read_committed(store, self.masses, read_masses)[first:stop]
@@ -96,13 +96,13 @@ _SPARES = {
 _MOVED = _CENTROIDS | {"count": of(pa.int64()), "mass": of(pa.float64())}
 
 WORDS = "words-"
-"""How an update's record calls the file of a task's words."""
+"""The name of a task's words in an update's record."""
 
 
 def write_checkpoint(
     work: Attempt, folder: str, centroids: Float32s, cells: Cells | None, masses: Float64s | None
 ) -> None:
-    """Write what the next round begins with."""
+    """Write the input of the next round."""
     work.write("centroids", folder, "arrow", lambda path: write_centroids(centroids, path))
     if cells is not None:
         work.write("cells", folder, "cells.arrow", lambda path: write_cells(cells, path))
@@ -124,7 +124,7 @@ def read_placed(path: Path) -> Placed:
 
 
 def read_masses(path: Path) -> Float64s:
-    """Map a file of what each word has seen, (K,) float64."""
+    """Map a file of the mass of each word, (K,) float64."""
     return column(map_arrow(path, {"mass": of(pa.float64())}), "mass")
 
 
@@ -192,7 +192,7 @@ def read_spares(path: Path) -> Spares:
 
 @dataclass(frozen=True)
 class Moved:
-    """Some words after a round: centroids (m, D), their rows (m,), and what they have seen (m,)."""
+    """Some words after a round: centroids (m, D), row counts (m,), and masses (m,)."""
 
     centroids: Float32s
     counts: Int64s
@@ -224,18 +224,18 @@ def read_moved(tables: Sequence[Any]) -> Moved:
 
 
 def tally_of(record: DoneRecord) -> Tally:
-    """Return what a task's rows came to, from its done record."""
+    """Return a task's tally from its done record."""
     counts = record.counts
     return Tally(counts["rows"], counts["squared_error"], counts["checked"], counts["nearest"])
 
 
 def read_health(path: Path) -> VocabularyHealth:
-    """Return what the measuring of finished words left."""
+    """Return the health report of finished words."""
     return VocabularyHealth.from_json(path.read_bytes())
 
 
 def read_report(store: Store, record: DoneRecord) -> RoundReport:
-    """Return the report that an update left."""
+    """Return the report of an update."""
     return read_committed(
         store, record.files["report"], lambda path: RoundReport.from_json(path.read_bytes())
     )

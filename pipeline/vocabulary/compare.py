@@ -1,4 +1,4 @@
-"""How a descriptor is compared with words: float32 finds who may be nearest, float64 decides."""
+"""Compare descriptors with words: float32 finds candidates, float64 decides."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Float32s = npt.NDArray[np.float32]
 Float64s = npt.NDArray[np.float64]
 
 LARGEST_NORM = 1e15
-"""Longest descriptor or centroid taken: products of two stay far inside float32."""
+"""The longest descriptor or centroid allowed: products of two stay far inside float32."""
 
 
 def checked_vectors(
@@ -20,8 +20,8 @@ def checked_vectors(
     """Return the vectors, contiguous, and their squared norms, float64 (n,).
 
     Raises:
-        ValueError: not float32 (n, D), other dimensions than asked for, a number that is not
-            finite, or a norm above `LARGEST_NORM`.
+        ValueError: not float32 (n, D), other dimensions than required, a number that is not finite,
+            or a norm above `LARGEST_NORM`.
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32:
         raise ValueError(
@@ -42,12 +42,12 @@ def checked_vectors(
 
 
 def error_bounds(norms: Float64s, longest: float, dimensions: int) -> Float64s:
-    """Return how far |c|^2 / 2 - x.c in float32 may be off, for each |x| and any |c| <= longest.
+    """Return error bounds of |c|^2 / 2 - x.c in float32, for each |x| and any |c| <= longest.
 
     A dot product of D float32 terms, added in any order, is off by at most g |x| |c| with
     g = D u / (1 - D u), u = 2**-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002,
-    section 3.1). Counted are the dot product, the half norm and their difference; products below
-    float32's normal numbers; and the rounding of the float64 sum that decides.
+    section 3.1). The bound covers the dot product, the half norm and their difference; products
+    below float32's normal numbers; and the rounding of the float64 sum that decides.
     """
     terms = dimensions + 4
     rounded = 1.01 * terms * 2.0**-24 * longest * (norms + longest)
@@ -59,7 +59,7 @@ def error_bounds(norms: Float64s, longest: float, dimensions: int) -> Float64s:
 
 @dataclass(frozen=True)
 class Compared:
-    """Vectors that rows are compared with, and what the comparison takes beside them.
+    """Vectors to compare rows with, and their norms.
 
     Attributes:
         vectors: (K, D) float32, contiguous and checked.
@@ -73,7 +73,7 @@ class Compared:
 
     @classmethod
     def of(cls, vectors: Float32s, name: str) -> "Compared":
-        """Return vectors ready to be compared with.
+        """Return vectors prepared for comparisons.
 
         Raises:
             ValueError: there are none, or as `checked_vectors`.
@@ -85,7 +85,7 @@ class Compared:
         return cls(vectors, half_norms, float(np.sqrt(squared_norms.max())))
 
     def windows(self, squared_norms: Float64s) -> Float64s:
-        """Return how far above the least a vector may seem and yet be nearest, for rows (n,)."""
+        """Return how far above the least score the nearest vector may score, for rows (n,)."""
         return 2 * error_bounds(np.sqrt(squared_norms), self.longest, self.vectors.shape[1])
 
 
@@ -111,9 +111,9 @@ def squared_distance(left: Float32s, right: Float32s) -> float:
 
 @compiled
 def least_product(half_norms: Float32s, products: Float32s, lanes: Float32s) -> float:
-    """Return the least half norm less product; `lanes` is room for 32 minima found side by side.
+    """Return the least half norm less product; `lanes` is a buffer for 32 parallel minima.
 
-    A minimum is the same in any order, and side by side it takes a third of the time.
+    A minimum is the same in any order, and 32 in parallel take a third of the time.
     """
     lanes[:] = np.inf
     whole = half_norms.shape[0] // 32 * 32
@@ -142,7 +142,7 @@ def decide(
         descriptors: (n, D), and centroids: (K, D), float32.
         products: (n, K) float32, their products.
         half_norms: (K,) float32, half the squared norms of the centroids.
-        windows: (n,) float64, how far above the least a word may seem and yet be the nearest.
+        windows: (n,) float64, how far above the least score the nearest word may score.
         words: (n,) uint32, and distances: (n,) float64, written.
     """
     count = centroids.shape[0]
@@ -179,7 +179,7 @@ def decide_among(
     for row in range(descriptors.shape[0]):
         nearest = np.inf
         for word in proposals[row]:
-            if word < 0:  # FAISS found fewer than asked for
+            if word < 0:  # FAISS found fewer than were requested
                 continue
             distance = squared_distance(descriptors[row], centroids[word])
             if distance < nearest or (distance == nearest and word < words[row]):

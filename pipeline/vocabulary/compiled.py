@@ -1,4 +1,4 @@
-"""The one way loops are compiled here, so that they give the same bits on every machine."""
+"""Compile loops with numba, keeping the written order of additions."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -12,8 +12,8 @@ R = TypeVar("R")
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function compiled, run on the calling thread without the interpreter lock.
 
-    Without fast-math: additions keep the order they are written in, and a product and a sum are
-    rounded each on their own. No parallel loops: Numba's thread pool may not be entered by two
-    threads at once. The result is cached, as `cached` says.
+    Without fast-math: additions keep their written order, and products and sums are rounded
+    separately. No parallel loops: two threads must not enter numba's thread pool at once. The
+    result is cached, as `cached` says.
     """
     return cached(function, nogil=True)

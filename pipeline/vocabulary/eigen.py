@@ -1,8 +1,8 @@
-"""Second moments of rows and their eigenvectors, the same to the bit on every machine.
+"""Second moments of rows and their eigenvectors, bitwise equal for any number of threads.
 
-LAPACK's last bits change with its threads and with the kind of processor (seen with OpenBLAS, 1
-and 2 threads, 512 dimensions), and files made from them would change with the number of workers.
-These loops keep one order; 1,024 dimensions take a second.
+LAPACK's last bits change with its number of threads (seen with OpenBLAS, 1 and 2 threads, 512
+dimensions), so stored files would change with the number of workers. These loops keep one order;
+1,024 dimensions take a second.
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def eigenvectors(symmetric: Float64s) -> tuple[Float64s, Float64s]:
     Values below 0 by rounding are given as 0.
     """
     largest = float(np.abs(symmetric).max())
-    # A power of two changes no digit, and squares then stay inside float64.
+    # Scaling by a power of two changes no digit, and keeps squares inside float64.
     scale = 2.0 ** -np.frexp(largest)[1] if largest > 0 else 1.0
     vectors = symmetric * scale
     diagonal, beside = np.empty(len(vectors)), np.empty(len(vectors))
@@ -123,7 +123,7 @@ def _tridiagonal(vectors: Float64s, diagonal: Float64s, beside: Float64s) -> Non
 
 @compiled
 def _turn(vectors: Float64s, diagonal: Float64s, beside: Float64s) -> bool:
-    """Turn a tridiagonal matrix diagonal, and the rows of `vectors` with it; say if that ended.
+    """Diagonalise a tridiagonal matrix, turning the rows of `vectors` with it; say if it converged.
 
     As TQL2 of EISPACK (Bowdler, Martin, Reinsch, Wilkinson 1968), rows and columns exchanged.
     """
@@ -189,7 +189,7 @@ def _turn(vectors: Float64s, diagonal: Float64s, beside: Float64s) -> bool:
 def _add_products(sums: Float64s, rows: Float64s) -> None:
     """Add x[i] x[j] of each row x (4 m, D) to sums[i, j] with i <= j, in the order of the rows.
 
-    By tiles of the sums, which stay in the cache; left of the diagonal is no promise.
+    In tiles of the sums, which stay in cache; entries left of the diagonal are undefined.
     """
     dimensions = sums.shape[0]
     for top in range(0, dimensions, 32):

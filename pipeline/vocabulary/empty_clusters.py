@@ -1,4 +1,4 @@
-"""Far rows on which empty words are put: a weighted sample that tasks can draw apart and join.
+"""Draw far rows as new places of empty words: a weighted sample that tasks can draw and join.
 
 Efraimidis and Spirakis, "Weighted random sampling with a reservoir" (2006): the rows with the
 largest log(u) / w are a sample without replacement with weights w. The weight here is the squared
@@ -56,7 +56,7 @@ def draw_spares(
     Args:
         descriptors: (n, D) float32, and assignment: their words and squared distances, the weights.
         uniforms: (n,) float64 in [0, 1), the random number of each row.
-        limit: how many at most.
+        limit: the most spares.
     """
     if limit == 0:
         return Spares.none(descriptors.shape[1])
@@ -113,10 +113,10 @@ def sampling_keys(uniforms: Float64s, weights: Float64s) -> Float64s:
 
 @compiled
 def _logarithm(value: float) -> float:
-    """Return log(value) for 0 < value <= 1 by its series: the same bits on every processor.
+    """Return log(value) for 0 < value <= 1 by its series.
 
     log(m 2^e) = e log 2 + 2 (s + s^3 / 3 + s^5 / 5 + ...), s = (m - 1) / (m + 1), with m in
-    [0.5, 1]. C libraries choose other code for other processors, which differs in the last bit.
+    [0.5, 1]. C libraries choose their code by the processor, and results differ in the last bit.
     """
     exponent = 0
     while value < 0.5:

@@ -1,8 +1,8 @@
-"""A vocabulary as NumPy arrays and a JSON beside them: out of one store, into another.
+"""Exchange a vocabulary between stores, as NumPy arrays and a JSON.
 
-Words mean something only for descriptors made as those they were trained on were, so the JSON
-holds the recipe of a descriptor, and whoever takes the words compares it with its own. Words from
-another tool need the same JSON. The least of it, for `b11.npy` of float32 (1000, 112):
+Words only fit descriptors that were made like those they were trained on, so the JSON holds the
+recipe of a descriptor, and an import compares it with its own. Words from another tool need the
+same JSON. The least of it, for `b11.npy` of float32 (1000, 112):
 
     {"format": "lamella-vocabulary-1", "layer": "b11", "words": 1000, "dimensions": 112,
      "centroids": {"name": "b11.npy", "sha256": "..."},
@@ -13,8 +13,8 @@ another tool need the same JSON. The least of it, for `b11.npy` of float32 (1000
                                "channel_order": "rgb", "mean": [123.675, 116.28, 103.53],
                                "std": [58.395, 57.12, 57.375]}}}
 
-`recipe` is what `recipe_of` gives, and what any export of that layer shows. Every array is checked
-against the JSON before room is made for it, and nothing in it can be a pickle.
+`recipe` is the value of `recipe_of`; any export of that layer shows it. Every array is checked
+against the JSON before memory is allocated for it, and pickles are refused.
 """
 
 import json
@@ -55,28 +55,28 @@ from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.vocabulary import Vocabulary, VocabularyHealth
 
 LARGEST_JSON = 1 << 20
-"""Bytes of a JSON that are read at most; one that we write has about 3,000."""
+"""The most bytes of a JSON that is read; ours have about 3,000."""
 
 NOT_SEEN = {
     "whole": {"crop"},
     "crop": set[str](),
     "warp": {"short_edge", "long_edge_multiple", "max_aspect"},
 }
-"""Settings of the preprocessing that change nothing in a view."""
+"""Settings of the preprocessing that do not affect a view."""
 
 
 @dataclass(frozen=True)
 class Exchanged:
-    """A vocabulary that was read from files of an exchange.
+    """A vocabulary that was read from exchange files.
 
     Attributes:
         layer: what the layer was called where the words came from.
         centroids: float32 (K, D).
-        projection: what descriptors go through before they are compared, if anything.
-        cells, probes: the cells over the words and how many are looked into; None and 0 where
-            every word is compared with.
+        projection: the projection of descriptors, if any.
+        cells, probes: the cells over the words and how many are probed; None and 0 for the exact
+            assigner.
         recipe: of a descriptor, as `recipe_of` gives it, and recipe_digest.
-        health, provenance: what the JSON says of how good the words are and where they are from.
+        health, provenance: the JSON's account of the words' quality and origin.
     """
 
     layer: str
@@ -91,10 +91,10 @@ class Exchanged:
 
 
 def recipe_of(extraction: ExtractionSpec, layer: str) -> dict[str, Any]:
-    """Return what decides a descriptor of a layer, as a JSON value.
+    """Return all that decides a descriptor of a layer, as a JSON value.
 
-    Not in it: the layer's name, which other layers are kept, the batch's size, the precision of a
-    pass, and settings that the layer's view does not look at.
+    It leaves out the layer's name, other layers, the batch size, the precision, and settings that
+    do not affect the layer's view.
 
     Raises:
         UnknownLayer: the extraction has no such layer.
@@ -125,7 +125,7 @@ def _recipe(extraction: ExtractionSpec, layer: str) -> DescriptorRecipe:
 
 
 def check_recipe(exchanged: Exchanged, extraction: ExtractionSpec, layer: str) -> None:
-    """Refuse words that were made for other descriptors than those of a layer here.
+    """Refuse words that were made for other descriptors than this layer's.
 
     Raises:
         IncompatibleInputs: the recipes differ; the first difference is named, with both values.
@@ -163,8 +163,8 @@ def export_vocabulary(
     """Write the words of a layer as `LAYER.npy` and `LAYER.json`, and what else they need.
 
     A projection goes to `LAYER.projection-mean.npy` and `LAYER.projection-matrix.npy`, cells to
-    `LAYER.cell-centres.npy` and `LAYER.cell-owners.npy`. The JSON comes last, and without it no
-    array is taken for words; where something fails, what was written goes again.
+    `LAYER.cell-centres.npy` and `LAYER.cell-owners.npy`. The JSON comes last, and without it arrays
+    are not taken for words; after a failure the written files are removed.
 
     Returns:
         The paths of the centroids and of the JSON.
@@ -214,10 +214,10 @@ def export_vocabulary(
 
 
 class _Folder:
-    """A folder in which files appear whole and are never replaced.
+    """A folder whose files appear whole and are never replaced.
 
-    An export that was stopped continues: what it wrote is there already, with the same bytes. On
-    an error the files that this export made go again.
+    A stopped export continues: files it wrote are found with the same bytes. On an error the files
+    that this export made are removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -339,7 +339,7 @@ def read_exchanged(json_path: Path) -> Exchanged:
 
 
 def read_json(path: Path) -> ExchangedVocabulary:
-    """Return what a JSON says of words, without a look at their arrays.
+    """Read the JSON of exchanged words, without their arrays.
 
     Raises:
         InputError: there is none, or it breaks a rule.

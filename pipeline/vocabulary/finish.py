@@ -1,4 +1,4 @@
-"""The end of a training: how many cells to look into, and what the words are worth."""
+"""Finish a training: choose how many cells to probe, and measure the words."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,15 +22,15 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import VocabularyHealth
 
 RECALL_WANTED = 0.995
-"""Share of rows that must find the nearest word; cells to look into are added until it is met."""
+"""Share of rows that must find the nearest word; probes are added until it is met."""
 
 PROBES = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-"""Numbers of cells that are tried, in this order; all cells are the last resort."""
+"""Numbers of probes that are tried, in this order; all cells are the last resort."""
 
 
 @dataclass(frozen=True)
 class FinishWork:
-    """Measures the finished words on rows that were held out, or on seeding rows without any."""
+    """Measures the finished words on held-out rows, or on seeding rows where there are none."""
 
     training: Training
     last: DoneRecord
@@ -80,14 +80,14 @@ def choose_probes(
     neighbours: UInt32s | None,
     descriptors: Float32s,
 ) -> tuple[int, float, float]:
-    """Return how many cells to look into, the recall this gives, and the mean squared error.
+    """Return how many cells to probe, the recall this gives, and the mean squared error.
 
     The least number of `PROBES` with a recall of `RECALL_WANTED` on these descriptors; 0 without
-    cells, where every word is compared with.
+    cells.
 
     Args:
         centroids: (K, D) float32; the cells over them, if any, and their neighbours.
-        descriptors: (n, D) float32; without any, all cells are looked into.
+        descriptors: (n, D) float32; without any, all cells are probed.
     """
     exact: Assigner = exact_assigner(centroids)
     if len(descriptors) == 0:

@@ -1,4 +1,4 @@
-"""Words from outside: an exchanged vocabulary becomes one of this store, for its descriptors."""
+"""Import an exchanged vocabulary into this store, for its descriptors."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -43,14 +43,14 @@ from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import Vocabulary
 
 PROBED_CAP = 50
-"""Descriptors of a picture on which the cells to look into are chosen, if the JSON is silent."""
+"""Descriptors a picture on which the number of probes is chosen, if the JSON gives none."""
 
 
 def find_import(folder: Path, layer: str) -> tuple[Path, str]:
     """Return the JSON of a layer's words in a folder, and its SHA-256.
 
     Raises:
-        InputError: it is not there; those that are, are named.
+        InputError: there is none; the message lists the layers that are there.
     """
     path = folder / f"{tree.slug(layer)}.json"
     try:
@@ -64,7 +64,7 @@ def find_import(folder: Path, layer: str) -> tuple[Path, str]:
 
 
 def says_probes(json_path: Path) -> bool:
-    """Say whether words need no descriptors to be taken: all are compared with, or probes given.
+    """Say whether words can be imported without descriptors: exact, or with probes given.
 
     Raises:
         InputError: the JSON describes no vocabulary.
@@ -74,10 +74,10 @@ def says_probes(json_path: Path) -> bool:
 
 
 def import_inputs(sha256: str, made_for: str, layer: str) -> str:
-    """Return the digest of what decides a layer's imported words: the JSON names all files.
+    """Return the digest of all that decides a layer's imported words; the JSON names all files.
 
-    `made_for` is the digest of the activations they are tried on, or that of a descriptor's recipe
-    where they are taken before there are any.
+    `made_for` is the digest of the activations they are tried on, or of a descriptor's recipe where
+    there are no activations yet.
     """
     return digest_of(["import", sha256, made_for, layer])
 
@@ -139,7 +139,7 @@ class ImportWork:
                 )
 
     def _cells(self, store: Store, words: Exchanged) -> tuple[Cells | None, UInt32s | None, int]:
-        """Return cells, neighbours and probes, chosen here where the exchange has none."""
+        """Return cells, neighbours and probes, made here where the exchange has none."""
         if words.cells is None and len(words.centroids) <= EXACT_UP_TO:
             return None, None, 0
         cells = words.cells or first_cells(words.centroids)
@@ -168,7 +168,7 @@ class ImportWork:
 
 
 def probes_wanted(json_path: Path) -> str:
-    """Return the error for words that are to be tried on descriptors, where none are kept."""
+    """Return the error for words that must be tried on descriptors where none are kept."""
     return (
         f"{json_path} has more than {EXACT_UP_TO:,} words and does not say into how many cells to "
         'look, which is tried on descriptors: run once with activations.keep = "all" '
@@ -185,13 +185,13 @@ def import_vocabulary(
     sha256: str,
     extraction: Extraction | None = None,
 ) -> Vocabulary:
-    """Return a layer's words taken from an exchange, now or before.
+    """Return a layer's imported words, imported now or earlier.
 
     Args:
-        folder: where `LAYER.json` and its arrays lie, on every machine that works.
+        folder: where `LAYER.json` and its arrays lie, for every worker.
         sha256: of that JSON.
-        extraction: the descriptors that the words are tried on; left out, they are taken as they
-            are, once for all that is extracted in this way.
+        extraction: the descriptors on which the words are tried; left out, they are imported
+            untried, once for all extractions of this recipe.
 
     Raises:
         StageFailed: the words are damaged, or were made for other descriptors.

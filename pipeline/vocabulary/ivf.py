@@ -1,4 +1,4 @@
-"""Cells over the words: the coarse half of a search among very many words.
+"""Cells over the words: coarse quantisation for very many words.
 
 Words are put into cells, some 2 sqrt(K) of them, by k-means over the words themselves. A
 descriptor is compared with the centres first and then with the words of its nearest cells alone
@@ -40,10 +40,10 @@ from lamella.pipeline.vocabulary.ivf_kernels import (
 from lamella.pipeline.vocabulary.partial import add_rows
 
 FIRST_ROUNDS = 4
-"""Rounds of k-means over the words that the first cells take; later ones begin at these."""
+"""Rounds of k-means over the words for the first cells; later cells start from these."""
 
 BLOCK_ROWS = 16_384
-"""Rows compared at a time. More share the reading of a list; fewer stay in the cache."""
+"""Rows compared at a time: more of them share the reading of a list, fewer stay in cache."""
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,19 @@ class Reach:
 
 
 NEAR = Reach(words=64, cells=24)
-"""What finds some 9 of 10 nearest words while they still move far, and of finished words."""
+"""Finds some 9 of 10 nearest words, while words still move far and of finished words."""
 
 FAR = Reach(words=256, cells=48)
-"""What finds 98 of 100, for the rounds in which words settle."""
+"""Finds 98 of 100 nearest words, for the rounds in which words settle."""
 
 
 def count_cells(words: int) -> int:
-    """Return how many cells so many words take: 2 sqrt(K), at most one a word."""
+    """Return the number of cells of K words: 2 sqrt(K), at most one a word."""
     return max(1, min(words, round(2 * math.sqrt(words))))
 
 
 def first_cells(centroids: Float32s) -> Cells:
-    """Return cells over words, from nothing: k-means begun at words of even stride."""
+    """Return new cells over words, by k-means seeded with every n-th word."""
     chosen = np.linspace(0, len(centroids) - 1, count_cells(len(centroids))).astype(np.int64)
     centres = centroids[chosen]
     for _ in range(FIRST_ROUNDS - 1):
@@ -122,7 +122,7 @@ def first_cells(centroids: Float32s) -> Cells:
 
 
 def next_cells(centroids: Float32s, centres: Float32s) -> Cells:
-    """Return the cells of words that moved a little since these were the centres.
+    """Return the cells of words that have moved a little, starting from these centres.
 
     Words go to the nearest centre, then centres to the mean of their words; an empty one stays.
     """
@@ -186,7 +186,7 @@ def neighbours_of(
 
 
 class CellsAssigner:
-    """Compares each descriptor with the words of its nearest cells, and then with words near that.
+    """Compares each descriptor with the words of its nearest cells, then with words near the best.
 
     The word is the one with the least float64 squared distance among the words of the `probes`
     cells whose centres are nearest in float64, and, where neighbours are given, among the
@@ -200,10 +200,10 @@ class CellsAssigner:
         probes: int,
         neighbours: UInt32s | None = None,
     ) -> None:
-        """Take the centroids, (K, D) float32, their cells, and how many cells to look into.
+        """Take the centroids, (K, D) float32, their cells, and how many cells to probe.
 
         Args:
-            neighbours: what `neighbours_of` gave for all cells.
+            neighbours: from `neighbours_of`, for all cells.
 
         Raises:
             ValueError: cells of other words, fewer than 1 probe, or as `ExactAssigner`.
@@ -275,7 +275,7 @@ class CellsAssigner:
 
 
 class NeighboursAssigner:
-    """Compares each row with the words near the one it had: words are followed as they move.
+    """Compares each row with the neighbours of its last word, following words as they move.
 
     As in k2-means (Agustsson, Timofte, Van Gool 2017): in a round words move little, so a row's
     next word is nearly always among the neighbours of its last.
@@ -288,10 +288,10 @@ class NeighboursAssigner:
         neighbours: UInt32s,
         placed: Placed | None = None,
     ) -> None:
-        """Take centroids (K, D) float32, their cells, and what `neighbours_of` gave for all.
+        """Take centroids (K, D) float32, their cells, and the neighbours of all words.
 
-        A word that was `placed` is far from its host, so it is no neighbour; but the row that it
-        stands on is the host's, and finds it only here.
+        A `placed` word is far from its host, so it is no neighbour; but the row it was put on
+        belongs to the host, and can find it only here.
         """
         _check_words(len(centroids), neighbours, placed)
         if len(neighbours) != len(centroids) or len(cells.members) != len(centroids):
@@ -311,11 +311,11 @@ class NeighboursAssigner:
             self._offsets = self._offsets + np.cumsum(more)
 
     def order(self, lasts: UInt32s) -> Int64s:
-        """Return the rows, by the word they had, in which neighbours are read near each other."""
+        """Return the rows sorted by last word, so that neighbours are read in order."""
         return grouped(self._places[lasts], len(self._places))[0]
 
     def assign(self, descriptors: Float32s, lasts: UInt32s) -> Assignment:
-        """Return the word of each descriptor (n, D), given the word (n,) that each had last."""
+        """Return the word of each descriptor (n, D), given its last word (n,)."""
         rows, squared_norms = checked_vectors(
             descriptors, "descriptors", self._words.vectors.shape[1]
         )
@@ -341,7 +341,7 @@ class NeighboursAssigner:
 
 
 def _check_words(count: int, neighbours: UInt32s, placed: Placed | None) -> None:
-    """Check that neighbours and placed words are of so many words."""
+    """Check that neighbours and placed words are of `count` words."""
     named = [neighbours] if placed is None else [neighbours, placed.words, placed.hosts]
     for words in named:
         if words.size and int(words.max()) >= count:

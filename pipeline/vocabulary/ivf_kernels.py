@@ -1,8 +1,7 @@
-"""Comparing rows with lists of words: the kernels of everything that is not compared with all.
+"""Compiled loops that compare rows with lists of words.
 
-A float32 product finds who may be nearest, whatever the order it is added in, and float64 decides
-among those that its rounding error leaves in doubt. So an answer is a fact about the numbers:
-no block, thread or kind of processor changes it.
+A float32 product, added in any order, finds the words that may be nearest within its rounding
+error, and float64 decides among them. So blocks, threads and the order of sums change no answer.
 """
 
 from collections.abc import Callable
@@ -21,8 +20,7 @@ Int64s = npt.NDArray[np.int64]
 def proposing(function: Callable[P, R]) -> Callable[P, R]:
     """Return a function compiled so that its sums may be added in any order.
 
-    Only for products whose rounding error `error_bounds` covers in any order, and that float64
-    decides upon.
+    Only for products whose error `error_bounds` covers for any order, and where float64 decides.
     """
     return cached(function, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 
@@ -62,7 +60,7 @@ def squared_norms_of_bits(halves: npt.NDArray[np.uint16]) -> Float64s:
             bits[axis] = (np.uint32(halves[row, axis]) & np.uint32(0x7FFF)) << np.uint32(13)
         for axis in range(halves.shape[1]):
             value = np.float64(wide[axis]) * 2.0**112
-            # From 2**16 on the exponent is the one that float16 keeps for what is no number.
+            # From 2**16 on the exponent is that of infinity and not-a-number in float16.
             norms[row] += value * value if value < 65536.0 else np.inf
     return norms
 
@@ -92,7 +90,7 @@ def _products_of_four(
 
 @compiled
 def _squared_distance(left: Float32s, right: Float32s) -> float:
-    """Return what `compare.squared_distance` does; a cached function calls those of its file."""
+    """As `compare.squared_distance`, repeated here so that numba's cache tracks it."""
     total = 0.0
     for axis in range(left.shape[0]):
         difference = np.float64(left[axis]) - np.float64(right[axis])
@@ -115,7 +113,7 @@ def nearest_in_lists(
     words: UInt32s,
     distances: Float64s,
 ) -> None:
-    """Let each row's word be the nearest of those it has and those of the lists of its groups.
+    """Set each row's word to the nearest of its current one and the lists of its groups.
 
     Args:
         rows: (n, D); squared_norms, windows: (n,), of `error_bounds`, twice the error.
@@ -123,7 +121,7 @@ def nearest_in_lists(
         lists: (G,) the list of each group.
         offsets, members: list l holds the words members[offsets[l]:offsets[l + 1]].
         centroids, half_norms: (K, D) and (K,).
-        words, distances: (n,) what each row has, with infinity for nothing; written.
+        words, distances: (n,) the current words and their distances, infinity for none; written.
     """
     longest = 0
     for group in range(lists.shape[0]):
@@ -150,7 +148,7 @@ def nearest_in_lists(
                 least = np.inf
                 for entry in range(high - low):
                     least = min(least, room[place, entry])
-                # |x - c|^2 = |x|^2 + 2 (|c|^2 / 2 - x.c), so what the row has is comparable.
+                # |x - c|^2 = |x|^2 + 2 (|c|^2 / 2 - x.c), so the current distance is comparable.
                 least = min(least, (distances[row] - squared_norms[row]) / 2)
                 limit = least + windows[row]
                 for entry in range(high - low):

@@ -1,4 +1,4 @@
-"""The nearest visual word by a matrix product on a GPU, which proposes; float64 decides here."""
+"""The exact assigner on a GPU: a matrix product there proposes, float64 decides on the CPU."""
 
 import os
 from collections import deque
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GROUP = 64
-"""Words whose least score is kept first, so that the scores of a tile are read once, not thrice."""
+"""Words a group: the least score of a group is kept, so scores are read once, not thrice."""
 
 MOST = 32
-"""Groups, and words, of a descriptor that are compared one by one; with more it meets all words."""
+"""The most groups, and words, compared one by one; with more, all words are compared."""
 
 MOST_ROWS = 8_192
-"""Largest tile of descriptors: the product gains nothing beyond, and copies begin late."""
+"""The largest tile of descriptors: larger products gain nothing, and copies start late."""
 
 FREE_SHARE, CPU_BYTES = 0.5, 256 << 20
-"""Memory taken where none is named: a share of what a graphics card has free; on a CPU, 256 MiB."""
+"""Default memory: this share of a GPU's free memory; on a CPU, 256 MiB."""
 
 FAR = 2.0**120
-"""Half norm of the words that fill the last groups: above every limit, and no infinity."""
+"""Half norm of padding words in the last groups: above every limit, and finite."""
 
 DECIDERS = min(8, os.cpu_count() or 1)
-"""Threads that decide in float64 while the device is busy with the next tile."""
+"""Threads that decide in float64 while the device computes the next tile."""
 
 
 def score_errors(
     norms: "Tensor", residuals: "Tensor", longest: float, residual: float, terms: int, tf32: bool
 ) -> "Tensor":
-    """Return how far a score, |c|^2 / 2 - x.c from the device, may be off, float64 (n,).
+    """Return error bounds of the device's score |c|^2 / 2 - x.c, float64 (n,).
 
     The operands are x' = x + d and c' = c + e. TF32 keeps 11 significant bits, and `to_tf32`
     rounds to them beforehand, so that it does not matter whether the hardware would have rounded
@@ -88,7 +88,7 @@ def to_tf32(vectors: "Tensor") -> "Tensor":
 
 
 def product(half_norms: "Tensor", rows: "Tensor", negated_words: "Tensor", tf32: bool) -> "Tensor":
-    """Return half norms less products, float32 (n, K), in the precision named and no other."""
+    """Return half norms less products, float32 (n, K), in exactly this precision."""
     import torch
 
     with _precision(rows.device.type, tf32), torch.autocast(rows.device.type, enabled=False):
@@ -96,7 +96,7 @@ def product(half_norms: "Tensor", rows: "Tensor", negated_words: "Tensor", tf32:
 
 
 def _precision(device_type: str, tf32: bool) -> AbstractContextManager[None]:
-    """Set what PyTorch may make of a float32 product, and set it back.
+    """Set PyTorch's precision of float32 products, and restore it.
 
     A CPU could be set to bfloat16, which no bound covers.
     """
@@ -115,7 +115,7 @@ def _precision(device_type: str, tf32: bool) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class _Tile:
-    """What the device was asked about some descriptors; the answers may still be on their way."""
+    """Scores of some descriptors; the device may still be computing them."""
 
     scores: "Tensor"  # float32 (n, GROUP, groups); word = lane * groups + group
     limits: "Tensor"  # float32 (n,), above it no word can be the nearest
@@ -134,7 +134,7 @@ class _Proposals:
 
 
 class _Lane:
-    """Pinned memory for the rows of a tile, and a stream of their own on a graphics card."""
+    """Pinned memory for the rows of a tile, and a stream on a GPU."""
 
     def __init__(self, rows: int, dimensions: int, device: str) -> None:
         import torch
@@ -147,7 +147,7 @@ class _Lane:
 
     @contextmanager
     def work(self) -> Iterator[None]:
-        """Queue what is called within on this lane."""
+        """Queue calls within on this lane."""
         import torch
 
         stream = nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
@@ -156,12 +156,12 @@ class _Lane:
 
 
 class GpuAssigner:
-    """Compares each descriptor with every word on a GPU, and gives what `ExactAssigner` gives.
+    """Compares each descriptor with every word on a GPU, with the results of `ExactAssigner`.
 
     The device scores all words by one float32 or TF32 product. Each word within twice the error
-    (`score_errors`) of the least score is compared in float64 on the CPU, so neither the device
-    nor the tile nor the precision shows in an answer. Where more than `MOST` words or groups of
-    words are that near, the descriptor is left to an `ExactAssigner`.
+    (`score_errors`) of the least score is compared in float64 on the CPU, so device, tile and
+    precision change no answer. Where more than `MOST` words or groups of words are that near, the
+    descriptor is left to an `ExactAssigner`.
 
     A row of scores takes less than the words do, so a tile always spans all words.
     """
@@ -177,12 +177,12 @@ class GpuAssigner:
 
         Args:
             centroids: at least one.
-            device: a device of PyTorch, a graphics card or the CPU.
+            device: a device of PyTorch, a GPU or the CPU.
             memory_bytes: for words and tiles on the device; left out, half of what is free there.
-            tf32: whether a graphics card may use TF32, for speed only.
+            tf32: whether a GPU may use TF32, for speed only.
 
         Raises:
-            InputError: there is no such graphics card, or words and one row do not fit.
+            InputError: there is no such GPU, or words and one row do not fit on it.
             ValueError: as `ExactAssigner`.
         """
         import torch
@@ -241,7 +241,7 @@ class GpuAssigner:
                         decisions.append(pool.submit(self._decide, rows[block], proposals, *answer))
                         done = block.stop
                 except torch.OutOfMemoryError:
-                    short = True  # what its frames hold is freed after this clause
+                    short = True  # memory of its frames is freed after this clause
                 if short:
                     self._halve()
         for decision in decisions:
@@ -249,7 +249,7 @@ class GpuAssigner:
         return Assignment(words, distances)
 
     def _proposals(self, rows: Float32s, start: int) -> Iterator[tuple[slice, _Proposals]]:
-        """Yield each block from a row on, and what the device proposes for it.
+        """Yield each block from a row on, with the device's proposals.
 
         One tile ahead: while the CPU reads the answers of one, the device computes the next.
         """
@@ -337,7 +337,7 @@ class GpuAssigner:
         self._rows //= 2
 
     def _free_bytes(self) -> int:
-        """Return the bytes that may be taken."""
+        """Return the bytes that may be used."""
         import torch
 
         if torch.device(self._device).type != "cuda":

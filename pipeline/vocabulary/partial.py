@@ -1,9 +1,9 @@
-"""What one task learns about the words from its rows, and how such knowledge is added up.
+"""Partial sums of one task's rows by word, and how they are merged.
 
 Descriptors are float16, so each number is a multiple of 2**-24, and float64 adds them without
 rounding as long as no sum reaches 2**29. Descriptors of unit length stay below that up to half a
-billion rows a word; squared errors are added as whole numbers. So a sum is the same in any order:
-neither how rows are cut into tasks nor who adds them changes a bit.
+billion rows a word; squared errors are added as whole numbers. So a sum is the same in any order,
+however rows are cut into tasks.
 """
 
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ LONGEST_TRAINED = 4096.0
 
 @dataclass(frozen=True)
 class Tally:
-    """What a task's rows come to beside the sums of its words.
+    """Totals of a task's rows besides the sums of its words.
 
     Attributes:
         rows: rows of the round.
         squared_error: sum of their squared distances to their words, in units of 1 / ERROR_SCALE.
-        checked: rows that were also compared with every word, and nearest: those of them that
-            had the nearest.
+        checked: rows that were also compared with every word; nearest: how many of them had the
+            nearest.
     """
 
     rows: int = 0
@@ -84,12 +84,12 @@ class WordSums:
 
 @dataclass(frozen=True)
 class Partial:
-    """What a task learns in a round: sums of all words, dense, the tally, and far rows.
+    """A task's result in a round: dense sums of all words, the tally, and far rows.
 
     Attributes:
         sums: float64 (K, D); counts: int64 (K,).
-        tally: what its rows come to.
-        spares: distinct far rows, on which an empty word may be put.
+        tally: totals of its rows.
+        spares: distinct far rows, new places for empty words.
     """
 
     sums: Float64s
@@ -130,7 +130,7 @@ def merge_sums(
 def merge_tallies(
     tallies: Sequence[Tally], spares: Sequence[Spares], limit: int
 ) -> tuple[Tally, Spares]:
-    """Return what all tasks of a round come to: their sum, and the best `limit` of their spares."""
+    """Return the merged tallies of a round's tasks, and the best `limit` of their spares."""
     return sum(tallies, Tally()), join_spares(spares, limit)
 
 

@@ -1,4 +1,4 @@
-"""What a training takes in memory, stated before it starts."""
+"""Estimate the memory of a training before it starts."""
 
 from collections.abc import Mapping
 
@@ -11,18 +11,18 @@ TASK_ROWS = 4
 """Rows a word of a task: its sums (8 bytes a number) then take no more than its rows (2 bytes)."""
 
 LEAST_TASK_ROWS = 1 << 16
-"""Rows of a task where there are few words: fewer would not be worth a task."""
+"""The least rows of a task, where there are few words: fewer would not be worth a task."""
 
 LARGEST_SHARD_ROWS = 100_000
-"""Rows by which a task may be larger than that: of the shard that fills it."""
+"""How many rows more a task may have: those of the shard that fills it."""
 
 
 def training_memory(
     words: int, dimensions: int, rows: int, assigner: AssignerKind
 ) -> Mapping[str, int]:
-    """Return the most bytes that a worker holds, by what holds them.
+    """Return the peak bytes of a worker, by what holds them.
 
-    A training by all words holds the products of a block; one by cells the neighbours of each word.
+    Exact training holds the products of a block; training by cells the neighbours of each word.
     """
     task_rows = min(rows, max(TASK_ROWS * words, LEAST_TASK_ROWS) + LARGEST_SHARD_ROWS)
     chunks = 4 * CHUNK_ROWS * dimensions * 4

@@ -1,4 +1,4 @@
-"""Steps that bring a sample to fewer dimensions: fit a PCA on part of it, project all of it."""
+"""Reduce the dimensions of a sample: fit a PCA on part of it, project all of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import ProjectionSpec
 
 FIT_ROWS = 100_000
-"""Rows of the sample that a PCA is fitted on: those whose random numbers are least."""
+"""Rows of the sample that a PCA is fitted on: those with the smallest random numbers."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ProjectTask:
 
 @dataclass(frozen=True)
 class ProjectWork:
-    """Projects the sample of a shard, and what is held out of it."""
+    """Projects the sample of a shard, and its held-out rows."""
 
     projection: FileRef
 

@@ -1,8 +1,8 @@
-"""PCA of descriptors, whitening if asked for: fitted once, then the same for each row ever after.
+"""PCA of descriptors, with optional whitening; fitted once, then applied row by row.
 
-Every sum has one order, in compiled loops: neither threads nor the kind of processor nor the rows
-beside a row change a bit. What is projected is of unit length and rounded to float16, as
-descriptors are, so all that holds of their sums holds of these too.
+Every sum has one order, in compiled loops: neither threads nor neighbouring rows change a bit.
+Projected rows have unit length and are rounded to float16, like descriptors, so their sums are
+exact too.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ BLOCK_ROWS = 4_096
 """Rows centred or multiplied at a time."""
 
 WHITENING_FLOOR = 1e-6
-"""Share of the largest eigenvalue added to each, so that noise alone is not blown up."""
+"""Share of the largest eigenvalue added to each, so that whitening does not amplify noise."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Projection:
 
     Attributes:
         mean: float64 (D,).
-        matrix: float64 (D, d), a component a column, from the one of most variance on; each
-            divided by the root of its variance where it whitens.
+        matrix: float64 (D, d), a component a column, by falling variance; divided by its standard
+            deviation if whitening.
         explained: the share of the variance that the components keep.
 
     Raises:
@@ -88,12 +88,12 @@ class Projection:
 
     @property
     def descriptor_dimensions(self) -> int:
-        """Dimensions of what is projected."""
+        """Dimensions of the input."""
         return int(self.matrix.shape[0])
 
     @property
     def dimensions(self) -> int:
-        """Dimensions of what comes out."""
+        """Dimensions of the output."""
         return int(self.matrix.shape[1])
 
 
@@ -104,8 +104,8 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     are in no particular order, but always in the same one.
 
     Raises:
-        InputError: more dimensions are asked for than descriptors have, or than n - 1 of them
-            can show; or all descriptors are the same.
+        InputError: more dimensions than the descriptors have, or than n - 1; or all descriptors are
+            equal.
         ValueError: another shape or dtype, or a number that is not finite.
     """
     rows, _ = checked_vectors(descriptors, "descriptors")
@@ -142,8 +142,8 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
 def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:
     """Return descriptors on the projection's axes, (n, d) float16, of unit length before rounding.
 
-    A row depends on that row alone. One that equals the mean to the last bit has no direction and
-    stays all zero; one that nearly does gets a direction that says little.
+    Each row is projected by itself. A row equal to the mean has no direction and becomes zeros; one
+    that is nearly equal gets a direction that means little.
 
     Args:
         descriptors: (n, D), the bits of float16 numbers as uint16, or float32.
@@ -173,7 +173,7 @@ def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:
 
 
 def _as_float32(descriptors: Bits | Float32s, first_row: int) -> Float32s:
-    """Return rows or their bits as float32, having looked at every number."""
+    """Return rows, or their bits, as float32, after checking every number."""
     if descriptors.dtype == np.float32:
         rows = np.ascontiguousarray(descriptors).view(np.float32)
         squared_norms, longest = squared_norms_of(rows), LARGEST_NORM
@@ -230,10 +230,10 @@ def _multiply(rows: Float32s, mean: Float64s, matrix: Float64s, products: Float6
 
 
 class ProjectingAssigner:
-    """Projects descriptors, and has another assigner find the words of what comes out."""
+    """Projects descriptors, and has another assigner find their words."""
 
     def __init__(self, projection: Projection, inner: Assigner) -> None:
-        """Take a projection, and what assigns rows of its `dimensions`."""
+        """Take a projection, and an assigner of its `dimensions`."""
         self._projection = projection
         self._inner = inner
 

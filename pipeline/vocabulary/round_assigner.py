@@ -1,4 +1,4 @@
-"""The words that a round begins with, and what its rows are compared with."""
+"""The words at the start of a round, and how its rows find theirs."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ UNSEEN = np.uint32(0xFFFFFFFF)
 """The word of a row that no round has seen."""
 
 FIRST_PROBES = 2
-"""Cells that a row is compared with when it is first seen: the next rounds follow it from there."""
+"""Cells a row is compared with when first seen; later rounds follow it from there."""
 
 SETTLING = 0.005
 """Words settle once a round over all rows lowers the objective by less than this share."""
@@ -40,10 +40,10 @@ CHUNK_ROWS = 8_192
 def reach_of_round(reports: Sequence[RoundReport]) -> Reach:
     """Return how far neighbours are sought for the round that follows these reports.
 
-    Near while words move far, for a row that is missed now is found in a later round; far once
-    they settle, because then what is missed stays: with near neighbours alone a training ended
-    1.6 % above the objective of one by all words, and with far ones .3 % above (b11 of
-    EfficientNet-Lite0, 160,000 rows, 5,000 words).
+    Near while words move far, as a row that is missed now is found in a later round; far once words
+    settle, because a row missed then stays: with near neighbours alone a training ended 1.6 % above
+    the objective of one by all words, and with far ones .3 % above (b11 of EfficientNet-Lite0,
+    160,000 rows, 5,000 words).
     """
     settling = any(
         before.share == after.share == 1.0 and after.objective > (1.0 - SETTLING) * before.objective
@@ -56,7 +56,7 @@ def reach_of_round(reports: Sequence[RoundReport]) -> Reach:
 class RoundWords:
     """Centroids (K, D) float32; and, where not all are compared, cells and neighbours (K, m).
 
-    `placed` are the words that were just put on far rows: none near the words these rows had.
+    `placed` are centroids just reseeded on distant rows; not neighbours of those rows' old words.
     """
 
     centroids: Float32s
@@ -66,7 +66,7 @@ class RoundWords:
 
     @cached_property
     def exact(self) -> Assigner:
-        """What compares with every word."""
+        """The exact assigner."""
         return exact_assigner(self.centroids)
 
     @cached_property
@@ -97,7 +97,7 @@ class RoundWords:
             followed, rows = rows[seen], rows[~seen]
         if len(followed):
             followed = followed[self._near.order(lasts[followed])]
-        entry = self._entry  # made here, once, rather than in every thread
+        entry = self._entry  # made once here, not in every thread
 
         def follow(chunk: Int64s) -> tuple[Int64s, Float32s, Assignment]:
             descriptors = widen(sample.bits, chunk)

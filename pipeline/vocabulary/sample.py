@@ -35,11 +35,11 @@ from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import VocabularySpec
 
 SAMPLE_SEED = 0x5A4D504C45
-"""Added to the seed, so that rows chosen here are not also those that words begin at."""
+"""Added to the seed, so that these draws differ from those of the initial centroids."""
 
 
 HELD_PER_IMAGE, HELD_PART = 4, 16
-"""Rows of an image held out at most: so many, of those beyond its cap or one in so many of all."""
+"""An image holds out at most 4 rows, and below its cap at most one in 16 of its rows."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Sample:
         return np.ascontiguousarray(self.vectors).view(np.uint16)
 
     def descriptors(self, rows: NDArray[np.int64] | slice = slice(None)) -> Float32s:
-        """Return some rows as the float32 that the arithmetic works on."""
+        """Return some rows as float32, for arithmetic."""
         return widen(self.bits, np.arange(len(self))[rows])
 
     def rows(self, rows: NDArray[Any] | slice) -> "Sample":
@@ -97,7 +97,7 @@ class SampleTask:
 
 @dataclass(frozen=True)
 class SampleWork:
-    """Keeps at most `cap` descriptors of each image of a shard, and a few more apart."""
+    """Keeps at most `cap` descriptors of each image of a shard, and holds out a few more."""
 
     cap: int
     seed: int
@@ -117,14 +117,14 @@ class SampleWork:
 
 
 def cap_of(spec: VocabularySpec, images: int) -> int:
-    """Return how many descriptors each of so many images gives at most; at least 1."""
+    """Return the most descriptors an image gives, at least 1, for this many images."""
     return max(1, min(spec.descriptors_per_image, spec.descriptors // max(images, 1)))
 
 
 def draw_sample(path: Path, cap: int, seed: int) -> tuple[Sample, Sample]:
     """Return up to `cap` descriptors of each image, and a few others to measure on.
 
-    Those whose hash is least are trained on, those that follow are held out: at most
+    Those with the smallest hashes are trained on, the next ones are held out: at most
     `HELD_PER_IMAGE` an image, and fewer where it has few. Both in the order of the file, which is
     read row group by row group.
 

@@ -1,4 +1,4 @@
-"""Where the words begin, and how many there are if the spec does not say."""
+"""Choose initial centroids, and the number of words if the spec does not."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ SEEDING_ROWS_A_WORD = 2
 
 
 def choose_words(descriptors: int) -> int:
-    """Return the words for a sample of so many descriptors: one for 32, from 1 to 20,000.
+    """Return the number of words for a sample of this many descriptors: one for 32, 1 to 20,000.
 
     Raises:
         ValueError: the number is negative.

@@ -1,4 +1,4 @@
-"""One task of a round: its rows get their words, and each word the sum of its rows."""
+"""One task of a round: assign its rows to words, and sum the rows of each word."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,10 @@ from lamella.pipeline.vocabulary.sample import Sample
 from lamella.schemas.vocabulary import VocabularySpec
 
 CHECKED_ROWS = 1_000
-"""About so many rows of a training are compared with every word in each round."""
+"""About this many rows are compared with every word in each round, to measure recall."""
 
 SPARE_SEED = 0x53504152
-"""Added to the seed and the round, so that spares are not drawn by the numbers of the batches."""
+"""Added to the seed and the round, so that spares are drawn independently of batches."""
 
 
 def sum_rows(
@@ -33,7 +33,7 @@ def sum_rows(
     spares: int,
     threads: int = 1,
 ) -> tuple[Partial, UInt32s]:
-    """Return what a task's rows say of the words, and the word that each row has now.
+    """Return the partial sums of a task's rows, and the word of each row.
 
     Args:
         words: those that the round begins with.
@@ -81,7 +81,7 @@ def _spares(
     uniforms: npt.NDArray[np.float64],
     limit: int,
 ) -> Spares:
-    """Draw spares among the rows, widening only as many as are needed to find distinct ones."""
+    """Draw spares among the rows, converting only as many as are needed for distinct ones."""
     if limit == 0:
         return Spares.none(sample.vectors.shape[1])
     order = rows[np.argsort(-sampling_keys(1.0 - uniforms[rows], distances[rows]), kind="stable")]

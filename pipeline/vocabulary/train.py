@@ -1,4 +1,4 @@
-"""Training in one process: the reference that a training over many machines equals bit for bit."""
+"""Train in one process: the reference that distributed training equals bit for bit."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,14 +29,14 @@ def train_in_memory(
 ) -> tuple[Float32s, tuple[RoundReport, ...]]:
     """Return the visual words, (words, D) float32, and the report of every round.
 
-    No word is empty on the rows in the last report, save those it says were dropped.
+    No word is empty on the rows of the last report, except those it reports as dropped.
 
     Args:
-        sample: what is trained on; no two rows of one image id and position.
-        spec: what is asked for.
+        sample: the training rows; no two with the same image id and position.
+        spec: the requested vocabulary.
         task_rows: rows of a task; all by default. Changes no bit.
         threads: chunks compared at once; changes no bit.
-        on_round: hears of the words after each round, and its report.
+        on_round: called with the words after each round and its report.
 
     Raises:
         ValueError: no row.
@@ -101,7 +101,7 @@ def begin(centroids: Float32s, kind: AssignerKind) -> RoundWords:
 def follow(
     words: RoundWords, centroids: Float32s, placed: Placed, reach: Reach, threads: int = 1
 ) -> RoundWords:
-    """Return the words of the next round, with cells that follow those of the last."""
+    """Return the words of the next round, with cells updated from those of the last."""
     if words.cells is None:
         return RoundWords(centroids)
     cells = next_cells(centroids, words.cells.centres)

@@ -16,25 +16,25 @@ from lamella.schemas.vocabulary import RoundReport, VocabularySpec
 Int64s = npt.NDArray[np.int64]
 
 MENDING_ROUNDS = 64
-"""Rounds after the last of the spec that only find places for empty words, at most."""
+"""The most rounds after the spec's last that only place empty words."""
 
 BLOATED = 64
-"""A word with more than so many times the mean number of rows is split."""
+"""A word with more than this many times the mean number of rows is split."""
 
 LITTLE_USED = 1 / 8
 """Words with less than this share of the mean number of rows may be put beside a bloated one."""
 
 SPLITTING_ROUNDS = 4
-"""Full rounds in which words are split: later ones only let them settle."""
+"""Full rounds in which words are split; in later ones they only settle."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a round found of the words that it began with.
+    """What a round measured of its initial words.
 
     Attributes:
         counts: int64 (K,), rows of the round at each word.
-        tally: what the rows come to.
+        tally: totals of the rows.
         spares: far rows.
         held_error: mean squared error of rows that are not trained on, if there are any.
     """
@@ -47,10 +47,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class RoundInfo:
-    """What a round gave beside the centroids: its report, and whether training is over.
+    """The result of a round besides the centroids: its report, and whether training is over.
 
-    `placed` are the words that were put on far rows, (m,), `hosts` those that these rows had, (m,).
-    It happens in rounds over all rows alone, after which what a word saw before counts no more.
+    `placed` are the words that were put on far rows, (m,), `hosts` the words these rows had, (m,).
+    This only happens in rounds over all rows, after which earlier masses no longer count.
     """
 
     report: RoundReport
@@ -109,14 +109,14 @@ def update(
     than the tolerance since the full round before it, or it was the last of the spec. The centroids
     are then returned as they came, so the last report is about the very words that are kept.
 
-    If words are still empty in the spec's last round, more rounds follow in which the others stand
-    still. A word on a row never loses that row to another place, so every such round of an exact
-    assigner puts at least one word on a row for good. Words are dropped, and training is over, if
-    there is no spare left, because all rows lie on words and so the rows have fewer distinct values
-    than words were asked for, or after `MENDING_ROUNDS` such rounds.
+    If words are still empty in the spec's last round, more rounds follow in which only those move.
+    A word on a row never loses that row to another place, so every such round of an exact assigner
+    puts at least one word on a row for good. Words are dropped, and training is over, if there is
+    no spare left, because all rows lie on words and so the rows have fewer distinct values than
+    words were asked for, or after `MENDING_ROUNDS` such rounds.
 
-    Without a full pass, training is over when rounds over parts have done what they can; words
-    that no row of the last had are kept.
+    Without a full pass, training is over when rounds over parts have converged; words that no row
+    of the last had are kept.
 
     Args:
         centroids: (K, D) float32, to which the round's rows were assigned.
@@ -124,7 +124,7 @@ def update(
         measured: what the round found.
         window: the rows that the round saw.
         reports: those of the rounds before; their number is the number of this round.
-        spec: what was asked for.
+        spec: the requested vocabulary.
 
     Raises:
         ValueError: counts of other words, or a full round without a row.
@@ -179,9 +179,9 @@ def update(
 
 
 def _split(counts: Int64s, spares: Spares, used: int) -> tuple[Int64s, Int64s]:
-    """Return which little-used words move, and to which spares of bloated words, (s,) each.
+    """Return little-used words to move, and the spares of bloated words to put them on, (s,) each.
 
-    A word with n times the mean may get n / BLOATED others beside it; the least used go first.
+    A word with n times the mean rows may get n / BLOATED others beside it, the least used first.
     """
     mean = float(counts.mean())
     bloated = np.flatnonzero(counts > BLOATED * mean)

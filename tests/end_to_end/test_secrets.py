@@ -32,10 +32,11 @@ def short_folder() -> Iterator[Path]:
 def logs_in(folder: Path) -> dict[Path, bytes]:
     """Return what Ray's logs hold now."""
     found = {}
-    for path in folder.glob("lamella-ray-*/r/session_2*/logs/**/*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                found[path] = path.read_bytes()
+    with contextlib.suppress(OSError):  # a folder that goes while it is listed ends the look
+        for path in folder.glob("lamella-ray-*/r/session_2*/logs/**/*"):
+            with contextlib.suppress(OSError):
+                if path.is_file():
+                    found[path] = path.read_bytes()
     return found
 
 
