@@ -191,6 +191,12 @@ class Journey:
                 on_progress=hands.watch.progress,
             )
             _check_extraction(self.store, extraction, manifest, self.job.job)
+            if len(extraction.machines) > 1:
+                hands.watch.note(
+                    f"{manifest.name} was extracted on {len(extraction.machines)} kinds of machine "
+                    f"({' | '.join(extraction.machines)}): features differ in their last bits, and "
+                    "the root digest may be another than on one kind"
+                )
             return extraction
 
         return Stage("extract", folder, inputs, find, make)

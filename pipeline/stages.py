@@ -21,11 +21,12 @@ from lamella.schemas.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Watch:
-    """What a caller wants to hear of a job while it runs."""
+    """What a caller wants to hear of a job while it runs; a note is a line for a person."""
 
     progress: OnProgress = quiet
     round: OnRound = no_round
     corpus: Callable[[CorpusManifest], None] = lambda manifest: None
+    note: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ class DoneRecord(Record):
     files: dict[str, FileRef] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
     commit_id: str
+    machine: str = Field(
+        default="", description="kind of machine that features were extracted on; of no weight"
+    )
 
     def content(self) -> dict[str, object]:
         """Return what was made, without names or tokens: equal for every attempt.

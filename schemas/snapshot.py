@@ -65,6 +65,9 @@ class IndexSnapshot(Record):
     refused: int = Field(ge=0)
     refused_by_reason: dict[str, int]
     ignored: int = Field(ge=0)
+    machine: str = Field(
+        default="", description="kinds of machine that features were extracted on; of no weight"
+    )
     root_digest: str = ""
 
     @model_validator(mode="after")

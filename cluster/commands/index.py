@@ -44,7 +44,7 @@ def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet
             watch,
             prepared,
             threads=engine.threads,
-            watch=Watch(watch.progress, lines.round, made.append),
+            watch=Watch(watch.progress, lines.round, made.append, lines.note),
         )
     (manifest,) = made
     try:

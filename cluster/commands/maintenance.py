@@ -175,7 +175,7 @@ def repair(
         opened_engine(job.engine) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
-        watch = Watch(lines.stage, lines.round)
+        watch = Watch(lines.stage, lines.round, note=lines.note)
         found = repair_store(
             opened, running.runner, threads=running.threads, watch=watch, pictures=pictures
         )
@@ -246,7 +246,7 @@ def retry(
             running.runner,
             {known[name] for name in wanted},
             threads=running.threads,
-            watch=Watch(lines.stage, lines.round),
+            watch=Watch(lines.stage, lines.round, note=lines.note),
             pictures=pictures,
         )
     snapshot = found.snapshot

@@ -79,6 +79,11 @@ class ProgressLines:
                 line = f"{name} done {stand.units_total:,} in {seconds:.1f} s"
                 self._console.print(Text(line))
 
+    def note(self, line: str) -> None:
+        """Show a line that a person should read."""
+        if not self._quiet:
+            self._console.print(Text(f"note: {printable(line)}"))
+
     def round(self, layer: str, report: RoundReport) -> None:
         """Show the report of a round of k-means."""
         note = f"error {report.objective:.4f}"

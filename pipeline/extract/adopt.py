@@ -58,6 +58,7 @@ def adopt_shards(
                 local = work.scratch / f"adopted-{number}"
                 shutil.copyfile(there[name], local)
                 work.add(name, f"{target}/{file.place}", file.suffix, local, reference.rows)
+            work.machine = record.machine
             work.finish(**record.counts)
 
     images = [shard.images for shard in wanted]

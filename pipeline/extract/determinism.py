@@ -1,7 +1,9 @@
 """Fix the arithmetic of a pass: its precision, and algorithms that repeat their bits."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +18,23 @@ DTYPES: dict[Precision, torch.dtype] = {
     "float16": torch.float16,
 }
 """The type of weights and activations."""
+
+
+def kind_of_machine(device: torch.device) -> str:
+    """Return the kind of machine that decides the bits of features: its CPU or GPU, and PyTorch."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}; torch {torch.__version__}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{_cpu_model()}, {capability}; torch {torch.__version__}"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 @contextmanager

@@ -68,10 +68,12 @@ class ExtractWork:
         import torch
 
         from lamella.pipeline.extract.backbone import Backbone
+        from lamella.pipeline.extract.determinism import kind_of_machine
         from lamella.pipeline.extract.sink import LayerSink
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         backbone = Backbone(self.spec, self.weights, device)
+        machine = kind_of_machine(torch.device(device))
         sink_of: MakeSink = LayerSink
         if self.encoder is not None:
             sink_of = self.encoder.open(store, LayerSink)
@@ -80,6 +82,7 @@ class ExtractWork:
         def extract(shard: ShardRef, work: Attempt) -> Counts:
             rows = read_committed(store, shard.file, read_images).to_pylist()
             verdicts = Verdicts(store, work.folder, shard.key)
+            work.machine = machine
             return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
 
         return extract
@@ -193,6 +196,11 @@ class Extraction:
     def refused(self) -> int:
         """How many images did not."""
         return sum(record.counts["refused"] for record in self.records)
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The kinds of machine that the activations were made on, sorted."""
+        return tuple(sorted({record.machine for record in self.records} - {""}))
 
     def descriptors(self, layer: str) -> dict[str, FileRef]:
         """Return the files of a layer's local descriptors, by the shards that have any.

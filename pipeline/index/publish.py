@@ -129,6 +129,7 @@ def draft_snapshot(
         refused=extraction.refused,
         refused_by_reason=reasons,
         ignored=manifest.ignored,
+        machine=" | ".join(extraction.machines),
     )
 
 

@@ -52,6 +52,7 @@ def store_status(store: Store) -> dict[str, Any]:
             "root_digest": current.root_digest,
             "indexed": current.indexed,
             "published_at": current.published_at,
+            "machine": current.machine,
         },
     }
 

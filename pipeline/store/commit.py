@@ -70,6 +70,7 @@ class Attempt:
     scratch: Path
     token: str = field(default_factory=lambda: secrets.token_hex(6))
     files: dict[str, FileRef] = field(default_factory=dict)
+    machine: str = ""
 
     def write(self, name: str, folder: str, suffix: str, fill: Callable[[Path], int]) -> FileRef:
         """Make a file locally, hash it, and put it once under this attempt's own name.
@@ -127,6 +128,7 @@ class Attempt:
             files=self.files,
             counts=counts,
             commit_id=self.token,
+            machine=self.machine,
         )
 
 

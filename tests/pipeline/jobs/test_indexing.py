@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.extract import determinism
 from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.jobs.indexing import (
     choose_shard_size,
@@ -18,10 +20,12 @@ from lamella.pipeline.jobs.indexing import (
 from lamella.pipeline.journey import check_refused
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.vocabulary import import_words
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
-from tests.builders import index_into, small_job
+from tests import builders
+from tests.builders import Killed, counted_creates, index_into, small_job
 from tests.conftest import Indexed
 from tests.tiny import tiny_index, tiny_pictures
 
@@ -207,3 +211,25 @@ def test_descriptors_are_kept_only_if_something_is_tried_or_trained_on_them(
     assert keep(**given) == "all"
     with pytest.raises(InputError, match=r"b11\.json has more than 63 words and does not say"):
         keep(**given, activations__keep="none")
+
+
+def test_a_job_that_goes_on_on_another_kind_of_machine_says_so(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tiny_index(tmp_path / "whole", pictures)
+    assert "torch" in whole.machine
+    assert " | " not in whole.machine
+    with counted_creates() as created:
+        tiny_index(tmp_path / "store", pictures)
+    last = max(n for n, path in enumerate(created) if "activations/" in path)
+    with pytest.raises(Killed), counted_creates(die_before=last):
+        tiny_index(tmp_path / "killed", pictures)
+    monkeypatch.setattr(determinism, "kind_of_machine", lambda device: "another")
+    notes: list[str] = []
+    monkeypatch.setattr(builders, "Watch", partial(Watch, note=notes.append))
+    mixed = tiny_index(tmp_path / "killed", pictures)
+    assert [line.partition(" (")[0] for line in notes] == [
+        "pictures was extracted on 2 kinds of machine"
+    ]
+    assert mixed.machine == " | ".join(sorted([whole.machine, "another"]))
+    assert mixed.root_digest == whole.root_digest  # it is in no digest
