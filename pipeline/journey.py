@@ -1,8 +1,19 @@
-"""The journey of a corpus: the stages of a job in order, what each is made from, where it lies.
+"""The journey of a job: its stages in order, what each one reads, and where it stores its results.
 
-`index`, `retry` and `repair` make them; `status`, `verify` and whoever asks where something lies
-look at them; a plan costs them by name. A stage's folder is named by what those before it came to,
-so a stage is known when they have ended, and not before.
+A stage (`corpus`, `extract`, `vocabulary b11`, `encode`, `index`) is a part of a job that a person
+knows by name; it runs one or more steps. `route` lists the stages, and `Journey` walks them:
+
+- `Journey.make` runs what is missing; `index`, `retry` and `repair` call it.
+- `Journey.look` only reads records; `status`, `repair` and `retry` call it.
+- `plan` estimates each stage of `route`.
+
+The name of a stage's folder has a digest of the outcome of earlier stages. For example, pictures
+that are refused late change the folders of everything after extraction. So the folder of a stage
+is known only once the stages before it have ended, and the walk builds each stage when it gets
+there.
+
+To add a stage, add its name to `route`, a method that returns its `Stage`, and a case for it in
+`Journey._stage`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,15 +51,17 @@ from lamella.schemas.job_record import JobRecord
 from lamella.schemas.vocabulary import Vocabulary
 
 FEW_REFUSED = 3
-"""So few refused pictures never stop a job, however small the corpus is."""
+"""Up to this many refused pictures never stop a job, however small the corpus is."""
 
 
 def route(spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str]) -> list[str]:
-    """Return the names of a job's stages, in order: the one place that has them all.
+    """Return the names of a job's stages in the order in which they run.
+
+    This is the one list of stages; `index`, `status`, `repair`, `retry` and `plan` follow it.
 
     Args:
-        job: with its choice what is kept, as it is recorded.
-        imports: the layers whose words the job brings.
+        job: settings as recorded, with `activations.keep` resolved.
+        imports: the layers whose vocabulary is imported, with its SHA-256.
     """
     words = [f"vocabulary {layer.name}" for layer in spec.layers if layer.kind == "local"]
     if encodes_at_once(job, imports):
@@ -57,20 +70,24 @@ def route(spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str]) -> l
 
 
 def encodes_at_once(job: JobConfig, imports: Mapping[str, str]) -> bool:
-    """Say whether words are given in the pass in which pictures are extracted."""
+    """Say whether extraction assigns words itself, so that no descriptors are stored."""
     return job.activations.keep == "none" and bool(imports)
 
 
 @dataclass(frozen=True)
 class Journey:
-    """The stages of a recorded job in a store; `sources` are wanted to make them, not to look."""
+    """Walks the stages of a recorded job, to make them or to look at them.
+
+    Attributes:
+        sources: pictures and weights; only needed to make stages, not to look at them.
+    """
 
     store: Store
     job: JobRecord
     sources: Sources | None = None
 
     def make(self, hands: Hands) -> Made:
-        """Return what all stages come to, making what is missing.
+        """Run what is missing of all stages; return their outcomes.
 
         Raises:
             InputError: a source that is needed is gone or changed, or has no pictures.
@@ -82,12 +99,12 @@ class Journey:
         return made
 
     def make_corpus(self, hands: Hands) -> CorpusManifest:
-        """Return what the first stage comes to, making what is missing of it."""
+        """Run what is missing of the corpus stage; return the manifest."""
         manifest: CorpusManifest = self._corpus().make(hands)
         return manifest
 
     def look(self) -> Seen:
-        """Return the stages that are known, up to the first that has not ended.
+        """Return the stages up to and including the first that has not ended, without running any.
 
         Raises:
             CorruptFile: a record on the way is damaged.
@@ -279,21 +296,25 @@ class Journey:
 
 
 def words_folder(job: JobConfig) -> Path:
-    """Return the folder that a job takes its words from."""
+    """Return the folder that a job imports its vocabulary from."""
     return Path(job.vocabulary_from or "").expanduser()
 
 
 def decode_limits(job: JobConfig) -> DecodeLimits:
-    """Return what one picture of a job may cost."""
+    """Return the limits for decoding one picture of a job."""
     corpus = job.corpus
     return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
 
 
 def check_refused(refused: int, images: int, share: float, reasons: Mapping[str, int]) -> None:
-    """Stop a job whose pictures are mostly not pictures.
+    """Stop a job if too many of its pictures are refused.
+
+    Args:
+        share: the share of pictures that may be refused.
+        reasons: how many were refused for each reason, for the message.
 
     Raises:
-        StageFailed: more than the share, and more than a few, are refused.
+        StageFailed: more than this share and more than `FEW_REFUSED` are refused.
     """
     if refused > max(FEW_REFUSED, share * images):
         listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())

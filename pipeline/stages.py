@@ -1,4 +1,9 @@
-"""What a stage of a job is, what it is made with, and what the stages come to."""
+"""The values that `Journey` works with: a stage, what it is made with, and what it results in.
+
+A stage is the part of a job that a person sees, such as `extract` or `vocabulary b11`; it runs one
+or more steps. `Hands` has what stages are made with, `Made` the outcomes so far, and `Seen` is a
+look at a journey, ended or not.
+"""
 
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
@@ -21,7 +26,14 @@ from lamella.schemas.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Watch:
-    """What a caller wants to hear of a job while it runs; a note is a line for a person."""
+    """Callbacks of a job while it runs.
+
+    Attributes:
+        progress: called as tasks end.
+        round: called with the report of each round of k-means.
+        corpus: called with the manifest once the corpus stage has ended.
+        note: called with a line for a person.
+    """
 
     progress: OnProgress = quiet
     round: OnRound = no_round
@@ -31,12 +43,14 @@ class Watch:
 
 @dataclass(frozen=True)
 class Hands:
-    """What a stage is made with.
-
+    """What a stage is made with: the runner, and what the caller of this run decides.
     Attributes:
-        threads: of a worker in the extract stage.
-        before: the snapshot that the corpus may have grown from.
-        anew: keys of shards that are extracted though they are done.
+        runner: runs the tasks.
+        threads: threads of a worker in the extract stage.
+        watch: callbacks.
+        before: the current snapshot. Where the corpus has grown from its corpus, shards that have
+            not changed are copied.
+        anew: keys of shards to extract again although they are done; only `retry` sets it.
     """
 
     runner: Runner
@@ -47,35 +61,38 @@ class Hands:
 
 
 class Sources(Protocol):
-    """What a job is made from, each asked for only by a stage that needs it."""
+    """The pictures and weights of a job. A stage asks for them only if it has something to make."""
 
     def listing(self) -> Listing:
-        """Return the listing of the source."""
+        """Return the listing of the picture source."""
         ...
 
     def moved(self, manifest: CorpusManifest) -> CorpusManifest:
-        """Return the manifest with the source where it lies now, if that is known."""
+        """Return the manifest with the folder where the pictures are now, if they have moved."""
         ...
 
     def root(self, manifest: CorpusManifest) -> str:
-        """Return the folder or prefix to read the manifest's pictures from."""
+        """Return the folder or S3 prefix to read the pictures of a manifest from."""
         ...
 
     def weights(self) -> Path:
-        """Return where the network's weights lie."""
+        """Return the path of the network's weights."""
         ...
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a job, known once those before it have ended.
+    """One stage of a job. `Journey` builds it once the stages before it have ended.
+
+    The outcome of a stage is a value that later stages read, such as a `CorpusManifest` or an
+    `Extraction`.
 
     Attributes:
-        name: such as `extract`, or `vocabulary b11`.
-        folder: where its done records, or the records that stand over it, lie.
-        inputs: the digest of what decides it.
-        find: gives what it came to, None where it has not ended.
-        make: gives the same, making what is missing.
+        name: as `route` lists it, such as `extract` or `vocabulary b11`.
+        folder: the folder in the store that holds its done records.
+        inputs: the digest of everything that decides the outcome.
+        find: reads the outcome, None if the stage has not ended.
+        make: runs what is missing and returns the outcome.
     """
 
     name: str
@@ -86,13 +103,16 @@ class Stage:
 
 
 class Made:
-    """What the stages have come to so far, by name."""
+    """The outcomes of the stages that have ended, by name of stage.
+
+    Later stages take their inputs from here.
+    """
 
     def __init__(self) -> None:
         self._of: dict[str, Any] = {}
 
     def add(self, name: str, outcome: Any) -> None:
-        """Note what a stage came to."""
+        """Add the outcome of a stage."""
         self._of[name] = outcome
 
     @property
@@ -103,7 +123,7 @@ class Made:
 
     @property
     def vocabularies(self) -> dict[str, Vocabulary]:
-        """The words of each layer whose words stand."""
+        """The vocabularies that are finished, by layer."""
         found = self._of.values()
         return {each.layer: each for each in found if isinstance(each, Vocabulary)}
 
@@ -115,7 +135,7 @@ class Made:
 
     @property
     def encoding(self) -> Encoding:
-        """The outcome of the encode stage, or the words that extraction gave at once."""
+        """The outcome of the encode stage; if extraction assigned words itself, made from that."""
         if "encode" in self._of:
             found: Encoding = self._of["encode"]
             return found
@@ -130,25 +150,32 @@ class Made:
 
 @dataclass(frozen=True)
 class Seen:
-    """A look at a journey: the stages that are known, what they came to, whether all have ended."""
+    """What `Journey.look` found.
+
+    Attributes:
+        stages: the stages up to and including the first that has not ended; later ones cannot be
+            known yet.
+        made: the outcomes of those that have ended.
+        whole: whether all stages of the job have ended.
+    """
 
     stages: tuple[Stage, ...]
     made: Made
     whole: bool
 
     def stage(self, name: str) -> Stage | None:
-        """Return a stage by name, None while it is not known."""
+        """Return a stage by name, None if it is not known yet."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
     def may_hold(self, path: str) -> bool:
-        """Say whether a file lies in one of these stages, or may lie in one not known yet."""
+        """Say whether a file belongs to one of these stages, or may belong to one not known yet."""
         if any(path.startswith(f"{stage.folder}/") for stage in self.stages):
             return True
         ended = self.stages if self.whole else self.stages[:-1]
         return not self.whole and not any(top_of(path) == top_of(stage.folder) for stage in ended)
 
     def size_bytes(self, store: Store) -> dict[str, int]:
-        """Return how many bytes each stage has stored."""
+        """Return the bytes that each stage has stored, by name."""
         return {
             stage.name: sum(file.size_bytes for file in store.walk(stage.folder))
             for stage in self.stages
@@ -156,5 +183,5 @@ class Seen:
 
 
 def top_of(path: str) -> str:
-    """Return the folder right below the store's root that a path lies in."""
+    """Return the first part of a path: a folder right below the store's root."""
     return path.partition("/")[0]

@@ -1,1 +1,1 @@
-"""How stages are run: the protocols, the ledger of tasks, and the one-process runner."""
+"""Running steps: their interface and harness, the ledger of tasks, the runner in one process."""

@@ -1,24 +1,24 @@
-"""Whether what is planned fits into memory."""
+"""Check that what a worker will hold fits into its memory."""
 
 from collections.abc import Mapping
 
 from lamella.pipeline.errors import InputError
 
 PROCESS_BYTES = 400 << 20
-"""Interpreter, libraries and Ray's share of a worker."""
+"""Memory of a worker before it does anything: interpreter, libraries, Ray."""
 
 
 def check_memory(needed: Mapping[str, int], available: int, what: str, cure: str) -> None:
-    """Refuse what cannot fit.
+    """Check that a worker has enough memory.
 
     Args:
-        needed: bytes by what holds them.
-        available: bytes that a worker has.
-        what: is to be made, in words that end with `take` or `takes`.
-        cure: what to do about it, beside using fewer workers.
+        needed: bytes, by what needs them.
+        available: bytes a worker has.
+        what: the beginning of the message, such as `a segment takes`.
+        cure: what to do about it, besides using fewer workers.
 
     Raises:
-        InputError: a worker has less than is needed.
+        InputError: a worker needs more than it has.
     """
     total = sum(needed.values())
     if total > available:

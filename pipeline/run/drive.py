@@ -1,4 +1,4 @@
-"""Bring a step to its end: find what is done, run what is not, and account for every task."""
+"""Complete a step: read what is done, run what is missing, and account for every task."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,18 @@ from lamella.pipeline.store.protocol import Store
 from lamella.schemas.files import DoneRecord
 
 READERS = 16
+"""Done records that are read at once."""
+
 NAMED_FAILURES = 5
 """How many failed tasks an error message names; the rest are counted."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a step stands, in tasks and in units of work (pictures, rows).
+    """How far a step is, in tasks and in units of work (pictures, rows).
 
-    `stage` is what a person is shown; `of_stage` the stage of the job that the step is part of.
+    `stage` is the label that a person sees; `of_stage` is the stage of the job that the step
+    belongs to.
     """
 
     stage: str
@@ -34,7 +37,7 @@ OnProgress = Callable[[Progress], None]
 
 
 def quiet(progress: Progress) -> None:
-    """Show nothing."""
+    """Ignore progress."""
 
 
 def complete(
@@ -47,17 +50,21 @@ def complete(
     found: Sequence[DoneRecord | None] | None = None,
     on_progress: OnProgress = quiet,
 ) -> list[DoneRecord]:
-    """Return the done records of all tasks, in the order of the tasks, running what is missing.
+    """Run the tasks of a step that are not done; return all done records, in the order of `tasks`.
+
+    Call this to run a step. It reads the done records in the step's folder, gives the runner the
+    tasks that have none, and checks that the counts of each record add up.
 
     Args:
-        units: the size of a task: of its progress, and what the states of its record must add up
-            to, where its kind has states.
-        found: the records that are there, one a task, where they were read already.
+        units: how many units of work (pictures, rows) a task has. Progress counts them, and if
+            the step's kind has states, their counts must add up to them.
+        found: the done records in the order of `tasks`, None for a task that is not done; give
+            them if you have read them already.
 
     Raises:
         CommitConflict: a record in the folder was made from other inputs.
-        StageFailed: tasks failed; what succeeded stays done and is not run again.
-        AccountMismatch: a record's states do not add up, so pictures would be lost.
+        StageFailed: tasks failed. Those that succeeded stay done and are not run again.
+        AccountMismatch: the counts of a record do not add up, so pictures would be lost.
     """
     records: dict[str, DoneRecord] = {}
     if found is None:
@@ -106,7 +113,10 @@ def complete(
 
 
 def read_all_done(store: Store, folder: str, keys: Sequence[str]) -> list[DoneRecord | None]:
-    """Return the done records that are there, read several at once: from S3 each takes a while."""
+    """Return the done record of each task, None if it has none.
+
+    Several are read at once, because a request to S3 takes a while.
+    """
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(lambda key: read_done(store, folder, key), keys))
 

@@ -1,4 +1,7 @@
-"""The ledger of a stage's tasks: pending, running, done, failed. Pure: no clock, no processes."""
+"""The ledger of a step's tasks: which are pending, running, done or failed, and when to retry.
+
+It has no clock and no processes, so tests can script any order of events.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -10,17 +13,17 @@ from lamella.pipeline.run.step import Outcome, TaskT
 from lamella.schemas.files import DoneRecord
 
 MAX_ATTEMPTS = 3
-"""How often a task may be tried; a task that fails this often fails the stage, by name."""
+"""How often a task is tried before it fails the step."""
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Say whether another try could end otherwise: wrong inputs and rights stay wrong."""
+    """Say whether a retry may succeed. Wrong inputs and missing rights do not mend themselves."""
     wrong = InputError | ValueError | TypeError | AssertionError
     return not isinstance(error, wrong | NoAccess | LoginFailed | NoSuchBucket)
 
 
 def describe(error: BaseException) -> str:
-    """Return an error as one line: our own messages as they are, others with their type."""
+    """Return an error as one line: our own message as it is, any other with its type."""
     text = " ".join(str(error).split())
     ours = type(error).__module__ == LamellaError.__module__
     return text if ours else f"{type(error).__name__}: {text}"
@@ -28,7 +31,7 @@ def describe(error: BaseException) -> str:
 
 @dataclass
 class Ledger(Generic[TaskT]):
-    """Every task of a stage in exactly one state; counts attempts and decides on retries."""
+    """Keeps every task of a step in exactly one state, counts attempts and decides on retries."""
 
     tasks: Sequence[TaskT]
     max_attempts: int = MAX_ATTEMPTS
@@ -56,7 +59,7 @@ class Ledger(Generic[TaskT]):
         return len(self._pending)
 
     def start(self) -> TaskT | None:
-        """Take the next task, or None when none is pending."""
+        """Start the next pending task and return it, None if none is pending."""
         if not self._pending:
             return None
         key = self._pending.popleft()
@@ -65,18 +68,18 @@ class Ledger(Generic[TaskT]):
         return self._by_key[key]
 
     def start_beside(self) -> TaskT | None:
-        """Take the next task for a worker that has another one, or None where it was tried before.
+        """Start the next task for a worker that already has one; None if it is a retry.
 
-        What a worker has goes down with it, and no one can tell by which. Second tries come after
-        all first ones, so they have a worker to themselves, and only who did it is lost again.
+        A dead worker fails all its tasks; retries run alone, so a second crash names the culprit.
+        Retries queue after all first tries.
         """
         return None if self._pending and self._attempts[self._pending[0]] else self.start()
 
     def running(self, key: str) -> TaskT:
-        """Return a running task; to begin it once more is no attempt of its own.
+        """Return a running task, to start a copy of it; a copy does not count as an attempt.
 
         Raises:
-            KeyError: it does not run.
+            KeyError: the task is not running.
         """
         if key not in self._running:
             raise KeyError(key)
@@ -87,7 +90,11 @@ class Ledger(Generic[TaskT]):
         return self._end(Outcome(key, record, attempts=self._attempts[key]))
 
     def fail(self, key: str, error: str, *, retry: bool) -> Outcome | None:
-        """Put a running task back, or end it with the error when its attempts are used up."""
+        """Queue a running task again; if its attempts are used up, end it and return the outcome.
+
+        Args:
+            retry: whether a retry may succeed, as `is_worth_retrying` says.
+        """
         if retry and self._attempts[key] < self.max_attempts:
             self._running.remove(key)
             self._pending.append(key)

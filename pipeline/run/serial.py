@@ -1,4 +1,4 @@
-"""The one-process runner: tasks in order, one at a time. The plain version of the contract."""
+"""The runner in one process: one task at a time, in order. The reference for other runners."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +10,15 @@ from lamella.schemas.files import DoneRecord
 
 
 class SerialRunner:
-    """Runs every task in this process."""
+    """Runs tasks in this process, one at a time."""
 
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
-        """Yield each task's outcome as it ends; nothing is opened when there is no task."""
+        """Yield the outcome of each task as it ends; without tasks the step is not opened."""
         work: Callable[[TaskT], DoneRecord] | None = None
         ledger = Ledger(tasks)
         while (task := ledger.start()) is not None:
             try:
-                # Opened for the first task, so that a failed opening is a failed try at a task.
+                # Opened inside the first task, so that a failure to open counts as a failed try.
                 work = work or step.open()
                 outcome: Outcome | None = ledger.succeed(task.key, work(task))
             except Exception as error:
@@ -28,9 +28,9 @@ class SerialRunner:
 
     @property
     def threads(self) -> int:
-        """How many cores this process may use."""
+        """The number of cores that this process may use."""
         return len(os.sched_getaffinity(0))
 
     def memory_per_worker(self) -> int:
-        """Return what is free on this machine, in bytes."""
+        """Return the free memory of this machine in bytes."""
         return available_memory()

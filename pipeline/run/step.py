@@ -1,4 +1,16 @@
-"""What a step of a job is: what a runner knows of it, and the harness that every step runs in."""
+"""The steps of a job: what a runner knows of a step, and the harness that all steps share.
+
+A step applies one kind of work to many tasks: extract features from each shard, or count words in
+each. The author of a step writes two small frozen dataclasses:
+
+- a task, which has a `key` and names its inputs;
+- the work, whose `open(store)` loads what is expensive (a network, centroids) once in a worker,
+  and returns a function `(task, attempt) -> counts` that does one task.
+
+`StoreStep` joins the work with its row in `store/tree.py`, and `complete` in `run/drive.py` runs it
+on a `Runner`. A task that was stopped at any point is simply run again: its files do not exist for
+anyone until its done record does.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -12,11 +24,11 @@ from lamella.schemas.files import DoneRecord
 
 
 class Task(Protocol):
-    """A unit of work: a small, picklable value that names its inputs."""
+    """A unit of work: a small picklable value that names its inputs, such as one shard."""
 
     @property
     def key(self) -> str:
-        """The task's name inside its step."""
+        """The task's name in its step, such as `00042`; its done record is `done/KEY.json`."""
         ...
 
 
@@ -25,69 +37,76 @@ TaskT_contra = TypeVar("TaskT_contra", bound=Task, contravariant=True)
 
 
 class Step(Protocol[TaskT_contra]):
-    """What a worker opens once and then applies to many tasks.
+    """What a runner knows of a step: `open` it once in a worker, then call the result per task.
 
-    A step is a small picklable value; what is expensive (a network, centroids) is made by `open`.
+    A step is a small picklable value that is sent to workers; `open` loads what is expensive.
+    `StoreStep` is the one implementation in the pipeline.
     """
 
     @property
     def name(self) -> str:
-        """What a person is shown, such as `round 3 b11`."""
+        """The label that a person sees, such as `round 3 b11`."""
         ...
 
     @property
     def stage(self) -> str:
-        """The stage of the job that it is part of, such as `vocabulary b11`."""
+        """The stage of the job that it belongs to, such as `vocabulary b11`."""
         ...
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether a worker wants a GPU to itself where the cluster has GPUs."""
+        """Whether each worker gets a GPU of its own if the cluster has GPUs."""
         ...
 
     @property
     def threads(self) -> int | None:
-        """How many threads share one task; None where it is as the runner has it."""
+        """How many threads work on one task; None leaves it to the runner."""
         ...
 
     @property
     def at_once(self) -> int:
-        """How many tasks a worker may have at a time, each in a thread.
+        """How many tasks a worker may run at a time, each in its own thread.
 
-        With two, a worker writes one shard while it reads the next; the step locks what must not
-        run at the same time.
+        With 2, a worker reads one shard while it writes the last; the step does its own locking.
         """
         ...
 
-    def open(self) -> Callable[[TaskT_contra], DoneRecord]: ...
+    def open(self) -> Callable[[TaskT_contra], DoneRecord]:
+        """Load what the step needs; return the function that does one task and commits it."""
+        ...
 
 
 Counts = Mapping[str, int]
+"""What a done record counts, by name, such as `{"indexed": 498, "refused": 2}`."""
+
 Do = Callable[[TaskT, Attempt], Counts]
-"""Does one task: writes its files into the attempt, and returns what its done record counts."""
+"""Does one task: writes its files with `Attempt.write` and returns the counts of its record."""
 
 
 class Work(Protocol[TaskT_contra]):
-    """What is a step's own: a small picklable value that a worker opens once."""
+    """What the author of a step writes: a small picklable value that a worker opens once."""
 
-    def open(self, store: Store) -> Do[TaskT_contra]: ...
-
-
+    def open(self, store: Store) -> Do[TaskT_contra]:
+        """Load what is expensive; return the function that does one task."""
+        ...
 @dataclass(frozen=True)
 class StoreStep(Generic[TaskT]):
-    """The harness: opens the store, begins each attempt, and writes its done record.
+    """The harness that every step runs in: opens the store, begins attempts, writes done records.
+
+    Make one from the step's work, and give it to `complete`.
 
     Attributes:
-        kind: its row in the tree.
-        store_url: where it reads and writes.
-        folder: where its done records lie.
-        inputs: the digest that every record is made from.
-        work: what is its own.
-        label: what a person is shown; by default the kind's name.
-        of_stage: the stage that it is part of; by default the kind's name.
-        uses_gpu, threads, at_once: as `Step` says.
-        anew: keys of tasks that run though they are done; their records replace those that are
-            there, in one step. For upkeep alone.
+        kind: the step's row in `store/tree.py`.
+        store_url: the store that it reads and writes.
+        folder: the step's folder in the store, from `kind.folder`; done records lie in its `done`.
+        inputs: the digest of everything that decides the results. It is in every done record; a
+            record with another digest is an error.
+        work: what the step itself does.
+        label: what a person sees; by default the kind's name.
+        of_stage: the stage of the job that it belongs to; by default the kind's name.
+        uses_gpu, threads, at_once: see `Step`.
+        anew: keys of tasks to run again although they are done. The new done record replaces the
+            old one atomically. Only upkeep sets this.
     """
 
     kind: StepKind
@@ -104,16 +123,16 @@ class StoreStep(Generic[TaskT]):
 
     @property
     def name(self) -> str:
-        """What a person is shown."""
+        """See `Step`."""
         return self.label or self.kind.name
 
     @property
     def stage(self) -> str:
-        """The stage that it is part of."""
+        """See `Step`."""
         return self.of_stage or self.kind.name
 
     def open(self) -> Callable[[TaskT], DoneRecord]:
-        """Open the store and the work; return what does one task and commits it."""
+        """Open the store and the work; return the function that does one task and commits it."""
         store = open_store(self.store_url)
         do = self.work.open(store)
 
@@ -129,14 +148,14 @@ class StoreStep(Generic[TaskT]):
 
 @dataclass(frozen=True)
 class Whole:
-    """A task that is its whole step."""
+    """The only task of a step that is not divided, such as the seeding of a vocabulary."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: its done record, or the error that its last attempt met."""
+    """How a task ended: with its done record, or with the error of its last attempt."""
 
     key: str
     record: DoneRecord | None
@@ -149,13 +168,14 @@ class Outcome:
 
 
 class Runner(Protocol):
-    """Applies a step to tasks, each of which ends in exactly one outcome, in any order."""
+    """Runs the tasks of a step: in this process (`SerialRunner`), or on Ray (`cluster/ray`)."""
 
-    def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]: ...
-
+    def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
+        """Yield exactly one outcome for each task, in any order."""
+        ...
     @property
     def threads(self) -> int:
-        """How many threads a worker has for a task, where the step does not say."""
+        """How many threads a worker has for a task if the step does not say."""
         ...
 
     def memory_per_worker(self) -> int:

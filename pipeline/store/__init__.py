@@ -1,1 +1,1 @@
-"""Where everything is kept: one small interface, its local folder, paths, commits, tables."""
+"""Storage: one interface over local folders and S3, the tree of paths, commits, and tables."""

@@ -1,4 +1,4 @@
-"""Where a store or a source lies: a local folder, or `s3://bucket/prefix`. Nothing else."""
+"""Addresses of stores and sources in S3: `s3://bucket/prefix`. Anything else is a local folder."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 @dataclass(frozen=True)
 class S3Address:
-    """A bucket and a prefix in it; "" is the whole bucket."""
+    """A bucket and a prefix in it; the prefix "" is the whole bucket."""
 
     bucket: str
     prefix: str = ""
@@ -26,19 +26,19 @@ class S3Address:
 
 
 def is_s3(text: str) -> bool:
-    """Say whether a text is an address in S3."""
+    """Say whether a text is meant as an address in S3."""
     return text[: len(S3)].lower() == S3
 
 
 def parse_s3(text: str) -> S3Address:
-    """Return the bucket and the prefix of an address; slashes at its end do not count.
+    """Return the bucket and the prefix of an address; slashes at its end are ignored.
 
     Raises:
-        InputError: it names no bucket, holds credentials, or has an empty or a dotted part.
+        InputError: it has no valid bucket, it has credentials, or a part is empty, `.` or `..`.
     """
     bucket, _, prefix = text[len(S3) :].partition("/")
     if "@" in bucket or ":" in bucket:
-        # The text is not repeated: what stands before the @ may be a secret.
+        # The message does not repeat the text: what is before the @ may be a secret.
         raise InputError(
             "an S3 address is s3://bucket/prefix, without credentials or a host: set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and AWS_ENDPOINT_URL"

@@ -1,7 +1,7 @@
-"""Copies of stored files on local disk, so that they can be mapped and are fetched once.
+"""Local copies of files in S3, so that each is fetched once and can be memory-mapped.
 
-Any number of processes may share the folder: a copy is written under a name of its own and
-renamed, one that is removed stays readable for whoever has it open.
+Any number of processes may share the folder: a copy is written under a temporary name and renamed,
+and a copy that is removed stays readable for processes that have it open.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from lamella.pipeline.errors import StoreError
 from lamella.pipeline.store.tree import CUT_SHORT
 
 GRACE_S = 30.0
-"""A copy used so lately is not removed: its user may be about to open it."""
+"""A copy that was used within this time is not removed: its user may be about to open it."""
 
 DEAD_S = 24 * 3600.0
-"""A copy that has been half written for so long has lost its writer."""
+"""After this time the writer of an unfinished copy counts as dead."""
 
 
 class Cache:
-    """A folder of copies, kept under a size by removing what was not used for longest."""
+    """A folder of copies with a limit of its size; the least recently used are removed first."""
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self.folder = folder
@@ -35,10 +35,10 @@ class Cache:
 
     @classmethod
     def standard(cls) -> "Cache":
-        """Return the cache that the environment names: LAMELLA_CACHE, LAMELLA_CACHE_GB.
+        """Return the cache that LAMELLA_CACHE and LAMELLA_CACHE_GB name in the environment.
 
         Raises:
-            StoreError: the size is no number.
+            StoreError: the size is not a number.
         """
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         folder = Path(os.environ.get("LAMELLA_CACHE") or Path(base, "lamella"))
@@ -52,18 +52,19 @@ class Cache:
 
     @staticmethod
     def name(*facts: object) -> str:
-        """Return the name of a copy that is known by these facts and not by its SHA-256."""
+        """Return a name for a copy whose SHA-256 is not known, from facts that identify it."""
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def get(self, name: str, size_bytes: int, fetch: Callable[[Path], None]) -> Path:
-        """Return the path of a copy, fetched now if it is not here or has another size.
+        """Return the path of a copy; fetch it first if it is not there or has another size.
 
         Args:
-            name: the SHA-256 of the content, or what `name` gives.
-            fetch: writes the content to a path that is not there yet.
+            name: the SHA-256 of the content, or what `name` returns.
+            fetch: writes the content to a path at which there is no file yet.
 
         Raises:
-            StoreError: the folder cannot be written, or by all; and what `fetch` raises.
+            StoreError: the folder cannot be written, or all users can write it; also what `fetch`
+                raises.
         """
         path = self._at(name)
         self._check_private()
@@ -89,12 +90,12 @@ class Cache:
         return path
 
     def drop(self, name: str) -> None:
-        """Forget a copy, because it is damaged."""
+        """Remove a copy that is damaged."""
         self._at(name).unlink(missing_ok=True)
 
     def _check_private(self) -> None:
-        """Refuse a folder where any user could change a copy between its check and its use."""
-        with contextlib.suppress(OSError):  # it is not there yet, or `get` says why not
+        """Refuse a folder in which any user could change a copy between its check and its use."""
+        with contextlib.suppress(OSError):  # not there yet, or `get` will say what is wrong
             mode = stat.S_IMODE(self.folder.stat().st_mode)
             if mode & stat.S_IWOTH:
                 raise StoreError(
@@ -106,12 +107,12 @@ class Cache:
         return self.folder / name[:2] / name
 
     def _make_room(self, size_bytes: int) -> None:
-        """Remove what was not used for longest until so much more fits under the limit."""
+        """Remove the least recently used copies until this much more fits under the limit."""
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             copies = sorted(self._copies())
             held = sum(size for _, size, _ in copies)
-            # Whatever the limit says, a tenth of what is free is left to others.
+            # Leave a tenth of the free space to others, whatever the limit says.
             free = shutil.disk_usage(self.folder).free * 9 // 10
             limit, total = min(self.limit_bytes, held + free), held + size_bytes
             now = time.time()
@@ -123,7 +124,7 @@ class Cache:
                     total -= size
 
     def _copies(self) -> Iterator[tuple[float, int, Path]]:
-        """Yield when each copy was last used, its size and its path; other files are not ours."""
+        """Yield the time of last use, the size and the path of each copy; skip other files."""
         for folder in self.folder.iterdir():
             if not _FOLDER.fullmatch(folder.name) or folder.is_symlink():
                 continue

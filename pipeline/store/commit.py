@@ -1,4 +1,8 @@
-"""Commits: data files first, the done record last and create-only; on doubt, read back."""
+"""Commits: write data files first, create the done record last, and read it back if in doubt.
+
+A task's files exist for others only once its done record names them, and a done record is created
+at most once. So a task may be run twice, even at the same time, and the first to finish wins.
+"""
 
 import hashlib
 import secrets
@@ -37,13 +41,13 @@ def sha256_of(path: Path) -> str:
 
 
 def create_once(store: Store, path: str, data: bytes) -> bytes:
-    """Create a small file, or find that it exists; return what the store then holds.
+    """Create a small file if it does not exist; return the bytes that are in the store afterwards.
 
-    A lost reply makes a winner see its own refusal, so after any error the file is read back:
-    the bytes returned say who won.
+    If the reply to a create is lost, a retry finds its own file and fails. So after any error the
+    file is read back, and the bytes say who won.
 
     Raises:
-        CommitUnknown: the create failed and the outcome cannot be read; nothing was deleted.
+        CommitUnknown: the create failed and the file cannot be read back; nothing was deleted.
     """
     try:
         store.create(path, data)
@@ -60,7 +64,18 @@ def create_once(store: Store, path: str, data: bytes) -> bytes:
 
 @dataclass
 class Attempt:
-    """One try at a task: files written here become real only through `finish`."""
+    """One try at a task. Its files count only after `finish` has created the done record.
+
+    Attributes:
+        folder: the folder of the step.
+        stage: the name of the step's kind, for the done record.
+        key: the key of the task.
+        inputs: the digest that the done record is made from.
+        scratch: a local folder for temporary files, removed with the attempt.
+        token: in the names of its files, so that attempts do not overwrite each other.
+        files: the files put so far, by the name that the done record gives them.
+        machine: the kind of machine, if results depend on it; the extract step sets it.
+    """
 
     store: Store
     folder: str
@@ -73,19 +88,19 @@ class Attempt:
     machine: str = ""
 
     def write(self, name: str, folder: str, suffix: str, fill: Callable[[Path], int]) -> FileRef:
-        """Make a file locally, hash it, and put it once under this attempt's own name.
+        """Write a file locally, hash it, and put it into the store under this attempt's token.
 
         Args:
-            name: what the done record calls it.
-            folder: where it goes, from `tree`.
-            suffix: the end of its name, such as `parquet`.
+            name: its name in the done record.
+            folder: its folder in the store: `self.folder`, or one right below it.
+            suffix: what its name ends in, such as `parquet`.
             fill: writes the local file and returns its number of rows.
         """
         local = self.scratch / f"written-{len(self.files)}.{suffix}"
         return self.add(name, folder, suffix, local, fill(local))
 
     def add(self, name: str, folder: str, suffix: str, local: Path, rows: int) -> FileRef:
-        """Hash a finished local file and put it once under this attempt's own name."""
+        """Hash a finished local file and put it into the store under this attempt's token."""
         path = tree.data_file(folder, self.key, self.token, suffix)
         reference = FileRef(
             path=path, size_bytes=local.stat().st_size, sha256=sha256_of(local), rows=rows
@@ -97,10 +112,10 @@ class Attempt:
         return reference
 
     def finish(self, **counts: int) -> DoneRecord:
-        """Create the done record; the first attempt wins, and its record is returned.
+        """Create the done record; if another attempt was first, return its record instead.
 
         Raises:
-            CommitConflict: a record made from other inputs is there.
+            CommitConflict: there is a record that was made from other inputs.
             CommitUnknown: the outcome cannot be read back.
         """
         path, record = tree.done(self.folder, self.key), self._record(counts)
@@ -115,7 +130,7 @@ class Attempt:
         return won
 
     def finish_anew(self, **counts: int) -> DoneRecord:
-        """Put the done record in the place of an earlier one, in one step: for upkeep alone."""
+        """Replace an earlier done record atomically. Only upkeep calls this."""
         record = self._record(counts)
         self.store.replace(tree.done(self.folder, self.key), record.to_json())
         return record
@@ -134,27 +149,31 @@ class Attempt:
 
 @contextmanager
 def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Iterator[Attempt]:
-    """Open a try at a task, with a scratch folder that vanishes with it."""
+    """Begin a try at a task; its scratch folder is removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix=f"lamella-{stage}-{key}-") as scratch:
         yield Attempt(store, folder, stage, key, inputs, Path(scratch))
 
 
 def step_folders(store: Store, step: tree.StepKind) -> list[str]:
-    """Return the folders of a step whose form has one part that varies, such as a corpus's."""
+    """Return all folders of a step, such as those of all corpora.
+
+    Args:
+        step: its form has two parts, of which only the second varies, such as `corpora/{keyed}`.
+    """
     top = step.form.text.partition("/")[0]
     found = (f"{top}/{name}" for name in store.folders(top))
     return [folder for folder in found if step.form.read(folder) is not None]
 
 
 def done_keys(store: Store, folder: str) -> list[str]:
-    """Return the keys of the tasks of a step's folder that are done, in order."""
+    """Return the keys of the tasks that are done in a step's folder, in order."""
     names = store.names(tree.done(folder, "").rpartition("/")[0])
     found = (tree.read(tree.done(folder, name.removesuffix(".json"))) for name in names)
     return [each.key for each in found if each is not None and each.kind == "record"]
 
 
 def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
-    """Return a task's done record, or None where the task is not done."""
+    """Return a task's done record, None if the task is not done."""
     try:
         return read_record(store, tree.done(folder, key), DoneRecord)
     except MissingFile:
@@ -162,11 +181,14 @@ def read_done(store: Store, folder: str, key: str) -> DoneRecord | None:
 
 
 def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> Path:
-    """Return a local path of a committed file after checking its size and its SHA-256.
+    """Check the size and the SHA-256 of a committed file; return a local path of it.
+
+    Args:
+        verify: whether to check the SHA-256; the size is always checked.
 
     Raises:
-        MissingFile: it is not there.
-        CorruptFile: its size is another, or its SHA-256 unless `verify` is off.
+        MissingFile: the file is not there.
+        CorruptFile: its size or its SHA-256 differs from the record.
     """
     try:
         size_bytes = store.size_bytes(reference.path)
@@ -181,7 +203,7 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
         )
     local = store.local_path(reference.path, reference)
     if verify and sha256_of(local) != reference.sha256:
-        # It may be a copy on local disk that is damaged, and not the file.
+        # Only the local copy may be damaged: fetch it again.
         local = store.local_path(reference.path, reference, afresh=True)
     if verify and (found := sha256_of(local)) != reference.sha256:
         raise CorruptFile(
@@ -193,13 +215,14 @@ def open_committed(store: Store, reference: FileRef, *, verify: bool = True) -> 
 
 
 def read_committed(store: Store, reference: FileRef, read: Callable[[Path], T]) -> T:
-    """Return what `read` makes of a committed file, once its size and SHA-256 are checked.
+    """Check a committed file and return what `read` returns for its local path.
 
-    A SHA-256 says that the file is the one that a record names, and not that it is of any form.
+    The SHA-256 shows that it is the file that the record names. It does not show that its contents
+    make sense: a stranger's store may have sound records of nonsense. `read` must check that.
 
     Raises:
         MissingFile, CorruptFile: as `open_committed`.
-        CorruptFile: `read` finds that it is not of the form it must have.
+        CorruptFile: `read` raised one of `WRONG_FORM`.
     """
     path = open_committed(store, reference)
     try:
@@ -213,4 +236,4 @@ def read_committed(store: Store, reference: FileRef, read: Callable[[Path], T]) 
 
 
 WRONG_FORM = (ArrowException, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
-"""What reading raises where the bytes are not of the form that they should have."""
+"""What readers raise if the bytes of a file do not have the form that they should have."""

@@ -1,14 +1,14 @@
-"""The form of a path in a store: what in it varies, and how a path is made and read back."""
+"""Forms of paths in a store: a template with named parts that makes paths and reads them back."""
 
 import re
 from dataclasses import dataclass
 from functools import cached_property
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}"
-"""What `tree.slug` gives: at most 40 characters, no dot or dash at the beginning."""
+"""What `tree.slug` returns: at most 40 characters, not beginning with a dot or a dash."""
 
 _KEYED = rf"{_NAME}-[0-9a-f]{{12}}"
-
+"""What `tree.keyed` returns: a name and 12 hex digits of a digest."""
 _PARTS = {
     "keyed": _KEYED,
     "layer": _NAME,
@@ -20,12 +20,29 @@ _PARTS = {
     "picture": r"[0-9a-f]{32}",
     "suffix": r"[a-z0-9-]+(?:\.[a-z0-9-]+)*",
 }
-"""The parts of a path that vary, by name, and the form of each."""
+"""The named parts that a form may have, each with the regular expression it must match.
+
+To use a new part in a form, add it here.
+"""
 
 
 @dataclass(frozen=True)
 class Form:
-    """The form of a path, such as `runs/{run}/run.json`: makes paths, and reads them back."""
+    """A template for paths with named parts, such as `runs/{run}/run.json`.
+
+    `at` makes a path from parts, `read` gets the parts back and refuses every other path:
+
+        >>> form = Form("runs/{run}/run.json")
+        >>> form.at(run="pairs")
+        'runs/pairs/run.json'
+        >>> form.read("runs/pairs/run.json")
+        {'run': 'pairs'}
+        >>> form.read("runs/../run.json") is None
+        True
+
+    Attributes:
+        text: the template; the parts in braces are those of `_PARTS`.
+    """
 
     text: str
 
@@ -40,20 +57,20 @@ class Form:
         )
 
     def at(self, **parts: str | int) -> str:
-        """Return the path with these parts; `read` says whether each is of its form."""
+        """Return the path with these parts. They are not checked; `read` checks."""
         return self.text.format(**parts)
 
     def parts(self, path: str) -> dict[str, str]:
-        """Return the parts of a path.
+        """Return the parts of a path that must have this form.
 
         Raises:
-            ValueError: it is of another form.
+            ValueError: the path has another form.
         """
         if (found := self.read(path)) is None:
             raise ValueError(f"a path of the form {self.text} is wanted; got {path!r}")
         return found
 
     def read(self, path: str) -> dict[str, str] | None:
-        """Return the parts of a path, None where it is of another form."""
+        """Return the parts of a path by name, None if the path has another form."""
         found = self._pattern.fullmatch(path)
         return None if found is None else found.groupdict()

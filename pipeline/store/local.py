@@ -1,7 +1,7 @@
-"""A store in a local folder. No link below its root is followed, for reading, writing or deleting.
+"""A store in a local folder. It follows no link below its root, to read, write or delete.
 
-Every name is opened folder by folder from the root, each step relative to the open folder before
-it and refusing links, so that nobody who can write to the store leads us out of it.
+Each path is opened folder by folder from the root, relative to the folder that is open and without
+following links. So nobody who can write to the store can lead us out of it.
 """
 
 import contextlib
@@ -24,17 +24,19 @@ _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | 
 # Without O_NONBLOCK, opening a pipe would wait for ever.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# What file systems answer that keep no hard links.
+# Errors of file systems that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 _Publish = Callable[..., None]
 
 
 class LocalStore:
-    """A folder. Creation is a finished temporary file linked to its name, then fsync.
+    """A store in a folder. To create a file it links a finished temporary file to its name.
+
+    Files and folders are flushed to the disk (fsync).
 
     Args:
-        root: where it lies; a link that leads there is the user's own and is followed.
+        root: the folder. If it is a link, it is followed: the user gave it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -62,7 +64,7 @@ class LocalStore:
     def create(self, path: str, data: bytes) -> None:
         def link(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
             try:
-                # link() fails where the name exists, on every file system: the atomic create-only.
+                # link() fails if the name exists, on every file system: an atomic create-only.
                 os.link(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
             except FileExistsError:
                 raise CommitConflict(f"{path} exists already in {self.url}") from None
@@ -150,7 +152,7 @@ class LocalStore:
                 os.close(deeper)
 
     def _listed(self, prefix: str) -> list[tuple[str, int]]:
-        """Return name and mode of what lies right under a folder, hidden names left out."""
+        """Return names and modes of what is right in a folder, without hidden names."""
         try:
             with self._explained(prefix or "."), self._folder(_parts(prefix)) as folder:
                 found = list(self._entries(folder, f"{prefix}/" if prefix else ""))
@@ -160,7 +162,7 @@ class LocalStore:
         return sorted(shown, key=lambda each: os.fsencode(each[0]))
 
     def _entries(self, folder: int, under: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield name and facts of what lies in an open folder, links not followed."""
+        """Yield name and `stat` of what is in an open folder, without following links."""
         with self._explained(under.removesuffix("/") or "."):
             descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
             try:
@@ -177,7 +179,7 @@ class LocalStore:
 
     @contextmanager
     def _folder(self, parts: list[str], *, create: bool = False) -> Iterator[int]:
-        """Open a folder below the root, step by step."""
+        """Open a folder below the root, one part of its path after the other."""
         descriptor = os.open(self.root, _FOLDER & ~os.O_NOFOLLOW)
         try:
             for part in parts:
@@ -193,14 +195,14 @@ class LocalStore:
 
     @contextmanager
     def _folder_of(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the folder that a file is in; with the last part of the file's name."""
+        """Open the folder of a file; yield it with the last part of the file's path."""
         *folders, name = checked_name(path).split("/")
         with self._explained(path), self._folder(folders, create=create) as descriptor:
             yield descriptor, name
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[tuple[int, int]]:
-        """Open a file to be read; with its size in bytes."""
+        """Open a file for reading; yield its descriptor and its size in bytes."""
         with self._folder_of(path) as (folder, name):
             descriptor = os.open(name, _FILE, dir_fd=folder)
             try:
@@ -212,9 +214,10 @@ class LocalStore:
 
     @contextmanager
     def _new_file(self, path: str) -> Iterator[tuple[BinaryIO, Callable[[_Publish], None]]]:
-        """Open a new file beside a name; with what gives it that name, by os.link or os.replace.
+        """Open a temporary file in the folder of `path`; yield it and a function that publishes it.
 
-        It is written to the disk before, and its folder after. What is left of it is removed.
+        The function takes os.link or os.replace, which gives the file its name. It flushes the
+        file before that and the folder after. A temporary file that is left over is removed.
         """
         with self._folder_of(path, create=True) as (folder, name):
             with contextlib.suppress(FileNotFoundError):
@@ -236,7 +239,7 @@ class LocalStore:
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
-        """Have errors of the system name the whole path, and say what is a link or a folder."""
+        """Give errors of the system the whole path, and name links, folders and pipes as such."""
         try:
             yield
         except FileNotFoundError:
@@ -247,7 +250,7 @@ class LocalStore:
             raise OSError(error.errno, error.strerror, str(self.root / path)) from None
 
     def _odd_part(self, path: str) -> tuple[str, int]:
-        """Return the first part of a path that is no folder, and its mode."""
+        """Return the first part of a path that is not a folder, and its mode."""
         parts = path.split("/")
         for number in range(1, len(parts) + 1):
             part = "/".join(parts[:number])

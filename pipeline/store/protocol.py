@@ -1,8 +1,8 @@
-"""What a store can do: named files, created once, never changed.
+"""The interface of a store: named files that are created once and never changed.
 
-Four verbs carry the project: read, put, create, exists. `put` publishes a whole file under a name
-that nobody else uses (it carries the attempt's token); `create` is the one conditional write, and
-every commit is made of it. `replace` is for upkeep alone: it mends what is damaged in one step.
+Jobs use four methods: read, put, create, exists. `put` publishes a whole file under a name that
+nobody else uses, because the attempt's token is in it. `create` is the only conditional write, and
+every commit rests on it. `replace` is for upkeep, which mends damaged files atomically.
 """
 
 from collections.abc import Iterator
@@ -13,18 +13,20 @@ from typing import Protocol
 from lamella.schemas.files import FileRef
 
 READ_BYTES = 8 * 1024**2
-"""What is read of a large file at a time."""
+"""Large files are read in pieces of this size."""
 
 MOST_READ_BYTES = 256 * 1024**2
-"""A file that is read whole, as records and pages are, has at most so many bytes: the snapshot of
-400 million pictures in shards of 500."""
+"""The most bytes of a file that is read whole, such as a record or a page. The snapshot of 400
+million pictures in shards of 500 fits."""
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """What a listing says of a file; `modified` is in seconds since 1970, by the store's clock.
+    """An entry of a listing.
 
-    `problem` says what it is where it is no regular file, such as a link; it is then not followed.
+    Attributes:
+        modified: seconds since 1970 by the store's clock.
+        problem: "" for a regular file; else what it is instead, such as a link.
     """
 
     path: str
@@ -34,36 +36,36 @@ class StoredFile:
 
 
 class Store(Protocol):
-    """Named files in a folder or a bucket. Names are relative, with `/`, made by `tree`.
+    """Named files in a folder or a bucket. Names are relative paths with `/`, made by `tree`.
 
-    Only regular files count, and no link is followed: what is something else raises NotAFile.
-    A name that is not there is told apart from one that cannot be looked at, which raises.
+    Links are not followed: whatever is not a regular file raises NotAFile. A file that is missing
+    raises MissingFile; one that cannot be looked at raises another error.
     """
 
     @property
     def url(self) -> str:
-        """The place, in a form that `open_store` takes in any process."""
+        """The folder or S3 address, as `open_store` takes it in any process."""
         ...
 
     def read(self, path: str) -> bytes:
         """Return a whole file.
 
         Raises:
-            MissingFile: it is not there.
+            MissingFile: the file is not there.
             CorruptFile: it has more than `MOST_READ_BYTES`.
         """
         ...
 
     def put(self, path: str, source: Path) -> None:
-        """Publish a finished local file, whole or not at all."""
+        """Store a copy of a local file, whole or not at all."""
         ...
 
     def create(self, path: str, data: bytes) -> None:
-        """Create a small file that must not exist yet, durably. Raises CommitConflict."""
+        """Create a small file durably. Raises CommitConflict if there is one of this name."""
         ...
 
     def replace(self, path: str, data: bytes) -> None:
-        """Put a small file in the place of another, if there is one, in one step and durably."""
+        """Write a small file atomically and durably, replacing any of this name."""
         ...
 
     def exists(self, path: str) -> bool:
@@ -75,42 +77,43 @@ class Store(Protocol):
         ...
 
     def chunks(self, path: str) -> Iterator[bytes]:
-        """Yield a file piece by piece, as the store itself has it now. Raises MissingFile."""
+        """Yield a file piece by piece from the store, not from a local copy. Raises MissingFile."""
         ...
 
     def local_path(
         self, path: str, reference: FileRef | None = None, *, afresh: bool = False
     ) -> Path:
-        """Return a local path to map or stream the file from. Raises MissingFile.
+        """Return a local path to map or read the file from. Raises MissingFile.
 
         Args:
-            reference: what the file must be, where known; a copy at hand is then found by it.
-            afresh: a copy at hand is damaged and must not be used.
+            reference: size and SHA-256 that the file must have, if known; a local copy is then
+                found without a request to the store.
+            afresh: fetch the file again, because the local copy is damaged.
         """
         ...
 
     def discard(self, path: str) -> None:
-        """Remove a file that nothing needs any more; one that is not there is no error."""
+        """Remove a file; it is no error if there is none."""
         ...
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names of the files right under a folder, in byte order; [] if none."""
+        """Return the names of the files right in a folder, in byte order; [] if there are none."""
         ...
 
     def folders(self, prefix: str) -> list[str]:
-        """Return the names of the folders right under a folder, in byte order; [] if none.
+        """Return the names of the folders right in a folder, in byte order; [] if there are none.
 
-        The prefix "" is the store itself.
+        The prefix "" is the store's root.
         """
         ...
 
     def walk(self, prefix: str = "") -> Iterator[StoredFile]:
-        """Yield every file under a folder, or of the whole store, in no order, as it is found.
+        """Yield every file below a folder, or of the whole store, in no order.
 
-        Writes that were cut short are among them where the store shows them; `discard` takes
-        their names. What is no regular file is among them too, with its `problem`.
+        That includes writes that were cut short, if the store shows them, and links and the like,
+        with their `problem`.
 
         Raises:
-            OSError: a folder cannot be listed. What was yielded is then not all there is.
+            OSError: a folder cannot be listed, so files may be missing from what was yielded.
         """
         ...

@@ -1,7 +1,7 @@
-"""What a record may say: it lies where it belongs, and names only files of its own.
+"""Rules for records: each lies at its own path, and names only files that it may name.
 
-Two records that changed places are both whole and wrong. And a store is data: a name in a record
-becomes a path only if it is one that the record's own stage would have made.
+The seal of a record does not show that it was moved, so its path is checked too. And a store may
+come from a stranger: a path in a record is used only if the record's own step could have made it.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from lamella.schemas.vocabulary import Vocabulary
 
 
 def broken_rule(path: str, record: Record) -> str | None:
-    """Return why a record cannot be the one of this path, None where it can."""
+    """Return which rule a record at this path breaks, None if it breaks none."""
     match record:
         case DoneRecord():
             return _done(path, record)
@@ -50,7 +50,7 @@ def broken_rule(path: str, record: Record) -> str | None:
 
 
 def report_run(report: RetrievalReport) -> str:
-    """Return the run's key that an evaluation is stored under: what was evaluated, and found."""
+    """Return the name of the run that a report is stored under, from all it says but its time."""
     facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
     return tree.keyed(f"evaluate {report.protocol}", digest_of(facts))
 

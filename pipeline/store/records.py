@@ -1,4 +1,4 @@
-"""Reading stored records: every one is checked against its seal, and every fault names the file."""
+"""Read records from a store and check their seals; every error names the file."""
 
 import hashlib
 import re
@@ -15,21 +15,24 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 
 def read_record(store: Store, path: str, kind: type[RecordT]) -> RecordT:
-    """Return the record in a file.
+    """Read and check the record in a file.
 
     Raises:
-        MissingFile: it is not there.
+        MissingFile: the file is not there.
         NewerFormat, CorruptFile: as `parse_record`.
     """
     return parse_record(store, path, kind, store.read(path))
 
 
 def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> RecordT:
-    """Return the record that these bytes of a file hold.
+    """Check the bytes of a record and return it.
+
+    Args:
+        path: where the bytes come from; it must be the record's own path.
 
     Raises:
         NewerFormat: a newer version of this software wrote it.
-        CorruptFile: its bytes are not those that were written, or it is the record of another path.
+        CorruptFile: the bytes were changed, they break a rule, or they belong to another path.
     """
     try:
         record = kind.from_json(data)
@@ -53,18 +56,18 @@ def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> R
 
 
 def cure(store: Store) -> str:
-    """Return what to do about damage, as the end of an error's line."""
+    """Return the end of an error message, which says what to do about damage."""
     return f"`lamella verify {store.url}` names the command that rebuilds it"
 
 
 def sealed_text(page: str) -> bytes:
-    """Return an HTML page with a comment at its end that holds the SHA-256 of all before it."""
+    """Return an HTML page as bytes, with its SHA-256 in a comment at the end: its seal."""
     text = page.encode()
     return text + f"<!-- seal {hashlib.sha256(text).hexdigest()} -->\n".encode()
 
 
 def is_sealed(data: bytes) -> bool:
-    """Say whether a page is as `sealed_text` gave it."""
+    """Say whether a page is unchanged since `sealed_text` sealed it."""
     found = _SEAL.search(data)
     return (
         found is not None and hashlib.sha256(data[: found.start()]).hexdigest().encode() == found[1]

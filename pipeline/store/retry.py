@@ -1,4 +1,4 @@
-"""Trying again what may end otherwise: bounded in number and in time, with jitter."""
+"""Retries with exponential delays and jitter, bounded in number and in time."""
 
 import random
 import time
@@ -10,18 +10,18 @@ T = TypeVar("T")
 
 
 class Transient(Exception):
-    """A failure that another try may not meet; `str` says which, in a few words."""
+    """A failure that may pass, so the call is retried; `str` describes it in a few words."""
 
 
 class GaveUp(Exception):
-    """Every try failed; `str` says how the last one did."""
+    """All tries failed; `str` describes how the last one did."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long something is tried. Delays double from `first_s` to `longest_s`.
+    """How often and how long to retry. Delays double from `first_s` to `longest_s`.
 
-    Each is shortened at random by up to a half, so that many workers do not knock together.
+    Each delay is shortened at random by up to half, so that workers do not retry in step.
     """
 
     total_s: float = 180.0
@@ -30,7 +30,7 @@ class Patience:
     longest_s: float = 10.0
 
     def delay_s(self, failures: int) -> float:
-        """Return how long to wait after this many failures, at least 1."""
+        """Return the seconds to wait after this many failures, at least 1."""
         full = min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 30))
         return full * random.uniform(0.5, 1.0)
 
@@ -43,10 +43,10 @@ def persist(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> T:
-    """Return what a call returns, calling again while it raises Transient.
+    """Call until it does not raise Transient; return what the call returned.
 
     Args:
-        on_failure: told how many calls have failed, and how the last one did.
+        on_failure: called after each failure with the number of failures so far and the error.
 
     Raises:
         GaveUp: the tries or the time are used up.

@@ -1,8 +1,8 @@
-"""The client of S3: s3fs made once a process; every request checked, bounded and tried again.
+"""The client of S3: one s3fs for each process; every request is checked, bounded and retried.
 
-s3fs brings the session, the standard chain of credentials and the event loop. Requests go to its
-client one by one, so that there is one place that tries again, instead of three (botocore's and
-s3fs's own are off) that would multiply each other and hide what happened.
+s3fs provides the session, the standard chain of credentials and the event loop. We call its client
+directly, so that only `_ask` retries. The retries of botocore and s3fs are off: they would multiply
+with ours and hide what happened.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ log = logging.getLogger("lamella.store")
 
 CONNECT_S, SILENCE_S = 5, 20
 SLOWEST_BYTES_A_SECOND = 200_000
-"""A body that comes or goes slower than this, after `SILENCE_S`, is a failed try."""
+"""A transfer of n bytes that takes longer than `SILENCE_S` plus n over this is a failed try."""
 
 PART_BYTES = 16 * 1024**2
-"""Larger files go up and down in parts of this size, at most `PARTS_AT_ONCE` in memory."""
+"""Large files are sent and fetched in parts of this size, at most `PARTS_AT_ONCE` in memory."""
 
 PARTS_AT_ONCE = 4
 MOST_PARTS = 9_000
 
 PATIENT = Patience(total_s=float(os.environ.get("LAMELLA_S3_PATIENCE_S", "180")))
 FIRST = Patience(total_s=min(15.0, PATIENT.total_s))
-"""Until the store has answered once: a wrong address should be told soon."""
+"""Used until the store has answered once, so that a wrong address is reported soon."""
 
 WORTH_A_LINE = 6
-"""After this many failures of one request, some 5 s, a person is told once."""
+"""After this many failures of one request, some 5 s, one warning is logged."""
 
 
 @dataclass(frozen=True)
 class Facts:
     """An object: its key, its size, when it changed (seconds since 1970), and its ETag.
 
-    The ETag is a version and nothing more: it is no hash of the content on every server.
+    The ETag identifies a version; not every server makes it a hash of the content.
     """
 
     key: str
@@ -56,14 +56,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Page:
-    """Part of a listing: objects, and the prefixes right below where they were asked for."""
+    """A page of a listing: objects, and the prefixes right below the one that was listed."""
 
     files: tuple[Facts, ...]
     folders: tuple[str, ...]
 
 
 class TooLong(Exception):
-    """An object has more bytes than were wanted; its body was not read."""
+    """An object is larger than `at_most`; its body was not read."""
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(size_bytes)
@@ -71,7 +71,7 @@ class TooLong(Exception):
 
 
 def client() -> "S3Client":
-    """Return this process's client for the environment as it is now."""
+    """Return this process's client for the AWS variables in the environment as they are now."""
     settings = sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))
     return _client(os.getpid(), tuple(settings))
 
@@ -82,10 +82,10 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> "S3Client":
 
 
 class S3Client:
-    """Requests to the server that AWS_ENDPOINT_URL names, or to AWS. For any number of threads.
+    """Sends requests to the server that AWS_ENDPOINT_URL names, or to AWS. Thread-safe.
 
-    Every method may raise StoreUnavailable (tried for long enough), NoAccess, LoginFailed,
-    NoSuchBucket, and StoreError for what cannot be asked of this server.
+    Every method may raise StoreUnavailable (all retries failed), NoAccess, LoginFailed,
+    NoSuchBucket, and StoreError for a request that this server does not support.
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class S3Client:
             "max_pool_connections": 32,
         }
         if any(name.startswith("AWS_ENDPOINT_URL") for name in os.environ):
-            # A server of one's own seldom has a host name for every bucket.
+            # Private servers seldom have a host name for every bucket.
             config["s3"] = {"addressing_style": "path"}
         self._s3fs = s3fs.S3FileSystem(
             skip_instance_cache=True, use_listings_cache=False, config_kwargs=config
@@ -115,7 +115,7 @@ class S3Client:
         at_most: int | None = None,
         patience: Patience | None = None,
     ) -> bytes:
-        """Return an object, or its bytes from start to before stop, as far as there are any.
+        """Return an object, or its bytes from `start` to before `stop` (or to its end).
 
         Raises:
             MissingFile: it is not there.
@@ -150,7 +150,7 @@ class S3Client:
         return self._ask("read", bucket, key, fetch, patience)
 
     def head(self, bucket: str, key: str) -> Facts | None:
-        """Return what is known of an object, or None where there is none."""
+        """Return size, time and ETag of an object, None if there is none."""
 
         async def look(s3: Any) -> Any:
             return await s3.head_object(Bucket=bucket, Key=key)
@@ -172,8 +172,9 @@ class S3Client:
         """Yield a listing page by page, at most 1,000 entries each, in the server's order.
 
         Args:
-            deep: all below the prefix; otherwise what is right below it, folders apart.
-            at_most: entries a page; only the first page is then given.
+            deep: list everything below the prefix; otherwise only what is right below it, with
+                folders listed apart.
+            at_most: entries of a page; then only the first page is yielded.
         """
         wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
         if not deep:
@@ -194,15 +195,15 @@ class S3Client:
             token = found["NextContinuationToken"]
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        """Write an object whole, replacing any."""
+        """Write an object, replacing any of this key."""
         self._ask("write", bucket, key, _put(bucket, key, data))
 
     def create(self, bucket: str, key: str, data: bytes) -> None:
-        """Write an object in one conditional request, if there is none of this name.
+        """Write an object in one conditional request that fails if there is one of this key.
 
         Raises:
-            CommitConflict: there is one. It may be ours: after a lost reply the next try sees it.
-            StoreUnavailable: whether it was created is not known.
+            CommitConflict: there is one. It may be ours: after a lost reply, the retry finds it.
+            StoreUnavailable: it is not known whether it was created.
         """
         failed: list[Transient] = []
         try:
@@ -211,12 +212,12 @@ class S3Client:
         except (CommitConflict, StoreUnavailable):
             raise
         except StoreError as error:
-            if failed:  # an earlier try may have done it
+            if failed:  # an earlier try may have created it
                 raise StoreUnavailable(f"{failed[-1]}, then: {error}") from error
             raise
 
     def put_file(self, bucket: str, key: str, path: Path) -> None:
-        """Write a local file, whole or not at all; large ones in parts."""
+        """Upload a local file, whole or not at all; large ones in parts."""
         size_bytes = path.stat().st_size
         if size_bytes <= 2 * PART_BYTES:
             self.put(bucket, key, path.read_bytes())
@@ -253,7 +254,7 @@ class S3Client:
             try:
                 self._ask("write", bucket, key, end)
             except MissingFile:
-                # The upload is over: an earlier try ended it and its reply was lost.
+                # An earlier try may have completed the upload, and its reply was lost.
                 found = self.head(bucket, key)
                 if found is None or found.size_bytes != size_bytes:
                     raise
@@ -262,10 +263,10 @@ class S3Client:
             raise
 
     def get_file(self, bucket: str, key: str, path: Path, size_bytes: int) -> None:
-        """Fetch an object of a known size into a new local file.
+        """Download an object of a known size into a new local file.
 
         Raises:
-            MissingFile: it is not there, or became shorter.
+            MissingFile: it is not there, or it became shorter.
         """
 
         def fetch(start: int) -> None:
@@ -279,7 +280,7 @@ class S3Client:
             list(signed(pool.map(fetch, range(0, size_bytes, PART_BYTES))))
 
     def remove(self, bucket: str, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; it is no error if there is none."""
 
         async def delete(s3: Any) -> None:
             await s3.delete_object(Bucket=bucket, Key=key)
@@ -298,7 +299,7 @@ class S3Client:
         patience: Patience | None = None,
         told: Callable[[Transient], None] = lambda error: None,
     ) -> T:
-        """Return what a request returns, made as often as the patience allows."""
+        """Send a request, retry as the patience allows, and return its result."""
         from fsspec.asyn import sync
 
         url = f"s3://{bucket}/{key}"
@@ -354,7 +355,7 @@ def _page(found: Any) -> Page:
             str(each.get("ETag", "")),
         )
         for each in found.get("Contents", ())
-        # Some tools mark a folder by an empty object whose name ends in a slash.
+        # Some tools mark a folder with an empty object whose key ends in a slash.
         if not each["Key"].endswith("/")
     )
     folders = tuple(str(each["Prefix"]) for each in found.get("CommonPrefixes", ()))

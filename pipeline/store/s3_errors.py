@@ -1,6 +1,6 @@
-"""What a failed request to S3 means: try again, or one sentence that says what to do.
+"""Translate errors of S3 requests: retry, or one sentence that says what to do.
 
-No message repeats what the server or the library said: only codes, so no secret gets through.
+Messages have only the codes of the server and the library, never their text: it may hold secrets.
 """
 
 import re
@@ -25,10 +25,10 @@ _AGAIN = {
     "ThrottlingException",
     "RequestLimitExceeded",
     "BandwidthLimitExceeded",
-    # Another writer was at the same name in the same moment: AWS says to try again.
+    # Another writer was writing the same key at the same moment: AWS says to retry.
     "ConditionalRequestConflict",
     "OperationAborted",
-    # The body was damaged on its way; the bytes here are right.
+    # The body was damaged in transfer; the bytes here are right.
     "IncompleteBody",
     "BadDigest",
     "XAmzContentSHA256Mismatch",
@@ -51,17 +51,17 @@ _HOW_TO_LOG_IN = (
 
 
 def meaning(error: Exception, doing: str, url: str, bucket: str) -> Exception:
-    """Return what to raise for an error of a request.
+    """Return the exception to raise for an error of a request.
 
     Args:
         doing: read, write, list or remove, for the message.
-        url: what it was done to.
+        url: the object or prefix.
         bucket: its bucket.
 
     Returns:
-        Transient where another try is worth it; MissingFile, CommitConflict (a condition did not
-        hold), NoSuchBucket, NoAccess, LoginFailed or StoreError; the error itself where it is none
-        that a request is known to raise.
+        Transient if a retry may succeed; else MissingFile, CommitConflict (a conditional request
+        failed), NoSuchBucket, NoAccess, LoginFailed or StoreError; the error itself if it is of a
+        type that requests are not known to raise.
     """
     import aiohttp
     from botocore import exceptions as boto

@@ -1,4 +1,4 @@
-"""A store in S3: a prefix of a bucket. What is created is created by one conditional request."""
+"""A store in S3: a prefix of a bucket. Each create is one conditional request."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from lamella.schemas.files import FileRef
 
 
 class S3Store:
-    """Files under a prefix. Nothing is listed that can be named; listings come page by page."""
+    """A store under a prefix of a bucket. Files are fetched into the local cache to be mapped."""
 
     def __init__(self, address: S3Address) -> None:
         self._address = address

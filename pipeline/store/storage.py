@@ -1,4 +1,4 @@
-"""Opening a store: a local folder, or a prefix in S3, that is known by its marker."""
+"""Open a store: a local folder or a prefix in S3 that has the marker of a store."""
 
 import contextlib
 import errno
@@ -14,17 +14,18 @@ __all__ = ["Store", "open_store", "probe_create_only"]
 
 
 def open_store(url: str, *, create: bool = False, damaged: bool = False) -> Store:
-    """Open a store, checking once that it keeps the promise that commits stand on.
+    """Open a store, or create it.
 
     Args:
         url: a local folder, or `s3://bucket/prefix`.
-        create: make the store where there is none; a bucket is never made.
-        damaged: open one that has records of ours and has lost its marker, to look at or mend it.
+        create: create the store if there is none, and check that it honours create-only writes,
+            on which commits depend. A bucket is never created.
+        damaged: also open a store that has records but lost its marker, to verify or repair it.
 
     Raises:
-        InputError: there is no store, or the address is of another kind.
-        StoreError: its marker is lost; or it cannot be written, or a second create of one name
-            does not fail there.
+        InputError: there is no store, or the address is invalid.
+        StoreError: the marker is lost; or, with `create`, the store cannot be written, or a second
+            create of the same name does not fail.
     """
     store = _place_of(url, create=create)
     if not _is_marked(store):
@@ -81,9 +82,7 @@ def _is_marked(store: Store) -> bool:
 
 
 def _has_records(store: Store) -> bool:
-    """Say whether a record of a job or a snapshot can be read: what a store without them is worth
-    nothing to repair.
-    """
+    """Say whether the store has a readable record of a job, a snapshot or a promotion."""
     from lamella.pipeline.store.records import read_record
 
     for top in ("jobs", "snapshots", "promotions"):
@@ -97,13 +96,13 @@ def _has_records(store: Store) -> bool:
 
 
 def probe_create_only(store: Store) -> None:
-    """Make the marker, and check that a second create of its name fails, or no commit is safe.
+    """Create the marker, and check that creating it a second time fails: commits depend on it.
 
     Raises:
         StoreError: it does not fail, or the store cannot be written.
     """
     try:
-        # The first of these may be refused because an earlier opening made the file.
+        # This fails if the store is not new.
         with contextlib.suppress(CommitConflict):
             store.create(MARKER, MARKER_BYTES)
         try:

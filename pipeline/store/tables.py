@@ -1,7 +1,7 @@
-"""Parquet for what is streamed, Arrow files for what is memory-mapped; both without surprises.
+"""Read and write tables: Parquet for what is streamed, Arrow files for what is memory-mapped.
 
-Bytes depend on the rows alone: no time stamps, no threads in the writers. Parquet pages carry
-checksums, which are verified on reading (both are off by default in Arrow).
+The bytes depend on the rows alone: writers use no time stamps and no threads. Parquet pages have
+checksums, which are verified when they are read (both are off by default in Arrow).
 """
 
 import struct
@@ -20,7 +20,7 @@ from lamella.pipeline.memory import available_memory
 ROW_GROUP = 65_536
 
 LARGE_BYTES = 1 << 30
-"""A Parquet file that says it holds more is not opened before it is seen that memory suffices."""
+"""Before a Parquet file that claims to hold more is opened, free memory is checked."""
 
 
 PARQUET_OPTIONS: dict[str, Any] = {
@@ -29,7 +29,7 @@ PARQUET_OPTIONS: dict[str, Any] = {
     "write_page_checksum": True,
     "use_dictionary": False,
 }
-"""How every Parquet file is written. Dictionaries cost time and bytes on vectors."""
+"""Options of every Parquet file. Dictionaries cost time and bytes on vectors."""
 
 
 def write_parquet(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) -> int:
@@ -39,9 +39,9 @@ def write_parquet(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) ->
 
 
 def write_parquet_parts(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> int:
-    """Write tables of one schema to one file, one after the other; return how many rows."""
+    """Write tables of one schema to one file, in order; return the number of rows."""
     rows = 0
-    # Absolute, or Arrow would take a name such as `s3:x` for an address.
+    # Absolute, because Arrow takes a name such as `s3:x` for an address.
     with pq.ParquetWriter(path.absolute(), schema, **PARQUET_OPTIONS) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=ROW_GROUP)
@@ -55,20 +55,20 @@ def read_parquet(
     """Read a whole table, verifying page checksums.
 
     Args:
-        schema: what the file must be written in; left out, it is not looked at.
+        schema: the schema that the file must have; None accepts any.
 
     Raises:
-        ValueError, ArrowException: it is another table, no table, or takes more memory than there
-            is; nothing of what it says of itself is believed before.
+        ValueError, ArrowException: it has another schema, it is not Parquet, or it needs more
+            memory than there is. This is checked before any rows are read.
     """
     with open_parquet(path, schema) as file:
         return file.read(columns)
 
 
 def open_parquet(path: Path, schema: Any | None = None) -> pq.ParquetFile:
-    """Open a file to be read row group by row group, as `read_parquet`.
+    """Open a Parquet file to read it by row groups, with the checks of `read_parquet`.
 
-    A column of `schema` of type binary(0) may have any width.
+    Where `schema` has a column of type binary(0), the column may have any width.
     """
     file = pq.ParquetFile(path, page_checksum_verification=True)
     try:
@@ -86,10 +86,10 @@ def open_parquet(path: Path, schema: Any | None = None) -> pq.ParquetFile:
 
 
 def check_nulls(table: Any, schema: Any) -> None:
-    """Check that no column of a table has a null that its schema does not allow.
+    """Check that no column of a table has a null where its schema allows none.
 
     Raises:
-        ValueError: one has.
+        ValueError: a column has one.
     """
     for field in schema:
         never_null = field.name in table.column_names and not field.nullable
@@ -98,7 +98,7 @@ def check_nulls(table: Any, schema: Any) -> None:
 
 
 def _check_schema(found: Any, wanted: Any) -> None:
-    """Check names, order and types; what may not be null is checked when it is read."""
+    """Check names, order and types of columns; `check_nulls` checks nulls once rows are read."""
     fits = found.names == wanted.names and all(
         theirs.type == ours.type or (_any_width(ours.type) and _is_fixed_binary(theirs.type))
         for theirs, ours in zip(found, wanted, strict=True)
@@ -117,7 +117,7 @@ def _any_width(kind: Any) -> bool:
 
 
 def write_arrow(table: pa.Table, path: Path) -> int:
-    """Write a table as one record batch of an Arrow file, ready to be memory-mapped."""
+    """Write a table as an Arrow file with one record batch, which can be memory-mapped."""
     batches = table.combine_chunks().to_batches()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for batch in batches:
@@ -126,16 +126,16 @@ def write_arrow(table: pa.Table, path: Path) -> int:
 
 
 Form = Mapping[str, Callable[[Any], bool]]
-"""Which columns an Arrow file has, in order, and what their types must be."""
+"""The columns of an Arrow file, in order, each with a check of its type."""
 
 
 def of(*kinds: Any) -> Callable[[Any], bool]:
-    """Return the form of a column of one of these types."""
+    """Return a check for a column of one of these types."""
     return lambda found: any(found == kind for kind in kinds)
 
 
 def vectors_of_type(kind: Any) -> Callable[[Any], bool]:
-    """Return the form of a column that `vectors_column` makes of numbers of this type."""
+    """Return a check for a column that `vectors_column` makes of numbers of this type."""
     return lambda found: (
         bool(pa.types.is_fixed_size_list(found))
         and found.value_type == kind
@@ -144,15 +144,15 @@ def vectors_of_type(kind: Any) -> Callable[[Any], bool]:
 
 
 def lists_of_type(*kinds: Any) -> Callable[[Any], bool]:
-    """Return the form of a column of lists of any length, of numbers of one of these types."""
+    """Return a check for a column of lists of any length, of numbers of one of these types."""
     return lambda found: bool(pa.types.is_large_list(found)) and found.value_type in kinds
 
 
 def map_arrow(path: Path, form: Form) -> pa.Table:
-    """Open an Arrow file without reading it: its columns are views of the mapped file.
+    """Memory-map an Arrow file: the columns of the table are views of the mapped file.
 
-    It must be what `write_arrow` writes: one record batch, not compressed, without nulls, whose
-    columns lie in the file with all their rows. What the numbers say is not looked at.
+    It must be as `write_arrow` writes it: one record batch, not compressed, without nulls, whose
+    columns are in the file with all their rows. The values are not checked.
 
     Raises:
         ValueError, ArrowException: it is something else.
@@ -166,13 +166,13 @@ def map_arrow(path: Path, form: Form) -> pa.Table:
             shown = ", ".join(f"{field.name} {field.type}" for field in schema) or "none"
             raise ValueError(f"its columns are {one_line(shown)}")
         batches: list[Any] = []
-        # Read as a stream: the footer of a file may say that a batch lies anywhere.
+        # Read as a stream, because the footer of a hostile file may place a batch anywhere.
         while (message := _next_message(source)) is not None:
             if message.type != "record batch" or batches or is_compressed(message.metadata):
                 raise ValueError("it holds more than one plain record batch")
             batches.append(pa.ipc.read_record_batch(message, schema))
     table = pa.Table.from_batches(batches, schema)
-    table.validate()  # or a column that ends before its rows do would be read past its end
+    table.validate()  # else a column that is shorter than its rows would be read past its end
     if any(column.null_count for column in table.columns):
         raise ValueError("a value is null")
     return table
@@ -189,10 +189,10 @@ def _next_message(source: Any) -> Any:
 
 
 def is_compressed(metadata: Any) -> bool:
-    """Say whether a record batch is compressed, from the header that Arrow has checked.
+    """Say whether a record batch is compressed, from its header, which Arrow has checked.
 
-    Arrow would unpack it, to any size, before anyone may ask. The header is a flatbuffer: in
-    `Message` the third field is a `RecordBatch`, of which the fourth is its compression
+    Arrow would decompress it, to any size, before it could be asked. The header is a flatbuffer:
+    the third field of `Message` is a `RecordBatch`, whose fourth field is the compression
     (Message.fbs of the Arrow format).
     """
     data = bytes(metadata)
@@ -205,7 +205,7 @@ def is_compressed(metadata: Any) -> bool:
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Return where a field of a flatbuffer's table lies, None where it is left out."""
+    """Return the offset of a field in a flatbuffer's table, None if the field is left out."""
     offsets = table - struct.unpack_from("<i", data, table)[0]
     (size,) = struct.unpack_from("<H", data, offsets)
     at = 4 + 2 * number
@@ -214,7 +214,7 @@ def _field(data: bytes, table: int, number: int) -> int | None:
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:
-    """Return a column of numbers without nulls as an array, not copied where it is one chunk."""
+    """Return a column of numbers without nulls as an array, without a copy if it is one chunk."""
     return np.asarray(table.column(name).to_numpy())
 
 

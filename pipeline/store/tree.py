@@ -1,7 +1,13 @@
-"""Every file that a store may hold, one row for each kind: how its path is made and read back.
+"""Every kind of file that a store may hold: how its path is made, read back, and mended.
 
-A name that comes out of a store, from a record or a listing, is looked up here before it is used:
-a store is data, and does not tell us where to read, write or delete. FORMAT.md explains the tree.
+There are two tables. `FILES` has a row for each file that stands by itself, such as a snapshot.
+`STEPS` has a row for each step of a job, whose folder holds done records and data files. Paths are
+made by the rows (`SNAPSHOT.at(number=3)`, `EXTRACT.folder(keyed=...)`), and `read` gets from a path
+back to its row. `verify`, `repair` and `gc` know files by these rows alone.
+
+A store is data, and may come from a stranger: it does not tell us where to read, write or delete.
+So a path that comes out of a store, from a record or a listing, is looked up here before it is
+used. FORMAT.md describes the tree for readers.
 """
 
 import re
@@ -23,12 +29,12 @@ from lamella.schemas.vocabulary import Vocabulary
 
 
 def slug(name: str) -> str:
-    """Return a readable, safe part of a path: letters, digits, dots and dashes."""
+    """Return a name as a part of a path: letters, digits, dots, dashes and underscores."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "unnamed"
 
 
 def keyed(name: str, digest: str) -> str:
-    """Return a folder's name: a readable part and a digest of what changes its contents."""
+    """Return the name of a folder: a readable part, and 12 digits of what decides its contents."""
     return f"{slug(name)}-{digest[:12]}"
 
 
@@ -38,23 +44,27 @@ def shard_key(number: int) -> str:
 
 
 def is_key(text: str) -> bool:
-    """Say whether a text may be the key of a task."""
+    """Say whether a text is a valid key of a task."""
     return Form("{key}").read(text) is not None
 
 
 Mend = Literal["rebuild", "replace", "drop"]
 """How `repair` mends a damaged file.
 
-A `rebuild` removes it and has its job make it again; a `replace` writes it anew where it is; a
-`drop` removes it, for the same command makes it again.
+`rebuild`: remove it, and run the tasks of its job that make it. `replace`: overwrite it with a new
+one. `drop`: remove it; giving the same command again makes it.
 """
 
 
 @dataclass(frozen=True)
 class FileKind:
-    """A file that stands by itself: the form of its path, its record, and how it is mended.
+    """A row for a file that stands by itself, such as a snapshot: no step writes it as a task.
 
-    None of these is ever removed by `gc`, except those that are `leftover`.
+    Attributes:
+        form: the form of its path.
+        mend: how `repair` mends it.
+        record: the type of the record in it, None if it holds none.
+        leftover: whether `gc` may remove it; `gc` leaves all others alone.
     """
 
     form: Form
@@ -63,18 +73,18 @@ class FileKind:
     leftover: bool = False
 
     def at(self, **parts: str | int) -> str:
-        """Return the path with these parts; numbers have six digits at least."""
+        """Return the path with these parts; `number` is written with at least six digits."""
         if isinstance(number := parts.get("number"), int):
             parts["number"] = f"{number:06d}"
         return self.form.at(**parts)
 
     def folder(self, **parts: str | int) -> str:
-        """Return the folder that files of these parts lie in."""
+        """Return the folder of the file with these parts."""
         return self.form.text.rpartition("/")[0].format(**parts)
 
 
 MARKER, MARKER_BYTES = "probe/create-only", b"lamella\n"
-"""The file by which a store is known, made before any other."""
+"""The path and the bytes of the file that marks a folder as a store; it is made first."""
 
 CLOCK = FileKind(Form("probe/clock.{token}"), "drop", leftover=True)
 JOB = FileKind(Form("jobs/{keyed}.json"), "replace", JobRecord)
@@ -95,23 +105,26 @@ FILES = (
 
 @dataclass(frozen=True, eq=False)
 class StepKind:
-    """A step of a job: where it works, and what must hold of its done records.
+    """A row for a step of a job: the form of its folder, and what its done records must satisfy.
 
-    In its folder lie a done record for each task, `done/KEY.json`, the task's data files,
-    `[LAYER/]KEY.TOKEN.SUFFIX`, and perhaps verdicts on its pictures. Data that no record names
-    goes by `gc`; a verdict once its task is done.
+    The folder holds a done record for each finished task, `done/KEY.json`, data files,
+    `[LAYER/]KEY.TOKEN.SUFFIX`, and for some steps verdicts on pictures. `gc` removes data files
+    that no record names, and verdicts of tasks that are done. Steps may share a folder.
 
     Attributes:
-        name: the `stage` of its done records.
-        form: of its folder's path.
-        total, states: the count of a record that those of the states add up to, each unit of work
-            being in exactly one state; by default the size of the task, where there are states.
-        rows: which file has as many rows as which count says.
-        summary: the record that stands over the folder: while it is there, nobody looks at the
-            tasks, so it is removed with what is damaged below it.
-        until: the done record that ends the use of these; `gc` removes them once it is there.
-        keyed: whether the folder's name ends in the first digits of the records' inputs.
-        mend: how a damaged file below the folder is mended.
+        name: the `stage` in its done records.
+        form: the form of its folder.
+        states: the counts of a done record that say how its units of work (pictures) ended. Each
+            unit is in exactly one state, so they add up to the units of the task.
+        total: the count that holds that sum; `verify` compares them.
+        rows: by name of a file in the record, the count that equals its number of rows.
+        summary: the record that stands over the folder, such as a manifest over its shards. While
+            it is there, jobs read it and skip the tasks, so `repair` removes it together with
+            what is damaged below it.
+        until: the done record after which this step's files are no longer needed: `gc` removes
+            them once it is there.
+        keyed: whether the name of the folder ends in the first digits of the records' inputs.
+        mend: how a damaged file in the folder is mended.
     """
 
     name: str
@@ -125,7 +138,7 @@ class StepKind:
     mend: Mend = "rebuild"
 
     def folder(self, **parts: str | int) -> str:
-        """Return the folder with these parts; a layer is named as paths name it."""
+        """Return the folder with these parts; a layer may be given by its own name."""
         if isinstance(layer := parts.get("layer"), str):
             parts["layer"] = slug(layer)
         if isinstance(number := parts.get("round"), int):
@@ -176,30 +189,30 @@ STEPS: list[StepKind] = [
 ]
 
 CUT_SHORT = re.compile(r"\.[0-9a-f]{16}\.tmp")
-"""The name of a write that has not ended, or never will."""
+"""The name of a file that is still being written, or whose writer died."""
 
 
 @cache
 def tops() -> tuple[str, ...]:
-    """Return the folders right below a store's root, without that of the marker."""
+    """Return the names of the folders right below a store's root, without that of the marker."""
     forms = [*(kind.form for kind in FILES), *(step.form for step in STEPS)]
     found = dict.fromkeys(form.text.partition("/")[0] for form in forms)
     return tuple(top for top in found if top != MARKER.partition("/")[0])
 
 
 def forget() -> None:
-    """Forget what was worked out from the rows, after a row was added."""
+    """Clear the caches that depend on the rows; call it after adding a row."""
     tops.cache_clear()
     step_folder.cache_clear()
 
 
 def done(folder: str, key: str) -> str:
-    """Return the path of a task's done record; `folder` is its step's."""
+    """Return the path of a task's done record in the folder of its step."""
     return f"{folder}/done/{key}.json"
 
 
 def data_file(folder: str, key: str, token: str, suffix: str) -> str:
-    """Return the path of a task's data file; the token keeps attempts apart."""
+    """Return the path of a task's data file; each attempt has its own token."""
     return f"{folder}/{key}.{token}.{suffix}"
 
 
@@ -209,12 +222,12 @@ def layer_folder(folder: str, layer: str) -> str:
 
 
 def verdicts(folder: str, key: str) -> str:
-    """Return the folder of the verdicts on a task's pictures; `folder` is its step's."""
+    """Return the folder of the verdicts on a task's pictures, in the folder of its step."""
     return f"{folder}/verdicts/{key}"
 
 
 def verdict(folder: str, key: str, picture: str) -> str:
-    """Return the path of a verdict on a picture of a task."""
+    """Return the path of the verdict on one picture of a task."""
     return f"{verdicts(folder, key)}/{picture}.json"
 
 
@@ -223,20 +236,20 @@ Kind = Literal["marker", "record", "page", "data", "verdict", "leftover"]
 
 @dataclass(frozen=True)
 class Found:
-    """What a path says of its file.
+    """What the path of a file says about it: the result of `read`.
 
     Attributes:
-        kind: a `verdict` is on a picture of a task; a `leftover` is a write that was cut short, in
-            a folder of ours, or the file by which the store's clock was read.
-        parts: of the path, or of its step's folder, by name.
-        record: what kind of record it is, if it is one.
+        kind: `leftover` is a write that was cut short, or the file that asks for the store's
+            clock; `verdict` is a verdict on a picture.
+        parts: the parts of the path; for a file of a step, those of the step's folder.
         mend: how it is mended.
-        folder: its step's folder, if it is a step's, else the one it lies in.
-        key: its task, if it is a step's.
-        steps: those that work in this folder, or in those that this record stands over.
-        place: what lies between folder and name of a data file.
-        suffix: of a data file's name.
-        row: of a file that is no step's.
+        record: the type of the record in it, if it holds one.
+        folder: the folder of its step; for a file of no step, the folder it lies in.
+        key: the key of its task, if it belongs to a step.
+        steps: the steps that work in its folder; for a record that stands over steps, those.
+        place: for a data file, the folder between the step's and its name, such as a layer.
+        suffix: for a data file, what its name ends in, such as `parquet`.
+        row: its row in `FILES`, if it belongs to no step.
     """
 
     kind: Kind
@@ -257,17 +270,17 @@ class Found:
 
     @property
     def digest(self) -> str:
-        """The first digits of the inputs that its folder is for."""
+        """The digits of the inputs that end the name of its folder."""
         named = self.parts.get("keyed") or self.parts.get("run", "")
         return named.rpartition("-")[2]
 
     def summary(self) -> str | None:
-        """Return the path of the record that stands over the folder, None where none does."""
+        """Return the path of the record that stands over its folder, None if there is none."""
         over = self.steps[0].summary if self.steps else None
         return None if over is None else over.form.text.format(**self.parts)
 
     def until(self) -> str | None:
-        """Return the path of the done record that ends the use of this file's folder."""
+        """Return the path of the done record after which it is no longer needed, if any."""
         end = self.steps[0].until if self.steps else None
         return None if end is None else end.text.format(**self.parts)
 
@@ -279,12 +292,12 @@ _PLACED = Form("{layer}/{key}.{token}.{suffix}")
 
 
 def read(path: str) -> Found | None:
-    """Return what a path says of its file, None for what is not ours."""
+    """Return what a path says about its file, None for a file that Lamella did not write."""
     for kind in FILES:
         if (parts := kind.form.read(path)) is not None:
             return _standing(kind, parts, path)
     below = path.split("/")
-    # The longest folder is the one that a file is of: rounds lie below their training.
+    # Try the longest folder first: the folders of rounds lie below that of their training.
     for cut in range(len(below) - 1, 1, -1):
         if found := _of_step("/".join(below[:cut]), "/".join(below[cut:])):
             return found
@@ -321,22 +334,22 @@ def _of_step(folder: str, rest: str) -> Found | None:
 
 @lru_cache(maxsize=4096)
 def step_folder(path: str) -> tuple[Mapping[str, str], tuple[StepKind, ...]] | None:
-    """Return the parts of a step's folder and the steps that work in it, None for another path."""
+    """Return the parts of a step's folder and the steps that work there, None for other paths."""
     steps = tuple(step for step in STEPS if step.form.read(path) is not None)
     return (steps[0].form.read(path) or {}, steps) if steps else None
 
 
 def kind_of(path: str) -> Kind | None:
-    """Return what a file of this path is to a store, None for what is not ours."""
+    """Return the kind of file of a path, None for a file that Lamella did not write."""
     found = read(path)
     return None if found is None else found.kind
 
 
 def folder_of(path: str) -> str:
-    """Return the folder of the step that a file is of.
+    """Return the folder of the step that a file belongs to.
 
     Raises:
-        ValueError: it is not ours, or lies in no folder of a step.
+        ValueError: no row has this path.
     """
     found = read(path)
     if found is None or not found.folder:
@@ -345,26 +358,26 @@ def folder_of(path: str) -> str:
 
 
 def parts_of(path: str) -> Mapping[str, str]:
-    """Return the parts of a file's path, or of a step's folder, by name; none of another."""
+    """Return the parts of a file's path or of a step's folder; {} for any other path."""
     known = step_folder(path)
     found = None if known else read(path)
     return known[0] if known else found.parts if found is not None else {}
 
 
 def steps_of(path: str) -> tuple[StepKind, ...]:
-    """Return the steps that a file, or the record over a step's folder, may be of."""
+    """Return the steps that may have written a file, or that a record stands over."""
     found = read(path)
     return () if found is None else found.steps
 
 
 def record_of(path: str) -> type[Record] | None:
-    """Return what kind of record lies under a path, None for any other file."""
+    """Return the type of the record at a path, None for any other file."""
     found = read(path)
     return None if found is None else found.record
 
 
 def is_data(path: str, folder: str) -> bool:
-    """Say whether a path is that of a data file below a folder."""
+    """Say whether a path is that of a data file somewhere below a folder."""
     if not path.startswith(f"{folder}/"):
         return False
     found = read(path)
@@ -372,7 +385,10 @@ def is_data(path: str, folder: str) -> bool:
 
 
 def checked_name(path: str) -> str:
-    """Return the path if it stays inside the store, else raise ValueError."""
+    """Return the path if it stays inside the store, else raise ValueError.
+
+    A part may begin with a dot only in the name of an unfinished write.
+    """
     *folders, name = path.split("/")
     parts = folders if CUT_SHORT.fullmatch(name) else [*folders, name]
     hidden = any(part == "" or part.startswith(".") for part in parts)
