@@ -89,6 +89,8 @@ class Work(Protocol[TaskT_contra]):
     def open(self, store: Store) -> Do[TaskT_contra]:
         """Load what is expensive; return the function that does one task."""
         ...
+
+
 @dataclass(frozen=True)
 class StoreStep(Generic[TaskT]):
     """The harness that every step runs in: opens the store, begins attempts, writes done records.
@@ -173,6 +175,7 @@ class Runner(Protocol):
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield exactly one outcome for each task, in any order."""
         ...
+
     @property
     def threads(self) -> int:
         """How many threads a worker has for a task if the step does not say."""

@@ -1,1 +1,1 @@
-"""Care of a store: what must be there, what is damaged, what is spent, and how it is mended."""
+"""Maintenance of a store: verify, repair, retry and gc."""

@@ -1,4 +1,4 @@
-"""A record against its neighbours: what it stands on is there, and the pictures add up."""
+"""Check records against each other: what a record was made from is there, and counts add up."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from lamella.schemas.vocabulary import Vocabulary
 
 
 def neighbour_faults(found: Inventory) -> Iterator[Fault]:
-    """Yield what is wrong between records that are each whole."""
+    """Yield what is wrong between records that are each intact."""
     if tree.MARKER not in found.files and found.records:
         yield Fault(tree.MARKER, "is gone: a store is known by it")
     for path, done in found.of(DoneRecord):
@@ -27,7 +27,7 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
         yield from _snapshot(found, path, snapshot)
     for path, _ in found.of(RetrievalReport):
         page = tree.PAGE.at(**tree.parts_of(path))
-        if page not in found.files:  # it is created before the report
+        if page not in found.files:  # the page is created before the report
             yield Fault(page, "is gone: its report is there")
     for _, run in found.of(QueryRun):
         folder = tree.QUERY.folder(run=run.run)
@@ -38,7 +38,7 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
 
 
 def _counts(path: str, record: DoneRecord) -> Iterator[Fault]:
-    """Yield what a record's counts contradict, by the row of its step in the tree."""
+    """Yield the counts of a record that contradict the row of its step in the tree."""
     found, counts = tree.read(path), record.counts
     for step in found.steps if found is not None else ():
         if step.name != record.stage:
@@ -67,13 +67,13 @@ def _manifest(found: Inventory, path: str, manifest: CorpusManifest) -> Iterator
 def _done(
     found: Inventory, folder: str, key: str, needed_by: str
 ) -> tuple[DoneRecord | None, list[Fault]]:
-    """Return a done record that must be there, or the fault that it is not."""
+    """Return a done record that must be there, or the fault that it is missing."""
     path = tree.done(folder, key)
     record = found.records.get(path)
     if isinstance(record, DoneRecord):
         return record, []
     if path in found.files:
-        return None, []  # it is there and damaged, which is said elsewhere
+        return None, []  # there and damaged, which the inventory reports
     return None, [Fault(path, f"is gone: {needed_by} was made from it")]
 
 
@@ -149,7 +149,7 @@ def _samples(
 
 
 def _series(found: Inventory) -> Iterator[Fault]:
-    """Snapshots and promotions are numbered without gaps, and a promotion's snapshot is there."""
+    """Yield gaps in the numbers of snapshots and promotions, and promotions without a snapshot."""
     for series in (tree.SNAPSHOT, tree.PROMOTION):
         numbers = _numbers(found, series)
         for number in range(1, max(numbers, default=0)):
@@ -172,13 +172,13 @@ def _series(found: Inventory) -> Iterator[Fault]:
 
 
 def _numbers(found: Inventory, series: tree.FileKind) -> list[int]:
-    """Return the numbers of a series that are there, damaged or not."""
+    """Return the numbers in a series whose files are there, damaged or not."""
     parts = (series.form.read(path) for path in found.files)
     return [int(each["number"]) for each in parts if each is not None]
 
 
 def _summary(path: str) -> str:
-    """Return the path of the record that stands over the folder of a step's file."""
+    """Return the path of the record that stands over the folder of a file, "" if there is none."""
     found = tree.read(path)
     return (found and found.summary()) or ""
 

@@ -1,9 +1,9 @@
-"""`gc`: files that no record names, once they are so old that no job can still be writing them.
+"""`gc`: remove files that no record names and that are too old for a job to be writing them.
 
-What protects a running job is age, by the store's own clock: an attempt's files become needed
-when its done record is created. It writes them at its end, and each is a sign of progress, without
-which it is ended after `engine.task_timeout_s`. Beside that, the record that would name a file is
-read once more right before the file goes.
+The files of an attempt are not named by a record until its done record is created, so their age, by
+the store's own clock, protects a running job. An attempt writes its files at its end, each one is
+a sign of progress, and a task without signs is ended after `engine.task_timeout_s`. In addition,
+`gc` reads the done record that would name a file again right before it removes the file.
 """
 
 import tempfile
@@ -23,19 +23,19 @@ from lamella.schemas.job import EngineSettings
 
 DAY_S = 86_400.0
 LEAST_S = EngineSettings().task_timeout_s
-"""What is younger may be of a task that still runs."""
+"""Younger files may belong to a task that is still running."""
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What was removed, or would be; and what nothing names but is too young to go."""
+    """The files that were removed, or would be; and those that are unneeded but too young."""
 
     removed: tuple[StoredFile, ...]
     young: tuple[StoredFile, ...]
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes were removed."""
+        """The bytes that were removed."""
         return sum(file.size_bytes for file in self.removed)
 
 
@@ -47,19 +47,21 @@ def collect_garbage(
     forced: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Collected:
-    """Remove what no snapshot, vocabulary, done record or running job needs.
+    """Remove files that no snapshot, vocabulary, done record or running job needs.
 
-    Those are data files that no record names, writes that were cut short, verdicts on pictures of
-    shards that are done, and the sums of rounds whose checkpoint stands; each only if it is older
-    than the age. What is not ours stays.
+    These are data files that no record names, writes that were cut short, verdicts on pictures of
+    shards that are done, and sums of rounds whose checkpoint is there. Files that Lamella did not
+    write stay.
 
     Args:
-        forced: take an age below `LEAST_S`; then no job may run on the store.
+        older_than_s: only remove files older than this.
+        dry_run: remove nothing, only return what would be removed.
+        forced: allow an age below `LEAST_S`; then no job may run on the store.
 
     Raises:
         InputError: the age is below `LEAST_S`.
-        CorruptFile: a record is damaged, so what it names is not known; nothing was removed.
-        StoreError: a folder cannot be listed, so what its records name is not known either.
+        CorruptFile: a record is damaged, so the files it names are not known; nothing was removed.
+        StoreError: a folder cannot be listed, so its records are not known; nothing was removed.
     """
     if older_than_s < LEAST_S and not (forced or dry_run):
         raise InputError(
@@ -87,7 +89,7 @@ def collect_garbage(
         if path in spent or (path not in needed and _is_garbage(found, path))
     ]
     old = [file for file in loose if now - file.modified > older_than_s]
-    # A record goes before the files it names, so that none ever names a file that is gone.
+    # Remove a record before the files it names, so that no record names a missing file.
     old.sort(key=lambda file: file.path not in spent)
     removed: list[StoredFile] = []
     for number, file in enumerate(old):
@@ -101,7 +103,7 @@ def collect_garbage(
 
 
 def _is_garbage(found: Inventory, path: str) -> bool:
-    """Say whether a file goes if no record names it: a verdict does once its task is done."""
+    """Say whether a file that no record names is unneeded; a verdict is once its task is done."""
     file = tree.read(path)
     if file is not None and file.kind == "verdict":
         return tree.done(file.folder, file.key) in found.records
@@ -109,13 +111,13 @@ def _is_garbage(found: Inventory, path: str) -> bool:
 
 
 def _is_spent(found: Inventory, path: str) -> bool:
-    """Say whether a done record is of a round's sums, and the round's checkpoint stands."""
+    """Say whether a done record is one of a round's sums, and the round's checkpoint is there."""
     file = tree.read(path)
     return file is not None and file.until() in found.records
 
 
 def _named_meanwhile(store: Store, path: str, spent: set[str]) -> bool:
-    """Say whether the done record of a file's task names it after all."""
+    """Say whether the done record of a file's task has been created since and names the file."""
     file = tree.read(path)
     if file is None or not file.key or tree.done(file.folder, file.key) in spent:
         return False
@@ -124,10 +126,10 @@ def _named_meanwhile(store: Store, path: str, spent: set[str]) -> bool:
 
 
 def store_clock(store: Store) -> float:
-    """Return the time by the store's own clock, by writing a file there and looking at it.
+    """Write a file to the store and return its time: the time by the store's own clock.
 
     Raises:
-        MissingFile: the file is not seen after it was written.
+        MissingFile: the file is not listed after it was written.
     """
     path = tree.CLOCK.at(token=token_hex(6))
     with tempfile.TemporaryDirectory() as scratch:

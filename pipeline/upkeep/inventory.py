@@ -1,6 +1,6 @@
-"""What a store holds and what must be there: every record read, every file that one names.
+"""The inventory of a store: its files, its records, and the files that records name.
 
-Files that are not ours, such as a person's notes, are counted and otherwise left alone.
+Files that Lamella did not write, such as a person's notes, are counted and otherwise left alone.
 """
 
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import Vocabulary
 
 IN_THE_WAY = ", and a store holds regular files: move it away"
-"""How the problem of a link, a pipe or a misplaced folder ends: nobody but a person can mend it."""
+"""The end of the problem of a link, a pipe or a misplaced folder, which only a person can mend."""
 
 NEWER = "is newer: "
-"""How the problem of a record begins that a newer version wrote: nothing here can mend it."""
+"""The beginning of the problem of a record that a newer version wrote; it cannot be mended here."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A file that is not what it must be: damaged, gone, or contrary to its neighbours."""
+    """A file that is damaged, missing, or contradicts other records."""
 
     path: str
     problem: str
@@ -34,9 +34,13 @@ class Fault:
 
 @dataclass
 class Inventory:
-    """The files of a store by path, its readable records, and the faults of the others.
+    """What is in a store.
 
-    `strangers` are files that are not ours: their names are none that a store gives.
+    Attributes:
+        files: files that Lamella wrote, by path.
+        strangers: files that Lamella did not write: no row of the tree has their paths.
+        records: the readable records, by path.
+        faults: what is wrong with the other records.
     """
 
     files: dict[str, StoredFile] = field(default_factory=dict)
@@ -45,7 +49,7 @@ class Inventory:
     faults: list[Fault] = field(default_factory=list)
 
     def of(self, kind: type[RecordT]) -> list[tuple[str, RecordT]]:
-        """Return the records of a kind with their paths, in order of the paths."""
+        """Return the records of a type with their paths, in order of the paths."""
         return [
             (path, record)
             for path, record in sorted(self.records.items())
@@ -53,7 +57,7 @@ class Inventory:
         ]
 
     def references(self) -> dict[str, dict[str, FileRef]]:
-        """Return for each file that must be there the records that name it, and what they say."""
+        """Return by path each file that records name: its reference in each of these records."""
         found: dict[str, dict[str, FileRef]] = {}
         for path in sorted(self.records):
             for reference in named_files(self.records[path]):
@@ -62,12 +66,12 @@ class Inventory:
 
 
 def take_inventory(store: Store, prefix: str = "") -> Inventory:
-    """Read every record of a store, or of a folder of it, and note every file.
+    """List every file of a store, or of a folder in it, and read every record.
 
-    What is removed while it is read, as a round's sums are, is left out.
+    Records that a running job removes meanwhile, such as those of a round's sums, are left out.
 
     Raises:
-        StoreError: a folder cannot be listed, so what is in it is not known.
+        StoreError: a folder cannot be listed.
     """
     found = Inventory()
     for file in _listed(store, prefix):
@@ -105,9 +109,9 @@ def _listed(store: Store, prefix: str) -> Iterator[StoredFile]:
 
 
 def _is_in_the_way(path: str) -> bool:
-    """Say whether a link, pipe or the like stands where a store has files or folders of its own.
+    """Say whether a link, pipe or the like is where the store's own files and folders belong.
 
-    A linked folder hides what is in it, so nothing can be said of what it may hold.
+    A linked folder is not followed, so it may hide files of the store.
     """
     top = path.partition("/")[0]
     return top in tops() or path == MARKER
@@ -120,7 +124,7 @@ def _without_path(path: str, error: Exception) -> str:
 
 
 def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str | None]:
-    """Return the record in a file, or what is wrong with it."""
+    """Return the record in these bytes of a file, or what is wrong with it."""
     kind = record_of(path)
     if kind is None:
         raise ValueError(f"{path} is no record")
@@ -134,7 +138,7 @@ def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str
 
 
 def plain_problem(path: str, data: bytes) -> str | None:
-    """Return what is wrong with a file that no record names but that is no orphan."""
+    """Return what is wrong with the marker or a page, None if nothing is."""
     if path == MARKER and data != MARKER_BYTES:
         return "holds other bytes than were written"
     if kind_of(path) == "page" and not is_sealed(data):
@@ -143,12 +147,12 @@ def plain_problem(path: str, data: bytes) -> str | None:
 
 
 def stands_alone(path: str) -> bool:
-    """Say whether a file needs no record that names it: such as a record, or the marker."""
+    """Say whether a file belongs in the store although no record names it, such as a record."""
     return kind_of(path) in ("record", "marker", "page", "verdict")
 
 
 def is_cut_short(path: str) -> bool:
-    """Say whether a file is a write that never ended."""
+    """Say whether a file is a write that was cut short."""
     return CUT_SHORT.fullmatch(path.rpartition("/")[2]) is not None
 
 

@@ -1,4 +1,4 @@
-"""Doing parts of a recorded job again: its missing tasks, its snapshot, a promotion."""
+"""Run parts of a recorded job again: missing tasks, a snapshot, a promotion."""
 
 import datetime
 import secrets
@@ -26,13 +26,12 @@ from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 @dataclass(frozen=True)
 class RecordedSources:
-    """What a recorded job was made from: where its record says, or the user says now.
+    """The pictures and weights of a recorded job: where its record says, or where the user says.
 
-    Source and weights are looked for only where something has to be made from them, and must be
-    what they were.
+    They are looked for only if something must be made from them, and must be unchanged.
 
     Attributes:
-        pictures: where they lie now; by default where they were.
+        pictures: where the pictures are now; by default where they were.
     """
 
     store: Store
@@ -54,10 +53,10 @@ class RecordedSources:
         return picture_root(self.store, manifest.root, self.pictures)
 
     def weights(self) -> Path:
-        """Return the weights on record.
+        """Return the path of the weights, which must be those on record.
 
         Raises:
-            InputError: they are others now.
+            InputError: weights or network have changed.
         """
         spec, weights = resolve_extraction(self.job.job)
         if spec != self.job.extraction:
@@ -70,23 +69,25 @@ class RecordedSources:
 
 
 def rebuild_job(store: Store, job: JobRecord, hands: Hands, pictures: str | None = None) -> Made:
-    """Run what is missing of a job. Source and weights are needed only if their stages are.
+    """Run what is missing of a job; return the outcomes of its stages.
+
+    Pictures and weights are needed only if corpus or extraction have something to make.
 
     Raises:
-        InputError: source or weights are needed, and gone or changed.
+        InputError: pictures or weights are needed, and missing or changed.
         StageFailed: a task failed.
     """
     return Journey(store, job, RecordedSources(store, job, pictures)).make(hands)
 
 
 def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Listing:
-    """Return the listing of a job's source, which must be the one it was made from.
+    """List the source of a job, which must not have changed since.
 
     Args:
-        pictures: the source as it is named now; by default as it was.
+        pictures: where the source is now; by default where it was.
 
     Raises:
-        InputError: it is not to be had, or has changed.
+        InputError: it is missing or has changed.
     """
     source = picture_source(store, job.source, pictures)
     listing = list_source(source)
@@ -101,10 +102,10 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
 
 
 def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None = None) -> None:
-    """Create a damaged or lost snapshot anew from the finished job that it was published by.
+    """Write a damaged or lost snapshot again, from the finished job that published it.
 
     Raises:
-        InputError: no finished job gives it.
+        InputError: no finished job gives this snapshot.
     """
     number = int(tree.SNAPSHOT.form.parts(path)["number"])
     found = take_inventory(store)
@@ -112,7 +113,7 @@ def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None
     others = {s.root_digest for p, s in found.of(IndexSnapshot) if p != path}
     for job_path, job in read_jobs(store).items():
         if not _is_whole(store, job):
-            continue  # a job in work
+            continue  # the job has not ended
         made = rebuild_job(store, job, hands, pictures)
         spec = job.extraction
         draft = draft_snapshot(
@@ -134,7 +135,7 @@ def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None
 
 
 def _is_whole(store: Store, job: JobRecord) -> bool:
-    """Say whether all stages of a job have ended and none of their records is damaged."""
+    """Say whether all stages of a job have ended and their records are intact."""
     try:
         return Journey(store, job).look().whole
     except StoreError:
@@ -142,9 +143,10 @@ def _is_whole(store: Store, job: JobRecord) -> bool:
 
 
 def rebuild_promotion(store: Store, path: str) -> str:
-    """Create a damaged or lost promotion anew; return what it names now, as a sentence.
+    """Write a damaged or lost promotion again; return a sentence that says what it promotes now.
 
-    One that a later promotion follows has no effect any more. The last names the newest snapshot.
+    If a later promotion follows, it promotes the same, and has no effect. If it is the last, it
+    promotes the newest snapshot.
     """
     number = int(tree.PROMOTION.form.parts(path)["number"])
     found = take_inventory(store)

@@ -1,9 +1,9 @@
-"""`repair`: what is damaged is withdrawn, its tasks run again, and the bytes go where they were.
+"""`repair`: remove what is damaged, run its tasks again, and put the bytes where they were.
 
-A task gives the same bytes whenever it runs, so what is rebuilt has the SHA-256 on record. A
-damaged file and the done record that names it are removed, the stages of the jobs that made
-them run, and find all else done. A snapshot or a vocabulary that names the old file gets the
-same bytes under the old name.
+A task gives the same bytes whenever it runs, so a rebuilt file has the SHA-256 on record. `repair`
+removes a damaged file together with the done record that names it, and runs the jobs that made
+them, which find everything else done. If a snapshot or a vocabulary names the old file, the same
+bytes are put under the old name.
 """
 
 import tempfile
@@ -43,7 +43,14 @@ from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 @dataclass(frozen=True)
 class Repaired:
-    """What was damaged, which tasks ran again, what is still damaged, and what else to know."""
+    """The outcome of a repair.
+
+    Attributes:
+        before: what was damaged.
+        tasks: the done records of the tasks that ran again.
+        after: what is still damaged.
+        notes: sentences for a person.
+    """
 
     before: tuple[Damage, ...]
     tasks: tuple[str, ...]
@@ -62,11 +69,13 @@ def repair_store(
     """Rebuild what is damaged in a store, and only that. No job may run on the store meanwhile.
 
     Args:
-        pictures: where they lie now; by default where they were when they were indexed.
+        threads: threads of a worker in the extract stage.
+        pictures: where the pictures are now; by default where they were when they were indexed.
 
     Raises:
+        NewerFormat: a newer version wrote a record; nothing was changed.
         NotAFile: a link, a pipe or a folder is in the way; nothing was changed.
-        InputError: a picture source or weights that are needed are gone or have changed.
+        InputError: pictures or weights are needed, and missing or changed.
         StageFailed: a task failed.
     """
     watch = watch or Watch()
@@ -85,14 +94,14 @@ def repair_store(
     jobs = _jobs_to_run(store, [path for path in damaged if _mend_of(path) == "rebuild"])
     if any({tree.CORPUS, tree.EXTRACT}.intersection(tree.steps_of(path)) for path in damaged):
         for job in jobs.values():
-            # The source is needed, so it is asked before anything is withdrawn.
+            # Pictures are needed, so check them before anything is removed.
             job_listing(store, job, pictures)
     withdrawn = _withdraw(store, found)
     try:
         for job in jobs.values():
             rebuild_job(store, job, hands, pictures)
     except (AccountMismatch, SnapshotIncomplete, StageFailed):
-        # Other contents than were on record may be why; then that is what there is to say.
+        # If rebuilt files differ from their records, that is the cause to report.
         notes += _refuse_others(store, withdrawn)
         if not notes:
             raise
@@ -119,7 +128,7 @@ def repair_store(
 
 
 def _mend_of(path: str) -> str:
-    """Return how a damaged file is mended, as its row in the tree says."""
+    """Return how a damaged file is mended, from its row in the tree."""
     found = tree.read(path)
     return "" if found is None else found.mend
 
@@ -129,10 +138,10 @@ def _commits(store: Store) -> dict[str, str]:
 
 
 def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:
-    """Return the finished jobs that made what is damaged, before anything is withdrawn.
+    """Return the finished jobs that made the damaged files; call it before anything is removed.
 
-    A job without a snapshot is left alone: the same `lamella index` goes on with it, and makes
-    what was withdrawn on its way.
+    A job without a snapshot is left alone: the same `lamella index` continues it, and makes again
+    what was removed.
     """
     snapshots = [snapshot for _, snapshot in take_inventory(store).of(IndexSnapshot)]
     chosen: dict[str, JobRecord] = {}
@@ -140,7 +149,7 @@ def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:
         try:
             seen = Journey(store, job).look()
         except LamellaError:
-            # What names its folders is itself damaged, so only its snapshot tells of it.
+            # A damaged record hides its folders, so take the job if it has a snapshot.
             if damaged and any(snapshot.job == path for snapshot in snapshots):
                 chosen[path] = job
             continue
@@ -160,17 +169,21 @@ def _segments_of(snapshot: IndexSnapshot) -> str:
 
 
 def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
-    """Remove what is damaged and the records that commit it, records first; return those."""
+    """Remove damaged files and the records that name them, records first.
+
+    Returns:
+        The removed done records that were intact, by path.
+    """
     records: set[str] = set()
     files: set[str] = set()
     for damage in found.damage:
         path = damage.path
         file = tree.read(path)
         if file is None or file.mend == "replace":
-            continue  # replaced at its turn
+            continue  # overwritten later
         (files if file.record is None else records).add(path)
         records |= {each for each in damage.named_by if record_of(each) is DoneRecord}
-        # While this stands, a job looks no further into how it came about.
+        # While this record is there, a job does not look at the tasks below it.
         if (summary := file.summary()) is not None:
             records.add(summary)
         if file.row in (tree.REPORT, tree.PAGE):
@@ -184,7 +197,7 @@ def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
 
 
 def _refuse_others(store: Store, withdrawn: dict[str, DoneRecord]) -> list[str]:
-    """Take back what was rebuilt with other contents than its record said."""
+    """Remove done records that were rebuilt with other contents than before; return notes on them."""
     made = dict(take_inventory(store).of(DoneRecord))
     notes: list[str] = []
     for path, record in withdrawn.items():
@@ -199,7 +212,7 @@ def _refuse_others(store: Store, withdrawn: dict[str, DoneRecord]) -> list[str]:
 
 
 def _restore(store: Store) -> list[str]:
-    """Put bytes that were made again under every name on record that lacks them."""
+    """Copy rebuilt bytes to every path that a record names and that is missing; return notes."""
     inventory = take_inventory(store)
     references = inventory.references()
     at_hand: dict[tuple[str, int], str] = {}

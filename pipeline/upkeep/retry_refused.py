@@ -1,9 +1,9 @@
-"""`retry`: pictures that were refused for a reason that may have passed are tried again.
+"""`retry`: try pictures again that were refused for a reason that may have passed.
 
-Only they are read. Where the verdict on one has changed, its shard's table or activations are made
-anew, other shards' activations are taken over as they are, and what follows is done again: the
-index is then the one that a first run would have made, to the bit. What is on record is replaced in
-one step each, so a retry that is stopped leaves a store as it was or further on.
+Only these pictures are read. If the result of one has changed, the table or the activations of its
+shard are made again, activations of other shards are kept, and later stages run again. The index is
+then the same, bit for bit, as if the pictures had been readable from the start. Each record is
+replaced atomically, so a retry that was stopped can be continued.
 """
 
 from collections import Counter
@@ -51,14 +51,14 @@ WORTH_RETRYING = (
     RefusalReason.TOO_SLOW,
     RefusalReason.TOO_MUCH_MEMORY,
 )
-"""Reasons that may pass. A picture refused for what its bytes are stays refused."""
+"""Reasons that may pass. A picture that was refused for its own bytes stays refused."""
 
 READABLE = "readable"
 
 
 @dataclass(frozen=True)
 class Retried:
-    """How many pictures were tried, what became of them, and the snapshot that holds now."""
+    """How many pictures were tried, how many have each result, and the current snapshot."""
 
     tried: int
     became: dict[str, int]
@@ -67,9 +67,12 @@ class Retried:
 
 @dataclass(frozen=True)
 class Trial:
-    """A refused picture: its shard, its place in the shard, its row of the image table.
+    """A refused picture to try again.
 
-    `verdict` is the reason and its detail, where they are not in the row.
+    Attributes:
+        place: its number in the shard.
+        row: its row of the image table.
+        verdict: reason and detail, if extraction refused it; otherwise they are in the row.
     """
 
     shard: ShardRef
@@ -87,24 +90,26 @@ def retry_store(
     watch: Watch,
     pictures: str | None = None,
 ) -> Retried:
-    """Try the refused pictures in these states again, and publish if a verdict has changed.
+    """Try the pictures again that were refused for these reasons; publish if any result changed.
 
-    It is for the job of the current snapshot, or the store's one job where there is none yet.
-    No other job may run on the store meanwhile.
+    This applies to the job of the current snapshot, or to the store's only job if there is no
+    snapshot yet. No other job may run on the store meanwhile.
 
     Args:
-        pictures: where they lie now; by default where they were when they were indexed.
+        states: the reasons.
+        threads: threads of a worker in the extract stage.
+        pictures: where the pictures are now; by default where they were when they were indexed.
 
     Raises:
-        InputError: there is no job to try again, or more than one and no snapshot; or a store in
-            S3 names a folder of this machine.
-        StageFailed: a task failed, or still too many are refused; the same command continues.
+        InputError: there is no job to retry, or several and no snapshot; or a store in S3 names a
+            folder of this machine.
+        StageFailed: a task failed, or too many are still refused; the same command continues.
     """
     current = current_snapshot(store)
     path, job = _job(store, current)
     sources = RecordedSources(store, job, pictures)
     hands = Hands(runner, threads, watch)
-    found = Journey(store, job, sources).make_corpus(hands)  # lost, if a disk was
+    found = Journey(store, job, sources).make_corpus(hands)  # it may be lost with a disk
     manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
@@ -117,7 +122,7 @@ def retry_store(
     passed = {trial.shard.key for trial in changed}
     if old is not None:
         for key in sorted(passed):
-            discard_verdicts(store, old, key)  # or they would be believed once more
+            discard_verdicts(store, old, key)  # else extraction would use them again
     renewed = _renew_tables(
         store, job, found, [(trial, row) for trial, row in tried if row != trial.row]
     )
@@ -172,7 +177,7 @@ def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
 def _refused_rows(
     store: Store, manifest: CorpusManifest, states: Set[RefusalReason]
 ) -> list[Trial]:
-    """Return the pictures whose header could not be read."""
+    """Return the pictures that the corpus stage refused for these reasons."""
     return [
         Trial(shard, place, row)
         for shard in manifest.shards
@@ -188,7 +193,7 @@ def _try_rows(
     limits: DecodeLimits,
     on_progress: OnProgress,
 ) -> list[tuple[Trial, dict[str, Any]]]:
-    """Look at these pictures once more; return the row that each has now."""
+    """Probe these pictures again; return the row of the image table that each has now."""
     found: list[tuple[Trial, dict[str, Any]]] = []
     with EntryReader(manifest.root, limits, manifest.kind) as reader:
         for number, trial in enumerate(trials):
@@ -199,7 +204,7 @@ def _try_rows(
                 trial.row["offset"],
                 -1 if size is None else size,
             )
-            # Every one keeps its row, whatever it turns out to be.
+            # Each keeps its row and its image id, whatever it turns out to be.
             found.append((trial, probe_entry(reader, entry, limits)))
             done = number + 1
             on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
@@ -212,7 +217,7 @@ def _renew_tables(
     manifest: CorpusManifest,
     changed: Sequence[tuple[Trial, dict[str, Any]]],
 ) -> CorpusManifest:
-    """Return the manifest with the rows that are others now, made anew if there are any."""
+    """Write the tables of shards with changed rows again; return the manifest that names them."""
     if not changed:
         return manifest
     folder = job_corpus(job)
@@ -249,7 +254,7 @@ def _renew_table(
 def _refused_late(
     store: Store, manifest: CorpusManifest, folder: str | None, states: Set[RefusalReason]
 ) -> Iterator[Trial]:
-    """Yield the pictures whose header was sound and whose pixels could not be read."""
+    """Yield the pictures that the extract stage refused for these reasons."""
     for shard in manifest.shards:
         record = read_done(store, folder, shard.key) if folder is not None else None
         if record is None or record.counts["refused"] == shard.refused:
@@ -270,9 +275,9 @@ def _try_pixels(
     became: Counter[str],
     on_progress: OnProgress,
 ) -> list[Trial]:
-    """Return the pictures on which the verdict is another now; count what became of all.
+    """Decode pictures again; return those whose result has changed, and count all results.
 
-    Each is seen as the network sees it, for a picture that is damaged may be read in one view.
+    Each is decoded in all views of the network: a damaged picture may be readable in only one.
     """
     from lamella.pipeline.extract.jpegs import Jpeg
     from lamella.pipeline.extract.work import PictureSource

@@ -1,4 +1,4 @@
-"""`verify`: every file against its record, every record against its seal and neighbours."""
+"""`verify`: check each file against its record, and each record against its seal and others."""
 
 import hashlib
 from collections import Counter
@@ -28,12 +28,19 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
-"""Files read at once, piece by piece: enough to hide a store's delay."""
+"""Files that are read at once, in pieces: enough to hide the delay of a store."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A fault, what names the file, which snapshots answer from it, and how it is mended."""
+    """A damaged file.
+
+    Attributes:
+        problem: what is wrong with it.
+        named_by: the records that name it.
+        snapshots: the numbers of the snapshots that need it.
+        command: the command that mends it.
+    """
 
     path: str
     problem: str
@@ -44,11 +51,13 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a look at every file found.
+    """What `verify` found.
 
-    `orphans` are files of ours that no record names: left by attempts that died or lost, or being
-    written; they are no fault. `unfinished` says what a job that was stopped left to be done.
-    `strangers` counts files that are not Lamella's, which nothing here touches.
+    Attributes:
+        orphans: files that no record names: left by attempts that died or were second, or being
+            written now. They are not damage.
+        unfinished: what a job that was stopped left to do, as sentences.
+        strangers: the number of files that Lamella did not write; nothing touches them.
     """
 
     files: int
@@ -84,7 +93,7 @@ class Verified:
 
 
 def verify_store(store: Store, on_progress: OnProgress = quiet) -> Verified:
-    """Return what is damaged in a store, and what is left over in it."""
+    """Read every file of a store; return what is damaged and what is left over."""
     found = take_inventory(store)
     references = found.references()
     faults = [*found.faults, *_file_faults(store, found, references, on_progress)]
@@ -113,10 +122,10 @@ def verify_store(store: Store, on_progress: OnProgress = quiet) -> Verified:
 def problem_with(
     store: Store, path: str, data: bytes, references: Mapping[str, Mapping[str, FileRef]]
 ) -> str | None:
-    """Return what is wrong with the bytes of one file, None where nothing is.
+    """Return what is wrong with the bytes of one file, None if nothing is.
 
     Args:
-        references: by file, what the records that name it say of it.
+        references: by path, the references to the file in the records that name it.
     """
     if record_of(path) is not None:
         return read_bytes(store, path, data)[1]
@@ -126,7 +135,7 @@ def problem_with(
 
 
 def _difference(size_bytes: int, digest: str, said: Mapping[str, FileRef]) -> str | None:
-    """Return how a file differs from what the records that name it say."""
+    """Return how a file differs from a reference to it, None if it differs from none."""
     for reference in said.values():
         if size_bytes != reference.size_bytes:
             return f"has {size_bytes:,} bytes, {reference.size_bytes:,} in its record"
@@ -136,7 +145,7 @@ def _difference(size_bytes: int, digest: str, said: Mapping[str, FileRef]) -> st
 
 
 def _streamed_problem(store: Store, path: str, said: Mapping[str, FileRef]) -> str | None:
-    """Return what is wrong with a data file, which may be too large to hold."""
+    """Return what is wrong with a data file, read in pieces: it may not fit into memory."""
     digest, size_bytes = hashlib.sha256(), 0
     for chunk in store.chunks(path):
         digest.update(chunk)
@@ -154,7 +163,7 @@ def _file_faults(
     references: dict[str, dict[str, FileRef]],
     on_progress: OnProgress,
 ) -> list[Fault]:
-    """Read every file that a record names, and the few that stand alone, once."""
+    """Read every file that a record names, the marker and the pages once; return their faults."""
     alone = [path for path in found.files if kind_of(path) in ("marker", "page")]
     paths = sorted({*references, *alone})
     sizes = {path: found.files[path].size_bytes for path in paths if path in found.files}
@@ -167,12 +176,12 @@ def _file_faults(
             else:
                 problem = problem_with(store, path, store.read(path), references)
         except MissingFile:
-            # A round's sums go with their record while a job runs: then nothing names it now.
+            # A running job removes a round's sums with their record; then it is no fault.
             if not any(store.exists(record) for record in references.get(path, {})):
                 return None
             problem = "is gone"
         except NotAFile:
-            return None  # the inventory has it among its faults
+            return None  # the inventory has reported it
         except OSError as error:
             problem = f"cannot be read: {error.strerror or error}"
         return Fault(path, problem) if problem else None
@@ -206,7 +215,7 @@ def _damage(
 
 
 def _unfinished(store: Store, found: Inventory) -> list[str]:
-    """Return what a stopped job left, as sentences; none of it is damage."""
+    """Return what a job that was stopped left to do, as sentences. None of it is damage."""
     lines: list[str] = []
     promoted = {promotion.snapshot for _, promotion in found.of(Promotion)}
     damaged = any(record_of(fault.path) is Promotion for fault in found.faults)
