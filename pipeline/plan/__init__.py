@@ -1,1 +1,1 @@
-"""What a run will take, told from a probe of some of its pictures; and how it then came out."""
+"""`plan`: estimate the costs of a run from a sample of its pictures, and compare afterwards."""

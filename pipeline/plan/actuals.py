@@ -1,4 +1,4 @@
-"""Plan and reality, stage by stage: what a run took beside what was foretold."""
+"""Compare a run with its plan, stage by stage: seconds, pictures a second, bytes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,14 @@ from lamella.schemas.plan import Plan
 
 @dataclass
 class Taken:
-    """What a stage took in this run: seconds by the clock, tasks, and the pictures in them."""
+    """What a stage took in this run.
+
+    Attributes:
+        seconds: by the clock.
+        tasks: tasks that ran.
+        pictures: pictures in these tasks.
+        before: whether some tasks had been done before this run.
+    """
 
     seconds: float = 0.0
     tasks: int = 0
@@ -21,9 +28,9 @@ class Taken:
 
 @dataclass
 class Stopwatch:
-    """A runner that notes what each stage takes, and a listener to its progress.
+    """A runner that measures what each stage takes; its `progress` must be called with progress.
 
-    The steps of a training go by the name of their layer's vocabulary.
+    Steps are added up by stage, such as the steps of a training as `vocabulary b11`.
     """
 
     runner: Runner
@@ -31,7 +38,7 @@ class Stopwatch:
     taken: dict[str, Taken] = field(default_factory=dict)
 
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
-        """Yield what the runner yields."""
+        """Yield the outcomes of the runner, and measure their stage."""
         began = time.perf_counter()
         taken = self._of(step.stage)
         try:
@@ -45,15 +52,15 @@ class Stopwatch:
 
     @property
     def threads(self) -> int:
-        """What the runner says."""
+        """See `Runner`."""
         return self.runner.threads
 
     def memory_per_worker(self) -> int:
-        """Return what the runner says."""
+        """See `Runner`."""
         return self.runner.memory_per_worker()
 
     def progress(self, stand: Progress) -> None:
-        """Note whether a stage found tasks done before, and pass the word on."""
+        """Note whether a stage had tasks that were done before, and pass progress on."""
         if stand.of_stage and stand.done and self._of(stand.of_stage).tasks == 0:
             self._of(stand.of_stage).before = True
         self.on_progress(stand)
@@ -64,9 +71,9 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A stage as it was planned and as it came out; None where it was not planned, or not run.
+    """Plan and actuals of one stage; None where it was not planned, or did not run.
 
-    `note` says where a run found some or all of it done.
+    `note` says if some or all of the stage had been done before this run.
     """
 
     stage: str
@@ -82,11 +89,11 @@ class Comparison:
 def compare(
     plan: Plan, taken: dict[str, Taken], stored: dict[str, int], indexed: int
 ) -> list[Comparison]:
-    """Return plan and reality of every stage that has either, in the order of the plan.
+    """Return plan and actuals of every stage that was planned or run, in the order of the plan.
 
     Args:
-        taken: in this run, by stage.
-        stored: bytes, by stage.
+        taken: measured in this run, by stage.
+        stored: bytes in the store, by stage.
         indexed: pictures that the run indexed.
     """
     planned = {stage.name: stage for stage in plan.stages}

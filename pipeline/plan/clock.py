@@ -1,4 +1,4 @@
-"""Seconds of one thread: what a piece of work costs, however many cores took part in it."""
+"""Measure the cost of a piece of work in seconds of one thread, however many cores shared it."""
 
 import time
 from collections.abc import Iterator
@@ -6,16 +6,16 @@ from contextlib import contextmanager
 
 
 class Cost:
-    """Seconds of one thread, known when the block is left."""
+    """Seconds of one thread, set at the end of the block."""
 
     seconds = 0.0
 
 
 @contextmanager
 def costing() -> Iterator[Cost]:
-    """Add up the processor time of all threads of this process inside the block.
+    """Measure the processor time of all threads of this process in the block.
 
-    Where it took longer by the clock on the wall (it waited for a disk, or a GPU), that counts.
+    If wall-clock time is longer, because the block waited for a disk or a GPU, that is the cost.
     """
     cost = Cost()
     wall, processor = time.perf_counter(), time.process_time()

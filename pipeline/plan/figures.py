@@ -1,4 +1,4 @@
-"""Means with their standard errors, and the little arithmetic that they need."""
+"""Arithmetic of means with standard errors."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,10 @@ from lamella.schemas.plan import Figure
 
 
 def mean_of(values: Sequence[float] | NDArray[np.integer]) -> Figure:
-    """Return the mean of some values and its standard error, s / sqrt(n); 0 of one or none."""
+    """Return the mean of some values and its standard error, s / sqrt(n).
+
+    The error of one value is 0, and so are mean and error of none.
+    """
     if len(values) == 0:
         return Figure(mean=0.0)
     found = np.asarray(values, np.float64)
@@ -19,12 +22,12 @@ def mean_of(values: Sequence[float] | NDArray[np.integer]) -> Figure:
 
 
 def scaled(figure: Figure, factor: float, plus: float = 0.0) -> Figure:
-    """Return a figure times a factor, and something known added."""
+    """Return a figure times a factor, plus a number without error."""
     return Figure(mean=figure.mean * factor + plus, error=figure.error * factor)
 
 
 def total(figures: Iterable[Figure]) -> Figure:
-    """Return the sum of figures; errors of independent ones add as squares."""
+    """Return the sum of independent figures: the squares of their errors add up."""
     found = list(figures)
     return Figure(
         mean=sum(each.mean for each in found),
@@ -33,7 +36,7 @@ def total(figures: Iterable[Figure]) -> Figure:
 
 
 def per(figure: Figure, of: float) -> Figure:
-    """Return `of` over a figure, as pictures over seconds; its relative error stays. 0 over 0."""
+    """Return `of` divided by a figure, with the same relative error; 0 if the figure is 0."""
     if figure.mean == 0:
         return Figure(mean=0.0)
     mean = of / figure.mean

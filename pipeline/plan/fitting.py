@@ -1,4 +1,4 @@
-"""Whether a plan fits the disk and the memory at hand; if not, by how much, and the way out."""
+"""Check that a plan fits the disk and the memory; if not, say by how much and what to do."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ CURES = {
     "encode": "leave that layer out (--layers)",
     "index": "leave that layer out (--layers)",
 }
-"""By stage: how less of what it stores is asked for."""
+"""By stage: how to make it store less."""
 
 WHAT = {
     "extract": ("extraction takes", "take smaller batches (network.batch_size)"),
@@ -27,7 +27,7 @@ WHAT = {
     ),
     "index": ("a segment takes", "ask for smaller ones (index.segment_images)"),
 }
-"""By stage: what holds memory there, and how it is made less."""
+"""By stage: the beginning of the message about memory, and how to need less."""
 
 
 def misfits(
@@ -37,11 +37,12 @@ def misfits(
     free_bytes: int | None,
     worker_bytes: int,
 ) -> tuple[str, ...]:
-    """Return what does not fit, a sentence each: both values, and what to do.
+    """Return a sentence for each thing that does not fit, with both values and what to do.
 
     Args:
-        memory: of a worker, by stage and what holds it.
-        free_bytes: of the store's disk; None where it has no end that is known.
+        memory: bytes of a worker, by stage and by what holds them.
+        pictures: pictures of the run.
+        free_bytes: free on the store's disk; None if no limit is known, as in S3.
         worker_bytes: memory that a worker has.
     """
     found: list[str] = []
@@ -61,7 +62,7 @@ def misfits(
 
 
 def too_many_words(words: Mapping[str, WordsProbe], pictures: float) -> tuple[str, ...]:
-    """Return which layers are asked for more words than they will give descriptors."""
+    """Return a sentence for each layer that will give fewer descriptors than it must have words."""
     return tuple(
         f"layer {name} will give about {rows:,} descriptors for {found.words:,} words: a word "
         f"needs at least one: ask for fewer (--words), or index more pictures"
@@ -71,7 +72,7 @@ def too_many_words(words: Mapping[str, WordsProbe], pictures: float) -> tuple[st
 
 
 def needed_bytes(stored: Sequence[PlannedBytes]) -> float:
-    """Return the most bytes that lie in the store at once."""
+    """Return the most bytes that the store will hold at any time."""
     kept = sum(each.size_bytes.mean for each in stored if each.kept)
     return kept + max((each.size_bytes.mean for each in stored if not each.kept), default=0.0)
 

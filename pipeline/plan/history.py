@@ -1,4 +1,7 @@
-"""Plans in a store: a numbered series for each subject, which is what a plan and a run share."""
+"""Plans in a store: a numbered series for each subject.
+
+The subject is a digest of what decides the costs of a run, by which a run finds its plan.
+"""
 
 from lamella.pipeline.errors import CommitConflict
 from lamella.pipeline.jobs.indexing import Prepared
@@ -9,11 +12,11 @@ from lamella.schemas.base import digest_of
 from lamella.schemas.plan import Plan
 
 FREE = ("name", "profile", "fusion", "search", "engine", "corpus", "network")
-"""Settings that change no cost, or whose effect is in the listing's digest or the spec."""
+"""Settings that change no cost, or that the digests of listing and extraction spec cover."""
 
 
 def subject_of(prepared: Prepared) -> str:
-    """Return the digest of what decides the costs of a run: plans and runs meet by it."""
+    """Return the digest of what decides the costs of a run; it is the same for run and plan."""
     settings = prepared.job.model_dump(mode="json", exclude=set(FREE))
     return digest_of(
         [prepared.corpus_inputs, prepared.spec.digest(), dict(prepared.imports), settings]
@@ -21,22 +24,22 @@ def subject_of(prepared: Prepared) -> str:
 
 
 def keep_plan(store: Store, plan: Plan) -> str:
-    """Store a plan beside the earlier ones of its subject; return its path."""
+    """Store a plan under the next number of its subject; return its path."""
     key = tree.keyed(plan.name, plan.subject)
     while True:
         path = tree.PLAN.at(keyed=key, number=_last(store, key) + 1)
         try:
             store.create(path, plan.to_json())
-        except CommitConflict:  # someone else planned the same at the same time
+        except CommitConflict:  # another process planned the same at the same time
             continue
         return path
 
 
 def last_plan(store: Store, name: str, subject: str) -> Plan | None:
-    """Return the newest plan of a subject, None where there is none.
+    """Return the newest plan of a subject, None if there is none.
 
     Raises:
-        CorruptFile: it is damaged.
+        CorruptFile: the plan is damaged.
     """
     key = tree.keyed(name, subject)
     number = _last(store, key)

@@ -1,4 +1,4 @@
-"""From a probe to a plan: every figure for all pictures of the source."""
+"""Make a plan: probe a sample, and extrapolate to all pictures of the source."""
 
 import os
 import tempfile
@@ -34,12 +34,12 @@ def make_plan(
     free_bytes: int | None = None,
     on_progress: OnProgress = quiet,
 ) -> Plan:
-    """Return the plan of a job, after a probe of some of its pictures on this machine.
+    """Probe some pictures of a job on this machine, and return its plan.
 
     Args:
-        sample: entries of the source that are tried.
-        seed: which ones.
-        free_bytes: of the store's disk; None where it has no end that is known.
+        sample: how many entries of the source to probe.
+        seed: decides which ones.
+        free_bytes: free on the store's disk; None if no limit is known, as in S3.
 
     Raises:
         InputError: no picture of the sample can be read.
@@ -70,10 +70,10 @@ def make_plan(
 
 
 def lanes(engine: EngineSettings, cores: int, gpus: int = 0) -> tuple[int, int]:
-    """Return how many workers a machine of so many cores has, and the threads of each.
+    """Return how many workers a machine with this many cores has, and the threads of each.
 
-    As stages without a network have them: of the others, the product is what counts. On GPUs it
-    is those with a network that take long.
+    These are the workers of stages without a network. For stages with one, only the product of
+    workers and threads matters, except on GPUs, where extraction takes most of the time.
     """
     if engine.kind == "serial":
         return 1, cores
@@ -85,7 +85,7 @@ def lanes(engine: EngineSettings, cores: int, gpus: int = 0) -> tuple[int, int]:
 def plan_of(
     prepared: Prepared, found: Probe, machine: ProbedMachine, free_bytes: int | None
 ) -> Plan:
-    """Return the plan that a probe gives."""
+    """Extrapolate a probe to a plan."""
     extent = extent_of(prepared, found)
     loads = loads_of(prepared, found, extent)
     stored = stored_bytes(prepared, found, extent)

@@ -1,4 +1,4 @@
-"""The most memory that this process, and the decoders it started, have held so far."""
+"""Peak memory of this process and of the decoders that it started."""
 
 import contextlib
 import resource
@@ -6,12 +6,12 @@ from pathlib import Path
 
 
 def own_peak() -> int:
-    """Return the bytes of this process."""
+    """Return the peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def children_peak() -> int:
-    """Return the bytes of all child processes that run now; 0 where the system does not tell."""
+    """Return the summed peak memory in bytes of all running children; 0 if it is not known."""
     found = 0
     for listed in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError, ValueError, StopIteration):

@@ -1,4 +1,4 @@
-"""The parts of a plan: what each stage takes, stores and holds, as a probe tells."""
+"""The parts of a plan: time, stored bytes and memory of each stage, from a probe."""
 
 import math
 from dataclasses import dataclass
@@ -25,16 +25,20 @@ from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.schemas.plan import Figure, PlannedBytes
 
 ROW_BYTES = 10
-"""Of an image's id in the list of those that were extracted, about."""
-
-
+"""About the bytes of an image id in the list of extracted images."""
 GPU_STEPS = (DECODE_ON_GPU, "forward")
-"""Of extraction, where there is a GPU."""
+"""The steps of extraction that run on a GPU if there is one."""
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much there is of everything."""
+    """The expected size of a run.
+
+    Attributes:
+        entries: entries of the source.
+        images: entries that are images, with those that will be refused.
+        pictures: images that will be indexed.
+    """
 
     entries: int
     images: float
@@ -44,12 +48,12 @@ class Extent:
 
     @property
     def segment_pictures(self) -> float:
-        """Pictures of a segment."""
+        """The mean number of pictures in a segment."""
         return self.pictures.mean / self.segments
 
 
 def extent_of(prepared: Prepared, found: Probe) -> Extent:
-    """Return how much there is of everything, as the sample tells."""
+    """Extrapolate the sample to the size of the run."""
     entries = len(prepared.listing.entries)
     indexed = found.sampled - found.ignored - found.refused
     share = mean_of([1.0] * indexed + [0.0] * (found.sampled - indexed))
@@ -66,7 +70,7 @@ def extent_of(prepared: Prepared, found: Probe) -> Extent:
 
 
 def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
-    """Return what each stage of the journey takes, in its order; of some there is nothing to do."""
+    """Return the load of each stage in the order of `route`; stages without work are left out."""
     loads: list[Load | None] = []
     for name in route(prepared.spec, prepared.job, prepared.imports):
         kind, _, layer = name.partition(" ")
@@ -124,7 +128,7 @@ def _index_load(found: Probe, extent: Extent) -> Load:
 
 
 def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
-    """Return the seconds a picture of one CPU, by step of the extract stage."""
+    """Return the seconds of one CPU for a picture, by step of the extract stage."""
     from lamella.pipeline.extract.probe import batches_a_picture
 
     extract, times = found.extract, found.extract.times
@@ -150,19 +154,19 @@ def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
     else:
         steps["decode"] = scaled(steps["decode"], 1.0, plus=on_device)
     if at_once(prepared):
-        # Words are given in the same pass, and descriptors are not written.
+        # Words are assigned in the same pass, and descriptors are not written.
         steps |= {f"words {name}": Figure(mean=each.encoding) for name, each in found.words.items()}
         write = {name: seconds for name, seconds in write.items() if name not in found.words}
     return steps | {"write": Figure(mean=sum(write.values()))}
 
 
 def at_once(prepared: Prepared) -> bool:
-    """Say whether the pass that extracts gives words too."""
+    """Say whether extraction assigns words itself."""
     return encodes_at_once(prepared.job, prepared.imports)
 
 
 def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:
-    """Return what a layer's training takes, None where the words are given."""
+    """Return the load of a layer's training, None if its vocabulary is imported."""
     if not words.rounds:
         return None
     rows, pictures = words.rows.mean, extent.pictures.mean
@@ -181,7 +185,7 @@ def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:
 
 
 def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[PlannedBytes, ...]:
-    """Return what is stored, by kind."""
+    """Return the bytes that the run will store, by stage and kind of file."""
     encode = "extract" if at_once(prepared) else "encode"
     pictures, shards, segments = extent.pictures, extent.shards, extent.segments
     listed: list[PlannedBytes] = []
@@ -217,7 +221,7 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
 
 
 def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
-    """Return the most bytes of a worker, by stage and what holds them."""
+    """Return the peak memory of a worker in bytes, by stage and by what holds it."""
     from lamella.pipeline.extract.sink import end_of_a_shard_bytes
 
     memory = {

@@ -1,4 +1,4 @@
-"""The probe: the code of every stage on some pictures of a source, and what it took."""
+"""The probe: run the code of every stage on some pictures of a source, and measure it."""
 
 import os
 import subprocess
@@ -34,23 +34,30 @@ if TYPE_CHECKING:
     from lamella.pipeline.extract.probe import ExtractProbe
 
 CHUNK = 8
-"""Entries that are looked at together, and timed together, in the probe of the corpus stage."""
+"""Entries that are probed and timed together for the corpus stage."""
 
 Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the sampled entries took, stage by stage.
+    """What was measured on the sample, stage by stage.
 
     Attributes:
-        sampled, ignored, refused: entries; those that are no pictures; pictures that gave nothing.
-        rows: of the image table, refused ones too, and `table_bytes` of it as Parquet.
-        starting: seconds until a new process could open a network.
-        looking: seconds an entry of one thread in the corpus stage, one of each chunk.
-        indexing: seconds of one thread: a picture's, and a segment's beside those.
-        words: by local layer; dimensions: by global layer.
-        own_bytes, decoder_bytes: memory, at most, right after the pictures were extracted.
+        sampled: entries in the sample.
+        ignored: entries that are not pictures.
+        refused: pictures that gave no activations.
+        rows: rows of the image table, with those of refused pictures.
+        table_bytes: size of the image table as Parquet.
+        starting: seconds until a new process can open a network.
+        looking: seconds of one thread for an entry in the corpus stage, for each chunk.
+        extract: measurements of the extract stage.
+        words: measurements of each local layer's vocabulary.
+        dimensions: dimensions of each global layer.
+        indexing: seconds of one thread for a picture in the index stage, and those for a segment
+            in addition.
+        own_bytes, decoder_bytes: peak memory of this process and of its decoders right after
+            extraction.
     """
 
     sampled: int
@@ -69,9 +76,10 @@ class Probe:
 
 
 def spread(total: int, count: int, seed: int) -> list[int]:
-    """Return numbers below a total, rising, one drawn from each of `count` runs of like length.
+    """Return `count` numbers below `total`, rising: one drawn from each of `count` equal runs.
 
-    So the sample is spread evenly over a source whose neighbours are alike; all where they are few.
+    So the sample covers the source evenly, also where neighbours are alike. If the total is not
+    larger than the count, all numbers are returned.
     """
     edges = np.linspace(0, total, min(count, total) + 1).astype(np.int64)
     drawn: list[int] = np.random.default_rng(seed).integers(edges[:-1], edges[1:]).tolist()
@@ -87,15 +95,16 @@ def probe(
     threads: int,
     on_progress: OnProgress,
 ) -> Probe:
-    """Return what some entries of a source took.
+    """Run every stage on a sample of a source; return the measurements.
 
     Args:
         scratch: an empty folder.
-        sample: entries to look at.
-        threads: at work at once, as many as a run would have on this machine.
+        sample: how many entries to probe.
+        seed: decides which ones.
+        threads: as many as a run would use on this machine.
 
     Raises:
-        InputError: none of them gave activations.
+        InputError: no entry of the sample gave activations.
     """
     from lamella.pipeline.extract.probe import probe_extraction
 
@@ -171,10 +180,10 @@ def probe(
 
 
 def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
-    """Return a layer's words where the job brings them.
+    """Return the vocabulary that the job imports for a layer, None if it imports none.
 
     Raises:
-        InputError: they are damaged, or were made for other descriptors.
+        InputError: it is damaged, or it was made for other descriptors.
     """
     if layer not in prepared.imports or prepared.job.vocabulary_from is None:
         return None
@@ -185,7 +194,7 @@ def given_words(prepared: Prepared, layer: str) -> Exchanged | None:
 
 
 def _starting() -> float:
-    """Return the seconds of a process that imports what a worker imports for a network."""
+    """Return the seconds in which a new process imports what a worker needs for a network."""
     began = time.perf_counter()
     command = python_running("import lamella.pipeline.extract.backbone")
     subprocess.run(command, env=os.environ | path_of_children(), check=True)
@@ -195,7 +204,10 @@ def _starting() -> float:
 def _look(
     prepared: Prepared, entries: Sequence[Entry], threads: int, on_progress: OnProgress
 ) -> tuple[list[dict[str, Any] | None], list[float]]:
-    """Return rows of an image table, and the seconds an entry of each chunk."""
+    """Probe entries as the corpus stage does; return their rows, and seconds an entry by chunk.
+
+    The row of an entry that is not a picture is None.
+    """
     listing, limits = prepared.listing, decode_limits(prepared.job)
     chunks = [entries[start : start + CHUNK] for start in range(0, len(entries), CHUNK)]
 
@@ -229,9 +241,9 @@ def _index(
     words: Mapping[str, WordsProbe],
     scratch: Path,
 ) -> tuple[float, float]:
-    """Return the seconds of one thread that a picture takes in a segment, and the segment itself.
+    """Return the seconds of one thread for a picture in a segment, and for a segment in addition.
 
-    Told from a segment of all and one of half the pictures, after one that warms up.
+    Computed from the times of a segment of all pictures and one of half, after a warm-up.
     """
     sizes = {name: each.tried for name, each in words.items()}
 

@@ -1,7 +1,7 @@
-"""Requests to an object store, counted from what each stage reads and writes.
+"""Estimate the requests to an object store from what each stage reads and writes.
 
-At most: a worker that finds a file in its local copies asks for its size alone. `get` has HEAD
-requests too; a file of more than 32 MB is put in parts, a part a request.
+These are upper bounds: for a file in its local cache, a worker only asks for the size. `get`
+includes HEAD requests. A file of more than 32 MiB is put in parts, with a request for each.
 """
 
 import math
@@ -13,13 +13,13 @@ from lamella.pipeline.vocabulary.ivf import count_cells
 from lamella.pipeline.vocabulary.rounds import LINK_CELLS, RANGE_WORDS
 
 OPENED = 2
-"""Requests to open a file that a record names: its size, and the file."""
+"""Requests to open a file that a record names: one for its size, one for its bytes."""
 
 GLOBAL_FILES, LOCAL_FILES = 3, 2
-"""Files of a segment, by kind of layer."""
+"""Files of a segment for a global and for a local layer."""
 
 LISTED_AT_ONCE = 1_000
-"""Objects of a page of a listing."""
+"""Objects in a page of a listing."""
 
 PART_BYTES = 16 * 1024**2
 
@@ -27,7 +27,7 @@ Requests = dict[str, int]
 
 
 def source_requests(entries: int, in_s3: bool, in_containers: bool) -> dict[str, Requests]:
-    """Return the requests for pictures: each is read by the corpus stage and by extraction."""
+    """Return the requests for pictures: corpus stage and extraction read each once."""
     if not in_s3:
         return {}
     listed = 0 if in_containers else math.ceil(entries / LISTED_AT_ONCE)
@@ -49,14 +49,15 @@ def store_requests(
     """Return the requests of each stage to the store.
 
     Args:
-        globals_: the global layers.
-        words: of each local layer.
-        layer_bytes: of a shard's activations, by layer.
+        globals_: names of the global layers.
+        words: probe of the vocabulary, by local layer.
+        pictures: pictures that will be indexed.
+        layer_bytes: bytes of a shard's activations, by layer.
     """
     parts = {name: _parts(size) for name, size in layer_bytes.items()}
     locals_, globals_ = list(words), list(globals_)
     found = {
-        # A done record is asked for before a task and created after it.
+        # A done record is read before a task and created after it.
         "corpus": {"get": shards + 1, "put": 2 * shards + 1},
         "extract": {
             "get": shards * (1 + OPENED),
@@ -88,7 +89,7 @@ def _training(found: WordsProbe, pictures: float, shards: int, parts: int) -> Re
     sampled = 3 * (2 if found.projected else 1)
     get = shards * (1 + 1 + parts) + (sampled - 3) * shards + 2 * shards * OPENED
     put = shards * sampled
-    # A round: its links, then sums over all samples, then ranges that read all sums, then its end.
+    # A round links words, sums over all samples, merges ranges of all sums, and updates.
     opened = links * 2 + tasks * (2 + links) + shards + tasks * ranges + ranges * 2 + tasks
     get += found.rounds * (steps + OPENED * opened + 2 * steps)
     written = links * 2 + tasks * (ranges + 2 + cells) + ranges * 2 + 4 + 2 * cells
@@ -97,7 +98,7 @@ def _training(found: WordsProbe, pictures: float, shards: int, parts: int) -> Re
 
 
 def _parts(size_bytes: float) -> int:
-    """Return the requests that put a file of that size."""
+    """Return the number of requests to put a file of this size."""
     if size_bytes <= 2 * PART_BYTES:
         return 1
     return math.ceil(size_bytes / PART_BYTES) + 2

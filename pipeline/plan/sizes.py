@@ -1,6 +1,6 @@
-"""Bytes of the files that a run stores: the columns of FORMAT.md, counted.
+"""Sizes of the files that a run stores, computed from the columns in FORMAT.md.
 
-What is written with compression (activations, tables of images) is measured instead.
+Files with compression (activations, tables of images) are measured instead.
 """
 
 import math
@@ -14,22 +14,23 @@ from lamella.pipeline.vocabulary.rounds import HELD_ROWS
 from lamella.pipeline.vocabulary.sample import HELD_PART, HELD_PER_IMAGE
 
 ARROW = 1_000
-"""Schema, footer and padding of an Arrow file, about."""
+"""About the bytes of schema, footer and padding of an Arrow file."""
 
 RECORD = 1_500
-"""A done record, about."""
+"""About the bytes of a done record."""
 
 ID, OFFSET, WORD, COUNT, POSTING = 8, 8, 4, 4, 5
-"""An image id, a list's end, a word, its count, and an image's row with a count of one byte."""
+"""Bytes of an image id, of the end of a list, of a word, of its count, and of a posting: the row
+of an image and a count of one byte."""
 
 
 def bags_bytes(images: float, entries: float) -> float:
-    """Return the bytes of forward files with so many words in all bags together."""
+    """Return the bytes of forward files; `entries` is the number of words in all bags together."""
     return images * (ID + 2 * OFFSET) + entries * (WORD + COUNT)
 
 
 def global_bytes(images: float, dimensions: int, segments: int) -> dict[str, float]:
-    """Return what segments hold of a global layer, by kind of file."""
+    """Return the bytes of a global layer in all segments, by kind of file."""
     axes = min(LEADING, dimensions, max(math.ceil(images / segments) - 1, 1))
     return {
         "dense": images * (ID + 4 * dimensions + 8) + ARROW * segments,
@@ -39,10 +40,10 @@ def global_bytes(images: float, dimensions: int, segments: int) -> dict[str, flo
 
 
 def local_bytes(images: float, words: int, segments: int) -> dict[str, tuple[float, int]]:
-    """Return what segments hold of a local layer, by kind of file.
+    """Return the bytes of a local layer in all segments, by kind of file.
 
     Returns:
-        (bytes whatever the bags hold, bytes of each entry of a bag).
+        For each kind, the bytes that do not depend on the bags, and the bytes of an entry of a bag.
     """
     return {
         "bags": (bags_bytes(images, 0) + ARROW * segments, WORD + COUNT),
@@ -52,7 +53,7 @@ def local_bytes(images: float, words: int, segments: int) -> dict[str, tuple[flo
 
 
 def checkpoint_bytes(found: WordsProbe) -> float:
-    """Return the bytes of a round's words, without the word of each row."""
+    """Return the bytes of a checkpoint of k-means, without the word of each row."""
     if found.assigner == "exact":
         return found.words * found.dimensions * 4
     cells = count_cells(found.words)
@@ -60,8 +61,8 @@ def checkpoint_bytes(found: WordsProbe) -> float:
 
 
 def training_bytes(found: WordsProbe, pictures: float) -> Iterator[tuple[str, float, bool]]:
-    """Yield what a training stores: kind, bytes, and whether it stays when the words are done."""
-    if found.rounds == 0:  # the words are given
+    """Yield the files of a training: kind, bytes, and whether they stay when it has ended."""
+    if found.rounds == 0:  # the vocabulary is imported
         near = found.words * NEAR.words * WORD if found.assigner == "cells" else 0
         yield "words", checkpoint_bytes(found) + near + ARROW, True
         return
@@ -83,5 +84,5 @@ def training_bytes(found: WordsProbe, pictures: float) -> Iterator[tuple[str, fl
 
 
 def sum_tasks(words: int, rows: float) -> int:
-    """Return into how many tasks a round is cut."""
+    """Return how many summing tasks a round has."""
     return max(1, round(rows / max(TASK_ROWS * words, LEAST_TASK_ROWS)))

@@ -1,7 +1,8 @@
-"""What words will cost a layer: a short training on the probed descriptors, and their encoding.
+"""Estimate the cost of a layer's vocabulary: train briefly on probed descriptors, and encode them.
 
-Where the words are given they are the real ones. Else stand-ins are trained for a few rounds on
-half of the probed pictures, as many as their descriptors bear, and the other half is encoded.
+If the job imports a vocabulary, that is used. Otherwise as many words as the descriptors allow are
+trained for a few rounds on half of the probed pictures, and the other half shows how many words a
+picture has.
 """
 
 import math
@@ -39,31 +40,36 @@ from lamella.schemas.plan import Figure
 from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 
 ROWS_A_STAND_IN = 4
-"""Descriptors for a word that stands in, at least: fewer, and a word is one descriptor."""
+"""The least descriptors for a stand-in word; with fewer, words would be single descriptors."""
 
 PACED_ROUNDS = 3
-"""Rounds that the pace of a training is told from; the first one warms up."""
+"""Rounds that are run to measure seconds a row; the first is a warm-up."""
 
 ROUNDS_FROM_ROWS = 10_000
-"""Rows on which a small training is run to its end, to see how many rounds it takes."""
+"""Rows on which a small training is run to its end, to count its rounds."""
 
 HELD_ROWS = 1_000
-"""Rows on which the cells to look into are chosen."""
+"""Held-out rows by which the number of probes is chosen."""
 
 
 @dataclass(frozen=True)
 class WordsProbe:
-    """What the words of a layer take.
+    """The estimated cost of a layer's vocabulary.
 
     Attributes:
-        words: of the vocabulary that a run has; `tried` are those that the probe had.
-        dimensions: of a word; `descriptor_dimensions` of what it is compared with.
+        words: words that the run will have.
+        tried: words that the probe had.
+        dimensions: dimensions of a word.
+        descriptor_dimensions: dimensions of a descriptor before projection.
+        projected: whether descriptors are projected.
         assigner: how descriptors find their words.
-        rows: descriptors of a picture that are trained on; 0 where words are given.
-        rounds: of the training, which together see all rows `passes` times.
-        sampling, encoding: seconds a picture of one thread; `pace`: a row and round.
-        entries: words of a picture's bag.
-        bags: of the probed pictures.
+        rows: descriptors of a picture that are trained on; 0 if the vocabulary is imported.
+        rounds: rounds of the training; 0 if the vocabulary is imported.
+        passes: how often these rounds see each row.
+        sampling, encoding: seconds of one thread for a picture.
+        pace: seconds of one thread for a row in a round.
+        entries: distinct words in a picture's bag.
+        bags: bags of the probed pictures.
     """
 
     words: int
@@ -84,7 +90,7 @@ class WordsProbe:
 
 @dataclass(frozen=True)
 class _Found:
-    """Words to encode with, however they were had."""
+    """Words to encode with, imported or trained; the fields are as in `WordsProbe`."""
 
     centroids: Float32s
     projection: Projection | None
@@ -107,14 +113,14 @@ def probe_words(
     *,
     threads: int,
 ) -> WordsProbe:
-    """Return what words take of a layer.
+    """Estimate the cost of a layer's vocabulary.
 
     Args:
         path: local activations of the probed pictures.
-        image_ids: (n,) rising, theirs.
-        per_picture: descriptors of each.
-        pictures: that a run is expected to index.
-        given: the words, where the job brings them.
+        image_ids: (n,) their ids, rising.
+        per_picture: (n,) how many descriptors each has.
+        pictures: how many pictures the run is expected to index.
+        given: the vocabulary, if the job imports one.
     """
     with costing() as drawing:
         sample, held = draw_sample(path, cap_of(spec, math.ceil(pictures)), spec.seed)
@@ -126,12 +132,12 @@ def probe_words(
         else _given(given)
     )
     assigner = _assigner(found, held.rows(slice(0, HELD_ROWS)))
-    assigner.assign(held.descriptors()[:1])  # warms up what is compiled
+    assigner.assign(held.descriptors()[:1])  # compile before measuring
     with costing() as encoding:
         bags = encode_file(path, image_ids, assigner)
     tried = len(found.centroids)
     growth = found.words / tried
-    # Those that stand-ins were trained on would seem to hold more words than others do.
+    # Pictures that stand-ins were trained on have more distinct words than others, so skip them.
     others = slice(0 if given is not None or len(bags) < 2 else 1, None, 1 if given else 2)
     entries = mean_of(np.diff(bags.offsets)[others])
     grown = words_among(float(np.mean(per_picture[others])), entries.mean, growth)
@@ -155,14 +161,15 @@ def probe_words(
 
 
 def words_among(descriptors: float, words: float, growth: float) -> float:
-    """Return how many words a picture's descriptors have once there are `growth` times as many.
+    """Return how many distinct words a picture has if the vocabulary grows by a factor.
 
-    Of n descriptors that fall evenly among m words, m (1 - exp(-n / m)) words get one; m is the
-    number that gives what was seen, and grows with the vocabulary.
+    If n descriptors fall evenly on m words, m (1 - exp(-n / m)) words get at least one. We solve
+    for the m that gives the words seen, and take it to grow with the vocabulary.
 
     Args:
-        descriptors: of a picture, n.
-        words: that they were seen to have.
+        descriptors: descriptors of a picture, n.
+        words: distinct words that they have in the probe.
+        growth: words of the run over words of the probe.
     """
     if words <= 0 or words >= descriptors:
         return words
@@ -194,7 +201,7 @@ def _stood_in(
     spec: VocabularySpec,
     threads: int,
 ) -> _Found:
-    """Return words trained for a few rounds on half of the pictures, and what a training takes."""
+    """Train stand-in words for a few rounds on half of the pictures; return them and the cost."""
     words = spec.words if spec.words is not None else choose_words(all_rows)
     kind = choose_assigner(words, spec)
     projection = None
@@ -231,7 +238,7 @@ def _projected(projection: Projection | None, sample: Sample) -> Sample:
 
 
 def _assigner(found: _Found, held: Sample) -> Assigner:
-    """Return what gives descriptors these words, as the encode stage opens it."""
+    """Return the assigner of these words, as the encode stage would open it."""
     assigner: Assigner
     if found.cells is None:
         assigner = exact_assigner(found.centroids)

@@ -197,7 +197,7 @@ def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:
 
 
 def _refuse_others(store: Store, withdrawn: dict[str, DoneRecord]) -> list[str]:
-    """Remove done records that were rebuilt with other contents than before; return notes on them."""
+    """Remove done records whose rebuilt contents differ from before; return notes on them."""
     made = dict(take_inventory(store).of(DoneRecord))
     notes: list[str] = []
     for path, record in withdrawn.items():
