@@ -1,4 +1,4 @@
-"""How loops are compiled and where the result is kept, for the folders that have compiled loops."""
+"""Compile loops with numba, and cache the result where no other user can change it."""
 
 import sys
 import warnings
@@ -11,11 +11,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _import_numba() -> Any:
-    """Return numba, kept from reading settings in the folder one stands in.
+    """Import numba without letting it read settings from the current folder.
 
-    It would take them from `.numba_config.yaml` there, when it is imported and whenever it
-    compiles: how to compile, and a cache folder, whose files it runs. Without a reader of YAML it
-    passes that file over with a warning.
+    It would read `.numba_config.yaml` there when it is imported and whenever it compiles, and that
+    file can name a cache folder whose files numba runs. If it cannot import `yaml`, it skips the
+    file with a warning.
     """
     reader = sys.modules.get("yaml")
     sys.modules["yaml"] = cast(Any, None)
@@ -34,12 +34,12 @@ numba = _import_numba()
 
 
 def cached(function: Function, **options: Any) -> Function:
-    """Return the function compiled by numba, kept on disk for the next process.
+    """Return the function compiled by numba, with a cache on disk for later processes.
 
-    The cache lies beside the source, else in the user's cache folder, or in `NUMBA_CACHE_DIR`.
-    Where none of them can be written, or another user could change what lies there, every process
-    compiles anew. A cached function calls only those of its own file, because the cache looks at
-    no other.
+    The cache is next to the source, else in the user's cache folder, or in `NUMBA_CACHE_DIR`. If
+    none can be written, or another user could change the cache, every process compiles again. A
+    cached function must only call functions in its own file, because the cache does not notice
+    changes of others.
     """
     try:
         made = numba.njit(cache=True, **options)(function)

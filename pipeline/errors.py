@@ -1,21 +1,21 @@
-"""Errors with names: what a caller may handle, and what the command line turns into one line.
+"""The exceptions of Lamella. Callers may handle them; the command line prints them as one line.
 
-Every message says the rule, both values where two disagree, and what to do.
+Every message says the rule, both values if two disagree, and what to do.
 """
 
 
 def one_line(said: object, most: int = 300) -> str:
-    """Return what a library said, or a value, as it may stand in a message: one line, not long."""
+    """Return a text or a value as one line of at most about `most` characters, for a message."""
     text = " ".join(str(said).split())
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 class LamellaError(Exception):
-    """Whatever this project raises on purpose."""
+    """The base of all exceptions that Lamella raises on purpose."""
 
 
 class InputError(LamellaError):
-    """The call, the settings or the data given cannot be used; nothing was written."""
+    """The arguments, settings or data given cannot be used."""
 
 
 class UnknownLayer(InputError):
@@ -23,15 +23,15 @@ class UnknownLayer(InputError):
 
 
 class MismatchedQueries(InputError):
-    """Answers that are not for the same queries were brought together."""
+    """Answers to different queries were to be merged."""
 
 
 class IncompatibleInputs(InputError):
-    """Two things made with different specs were brought together; both digests are shown."""
+    """Two things made with different specs were to be combined; the message has both digests."""
 
 
 class StoreError(LamellaError):
-    """The store did not do, or does not hold, what was asked of it."""
+    """A store failed, or does not hold what it should."""
 
 
 class MissingFile(StoreError):
@@ -39,11 +39,11 @@ class MissingFile(StoreError):
 
 
 class NotAFile(StoreError):
-    """What lies in a store under a name is no regular file, or leads out of it: a link, a pipe."""
+    """Something in a store is not a regular file but, for example, a link or a pipe."""
 
 
 class CorruptFile(StoreError):
-    """A file differs from what its record says in size or SHA-256."""
+    """A file is damaged: it differs from its record, breaks its seal, or has the wrong form."""
 
 
 class NewerFormat(StoreError):
@@ -51,19 +51,19 @@ class NewerFormat(StoreError):
 
 
 class CommitConflict(StoreError):
-    """Another writer created the record first, with other contents."""
+    """A record exists already, or was made from other inputs."""
 
 
 class CommitUnknown(StoreError):
-    """The outcome of a commit could not be read back; nothing was deleted, a retry is safe."""
+    """It is not known whether a commit succeeded; nothing was deleted, and a retry is safe."""
 
 
 class StoreUnavailable(StoreError):
-    """The store did not answer for as long as we wait; a later run of the command goes on."""
+    """The store did not answer within all retries; giving the command again continues it."""
 
 
 class SourceGone(StoreUnavailable):
-    """The folder of the pictures is not there, or is empty, on this machine."""
+    """The folder of the pictures is missing or empty on this machine."""
 
 
 class NoAccess(StoreError):
@@ -71,40 +71,40 @@ class NoAccess(StoreError):
 
 
 class LoginFailed(StoreError):
-    """There are no credentials, or the store does not accept them, or no longer."""
+    """There are no credentials, or the store does not accept them."""
 
 
 class NoSuchBucket(StoreError):
-    """The address names a bucket that is not there."""
+    """The address names a bucket that does not exist."""
 
 
 class DecoderUnavailable(LamellaError):
-    """The process that decodes pictures does not start here; no picture is refused for it."""
+    """The process that decodes pictures does not start on this machine. No picture is refused."""
 
 
 class CardLost(LamellaError):
-    """A graphics card does not answer, and will not again in this process; another may have it."""
+    """A graphics card is lost to this process; a new process may be able to use it."""
 
 
 class StageFailed(LamellaError):
-    """Tasks of a stage failed; the message names them and the command that resumes."""
+    """Tasks of a stage failed, or too many pictures were refused; the message says which."""
 
 
 class EngineLost(LamellaError):
-    """What runs the tasks is gone, such as a process of Ray; a later run of the command goes on."""
+    """What runs the tasks is lost, such as Ray; giving the command again continues it."""
 
 
 class DoesNotFit(LamellaError):
-    """What a job takes is more than the disk or the memory at hand."""
+    """A job needs more disk or memory than there is."""
 
 
 class AccountMismatch(LamellaError):
-    """A stage's pictures do not add up: one is in no state, or in two."""
+    """The pictures of a task do not add up: one is in no state, or in two."""
 
 
 class SnapshotIncomplete(LamellaError):
-    """A shard without a done record stands between the job and its snapshot."""
+    """A snapshot cannot be published because a shard has no done record."""
 
 
 class ShardUnavailable(LamellaError):
-    """A segment did not answer, so the batch of queries is not answered."""
+    """A segment did not answer, so its batch of queries has no answer."""

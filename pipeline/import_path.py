@@ -1,8 +1,8 @@
-"""Where code may be imported from: never the folder one stands in, nor that of the script.
+"""Keep the current folder, and the folder of the script, off the path that Python imports from.
 
-People stand in folders of pictures that others made, and a `pydantic.py` or `PIL/` there would be
-imported in place of the real one. Python puts the current folder first by itself, and so does an
-empty or relative part of PYTHONPATH. An absolute part of PYTHONPATH is the user's own choice.
+Users run commands in folders of pictures that others made, and a `pydantic.py` or `PIL/` in there
+would be imported instead of the real one. Python puts the current folder first on its path, and so
+does an empty or relative part of PYTHONPATH. An absolute part of PYTHONPATH is the user's choice.
 """
 
 import contextlib
@@ -15,13 +15,13 @@ from collections.abc import Sequence
 PACKAGES = ("lamella", "lamella.schemas", "lamella.pipeline", "lamella.cluster")
 
 LISTS_OF_FOLDERS = ("PYTHONPATH", "LD_LIBRARY_PATH", "PATH")
-"""Variables that say where code is looked for; an empty part means the current folder."""
+"""Variables that list folders of code; an empty part means the current folder."""
 
 
 def safe_path(path: Sequence[str]) -> list[str]:
-    """Return a search path of Python without the current folder and the script's.
+    """Return an import path without the current folder and the folder of the script.
 
-    They stay where PYTHONPATH names them in full, or where packages are installed in them.
+    They stay if PYTHONPATH has their absolute path, or if packages are installed in them.
     """
     parts = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     named = {*_installed(), *(part for part in parts if os.path.isabs(part))}
@@ -32,7 +32,7 @@ def safe_path(path: Sequence[str]) -> list[str]:
 
 
 def leave_current_folder() -> None:
-    """Take the current folder off the path of this process and of those that it will start."""
+    """Take the current folder off the import path of this process and of its future children."""
     sys.path[:] = safe_path(sys.path)
     for name in LISTS_OF_FOLDERS:
         parts = os.environ.get(name, "").split(os.pathsep)
@@ -54,8 +54,7 @@ for name, file, folders in {packages!r}:
 def python_running(code: str, *options: str) -> list[str]:
     """Return the command of a child process that runs this code.
 
-    `lamella` is this package there, whatever else of that name is on its path, which
-    `path_of_children` gives.
+    In the child, `lamella` is this package, even if its path (`path_of_children`) has another.
     """
     packages = [
         (package.__name__, package.__file__, list(package.__path__))
@@ -65,7 +64,7 @@ def python_running(code: str, *options: str) -> list[str]:
 
 
 def path_of_children() -> dict[str, str]:
-    """Return what the environment of a child must hold to import what this process does."""
+    """Return the variables with which a child imports the same packages as this process."""
     return {"PYTHONPATH": os.pathsep.join(safe_path(sys.path))}
 
 

@@ -1,4 +1,4 @@
-"""How much memory there is to work with on this machine."""
+"""The memory that is free on this machine."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ MEMORY_INFO = Path("/proc/meminfo")
 
 
 def available_memory() -> int:
-    """Return the bytes of memory that this process may still take.
+    """Return the bytes of memory that this process may still use.
 
-    What the system calls available, and no more than a container's limit; where neither is told,
-    all memory of the machine.
+    This is what the system calls available, at most the limit of the container. If neither is
+    known, it is all memory of the machine.
     """
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     found = [total]

@@ -1,4 +1,4 @@
-"""Folders that only this user can change, on a machine that others use too."""
+"""Check that no other user of the machine can change the contents of a folder."""
 
 import grp
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def others_can_change(folder: str | Path, *, like: str | Path | None = None) -> bool:
-    """Say whether a user other than this one and root can change what a folder holds.
+    """Say whether a user other than this one and root can change the contents of a folder.
 
     Args:
-        folder: must be there. One that is named by a relative path counts as another's: it would
-            be whichever lies in the folder one stands in.
-        like: a file that is trusted. A folder below the file's own need be no safer than that.
+        folder: must exist. A relative path counts as open, because it depends on the current
+            folder.
+        like: a trusted file. A folder below the file's own need not be safer than the file's.
     """
     path = Path(folder)
     if not path.is_absolute():
@@ -25,10 +25,10 @@ def others_can_change(folder: str | Path, *, like: str | Path | None = None) -> 
 
 
 def way_is_open(folder: Path) -> bool:
-    """Say whether another user can put another folder in the place of this one.
+    """Say whether another user can replace this folder with another.
 
-    That is so where they may write to a folder above it, unless its sticky bit keeps them from
-    renaming what is not theirs.
+    They can if they may write to a folder above it, unless the sticky bit of that folder keeps
+    them from renaming what is not theirs.
     """
     return any(_is_open(each) and not _is_sticky(each) for each in folder.resolve().parents)
 
@@ -46,7 +46,9 @@ def _is_sticky(folder: Path) -> bool:
 
 
 def _is_own_group(group_id: int) -> bool:
-    """Say whether only this user and root are in a group: many systems give each user one."""
+    """Say whether a group has no members but this user and root, as on systems that give each
+    user a group of their own.
+    """
     if group_id == 0:
         return True
     try:

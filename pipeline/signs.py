@@ -1,7 +1,7 @@
-"""Signs of progress that a running task gives, so that a slow task can be told from one that hangs.
+"""Signs of progress of a running task, which tell a slow task from one that hangs.
 
-Who runs a task asks how long it has been silent. Outside of a task a sign does nothing, so code
-that serves tasks gives signs without asking who calls it.
+The runner asks how long a task has been silent. Outside a task a sign does nothing, so any code
+may give signs, whoever calls it.
 """
 
 import time
@@ -29,7 +29,7 @@ _mine: ContextVar[_Task | None] = ContextVar("task", default=None)
 
 @contextmanager
 def running(key: str) -> Iterator[None]:
-    """Take the signs that this thread gives inside the block for those of the task of this key."""
+    """In the block, count the signs of this thread as signs of the task with this key."""
     task = _running[key] = _Task()
     before = _mine.set(task)
     try:
@@ -40,28 +40,28 @@ def running(key: str) -> Iterator[None]:
 
 
 def silence(key: str) -> float | None:
-    """Return for how many seconds a task has given no sign; None if it does not run here."""
+    """Return the seconds since a task's last sign, None if it does not run in this process."""
     task = _running.get(key)
     return None if task is None else time.monotonic() - task.last
 
 
 def sign() -> None:
-    """Say that the task of this thread has got on: a picture, a row group or a file is done."""
+    """Give a sign for the task of this thread: a picture, a row group or a file is done."""
     signer()()
 
 
 def signer() -> Callable[[], None]:
-    """Return what gives signs for the task of this thread, from any thread."""
+    """Return a function that gives signs for the task of this thread, from any thread."""
     task = _mine.get()
     return _no_one if task is None else task.sign
 
 
 def signed(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items, with a sign after what was done with each."""
+    """Yield the items, and give a sign after each has been processed."""
     for item in items:
         yield item
         sign()
 
 
 def _no_one() -> None:
-    """Give no sign: no task runs."""
+    """Do nothing: no task runs in this thread."""

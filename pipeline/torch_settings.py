@@ -1,4 +1,4 @@
-"""PyTorch's settings of the whole process, which no thread may change under another."""
+"""Change PyTorch's global settings, one thread at a time."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 Setting = tuple[Any, str, object]
-"""Who holds it, its name, and the value that is wanted."""
+"""The object that has the setting, its name, and its value."""
 
 _TURN = threading.Lock()
 
 
 @contextmanager
 def settings(wanted: Sequence[Setting]) -> Iterator[None]:
-    """Have settings inside the block and set them back; such blocks are one after the other.
+    """Change settings for the block and restore them; only one thread can be in such a block.
 
-    A network's pass and the search for words share a process when pictures become words in one
-    pass, and they want products of other precisions.
+    If extraction assigns words itself, the network and the search for words share a process and
+    need products of different precision.
     """
     with _TURN:
         before = [(holder, name, getattr(holder, name)) for holder, name, _ in wanted]

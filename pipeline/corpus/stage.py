@@ -1,4 +1,4 @@
-"""The corpus stage: list a source, look at every file once, give ids, cut shards."""
+"""The corpus stage: read every file of a source once, number its images, and cut shards."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from lamella.schemas.files import PASSED_OVER, DoneRecord
 
 @dataclass(frozen=True)
 class ProbeTask:
-    """Some entries of the listing, in its order, that become one shard."""
+    """Consecutive entries of the listing, which become one shard."""
 
     key: str
     entries: tuple[Entry, ...]
@@ -32,7 +32,9 @@ class ProbeTask:
 
 @dataclass(frozen=True)
 class ProbeWork:
-    """Reads each entry once: its hash, its format, its size; refuses what is no picture."""
+    """Reads each entry once for its SHA-256, format and size; ignores files that are no pictures,
+    and refuses pictures that cannot be read.
+    """
 
     root: str
     kind: SourceKind
@@ -66,14 +68,14 @@ def build_corpus(
     limits: DecodeLimits,
     on_progress: OnProgress = quiet,
 ) -> CorpusManifest:
-    """Return the manifest of a source, made now or found in the store.
+    """Return the manifest of a source from the store, or make it.
 
-    The folder is keyed by the listing (names, sizes, times), so that a source that changed is
-    another corpus and the same one is never looked at twice.
+    The folder is keyed by the listing (names, sizes, times), so a source that has changed is
+    another corpus, and an unchanged one is not read again.
 
     Raises:
-        InputError: the source holds no pictures.
-        StageFailed: entries could not be looked at.
+        InputError: the source has no pictures.
+        StageFailed: tasks failed.
     """
     inputs = corpus_inputs(listing, shard_size, limits)
     corpus_key = tree.keyed(name, inputs)
@@ -143,7 +145,7 @@ def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusM
 
 
 def _passed_over(listing: Listing, records: list[DoneRecord]) -> dict[str, int]:
-    """Return by kind what was not listed, and what was and is no picture."""
+    """Return by kind how many files are no pictures: those not listed, and those that were read."""
     total = Counter(listing.passed_over)
     for record in records:
         for name, count in record.counts.items():
@@ -153,5 +155,5 @@ def _passed_over(listing: Listing, records: list[DoneRecord]) -> dict[str, int]:
 
 
 def _moved(manifest: CorpusManifest, root: str) -> CorpusManifest:
-    """Return the manifest with the source where it now is: the same pictures may have moved."""
+    """Return the manifest with this root: the same pictures may have moved."""
     return manifest.model_copy(update={"root": root})

@@ -1,4 +1,4 @@
-"""The extract stage: one image shard in, one file a layer out, refusals named."""
+"""The extract stage: from a shard of images to one file a layer, and a table of refusals."""
 
 import threading
 from collections.abc import Callable, Sequence, Set
@@ -37,23 +37,36 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """What becomes of local descriptors that are not kept; a small picklable value."""
+    """Turns local descriptors into something else, which is stored instead: their words.
+
+    A small picklable value, because it is sent to workers.
+    """
 
     def inputs(self, extraction: str) -> str:
-        """Return the digest of what decides the files, from that of what decides activations."""
+        """Return the digest of what decides the stored files.
+
+        Args:
+            extraction: the digest of what decides the activations.
+        """
         ...
 
     def open(self, store: Store, otherwise: "MakeSink") -> "MakeSink":
-        """Return what makes the sinks of local layers; those of others come from `otherwise`."""
+        """Return a factory of sinks: its own for local layers, `otherwise` for others."""
         ...
 
 
 @dataclass(frozen=True)
 class ExtractWork:
-    """Opens the network once; `weights` is where its file lies, `threads` for as many CPUs.
+    """Runs the pictures of a shard through the network, which each worker opens once.
 
-    Without an encoder local descriptors are kept. One shard's pictures are in the network at a
-    time, while the end of the one before is written, hashed and put into the store.
+    A worker has two shards at a time: while the pictures of one are in the network, the files of
+    the last are written, hashed and put into the store. A lock keeps two shards out of the network.
+
+    Attributes:
+        root: the folder or S3 prefix of the pictures.
+        weights: path of the network's weights.
+        threads: threads that read and decode pictures.
+        encoder: turns local descriptors into words; without it descriptors are stored.
     """
 
     root: str
@@ -143,7 +156,7 @@ class ExtractWork:
 
 
 def _refused_before(shard: ShardRef, rows: Sequence[dict[str, object]]) -> "list[Refusal]":
-    """Return the pictures of a shard that were refused when they were looked at."""
+    """Return the pictures of a shard that the corpus stage refused."""
     from lamella.pipeline.extract.work import Refusal
 
     return [
@@ -175,9 +188,14 @@ def _refusal_table(refusals: "Sequence[Refusal]") -> pa.Table:
 
 @dataclass(frozen=True)
 class Extraction:
-    """Activations of a whole corpus: where they are and what decided them (the outcome).
+    """The outcome of the extract stage: the activations of a whole corpus.
 
-    `kept` says whether local descriptors are among them; if not, their words are.
+    Attributes:
+        folder: the folder of the activations.
+        inputs: the digest that later stages are keyed by, as `extraction_outcome` returns it.
+        shards: the shards that have images.
+        records: the done record of each shard.
+        kept: whether local descriptors are stored; if not, their words are.
     """
 
     folder: str
@@ -189,12 +207,12 @@ class Extraction:
 
     @property
     def indexed(self) -> int:
-        """How many images gave activations."""
+        """The number of images that gave activations."""
         return sum(record.counts["indexed"] for record in self.records)
 
     @property
     def refused(self) -> int:
-        """How many images did not."""
+        """The number of images that were refused, in the corpus stage or here."""
         return sum(record.counts["refused"] for record in self.records)
 
     @property
@@ -203,7 +221,7 @@ class Extraction:
         return tuple(sorted({record.machine for record in self.records} - {""}))
 
     def descriptors(self, layer: str) -> dict[str, FileRef]:
-        """Return the files of a layer's local descriptors, by the shards that have any.
+        """Return the files of a layer's local descriptors, by key of shard.
 
         Raises:
             InputError: descriptors were not kept.
@@ -214,7 +232,7 @@ class Extraction:
 
 
 def not_kept(what: str) -> InputError:
-    """Return the error for activations that are wanted and were made into words at once."""
+    """Return the error for descriptors that are needed but were not kept."""
     return InputError(
         f"activations were not kept: {what} are gone, only their words are there; run with "
         f'activations.keep = "all" (--keep-activations all)'
@@ -227,7 +245,7 @@ def extraction_inputs(spec: ExtractionSpec, corpus_content: str) -> str:
 
 
 def extraction_folder(spec: ExtractionSpec, inputs: str) -> str:
-    """Return where the activations of these inputs lie."""
+    """Return the folder of the activations that are made from these inputs."""
     return tree.EXTRACT.folder(keyed=tree.keyed(spec.network, inputs))
 
 
@@ -243,7 +261,7 @@ def extraction_place(
 def find_extraction(
     store: Store, manifest: CorpusManifest, spec: ExtractionSpec, encoder: Encoder | None
 ) -> Extraction | None:
-    """Return the activations of a corpus, None where a shard's are missing."""
+    """Return the activations of a corpus, None if those of a shard are missing."""
     folder, _ = extraction_place(manifest, spec, encoder)
     records = read_all_done(store, folder, [shard.key for shard in _extracted(manifest)])
     done = [record for record in records if record is not None]
@@ -263,15 +281,17 @@ def extract_corpus(
     threads: int,
     on_progress: OnProgress = quiet,
 ) -> Extraction:
-    """Return the activations of every shard, making those that are missing.
+    """Extract the shards that are missing; return the activations of all.
 
     Args:
-        sources: gives where pictures and weights lie now; asked only if something is missing.
-        encoder: makes something else of local descriptors, which are then not kept.
-        anew: keys of shards that are extracted though they are done.
+        sources: returns the root of the pictures and the path of the weights; called only if
+            something is missing.
+        encoder: turns local descriptors into words, so that they are not kept.
+        anew: keys of shards to extract again although they are done.
+        threads: threads of a worker.
 
     Raises:
-        StageFailed: shards failed; the others are kept.
+        StageFailed: shards failed; those that are done stay done.
     """
     shards = _extracted(manifest)
     folder, inputs = extraction_place(manifest, spec, encoder)
@@ -324,10 +344,10 @@ def _outcome(
 def extraction_outcome(
     store: Store, inputs: str, shards: Sequence[ShardRef], records: Sequence[DoneRecord]
 ) -> str:
-    """Return the digest that what follows is keyed by: the inputs, and what was refused only here.
+    """Return the digest that later stages are keyed by: of the inputs and of late refusals.
 
-    An image whose header was sound may be refused when its pixels are read, and read on a later
-    try: then vocabulary, bags and segments are others, in folders of their own.
+    An image with a sound header may be refused when its pixels are decoded, and `retry` may read it
+    later. Then vocabulary, bags and segments differ, so they need folders of their own.
     """
     late = [
         [

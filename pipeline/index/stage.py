@@ -1,4 +1,4 @@
-"""The index stage: a run of shards becomes a segment that holds all layers of their images."""
+"""The index stage: make a segment, with all layers, from consecutive shards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.files import DoneRecord
 
 SEGMENT_FORMAT = 2
-"""What a segment's files hold; part of what decides them. 2 has sketches."""
+"""The version of a segment's files, part of the digest of what decides them. 2 has sketches."""
 
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """The records of consecutive shards, extracted and encoded."""
+    """Consecutive shards that become one segment: their records of extraction and of encoding."""
 
     key: str
     extracted: tuple[DoneRecord, ...]
@@ -44,7 +44,11 @@ class SegmentTask:
 
 @dataclass(frozen=True)
 class IndexWork:
-    """Writes the inverted, forward and dense files of a segment, and the sketches."""
+    """Writes the inverted, forward, dense and sketch files of a segment.
+
+    Attributes:
+        words: the size of the vocabulary, by local layer.
+    """
 
     layers: tuple[LayerSpec, ...]
     words: Mapping[str, int]
@@ -68,7 +72,7 @@ class IndexWork:
 def write_segment(
     work: Attempt, image_ids: NDArray[np.int64], layers: Layers, words: Mapping[str, int]
 ) -> Counts:
-    """Write the files of a segment; return what its done record counts."""
+    """Write the files of a segment; return the counts of its done record."""
     for file in signed(segment_files(image_ids, layers, words)):
         place = tree.layer_folder(work.folder, file.layer or "images")
         work.write(file.name, place, file.suffix, file.write)
@@ -88,7 +92,10 @@ def _bags(store: Store, task: SegmentTask, layer: str) -> BagsOfWords:
 def _vectors(
     store: Store, task: SegmentTask, layer: str, image_ids: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return a layer's vectors in the order of image ids, whatever order the batches had."""
+    """Return a layer's vectors, (n, D) float32, in the order of `image_ids`.
+
+    Extraction stores them in the order of its batches.
+    """
     ids: list[NDArray[Any]] = []
     vectors: list[NDArray[np.float32]] = []
     for record in task.extracted:
@@ -108,7 +115,7 @@ def _vectors(
 
 @dataclass(frozen=True)
 class Index:
-    """The segments of a whole corpus: their tasks and done records, in order."""
+    """The outcome of the index stage: tasks and done records of all segments, in order."""
 
     folder: str
     inputs: str
@@ -129,7 +136,7 @@ def index_place(encoding: Encoding, segment_images: int) -> tuple[str, str]:
 
 
 def find_index(store: Store, encoding: Encoding, segment_images: int) -> Index | None:
-    """Return the segments of a corpus, None where one is missing."""
+    """Return the segments of a corpus, None if one is missing."""
     folder, inputs = index_place(encoding, segment_images)
     tasks = cut_segments(encoding.extraction.records, encoding.records, segment_images)
     records = read_all_done(store, folder, [task.key for task in tasks])
@@ -145,11 +152,14 @@ def index_corpus(
     segment_images: int,
     on_progress: OnProgress = quiet,
 ) -> Index:
-    """Return the segments of a whole corpus, making those that are missing.
+    """Make the segments that are missing; return all.
+
+    Args:
+        segment_images: images of a segment, at least; only the last may have fewer.
 
     Raises:
-        InputError: a worker's memory is too small for a segment.
-        StageFailed: a task failed; the others are kept.
+        InputError: a worker has too little memory for a segment.
+        StageFailed: tasks failed; those that are done stay done.
     """
     extraction = encoding.extraction
     folder, inputs = index_place(encoding, segment_images)
@@ -175,7 +185,7 @@ def index_corpus(
 def cut_segments(
     extracted: Sequence[DoneRecord], encoded: Sequence[DoneRecord], segment_images: int
 ) -> list[SegmentTask]:
-    """Return runs of whole shards with at least `segment_images` images each, but the last."""
+    """Return runs of whole shards with at least `segment_images` images each, except the last."""
     tasks: list[SegmentTask] = []
     run: list[int] = []
     images = 0

@@ -1,1 +1,1 @@
-"""Whole jobs: settings in; index, rankings, report or status out."""
+"""Whole jobs: from settings to an index, rankings, a report or a status."""

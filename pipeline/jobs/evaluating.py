@@ -1,4 +1,4 @@
-"""Evaluation as a job: a protocol's queries against a snapshot, one table, one page."""
+"""The evaluation job: score a snapshot by a protocol; return a report and what its page shows."""
 
 import io
 import time
@@ -44,7 +44,13 @@ SHOWN_PICTURES = 8
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report, and what its page shows; `note` says why there are no pictures on it."""
+    """A report and what its page shows.
+
+    Attributes:
+        queries: the queries on the page.
+        thumbnails: JPEGs by image id.
+        note: why the page has no pictures, if it has none.
+    """
 
     report: RetrievalReport
     queries: tuple[QueryPicture, ...]
@@ -65,16 +71,17 @@ def ground_truth(
     """Return a protocol's queries over the images of an index.
 
     Args:
-        names: of the indexed images.
+        names: names of the indexed images.
         truth: Oxford: the folder of `*_query.txt` and so on; Holidays: `holidays_images.dat`;
             revisited: `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`.
-        box: Oxford and revisited: whether queries are cropped to their box.
-        pattern: groups: a regular expression whose one group names an image's group.
-        metric: groups: what is measured.
+        box: Oxford and revisited: `roi` crops queries to their box.
+        pattern: groups: a regular expression with one group, which captures an image's group.
+        metric: groups: the metric.
         difficulty: revisited: which answers are right.
 
     Raises:
-        InputError: the protocol needs files, or nothing in the index fits it.
+        InputError: the protocol needs files that were not given, or no indexed image belongs to
+            it.
     """
     match protocol:
         case "ukb":
@@ -106,13 +113,13 @@ def evaluate(
     *,
     weights: Path | None = None,
 ) -> Evaluated:
-    """Return how well the snapshot answers a protocol: every layer, direct, mapped, and a sweep.
+    """Score each layer, their plain sum, the mapped fusion, and a sweep over (t, p).
 
-    Similarities are exact and of all images; every ranking and every point of the sweep comes
-    from the same tables, a batch of queries at a time.
+    All images are scored exactly. Every ranking and every point of the sweep is computed from the
+    same similarities, one batch of queries at a time.
 
     Args:
-        names, image_ids: of the indexed images, in the same order, ids rising.
+        names, image_ids: names and ids of the indexed images, in the same order, ids rising.
 
     Raises:
         InputError: a query is not in the index, or its picture cannot be read for cropping.
@@ -171,7 +178,7 @@ def _query_features(
     weights: Path | None,
     plan: SweepPlan,
 ) -> list[tuple[int, QueryBatch]]:
-    """Return the queries in batches: as indexed, or extracted anew where they are cropped."""
+    """Return the queries in batches: their indexed features, or extracted if any is cropped."""
     ids = [int(image_ids[row]) for row in plan.truth.query_ids]
     starts = range(0, len(ids), QUERIES_A_BATCH)
     if all(query.box is None for query in truth.queries):
@@ -211,10 +218,10 @@ def _settings(place: Place) -> dict[str, str]:
 
 
 def _thumbnails(place: Place, queries: Sequence[QueryPicture]) -> dict[int, bytes]:
-    """Return small JPEGs of all pictures on the page, by image id; none if unreadable.
+    """Return small JPEGs of the pictures on the page, by image id; unreadable ones are left out.
 
     Raises:
-        InputError: the pictures may not be read, as `picture_root`.
+        InputError: the pictures may not be read, as `picture_root` says.
     """
     images = ImageTable(place.store, place.snapshot, pictures=place.pictures)
     found: dict[int, bytes] = {}
@@ -235,7 +242,7 @@ def _shown(queries: Sequence[QueryPicture]) -> Iterator[int]:
 
 
 def thumbnail(data: bytes) -> bytes | None:
-    """Return a picture as a small JPEG, or None where it cannot be decoded."""
+    """Return a picture as a small JPEG, None if it cannot be decoded."""
     from PIL import Image
 
     try:
@@ -248,9 +255,9 @@ def thumbnail(data: bytes) -> bytes | None:
 
 
 def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
-    """Store a report and its page in a run's folder; return where the page lies.
+    """Store a report and its page in the folder of a run; return a local path of the page.
 
-    The run is named by what was evaluated. An evaluation that was already stored stays as it is.
+    The run is named by the contents of the report. A report that is already stored stays as it is.
     """
     run = report_run(report)
     create_once(store, tree.PAGE.at(run=run), sealed_text(page))

@@ -1,4 +1,4 @@
-"""Indexing as a job: settings and a source in, a published snapshot out."""
+"""The indexing job: from settings and a source to a published snapshot."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,9 +31,10 @@ SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job whose settings are resolved and whose source is listed; nothing is written yet.
+    """A job with resolved settings and a listed source; nothing is written yet.
 
-    `imports` has the SHA-256 of the JSON of each layer's words that come from elsewhere.
+    Attributes:
+        imports: by layer, the SHA-256 of the JSON of an imported vocabulary.
     """
 
     source: str
@@ -48,12 +49,12 @@ class Prepared:
 
     @property
     def corpus_inputs(self) -> str:
-        """Return the digest that names the corpus."""
+        """The digest of what decides the corpus; it is in the name of its folder."""
         return corpus_inputs(self.listing, self.shard_size, decode_limits(self.job))
 
 
 def prepare(source: str, job: JobConfig) -> Prepared:
-    """Return what a job is to do.
+    """Resolve the settings of a job and list its source.
 
     Raises:
         InputError: the settings or the source cannot be used.
@@ -78,17 +79,17 @@ def prepare(source: str, job: JobConfig) -> Prepared:
 def index_source(
     store: Store, runner: Runner, source: str, job: JobConfig, *, threads: int, watch: Watch
 ) -> IndexSnapshot:
-    """Return the snapshot of a source; see `prepare` and `index_prepared`."""
+    """Index a source and return its snapshot; see `prepare` and `index_prepared`."""
     return index_prepared(store, runner, prepare(source, job), threads=threads, watch=watch)
 
 
 def index_prepared(
     store: Store, runner: Runner, prepared: Prepared, *, threads: int, watch: Watch
 ) -> IndexSnapshot:
-    """Return the snapshot of a source, making whatever is missing of it.
+    """Run what is missing of a job and publish its snapshot.
 
     Args:
-        threads: of a worker in the extract stage.
+        threads: threads of a worker in the extract stage.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
@@ -119,7 +120,7 @@ def index_prepared(
 
 @dataclass(frozen=True)
 class PreparedSources:
-    """What a prepared job is made from: all of it is at hand."""
+    """The pictures and weights of a prepared job, which are known already."""
 
     prepared: Prepared
 
@@ -128,7 +129,7 @@ class PreparedSources:
         return self.prepared.listing
 
     def moved(self, manifest: CorpusManifest) -> CorpusManifest:
-        """See `Sources`: the same pictures may have moved since the manifest was made."""
+        """Return the manifest with the folder that was listed: pictures may have moved since."""
         return manifest.model_copy(update={"root": self.prepared.listing.root})
 
     def root(self, manifest: CorpusManifest) -> str:
@@ -141,10 +142,10 @@ class PreparedSources:
 
 
 def find_imports(job: JobConfig, spec: ExtractionSpec) -> dict[str, str]:
-    """Return the SHA-256 of the JSON of each local layer's words, where a job brings its words.
+    """Return by local layer the SHA-256 of the JSON of its imported vocabulary; {} without any.
 
     Raises:
-        InputError: a layer has none in the job's folder.
+        InputError: the job imports vocabularies, and its folder has none for a layer.
     """
     if job.vocabulary_from is None:
         return {}
@@ -154,12 +155,13 @@ def find_imports(job: JobConfig, spec: ExtractionSpec) -> dict[str, str]:
 
 
 def settle_keep(job: JobConfig, spec: ExtractionSpec, imports: Mapping[str, str]) -> JobConfig:
-    """Return the job with its choice whether local descriptors are kept.
+    """Return the job with `activations.keep` resolved to "all" or "none".
 
-    They are not where a job brings words that can be given to descriptors as they come.
+    If the job does not say, descriptors are not kept if it imports vocabularies that extraction can
+    assign them to directly.
 
     Raises:
-        InputError: they are not to be kept, and there are no such words.
+        InputError: the job says "none" and imports no such vocabularies.
     """
     keep = job.activations.keep
     local = any(layer.kind == "local" for layer in spec.layers)
@@ -181,9 +183,9 @@ def settle_keep(job: JobConfig, spec: ExtractionSpec, imports: Mapping[str, str]
 
 
 def choose_shard_size(entries: int) -> int:
-    """Return how many files a shard takes: a sixteenth of the corpus, from 32 to 500.
+    """Return how many files go into a shard: a sixteenth of the corpus, from 32 to 500.
 
-    Small corpora so give work to several workers; large ones have shards of a minute or so.
+    So small corpora have work for several workers, and shards of large ones take about a minute.
     """
     return min(max(-(-entries // SHARDS_WANTED), SMALLEST_SHARD), LARGEST_SHARD)
 

@@ -1,4 +1,4 @@
-"""The answers of a run: how they are laid out as tables, and how they are read and copied."""
+"""The rankings of a run as tables: make, read and copy them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +31,9 @@ def ranking_table(
     """Return an answer as a table in `rankings_schema`, best first within a query.
 
     Args:
-        ids: (Q,) what `query` is of each query.
-        names: (Q,) a pyarrow column of strings, what `query_name` is.
-        images: has the names of what was found.
+        ids: (Q,) int64, the value of column `query` for each query.
+        names: (Q,) a pyarrow column of strings for column `query_name`.
+        images: the names of indexed images.
     """
     query_of, places = np.nonzero(answer.image_ids >= 0)
     found = answer.image_ids[query_of, places]
@@ -60,10 +60,10 @@ def schema_of(run: QueryRun) -> Any:
 
 
 def check_run_name(name: str) -> None:
-    """Check that a run may have a name, which becomes the name of its folder.
+    """Check that a name is valid for a run: it becomes the name of a folder.
 
     Raises:
-        InputError: it may not.
+        InputError: it is not valid.
     """
     if tree.slug(name) != name:
         raise InputError(
@@ -108,7 +108,7 @@ def read_rankings(store: Store, run: QueryRun) -> Any:
 
 
 def refusal_tables(store: Store, run: QueryRun) -> Iterator[Any]:
-    """Yield the query pictures that could not be read, in `query_refusals_schema`."""
+    """Yield tables of the query pictures that were refused, in `query_refusals_schema`."""
     for file in run.refusals:
         yield read_committed(store, file, _read_refusals)
 
@@ -118,7 +118,7 @@ def _read_refusals(path: Path) -> Any:
 
 
 def first_rankings(store: Store, run: QueryRun) -> tuple[Any, int]:
-    """Return the first ranks of the first queries, and how many other queries there are."""
+    """Return the first ranks of the first queries as a table, and the number of other queries."""
     tables: list[Any] = [schema_of(run).empty_table()]
     queries: list[int] = []
     for table in ranking_tables(store, run):
@@ -140,8 +140,8 @@ def copy_rankings(store: Store, run: QueryRun, path: Path) -> None:
 def write_trec(store: Store, run: QueryRun, path: Path) -> None:
     """Write all rankings of a run as lines `qid Q0 docid rank score tag`, as trec_eval reads them.
 
-    qid is `query`, docid is `image_id` and the tag is the run's name: names of pictures may hold
-    spaces. Scores have all their digits; ranks are counted from 1.
+    qid is `query`, docid is `image_id`, because names of pictures may have spaces, and the tag is
+    the name of the run. Scores have all their digits; ranks count from 1.
     """
     long = pa.large_string()
     fixed = {"Q0": pa.scalar("Q0", long), "tag": pa.scalar(run.run, long)}

@@ -1,4 +1,4 @@
-"""The records of jobs: written once by `index`, read by whatever does part of a job again."""
+"""Records of jobs: `index` writes them once, and whatever runs part of a job again reads them."""
 
 import os
 from pathlib import Path
@@ -26,10 +26,10 @@ def record_job(
     extraction: ExtractionSpec,
     imports: dict[str, str],
 ) -> tuple[str, JobRecord]:
-    """Record a job before it writes anything else; return its record and the path of it.
+    """Record a job, before it writes anything else; return the path of its record and the record.
 
     Raises:
-        InputError: a path cannot be stored, for it is not UTF-8.
+        InputError: a path cannot be stored because it is not UTF-8.
     """
     for path in (source, job.network.weights or "", job.vocabulary_from or ""):
         if not path.isascii() and path != path.encode(errors="replace").decode():
@@ -52,13 +52,13 @@ def record_job(
     if not store.exists(path):
         create_once(store, path, data)
     elif store.read(path) != data:
-        # Damaged: its name is a digest of what it must hold, so it can be put right here.
+        # It is damaged. Its name is a digest of what it must hold, so write it again.
         store.replace(path, data)
     return path, record
 
 
 def _settled(job: JobConfig) -> JobConfig:
-    """Return the settings without what changes no bit, and paths that hold in any folder."""
+    """Return the settings without those of the engine, and with absolute paths."""
     weights = job.network.weights
     if weights is not None:
         weights = str(Path(weights).expanduser().absolute())
@@ -72,7 +72,7 @@ def _settled(job: JobConfig) -> JobConfig:
 
 
 def read_jobs(store: Store) -> dict[str, JobRecord]:
-    """Return the readable records of jobs by path; a damaged one is left to `verify`."""
+    """Return the records of jobs by path; damaged ones are left to `verify`."""
     found: dict[str, JobRecord] = {}
     for path in (f"jobs/{name}" for name in store.names("jobs")):
         if record_of(path) is None:

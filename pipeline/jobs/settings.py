@@ -1,4 +1,4 @@
-"""Reading a job: TOML and overrides in, checked settings out, wrong keys named with the nearest."""
+"""Read the settings of a job from TOML and overrides; for an unknown key, suggest the nearest."""
 
 import difflib
 import tomllib
@@ -13,11 +13,11 @@ from lamella.schemas.job import JobConfig
 
 
 def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> JobConfig:
-    """Return a job from a TOML file and overrides by dotted key, which win.
+    """Return a job from a TOML file and overrides by dotted key; overrides win.
 
     Raises:
-        InputError: the file is absent or no TOML, a key is unknown (the nearest known one is
-            named), or a value is refused (the rule and the value are named).
+        InputError: the file is missing or not TOML, a key is unknown (the message names the nearest
+            known one), or a value is invalid (the message names the rule and the value).
     """
     settings: dict[str, Any] = {}
     if path is not None:
@@ -27,7 +27,7 @@ def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> J
             raise InputError(f"there is no job file {path}") from None
         except OSError as error:
             raise InputError(f"job file {path} cannot be read: {error.strerror}") from error
-        except (ValueError, RecursionError) as error:  # TOML, UTF-8, a number or nest too long
+        except (ValueError, RecursionError) as error:  # not TOML or UTF-8, or nested too deeply
             raise InputError(f"job file {path} is not TOML: {one_line(error)}") from error
     for key, value in (overrides or {}).items():
         if value is not None:
@@ -48,7 +48,7 @@ def _set(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def explain(error: ValidationError) -> str:
-    """Return the first thing that is wrong in a job, as one clause with the way out."""
+    """Return the first error in a job as one clause that says what to do."""
     first = error.errors()[0]
     location = [one_line(part) for part in first["loc"]]
     key = ".".join(location)
@@ -64,16 +64,16 @@ def explain(error: ValidationError) -> str:
 def _shown(value: object) -> str:
     try:
         return one_line(repr(value))
-    except ValueError:  # a whole number of thousands of digits has no text
+    except ValueError:  # Python prints no integer of thousands of digits
         return type(value).__name__
 
 
 def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Return the keys that a table of the job may have, following its path as far as it goes."""
+    """Return the keys that the table at this location of a job may have."""
     for part in location:
         field = model.model_fields.get(part)
         if field is None:
-            continue  # a place in a list, or the arm of a union
+            continue  # an index in a list, or a member of a union
         candidates = [field.annotation, *get_args(field.annotation)]
         candidates += [inner for outer in candidates for inner in get_args(outer)]
         for candidate in candidates:

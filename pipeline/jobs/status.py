@@ -1,4 +1,4 @@
-"""What a store holds: every picture of every corpus in one state, every stage's done tasks."""
+"""The status of a store: how many pictures are in each state, and the done tasks of each stage."""
 
 from collections import Counter
 from typing import Any
@@ -20,15 +20,15 @@ from lamella.schemas.job_record import JobRecord
 SHOWN_REFUSALS = 20
 
 SHOWN_STEPS = (tree.CORPUS, tree.EXTRACT, tree.ENCODE, tree.INDEX)
-"""Steps whose done tasks are counted, folder by folder."""
+"""Steps whose done tasks are shown, folder by folder."""
 
 
 def store_status(store: Store) -> dict[str, Any]:
-    """Return the account of a store, as plain values.
+    """Return the status of a store as plain values.
 
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
-    reason; `unaccounted` is there only where a done record is wrong. Jobs that share their
-    activations have one account, that of the job which is furthest.
+    reason. State `unaccounted` appears only if a done record is wrong. Of jobs that share
+    activations, only the one that has indexed most is shown.
     """
     current = current_snapshot(store)
     accounts: dict[tuple[str, str], dict[str, Any]] = {}

@@ -1,8 +1,8 @@
-"""The steps of a training over files: seed, then link, sum, merge and update in every round.
+"""The steps of a training over files: seed, then link, sum, merge and update in each round.
 
-The numerics are those of `train_in_memory`; here each step is a task with a done record, so a
-training continues where it was killed and the number of workers changes no bit. What is large goes
-from worker to worker: a task's sums are cut into ranges of words, and each range is merged by a
+The arithmetic is that of `train_in_memory`. Here each step is made of tasks with done records, so a
+training that was killed continues, and the number of workers changes no bit. Large data goes from
+worker to worker: a summing task cuts its sums into ranges of words, and each range is merged by a
 task of its own.
 """
 
@@ -40,21 +40,28 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import AssignerKind, RoundReport, VocabularySpec
 
 RANGE_WORDS = 8_192
-"""Words of a merging task."""
+"""Words in a merging task."""
 
 LINK_CELLS = 64
-"""Cells of a task that seeks neighbours."""
+"""Cells in a linking task."""
 
 HELD_ROWS = 5_000
-"""Rows held out that each round and the finished words are measured on, at most."""
+"""The most held-out rows on which rounds and finished words are measured."""
 
 HELD_PROBES = 16
-"""Cells that a held-out row is compared with while words still move."""
+"""Cells that are probed for a held-out row until the training has ended."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What every step of one layer's training shares; `threads` changes no bit."""
+    """What all steps of one layer's training share.
+
+    Attributes:
+        words: words to train.
+        rows: rows of all samples.
+        samples, held: files of the sampled and of the held-out rows, one a shard.
+        threads: threads of a worker; their number changes no bit.
+    """
 
     store_url: str
     folder: str
@@ -71,22 +78,22 @@ class Training:
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether rows are compared with all of very many words."""
+        """Whether each row is compared with so many words that a GPU pays."""
         return self.assigner == "exact" and self.words >= CARD_FROM
 
     def round_folder(self, number: int) -> str:
-        """Return where a round keeps what is removed once its checkpoint stands."""
+        """Return the folder of a round's intermediate files."""
         return tree.LINK.folder(**tree.parts_of(self.folder), round=number)
 
     @property
     def stage(self) -> str:
-        """The stage of the job that every step of it is part of."""
+        """The stage of the job that all steps of this training belong to."""
         return f"vocabulary {self.layer}"
 
     def step(
         self, kind: tree.StepKind, work: Work[TaskT], number: int | None = None, label: str = ""
     ) -> StoreStep[TaskT]:
-        """Return a step of this training, or of one of its rounds."""
+        """Return a step of this training, or of round `number`."""
         return StoreStep(
             kind,
             self.store_url,
@@ -101,13 +108,13 @@ class Training:
         )
 
     def ranges(self) -> list["Range"]:
-        """Return the ranges of words that are merged apart."""
+        """Return the ranges of words, each of which a task merges."""
         return cut("merge", self.words, RANGE_WORDS)
 
 
 @dataclass(frozen=True)
 class Range:
-    """A task for some words, or some cells: from `first` to before `stop`."""
+    """A task for a range of words or of cells, from `first` to before `stop`."""
 
     key: str
     first: int
@@ -116,7 +123,11 @@ class Range:
 
 @dataclass(frozen=True)
 class SumTask:
-    """Some shards' samples, and the file of the words that their rows had last."""
+    """A task for the samples of some shards.
+
+    Attributes:
+        words: the file of the words that the rows had in the last round, if there is one.
+    """
 
     key: str
     files: tuple[FileRef, ...]
@@ -124,7 +135,7 @@ class SumTask:
 
 
 def cut(name: str, total: int, size: int) -> list[Range]:
-    """Return ranges of a size that cover the numbers below a total."""
+    """Return ranges of this size that cover the numbers below `total`."""
     return [
         Range(f"{name}-{number:05d}", first, min(first + size, total))
         for number, first in enumerate(range(0, total, size))
@@ -133,7 +144,7 @@ def cut(name: str, total: int, size: int) -> list[Range]:
 
 @dataclass(frozen=True)
 class SeedWork:
-    """Chooses the rows of the sample that the words begin at, and those that are held out."""
+    """Chooses the initial words from the sample, and the held-out rows."""
 
     training: Training
 
@@ -157,7 +168,7 @@ class SeedWork:
 
 @dataclass(frozen=True)
 class LinkWork:
-    """Finds the words near each word, for some of the cells."""
+    """Finds the nearest words of each word, for a range of cells."""
 
     start: Checkpoint
     reach: Reach
@@ -176,7 +187,7 @@ class LinkWork:
 
 @dataclass(frozen=True)
 class SumWork:
-    """Gives the rows of some shards their words, and sums them word by word."""
+    """Assigns the rows of some shards to words, and sums the rows of each word."""
 
     training: Training
     round: int
@@ -225,7 +236,7 @@ class SumWork:
 
 @dataclass(frozen=True)
 class MergeWork:
-    """Adds up the sums of all tasks for a range of words, and moves these words."""
+    """Adds the sums of all tasks for a range of words, and moves these words."""
 
     training: Training
     start: Checkpoint
@@ -255,7 +266,7 @@ class MergeWork:
 
 @dataclass(frozen=True)
 class UpdateWork:
-    """Ends a round: places for empty words, a report, and the checkpoint of the next."""
+    """Ends a round: places empty words, and writes the report and the next checkpoint."""
 
     training: Training
     start: Checkpoint
@@ -305,7 +316,7 @@ class UpdateWork:
             work.write("report", folder, "json", lambda path: path.write_bytes(report) and 1)
             for record in self.sums:
                 if "words" in record.files:
-                    # The next round goes on from here, so they outlive the round's sums.
+                    # The next round needs them, so they stay when the sums are removed.
                     work.files[f"{files.WORDS}{record.key}"] = record.files["words"]
             return {"done": int(info.done), "words": len(result)}
 
@@ -313,14 +324,14 @@ class UpdateWork:
 
 
 def open_samples(store: Store, references: Sequence[FileRef]) -> Sample:
-    """Return the rows of several sample files."""
+    """Return the rows of several sample files as one sample."""
     return join_samples([read_committed(store, file, read_sample) for file in references])
 
 
 def least_rows(store: Store, references: Sequence[FileRef], seed: int, limit: int) -> Sample:
-    """Return the rows of all files whose random numbers are least, in their order.
+    """Draw up to `limit` rows from all files: those with the least random numbers, in file order.
 
-    Each file gives its own least rows first, so no more than these are held in memory.
+    Files are read one after the other, and only the least rows so far are held in memory.
     """
     best: Sample | None = None
     for reference in references:
@@ -336,7 +347,7 @@ def least_rows(store: Store, references: Sequence[FileRef], seed: int, limit: in
 def held_error(
     store: Store, held: FileRef, centroids: Float32s, cells: Cells | None
 ) -> float | None:
-    """Return the mean squared error of the rows held out, None if there are none."""
+    """Return the mean squared error of the held-out rows, None if there are none."""
     sample = read_committed(store, held, read_sample)
     if len(sample) == 0:
         return None
@@ -348,10 +359,10 @@ def held_error(
 
 
 def link_tasks(cells: int) -> list[Range]:
-    """Return the tasks that seek neighbours among so many cells."""
+    """Return the linking tasks for this many cells."""
     return cut("link", cells, LINK_CELLS)
 
 
 def round_key(number: int) -> str:
-    """Return the key of a round's update."""
+    """Return the key of the task that ends a round."""
     return tree.shard_key(number)

@@ -1,4 +1,4 @@
-"""The vocabulary stage: sample, seed, then rounds until the words settle; one layer at a time."""
+"""The vocabulary stage of one layer: sample descriptors, seed words, run rounds to convergence."""
 
 from collections.abc import Callable, Sequence
 
@@ -37,13 +37,13 @@ from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import RoundReport, Vocabulary, VocabularySpec
 
 HEALTH = "health"
-"""Key of the task that measures finished words."""
+"""The key of the task that measures finished words."""
 
 OnRound = Callable[[str, RoundReport], None]
 
 
 def no_round(layer: str, report: RoundReport) -> None:
-    """Show nothing of a round."""
+    """Ignore the report of a round."""
 
 
 def train_vocabulary(
@@ -57,15 +57,15 @@ def train_vocabulary(
     on_progress: OnProgress = quiet,
     on_round: OnRound = no_round,
 ) -> Vocabulary:
-    """Return a layer's visual words, trained now or found in the store.
+    """Return a layer's vocabulary from the store, or train it.
 
     Args:
-        threads: of a worker; changes no bit.
+        threads: threads of a worker; their number changes no bit.
 
     Raises:
-        InputError: descriptors were not kept, the layer gave fewer of them than words were asked
-            for, or a worker's memory is too small for so many words.
-        StageFailed: a step failed; the rounds before it are kept.
+        InputError: descriptors were not kept, there are fewer descriptors than requested words, or
+            a worker has too little memory for so many words.
+        StageFailed: a step failed; the rounds before it stay done.
     """
     inputs = vocabulary_inputs(spec, extraction.inputs, layer)
     vocabulary_key = tree.keyed(layer, inputs)
@@ -111,7 +111,11 @@ def train_vocabulary(
 
 
 def vocabulary_inputs(spec: VocabularySpec, extraction: str, layer: str) -> str:
-    """Return the digest of what decides a layer's words; `extraction` is that of activations."""
+    """Return the digest of what decides a layer's words.
+
+    Args:
+        extraction: the digest that `extraction_outcome` returned.
+    """
     return digest_of([spec.digest(), extraction, layer])
 
 
@@ -155,7 +159,11 @@ def _rounds(
     on_progress: OnProgress,
     on_round: OnRound,
 ) -> tuple[DoneRecord, DoneRecord, tuple[RoundReport, ...]]:
-    """Return the records of the seeding and of the last round, and the report of each round."""
+    """Seed the words and run all rounds.
+
+    Returns:
+        The records of the seeding and of the last round, and the report of each round.
+    """
     seeding = training.step(tree.SEED, SeedWork(training))
     (seeded,) = complete(store, runner, seeding, [Whole("seed")])
     last = seeded
@@ -177,10 +185,10 @@ def _rounds(
 
 
 def _ended(store: Store, training: Training, key: str) -> DoneRecord | None:
-    """Return the record of a round, or of the health, that has ended before.
+    """Return the record of a round, or of the task `health`, None if it has not ended.
 
     Raises:
-        CommitConflict: it is of another training.
+        CommitConflict: it belongs to another training.
     """
     record = read_done(store, training.folder, key)
     if record is not None and record.inputs != training.inputs:
@@ -200,7 +208,7 @@ def _run_round(
     reports: tuple[RoundReport, ...],
     held: FileRef,
 ) -> DoneRecord:
-    """Return the record of the round that follows these reports, having run it."""
+    """Run the round after those of `reports`; return its record."""
     number = len(reports)
     try:
         reach = reach_of_round(reports)
@@ -214,8 +222,8 @@ def _run_round(
         end = training.step(tree.ROUND, ending, number, "update")
         (record,) = complete(store, runner, end, [Whole(round_key(number))])
     except StageFailed:
-        # Another run of the same training may have ended this round and removed its sums
-        # from under us; then its checkpoint stands, and is ours to the bit.
+        # Another run of the same training may have ended this round and removed its sums while
+        # we were reading them. Then its checkpoint is there, with the same bits as ours.
         ended = _ended(store, training, round_key(number))
         if ended is None:
             raise
@@ -231,7 +239,10 @@ def _links(
     number: int,
     reach: Reach = NEAR,
 ) -> tuple[FileRef, ...]:
-    """Return the neighbours of a checkpoint's words, by range of cells; none without cells."""
+    """Find the neighbours of a checkpoint's words; return a file for each range of cells.
+
+    Without cells there are none.
+    """
     if start.cells is None:
         return ()
     linking = training.step(tree.LINK, LinkWork(start, reach), number)
@@ -240,9 +251,9 @@ def _links(
 
 
 def sum_tasks(training: Training, start: Checkpoint) -> list[SumTask]:
-    """Return the tasks of a round: runs of shards that have `TASK_ROWS` rows a word.
+    """Return the summing tasks of a round: runs of shards with at least `TASK_ROWS` rows a word.
 
-    The sums of a task then take no more room than its rows, however many words there are.
+    So the sums of a task are no larger than its rows, however many words there are.
     """
     least = max(TASK_ROWS * training.words, LEAST_TASK_ROWS)
     groups: list[list[FileRef]] = [[]]
@@ -258,10 +269,10 @@ def sum_tasks(training: Training, start: Checkpoint) -> list[SumTask]:
 
 
 def _discard_round(store: Store, folder: str) -> None:
-    """Remove what a round made on its way once its checkpoint stands: nothing reads it again.
+    """Remove the intermediate files of a round; call it once the round's checkpoint is there.
 
-    Sums are the largest thing of a training. A record goes before its files, so that no record
-    ever names a file that is gone; the words of the rows are named by the checkpoint and stay.
+    Sums are the largest files of a training. A record is removed before its files, so that no
+    record names a missing file. The words of the rows stay, because the checkpoint names them.
     """
     for key in done_keys(store, folder):
         record = read_done(store, folder, key)
@@ -275,13 +286,13 @@ def _discard_round(store: Store, folder: str) -> None:
 def _measure(
     store: Store, runner: Runner, training: Training, last: DoneRecord, number: int, held: FileRef
 ) -> DoneRecord:
-    """Return the record of the health of the words after so many rounds, having measured it."""
+    """Measure the words after this many rounds; return the record of the task `health`."""
     try:
         links = _links(store, runner, training, Checkpoint.of(last), number)
         measuring = training.step(tree.HEALTH, FinishWork(training, last, links, held))
         (measured,) = complete(store, runner, measuring, [Whole(HEALTH)])
     except StageFailed:
-        # Another run may have measured them and removed the links from under us, as in a round.
+        # Another run may have measured them and removed the links meanwhile, as in a round.
         ended = _ended(store, training, HEALTH)
         if ended is None:
             raise
@@ -298,7 +309,7 @@ def _finished(
     last: DoneRecord,
     reports: tuple[RoundReport, ...],
 ) -> Vocabulary:
-    """Return the record of a training that has ended, measured on rows held out."""
+    """Measure the words on held-out rows; return the vocabulary of a training that has ended."""
     measured = _ended(store, training, HEALTH) or _measure(
         store, runner, training, last, len(reports), seeded.files["held"]
     )
