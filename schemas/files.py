@@ -38,7 +38,7 @@ class DoneRecord(Record):
     counts: dict[str, int] = Field(default_factory=dict)
     commit_id: str
     machine: str = Field(
-        default="", description="kind of machine that features were extracted on; of no weight"
+        default="", description="kind of machine that features were extracted on; in no digest"
     )
 
     def content(self) -> dict[str, object]:

@@ -46,8 +46,10 @@ class IndexSnapshot(Record):
     published_at: str
     corpus: str
     kind: SourceKind
-    root: str = Field(description="where the source was; of no weight")
-    job: str = Field(default="", description="path of the record of the job; of no weight")
+    root: str = Field(description="where the source was; not in the root digest")
+    job: str = Field(
+        default="", description="path of the record of the job; not in the root digest"
+    )
     corpus_content: str
     shards: tuple[ShardRef, ...]
     extraction_folder: str
@@ -66,7 +68,8 @@ class IndexSnapshot(Record):
     refused_by_reason: dict[str, int]
     ignored: int = Field(ge=0)
     machine: str = Field(
-        default="", description="kinds of machine that features were extracted on; of no weight"
+        default="",
+        description="kinds of machine that features were extracted on; not in the root digest",
     )
     root_digest: str = ""
 

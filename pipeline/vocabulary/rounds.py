@@ -329,7 +329,7 @@ def open_samples(store: Store, references: Sequence[FileRef]) -> Sample:
 
 
 def least_rows(store: Store, references: Sequence[FileRef], seed: int, limit: int) -> Sample:
-    """Draw up to `limit` rows from all files: those with the least random numbers, in file order.
+    """Draw up to `limit` rows from all files: those with the least random numbers, in that order.
 
     Files are read one after the other, and only the least rows so far are held in memory.
     """
