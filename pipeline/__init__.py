@@ -1,1 +1,1 @@
-"""Pure compute and storage, from pictures to fused rankings. Knows nothing of Ray."""
+"""All arithmetic and storage, from pictures to fused rankings. It does not know Ray."""

@@ -35,7 +35,7 @@ class StoreError(LamellaError):
 
 
 class MissingFile(StoreError):
-    """A file that a record names is not in the store."""
+    """A file is not in the store."""
 
 
 class NotAFile(StoreError):
@@ -67,7 +67,7 @@ class SourceGone(StoreUnavailable):
 
 
 class NoAccess(StoreError):
-    """The credentials in use have no right to do this."""
+    """The user or the credentials in use have no right to do this."""
 
 
 class LoginFailed(StoreError):

@@ -29,7 +29,7 @@ class Watch:
     """Callbacks of a job while it runs.
 
     Attributes:
-        progress: called as tasks end.
+        progress: called when a step begins and as its tasks end.
         round: called with the report of each round of k-means.
         corpus: called with the manifest once the corpus stage has ended.
         note: called with a line for a person.

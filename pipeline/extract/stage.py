@@ -60,7 +60,8 @@ class ExtractWork:
     """Runs the pictures of a shard through the network, which each worker opens once.
 
     A worker has two shards at a time: while the pictures of one are in the network, the files of
-    the last are written, hashed and put into the store. A lock keeps two shards out of the network.
+    the last are written, hashed and put into the store. A lock lets one shard at a time into the
+    network.
 
     Attributes:
         root: the folder or S3 prefix of the pictures.

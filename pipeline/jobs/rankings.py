@@ -83,7 +83,7 @@ def known_run(store: Store, name: str) -> QueryRun:
     """Return a run that is complete.
 
     Raises:
-        InputError: there is none of this name, or no run may have it.
+        InputError: there is none of this name, or the name is not valid.
     """
     if record_of(tree.RUN.at(run=name)) is None:
         check_run_name(name)

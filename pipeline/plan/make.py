@@ -72,8 +72,9 @@ def make_plan(
 def lanes(engine: EngineSettings, cores: int, gpus: int = 0) -> tuple[int, int]:
     """Return how many workers a machine with this many cores has, and the threads of each.
 
-    These are the workers of stages without a network. For stages with one, only the product of
-    workers and threads matters, except on GPUs, where extraction takes most of the time.
+    They are those of stages without a network: for stages with one, only the product of workers
+    and threads matters. With GPUs, each worker has the cores of a GPU's worker, because stages with
+    a network take most of the time there.
     """
     if engine.kind == "serial":
         return 1, cores

@@ -55,7 +55,7 @@ class Ledger(Generic[TaskT]):
 
     @property
     def waiting(self) -> int:
-        """How many tasks have neither ended nor started."""
+        """The number of tasks that are pending, retries included."""
         return len(self._pending)
 
     def start(self) -> TaskT | None:

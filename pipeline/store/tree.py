@@ -239,8 +239,8 @@ class Found:
     """What the path of a file says about it: the result of `read`.
 
     Attributes:
-        kind: `leftover` is a write that was cut short, or the file that asks for the store's
-            clock; `verdict` is a verdict on a picture.
+        kind: `leftover` is a write that was cut short, or the file by which `gc` reads the
+            store's clock; `verdict` is a verdict on a picture.
         parts: the parts of the path; for a file of a step, those of the step's folder.
         mend: how it is mended.
         record: the type of the record in it, if it holds one.

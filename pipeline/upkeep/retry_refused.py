@@ -158,7 +158,7 @@ def retry_store(
 
 
 def _extraction_of(store: Store, job: JobRecord) -> Stage | None:
-    """Return the extract stage of a job as it stands, None while its words are not there."""
+    """Return the extract stage of a job, None if it is not known yet: words may come before it."""
     return Journey(store, job).look().stage("extract")
 
 

@@ -38,7 +38,7 @@ class Damage:
     Attributes:
         problem: what is wrong with it.
         named_by: the records that name it.
-        snapshots: the numbers of the snapshots that need it.
+        snapshots: the numbers of the snapshots that name it.
         command: the command that mends it.
     """
 
