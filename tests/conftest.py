@@ -1,4 +1,4 @@
-"""Shared and dear: a small planted corpus, its index, and one Ray at a time."""
+"""Shared and dear: a small planted corpus, its index, tiny stores, and one Ray at a time."""
 
 import logging
 import os
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,9 @@ from lamella.pipeline.planted.generate import generate
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
 from tests.s3 import S3Server, environ, environment, make_bucket
+
+if TYPE_CHECKING:
+    from tests.end_to_end.commands import Stores
 
 # Workers and children that run a function of a test find it here, wherever they stand.
 ROOT = str(Path(__file__).parents[1])
@@ -42,6 +46,24 @@ def indexed(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
     """The planted corpus, indexed in this process by one thread. Read it, copy it, keep it."""
     store = tmp_path_factory.mktemp("indexed") / "store"
     return Indexed(planted, store, index_into(store, planted, threads=1))
+
+
+@pytest.fixture(scope="session")
+def _all_stores(tmp_path_factory: pytest.TempPathFactory) -> "Stores":
+    from tests.end_to_end.commands import make_stores
+
+    return make_stores(tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture(scope="module")
+def stores(_all_stores: "Stores") -> Iterator["Stores"]:
+    """Tiny stores, to be read and copied; and commands over their like are quick meanwhile."""
+    from tests.end_to_end.commands import contents, tiny_runs
+
+    before = contents(_all_stores)
+    with tiny_runs():
+        yield _all_stores
+    assert contents(_all_stores) == before, "a test of this file wrote where all tests read"
 
 
 @pytest.fixture(scope="session")
@@ -202,15 +224,33 @@ def two_nodes(ray_switch: RaySwitch) -> None:
     ray_switch.use("two nodes")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let tests that share a Ray follow each other: starting one takes seconds."""
-    order = ["", "two_cpus", "two_gpus", "two_nodes"]
+KINDS_IN_ORDER = ("", "two_cpus", "four_cpus", "two_gpus", "two_nodes")
 
-    def place(item: pytest.Item) -> int:
-        names = getattr(item, "fixturenames", [])
-        callspec = getattr(item, "callspec", None)
-        values = callspec.params.values() if callspec is not None else ()
-        on_ray = any(isinstance(value, str) and value == "ray" for value in values)
-        return max([on_ray, *(order.index(name) for name in names if name in order)])
 
-    items.sort(key=place)
+def _ray_of(item: pytest.Item) -> str | None:
+    """Return the kind of Ray that a test shares, `""` where it starts its own, None for no Ray."""
+    names = getattr(item, "fixturenames", ())
+    for kind in KINDS_IN_ORDER[1:]:
+        if kind in names:
+            return kind
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and "ray" in callspec.params.values():
+        return "two_cpus"
+    return "" if "ray_switch" in names or item.get_closest_marker("ray") else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let tests that share a Ray follow each other, all in one process: starting one takes seconds.
+
+    The others follow by file. Where tests run on several processes, a file is run by one of them.
+    """
+    rays = {item: _ray_of(item) for item in items}
+    items.sort(key=lambda item: _place(rays[item]))
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            group = item.location[0] if rays[item] is None else "ray"
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _place(ray: str | None) -> int:
+    return len(KINDS_IN_ORDER) if ray is None else KINDS_IN_ORDER.index(ray)

@@ -95,6 +95,7 @@ def test_a_namesake_leaves_its_canary_where_it_is_imported(hostile: Path) -> Non
     assert [name.partition(".")[0] for name in canaries(hostile)] == ["pydantic"]
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
 def test_commands_run_beside_namesakes_of_their_modules(hostile: Path) -> None:
     job = ("--job", hostile.parent / "job.toml")

@@ -14,11 +14,10 @@ from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import Killed
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.faulty import CALLS, WRITES, When, fault_at
 from tests.tiny import seeded
 
-__all__ = ["stores"]
 SAMPLED = 3
 """Places tried in the ordinary tests where a command has more; the slow ones try every place."""
 

@@ -10,10 +10,9 @@ from lamella.pipeline.errors import LamellaError
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.inventory import take_inventory
 from lamella.pipeline.upkeep.verify import problem_with, verify_store
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.tiny import seeded
 
-__all__ = ["stores"]
 EVERY_BYTE_BELOW = 1_000_000
 SAMPLED_FLIPS = 20
 

@@ -27,12 +27,10 @@ from lamella.schemas.files import DoneRecord
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates, index_into
-from tests.end_to_end.commands import Stores, exported, stores
+from tests.end_to_end.commands import Stores, exported
 from tests.end_to_end.test_retry import extracted
 from tests.faulty import away
 from tests.tiny import tiny_index, tiny_job
-
-__all__ = ["stores"]
 
 
 @pytest.fixture(scope="module")

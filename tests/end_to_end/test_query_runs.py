@@ -17,10 +17,9 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun
 from tests.builders import Killed, counted_creates
-from tests.end_to_end.commands import ENGINE, Stores, stores
+from tests.end_to_end.commands import ENGINE, Stores
 from tests.tiny import tiny_job
 
-__all__ = ["stores"]
 JOB = {"search__k": 4, "search__batch_queries": 2}
 
 

@@ -21,10 +21,9 @@ from lamella.pipeline.vocabulary import rounds
 from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import copied
-from tests.end_to_end.commands import Stores, stores
+from tests.end_to_end.commands import Stores
 from tests.tiny import tiny_index
 
-__all__ = ["stores"]
 HEAVY = ("jobs", "corpora", "activations")
 """What takes the network to make: it is made once, and every turn begins with a copy."""
 

@@ -10,7 +10,7 @@ from lamella.schemas.job import JobConfig
 def stored_models(kind: type[Stored] = Stored) -> Iterator[type[Stored]]:
     """Yield every model that can be stored or configured."""
     for model in kind.__subclasses__():
-        if model.__module__.startswith("schemas."):
+        if model.__module__.startswith("lamella.schemas."):
             if model is not Record:
                 yield model
             yield from stored_models(model)

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.fuzz.fuzzing import EDITS, ODD, Edit, edited, fuzz, replaced
 from tests.fuzz.sealing import Forger
 from tests.tiny import TINY
 
-__all__ = ["stores"]
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 2 << 30
 """Torch and a network take half a gigabyte; a store of some kilobytes gives nobody more to hold."""
