@@ -68,7 +68,7 @@ def render(snapshot: IndexSnapshot, layers: Sequence[tuple[LayerHealth, Sequence
     """
     from jinja2 import Environment, StrictUndefined
 
-    folder = files("lamella.pipeline.vocabulary")
+    folder = files("lamella.pipeline.diagnostics")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -34,7 +34,9 @@ def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: P
     assert indexed.returncode == 0, indexed.stderr
     assert json.loads(indexed.stdout)["indexed"] == 3
 
-    asked = lamella_apart("query", store, pictures / "1.png", "--engine", "serial", "-k", "2", "--json")
+    asked = lamella_apart(
+        "query", store, pictures / "1.png", "--engine", "serial", "-k", "2", "--json"
+    )
     found = json.loads(asked.stdout)
     assert [row["rank"] for row in found["rankings"]] == [1, 2]
     assert found["rankings"][0]["name"] == "1.png"

@@ -24,6 +24,7 @@ from lamella.pipeline.errors import EngineLost
 from tests.builders import Scripted, items
 from tests.conftest import Indexed, RaySwitch
 
+pytestmark = pytest.mark.ray
 BOUND_S = 40.0
 """Some 20 s on a quiet machine; this one may have other work."""
 

@@ -25,11 +25,10 @@ from lamella.pipeline.store.s3 import client
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.plan import Plan
 from tests.builders import SMALL, small_job
+from tests.command_line import complaint, lamella
 from tests.conftest import Indexed
 from tests.end_to_end.commands import Stores, exported
-from tests.command_line import complaint, lamella
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
-
 
 SERIAL = ("--engine", "serial")
 FACTOR = 1.25

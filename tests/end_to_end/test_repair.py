@@ -16,7 +16,6 @@ from tests.builders import reseal
 from tests.end_to_end.commands import COMMANDS, Stores
 from tests.tiny import seeded
 
-
 everywhere = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sampled", "everywhere"]
 )

@@ -15,8 +15,8 @@ from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
-from tests.conftest import Indexed
 from tests.command_line import lamella, lamella_apart
+from tests.conftest import Indexed
 from tests.faults import Fault, Request, faulty, shares
 from tests.s3 import KEY, SECRET, S3Server, upload
 from tests.tiny import tiny_index, tiny_pictures
@@ -101,7 +101,9 @@ def test_the_command_line_works_on_s3_and_stores_no_secret(
     source = upload(pictures, f"s3://{bucket}/command-pictures")
     store = f"s3://{bucket}/command"
     # On Ray: workers inherit the environment, and nothing else tells them where S3 is.
-    indexed = lamella_apart("index", source, "--into", store, "--words", 32, "--workers", 1, "--json")
+    indexed = lamella_apart(
+        "index", source, "--into", store, "--words", 32, "--workers", 1, "--json"
+    )
     assert indexed.returncode == 0, indexed.stderr
     assert json.loads(indexed.stdout)["indexed"] == 5
     asked = lamella("query", store, f"{source}/01.png", "--engine", "serial", "-k", "2", "--json")

@@ -88,7 +88,7 @@ CALLS = calls()
 def chosen(every: bool) -> list[tuple[str, ...]]:
     if every:
         return seeded("many calls").sample(CALLS, 1_000)
-    return seeded("calls").sample([call for call in CALLS if call[0] not in SLOW], 60)
+    return seeded("calls").sample([call for call in CALLS if call[0] not in SLOW], 40)
 
 
 @pytest.fixture(scope="module")
