@@ -234,11 +234,13 @@ def _ray_of(item: pytest.Item) -> str | None:
         if kind in names:
             return kind
     callspec = getattr(item, "callspec", None)
-    if callspec is not None and "ray" in callspec.params.values():
+    values = callspec.params.values() if callspec is not None else ()
+    if any(isinstance(value, str) and value == "ray" for value in values):
         return "two_cpus"
     return "" if "ray_switch" in names or item.get_closest_marker("ray") else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Let tests that share a Ray follow each other, all in one process: starting one takes seconds.
 

@@ -151,16 +151,27 @@ def test_threads_change_no_byte(stores: Stores, words: str, one: Path, tmp_path:
     assert made(tmp_path / "store", "") == made(one, "")
 
 
-@pytest.mark.usefixtures("four_cpus")
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(3, marks=pytest.mark.slow)], ids="{} workers".format
-)
+def index_on_ray(stores: Stores, words: str, store: Path, workers: int) -> None:
+    with RayRunner(workers=workers) as runner:
+        job = tiny_job(vocabulary_from=words)
+        index_into(store, stores.pictures, runner, job=job, threads=1)
+
+
+@pytest.mark.usefixtures("two_cpus")
+@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_workers_change_no_byte(
     stores: Stores, words: str, one: Path, tmp_path: Path, workers: int
 ) -> None:
-    job = tiny_job(vocabulary_from=words)
-    with RayRunner(workers=workers) as runner:
-        index_into(tmp_path / "store", stores.pictures, runner, job=job, threads=1)
+    index_on_ray(stores, words, tmp_path / "store", workers)
+    assert made(tmp_path / "store", "") == made(one, "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("four_cpus")
+def test_more_workers_than_shards_change_no_byte(
+    stores: Stores, words: str, one: Path, tmp_path: Path
+) -> None:
+    index_on_ray(stores, words, tmp_path / "store", 3)
     assert made(tmp_path / "store", "") == made(one, "")
 
 
