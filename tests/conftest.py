@@ -1,13 +1,15 @@
 """Shared and dear: a small planted corpus, its index, tiny stores, and one Ray at a time."""
 
+import functools
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -240,19 +242,32 @@ def _ray_of(item: pytest.Item) -> str | None:
     return "" if "ray_switch" in names or item.get_closest_marker("ray") else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let tests that share a Ray follow each other, all in one process: starting one takes seconds.
-
-    The others follow by file. Where tests run on several processes, a file is run by one of them.
-    """
-    rays = {item: _ray_of(item) for item in items}
-    items.sort(key=lambda item: _place(rays[item]))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            group = item.location[0] if rays[item] is None else "ray"
-            item.add_marker(pytest.mark.xdist_group(group))
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests that share a Ray follow each other: starting one takes seconds."""
+    items.sort(key=lambda item: _place(_ray_of(item)))
 
 
 def _place(ray: str | None) -> int:
     return len(KINDS_IN_ORDER) if ray is None else KINDS_IN_ORDER.index(ray)
+
+
+SAYS_RAY = re.compile(r"\b(two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run on several processes: one runs all files with tests on Ray, first of all."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+
+    @functools.cache
+    def is_on_ray(file: str) -> bool:
+        return SAYS_RAY.search((config.rootpath / file).read_text()) is not None
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "on Ray" if is_on_ray(file) else file
+
+    return ByFile(config, log)

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,7 +142,7 @@ def test_what_pythonpath_names_in_full_stays(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process in another folder, started by a script in a third one."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "here").mkdir()

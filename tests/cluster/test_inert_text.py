@@ -96,8 +96,8 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of pictures with hostile names, and one more file that is no picture."""
     source = tmp_path_factory.mktemp("hostile") / "[red]\x1b[31mpictures"
-    for group, size in ((EVIL[0], 40), (EVIL[3], 56)):
-        group = source / group.replace("/", "|")
+    for name, size in ((EVIL[0], 40), (EVIL[3], 56)):
+        group = source / name.replace("/", "|")
         group.mkdir(parents=True)
         for number, evil in enumerate(EVIL[(size == 40) :: 2]):
             noise = np.random.default_rng(number).integers(0, 256, (size, 60, 3), dtype=np.uint8)

@@ -92,23 +92,6 @@ def test_a_run_of_queries_is_named_copied_and_shown_again(pictures: Path, tmp_pa
     assert lamella("query", store, pictures, "--ids", "1").returncode == 2
 
 
-@pytest.mark.ray
-def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    shown = lamella_apart("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
-    assert shown.returncode == 0, shown.stderr
-    for row in ("head alone", "b11 alone", "direct sum", "mapped fusion"):
-        assert row in shown.stdout
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64") > 8
-
-    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
-    assert json.loads(again.stdout)["report"]["queries"] == 32
-
-    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
-    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
-
-
 def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     first = lamella("index", pictures, "--into", store, *SMALL, "--json")

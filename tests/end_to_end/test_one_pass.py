@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.diagnostics.compare_snapshots import draw_others
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract import sink
@@ -58,7 +57,7 @@ def names(store: Path) -> set[str]:
 
 def made(store: Path, folder: str) -> dict[str, object]:
     """Return what the done records of a folder say was made, whichever attempt made it."""
-    found = {
+    found: dict[str, object] = {
         str(path.relative_to(store)): DoneRecord.from_json(path.read_bytes()).content()
         for path in sorted((store / folder).rglob("done/*.json"))
     }
@@ -148,30 +147,6 @@ def test_every_reader_finds_its_way(one: Path) -> None:
 def test_threads_change_no_byte(stores: Stores, words: str, one: Path, tmp_path: Path) -> None:
     job = tiny_job(vocabulary_from=words)
     index_into(tmp_path / "store", stores.pictures, job=job, threads=2)
-    assert made(tmp_path / "store", "") == made(one, "")
-
-
-def index_on_ray(stores: Stores, words: str, store: Path, workers: int) -> None:
-    with RayRunner(workers=workers) as runner:
-        job = tiny_job(vocabulary_from=words)
-        index_into(store, stores.pictures, runner, job=job, threads=1)
-
-
-@pytest.mark.usefixtures("two_cpus")
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
-def test_workers_change_no_byte(
-    stores: Stores, words: str, one: Path, tmp_path: Path, workers: int
-) -> None:
-    index_on_ray(stores, words, tmp_path / "store", workers)
-    assert made(tmp_path / "store", "") == made(one, "")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("four_cpus")
-def test_more_workers_than_shards_change_no_byte(
-    stores: Stores, words: str, one: Path, tmp_path: Path
-) -> None:
-    index_on_ray(stores, words, tmp_path / "store", 3)
     assert made(tmp_path / "store", "") == made(one, "")
 
 

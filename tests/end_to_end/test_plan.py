@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_sample_is_spread_evenly_and_its_seed_decides() -> None:
 
 def test_the_bytes_of_a_plan_are_those_of_the_run(planned: Plan, indexed: Indexed) -> None:
     stored = bytes_by_stage(LocalStore(indexed.store), indexed.snapshot)
-    told: Counter[str] = Counter()
+    told: defaultdict[str, float] = defaultdict(float)
     for each in planned.stored:
         told[each.stage] += each.size_bytes.mean if each.kept else 0
     assert set(told) == set(stored)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.publish import current_snapshot, latest_number
 from lamella.pipeline.run.serial import SerialRunner
@@ -25,26 +24,6 @@ HEAVY = ("jobs", "corpora", "activations")
 
 def test_two_threads_give_the_bytes_of_one(indexed: Indexed, tmp_path: Path) -> None:
     again = index_into(tmp_path / "store", indexed.source, SerialRunner(), threads=2)
-    assert again.root_digest == indexed.snapshot.root_digest
-
-
-@pytest.mark.usefixtures("two_cpus")
-@pytest.mark.parametrize(
-    "workers", [1, 2, pytest.param(3, marks=pytest.mark.slow)], ids="{} workers".format
-)
-def test_workers_on_ray_give_the_bytes_of_one_process(
-    indexed: Indexed, tmp_path: Path, workers: int
-) -> None:
-    with RayRunner(workers=workers) as runner:
-        again = index_into(tmp_path / "store", indexed.source, runner, threads=1)
-    assert again.root_digest == indexed.snapshot.root_digest
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("two_nodes")
-def test_two_nodes_give_the_bytes_of_one_process(indexed: Indexed, tmp_path: Path) -> None:
-    with RayRunner() as runner:
-        again = index_into(tmp_path / "store", indexed.source, runner, threads=1)
     assert again.root_digest == indexed.snapshot.root_digest
 
 

@@ -14,6 +14,7 @@ import pytest
 from lamella.pipeline.errors import MissingFile
 from lamella.pipeline.index.publish import current_snapshot, latest_number, read_snapshot
 from lamella.pipeline.store import layout
+from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
@@ -105,7 +106,7 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
     expected = current_snapshot(LocalStore(stores.one))
     assert expected is not None
     store = copied(stores.one, tmp_path / "store", *HEAVY)
-    read, overtaken = rounds.read_committed, []
+    overtaken: list[FileRef] = []
 
     def late(opened: LocalStore, reference: FileRef, *how: Any) -> Any:
         # Just before this run merges its first sums, another one trains to the end.
@@ -113,8 +114,8 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
             overtaken.append(reference)
             assert tiny_index(store, stores.pictures).number == 1
             with pytest.raises(MissingFile):
-                read(opened, reference, *how)
-        return read(opened, reference, *how)
+                read_committed(opened, reference, *how)
+        return read_committed(opened, reference, *how)
 
     monkeypatch.setattr(rounds, "read_committed", late)
     found = tiny_index(store, stores.pictures)

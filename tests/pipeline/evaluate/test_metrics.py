@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.metrics import (
     average_precision,
@@ -16,8 +17,11 @@ from lamella.pipeline.evaluate.metrics import (
     recall_at,
 )
 
+Ids = NDArray[np.int64]
+Ranked = tuple[NDArray[np.float64], Ids, Ids]
 
-def ids(*values: int) -> np.ndarray:
+
+def ids(*values: int) -> Ids:
     return np.array(values, dtype=np.int64)
 
 
@@ -83,7 +87,7 @@ def test_an_image_cannot_be_positive_and_ignored() -> None:
 
 
 @st.composite
-def ranked(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ranked(draw: st.DrawFn) -> Ranked:
     size = draw(st.integers(1, 12))
     scores = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=size, max_size=size))
     roles = draw(st.lists(st.sampled_from("pni"), min_size=size, max_size=size))

@@ -91,7 +91,9 @@ def test_a_failure_names_tasks_and_causes_and_keeps_the_rest(store: LocalStore) 
 def test_of_many_failures_five_are_named_and_the_others_counted(store: LocalStore) -> None:
     every = {f"task{n:03d}": ("input-error",) for n in range(9)}
     with pytest.raises(StageFailed, match=r"000, .*, 004: [^;]*; and 4 more\); what is"):
-        complete(store, SerialRunner(), stage(store, **every), items(9), "folder", "i" * 64)
+        complete(
+            store, SerialRunner(), stage(store, "i" * 64, **every), items(9), "folder", "i" * 64
+        )
 
 
 def test_progress_counts_tasks_and_their_units(store: LocalStore) -> None:

@@ -161,7 +161,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="3 and 2 for 3"):
         Sample(ids, ids[:2], VECTORS[:3])
     with pytest.raises(ValueError, match="float16; got float32"):
-        Sample(ids, ids, VECTORS[:3].astype(np.float32))  # type: ignore[arg-type]
+        Sample(ids, ids, VECTORS[:3].astype(np.float32))
 
 
 def test_the_stage_writes_both_parts_and_names_a_damaged_file(tmp_path: Path) -> None:
