@@ -54,7 +54,7 @@ def assert_inert(output: str) -> None:
     assert not doing, doing
 
 
-@pytest.mark.parametrize(("evil", "shown"), zip(EVIL, SHOWN, strict=True))
+@pytest.mark.parametrize(("evil", "shown"), list(zip(EVIL, SHOWN, strict=True)))
 def test_a_name_stands_on_one_line_as_it_is(evil: str, shown: str) -> None:
     assert printed(plain(evil)) == f"{shown}\n"
 
