@@ -119,6 +119,7 @@ def _two_gpus() -> Iterator[None]:
 
     with own_token():
         ray.init(
+            address="local",  # whatever other Ray there is on this machine
             num_cpus=4,
             num_gpus=2,
             include_dashboard=False,

@@ -96,11 +96,15 @@ def test_a_namesake_leaves_its_canary_where_it_is_imported(hostile: Path) -> Non
 
 @pytest.mark.ray
 @pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
-def test_commands_run_beside_namesakes_of_their_modules(hostile: Path) -> None:
+@pytest.mark.parametrize("engine", ["each", pytest.param("both", marks=pytest.mark.slow)])
+def test_commands_run_beside_namesakes_of_their_modules(hostile: Path, engine: str) -> None:
+    """Index on Ray and ask in one process, or do each of them both ways."""
     job = ("--job", hostile.parent / "job.toml")
-    run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
+    if engine == "both":
+        run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
     run(hostile, INSTALLED, "index", ".", "--into", "../two", *job, "--workers", "1")
-    run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", "--workers", "1")
+    one = ("--workers", "1") if engine == "both" else ("--engine", "serial")
+    run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", *one)
     assert canaries(hostile) == []
     assert [path.name for path in hostile.glob("*/") if path.name not in PACKAGES] == []
 

@@ -157,8 +157,8 @@ def test_one_process_gives_the_files_of_one_segment(
 @pytest.mark.parametrize(
     ("servers", "segments", "killed"),
     [
-        (1, 4, False),
         (3, 4, True),
+        pytest.param(1, 4, False, marks=pytest.mark.slow),
         pytest.param(1, 1, False, marks=pytest.mark.slow),
         pytest.param(1, 2, True, marks=pytest.mark.slow),
         pytest.param(3, 4, False, marks=pytest.mark.slow),

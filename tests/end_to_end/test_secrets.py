@@ -32,10 +32,13 @@ def short_folder() -> Iterator[Path]:
 def logs_in(folder: Path) -> dict[Path, bytes]:
     """Return what Ray's logs hold now."""
     found = {}
-    for path in folder.glob("lamella-ray-*/r/session_2*/logs/**/*"):
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                found[path] = path.read_bytes()
+    # Folders may go while they are listed, which `os.walk` passes over.
+    for each, _, names in os.walk(folder):
+        if "lamella-ray-" in each and "/logs" in each:
+            for path in (Path(each, name) for name in names):
+                with contextlib.suppress(OSError):
+                    if path.is_file():
+                        found[path] = path.read_bytes()
     return found
 
 
