@@ -17,6 +17,7 @@ from lamella.pipeline.planted.generate import generate
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
 from tests.s3 import S3Server, environ, environment, make_bucket
+from tests.tiny import nothing_reaches_the_disk
 
 if TYPE_CHECKING:
     from tests.end_to_end.commands import Stores
@@ -84,6 +85,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Copies of stored files go to a folder of the tests, never to a person's."""
     with environ({"LAMELLA_CACHE": str(tmp_path_factory.mktemp("cache"))}):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """The machine stays up, and a flush of a disk takes longer than all else that a write does.
+
+    That writes call for it is seen to in contracts/test_store.py.
+    """
+    with nothing_reaches_the_disk():
         yield
 
 

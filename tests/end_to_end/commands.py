@@ -25,7 +25,7 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
 from lamella.schemas.refusals import RefusalReason
 from tests.faulty import away
-from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
+from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
 
@@ -44,8 +44,8 @@ class Stores:
 
 @contextlib.contextmanager
 def tiny_runs() -> Iterator[None]:
-    """Let commands over tiny stores be quick: fsync is left out, and a network is opened once."""
-    with nothing_reaches_the_disk(), mock.patch.object(backbone, "Backbone", _opened_once):
+    """Let commands over tiny stores be quick: a network is opened once."""
+    with mock.patch.object(backbone, "Backbone", _opened_once):
         yield
 
 
