@@ -79,7 +79,7 @@ class Backbone:
             return outputs
 
     def _cut(self, model: nn.Module, nodes: Sequence[str]) -> nn.Module:
-        extractor = cut(model, nodes)
+        extractor: Any = cut(model, nodes)  # as torch's own types know no call with all of these
         absent = [name for name, tensor in extractor.named_parameters() if tensor.is_meta]
         absent += [name for name, tensor in extractor.named_buffers() if tensor.is_meta]
         absent = [name for name in absent if not name.endswith("num_batches_tracked")]
