@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from lamella.pictures import Picture, given_pictures
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.jobs.query_run import Batch, Question
@@ -29,8 +29,7 @@ from lamella.schemas.snapshot import IndexSnapshot
 if TYPE_CHECKING:
     from lamella.pipeline.extract.given import Given
 
-Ids = NDArray[np.int64]
-Batches = Iterator[tuple[Ids, Batch]]
+Batches = Iterator[tuple[Int64s, Batch]]
 """The places in the call of the queries that a batch has features of, and the batch."""
 
 AT_ONCE = 64
@@ -69,7 +68,7 @@ class Opened:
         return self.searcher().segments
 
     @cached_property
-    def image_ids(self) -> Ids:
+    def image_ids(self) -> Int64s:
         """The ids of the images that queries can find, rising."""
         return self.coordinator().image_ids()
 
@@ -129,7 +128,7 @@ class Opened:
         wanted = self._checked(ids) if ids is not None else self._named(names or ())
         return self.images.names_of(wanted).to_pylist(), self.stored(wanted, layers)
 
-    def stored(self, image_ids: Ids, layers: Sequence[str]) -> Batches:
+    def stored(self, image_ids: Int64s, layers: Sequence[str]) -> Batches:
         """Yield the features of indexed images."""
         for start in range(0, len(image_ids), AT_ONCE):
             part = image_ids[start : start + AT_ONCE]
@@ -148,7 +147,7 @@ class Opened:
             names = pa.array([pictures[place].name for place in places.tolist()], pa.string())
             yield places, Batch(places, names, QueryBatch(layers) if layers else None, refusals)
 
-    def _checked(self, ids: int | Iterable[int]) -> Ids:
+    def _checked(self, ids: int | Iterable[int]) -> Int64s:
         """Return image ids, all of them of images that queries can find."""
         try:
             wanted = [
@@ -168,7 +167,7 @@ class Opened:
             )
         return inside
 
-    def _named(self, names: str | Iterable[str]) -> Ids:
+    def _named(self, names: str | Iterable[str]) -> Int64s:
         """Return the ids of the first images of these names, all of which queries can find."""
         wanted = [names] if isinstance(names, str) else list(names)
         found = self.images.ids_of({each for each in wanted if isinstance(each, str)})

@@ -12,8 +12,8 @@ from rich.text import Text
 from lamella.cluster.commands import bench, maintenance, options, plan, status, vocabulary
 from lamella.cluster.commands.status import summary
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.page import printable
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.text import printable
 from lamella.schemas.job import EngineSettings
 
 app = typer.Typer(

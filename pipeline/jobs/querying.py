@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
@@ -15,7 +16,6 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.query_run import (
     Answered,
     Batch,
-    Ids,
     Place,
     Question,
     answer_run,
@@ -141,7 +141,7 @@ def query_images(
     return answer_run(place, coordinator, question, plan, done, fetch, began)
 
 
-def _chosen(image_ids: Sequence[int] | None, known: Ids) -> Ids:
+def _chosen(image_ids: Sequence[int] | None, known: Int64s) -> Int64s:
     """Return the ids to ask for, each once, all of them known; `known` rises."""
     wanted = known.tolist() if image_ids is None else list(dict.fromkeys(image_ids))
     last = int(known[-1]) if len(known) else -1

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from lamella.pipeline.evaluate.explain import explain_query, telling_queries
-from lamella.pipeline.evaluate.page import background_warning, printable, render, score_lines, story
+from lamella.pipeline.evaluate.page import background_warning, render, score_lines, story
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.table import score_table
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
+from lamella.pipeline.text import printable
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import BackgroundSimilarity, RetrievalReport
 
