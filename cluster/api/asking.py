@@ -97,7 +97,7 @@ class Opened:
         for name, given in (("fusion.t", t), ("fusion.p", p)):
             settings[name] = [given] if isinstance(given, int | float) else given
         job = load_job(None, settings)
-        names = [layers] if isinstance(layers, str) else list(layers or ()) or None
+        names = None if layers is None else _texts("layers", layers)
         return Question(*asked_fusion(self.snapshot, job, names), job.search)
 
     def asked(
@@ -169,20 +169,30 @@ class Opened:
 
     def _named(self, names: str | Iterable[str]) -> Int64s:
         """Return the ids of the first images of these names, all of which queries can find."""
-        wanted = [names] if isinstance(names, str) else list(names)
-        found = self.images.ids_of({each for each in wanted if isinstance(each, str)})
-        absent = [each for each in wanted if found.get(each, -1) not in self._findable]
+        wanted = _texts("names", names)
+        found = self.images.ids_of(set(wanted))
+        ids = np.array([found.get(each, -1) for each in wanted], np.int64)
+        absent = [wanted[place] for place in np.nonzero(~np.isin(ids, self.image_ids))[0]]
         if absent:
             raise InputError(
                 f"snapshot {self.snapshot.number} has no image of name "
                 f"{one_line(repr(absent[0]), 200)} that queries can find: images() lists them, "
                 f"and says which were refused{_and_more(len(absent))}"
             )
-        return np.array([found[each] for each in wanted], np.int64)
+        return ids
 
-    @cached_property
-    def _findable(self) -> frozenset[int]:
-        return frozenset(self.image_ids.tolist())
+
+def _texts(what: str, given: str | Iterable[str]) -> list[str]:
+    """Return one name or several as a list. Raises InputError where they are none."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Iterable):
+        raise InputError(f"{what} takes a name or a list of them; got {texts!r}")
+    listed = list(texts)
+    if wrong := [each for each in listed if not isinstance(each, str)]:
+        raise InputError(
+            f"{what} takes a name or a list of them; got {one_line(repr(wrong[0]), 60)}"
+        )
+    return listed
 
 
 def _and_more(absent: int) -> str:

@@ -46,7 +46,7 @@ def index(
     from lamella.cluster.ray.engine import engine
 
     try:
-        pictures, store = os.fspath(source), os.fspath(into)
+        pictures, store = os.path.expanduser(os.fspath(source)), os.fspath(into)
     except TypeError as error:
         raise InputError(f"source and into are paths or s3:// addresses: {error}") from None
     asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))

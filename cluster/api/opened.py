@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from lamella.asking import Opened
 from lamella.pictures import Picture
+from lamella.pipeline.corpus.sandbox import end_idle_processes
 from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, UnknownLayer, one_line
 from lamella.pipeline.jobs.query_run import Batch
 from lamella.pipeline.jobs.rankings import ranking_table
@@ -109,9 +110,10 @@ class Index:
         self.close()
 
     def close(self) -> None:
-        """Let the network and the segments go. A second time does nothing."""
+        """Let the network, the segments and idle decoders go. A second time does nothing."""
         with self._lock:
             self._opened = None
+        end_idle_processes()
 
     def __len__(self) -> int:
         """How many images queries can find."""

@@ -44,14 +44,17 @@ def pictures(indexed: Indexed) -> list[Path]:
     return sorted(path for path in indexed.source.rglob("*") if path.is_file())
 
 
-def commanded(indexed: Indexed, store: Path, **asked: Any) -> pa.Table:
-    """Return what `lamella query` stores, in a copy of the store."""
-    shutil.copytree(indexed.store, store)
-    settings = {"search.k": 5} | asked.pop("settings", {})
-    answered = query_store(
-        ENGINE, str(store), load_job(None, settings), Queries(**asked), quiet=True
-    )
-    return read_rankings(LocalStore(store), answered.run)
+@pytest.fixture(scope="module")
+def written(indexed: Indexed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the store, for the runs of the command."""
+    return Path(shutil.copytree(indexed.store, tmp_path_factory.mktemp("written") / "store"))
+
+
+def commanded(store: Path, queries: Queries, settings: dict[str, Any]) -> pa.Table:
+    """Return what `lamella query` stores."""
+    job = load_job(None, {"search.k": 5} | settings)
+    run = query_store(ENGINE, str(store), job, queries, quiet=True).run
+    return read_rankings(LocalStore(store), run)
 
 
 def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]) -> None:
@@ -258,6 +261,9 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an unknown name": ({"names": "no.jpg"}, errors.InputError, "no image of name 'no.jpg'"),
     "no k": ({"ids": 1, "k": 0}, errors.InputError, "search.k: .*greater than.*got 0"),
     "a mode": ({"ids": 1, "mode": "fast"}, errors.InputError, "search.mode: .*got 'fast'"),
+    "a name as a number": ({"names": 3}, errors.InputError, "names takes a name or.*got 3"),
+    "names of names": ({"names": [["a"]]}, errors.InputError, r"names takes a name.*got \['a'\]"),
+    "no layer": ({"ids": 1, "layers": []}, errors.InputError, "fusion: layers: .*at least 1 item"),
     "a layer": ({"ids": 1, "layers": "b9"}, errors.UnknownLayer, "no layer 'b9': it has head, b11"),
     "a threshold": ({"ids": 1, "t": 2.0}, errors.InputError, "fusion: .*got 2.0"),
 }
