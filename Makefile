@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-.PHONY: demo fuzz test test-slow test-gpu chaos check format bench clean
+.PHONY: demo fuzz test test-all test-gpu chaos check format bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -13,11 +13,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/lamella demo
 
+# Two processes: one runs all tests on Ray, the other the rest, a file at a time.
+PROCESSES ?= 2
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -m "not slow and not bench and not gpu"
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not slow and not bench and not gpu"
 
-test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m "slow and not gpu"
+# Everything but speed and cards: takes hours, and chaos and the fuzz targets are among it.
+test-all: $(VENV)/installed
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile -m "not bench and not gpu"
 
 test-gpu: $(VENV)/installed
 	$(BIN)/python -m pytest -m gpu
@@ -28,7 +31,7 @@ chaos: $(VENV)/installed
 # Minutes for each of the targets in tests/fuzz; FUZZ_SEED=1000 draws other values.
 FUZZ_MINUTES ?= 5
 fuzz: $(VENV)/installed
-	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -s tests/fuzz
+	FUZZ_MINUTES=$(FUZZ_MINUTES) $(BIN)/python -m pytest -s -m slow tests/fuzz
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -6,5 +6,5 @@ from tests.limited_child import become_plain
 
 if __name__ == "__main__":
     become_plain()
-    child.filter_calls = child.forbid_files = list
+    vars(child).update(filter_calls=list, forbid_files=list)
     hostile_child.main()

@@ -1,12 +1,15 @@
-"""Shared and dear: a small planted corpus, its index, and one Ray at a time."""
+"""Shared and dear: a small planted corpus, its index, tiny stores, and one Ray at a time."""
 
+import functools
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +17,10 @@ from lamella.pipeline.planted.generate import generate
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
 from tests.s3 import S3Server, environ, environment, make_bucket
+from tests.tiny import nothing_reaches_the_disk
+
+if TYPE_CHECKING:
+    from tests.end_to_end.commands import Stores
 
 # Workers and children that run a function of a test find it here, wherever they stand.
 ROOT = str(Path(__file__).parents[1])
@@ -45,6 +52,24 @@ def indexed(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
 
 
 @pytest.fixture(scope="session")
+def _all_stores(tmp_path_factory: pytest.TempPathFactory) -> "Stores":
+    from tests.end_to_end.commands import make_stores
+
+    return make_stores(tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture(scope="module")
+def stores(_all_stores: "Stores") -> Iterator["Stores"]:
+    """Tiny stores, to be read and copied; and commands over their like are quick meanwhile."""
+    from tests.end_to_end.commands import contents, tiny_runs
+
+    before = contents(_all_stores)
+    with tiny_runs():
+        yield _all_stores
+    assert contents(_all_stores) == before, "a test of this file wrote where all tests read"
+
+
+@pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server on this machine, with the environment that reaches it."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
@@ -60,6 +85,16 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Copies of stored files go to a folder of the tests, never to a person's."""
     with environ({"LAMELLA_CACHE": str(tmp_path_factory.mktemp("cache"))}):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """The machine stays up, and a flush of a disk takes longer than all else that a write does.
+
+    That writes call for it is seen to in contracts/test_store.py.
+    """
+    with nothing_reaches_the_disk():
         yield
 
 
@@ -95,6 +130,7 @@ def _two_gpus() -> Iterator[None]:
 
     with own_token():
         ray.init(
+            address="local",  # whatever other Ray there is on this machine
             num_cpus=4,
             num_gpus=2,
             include_dashboard=False,
@@ -202,15 +238,48 @@ def two_nodes(ray_switch: RaySwitch) -> None:
     ray_switch.use("two nodes")
 
 
+KINDS_IN_ORDER = ("", "two_cpus", "four_cpus", "two_gpus", "two_nodes")
+
+
+def _ray_of(item: pytest.Item) -> str | None:
+    """Return the kind of Ray that a test shares, `""` where it starts its own, None for no Ray."""
+    names = getattr(item, "fixturenames", ())
+    for kind in KINDS_IN_ORDER[1:]:
+        if kind in names:
+            return kind
+    callspec = getattr(item, "callspec", None)
+    values = callspec.params.values() if callspec is not None else ()
+    if any(isinstance(value, str) and value == "ray" for value in values):
+        return "two_cpus"
+    return "" if "ray_switch" in names or item.get_closest_marker("ray") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let tests that share a Ray follow each other: starting one takes seconds."""
-    order = ["", "two_cpus", "two_gpus", "two_nodes"]
+    items.sort(key=lambda item: _place(_ray_of(item)))
 
-    def place(item: pytest.Item) -> int:
-        names = getattr(item, "fixturenames", [])
-        callspec = getattr(item, "callspec", None)
-        values = callspec.params.values() if callspec is not None else ()
-        on_ray = any(isinstance(value, str) and value == "ray" for value in values)
-        return max([on_ray, *(order.index(name) for name in names if name in order)])
 
-    items.sort(key=place)
+def _place(ray: str | None) -> int:
+    return len(KINDS_IN_ORDER) if ray is None else KINDS_IN_ORDER.index(ray)
+
+
+SAYS_RAY = re.compile(r"\b(two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run on several processes: one runs all files with tests on Ray, first of all."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False
+
+    @functools.cache
+    def is_on_ray(file: str) -> bool:
+        return SAYS_RAY.search((config.rootpath / file).read_text()) is not None
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "on Ray" if is_on_ray(file) else file
+
+    return ByFile(config, log)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lamella.pipeline.corpus import child
+from lamella.pipeline.corpus import child, wire
 from tests.reaching import reached
 
 _served = 0
@@ -52,11 +52,11 @@ def perform(act: str) -> None:
         case "babble":
             os.write(_answers, b"\xff" * 4096)
         case "lie":
-            child.send(_answers, {"refused": "because"})
+            wire.send(_answers, {"refused": "because"})
         case "crash unless first" if _served > 1:
             ctypes.string_at(0)
     if act.startswith("reach "):
-        child.send(_answers, {"reached": list(reached(Path(act.removeprefix("reach "))))})
+        wire.send(_answers, {"reached": list(reached(Path(act.removeprefix("reach "))))})
 
 
 def _flawed(act_on: Callable[..., Any], at: str) -> Callable[..., Any]:
@@ -84,8 +84,10 @@ def _noting_where(send: Callable[..., None]) -> Callable[..., None]:
 
 def main() -> None:
     """Be the real child, but for the flaws."""
-    child.decode, child.probe = _flawed(child.decode, "pixels"), _flawed(child.probe, "header")
-    child.send = _noting_where(child.send)
+    real = vars(child)
+    real["decode"] = _flawed(real["decode"], "pixels")
+    real["probe"] = _flawed(real["probe"], "header")
+    real["send"] = _noting_where(real["send"])
     child.main()
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Bag = Mapping[int, int]
 
 
-def cosine_of_bags(left: Bag, right: Bag, weights: Sequence[float]) -> float:
+def cosine_of_bags(left: Bag, right: Bag, weights: Sequence[float] | NDArray[np.float64]) -> float:
     """Return the cosine of two bags {word: count}, clamped to [0, 1]; 0 with an empty bag."""
     product = math.fsum(left[w] * right[w] * weights[w] ** 2 for w in left if w in right)
     return _over_norms(

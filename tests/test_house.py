@@ -126,9 +126,10 @@ def test_a_library_is_used_where_it_belongs(
 
 
 DOWNWARDS = (
-    *("errors", "signs", "memory", "private", "import_path", "torch_settings", "compiled"),
-    *("store", "run", "corpus", "extract", "vocabulary", "index", "search", "evaluate"),
-    *("stages", "journey", "jobs", "planted", "diagnostics", "bench", "plan", "upkeep"),
+    *("errors", "text", "arrays", "signs", "memory", "private", "import_path"),
+    *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
+    *("search", "evaluate", "stages", "journey", "jobs", "planted", "diagnostics", "bench"),
+    *("plan", "upkeep"),
 )
 """The parts of the pipeline: each stands on those before it."""
 

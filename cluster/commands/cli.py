@@ -12,9 +12,9 @@ from rich.text import Text
 from lamella.cluster.commands import bench, maintenance, options, plan, status, vocabulary
 from lamella.cluster.commands.status import summary
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.page import printable
 from lamella.pipeline.jobs.settings import load_job
-from lamella.schemas.job import JobConfig
+from lamella.pipeline.text import printable
+from lamella.schemas.job import EngineSettings
 
 app = typer.Typer(
     name="lamella",
@@ -27,6 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 console = Console()
+
+
+@app.callback()
+def options_of_all(version: options.Version = False) -> None:
+    """Takes what stands before a command."""
+
+
 PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
 
 
@@ -69,7 +76,7 @@ def demo(
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
     out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
-    with _engine(job) as opened:
+    with _engine(job.engine) as opened:
         index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
@@ -133,7 +140,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    with _engine(job) as opened:
+    with _engine(job.engine) as opened:
         indexed = index_store(opened, into, source, job, quiet=as_json)
     snapshot = indexed.snapshot
     others = sum(indexed.passed_over.values()) or snapshot.ignored
@@ -222,8 +229,9 @@ def query(
     [bold]lamella query ./index --queries snapshot --into pairs[/]
 
     To continue a run that was stopped, give the same command again.
+    Up to 64 pictures are answered in this process, unless engine, workers or address are given.
     """
-    from lamella.cluster.commands.query import Queries, query_store
+    from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
 
     options.check_output("--out", out)
@@ -244,18 +252,16 @@ def query(
     if into is not None and not given:
         show_again(console, store, into, copies, Said(job, options.words(layers), number))
         return
-    with _engine(job) as opened:
-        answered = query_store(
-            opened,
-            store,
-            job,
-            Queries(pictures or queries, ids, into),
-            number=number,
-            weights=weights,
-            layers=options.words(layers),
-            named_network=job_file is not None,
-            quiet=as_json,
-        )
+    prepared = prepare_queries(
+        store,
+        job,
+        Queries(pictures or queries, ids, into),
+        number=number,
+        layers=options.words(layers),
+        named_network=job_file is not None,
+    )
+    with _engine(prepared.engine(job.engine)) as opened:
+        answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
     hand_out(console, store, answered, copies)
 
 
@@ -323,7 +329,7 @@ def evaluate(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(None, overrides)
-    with _engine(job) as opened:
+    with _engine(job.engine) as opened:
         report, written = evaluate_store(
             opened,
             store,
@@ -341,10 +347,10 @@ def evaluate(
     _print_report(report, written, sweep=sweep)
 
 
-def _engine(job: JobConfig) -> Any:
+def _engine(settings: EngineSettings) -> Any:
     from lamella.cluster.ray.engine import engine
 
-    return engine(job.engine)
+    return engine(settings)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:

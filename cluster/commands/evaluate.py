@@ -8,14 +8,15 @@ from rich.console import Console
 from rich.text import Text
 
 from lamella.cluster.commands.progress import ProgressLines
-from lamella.cluster.commands.query import asked_fusion, chosen_snapshot
 from lamella.cluster.ray.engine import Engine
-from lamella.pipeline.evaluate.page import printable, render
+from lamella.pipeline.evaluate.page import render
 from lamella.pipeline.evaluate.revisited import Difficulty
 from lamella.pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
 from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.text import printable
 from lamella.schemas.job import JobConfig
 from lamella.schemas.report import RetrievalReport
 

@@ -9,7 +9,7 @@ import traceback
 from lamella.cluster.commands.cli import app
 from lamella.cluster.ray import lifeline
 from lamella.pipeline.errors import EngineLost, InputError, LamellaError
-from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.text import printable
 
 WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
 

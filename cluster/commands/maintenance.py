@@ -10,7 +10,7 @@ from rich.text import Text
 from lamella.cluster.commands import options
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
-from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.text import printable
 
 SHOWN = 20
 console = Console()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,6 +113,20 @@ Store = Annotated[
     str,
     typer.Argument(
         help="The store that `lamella index` made: a folder or [bold]s3://bucket/prefix[/]."
+    ),
+]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"lamella {metadata.version('lamella')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
     ),
 ]
 

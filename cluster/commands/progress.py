@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from lamella.pipeline.evaluate.page import printable
 from lamella.pipeline.run.drive import Progress as Stand
+from lamella.pipeline.text import printable
 from lamella.schemas.vocabulary import RoundReport
 
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")

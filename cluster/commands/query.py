@@ -1,5 +1,6 @@
 """`lamella query`: pictures or image ids against a store's snapshot, with progress."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,19 +8,22 @@ from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
-from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
-from lamella.pipeline.index.publish import current_snapshot, read_snapshot
+from lamella.pipeline.corpus.listing import Listing
+from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
 from lamella.pipeline.jobs.query_run import Answered, Place, Question
 from lamella.pipeline.jobs.querying import query_images, query_pictures
-from lamella.pipeline.jobs.resolve import resolve_fusion
+from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
-from lamella.schemas.job import WEIGHTING_OF, JobConfig
-from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.job import EngineSettings, JobConfig
 from lamella.schemas.snapshot import IndexSnapshot
 
 ALL = "snapshot"
 """Asks for every indexed picture, in the place of a source."""
+
+FEW = 64
+"""One process answers so many pictures before a Ray of our own would have started."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +35,46 @@ class Queries:
     into: str | None = None
 
 
-def query_store(
-    engine: Engine,
+@dataclass(frozen=True)
+class Prepared:
+    """Queries that were looked at, of a snapshot: a source's listing, or image ids; None is all."""
+
+    store: Store
+    snapshot: IndexSnapshot
+    question: Question
+    asked: Listing | list[int] | None
+    into: str | None
+
+    def __len__(self) -> int:
+        """How many pictures are asked for, at most."""
+        if self.asked is None:
+            return self.snapshot.indexed
+        return len(self.asked.entries if isinstance(self.asked, Listing) else self.asked)
+
+    def engine(self, settings: EngineSettings) -> EngineSettings:
+        """Return the engine's settings: this process for few pictures, unless others are said."""
+        said = settings.model_fields_set & {"kind", "address", "workers", "cpus_per_worker"}
+        if said or "RAY_ADDRESS" in os.environ or len(self) > FEW:
+            return settings
+        update = {"kind": "serial"}
+        if "search_on" not in settings.model_fields_set:
+            update["search_on"] = "cpu"  # to fill a card takes longer than few answers do
+        return settings.model_copy(update=update)
+
+
+def prepare_queries(
     url: str,
     job: JobConfig,
     queries: Queries,
     *,
     number: int | None = None,
-    weights: Path | None = None,
     layers: list[str] | None = None,
     named_network: bool = False,
-    quiet: bool = False,
-) -> Answered:
-    """Return the run that answers queries.
+) -> Prepared:
+    """Return what is asked of which snapshot, before an engine is started for it.
 
     Raises:
-        IncompatibleInputs: the job file is for another network than the snapshot, or the run was
-            made from something else.
+        IncompatibleInputs: the job file is for another network than the snapshot.
         InputError: there is no snapshot, or the queries cannot be used.
     """
     store = open_store(url)
@@ -58,57 +85,49 @@ def query_store(
             f"({snapshot.root_digest[:12]}) was made with {snapshot.extraction.network}: "
             "query with the job it was made by, or choose another --snapshot"
         )
-    fusion, weighting = asked_fusion(snapshot, job, layers)
-    question = Question(fusion, weighting, job.search)
-    ids = None if queries.ids in (None, "all") else _image_ids(queries.ids)
+    question = Question(*asked_fusion(snapshot, job, layers), job.search)
+    asked: Listing | list[int] | None = None
+    if queries.pictures not in (None, ALL):
+        asked = list_source(queries.pictures)
+    elif queries.pictures is None and queries.ids not in (None, "all"):
+        asked = _image_ids(queries.ids)
+    return Prepared(store, snapshot, question, asked, queries.into)
+
+
+def answer_queries(
+    engine: Engine, prepared: Prepared, *, weights: Path | None = None, quiet: bool = False
+) -> Answered:
+    """Return the run that answers queries.
+
+    Raises:
+        IncompatibleInputs: the run was made from something else.
+        InputError: the queries hold no picture, or an image that is not in the snapshot.
+    """
+    store, snapshot, question = prepared.store, prepared.snapshot, prepared.question
+    asked, into = prepared.asked, prepared.into
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
-        with engine.coordinator(store, snapshot, weighting) as coordinator:
-            if queries.pictures in (None, ALL):
-                return query_images(place, coordinator, ids, question, into=queries.into)
-            return query_pictures(
-                place, coordinator, queries.pictures, question, into=queries.into, weights=weights
-            )
+        with engine.coordinator(store, snapshot, question.weighting) as coordinator:
+            if isinstance(asked, Listing):
+                return query_pictures(
+                    place, coordinator, asked, question, into=into, weights=weights
+                )
+            return query_images(place, coordinator, asked, question, into=into)
 
 
-def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
-    """Return a snapshot by number, or the promoted one.
-
-    Raises:
-        InputError: there is none.
-    """
-    if number is not None:
-        return read_snapshot(store, number)
-    snapshot = current_snapshot(store)
-    if snapshot is None:
-        raise InputError(f"{store.url} holds no snapshot yet: make one with `lamella index`")
-    return snapshot
-
-
-def asked_fusion(
-    snapshot: IndexSnapshot, job: JobConfig, names: list[str] | None = None
-) -> tuple[FusionSpec, Weighting]:
-    """Return the fusion and weighting asked for, the snapshot's own where nothing is said.
-
-    Args:
-        names: the layers to fuse, in any order; all of the snapshot by default.
-
-    Raises:
-        UnknownLayer: the snapshot has no layer of a name.
-        InputError: t or p do not fit the layers.
-    """
-    layers = snapshot.extraction.layers
-    known = [layer.name for layer in layers]
-    if unknown := [name for name in names or () if name not in known]:
-        raise UnknownLayer(
-            f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
-        )
-    chosen = tuple(layer for layer in layers if names is None or layer.name in names)
-    fusion = snapshot.fusion
-    if job.fusion.t or job.fusion.p or chosen != layers:
-        fusion = resolve_fusion(snapshot.extraction.network, chosen, job.fusion)
-    said = "profile" in job.model_fields_set
-    return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting
+def query_store(
+    engine: Engine,
+    url: str,
+    job: JobConfig,
+    queries: Queries,
+    *,
+    number: int | None = None,
+    weights: Path | None = None,
+    quiet: bool = False,
+) -> Answered:
+    """Return the run that answers queries, by an engine that is open."""
+    prepared = prepare_queries(url, job, queries, number=number)
+    return answer_queries(engine, prepared, weights=weights, quiet=quiet)
 
 
 def _image_ids(text: str) -> list[int]:

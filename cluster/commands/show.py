@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.pipeline.corpus.passed_over import advice, in_words
-from lamella.pipeline.evaluate.page import heat_rows, printable, short_score
+from lamella.pipeline.evaluate.page import heat_rows, short_score
 from lamella.pipeline.evaluate.table import score_table
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.text import printable
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.cluster.commands import options
-from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.text import printable
 
 console = Console()
 

@@ -63,10 +63,10 @@ def show(
 
     Example: [bold]lamella vocabulary show ./index --page words.html[/]
     """
-    from lamella.cluster.commands.query import chosen_snapshot
     from lamella.cluster.commands.vocabulary_tables import show_health
     from lamella.pipeline.diagnostics.health_page import excited_words, render
     from lamella.pipeline.diagnostics.inspect import inspect_layer, local_layers
+    from lamella.pipeline.jobs.resolve import chosen_snapshot
     from lamella.pipeline.store.storage import open_store
 
     options.check_output("--page", page)
@@ -136,10 +136,10 @@ def compare(
 
     Example: [bold]lamella vocabulary compare ./index ./index-of-may[/]
     """
-    from lamella.cluster.commands.query import chosen_snapshot
     from lamella.cluster.commands.vocabulary_tables import show_drift
     from lamella.pipeline.diagnostics.compare_snapshots import compare_layer
     from lamella.pipeline.diagnostics.inspect import local_layers
+    from lamella.pipeline.jobs.resolve import chosen_snapshot
     from lamella.pipeline.store.storage import open_store
 
     stores = open_store(a), open_store(b)
@@ -178,9 +178,9 @@ def export(
     Example: [bold]lamella vocabulary export ./index --into ./words[/], then
     [bold]lamella index ~/Others --into ./other --vocabulary ./words[/]
     """
-    from lamella.cluster.commands.query import chosen_snapshot
     from lamella.cluster.commands.show import plain
     from lamella.pipeline.diagnostics.inspect import local_layers
+    from lamella.pipeline.jobs.resolve import chosen_snapshot
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.vocabulary.exchange import export_vocabulary
 

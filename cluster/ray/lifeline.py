@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from lamella.cluster.ray.processes import Process, children
 from lamella.pipeline.errors import EngineLost
-from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.text import printable
 
 LOOK_S = 0.1
 ASK_S = 5.0

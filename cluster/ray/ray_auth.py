@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.page import printable
+from lamella.pipeline.text import printable
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 ANSWER_TIMEOUT_S = 10.0

@@ -132,7 +132,7 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
         whole: Image.Image = image
         if layout is not None:
             whole = deepened(image, layout, lambda: _open(data, name, limits)[0])
-        rgb = grey_of(image) if image.mode in _DEEP_GREY else _to_rgb(whole)
+        rgb = grey_of(image) if image.mode in _DEEP_GREY else to_rgb(whole)
         if turn is not None:
             rgb = rgb.transpose(turn)
     except MemoryError:
@@ -246,7 +246,8 @@ def _reduce(image: ImageFile.ImageFile, by: int) -> int:
     return by
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits in RGB: palettes resolved, transparency laid over white."""
     if image.mode == "La":  # Pillow converts from here to RGB
         image = image.convert("LA")
     if not image.has_transparency_data:

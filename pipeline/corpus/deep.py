@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from lamella.pipeline.arrays import UInt16s
 from lamella.pipeline.corpus.refused import Refused
 from lamella.schemas.refusals import RefusalReason
-
-Samples = NDArray[np.uint16]
 
 _WHITE_IS_ZERO, _PHOTOMETRIC, _BITS, _MOST, _PLANAR, _MOST_OF_ANY = 0, 262, 258, 281, 284, 341
 _WHOLE_BITS = frozenset((1 << bits) - 1 for bits in range(8, 16))
@@ -103,7 +102,7 @@ def deepened(
     return result
 
 
-def _in_eight_bits(samples: Samples, colours: int, white: int, associated: bool) -> Image.Image:
+def _in_eight_bits(samples: UInt16s, colours: int, white: int, associated: bool) -> Image.Image:
     """Return samples whose first ones are colours and whose fourth may be alpha, or an ink."""
     if samples.shape[2] == colours:
         return Image.fromarray(_scaled(samples, white), "CMYK" if colours == 4 else None)
@@ -130,7 +129,7 @@ def _scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
     return scaled
 
 
-def _all_bits(layout: str, again: Callable[[], ImageFile.ImageFile]) -> Samples:
+def _all_bits(layout: str, again: Callable[[], ImageFile.ImageFile]) -> UInt16s:
     """Return samples (H, W, S): two of RGB and two of RGBA hold one of 16 bits.
 
     Pillow drops the low byte of each sample or, if told the other byte order, the high one.
@@ -146,7 +145,7 @@ def _all_bits(layout: str, again: Callable[[], ImageFile.ImageFile]) -> Samples:
     return _joined(high, low)
 
 
-def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> Samples:
+def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> UInt16s:
     return np.left_shift(high, 8, dtype=np.uint16) | low
 
 

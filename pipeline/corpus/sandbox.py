@@ -171,6 +171,11 @@ atexit.register(lambda: _sandbox.close())
 os.register_at_fork(after_in_child=lambda: _sandbox.forget())
 
 
+def end_idle_processes() -> None:
+    """End the processes that decode for nobody at present; the next picture starts others."""
+    _sandbox.close()
+
+
 def probe(data: bytes, limits: DecodeLimits) -> Probe:
     """Return format and size of a picture from its header, as `decode.probe`.
 

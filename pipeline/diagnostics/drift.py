@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.vocabulary.batches import row_uniforms
 from lamella.pipeline.vocabulary.sample import Sample
-
-Int64s = NDArray[np.int64]
 
 MOST_ROWS = 20_000
 """Descriptors that are drawn of the other pictures, at most."""

@@ -13,9 +13,10 @@ from lamella.pipeline.diagnostics.findings import Finding, findings
 from lamella.pipeline.diagnostics.health_charts import Figure, figures
 from lamella.pipeline.diagnostics.inspect import LayerHealth, WordLine, word_lines
 from lamella.pipeline.diagnostics.patches import PATCH_STRIDES, Seen, WordPatches, word_patches
-from lamella.pipeline.evaluate.page import JPEG_START, printable
+from lamella.pipeline.evaluate.page import JPEG_START
 from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.text import printable
 from lamella.schemas.snapshot import IndexSnapshot
 
 DRAWN_SEED = 0

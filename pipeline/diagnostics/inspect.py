@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
@@ -16,8 +17,6 @@ from lamella.pipeline.vocabulary.word_use import WordUse, word_use
 from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import RoundReport, Vocabulary
-
-Int64s = NDArray[np.int64]
 
 BURSTY_PICTURES = 5
 """A word in fewer pictures than this is not called bursty: the mean would say little."""

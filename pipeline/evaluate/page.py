@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from lamella.pipeline.evaluate.explain import QueryPicture
+from lamella.pipeline.text import printable
 from lamella.schemas.report import TOP_SCORE, Metric, RetrievalReport, SweepPoint
 
 VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
@@ -84,17 +85,6 @@ def render(
         style=folder.joinpath("report.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-
-
-def printable(text: str) -> str:
-    """Return text with control, direction and other unprintable characters spelled out.
-
-    >>> printable("a\\x1b[31mb")
-    'a\\\\x1b[31mb'
-    """
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 

@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from lamella.pipeline.evaluate.page import printable, score_lines, story
+from lamella.pipeline.evaluate.page import score_lines, story
+from lamella.pipeline.text import printable
 from lamella.schemas.report import RetrievalReport
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.cuda import Lane, answering
 from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
 from lamella.pipeline.extract.efficientnet_lite import fold
+from lamella.pipeline.extract.graph import cut
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
-from lamella.pipeline.extract.networks import LITE0, build, load_state, node_names, trace_options
+from lamella.pipeline.extract.networks import LITE0, build, load_state, node_names
 from lamella.schemas.extraction import ExtractionSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
@@ -38,8 +38,8 @@ class Backbone:
             self.lane = Lane(self.device)
             for layer in spec.layers:
                 if layer.view not in self._by_view:
-                    nodes = {one.node: one.node for one in spec.layers if one.view == layer.view}
-                    self._by_view[layer.view] = self._cut(model, nodes)
+                    nodes = dict.fromkeys(one.node for one in spec.layers if one.view == layer.view)
+                    self._by_view[layer.view] = self._cut(model, list(nodes))
             _overwrite_what_is_read_once(self._by_view.values())
             self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
             self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
@@ -78,8 +78,8 @@ class Backbone:
             outputs: Mapping[str, Tensor] = self._by_view[view](x)
             return outputs
 
-    def _cut(self, model: nn.Module, nodes: dict[str, str]) -> nn.Module:
-        extractor = create_feature_extractor(model, nodes, tracer_kwargs=trace_options()).eval()
+    def _cut(self, model: nn.Module, nodes: Sequence[str]) -> nn.Module:
+        extractor: Any = cut(model, nodes)  # as torch's own types know no call with all of these
         absent = [name for name, tensor in extractor.named_parameters() if tensor.is_meta]
         absent += [name for name, tensor in extractor.named_buffers() if tensor.is_meta]
         absent = [name for name in absent if not name.endswith("num_batches_tracked")]

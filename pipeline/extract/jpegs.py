@@ -105,7 +105,7 @@ def check_decoder() -> None:
     except (ImportError, OSError, RuntimeError) as error:
         raise InputError(
             f'rgb_recipe = "torch-1" decodes with TorchCodec, which cannot be loaded here '
-            f'({one_line(error)}): mend that, or take rgb_recipe = "rgb-2"'
+            f"({one_line(error)}): pip install 'lamella[gpu]', or take rgb_recipe = \"rgb-2\""
         ) from error
 
 

@@ -118,13 +118,14 @@ def build(network: str) -> "nn.Module":
         InputError: there is no network of that name.
     """
     import torch
-    import torchvision
 
     from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0
 
     with torch.device("meta"):
         if network == LITE0:
             return EfficientNetLite0()
+        import torchvision  # seconds in each process, for its own networks only
+
         known = torchvision.models.list_models(module=torchvision.models)
         if network not in known:
             raise InputError(f"there is no network {network!r}: {LITE0}, {', '.join(known)}")
@@ -136,20 +137,11 @@ def build(network: str) -> "nn.Module":
     return model
 
 
-def trace_options() -> dict[str, object]:
-    """Return options of the tracer: modules whose forward depends on sizes stay whole."""
-    from lamella.pipeline.extract.efficientnet_lite import SameConv
-
-    return {"leaf_modules": [SameConv]}
-
-
 def node_names(network: str) -> list[str]:
     """Return the names of a network's outputs at inference, in order."""
-    from torchvision.models.feature_extraction import get_graph_node_names
+    from lamella.pipeline.extract.graph import output_names
 
-    model = build(network).eval()
-    _, names = get_graph_node_names(model, tracer_kwargs=trace_options())
-    return [str(name) for name in names]
+    return output_names(build(network).eval())
 
 
 def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:

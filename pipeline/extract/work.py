@@ -123,9 +123,14 @@ class PictureSource:
         if not hasattr(self._mine, "reader"):
             self._mine.reader = EntryReader(self._root, self._limits, self._kind)
         self._mine.reader.ahead = self._ahead
+        return self._look(read_row(self._mine.reader, row), row, views, spec)
+
+    def _look(
+        self, data: bytes, row: Row, views: Iterable[View], spec: PreprocessSpec
+    ) -> Seen | Jpeg:
+        """Return what is seen of the picture in these bytes, which is that of the row."""
         size, box = (row["height"], row["width"]), row.get("box")
         looks = [look_of(*size, view, spec) for view in views]
-        data = read_row(self._mine.reader, row)
         if spec.rgb_recipe == "torch-1" and (jpeg := plain_jpeg(data, size, looks, box)):
             return jpeg
         reduction = reduction_of(*size, looks, spec)

@@ -14,11 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, UInt8s
 from lamella.pipeline.index.compiled import compiled, read_only
 from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 
-Floats = NDArray[np.float32]
-Bytes = NDArray[np.uint8]
 Result = TypeVar("Result")
 TOP = np.float32(np.inf)
 
@@ -56,10 +55,10 @@ class Codes:
         ValueError: the arrays do not fit together.
     """
 
-    lows: Floats
-    steps: Floats
-    codes: Bytes
-    errors: Floats
+    lows: Float32s
+    steps: Float32s
+    codes: UInt8s
+    errors: Float32s
 
     def __post_init__(self) -> None:
         for name, ndim in (("lows", 1), ("steps", 1), ("errors", 1)):
@@ -95,9 +94,9 @@ class Sketch:
         ValueError: the arrays do not fit together.
     """
 
-    axes: Floats
+    axes: Float32s
     leads: Codes
-    rests: Floats
+    rests: Float32s
     whole: Codes
 
     def __post_init__(self) -> None:
@@ -126,7 +125,7 @@ class Sketch:
 
 
 def sketch_vectors(
-    vectors: Floats, norms: NDArray[np.float64], *, leading: int = LEADING, threads: int = 1
+    vectors: Float32s, norms: NDArray[np.float64], *, leading: int = LEADING, threads: int = 1
 ) -> Sketch:
     """Return the sketch of vectors (n, D) float32; the same bytes for any number of threads.
 
@@ -143,7 +142,7 @@ def sketch_vectors(
     on_axes = np.empty((count, len(axes)), np.float32)
     kept = np.empty(count, np.float64)
 
-    def turn(block: slice) -> tuple[Floats, Floats]:
+    def turn(block: slice) -> tuple[Float32s, Float32s]:
         units = unit_rows(vectors[block], norms[block])
         _turn(units, turned, on_axes[block], kept[block])
         return units.min(axis=0), units.max(axis=0)
@@ -168,7 +167,7 @@ def sketch_vectors(
     return Sketch(axes, leads.codes, np.nextafter(rests.astype(np.float32), TOP), whole.codes)
 
 
-def leading_axes(vectors: Floats, norms: NDArray[np.float64], count: int) -> Floats:
+def leading_axes(vectors: Float32s, norms: NDArray[np.float64], count: int) -> Float32s:
     """Return the axes that keep most of the length of unit vectors, (d, D) float32.
 
     At least 1, at most `count`, and no more than the vectors span. They are eigenvectors of the
@@ -192,14 +191,14 @@ def leading_axes(vectors: Floats, norms: NDArray[np.float64], count: int) -> Flo
     return np.ascontiguousarray(axes.astype(np.float32))
 
 
-def unit_rows(vectors: Floats, norms: NDArray[np.float64]) -> Floats:
+def unit_rows(vectors: Float32s, norms: NDArray[np.float64]) -> Float32s:
     """Return vectors over their norms, rounded to float32; a vector of zeros stays zeros."""
     lengths = np.where(norms > 0.0, norms, 1.0)
-    units: Floats = (vectors / lengths[:, None]).astype(np.float32)
+    units: Float32s = (vectors / lengths[:, None]).astype(np.float32)
     return units
 
 
-def skew_of(axes: Floats) -> float:
+def skew_of(axes: Float32s) -> float:
     """Return how far axes @ axes.T is from the identity, at most (Frobenius)."""
     wide = axes.astype(np.float64)
     return float(np.linalg.norm(wide @ wide.T - np.eye(len(axes)))) + 1e-12
@@ -208,7 +207,7 @@ def skew_of(axes: Floats) -> float:
 class _Draft:
     """Codes in the making, given each number's range."""
 
-    def __init__(self, least: Floats, most: Floats, count: int) -> None:
+    def __init__(self, least: Float32s, most: Float32s, count: int) -> None:
         if count == 0:
             least = most = np.zeros(len(least), np.float32)
         steps = ((most.astype(np.float64) - least) / 255.0).astype(np.float32)
@@ -217,7 +216,7 @@ class _Draft:
         self._codes = np.empty((count, len(least)), np.uint8)
         self._errors = np.empty(count, np.float32)
 
-    def write(self, block: slice, rows: Floats) -> None:
+    def write(self, block: slice, rows: Float32s) -> None:
         _write_codes(rows, *self._parts, self._codes[block], self._errors[block])
 
     @property
@@ -234,7 +233,7 @@ def _each(work: Callable[[slice], Result], blocks: list[slice], threads: int) ->
 
 
 @compiled
-def _combine(factors: NDArray[np.float64], units: Floats, combined: NDArray[np.float64]) -> None:
+def _combine(factors: NDArray[np.float64], units: Float32s, combined: NDArray[np.float64]) -> None:
     """Write factors @ units, (d, D), each sum in the order of the rows."""
     for axis in range(factors.shape[0]):
         line = combined[axis]
@@ -246,7 +245,7 @@ def _combine(factors: NDArray[np.float64], units: Floats, combined: NDArray[np.f
 
 
 @compiled
-def _turn(units: Floats, turned: Floats, on_axes: Floats, kept: NDArray[np.float64]) -> None:
+def _turn(units: Float32s, turned: Float32s, on_axes: Float32s, kept: NDArray[np.float64]) -> None:
     """Write units @ turned, (m, d), and the squared lengths of these rows (m,).
 
     Each sum runs in the order of the dimensions; those of a row's axes run side by side.
@@ -277,7 +276,9 @@ def _turn(units: Floats, turned: Floats, on_axes: Floats, kept: NDArray[np.float
 
 
 @compiled
-def _write_codes(rows: Floats, lows: Floats, steps: Floats, codes: Bytes, errors: Floats) -> None:
+def _write_codes(
+    rows: Float32s, lows: Float32s, steps: Float32s, codes: UInt8s, errors: Float32s
+) -> None:
     """Write the nearest codes of rows (m, d), and an upper bound of each row's error."""
     losses = np.empty(rows.shape[1], np.float64)
     scales = np.zeros(rows.shape[1], np.float32)

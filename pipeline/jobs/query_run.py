@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
@@ -34,8 +32,6 @@ from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import FusionSpec, Weighting
 from lamella.schemas.rankings import QueryRun, rankings_schema
 from lamella.schemas.snapshot import IndexSnapshot
-
-Ids = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -100,7 +96,7 @@ class Answered:
 class Batch:
     """Queries whose turn has come: (Q,) ids and names, their features, and who is not asked."""
 
-    ids: Ids
+    ids: Int64s
     names: Any
     features: QueryBatch | None
     refusals: Any
@@ -276,7 +272,7 @@ def _answer_batch(
 
 
 def _audit(
-    coordinator: Coordinator, question: Question, ids: Ids, features: QueryBatch, answer: Answer
+    coordinator: Coordinator, question: Question, ids: Int64s, features: QueryBatch, answer: Answer
 ) -> Recall:
     """Answer some queries of a batch exactly too."""
     rows = audited_queries(ids)

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.query_run import (
     Answered,
     Batch,
-    Ids,
     Place,
     Question,
     answer_run,
@@ -45,7 +46,7 @@ from lamella.schemas.rankings import QueryRun, query_refusals_schema
 def query_pictures(
     place: Place,
     coordinator: Coordinator,
-    source: str,
+    source: str | Listing,
     question: Question,
     *,
     into: str | None = None,
@@ -55,6 +56,7 @@ def query_pictures(
     """Return the run that answers every picture of a source.
 
     Args:
+        source: or its listing, where it was listed already.
         into: the run's name; by default one made from all that decides the answers.
 
     Raises:
@@ -63,7 +65,7 @@ def query_pictures(
     """
     began = time.monotonic()
     limits = limits or DecodeLimits()
-    listing = list_source(source)
+    listing = source if isinstance(source, Listing) else list_source(source)
     size = question.search.batch_queries
     encoding = digest_of(
         [place.snapshot.root_digest, listing.digest(), size, limits.max_pixels, limits.max_bytes]
@@ -83,8 +85,8 @@ def query_pictures(
     records = {record.key: record for record in made}
     if not any(pictures_of(record) for record in [*made, *done.values()]):
         raise InputError(
-            f"{source} holds no query pictures: {len(listing.entries):,} files looked at, none of "
-            "them is one"
+            f"{source if isinstance(source, str) else source.root} holds no query pictures: "
+            f"{len(listing.entries):,} files looked at, none of them is one"
         )
 
     def fetch(number: int) -> Batch:
@@ -139,7 +141,7 @@ def query_images(
     return answer_run(place, coordinator, question, plan, done, fetch, began)
 
 
-def _chosen(image_ids: Sequence[int] | None, known: Ids) -> Ids:
+def _chosen(image_ids: Sequence[int] | None, known: Int64s) -> Int64s:
     """Return the ids to ask for, each once, all of them known; `known` rises."""
     wanted = known.tolist() if image_ids is None else list(dict.fromkeys(image_ids))
     last = int(known[-1]) if len(known) else -1

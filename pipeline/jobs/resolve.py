@@ -1,20 +1,25 @@
-"""From a job's settings to specs: layers looked up, weights found and hashed, maps completed."""
+"""From a job's settings to specs: layers looked up, weights found and hashed, maps completed;
+and the snapshot and the fusion that queries mean.
+"""
 
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.networks import (
     default_layers,
     default_preprocess,
     find_weights,
     resolve_layer,
 )
+from lamella.pipeline.index.publish import current_snapshot, read_snapshot
 from lamella.pipeline.jobs.settings import explain
+from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
-from lamella.schemas.job import FusionSettings, JobConfig, LayerSettings
-from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.job import WEIGHTING_OF, FusionSettings, JobConfig, LayerSettings
+from lamella.schemas.query import FusionSpec, LayerMap, Weighting
+from lamella.schemas.snapshot import IndexSnapshot
 
 PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 """(t, p) of the first and second of two or three layers: Yu et al. 2017, section 4.2."""
@@ -100,3 +105,43 @@ def resolve_fusion(
         )
     except ValidationError as error:
         raise InputError(f"fusion: {explain(error)}") from None
+
+
+def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
+    """Return a snapshot by number, or the promoted one.
+
+    Raises:
+        InputError: there is none.
+    """
+    if number is not None:
+        return read_snapshot(store, number)
+    snapshot = current_snapshot(store)
+    if snapshot is None:
+        raise InputError(f"{store.url} holds no snapshot yet: make one with `lamella index`")
+    return snapshot
+
+
+def asked_fusion(
+    snapshot: IndexSnapshot, job: JobConfig, names: list[str] | None = None
+) -> tuple[FusionSpec, Weighting]:
+    """Return the fusion and weighting asked for, the snapshot's own where nothing is said.
+
+    Args:
+        names: the layers to fuse, in any order; all of the snapshot by default.
+
+    Raises:
+        UnknownLayer: the snapshot has no layer of a name.
+        InputError: t or p do not fit the layers.
+    """
+    layers = snapshot.extraction.layers
+    known = [layer.name for layer in layers]
+    if unknown := [name for name in names or () if name not in known]:
+        raise UnknownLayer(
+            f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
+        )
+    chosen = tuple(layer for layer in layers if names is None or layer.name in names)
+    fusion = snapshot.fusion
+    if job.fusion.t or job.fusion.p or chosen != layers:
+        fusion = resolve_fusion(snapshot.extraction.network, chosen, job.fusion)
+    said = "profile" in job.model_fields_set
+    return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting

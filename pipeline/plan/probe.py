@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.image_table import probe_rows
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import InputError
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 CHUNK = 8
 """Entries that are probed and timed together for the corpus stage."""
-
-Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def probe(
         )
     pictures = len(listing.entries) * indexed / len(entries)
     words: dict[str, WordsProbe] = {}
-    layers: dict[str, BagsOfWords | Vectors] = {}
+    layers: dict[str, BagsOfWords | Float32s] = {}
     steps = [layer.name for layer in prepared.spec.layers if layer.name in extract.files]
     for number, name in enumerate(steps):
         on_progress(Progress("probe words", number, len(steps) + 1, number, len(steps) + 1))
@@ -228,15 +227,15 @@ def _look(
     return found, looking
 
 
-def _vectors(path: Path) -> Vectors:
+def _vectors(path: Path) -> Float32s:
     table = read_parquet(path)
     order = np.argsort(column(table, "image_id"), kind="stable")
-    vectors: Vectors = binary_vectors_of(table, "vector", np.float32)[order]
+    vectors: Float32s = binary_vectors_of(table, "vector", np.float32)[order]
     return np.ascontiguousarray(vectors)
 
 
 def _index(
-    layers: Mapping[str, BagsOfWords | Vectors],
+    layers: Mapping[str, BagsOfWords | Float32s],
     image_ids: NDArray[np.int64],
     words: Mapping[str, WordsProbe],
     scratch: Path,

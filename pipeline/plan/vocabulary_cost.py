@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.encode import encode_file
 from lamella.pipeline.plan.clock import costing
@@ -23,7 +24,6 @@ from lamella.pipeline.vocabulary.assign import (
     choose_assigner,
     exact_assigner,
 )
-from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.exchange import Exchanged
 from lamella.pipeline.vocabulary.finish import choose_probes
 from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, first_cells, neighbours_of

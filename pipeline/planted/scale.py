@@ -13,13 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
 from lamella.pipeline.planted.topics import (
     TOPICS,
-    Doubles,
-    Floats,
-    Ints,
-    Packed,
     WordLaw,
     bags_of,
     draw_sizes,
@@ -28,7 +25,7 @@ from lamella.pipeline.planted.topics import (
     word_law,
 )
 
-Drawn = tuple[Floats, BagsOfWords]
+Drawn = tuple[Float32s, BagsOfWords]
 """Vectors (n, D) and bags of the same n pictures."""
 
 CHUNK = 512
@@ -112,7 +109,7 @@ class ScaleSpec:
         return int(self.pictures * self.grouped) // self.group_size
 
 
-def groups_of(spec: ScaleSpec, first: int, stop: int) -> Ints:
+def groups_of(spec: ScaleSpec, first: int, stop: int) -> Int64s:
     """Return the group of pictures first to stop, (stop - first,) int64; -1 is background.
 
     Of 16 pictures, half of them in groups of 4, 1, 5, 9 and 13 are group 0.
@@ -150,7 +147,7 @@ def draw_pictures(spec: ScaleSpec, first: int, stop: int) -> Drawn:
     return _join(spec, parts)
 
 
-def draw_queries(spec: ScaleSpec, count: int) -> tuple[Floats, BagsOfWords, Ints]:
+def draw_queries(spec: ScaleSpec, count: int) -> tuple[Float32s, BagsOfWords, Int64s]:
     """Return vectors (count, D), bags and groups (count,) int64 of pictures not in the corpus.
 
     Query 0 is one more view of group 0, query 1 of the background, query 2 of group 1 and so on,
@@ -175,11 +172,11 @@ def draw_queries(spec: ScaleSpec, count: int) -> tuple[Floats, BagsOfWords, Ints
 class _World:
     """What all pictures of a seed share."""
 
-    sides: Floats  # (AXES, D): columns of variance 1 - NOISE, except the shade
-    offsets: Floats  # (D,)
-    topics: Floats  # (AXES, TOPICS): columns of variance 1
-    themes: Floats  # (THEMES, AXES)
-    theme_ends: Doubles  # (THEMES,), cumulated shares
+    sides: Float32s  # (AXES, D): columns of variance 1 - NOISE, except the shade
+    offsets: Float32s  # (D,)
+    topics: Float32s  # (AXES, TOPICS): columns of variance 1
+    themes: Float32s  # (THEMES, AXES)
+    theme_ends: Float64s  # (THEMES,), cumulated shares
     law: WordLaw
 
 
@@ -187,10 +184,10 @@ class _World:
 class _Points:
     """Points of pictures, not yet projected; picture i has words draws[ends[i]:ends[i + 1]]."""
 
-    points: Floats  # (n, AXES)
-    noise: Floats  # (n, D), variance 1
-    ends: Ints  # (n + 1,)
-    draws: Packed
+    points: Float32s  # (n, AXES)
+    noise: Float32s  # (n, D), variance 1
+    ends: Int64s  # (n + 1,)
+    draws: UInt32s
 
 
 def _stream(seed: int, kind: int, number: int) -> np.random.Generator:
@@ -222,7 +219,9 @@ def _world_of(spec: ScaleSpec) -> _World:
     return _world(spec.seed, spec.dimensions, spec.words, spec.words_per_picture)
 
 
-def _draw(spec: ScaleSpec, rng: np.random.Generator, rows: Ints, around: _Points | None) -> _Points:
+def _draw(
+    spec: ScaleSpec, rng: np.random.Generator, rows: Int64s, around: _Points | None
+) -> _Points:
     """Return a picture a row: a view of that row of `around`, or background where it is -1."""
     count, world = len(rows), _world_of(spec)
     points = rng.standard_normal((count, AXES), dtype=np.float32)
@@ -253,7 +252,7 @@ def _draw(spec: ScaleSpec, rng: np.random.Generator, rows: Ints, around: _Points
     return _Points(points, noise, ends, draws)
 
 
-def _draw_groups(spec: ScaleSpec, groups: Ints) -> tuple[Ints, _Points | None]:
+def _draw_groups(spec: ScaleSpec, groups: Int64s) -> tuple[Int64s, _Points | None]:
     """Return the row of each group, -1 for -1, and the origins that the rows are of."""
     blocks = np.unique(groups[groups >= 0] // GROUP_BLOCK)
     if len(blocks) == 0:
@@ -270,11 +269,11 @@ def _draw_groups(spec: ScaleSpec, groups: Ints) -> tuple[Ints, _Points | None]:
     return np.where(groups >= 0, rows, -1), origins
 
 
-def _draw_chunk(spec: ScaleSpec, kind: int, chunk: int, groups: Ints) -> Drawn:
+def _draw_chunk(spec: ScaleSpec, kind: int, chunk: int, groups: Int64s) -> Drawn:
     """Return a whole chunk; groups is (CHUNK,)."""
     world = _world_of(spec)
     drawn = _draw(spec, _stream(spec.seed, kind, chunk), *_draw_groups(spec, groups))
-    vectors: Floats = drawn.noise * np.float32(np.sqrt(NOISE))
+    vectors: Float32s = drawn.noise * np.float32(np.sqrt(NOISE))
     vectors += drawn.points @ world.sides
     vectors += world.offsets
     np.maximum(vectors, 0.0, out=vectors)

@@ -10,13 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.index.bags import BagsOfWords
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Packed = NDArray[np.uint32]
-"""A word times 256, plus its count."""
 
 SIZES = (5_000, 20_000, 100_000)
 """Sizes of vocabularies to which the constants below belong; between them they are interpolated
@@ -62,7 +57,7 @@ class WordLaw:
     """
 
     words: NDArray[np.uint32]
-    places: Doubles
+    places: Float64s
     counts: NDArray[np.uint32]
     spread: float
     shared: tuple[float, float]
@@ -70,7 +65,7 @@ class WordLaw:
 
 
 def word_law(
-    rng: np.random.Generator, words: int, words_per_picture: int, sides: Floats
+    rng: np.random.Generator, words: int, words_per_picture: int, sides: Float32s
 ) -> WordLaw:
     """Return the law of a vocabulary that gives pictures this many distinct words on average.
 
@@ -103,18 +98,20 @@ def word_law(
     return law
 
 
-def draw_sizes(law: WordLaw, rng: np.random.Generator, pictures: int) -> Ints:
+def draw_sizes(law: WordLaw, rng: np.random.Generator, pictures: int) -> Int64s:
     """Return how many words to draw for each picture, (pictures,) int64, at least 1."""
     sizes = np.interp(rng.random(pictures), *LENGTHS) * law.draws
     return np.maximum(np.rint(sizes), 1.0).astype(np.int64)
 
 
-def ends_of(sizes: Ints) -> Ints:
+def ends_of(sizes: Int64s) -> Int64s:
     """Return where the words of each of n pictures begin, and the last ones end, (n + 1,)."""
     return np.append(0, np.cumsum(sizes))
 
 
-def draw_words(law: WordLaw, rng: np.random.Generator, leanings: Floats, sizes: Ints) -> Packed:
+def draw_words(
+    law: WordLaw, rng: np.random.Generator, leanings: Float32s, sizes: Int64s
+) -> UInt32s:
     """Return sizes[i] words for each picture, (sum of sizes,); a word may come twice.
 
     Args:
@@ -132,11 +129,11 @@ def draw_words(law: WordLaw, rng: np.random.Generator, leanings: Floats, sizes: 
     places += law.places[rng.integers(GRAIN, size=len(places), dtype=np.uint16)]
     words = law.words[(places * (len(law.words) / TOPICS)).astype(np.int64)]
     counts = law.counts[rng.integers(GRAIN, size=len(places), dtype=np.uint16)]
-    packed: Packed = words << np.uint32(8) | counts
+    packed: UInt32s = words << np.uint32(8) | counts
     return packed
 
 
-def bags_of(ends: Ints, draws: Packed) -> BagsOfWords:
+def bags_of(ends: Int64s, draws: UInt32s) -> BagsOfWords:
     """Return the bags of pictures with words draws[ends[i]:ends[i + 1]], at least 1 each.
 
     A word that was drawn twice counts for both.

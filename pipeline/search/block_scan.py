@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.index.bags import select
 from lamella.pipeline.search import bound_kernels
 from lamella.pipeline.search.bounds import Products, ask_sketch
@@ -18,9 +19,6 @@ from lamella.pipeline.search.topk import Best, Reached
 from lamella.schemas.query import LayerMap
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
-Singles = NDArray[np.float32]
 
 BLOCK_IMAGES = 16_384
 """Images a block: the sums of one query then fit in a core's own cache."""
@@ -102,7 +100,7 @@ class Group:
         self._waiting = []
         return Reached.join(self._found)
 
-    def _known(self, room: "_Room") -> Iterator[tuple[slice, Singles]]:
+    def _known(self, room: "_Room") -> Iterator[tuple[slice, Float32s]]:
         """Yield blocks and the similarities of their local layers, (B, Q, b) float32."""
         numbers = np.arange(self._queries.start, self._queries.stop)
         bags = [select(match.bags, numbers) for match in self._local]
@@ -120,7 +118,7 @@ class Group:
                 add_block(own, layer.postings, term, norms, layer.norms, block.start, out)
             yield block, known
 
-    def _near(self, block: slice, room: "_Room") -> Singles:
+    def _near(self, block: slice, room: "_Room") -> Float32s:
         """Return the products with the leading codes of a block, (A, Q, b) float32."""
         size = block.stop - block.start
         near = room.get(
@@ -136,8 +134,8 @@ class Group:
         return near
 
     def _propose(
-        self, block: slice, near: Singles, known: Singles, room: "_Room"
-    ) -> tuple[bound_kernels.Places, Singles, Rows]:
+        self, block: slice, near: Float32s, known: Float32s, room: "_Room"
+    ) -> tuple[Int32s, Float32s, Int64s]:
         """Return the rows of a block that reach the bar, their bounds, and their number."""
         _, count, size = known.shape
         rows = room.get("rows", np.int32, 1, count, size)[0]
@@ -162,7 +160,7 @@ class Group:
         )
         return rows, uppers, kept
 
-    def _lines(self, touching: Floats) -> tuple[Singles, Singles]:
+    def _lines(self, touching: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines above each layer's f, tight where dense layers add up to `touching`."""
         touching = np.where(np.isfinite(touching), touching / max(len(self._dense), 1), 1.0)
         lines = [bound_kernels.lines_above(each.t, each.p, touching) for each in self._maps]
@@ -210,7 +208,7 @@ class Group:
         found = rows[:left].astype(np.int64) + block.start
         self._found.append(Reached(query_of + self._queries.start, found, uppers[:left].copy()))
 
-    def _lines_for(self, pairs: bound_kernels.Flat, bars: Floats) -> tuple[Singles, Singles]:
+    def _lines_for(self, pairs: bound_kernels.Flat, bars: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines that are tight for some pairs."""
         return self._lines(bars - bound_kernels.means(pairs, len(self._dense)))
 
@@ -219,10 +217,10 @@ class Group:
 class _Products:
     """`bounds.Products` of A layers: weights of each, the rest (A, Q) float32."""
 
-    weights: list[Singles]
-    bases: Singles
-    lengths: Singles
-    slacks: Singles
+    weights: list[Float32s]
+    bases: Float32s
+    lengths: Float32s
+    slacks: Float32s
 
     @classmethod
     def of(cls, layers: Sequence[Products], queries: int) -> Self:
@@ -251,6 +249,6 @@ class _Room:
         return self._held[name][: math.prod(shape)].reshape(shape)
 
 
-def _stack(parts: Sequence[Singles], length: int) -> Singles:
+def _stack(parts: Sequence[Float32s], length: int) -> Float32s:
     """Return the parts as rows, (len(parts), length) float32, also where there are none."""
     return np.stack(parts) if parts else np.empty((0, length), np.float32)

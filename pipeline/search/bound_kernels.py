@@ -12,6 +12,7 @@ Layers are in one order throughout: the A dense ones, then the B local ones.
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.index.compiled import compiled
 from lamella.pipeline.search.prefetch import fetch
 from lamella.pipeline.vocabulary.ivf_kernels import proposing
@@ -19,10 +20,6 @@ from lamella.pipeline.vocabulary.ivf_kernels import proposing
 Flat = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
 """Pairs: offsets (Q + 1,), rows inside the block (m,), and similarities (A + B, m), at most."""
 
-Floats = NDArray[np.float64]
-Singles = NDArray[np.float32]
-Places = NDArray[np.int32]
-Counts = NDArray[np.int64]
 
 SLACK = 1e-12
 """Above the rounding of a sum of powers in float64, far below differences between images."""
@@ -46,7 +43,7 @@ SINGLE_SLACK = 1e-5
 """Above the rounding of a sum of bounds in float32, for up to 20 layers."""
 
 
-def lines_above(t: float, p: float, touching: Floats) -> tuple[Singles, Singles]:
+def lines_above(t: float, p: float, touching: Float64s) -> tuple[Float32s, Float32s]:
     """Return slope and offset (Q,) of lines with f(S) <= max(S, slope * S + offset).
 
     f is concave from t on, so it lies below each tangent; below t it is S.
@@ -77,7 +74,7 @@ def mapped(similarity: float, t: float, p: float) -> float:
 
 
 @compiled
-def keep_best(heap: Floats, filled: int, value: float) -> int:
+def keep_best(heap: Float64s, filled: int, value: float) -> int:
     """Put a value into a heap of the k largest, smallest first; return how many it holds."""
     if filled < len(heap):
         place = filled
@@ -102,7 +99,7 @@ def keep_best(heap: Floats, filled: int, value: float) -> int:
 
 
 @compiled
-def keep_all(heaps: Floats, filled: Counts, offsets: Counts, values: Floats) -> None:
+def keep_all(heaps: Float64s, filled: Int64s, offsets: Int64s, values: Float64s) -> None:
     """Put values, flat by query, into heaps of the k largest (Q, k)."""
     for query in range(len(heaps)):
         for place in range(offsets[query], offsets[query + 1]):
@@ -111,19 +108,19 @@ def keep_all(heaps: Floats, filled: Counts, offsets: Counts, values: Floats) -> 
 
 @compiled
 def propose(
-    near: Singles,
-    errors: Singles,
-    rests: Singles,
-    bases: Singles,
-    lengths: Singles,
-    query_rests: Singles,
-    known: Singles,
-    slopes: Singles,
-    offsets: Singles,
-    bars: Floats,
-    uppers: Singles,
-    rows: Places,
-    kept: Counts,
+    near: Float32s,
+    errors: Float32s,
+    rests: Float32s,
+    bases: Float32s,
+    lengths: Float32s,
+    query_rests: Float32s,
+    known: Float32s,
+    slopes: Float32s,
+    offsets: Float32s,
+    bars: Float64s,
+    uppers: Float32s,
+    rows: Int32s,
+    kept: Int64s,
 ) -> None:
     """Write the rows of a block whose upper bound of F reaches the bar.
 
@@ -172,13 +169,13 @@ def propose(
 
 @compiled
 def promising(
-    rows: Places,
-    uppers: Singles,
-    kept: Counts,
-    near: Singles,
-    known: Singles,
-    highest: Floats,
-    filled: Counts,
+    rows: Int32s,
+    uppers: Float32s,
+    kept: Int64s,
+    near: Float32s,
+    known: Float32s,
+    highest: Float64s,
+    filled: Int64s,
 ) -> tuple[Flat, Flat]:
     """Split what `propose` left: pairs among the k highest bounds so far, and the others.
 
@@ -204,7 +201,7 @@ def promising(
 
 @compiled
 def _taken(
-    rows: Places, kept: Counts, counts: Counts, near: Singles, known: Singles, marked: bool
+    rows: Int32s, kept: Int64s, counts: Int64s, near: Float32s, known: Float32s, marked: bool
 ) -> Flat:
     """Return the pairs whose rows are marked, as ~row, or those whose rows are not."""
     offsets = np.zeros(len(kept) + 1, np.int64)
@@ -226,7 +223,7 @@ def _taken(
 
 
 @compiled
-def reaching(pairs: Flat, slopes: Singles, line_offsets: Singles, bars: Floats) -> Flat:
+def reaching(pairs: Flat, slopes: Float32s, line_offsets: Float32s, bars: Float64s) -> Flat:
     """Return the pairs that still reach the bar of their query (Q,), by other lines (A + B, Q)."""
     offsets, rows, most = pairs
     left = np.zeros(len(offsets), np.int64)
@@ -250,7 +247,7 @@ def reaching(pairs: Flat, slopes: Singles, line_offsets: Singles, bars: Floats) 
 
 
 @compiled
-def means(pairs: Flat, first: int) -> Floats:
+def means(pairs: Flat, first: int) -> Float64s:
     """Return what layers from `first` on give the pairs of each query on average, (Q,)."""
     offsets, _, most = pairs
     out = np.zeros(len(offsets) - 1)
@@ -263,7 +260,7 @@ def means(pairs: Flat, first: int) -> Floats:
 
 
 @proposing
-def product(codes: NDArray[np.uint8], weights: Singles) -> float:
+def product(codes: NDArray[np.uint8], weights: Float32s) -> float:
     """Return the product of a row of codes with weights, in float32, added in any order."""
     total = np.float32(0.0)
     for place in range(len(weights)):
@@ -273,12 +270,12 @@ def product(codes: NDArray[np.uint8], weights: Singles) -> float:
 
 @compiled
 def multiply(
-    offsets: Counts,
-    rows: Places,
+    offsets: Int64s,
+    rows: Int32s,
     codes: NDArray[np.uint8],
-    weights: Singles,
-    bases: Singles,
-    out: Singles,
+    weights: Float32s,
+    bases: Float32s,
+    out: Float32s,
 ) -> None:
     """Write the products (m,) of queries (Q, D) with the codes (b, D) of their rows.
 
@@ -302,18 +299,18 @@ def multiply(
 @compiled
 def narrow(
     pairs: Flat,
-    near: Singles,
-    errors: Singles,
-    lengths: Singles,
-    slacks: Singles,
-    t: Floats,
-    p: Floats,
-    slopes: Singles,
-    line_offsets: Singles,
-    bars: Floats,
-    query_of: Counts,
-    lowers: Floats,
-    uppers: Floats,
+    near: Float32s,
+    errors: Float32s,
+    lengths: Float32s,
+    slacks: Float32s,
+    t: Float64s,
+    p: Float64s,
+    slopes: Float32s,
+    line_offsets: Float32s,
+    bars: Float64s,
+    query_of: Int64s,
+    lowers: Float64s,
+    uppers: Float64s,
 ) -> int:
     """Write the pairs whose upper bound reaches the bar, and both bounds; return how many.
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.sketch import ROUNDING, Codes, Sketch
-
-Floats = NDArray[np.float32]
 
 _UNIT = 2.0**-24
 
@@ -28,10 +27,10 @@ class Products:
         slacks: (Q,) float32: bounds of the rounding error, for any order of the sum.
     """
 
-    weights: Floats
-    bases: Floats
-    lengths: Floats
-    slacks: Floats
+    weights: Float32s
+    bases: Float32s
+    lengths: Float32s
+    slacks: Float32s
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class AskedSketch:
     """
 
     leads: Products
-    rests: Floats
+    rests: Float32s
     whole: Products
 
 
@@ -91,5 +90,5 @@ def _products(rows: NDArray[np.float64], codes: Codes, more: float) -> Products:
     )
 
 
-def _up(values: NDArray[np.float64]) -> Floats:
+def _up(values: NDArray[np.float64]) -> Float32s:
     return np.nextafter((values * (1.0 + 1e-9)).astype(np.float32), np.float32(np.inf))

@@ -99,6 +99,34 @@ class EntriesTask:
 
 QueryTask = RowsTask | EntriesTask
 
+Encoded = tuple[NDArray[np.int64], dict[str, BagsOfWords | NDArray[np.float32]], Any]
+"""The numbers of the queries that could be read, their layers, and the refusals."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The network and the vocabularies of a snapshot, opened."""
+
+    backbone: Any
+    assigners: dict[str, Any]
+    threads: int
+
+    def encode(self, source: Any, rows: Sequence[Row | None], first: int) -> Encoded:
+        """Return what `encode_pictures` does."""
+        return encode_pictures(self.backbone, self.assigners, source, rows, first, self.threads)
+
+
+def open_encoder(store: Store, snapshot: IndexSnapshot, weights: Path, threads: int) -> Encoder:
+    """Open what turns pictures into queries of a snapshot, on a graphics card if there is one."""
+    import torch
+
+    from lamella.pipeline.extract.backbone import Backbone
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    backbone = Backbone(snapshot.extraction, weights, device)
+    vocabularies = snapshot.vocabularies.items()
+    return Encoder(backbone, {name: open_assigner(store, v) for name, v in vocabularies}, threads)
+
 
 @dataclass(frozen=True)
 class QueryWork:
@@ -111,25 +139,15 @@ class QueryWork:
     threads: int
 
     def open(self, store: Store) -> Do[QueryTask]:
-        import torch
-
-        from lamella.pipeline.extract.backbone import Backbone
         from lamella.pipeline.extract.work import PictureSource
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        backbone = Backbone(self.snapshot.extraction, self.weights, device)
-        assigners = {
-            layer: open_assigner(store, vocabulary)
-            for layer, vocabulary in self.snapshot.vocabularies.items()
-        }
+        encoder = open_encoder(store, self.snapshot, self.weights, self.threads)
 
         def encode(task: QueryTask, work: Attempt) -> Counts:
             rows = rows_of(task, self.root, self.limits)
             kind = task.kind if isinstance(task, EntriesTask) else self.snapshot.kind
             source = PictureSource(self.root, self.limits, kind)
-            ids, layers, refusals = encode_pictures(
-                backbone, assigners, source, rows, task.first, self.threads
-            )
+            ids, layers, refusals = encoder.encode(source, rows, task.first)
             for name, value in layers.items():
                 _write(work, name, tree.layer_folder(work.folder, name), ids, value)
             fill = partial(write_parquet, refusals)
@@ -153,7 +171,7 @@ def encode_pictures(
     rows: Sequence[Row | None],
     first: int,
     threads: int,
-) -> tuple[NDArray[np.int64], dict[str, BagsOfWords | NDArray[np.float32]], Any]:
+) -> Encoded:
     """Return the numbers of the queries that could be read, their layers, and the refusals.
 
     Words are assigned after each batch of pictures, so memory holds the descriptors of one batch.

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.search.block_scan import FIRST_IMAGES
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.fuse import fuse
@@ -15,11 +15,8 @@ from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
 from lamella.pipeline.search.topk import Best, Effort
 from lamella.schemas.query import FusionSpec, LayerMap
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
-
-def similarities(segment: SegmentData, queries: QueryBatch, layers: Sequence[str]) -> Floats:
+def similarities(segment: SegmentData, queries: QueryBatch, layers: Sequence[str]) -> Float64s:
     """Return every similarity of every query with every image, (C, Q, n) float64.
 
     Raises:
@@ -37,7 +34,7 @@ def search_exact(
     spec: FusionSpec,
     k: int,
     *,
-    floors: Floats | None = None,
+    floors: Float64s | None = None,
     effort: Effort | None = None,
     find: Finder = find_reached,
 ) -> Answer:
@@ -90,7 +87,7 @@ def search_exact(
 
 def lower_bounds(
     segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec, k: int
-) -> Floats:
+) -> Float64s:
     """Return the k best lower bounds of F in the first block of each segment, (Q, k) float64.
 
     They cost little, and other servers use them as `floors` of `search_exact`. Where there are
@@ -146,6 +143,6 @@ def _match(
     return matched
 
 
-def _as_candidates(query_of: Rows, rows: Rows, queries: int) -> Candidates:
+def _as_candidates(query_of: Int64s, rows: Int64s, queries: int) -> Candidates:
     """Return pairs, ordered by query, as rows of each query."""
     return Candidates(np.searchsorted(query_of, np.arange(queries + 1)).astype(np.int64), rows)

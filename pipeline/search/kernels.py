@@ -8,13 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.index.compiled import compiled, compiled_parallel, parallel_range
 from lamella.pipeline.search.prefetch import fetch
-
-Floats = NDArray[np.float64]
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
-Words = NDArray[np.uint32]
 
 # Partial sums of a dense product: enough for every width of vector unit, so that the compiler
 # can use it without changing the order of a sum.
@@ -40,7 +36,7 @@ def cosine(product: float, norm: float, other_norm: float) -> float:
 
 
 @compiled
-def dot(left: Vectors, right: Vectors, sums: Floats) -> float:
+def dot(left: Float32s, right: Float32s, sums: Float64s) -> float:
     """Return the product of two rows: value j goes to partial sum j % LANES, then a fixed tree."""
     sums[:] = 0.0
     whole = len(left) - len(left) % LANES
@@ -58,7 +54,9 @@ def dot(left: Vectors, right: Vectors, sums: Floats) -> float:
 
 
 @compiled_parallel
-def bag_norms(offsets: Rows, words: Words, counts: Words, weights: Floats, norms: Floats) -> None:
+def bag_norms(
+    offsets: Int64s, words: UInt32s, counts: UInt32s, weights: Float64s, norms: Float64s
+) -> None:
     """Write the norm of each bag."""
     for turn in parallel_range(len(norms)):
         image = np.int64(turn)
@@ -71,14 +69,14 @@ def bag_norms(offsets: Rows, words: Words, counts: Words, weights: Floats, norms
 
 @compiled
 def bag_block(
-    query_offsets: Rows,
-    cursors: Rows,
-    ends: Rows,
-    factors: Floats,
-    posting_rows: Words,
+    query_offsets: Int64s,
+    cursors: Int64s,
+    ends: Int64s,
+    factors: Float64s,
+    posting_rows: UInt32s,
     posting_counts: NDArray[Any],
-    query_norms: Floats,
-    norms: Floats,
+    query_norms: Float64s,
+    norms: Float64s,
     first: int,
     out: NDArray[Any],
 ) -> None:
@@ -112,18 +110,18 @@ def bag_block(
 
 @compiled_parallel
 def bag_pairs(
-    query_offsets: Rows,
-    query_words: Words,
-    query_counts: Words,
-    pair_offsets: Rows,
-    pair_rows: Rows,
-    offsets: Rows,
-    words: Words,
-    counts: Words,
-    weights: Floats,
-    query_norms: Floats,
-    norms: Floats,
-    out: Floats,
+    query_offsets: Int64s,
+    query_words: UInt32s,
+    query_counts: UInt32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    offsets: Int64s,
+    words: UInt32s,
+    counts: UInt32s,
+    weights: Float64s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
 ) -> None:
     """Write the cosine of each pair, as a merge of two bags in rising order of words."""
     for turn in parallel_range(len(query_norms)):
@@ -144,7 +142,7 @@ def bag_pairs(
 
 
 @compiled_parallel
-def dense_norms(vectors: Vectors, norms: Floats) -> None:
+def dense_norms(vectors: Float32s, norms: Float64s) -> None:
     """Write the norm of each vector."""
     for turn in parallel_range(len(norms)):
         row = np.int64(turn)
@@ -153,13 +151,13 @@ def dense_norms(vectors: Vectors, norms: Floats) -> None:
 
 @compiled_parallel
 def dense_pairs(
-    queries: Vectors,
-    pair_offsets: Rows,
-    pair_rows: Rows,
-    vectors: Vectors,
-    query_norms: Floats,
-    norms: Floats,
-    out: Floats,
+    queries: Float32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    vectors: Float32s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
 ) -> None:
     """Write the cosine of each pair of a query and a vector."""
     for turn in parallel_range(len(query_norms)):

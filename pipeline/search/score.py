@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
 from lamella.pipeline.index.compiled import read_only
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.search import kernels
-
-Floats = NDArray[np.float64]
-Vectors = NDArray[np.float32]
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +27,8 @@ class Candidates:
         rows: (m,) int64, positions of images inside the segment.
     """
 
-    offsets: Rows
-    rows: Rows
+    offsets: Int64s
+    rows: Int64s
 
     def __post_init__(self) -> None:
         for name in ("offsets", "rows"):
@@ -51,7 +48,7 @@ class Candidates:
             raise ValueError(f"candidates must be rows of {images} images")
 
 
-def bag_norms(bags: BagsOfWords, weights: Floats) -> Floats:
+def bag_norms(bags: BagsOfWords, weights: Float64s) -> Float64s:
     """Return sqrt(sum over rising words of (count * weight) ** 2) of each image, (n,) float64.
 
     Raises:
@@ -74,12 +71,12 @@ class Terms:
         factors: (m,) float64: the word's count in the query times its squared weight.
     """
 
-    cursors: Rows
-    ends: Rows
-    factors: Floats
+    cursors: Int64s
+    ends: Int64s
+    factors: Float64s
 
 
-def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Floats) -> Terms:
+def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Float64s) -> Terms:
     """Return the terms of queries at the beginning of their posting lists.
 
     Raises:
@@ -99,8 +96,8 @@ def add_block(
     query_bags: BagsOfWords,
     postings: Postings,
     terms: Terms,
-    query_norms: Floats,
-    image_norms: Floats,
+    query_norms: Float64s,
+    image_norms: Float64s,
     first: int,
     out: NDArray[Any],
 ) -> None:
@@ -129,10 +126,10 @@ def add_block(
 def bag_similarities(
     query_bags: BagsOfWords,
     postings: Postings,
-    weights: Floats,
-    query_norms: Floats,
-    image_norms: Floats,
-) -> Floats:
+    weights: Float64s,
+    query_norms: Float64s,
+    image_norms: Float64s,
+) -> Float64s:
     """Return the cosine of every query bag with every image of a segment, (Q, n) float64.
 
     Raises:
@@ -148,10 +145,10 @@ def bag_similarities_of(
     query_bags: BagsOfWords,
     candidates: Candidates,
     bags: BagsOfWords,
-    weights: Floats,
-    query_norms: Floats,
-    image_norms: Floats,
-) -> Floats:
+    weights: Float64s,
+    query_norms: Float64s,
+    image_norms: Float64s,
+) -> Float64s:
     """Return the cosines with chosen images, (m,) float64, bitwise as `bag_similarities` has them.
 
     Raises:
@@ -171,7 +168,7 @@ def bag_similarities_of(
     return out
 
 
-def dense_norms(vectors: Vectors) -> Floats:
+def dense_norms(vectors: Float32s) -> Float64s:
     """Return the Euclidean norm of each row of (n, D) float32, as (n,) float64.
 
     Raises:
@@ -185,8 +182,8 @@ def dense_norms(vectors: Vectors) -> Floats:
 
 
 def dense_similarities(
-    queries: Vectors, vectors: Vectors, query_norms: Floats, vector_norms: Floats
-) -> Floats:
+    queries: Float32s, vectors: Float32s, query_norms: Float64s, vector_norms: Float64s
+) -> Float64s:
     """Return the cosine of every query with every vector, (Q, n) float64.
 
     Products of float32 are exact in float64; they go to 64 partial sums in turn, and those are
@@ -204,12 +201,12 @@ def dense_similarities(
 
 
 def dense_similarities_of(
-    queries: Vectors,
+    queries: Float32s,
     candidates: Candidates,
-    vectors: Vectors,
-    query_norms: Floats,
-    vector_norms: Floats,
-) -> Floats:
+    vectors: Float32s,
+    query_norms: Float64s,
+    vector_norms: Float64s,
+) -> Float64s:
     """Return the cosines with chosen vectors, (m,) float64, bitwise as `dense_similarities`.
 
     Raises:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float64s
 from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
 from lamella.pipeline.index.files import (
@@ -26,8 +27,6 @@ from lamella.pipeline.store.storage import open_store
 from lamella.schemas.files import FileRef
 from lamella.schemas.query import FusionSpec, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, SegmentRef
-
-Floats = NDArray[np.float64]
 
 
 class SegmentSearcher:
@@ -70,12 +69,12 @@ class SegmentSearcher:
         """Return the ids of the images served, (n,)."""
         return np.concatenate([segment.image_ids for segment in self.segments])
 
-    def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Floats:
+    def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Float64s:
         """Return the k best lower bounds of F in a first look at these segments, (Q, k)."""
         return lower_bounds(self.segments, queries, spec, k)
 
     def exact(
-        self, queries: QueryBatch, spec: FusionSpec, k: int, floors: Floats | None = None
+        self, queries: QueryBatch, spec: FusionSpec, k: int, floors: Float64s | None = None
     ) -> Answer:
         """Return the k best of these segments, certified, without those below the floors (Q,)."""
         return search_exact(self.segments, queries, spec, k, floors=floors, find=self._find)
@@ -86,7 +85,7 @@ class SegmentSearcher:
 
     def similarities(
         self, queries: QueryBatch, layers: Sequence[str]
-    ) -> tuple[NDArray[np.int64], Floats]:
+    ) -> tuple[NDArray[np.int64], Float64s]:
         """Return the image ids (n,) and every similarity, (C, Q, n)."""
         tables = [similarities(segment, queries, layers) for segment in self.segments]
         return self.image_ids(), np.concatenate(tables, axis=2)
@@ -108,7 +107,9 @@ class SegmentSearcher:
         return held, join_queries(parts) if parts else None
 
 
-def layer_weights(store: Store, snapshot: IndexSnapshot, weighting: Weighting) -> dict[str, Floats]:
+def layer_weights(
+    store: Store, snapshot: IndexSnapshot, weighting: Weighting
+) -> dict[str, Float64s]:
     """Return the weight of every visual word of each local layer, (K,) float64."""
     return {
         layer: word_weights(weighting, read_frequencies(store, reference), snapshot.indexed)
@@ -117,7 +118,7 @@ def layer_weights(store: Store, snapshot: IndexSnapshot, weighting: Weighting) -
 
 
 def open_segment(
-    store: Store, snapshot: IndexSnapshot, segment: SegmentRef, weights: dict[str, Floats]
+    store: Store, snapshot: IndexSnapshot, segment: SegmentRef, weights: dict[str, Float64s]
 ) -> SegmentData:
     """Return a segment with all its layers; its files are checked by their SHA-256."""
     files = segment.files
@@ -149,7 +150,7 @@ def open_segment(
         ) from error
 
 
-def _local(store: Store, files: Mapping[str, FileRef], layer: str, weights: Floats) -> LocalLayer:
+def _local(store: Store, files: Mapping[str, FileRef], layer: str, weights: Float64s) -> LocalLayer:
     _, bags = read_committed(store, files[f"{layer}.bags"], read_bags)
     postings = read_committed(store, files[f"{layer}.postings"], read_postings)
     bags.check_words(len(weights))

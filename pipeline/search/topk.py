@@ -6,12 +6,9 @@ from threading import Lock
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.search import bound_kernels
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 
 @dataclass
@@ -35,25 +32,25 @@ class Best:
         floors: float64 (Q,), lower bounds of the k-th best from other servers.
     """
 
-    heaps: Floats
-    filled: Rows
-    floors: Floats
+    heaps: Float64s
+    filled: Int64s
+    floors: Float64s
     _guard: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, queries: int, k: int, floors: Floats | None = None) -> Self:
+    def of(cls, queries: int, k: int, floors: Float64s | None = None) -> Self:
         """Return nothing found yet."""
         floors = np.full(queries, -np.inf) if floors is None else floors
         return cls(np.empty((queries, k)), np.zeros(queries, np.int64), floors)
 
-    def bars(self, queries: slice) -> Floats:
+    def bars(self, queries: slice) -> Float64s:
         """Return the score an image must reach to be among the best, for some queries."""
         with self._guard:
             full = self.filled[queries] == self.heaps.shape[1]
             lowest = np.where(full, self.heaps[queries, 0], -np.inf)
         return np.maximum(lowest, self.floors[queries])
 
-    def keep(self, queries: slice, offsets: Rows, values: Floats) -> None:
+    def keep(self, queries: slice, offsets: Int64s, values: Float64s) -> None:
         """Add lower bounds of images that were not added before, flat by query."""
         with self._guard:
             bound_kernels.keep_all(self.heaps[queries], self.filled[queries], offsets, values)
@@ -68,9 +65,9 @@ class Reached:
         uppers: float64 (m,), upper bounds of F.
     """
 
-    query_of: Rows
-    rows: Rows
-    uppers: Floats
+    query_of: Int64s
+    rows: Int64s
+    uppers: Float64s
 
     @classmethod
     def join(cls, parts: Sequence["Reached"]) -> Self:
@@ -81,7 +78,7 @@ class Reached:
             np.concatenate([np.empty(0), *(part.uppers for part in parts)]),
         )
 
-    def above(self, bars: Floats) -> "Reached":
+    def above(self, bars: Float64s) -> "Reached":
         """Return the pairs whose upper bound reaches the bar of their query, (Q,), by query."""
         kept = np.flatnonzero(self.uppers >= bars[self.query_of])
         kept = kept[np.argsort(self.query_of[kept], kind="stable")]

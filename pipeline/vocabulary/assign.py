@@ -7,13 +7,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lamella.pipeline.vocabulary.compare import (
-    Compared,
-    Float32s,
-    Float64s,
-    checked_vectors,
-    decide,
-)
+from lamella.pipeline.arrays import Float32s, Float64s
+from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, decide
 from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 
 EXACT_UP_TO = 2_048

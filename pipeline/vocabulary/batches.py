@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import UInt64s
 from lamella.schemas.vocabulary import RoundReport, VocabularySpec
-
-UInt64s = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)

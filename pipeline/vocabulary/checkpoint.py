@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import (
@@ -19,10 +20,8 @@ from lamella.pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
 from lamella.pipeline.vocabulary.empty_clusters import Spares
 from lamella.pipeline.vocabulary.ivf import Cells, Placed, read_cells, read_neighbours, write_cells
-from lamella.pipeline.vocabulary.ivf_kernels import Int64s, UInt32s
 from lamella.pipeline.vocabulary.partial import Tally, WordSums
 from lamella.pipeline.vocabulary.round_assigner import RoundWords
 from lamella.schemas.files import DoneRecord, FileRef

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float32s, Float64s
 from lamella.pipeline.vocabulary.compiled import compiled
-
-Float32s = npt.NDArray[np.float32]
-Float64s = npt.NDArray[np.float64]
 
 LARGEST_NORM = 1e15
 """The longest descriptor or centroid allowed: products of two stay far inside float32."""

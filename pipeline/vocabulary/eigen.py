@@ -7,7 +7,7 @@ dimensions), so stored files would change with the number of workers. These loop
 
 import numpy as np
 
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
+from lamella.pipeline.arrays import Float32s, Float64s
 from lamella.pipeline.vocabulary.compiled import compiled
 
 BLOCK_ROWS = 4_096

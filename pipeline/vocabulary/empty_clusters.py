@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float32s, Float64s
 from lamella.pipeline.vocabulary.assign import Assignment
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
 from lamella.pipeline.vocabulary.compiled import compiled
 
 

@@ -30,13 +30,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.arrays import read_array
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
-from lamella.pipeline.vocabulary.compare import Float32s, checked_vectors
+from lamella.pipeline.vocabulary.compare import checked_vectors
 from lamella.pipeline.vocabulary.ivf import Cells, read_cells
 from lamella.pipeline.vocabulary.ivf_kernels import grouped
 from lamella.pipeline.vocabulary.projection import Projection, read_projection

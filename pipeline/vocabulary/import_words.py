@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from lamella.pipeline.arrays import Float32s, UInt32s
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.run.drive import complete
@@ -17,7 +18,6 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
 from lamella.pipeline.vocabulary.assign import EXACT_UP_TO
 from lamella.pipeline.vocabulary.checkpoint import read_health, write_centroids
-from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.exchange import (
     Exchanged,
     check_recipe,
@@ -33,7 +33,6 @@ from lamella.pipeline.vocabulary.ivf import (
     write_cells,
     write_neighbours,
 )
-from lamella.pipeline.vocabulary.ivf_kernels import UInt32s
 from lamella.pipeline.vocabulary.projection import project, write_projection
 from lamella.pipeline.vocabulary.rounds import HELD_ROWS
 from lamella.pipeline.vocabulary.sample import draw_sample

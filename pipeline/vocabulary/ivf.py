@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store.tables import (
     lists_of_type,
@@ -23,20 +24,8 @@ from lamella.pipeline.store.tables import (
     write_arrow,
 )
 from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner
-from lamella.pipeline.vocabulary.compare import (
-    Compared,
-    Float32s,
-    Float64s,
-    checked_vectors,
-    squared_norms_of,
-)
-from lamella.pipeline.vocabulary.ivf_kernels import (
-    Int64s,
-    UInt32s,
-    grouped,
-    nearest_in_lists,
-    select_nearest,
-)
+from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, squared_norms_of
+from lamella.pipeline.vocabulary.ivf_kernels import grouped, nearest_in_lists, select_nearest
 from lamella.pipeline.vocabulary.partial import add_rows
 
 FIRST_ROUNDS = 4

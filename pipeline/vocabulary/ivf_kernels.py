@@ -9,12 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.compiled import cached
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
 from lamella.pipeline.vocabulary.compiled import P, R, compiled
-
-UInt32s = npt.NDArray[np.uint32]
-Int64s = npt.NDArray[np.int64]
 
 
 def proposing(function: Callable[P, R]) -> Callable[P, R]:

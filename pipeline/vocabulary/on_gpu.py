@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.torch_settings import settings
 from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner
-from lamella.pipeline.vocabulary.compare import (
-    LARGEST_NORM,
-    Float32s,
-    checked_vectors,
-    decide_among,
-)
+from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, decide_among
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
+from lamella.pipeline.arrays import Float32s, Float64s
 from lamella.pipeline.vocabulary.compiled import compiled
 from lamella.pipeline.vocabulary.empty_clusters import Spares, join_spares
 

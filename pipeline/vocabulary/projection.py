@@ -10,9 +10,9 @@ from math import fsum, isfinite
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.tables import (
     column,
@@ -24,21 +24,12 @@ from lamella.pipeline.store.tables import (
     write_arrow,
 )
 from lamella.pipeline.vocabulary.assign import Assigner, Assignment
-from lamella.pipeline.vocabulary.compare import (
-    LARGEST_NORM,
-    Float32s,
-    Float64s,
-    checked_vectors,
-    squared_norms_of,
-)
+from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, squared_norms_of
 from lamella.pipeline.vocabulary.compiled import compiled
 from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
 from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
 from lamella.schemas.vocabulary import ProjectionSpec
-
-Halves = npt.NDArray[np.float16]
-Bits = npt.NDArray[np.uint16]
 
 BLOCK_ROWS = 4_096
 """Rows centred or multiplied at a time."""
@@ -139,7 +130,7 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     return Projection(mean, np.ascontiguousarray(matrix.T), explained)
 
 
-def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:
+def project(projection: Projection, descriptors: UInt16s | Float32s) -> Float16s:
     """Return descriptors on the projection's axes, (n, d) float16, of unit length before rounding.
 
     Each row is projected by itself. A row equal to the mean has no direction and becomes zeros; one
@@ -172,7 +163,7 @@ def project(projection: Projection, descriptors: Bits | Float32s) -> Halves:
     return projected
 
 
-def _as_float32(descriptors: Bits | Float32s, first_row: int) -> Float32s:
+def _as_float32(descriptors: UInt16s | Float32s, first_row: int) -> Float32s:
     """Return rows, or their bits, as float32, after checking every number."""
     if descriptors.dtype == np.float32:
         rows = np.ascontiguousarray(descriptors).view(np.float32)

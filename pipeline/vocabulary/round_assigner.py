@@ -9,8 +9,8 @@ from itertools import islice, pairwise
 
 import numpy as np
 
+from lamella.pipeline.arrays import Float32s, Int64s, UInt32s
 from lamella.pipeline.vocabulary.assign import Assigner, Assignment, exact_assigner
-from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.ivf import (
     FAR,
     NEAR,
@@ -20,7 +20,7 @@ from lamella.pipeline.vocabulary.ivf import (
     Placed,
     Reach,
 )
-from lamella.pipeline.vocabulary.ivf_kernels import Int64s, UInt32s, widen
+from lamella.pipeline.vocabulary.ivf_kernels import widen
 from lamella.pipeline.vocabulary.sample import Sample
 from lamella.schemas.vocabulary import RoundReport
 

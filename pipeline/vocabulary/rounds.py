@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.run.step import Counts, Do, StoreStep, TaskT, Whole, Work
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, read_committed
@@ -20,7 +21,6 @@ from lamella.pipeline.vocabulary import checkpoint as files
 from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
 from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
 from lamella.pipeline.vocabulary.checkpoint import Checkpoint, Moved
-from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.ivf import (
     Cells,
     CellsAssigner,

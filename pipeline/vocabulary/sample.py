@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.extract.tables import LOCAL
 from lamella.pipeline.run.step import Counts, Do
@@ -28,7 +29,6 @@ from lamella.pipeline.store.tables import (
     write_arrow,
 )
 from lamella.pipeline.vocabulary.batches import row_uniforms
-from lamella.pipeline.vocabulary.compare import Float32s
 from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
 from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED
 from lamella.schemas.files import FileRef

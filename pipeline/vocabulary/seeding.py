@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lamella.pipeline.vocabulary.compare import Float32s
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.vocabulary.empty_clusters import distinct_rows
 
 ROWS_A_WORD = 32

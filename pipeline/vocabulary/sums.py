@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float64s, Int64s, UInt32s
 from lamella.pipeline.signs import signed
 from lamella.pipeline.vocabulary.assign import Assignment
 from lamella.pipeline.vocabulary.batches import Window, row_uniforms
-from lamella.pipeline.vocabulary.compare import Float64s
 from lamella.pipeline.vocabulary.empty_clusters import Spares, draw_spares, sampling_keys
-from lamella.pipeline.vocabulary.ivf_kernels import Int64s, UInt32s, widen
+from lamella.pipeline.vocabulary.ivf_kernels import widen
 from lamella.pipeline.vocabulary.partial import Partial, Tally, add_rows, whole_error
 from lamella.pipeline.vocabulary.round_assigner import UNSEEN, RoundWords
 from lamella.pipeline.vocabulary.sample import Sample

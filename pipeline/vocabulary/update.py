@@ -6,14 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s
 from lamella.pipeline.vocabulary.batches import Window, is_turned
-from lamella.pipeline.vocabulary.compare import Float32s, Float64s
 from lamella.pipeline.vocabulary.empty_clusters import Spares
 from lamella.pipeline.vocabulary.partial import Tally
 from lamella.pipeline.vocabulary.word_use import word_use
 from lamella.schemas.vocabulary import RoundReport, VocabularySpec
-
-Int64s = npt.NDArray[np.int64]
 
 MENDING_ROUNDS = 64
 """The most rounds after the spec's last that only place empty words."""

@@ -87,7 +87,7 @@ def ways(data: bytes, size: tuple[int, int], look: Look) -> dict[str, Callable[[
 
     def pillow() -> NDArray[np.uint8]:
         image = Image.open(io.BytesIO(data)).convert("RGB")
-        return np.asarray(image.resize(tuple(wanted[::-1]), Image.Resampling.BILINEAR))
+        return np.asarray(image.resize((look.width, look.height), Image.Resampling.BILINEAR))
 
     return {
         "rgb-2": lambda: look_at(decode(data, LIMITS, reduction), look),

@@ -69,7 +69,7 @@ def test_gpu_assignment_beside_the_bare_product(monkeypatch: pytest.MonkeyPatch)
     card = torch.cuda.get_device_name()
     pairs: list[int] = []
     whole: list[int] = []
-    decide_among = on_gpu.decide_among
+    decide_among = vars(on_gpu)["decide_among"]
 
     def counted(rows: Any, centroids: Any, table: Any, *answer: Any) -> None:
         pairs.append(int((table >= 0).sum()))

@@ -256,7 +256,7 @@ def see_all(root: str, rows: list[Any], backbone: Backbone) -> float:
 
 def decoded_alone(place: Path, count: int) -> tuple[float, float]:
     """Return the pictures a second that TorchCodec decodes: on all cores, and on the card."""
-    from torchcodec.decoders import decode_jpeg
+    from torchcodec.decoders import decode_jpeg  # type: ignore[attr-defined]
 
     data = [torch.frombuffer(bytearray(p.read_bytes()), dtype=torch.uint8) for p in place.iterdir()]
     work = [data[number % len(data)] for number in range(count)]
@@ -309,7 +309,7 @@ def test_the_pipeline_beside_its_parts(
             process = time.process_time() - process
             assert done == count
             whole = count / seconds
-            sizes = {"batch": batch_size, "threads": threads, "pictures": count}
+            sizes: dict[str, Any] = {"batch": batch_size, "threads": threads, "pictures": count}
             what = f"{name} {precision} {recipe}"
             note(f"pipeline {what}", whole, decoding[recipe], "decoding alone", **sizes)
             note(f"pipeline {what}", whole, passing, "passes alone", **sizes)

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -151,7 +152,7 @@ def test_exact_search_on_a_card() -> None:
 
         ours = on_card(told=effort)
         taken = seconds_of(on_card)
-        proposing = seconds_of(lambda asked=batch: propose(card, segments, asked))
+        proposing = seconds_of(partial(propose, card, segments, batch))
         rates[count] = count / taken
         groups = -(-count // 128)
         moved = 2 * PICTURES * SPEC.dimensions * groups + 5 * postings_touched(segments, batch)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -43,7 +44,9 @@ REAL_QUERIES, REAL_WORDS = 500, 5_000
 REAL_PROPOSED = {K: (K, 200, 500, 1_000, 5_000), 10: (10, 20, 50, 100, 200)}
 """N by k: a layer proposes k images at least. N of the corpus's size or more proposes all of it."""
 
-Asked = Callable[[SearchMode, int], Answer]
+Proposing = Literal["candidates", "paper"]
+PROPOSING: tuple[Proposing, ...] = ("candidates", "paper")
+Asked = Callable[[Proposing, int], Answer]
 """Gives the answer of a mode with n images proposed by a layer."""
 
 
@@ -54,8 +57,8 @@ def measure(
     measured = []
     high = fusion.layers[0]
     for n in proposed:
-        recall: dict[SearchMode, float] = {}
-        for mode in ("candidates", "paper"):
+        recall: dict[Proposing, float] = {}
+        for mode in PROPOSING:
             found = measure_recall(ask(mode, n).image_ids, exact.image_ids)
             recall[mode] = found.found / found.wanted
         print(f"\n({high.t:g}, {high.p:g}), {sizes}, N = {n:,}: {recall}")
@@ -81,7 +84,7 @@ def test_recall_of_the_modes_without_proof(size: int) -> None:
     vectors, bags, _ = draw_queries(SPEC, QUERIES)
     queries = QueryBatch({HIGH: vectors, LOW: bags})
 
-    def ask(mode: SearchMode, n: int) -> Answer:
+    def ask(mode: Proposing, n: int) -> Answer:
         lists = [top_by_layer(segment, queries, [HIGH, LOW], n) for segment in segments]
         return fuse_candidates(lists, FUSION, K, n, size, mode)
 

@@ -7,6 +7,7 @@ with brute force to the bit. The segments, 10 GB for a million, are kept in `bui
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -72,6 +73,7 @@ class Naive:
         """Return the places of the K best of each query, best first."""
         asked, bags = queries.layers[HIGH], queries.layers[LOW]
         assert isinstance(bags, BagsOfWords)
+        assert not isinstance(asked, BagsOfWords)
         rows = unit_rows(bags, self.weights)
         scores = []
         for vectors, words in zip(self._vectors, self._words, strict=True):
@@ -92,7 +94,7 @@ def our_rates(segments: list[SegmentData], queries: QueryBatch) -> dict[int, flo
     for count in BATCHES:
         batch, effort = some(queries, 0, count), Effort()
         search_exact(segments, batch, FUSION, K, effort=effort)
-        taken = seconds_of(lambda asked=batch: search_exact(segments, asked, FUSION, K), 2)
+        taken = seconds_of(partial(search_exact, segments, batch, FUSION, K), 2)
         rates[count] = count / taken
         print(
             f"{count} at once: {rates[count]:.1f} queries/s, {effort.narrowed / effort.pairs:.4f} "
@@ -126,7 +128,9 @@ def dense_rate(segments: list[SegmentData], queries: QueryBatch, count: int) -> 
         high = segment.layers[HIGH]
         assert isinstance(high, DenseLayer)
         flat.add(high.vectors)
-    asked = queries.layers[HIGH][:count]
+    vectors = queries.layers[HIGH]
+    assert not isinstance(vectors, BagsOfWords)
+    asked = vectors[:count]
     return count / seconds_of(lambda: flat.search(asked, K), 1)
 
 

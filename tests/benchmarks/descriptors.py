@@ -6,7 +6,7 @@ kept under build/bench/descriptors.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ VGG = {
         },
     }
 }
-SETTINGS: dict[str, dict[str, object]] = {"b11": {}, "c4_1": VGG, "c5_1": VGG}
+SETTINGS: dict[str, Mapping[str, object]] = {"b11": {}, "c4_1": VGG, "c5_1": VGG}
 SHARD_IMAGES = 100
 
 
@@ -82,7 +82,7 @@ def copy_pictures(folders: Sequence[str], into: Path) -> Path:
     return into
 
 
-def _extract(settings: dict[str, object]) -> None:
+def _extract(settings: Mapping[str, object]) -> None:
     pictures = copy_pictures(FOLDERS, KEPT / "pictures")
     job = JobConfig.model_validate(settings)
     spec, weights = resolve_extraction(job)

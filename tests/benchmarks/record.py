@@ -1,7 +1,7 @@
 """What a benchmark leaves behind: one JSON list a file under build/bench."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ class Measurement:
     """One comparison. `ours` and `peer` are rates in `unit`: more is better, so is a ratio."""
 
     name: str
-    sizes: dict[str, int]
+    sizes: Mapping[str, float]
     ours: float
     peer: float
     peer_name: str

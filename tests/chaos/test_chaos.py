@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_one_round_of_every_fault_ends_in_the_same_bytes(tmp_path: Path) -> None:
     seed = 7
     settings = {"CHAOS_SEED": str(seed), "CHAOS_ROUNDS": "1", "CHAOS_MINUTES": "5"}

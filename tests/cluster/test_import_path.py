@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,12 +94,17 @@ def test_a_namesake_leaves_its_canary_where_it_is_imported(hostile: Path) -> Non
     assert [name.partition(".")[0] for name in canaries(hostile)] == ["pydantic"]
 
 
+@pytest.mark.ray
 @pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
-def test_commands_run_beside_namesakes_of_their_modules(hostile: Path) -> None:
+@pytest.mark.parametrize("engine", ["each", pytest.param("both", marks=pytest.mark.slow)])
+def test_commands_run_beside_namesakes_of_their_modules(hostile: Path, engine: str) -> None:
+    """Index on Ray and ask in one process, or do each of them both ways."""
     job = ("--job", hostile.parent / "job.toml")
-    run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
+    if engine == "both":
+        run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
     run(hostile, INSTALLED, "index", ".", "--into", "../two", *job, "--workers", "1")
-    run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", "--workers", "1")
+    one = ("--workers", "1") if engine == "both" else ("--engine", "serial")
+    run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", *one)
     assert canaries(hostile) == []
     assert [path.name for path in hostile.glob("*/") if path.name not in PACKAGES] == []
 
@@ -142,7 +146,7 @@ def test_what_pythonpath_names_in_full_stays(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """This process in another folder, started by a script in a third one."""
     (tmp_path / "scripts").mkdir()
     (tmp_path / "here").mkdir()

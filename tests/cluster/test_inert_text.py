@@ -1,9 +1,6 @@
 """Stored text does nothing: not in tables, not in lines, not in errors, not on the page."""
 
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from lamella.cluster.commands.cli import app
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.commands.show import plain, show_status
 from lamella.pipeline.run.drive import Progress
+from tests.command_line import lamella, lamella_apart
 
 EVIL = (
     "line\nbreak",
@@ -56,7 +54,7 @@ def assert_inert(output: str) -> None:
     assert not doing, doing
 
 
-@pytest.mark.parametrize(("evil", "shown"), zip(EVIL, SHOWN, strict=True))
+@pytest.mark.parametrize(("evil", "shown"), list(zip(EVIL, SHOWN, strict=True)))
 def test_a_name_stands_on_one_line_as_it_is(evil: str, shown: str) -> None:
     assert printed(plain(evil)) == f"{shown}\n"
 
@@ -98,8 +96,8 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders of pictures with hostile names, and one more file that is no picture."""
     source = tmp_path_factory.mktemp("hostile") / "[red]\x1b[31mpictures"
-    for group, size in ((EVIL[0], 40), (EVIL[3], 56)):
-        group = source / group.replace("/", "|")
+    for name, size in ((EVIL[0], 40), (EVIL[3], 56)):
+        group = source / name.replace("/", "|")
         group.mkdir(parents=True)
         for number, evil in enumerate(EVIL[(size == 40) :: 2]):
             noise = np.random.default_rng(number).integers(0, 256, (size, 60, 3), dtype=np.uint8)
@@ -137,18 +135,13 @@ def test_a_journey_over_hostile_names_prints_nothing_that_acts(
 
 @pytest.mark.parametrize("command", ["status", "query", "evaluate"])
 def test_an_error_names_what_is_wrong_on_one_line_that_does_nothing(
-    command: str, tmp_path: Path
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
     evil = str(tmp_path / "".join(EVIL).replace("/", "|"))
     serial = ["--engine", "serial"]
     more = {"query": ["x", *serial], "evaluate": ["--protocol", "groups", *serial]}
-    done = subprocess.run(
-        [sys.executable, "-m", "lamella", command, evil, *more.get(command, [])],
-        env=os.environ | {"FORCE_COLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = lamella(command, evil, *more.get(command, []))
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
@@ -159,12 +152,7 @@ def test_an_error_names_what_is_wrong_on_one_line_that_does_nothing(
 
 def test_a_traceback_does_nothing_either(tmp_path: Path) -> None:
     evil = str(tmp_path / "".join(EVIL).replace("/", "|"))
-    done = subprocess.run(
-        [sys.executable, "-m", "lamella", "status", evil, "--debug"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = lamella_apart("status", evil, "--debug")
     assert done.returncode == 1
     assert "Traceback (most recent call last):" in done.stderr
     assert SHOWN[1] in done.stderr

@@ -16,9 +16,7 @@ from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.base import FORMAT_VERSION
 from tests.builders import reseal
-from tests.end_to_end.commands import COMMANDS, Stores, stores
-
-__all__ = ["stores"]
+from tests.end_to_end.commands import COMMANDS, Stores
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ ray.shutdown()
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_joining_a_ray_without_a_token_warns_once(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", OPEN],

@@ -101,8 +101,8 @@ def test_a_server_that_dies_twice_fails_the_batch_and_names_its_segments(
     spread = Coordinator(servers, indexed.snapshot.indexed)
     start = servers._start
 
-    def stillborn(keys: list[str]) -> object:
-        actor = start(keys)
+    def stillborn(server: int) -> object:
+        actor = start(server)
         ray.kill(actor)
         return actor
 

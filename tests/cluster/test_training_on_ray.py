@@ -97,7 +97,8 @@ class KillsAWorker(RayRunner):
 @pytest.mark.usefixtures("two_cpus")
 def test_a_worker_that_is_killed_in_a_round_changes_no_word(tmp_path: Path, expected: str) -> None:
     store, extraction = given_activations(tmp_path, ROWS)
-    with KillsAWorker() as runner:
+    runner = KillsAWorker()
+    with runner:
         vocabulary = train_vocabulary(store, runner, extraction, LAYER, SPEC)
     assert len(runner.killed) == 1
     assert vocabulary.identity() == expected

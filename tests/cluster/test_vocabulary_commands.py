@@ -15,10 +15,8 @@ from lamella.cluster.commands.cli import app
 from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer
 from tests.cluster.test_inert_text import assert_inert
 from tests.conftest import Indexed
-from tests.end_to_end.commands import Stores, stores
+from tests.end_to_end.commands import Stores
 from tests.tiny import tiny_index, tiny_pictures
-
-__all__ = ["stores"]
 
 
 @pytest.fixture(autouse=True)

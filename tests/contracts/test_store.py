@@ -1,6 +1,8 @@
 """What every store promises; commits stand on it."""
 
+import os
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -226,10 +228,10 @@ def test_a_write_cut_short_leaves_nothing_to_see(local_store: Store, file: Path,
         raise Cut
 
     where = {
-        "copyfileobj": (local.shutil, "copyfileobj"),
+        "copyfileobj": (shutil, "copyfileobj"),
         "fsync": (local, "_fsync"),
-        "link": (local.os, "link"),
-        "replace": (local.os, "replace"),
+        "link": (os, "link"),
+        "replace": (os, "replace"),
     }[step]
     with mock.patch.object(*where, cut):
         if step != "link":
@@ -250,8 +252,8 @@ def test_a_write_cut_short_leaves_nothing_to_see(local_store: Store, file: Path,
 def test_what_a_killed_writer_leaves_is_not_listed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     with (
-        mock.patch.object(local.os, "unlink"),
-        mock.patch.object(local.os, "link", side_effect=Cut),
+        mock.patch.object(os, "unlink"),
+        mock.patch.object(os, "link", side_effect=Cut),
         pytest.raises(Cut),
     ):
         store.create("folder/record", b"x")

@@ -135,7 +135,7 @@ def test_the_image_copies_what_exists_and_reports_nothing() -> None:
     assert 'ENTRYPOINT ["lamella"]' in DOCKERFILE
 
 
-WORDS = {
+WORDS: dict[str, str | int] = {
     "keyed": "NAME-DIGEST",
     "layer": "LAYER",
     "run": "RUN",

@@ -1,5 +1,6 @@
 """The commands as functions of a tiny store, for tests that disturb them."""
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
-
-import pytest
 
 from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.cluster.commands.query import Queries, query_store
@@ -26,31 +25,51 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
 from lamella.schemas.refusals import RefusalReason
 from tests.faulty import away
-from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
+from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
 
 
 @dataclass(frozen=True)
 class Stores:
-    """The pictures; a store of one snapshot; one of two, of which the second is promoted."""
+    """The pictures; a store of one snapshot; one of two, of which the second is promoted.
+
+    All tests share them: a test that writes takes a copy.
+    """
 
     pictures: Path
     one: Path
     two: Path
 
 
-@pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
-    """Tiny stores, while fsync is left out and a network is opened once."""
-    folder = tmp_path_factory.mktemp("commands")
-    once = functools.lru_cache(backbone.Backbone)
-    with nothing_reaches_the_disk(), mock.patch.object(backbone, "Backbone", once):
+@contextlib.contextmanager
+def tiny_runs() -> Iterator[None]:
+    """Let commands over tiny stores be quick: a network is opened once."""
+    with mock.patch.object(backbone, "Backbone", _opened_once):
+        yield
+
+
+_opened_once = functools.lru_cache(backbone.Backbone)
+
+
+def make_stores(folder: Path) -> Stores:
+    """Make the pictures and the stores in a folder."""
+    with tiny_runs():
         pictures = tiny_pictures(folder / "pictures")
         tiny_index(folder / "one", pictures)
         shutil.copytree(folder / "one", folder / "two")
         tiny_index(folder / "two", pictures, profile="production")
-        yield Stores(pictures, folder / "one", folder / "two")
+    return Stores(pictures, folder / "one", folder / "two")
+
+
+def contents(stores: Stores) -> dict[str, bytes]:
+    """Return the bytes of every file of the pictures and the stores."""
+    return {
+        str(path.relative_to(folder.parent)): path.read_bytes()
+        for folder in (stores.pictures, stores.one, stores.two)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @dataclass(frozen=True)

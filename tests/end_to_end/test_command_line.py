@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +10,11 @@ import pytest
 from PIL import Image
 
 from lamella.pipeline.store.storage import open_store
+from tests.command_line import complaint, lamella, lamella_apart
 from tests.conftest import Indexed
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SMALL = ["--engine", "serial", "--words", "32"]
-
-
-def lamella(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command and return what it printed and its exit code."""
-    command = [sys.executable, "-m", "lamella", *map(str, arguments)]
-    # From elsewhere: nothing may need the checkout to be at hand.
-    return subprocess.run(
-        command, cwd="/", capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def complaint(result: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """Return the one line that a refused call printed, having checked that it is one."""
-    assert result.returncode == code, result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("lamella: ")]
-    assert len(lines) == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    return lines[0]
 
 
 @pytest.fixture
@@ -49,11 +30,13 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    indexed = lamella("index", pictures, "--into", store, *SMALL, "--json")
+    indexed = lamella_apart("index", pictures, "--into", store, *SMALL, "--json")
     assert indexed.returncode == 0, indexed.stderr
     assert json.loads(indexed.stdout)["indexed"] == 3
 
-    asked = lamella("query", store, pictures / "1.png", "--engine", "serial", "-k", "2", "--json")
+    asked = lamella_apart(
+        "query", store, pictures / "1.png", "--engine", "serial", "-k", "2", "--json"
+    )
     found = json.loads(asked.stdout)
     assert [row["rank"] for row in found["rankings"]] == [1, 2]
     assert found["rankings"][0]["name"] == "1.png"
@@ -107,22 +90,6 @@ def test_a_run_of_queries_is_named_copied_and_shown_again(pictures: Path, tmp_pa
         == lamella("query", store, "--into", "asked", "--json").stdout
     )
     assert lamella("query", store, pictures, "--ids", "1").returncode == 2
-
-
-def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    shown = lamella("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
-    assert shown.returncode == 0, shown.stderr
-    for row in ("head alone", "b11 alone", "direct sum", "mapped fusion"):
-        assert row in shown.stdout
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64") > 8
-
-    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
-    assert json.loads(again.stdout)["report"]["queries"] == 32
-
-    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
-    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
 
 
 def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: Path) -> None:
@@ -185,7 +152,7 @@ def test_equal_bytes_one_pixel_and_a_sliver_are_indexed(pictures: Path, tmp_path
 def test_too_many_refused_pictures_stop_the_job(pictures: Path, tmp_path: Path) -> None:
     for number in range(4):
         (pictures / f"bad{number}.jpg").write_text("<html>")
-    line = complaint(lamella("index", pictures, "--into", tmp_path / "s", *SMALL), code=1)
+    line = complaint(lamella_apart("index", pictures, "--into", tmp_path / "s", *SMALL), code=1)
     assert "4 of 7 pictures were refused" in line
     assert "--max-refused" in line
     allowed = lamella(
@@ -235,9 +202,9 @@ def test_a_query_with_a_job_for_another_network_is_refused(
 
 
 def test_wrong_calls_exit_with_2(tmp_path: Path) -> None:
-    assert lamella("nonsense").returncode == 2
+    assert lamella_apart("nonsense").returncode == 2
     assert lamella("query", tmp_path).returncode == 2
-    assert "no store at" in complaint(lamella("status", tmp_path / "nowhere"))
+    assert "no store at" in complaint(lamella_apart("status", tmp_path / "nowhere"))
     open_store(str(tmp_path), create=True)
     assert "holds no snapshot yet" in complaint(lamella("query", tmp_path, "--ids", "1"))
 

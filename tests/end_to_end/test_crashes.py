@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,28 +17,22 @@ from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import Killed
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.faulty import CALLS, WRITES, When, fault_at
 from tests.tiny import seeded
-
-__all__ = ["stores"]
-SAMPLED = 3
-"""Places tried in the ordinary tests where a command has more; the slow ones try every place."""
 
 FAULTS = (errno.ENOSPC, errno.EACCES, errno.EIO)
 
 everywhere = pytest.mark.parametrize(
-    "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sampled", "everywhere"]
+    "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["one place", "everywhere"]
 )
 commands = pytest.mark.parametrize("name", COMMANDS)
 
 
 def places(count: int, every: bool, name: str) -> Iterable[int]:
-    """Return which calls are tried: all until the command completes, or a seeded sample."""
+    """Return which calls are tried: all until the command completes, or a seeded one."""
     # Files are read by several threads, so that a call more or less may be made in all.
-    if every or count <= SAMPLED:
-        return range(2 * count)
-    return sorted(seeded(name).sample(range(count), SAMPLED))
+    return range(2 * count) if every else [seeded(name).randrange(count)]
 
 
 def current(store: Path) -> tuple[int, str] | None:
@@ -43,13 +40,33 @@ def current(store: Path) -> tuple[int, str] | None:
     return (found.number, found.root_digest) if found else None
 
 
-def undisturbed(name: str, stores: Stores, place: Path, among: tuple[str, ...]) -> tuple:
-    """Return how many calls a command makes, what it gives, and the snapshots before and after."""
-    store = COMMANDS[name].begin(stores, place)
-    before = current(store)
-    with fault_at(None, among=among) as calls:
-        result = COMMANDS[name].run(stores, store)
-    return len(calls.made), result, {before, current(store)}
+@dataclass(frozen=True)
+class Whole:
+    """What a command does undisturbed: its calls, what it gives, the snapshots before and after."""
+
+    calls: tuple[str, ...]
+    result: Any
+    snapshots: set[tuple[int, str] | None]
+
+    def count(self, among: tuple[str, ...]) -> int:
+        """Return how many calls it makes of these."""
+        return sum(call.split(" ")[0] in among for call in self.calls)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
+    """Each command is run once undisturbed, when it is first asked for."""
+
+    @functools.cache
+    def run(name: str) -> Whole:
+        place = tmp_path_factory.mktemp("whole") / "store"
+        store = COMMANDS[name].begin(stores, place)
+        before = current(store)
+        with fault_at(None) as calls:
+            result = COMMANDS[name].run(stores, store)
+        return Whole(tuple(calls.made), result, {before, current(store)})
+
+    return run
 
 
 def is_whole(store: Path) -> bool:
@@ -62,12 +79,17 @@ def is_whole(store: Path) -> bool:
 @commands
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_command_that_dies_at_any_store_call_goes_on_as_if_nothing_was(
-    name: str, when: When, every: bool, stores: Stores, tmp_path: Path
+    name: str,
+    when: When,
+    every: bool,
+    stores: Stores,
+    undisturbed: Callable[[str], Whole],
+    tmp_path: Path,
 ) -> None:
     # After a call that only reads, dying is dying before the next one.
     among = CALLS if when == "before" else WRITES
-    count, result, snapshots = undisturbed(name, stores, tmp_path / "whole", among)
-    tried = 0
+    whole = undisturbed(name)
+    count, tried = whole.count(among), 0
     for number in places(count, every, f"{name} {when}"):
         store = COMMANDS[name].begin(stores, tmp_path / f"{number}")
         with contextlib.suppress(Killed), fault_at(number, when=when, among=among) as calls:
@@ -76,10 +98,10 @@ def test_a_command_that_dies_at_any_store_call_goes_on_as_if_nothing_was(
             assert number > 0.9 * count - 1, "the command made fewer calls than before"
             break
         tried += 1
-        assert current(store) in snapshots, calls.struck
+        assert current(store) in whole.snapshots, calls.struck
         assert COMMANDS[name].damaged or is_whole(store), calls.struck
-        assert COMMANDS[name].run(stores, store) == result, calls.struck
-        assert current(store) in snapshots, calls.struck
+        assert COMMANDS[name].run(stores, store) == whole.result, calls.struck
+        assert current(store) in whole.snapshots, calls.struck
         assert is_whole(store), calls.struck
         shutil.rmtree(store)
     print(f"{name}: died {when} {tried} of {count} calls")
@@ -88,10 +110,14 @@ def test_a_command_that_dies_at_any_store_call_goes_on_as_if_nothing_was(
 @everywhere
 @commands
 def test_a_disk_that_refuses_any_write_is_one_error_and_nothing_half_written(
-    name: str, every: bool, stores: Stores, tmp_path: Path
+    name: str,
+    every: bool,
+    stores: Stores,
+    undisturbed: Callable[[str], Whole],
+    tmp_path: Path,
 ) -> None:
-    count, result, snapshots = undisturbed(name, stores, tmp_path / "whole", WRITES)
-    tried = 0
+    whole = undisturbed(name)
+    count, tried = whole.count(WRITES), 0
     for number in range(count) if every else places(count, every, name):
         if number >= count:
             break
@@ -107,9 +133,9 @@ def test_a_disk_that_refuses_any_write_is_one_error_and_nothing_half_written(
             said = str(caught.value)
             assert os.strerror(code) in said or errno.errorcode[code] in said, calls.struck
             assert "\n" not in said
-            assert current(store) in snapshots, calls.struck
+            assert current(store) in whole.snapshots, calls.struck
             assert COMMANDS[name].damaged or is_whole(store), calls.struck
-            assert COMMANDS[name].run(stores, store) == result, calls.struck
+            assert COMMANDS[name].run(stores, store) == whole.result, calls.struck
             assert is_whole(store), calls.struck
             shutil.rmtree(store)
     print(

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,9 @@ from lamella.pipeline.errors import LamellaError
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.inventory import take_inventory
 from lamella.pipeline.upkeep.verify import problem_with, verify_store
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.tiny import seeded
 
-__all__ = ["stores"]
 EVERY_BYTE_BELOW = 1_000_000
 SAMPLED_FLIPS = 20
 
@@ -29,6 +29,20 @@ def full(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("query ids", "query pictures", "evaluate"):
         COMMANDS[name].run(stores, store)
     return store
+
+
+@pytest.fixture(scope="module")
+def other(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the same job that other attempts made."""
+    store = tmp_path_factory.mktemp("other") / "store"
+    COMMANDS["index"].run(stores, COMMANDS["index"].begin(stores, store))
+    return store
+
+
+@pytest.fixture(scope="module")
+def right(stores: Stores, full: Path) -> Any:
+    """What the undamaged store answers."""
+    return COMMANDS["query ids"].run(stores, full)
 
 
 def committed(store: Path) -> list[str]:
@@ -57,40 +71,39 @@ def test_every_flipped_byte_of_every_file_is_found(full: Path, every: bool) -> N
     assert found == tried > 0
 
 
-def truncate(full: Path, path: Path) -> None:
+def truncate(full: Path, path: Path, other: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def zero(full: Path, path: Path) -> None:
+def zero(full: Path, path: Path, other: Path) -> None:
     size = path.stat().st_size
     data = bytearray(path.read_bytes())
     data[size // 4 :] = bytes(size - size // 4)
     path.write_bytes(data)
 
 
-def delete(full: Path, path: Path) -> None:
+def delete(full: Path, path: Path, other: Path) -> None:
     path.unlink()
 
 
-def swap(full: Path, path: Path) -> None:
+def swap(full: Path, path: Path, other: Path) -> None:
     """Change places with the next file of the same ending and other contents, if there is one."""
-    others = sorted(other for other in full.rglob(f"*{path.suffix}") if other.is_file())
-    start = others.index(path)
-    for other in others[start + 1 :] + others[:start]:
-        if other.read_bytes() != path.read_bytes():
+    alike = sorted(each for each in full.rglob(f"*{path.suffix}") if each.is_file())
+    start = alike.index(path)
+    for each in alike[start + 1 :] + alike[:start]:
+        if each.read_bytes() != path.read_bytes():
             mine = path.read_bytes()
-            path.write_bytes(other.read_bytes())
-            other.write_bytes(mine)
+            path.write_bytes(each.read_bytes())
+            each.write_bytes(mine)
             return
 
 
-def grow(full: Path, path: Path) -> None:
+def grow(full: Path, path: Path, other: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
 
 
-def stale(full: Path, path: Path) -> None:
+def stale(full: Path, path: Path, other: Path) -> None:
     """Put the file of another attempt at the same task there, or of an earlier number."""
-    other = full.parent / "other"
     name = path.relative_to(full)
     parts = path.name.split(".")
     for candidate in sorted((other / name.parent).glob(f"{parts[0]}.*{path.suffix}")):
@@ -103,7 +116,7 @@ def stale(full: Path, path: Path) -> None:
             return
 
 
-KINDS: dict[str, Callable[[Path, Path], None]] = {
+KINDS: dict[str, Callable[[Path, Path, Path], None]] = {
     "truncated": truncate,
     "zeroed": zero,
     "deleted": delete,
@@ -116,11 +129,8 @@ KINDS: dict[str, Callable[[Path, Path], None]] = {
 @pytest.mark.parametrize("kind", KINDS)
 @everywhere
 def test_every_kind_of_damage_to_every_file_is_found_and_not_served(
-    kind: str, every: bool, stores: Stores, full: Path, tmp_path: Path
+    kind: str, every: bool, stores: Stores, full: Path, other: Path, right: Any, tmp_path: Path
 ) -> None:
-    other = tmp_path / "other"
-    COMMANDS["index"].run(stores, COMMANDS["index"].begin(stores, other))
-    right = COMMANDS["query ids"].run(stores, full)
     before = leftovers(full)
     files, found, same = committed(full), 0, 0
     told: list[str] = []
@@ -129,7 +139,7 @@ def test_every_kind_of_damage_to_every_file_is_found_and_not_served(
     chosen = files if every else seeded(kind).sample(files, 4)
     for path in chosen:
         store = Path(shutil.copytree(full, tmp_path / "store"))
-        KINDS[kind](store, store / path)
+        KINDS[kind](store, store / path, other)
         if (store / path).exists() and (store / path).read_bytes() == (full / path).read_bytes():
             same += 1  # there is no other file to take the place of this one
         elif verify_store(LocalStore(store)).damage:

@@ -24,6 +24,7 @@ from lamella.pipeline.errors import EngineLost
 from tests.builders import Scripted, items
 from tests.conftest import Indexed, RaySwitch
 
+pytestmark = pytest.mark.ray
 BOUND_S = 40.0
 """Some 20 s on a quiet machine; this one may have other work."""
 
@@ -146,7 +147,7 @@ def hit(command: Running, name: str, what: signal.Signals, *, moment: float = 0.
     assert list(command.folder.glob(f"{PREFIX}*")) == []
 
 
-@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
 def test_a_command_whose_ray_is_killed_says_so_in_a_line_and_continues(
     short: Path, planted: Path, name: str
 ) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.diagnostics.compare_snapshots import draw_others
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract import sink
@@ -27,12 +26,10 @@ from lamella.schemas.files import DoneRecord
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates, index_into
-from tests.end_to_end.commands import Stores, exported, stores
+from tests.end_to_end.commands import Stores, exported
 from tests.end_to_end.test_retry import extracted
 from tests.faulty import away
 from tests.tiny import tiny_index, tiny_job
-
-__all__ = ["stores"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +57,7 @@ def names(store: Path) -> set[str]:
 
 def made(store: Path, folder: str) -> dict[str, object]:
     """Return what the done records of a folder say was made, whichever attempt made it."""
-    found = {
+    found: dict[str, object] = {
         str(path.relative_to(store)): DoneRecord.from_json(path.read_bytes()).content()
         for path in sorted((store / folder).rglob("done/*.json"))
     }
@@ -150,19 +147,6 @@ def test_every_reader_finds_its_way(one: Path) -> None:
 def test_threads_change_no_byte(stores: Stores, words: str, one: Path, tmp_path: Path) -> None:
     job = tiny_job(vocabulary_from=words)
     index_into(tmp_path / "store", stores.pictures, job=job, threads=2)
-    assert made(tmp_path / "store", "") == made(one, "")
-
-
-@pytest.mark.usefixtures("four_cpus")
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(3, marks=pytest.mark.slow)], ids="{} workers".format
-)
-def test_workers_change_no_byte(
-    stores: Stores, words: str, one: Path, tmp_path: Path, workers: int
-) -> None:
-    job = tiny_job(vocabulary_from=words)
-    with RayRunner(workers=workers) as runner:
-        index_into(tmp_path / "store", stores.pictures, runner, job=job, threads=1)
     assert made(tmp_path / "store", "") == made(one, "")
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -27,12 +27,10 @@ from lamella.pipeline.store.storage import open_store
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
 from tests.builders import SMALL, small_job
+from tests.command_line import complaint, lamella
 from tests.conftest import Indexed
-from tests.end_to_end.commands import Stores, exported, stores
-from tests.end_to_end.test_command_line import complaint, lamella
+from tests.end_to_end.commands import Stores, exported
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
-
-__all__ = ["stores"]
 
 SERIAL = ("--engine", "serial")
 FACTOR = 1.25
@@ -59,7 +57,7 @@ def test_the_bytes_of_a_plan_are_those_of_the_run(planned: Plan, indexed: Indexe
     store = LocalStore(indexed.store)
     job = read_record(store, indexed.snapshot.job, JobRecord)
     stored = Journey(store, job).look().size_bytes(store)
-    told: Counter[str] = Counter()
+    told: defaultdict[str, float] = defaultdict(float)
     for each in planned.stored:
         told[each.stage] += each.size_bytes.mean if each.kept else 0
     assert set(told) == set(stored)

@@ -54,7 +54,7 @@ class Made:
     snapshots: dict[int, IndexSnapshot]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     store = tmp_path_factory.mktemp("matrix") / "store"
     snapshots = {
@@ -101,7 +101,7 @@ def told(run: QueryRun) -> dict[str, Any]:
     return run.model_dump(exclude={"run", "snapshot", "inputs", "rankings", "refusals"})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def expected(made: Made) -> Expected:
     """What this process answers over one segment."""
     runs = {each: ask(made, IN_PROCESS, 1, *each, "expected") for each in ASKED}
@@ -144,6 +144,7 @@ def lay_mine(server: ShardServer, question: str) -> None:
     setattr(server._searcher, question, answer_or_die)
 
 
+@pytest.mark.ray  # which share what is made here
 @pytest.mark.parametrize("segments", [2, 4])
 def test_one_process_gives_the_files_of_one_segment(
     made: Made, expected: Expected, segments: int
@@ -156,8 +157,8 @@ def test_one_process_gives_the_files_of_one_segment(
 @pytest.mark.parametrize(
     ("servers", "segments", "killed"),
     [
-        (1, 4, False),
         (3, 4, True),
+        pytest.param(1, 4, False, marks=pytest.mark.slow),
         pytest.param(1, 1, False, marks=pytest.mark.slow),
         pytest.param(1, 2, True, marks=pytest.mark.slow),
         pytest.param(3, 4, False, marks=pytest.mark.slow),

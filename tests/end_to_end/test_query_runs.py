@@ -1,15 +1,12 @@
 """One run, the same files: whatever serves its segments, and wherever it was stopped before."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lamella.cluster.commands.query import Queries, query_store
 from lamella.cluster.ray.engine import Engine
-from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.repair import repair_store
@@ -17,10 +14,9 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun
 from tests.builders import Killed, counted_creates
-from tests.end_to_end.commands import ENGINE, Stores, stores
+from tests.end_to_end.commands import ENGINE, Stores
 from tests.tiny import tiny_job
 
-__all__ = ["stores"]
 JOB = {"search__k": 4, "search__batch_queries": 2}
 
 
@@ -49,22 +45,6 @@ def expected(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     assert [len(run.rankings) for run in runs.values()] == [3, 3]
     assert runs["pictures"].refused == 1
     return {what: contents(store, run) for what, run in runs.items()}
-
-
-@contextmanager
-def on_ray(workers: int) -> Iterator[Engine]:
-    with RayRunner(workers=workers) as runner:
-        yield Engine(runner, 1, on_ray=True)
-
-
-@pytest.mark.usefixtures("two_cpus")
-def test_workers_and_servers_on_ray_give_the_files_of_one_process(
-    stores: Stores, expected: dict[str, list[object]], tmp_path: Path
-) -> None:
-    store = Path(shutil.copytree(stores.one, tmp_path / "store"))
-    with on_ray(2) as engine:
-        for what in ("pictures", "snapshot"):
-            assert contents(store, ask(stores, store, engine, what)) == expected[what]
 
 
 @pytest.mark.parametrize("what", ["pictures", "snapshot"])

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def _reference_table(
     weighting: Weighting,
 ) -> list[list[float]]:
     """Return the similarity of each query with every image, by the slow cosines."""
-    items: dict[int, object] = {}
+    items: dict[int, Any] = {}
     for segment in searcher.segments:
         data = segment.layers[layer]
         for row, image_id in enumerate(segment.image_ids.tolist()):

@@ -13,10 +13,8 @@ from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.repair import Repaired, repair_store
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import reseal
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.tiny import seeded
-
-__all__ = ["stores"]
 
 everywhere = pytest.mark.parametrize(
     "every", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sampled", "everywhere"]

@@ -90,7 +90,7 @@ def browse(page: str, folder: Path, *actions: str) -> str:
     return done.stdout
 
 
-def test_the_browser_draws_every_row_and_runs_no_name(page, tmp_path):
+def test_the_browser_draws_every_row_and_runs_no_name(page: str, tmp_path: Path) -> None:
     drawn = browse(page, tmp_path, "--dump-dom")
     assert len(re.findall(r'<div class="ranking[ "]', drawn)) == 6 * 4
     assert 'data-ready="144"' in drawn  # 6 queries x 4 rankings x 6 pictures: the page's script ran
@@ -100,14 +100,14 @@ def test_the_browser_draws_every_row_and_runs_no_name(page, tmp_path):
     assert "<img" not in re.sub(r'"[^"]*"', "", drawn)
 
 
-def test_a_script_that_slips_in_is_stopped_by_the_policy(page, tmp_path):
+def test_a_script_that_slips_in_is_stopped_by_the_policy(page: str, tmp_path: Path) -> None:
     slipped = page.replace("<main>", f"<main>{EVIL}", 1)
     drawn = browse(slipped, tmp_path, "--dump-dom")
     assert "data-owned" not in drawn.split("<body")[0]
     assert 'data-ready="144"' in drawn
 
 
-def test_the_panel_shows_a_name_as_text(page, tmp_path):
+def test_the_panel_shows_a_name_as_text(page: str, tmp_path: Path) -> None:
     """The page's policy is lifted here, so that the test may point at a tile."""
     open_page = re.sub(r"<meta http-equiv=[^>]*>", "", page)
     point = "<script>document.querySelector('.tile').focus()</script></body>"
@@ -118,7 +118,7 @@ def test_the_panel_shows_a_name_as_text(page, tmp_path):
     assert "data-owned" not in drawn.split("<body")[0]
 
 
-def test_the_page_is_painted_with_its_thumbnails(page, tmp_path):
+def test_the_page_is_painted_with_its_thumbnails(page: str, tmp_path: Path) -> None:
     browse(page, tmp_path, f"--screenshot={tmp_path / 'page.png'}")
     with Image.open(tmp_path / "page.png") as picture:
         colours = picture.convert("RGB").getcolors(2**24)

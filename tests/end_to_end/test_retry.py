@@ -18,11 +18,10 @@ from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, Retried, retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.refusals import RefusalReason
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.faulty import away
 from tests.tiny import tiny_index
 
-__all__ = ["stores"]
 FETCH = RefusalReason.FETCH_FAILED
 
 

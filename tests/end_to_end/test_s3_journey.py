@@ -1,6 +1,5 @@
 """The whole journey in S3: the same root digest as in a folder, whatever the network does."""
 
-import json
 import os
 import threading
 import time
@@ -16,9 +15,8 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 from tests.conftest import Indexed
-from tests.end_to_end.test_command_line import lamella
 from tests.faults import Fault, Request, faulty, shares
-from tests.s3 import KEY, SECRET, S3Server, upload
+from tests.s3 import S3Server, upload
 from tests.tiny import tiny_index, tiny_pictures
 
 TEN_AND_ONE: dict[Fault, float] = {
@@ -92,26 +90,6 @@ def test_a_tenth_of_all_requests_failing_changes_nothing(
         there = tiny_index(f"s3://{bucket}/faulty", source)
         assert set(proxy.done) >= set(TEN_AND_ONE) - {"cut body"}
     assert there.root_digest == here.root_digest
-
-
-def test_the_command_line_works_on_s3_and_stores_no_secret(
-    pictures: Path, bucket: str, tmp_path: Path
-) -> None:
-    source = upload(pictures, f"s3://{bucket}/command-pictures")
-    store = f"s3://{bucket}/command"
-    # On Ray: workers inherit the environment, and nothing else tells them where S3 is.
-    indexed = lamella("index", source, "--into", store, "--words", 32, "--workers", 1, "--json")
-    assert indexed.returncode == 0, indexed.stderr
-    assert json.loads(indexed.stdout)["indexed"] == 5
-    asked = lamella("query", store, f"{source}/01.png", "--engine", "serial", "-k", "2", "--json")
-    assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["rankings"][0]["name"] == "01.png"
-    said = indexed.stdout + indexed.stderr + asked.stdout + asked.stderr
-    opened = open_store(store)
-    stored = b"".join(opened.read(each.path) for each in opened.walk())
-    for secret in (KEY, SECRET):
-        assert secret not in said
-        assert secret.encode() not in stored
 
 
 def test_an_evaluation_reads_and_writes_s3(indexed: Indexed, bucket: str, tmp_path: Path) -> None:

@@ -15,10 +15,8 @@ from lamella.pipeline.index.files import read_dense, write_dense, write_postings
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.store.tables import write_arrow, write_parquet
 from lamella.schemas.corpus import IMAGES
-from tests.end_to_end.commands import COMMANDS, Stores, stores
+from tests.end_to_end.commands import COMMANDS, Stores
 from tests.fuzz.sealing import Forger
-
-__all__ = ["stores"]
 
 
 @pytest.fixture

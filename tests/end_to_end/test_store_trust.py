@@ -29,10 +29,8 @@ from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import reseal
-from tests.end_to_end.commands import COMMANDS, ENGINE, Stores, exported, stores
+from tests.end_to_end.commands import COMMANDS, ENGINE, Stores, exported
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
-
-__all__ = ["stores"]
 
 
 @pytest.fixture

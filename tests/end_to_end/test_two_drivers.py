@@ -14,6 +14,7 @@ import pytest
 from lamella.pipeline.errors import MissingFile
 from lamella.pipeline.index.publish import current_snapshot, latest_number, read_snapshot
 from lamella.pipeline.store import tree
+from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
@@ -21,10 +22,9 @@ from lamella.pipeline.vocabulary import rounds
 from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import copied
-from tests.end_to_end.commands import Stores, stores
+from tests.end_to_end.commands import Stores
 from tests.tiny import tiny_index
 
-__all__ = ["stores"]
 HEAVY = ("jobs", "corpora", "activations")
 """What takes the network to make: it is made once, and every turn begins with a copy."""
 
@@ -106,7 +106,7 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
     expected = current_snapshot(LocalStore(stores.one))
     assert expected is not None
     store = copied(stores.one, tmp_path / "store", *HEAVY)
-    read, overtaken = rounds.read_committed, []
+    overtaken: list[FileRef] = []
 
     def late(opened: LocalStore, reference: FileRef, *how: Any) -> Any:
         # Just before this run merges its first sums, another one trains to the end.
@@ -114,8 +114,8 @@ def test_a_training_whose_sums_another_run_removed_takes_its_checkpoint(
             overtaken.append(reference)
             assert tiny_index(store, stores.pictures).number == 1
             with pytest.raises(MissingFile):
-                read(opened, reference, *how)
-        return read(opened, reference, *how)
+                read_committed(opened, reference, *how)
+        return read_committed(opened, reference, *how)
 
     monkeypatch.setattr(rounds, "read_committed", late)
     found = tiny_index(store, stores.pictures)

@@ -1,4 +1,4 @@
-"""How a fuzz target runs: some examples in the ordinary tests, minutes of them in `make fuzz`."""
+"""How a fuzz target runs: few examples by default, many where slow, minutes in `make fuzz`."""
 
 import json
 import os
@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
 FIRST_SEED = int(os.environ.get("FUZZ_SEED", "0"))
 A_ROUND = 2_000
+FEW = 30
 Edit = tuple[int, str, int]
 
 EDITS = st.lists(
@@ -38,6 +40,13 @@ ODD = st.recursive(
 """JSON values, and some that are none."""
 
 
+def drawn(many: int, few: int = FEW) -> pytest.MarkDecorator:
+    """Give a test the number of its `examples`: a few, and many in the slow tests."""
+    return pytest.mark.parametrize(
+        "examples", [few, pytest.param(many, marks=pytest.mark.slow)], ids=["few", "many"]
+    )
+
+
 def fuzz(
     check: Callable[..., None], *strategies: Any, examples: int, a_round: int = A_ROUND
 ) -> None:
@@ -45,7 +54,7 @@ def fuzz(
 
     The clock is looked at after each `a_round` examples.
 
-    The ordinary run draws the same values every time; a long one other values each round. A
+    Without minutes it draws the same values every time; with them other values each round. A
     failure is shown in its smallest form.
     """
     began, number, count = time.monotonic(), FIRST_SEED, 0

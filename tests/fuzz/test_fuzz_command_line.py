@@ -3,7 +3,6 @@
 import itertools
 import random
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import typer
 
 from lamella.cluster.commands.cli import app
 from lamella.cluster.commands.main import main
-from tests.tiny import nothing_reaches_the_disk, seeded, tiny_index, tiny_pictures
+from tests.tiny import seeded, tiny_index, tiny_pictures
 
 TEXTS = (
     *("", " ", ".", "..", "../x", "/", "//", "~", "~nobody/x", "-", "--", "-1", "0", "1e999"),
@@ -88,17 +87,16 @@ CALLS = calls()
 def chosen(every: bool) -> list[tuple[str, ...]]:
     if every:
         return seeded("many calls").sample(CALLS, 1_000)
-    return seeded("calls").sample([call for call in CALLS if call[0] not in SLOW], 60)
+    return seeded("calls").sample([call for call in CALLS if call[0] not in SLOW], 40)
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A tiny store and its pictures, with fsync left out for all commands."""
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A tiny store and its pictures."""
     folder = tmp_path_factory.mktemp("typed")
-    with nothing_reaches_the_disk():
-        pictures = tiny_pictures(folder / "pictures")
-        tiny_index(folder / "store", pictures)
-        yield {STORE: str(folder / "store"), PICTURES: str(pictures), "OUT": "out"}
+    pictures = tiny_pictures(folder / "pictures")
+    tiny_index(folder / "store", pictures)
+    return {STORE: str(folder / "store"), PICTURES: str(pictures), "OUT": "out"}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.jpegs import decode_jpegs, plain_jpeg
 from lamella.pipeline.extract.networks import load_state
-from tests.fuzz.fuzzing import EDITS, ODD, Edit, as_json, edited, fuzz, one_line, replaced
+from tests.fuzz.fuzzing import EDITS, ODD, Edit, as_json, drawn, edited, fuzz, one_line, replaced
 from tests.mutations import in_every_format
 
 LIMITS = DecodeLimits(max_pixels=1_000_000, max_bytes=1_000_000, max_seconds=20.0)
@@ -35,7 +35,8 @@ PIXELS = np.random.default_rng(11).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 PICTURES = in_every_format(Image.fromarray(PIXELS))
 
 
-def test_pictures_are_seen_or_refused() -> None:
+@drawn(300)
+def test_pictures_are_seen_or_refused(examples: int) -> None:
     def pictures(seed: bytes, edits: list[Edit], tail: bytes) -> None:
         data = edited(seed, edits) + tail
         try:
@@ -46,10 +47,11 @@ def test_pictures_are_seen_or_refused() -> None:
             return
         assert seen.shape == (8, 8, 3)
 
-    fuzz(pictures, st.sampled_from(PICTURES), EDITS, st.binary(max_size=40), examples=300)
+    fuzz(pictures, st.sampled_from(PICTURES), EDITS, st.binary(max_size=40), examples=examples)
 
 
-def test_jpegs_are_decoded_outside_the_sandbox_or_left_to_it() -> None:
+@drawn(300)
+def test_jpegs_are_decoded_outside_the_sandbox_or_left_to_it(examples: int) -> None:
     jpegs = [data for data in PICTURES if sniff(data) == "jpeg"]
 
     def pictures(seed: bytes, edits: list[Edit], tail: bytes) -> None:
@@ -61,10 +63,11 @@ def test_jpegs_are_decoded_outside_the_sandbox_or_left_to_it() -> None:
         for seen in filter(None, decode_jpegs([jpeg] if jpeg else [], torch.device("cpu"))):
             assert [each.shape for each in seen] == [(8, 8, 3)]
 
-    fuzz(pictures, st.sampled_from(jpegs), EDITS, st.binary(max_size=40), examples=300)
+    fuzz(pictures, st.sampled_from(jpegs), EDITS, st.binary(max_size=40), examples=examples)
 
 
-def test_any_start_of_a_file_is_told_or_unknown() -> None:
+@drawn(300)
+def test_any_start_of_a_file_is_told_or_unknown(examples: int) -> None:
     def starts(start: bytes, rest: bytes) -> None:
         data = start + rest
         assert sniff(data) is None or isinstance(sniff(data), str)
@@ -73,7 +76,7 @@ def test_any_start_of_a_file_is_told_or_unknown() -> None:
     parts = [data[:30] for data in PICTURES]
     parts += [b"<?xml ", b"<!--", b"-->", b"<!DOCTYPE svg ", b"<svg", b"P1 ", b"\xff\xfe", b"ftyp"]
     start = st.lists(st.sampled_from(parts) | st.binary(max_size=9), max_size=99).map(b"".join)
-    fuzz(starts, start, st.binary(max_size=50), examples=300)
+    fuzz(starts, start, st.binary(max_size=50), examples=examples)
 
 
 def a_tar() -> bytes:
@@ -116,7 +119,8 @@ CONTAINERS = [
 ]
 
 
-def test_containers_are_listed_and_read_or_refused(tmp_path: Path) -> None:
+@drawn(300)
+def test_containers_are_listed_and_read_or_refused(tmp_path: Path, examples: int) -> None:
     def containers(seed: tuple[str, bytes], edits: list[Edit], from_end: bool) -> None:
         name, data = seed
         if from_end:  # Parquet says what it is at its end
@@ -131,7 +135,7 @@ def test_containers_are_listed_and_read_or_refused(tmp_path: Path) -> None:
         table, ignored = probe_entries(listing.root, listing.kind, listing.entries[:50], LIMITS)
         assert table.num_rows + ignored.total() == len(listing.entries[:50])
 
-    fuzz(containers, st.sampled_from(CONTAINERS), EDITS, st.booleans(), examples=300)
+    fuzz(containers, st.sampled_from(CONTAINERS), EDITS, st.booleans(), examples=examples)
 
 
 WEIGHTS = save({"a.weight": torch.ones(4, 3), "b": torch.zeros(2, dtype=torch.float16)})
@@ -147,7 +151,8 @@ def state_or_refusal(path: Path, data: bytes) -> None:
         assert all(tensor.dtype == torch.float32 for tensor in state.values())
 
 
-def test_weights_are_read_or_refused(tmp_path: Path) -> None:
+@drawn(350)
+def test_weights_are_read_or_refused(tmp_path: Path, examples: int) -> None:
     length = struct.unpack("<Q", WEIGHTS[:8])[0]
     header = json.loads(WEIGHTS[8 : 8 + length])
 
@@ -159,15 +164,18 @@ def test_weights_are_read_or_refused(tmp_path: Path) -> None:
         state_or_refusal(path, struct.pack("<Q", claimed) + WEIGHTS[8:])
 
     sizes = st.integers(0, 2**64 - 1) | st.integers(0, 300)
-    fuzz(weights, EDITS, st.integers(0, 60), ODD, sizes, examples=350)
+    fuzz(weights, EDITS, st.integers(0, 60), ODD, sizes, examples=examples)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt"])
-def test_weights_in_torch_s_own_format_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
+@drawn(100)
+def test_weights_in_torch_s_own_format_are_read_or_refused(
+    tmp_path: Path, suffix: str, examples: int
+) -> None:
     buffer = io.BytesIO()
     torch.save({"a": torch.ones(3)}, buffer)
 
     def pickled(edits: list[Edit]) -> None:
         state_or_refusal(tmp_path / f"w{suffix}", edited(buffer.getvalue(), edits))
 
-    fuzz(pickled, EDITS, examples=100)
+    fuzz(pickled, EDITS, examples=examples)

@@ -20,6 +20,7 @@ from tests.fuzz.fuzzing import (
     TEXTS,
     Edit,
     as_json,
+    drawn,
     edited,
     fuzz,
     one_line,
@@ -51,17 +52,18 @@ def sealed(value: Any) -> bytes:
     return canonical_json(value | {"seal": digest_of(value)})
 
 
-def test_records_are_read_or_refused(indexed: Indexed) -> None:
-    examples = examples_in(indexed.store)
+@drawn(400)
+def test_records_are_read_or_refused(indexed: Indexed, examples: int) -> None:
+    known = examples_in(indexed.store)
     models = sorted(stored_models(), key=lambda model: model.__name__)
-    assert len(examples) > 20
-    assert set(examples) <= set(models)
-    seeds = sorted(examples.values())
+    assert len(known) > 20
+    assert set(known) <= set(models)
+    seeds = sorted(known.values())
 
     def records(
         model: type[Stored], base: bytes, edits: list[Edit], where: int, odd: Any, deep: bool
     ) -> None:
-        own = examples.get(model, base)
+        own = known.get(model, base)
         read(model, edited(own, edits))
         read(model, as_json(odd))
         value = replaced(json.loads(own), where, odd)
@@ -81,7 +83,7 @@ def test_records_are_read_or_refused(indexed: Indexed) -> None:
         st.integers(0, 500),
         ODD,
         st.booleans(),
-        examples=400,
+        examples=examples,
     )
 
 
@@ -92,7 +94,8 @@ def test_nests_without_end_are_refused(model: type[Stored]) -> None:
             model.from_json(data.encode())
 
 
-def test_job_files_are_read_or_refused(tmp_path: Path) -> None:
+@drawn(200)
+def test_job_files_are_read_or_refused(tmp_path: Path, examples: int) -> None:
     path = tmp_path / "job.toml"
     uncommented = b"\n".join(line.removeprefix(b"#") for line in JOB.split(b"\n") if b" = " in line)
 
@@ -116,4 +119,4 @@ def test_job_files_are_read_or_refused(tmp_path: Path) -> None:
         load(f"name = {value}".encode())
         load(f"corpus.max_pixels = {value}".encode())
     load(b"a." * 9_999)
-    fuzz(jobs, st.sampled_from([JOB, uncommented]), EDITS, TEXTS, ODD, examples=200)
+    fuzz(jobs, st.sampled_from([JOB, uncommented]), EDITS, TEXTS, ODD, examples=examples)

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from tests.end_to_end.commands import COMMANDS, Stores, stores
-from tests.fuzz.fuzzing import EDITS, ODD, Edit, edited, fuzz, replaced
+from tests.end_to_end.commands import COMMANDS, Stores
+from tests.fuzz.fuzzing import EDITS, ODD, Edit, drawn, edited, fuzz, replaced
 from tests.fuzz.sealing import Forger
 from tests.tiny import TINY
 
-__all__ = ["stores"]
 ROOT = Path(__file__).parents[2]
 MOST_BYTES = 2 << 30
 """Torch and a network take half a gigabyte; a store of some kilobytes gives nobody more to hold."""
@@ -146,8 +145,9 @@ def chosen(every: dict[str, Any]) -> Any:
     return st.tuples(st.sampled_from(READING), st.sampled_from(sorted(every)))
 
 
+@drawn(25, few=5)
 def test_stores_sealed_by_a_stranger_are_used_or_refused(
-    zygote: Zygote, stores: Stores, full: Path, tmp_path: Path
+    zygote: Zygote, stores: Stores, full: Path, tmp_path: Path, examples: int
 ) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -186,7 +186,7 @@ def test_stores_sealed_by_a_stranger_are_used_or_refused(
         ODD,
         chosen(every),
         st.sampled_from(["numbers", "bytes", "record"]),
-        examples=25,
+        examples=examples,
         a_round=50,
     )
 

@@ -1,6 +1,7 @@
 """What is stored is frozen, checks itself, and has one digest for one meaning."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -68,7 +69,7 @@ def test_a_stored_value_comes_back_and_cannot_be_changed() -> None:
     done = DoneRecord(stage="s", key="k", inputs="i", files={"f": file()}, commit_id="c")
     assert DoneRecord.from_json(done.to_json()) == done
     with pytest.raises(ValidationError, match="frozen"):
-        done.key = "other"  # type: ignore[misc]
+        done.key = "other"
 
 
 def test_unknown_fields_are_refused() -> None:
@@ -160,7 +161,13 @@ def test_a_fusion_falls_from_high_to_low_in_no_threshold() -> None:
 
 
 def test_a_vocabulary_has_a_row_a_word() -> None:
-    facts = {"layer": "l", "dimensions": 3, "spec": "s", "extraction": "e", "rounds": ()}
+    facts: dict[str, Any] = {
+        "layer": "l",
+        "dimensions": 3,
+        "spec": "s",
+        "extraction": "e",
+        "rounds": (),
+    }
     with pytest.raises(ValidationError, match="one row a word; got 2 rows for 3 words"):
         Vocabulary(words=3, words_requested=3, centroids=file(rows=2), **facts)
     with pytest.raises(ValidationError, match="at most the words requested"):

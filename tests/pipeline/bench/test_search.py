@@ -9,7 +9,7 @@ from lamella.pipeline.bench.segments import HIGH, LOW, draw_segment, open_segmen
 from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures, draw_queries
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.search.exact import search_exact
-from lamella.pipeline.search.segment import Answer, QueryBatch
+from lamella.pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch
 
 SPEC = ScaleSpec(pictures=900, dimensions=64, words=3_000, words_per_picture=20)
 
@@ -40,8 +40,11 @@ def test_a_segment_on_disk_is_what_was_drawn(tmp_path: Path) -> None:
     (segment,) = open_segments([tmp_path])
     vectors, bags = draw_pictures(SPEC, 100, 300)
     assert segment.image_ids.tolist() == list(range(100, 300))
-    np.testing.assert_array_equal(segment.layers[HIGH].vectors, vectors)
-    np.testing.assert_array_equal(segment.layers[LOW].bags.words, bags.words)
+    high, low = segment.layers[HIGH], segment.layers[LOW]
+    assert isinstance(high, DenseLayer)
+    assert isinstance(low, LocalLayer)
+    np.testing.assert_array_equal(high.vectors, vectors)
+    np.testing.assert_array_equal(low.bags.words, bags.words)
 
 
 def test_a_trial_says_what_it_did(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import signal
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,7 +180,7 @@ def test_a_child_that_cannot_start_says_which_limit_and_names_the_picture(
 def test_a_process_that_the_machine_does_not_start_refuses_no_picture(
     fresh: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int, says: str
 ) -> None:
-    monkeypatch.setattr(child_process.subprocess, "Popen", failing(number))
+    monkeypatch.setattr(subprocess, "Popen", failing(number))
     with pytest.raises(DecoderUnavailable, match=says):
         see(SMALL, (30, 40))
 
@@ -220,7 +221,7 @@ def test_a_file_system_that_is_away_is_no_fault_of_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     (tmp_path / "a.png").write_bytes(SMALL)
-    monkeypatch.setattr(reader.os, "open", failing(number))
+    monkeypatch.setattr(os, "open", failing(number))
     with pytest.raises(StoreUnavailable, match=r"a\.png cannot be read on this machine"):
         read_entry(str(tmp_path), Entry("a.png"))
 
@@ -230,7 +231,7 @@ def test_one_file_that_cannot_be_read_is_refused_only_while_its_folder_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     (tmp_path / "a.png").write_bytes(SMALL)
-    monkeypatch.setattr(reader.os, "open", failing(number))
+    monkeypatch.setattr(os, "open", failing(number))
     with pytest.raises(Refused) as caught:
         read_entry(str(tmp_path), Entry("a.png"))
     assert caught.value.reason is RefusalReason.UNREADABLE

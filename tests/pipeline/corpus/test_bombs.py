@@ -1,6 +1,7 @@
 """Small files that ask for much are refused, or read, for little."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,16 +61,21 @@ def state(data: bytes, limits: DecodeLimits | None = None) -> RefusalReason | No
     return None
 
 
+def look_at(name: str, data: bytes, found: dict[str, RefusalReason | None]) -> None:
+    found[name] = state(data)
+
+
 def test_pictures_of_fifty_thousand_squared_are_refused_by_their_header(watched: Watched) -> None:
-    found, rises = {}, {}
+    found: dict[str, RefusalReason | None] = {}
+    rises = {}
     for name, data in TOO_LARGE.items():
-        rises[name] = watched.rise(lambda data=data, name=name: found.update({name: state(data)}))
+        rises[name] = watched.rise(partial(look_at, name, data, found))
     assert found == dict.fromkeys(TOO_LARGE, RefusalReason.TOO_MANY_PIXELS)
     assert {name: rise for name, rise in rises.items() if rise > MOST_MIB} == {}
 
 
 def test_what_stands_behind_a_small_picture_costs_little(watched: Watched) -> None:
-    rises = {name: watched.rise(lambda data=data: state(data)) for name, data in DECEPTIVE.items()}
+    rises = {name: watched.rise(partial(state, data)) for name, data in DECEPTIVE.items()}
     assert {name: rise for name, rise in rises.items() if rise > MOST_MIB} == {}
 
 

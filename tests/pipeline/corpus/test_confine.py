@@ -2,10 +2,11 @@
 
 import io
 import os
+import platform
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def reached_by(module: str, folder: Path, *needed: str) -> set[str]:
     try:
         if lacking := [name for name in needed if not " ".join(child.held).count(name)]:
             pytest.skip(f"this kernel has no {' and no '.join(lacking)}")
-        request = {"do": "see", "looks": [], "box": None, "reduction": 1}
+        request: dict[str, object] = {"do": "see", "looks": [], "box": None, "reduction": 1}
         header, _ = child.ask(request, marked(PNG, f"reach {folder}"), DecodeLimits(), 0)
     finally:
         child.end()
@@ -152,11 +153,13 @@ def test_what_a_kernel_does_not_have_is_left_out(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(confine, "_libc", Refusing)
     assert forbid_files() == filter_calls() == []
-    monkeypatch.setattr(confine.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     assert filter_calls() == []
 
 
-def ruled(machine: int, number: int, arguments: tuple[int, ...], program: list[tuple]) -> int:
+def ruled(
+    machine: int, number: int, arguments: tuple[int, ...], program: Sequence[tuple[int, ...]]
+) -> int:
     """Return what a filter says of a call: its language, carried out plainly."""
     data = struct.pack("<iIQ6Q", number, machine, 0, *(*arguments, *[0] * 6)[:6])
     held, at = 0, 0

@@ -148,7 +148,7 @@ def test_only_the_first_frame_counts(format_name: str) -> None:
     options = {"lossless": True} if format_name == "WEBP" else {}
     data = saved(frames[0], format_name, save_all=True, append_images=frames[1:], **options)
     np.testing.assert_array_equal(
-        pixels_of(data), np.broadcast_to(np.uint8([255, 0, 0]), (3, 4, 3))
+        pixels_of(data), np.broadcast_to(np.array([255, 0, 0], np.uint8), (3, 4, 3))
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ def remote(local: Path, bucket: str) -> str:
     return upload(local, f"s3://{bucket}/source")
 
 
-def rows(source: str) -> tuple[Any, int]:
-    """Return the image table of a source, and how many files are ignored."""
+def rows(source: str) -> tuple[Any, Counter[str]]:
+    """Return the image table of a source, and how many files of each kind are ignored."""
     listing = list_source(source)
     return probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def seeds() -> tuple[bytes, ...]:
     image = Image.fromarray(picture(16, 24))
     exif = Image.Exif()
     exif[0x0112] = 6
-    kinds: list[tuple[Image.Image, str, dict[str, object]]] = [
+    kinds: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (image, "JPEG", {"exif": exif}),
         (image, "JPEG", {"progressive": True}),
         (image, "PNG", {"exif": exif}),
@@ -162,7 +163,7 @@ def seeds() -> tuple[bytes, ...]:
         (image.convert("RGBA"), "WEBP", {"lossless": True}),
     ]
     plain = (b"P2\n3 2\n9\n1 2 3 4 5 6\n", b"P1\n3 2\n1 0 1 1 0 0\n", b"P5\n2 1\n999\n\0\1\2\3")
-    return tuple(saved(*kind[:2], **kind[2]) for kind in kinds) + plain
+    return tuple(saved(image, kind, **options) for image, kind, options in kinds) + plain
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

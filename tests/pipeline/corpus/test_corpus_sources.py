@@ -115,7 +115,7 @@ def test_a_list_names_paths_relative_to_itself(tmp_path: Path) -> None:
     assert names == sorted(names, key=str.encode)
     assert names.count("a.jpg") == 2
     with EntryReader(listing.root, kind="list") as reader:
-        outcomes = {}
+        outcomes: dict[str, bytes | RefusalReason] = {}
         for entry in listing.entries:
             try:
                 outcomes[entry.name] = reader.read(entry)

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lamella.pipeline.corpus import locations
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_entries
 from lamella.pipeline.corpus.listing import Entry
@@ -207,8 +206,8 @@ def test_without_proc_the_links_are_followed_here(
         raise FileNotFoundError(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(locations.os, "readlink", away)
-        patch.setattr(locations.os.path, "realpath", {str(source / "own.jpg"): "/x/own.jpg"}.get)
+        patch.setattr(os, "readlink", away)
+        patch.setattr(os.path, "realpath", {str(source / "own.jpg"): "/x/own.jpg"}.get)
         check_below(str(source / "own.jpg"), "/x", 0)
         with pytest.raises(Refused):
             check_below(str(source / "own.jpg"), "/y", 0)

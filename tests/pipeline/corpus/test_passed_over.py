@@ -236,9 +236,10 @@ def test_a_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> None:
 
 
 def test_a_record_with_these_counts_is_that_of_an_earlier_version_to_a_repair() -> None:
-    facts = {"stage": "corpus", "key": "0", "inputs": "x", "commit_id": "y"}
-    old = DoneRecord(**facts, counts={"images": 1, "ignored": 2})
-    new = DoneRecord(**facts, counts={"images": 1, "ignored": 2, "passed over: json": 2})
+    old = DoneRecord(
+        stage="corpus", key="0", inputs="x", commit_id="y", counts={"images": 1, "ignored": 2}
+    )
+    new = old.model_copy(update={"counts": old.counts | {"passed over: json": 2}})
     assert new.content() == old.content()
     assert DoneRecord.from_json(new.to_json()) == new
 

@@ -332,8 +332,8 @@ def test_planes_are_turned_as_all_else(orientation: int) -> None:
             tiff(whole(COLOUR, bits), Variant(bits=bits, planar=planar, more=more))
             for planar in (False, True)
         )
-        pixels = [np.asarray(decode(each, DecodeLimits()).image) for each in (plain, planes)]
-        np.testing.assert_array_equal(*pixels)
+        mine, theirs = (np.asarray(decode(each, DecodeLimits()).image) for each in (plain, planes))
+        np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from lamella.pipeline.diagnostics.compare_snapshots import (
     compare_layer,
     draw_others,
 )
+from lamella.pipeline.diagnostics.inspect import kept_of
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.snapshot import IndexSnapshot
@@ -97,7 +98,7 @@ def test_a_store_without_activations_says_what_to_do(
 def test_words_without_a_sample_are_not_compared(
     indexed: Indexed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, kept_of = LocalStore(indexed.store), compare_snapshots.kept_of
+    store = LocalStore(indexed.store)
     monkeypatch.setattr(compare_snapshots, "kept_of", lambda *a: replace(kept_of(*a), sample=()))
     with pytest.raises(InputError, match="name no sample"):
         compare_layer((store, store), (indexed.snapshot, indexed.snapshot), "b11")

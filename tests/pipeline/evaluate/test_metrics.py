@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.metrics import (
     average_precision,
@@ -16,74 +17,77 @@ from lamella.pipeline.evaluate.metrics import (
     recall_at,
 )
 
+Ids = NDArray[np.int64]
+Ranked = tuple[NDArray[np.float64], Ids, Ids]
 
-def ids(*values: int) -> np.ndarray:
+
+def ids(*values: int) -> Ids:
     return np.array(values, dtype=np.int64)
 
 
-def test_average_precision_of_three_positives_of_which_two_are_found():
+def test_average_precision_of_three_positives_of_which_two_are_found() -> None:
     # ranks 0 and 2: ((1 + 1) / 2 + (1 / 2 + 2 / 3) / 2) / 3 = (1 + .58333) / 3
     assert average_precision(ids(0, 2), 3) == pytest.approx(0.5277777777777778, abs=1e-15)
 
 
-def test_average_precision_of_one_positive_in_second_place():
+def test_average_precision_of_one_positive_in_second_place() -> None:
     assert average_precision(ids(1), 1) == 0.25  # (0 / 1 + 1 / 2) / 2
 
 
-def test_average_precision_of_a_perfect_ranking():
+def test_average_precision_of_a_perfect_ranking() -> None:
     assert average_precision(ids(0, 1, 2), 3) == 1.0
 
 
-def test_nothing_found_scores_nothing():
+def test_nothing_found_scores_nothing() -> None:
     assert average_precision(ids(), 3) == 0.0
 
 
-def test_junk_leaves_before_ranks_are_counted():
+def test_junk_leaves_before_ranks_are_counted() -> None:
     scores = np.array([0.9, 0.8, 0.1])  # image 0 is junk and first, image 1 the only positive
     ranks = ranks_of(scores, ids(1), ids(0))
     assert ranks.tolist() == [0]
     assert average_precision(ranks, 1) == 1.0
 
 
-def test_ties_go_by_image_id():
+def test_ties_go_by_image_id() -> None:
     assert order_by_score(np.array([0.5, 0.7, 0.5, 0.7])).tolist() == [1, 3, 0, 2]
 
 
-def test_ranks_under_ties_in_each_order():
+def test_ranks_under_ties_in_each_order() -> None:
     scores = np.array([0.5, 0.5, 0.5, 0.9, 0.1])
     assert ranks_of(scores, ids(1)).tolist() == [2]  # after 3 and 0
     assert ranks_of(scores, ids(1), ties="best").tolist() == [1]  # after 3
     assert ranks_of(scores, ids(1), ties="worst").tolist() == [3]  # after 3, 0 and 2
 
 
-def test_ns_score_counts_the_first_four():
+def test_ns_score_counts_the_first_four() -> None:
     assert ns_score(ids(0, 3, 4, 9)) == 2.0
 
 
-def test_recall_counts_positives_that_were_never_returned():
+def test_recall_counts_positives_that_were_never_returned() -> None:
     assert recall_at(ids(0, 4), 4, 4) == 0.25
 
 
 @pytest.mark.parametrize(
     ("ranks", "positives"), [(ids(0), 0), (ids(0, 1), 1), (ids(0, 0), 2), (ids(-1), 1)]
 )
-def test_impossible_ranks_are_refused(ranks, positives):
+def test_impossible_ranks_are_refused(ranks: Ids, positives: int) -> None:
     with pytest.raises(ValueError, match=r"positives|distinct"):
         average_precision(ranks, positives)
 
 
-def test_a_score_that_is_no_number_is_refused():
+def test_a_score_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="image 1 has no number"):
         ranks_of(np.array([0.1, np.nan]), ids(0))
 
 
-def test_an_image_cannot_be_positive_and_ignored():
+def test_an_image_cannot_be_positive_and_ignored() -> None:
     with pytest.raises(ValueError, match="both positive and ignored"):
         ranks_of(np.array([0.1, 0.2]), ids(0), ids(0))
 
 
 @st.composite
-def ranked(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ranked(draw: st.DrawFn) -> Ranked:
     size = draw(st.integers(1, 12))
     scores = draw(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=size, max_size=size))
     roles = draw(st.lists(st.sampled_from("pni"), min_size=size, max_size=size))
@@ -93,7 +97,7 @@ def ranked(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @given(ranked())
-def test_ranks_equal_those_of_the_plain_sort(case):
+def test_ranks_equal_those_of_the_plain_sort(case: Ranked) -> None:
     scores, positive, ignored = case
     left = [image for image in order_by_score(scores).tolist() if image not in ignored]
     expected = sorted(left.index(image) for image in positive.tolist())
@@ -101,7 +105,7 @@ def test_ranks_equal_those_of_the_plain_sort(case):
 
 
 @given(ranked())
-def test_no_tie_order_leaves_the_bounds(case):
+def test_no_tie_order_leaves_the_bounds(case: Ranked) -> None:
     scores, positive, ignored = case
     low, mean, high = average_precision_over_ties(scores, positive, ignored, len(positive))
     by_id = average_precision(ranks_of(scores, positive, ignored), len(positive))
@@ -111,7 +115,7 @@ def test_no_tie_order_leaves_the_bounds(case):
 
 @settings(max_examples=25, deadline=None)
 @given(ranked().filter(lambda case: len(case[0]) <= 6))
-def test_tie_aware_figures_equal_all_orders_tried(case):
+def test_tie_aware_figures_equal_all_orders_tried(case: Ranked) -> None:
     scores, positive, ignored = case
     figures = []
     for order in permutations(range(len(scores))):

@@ -13,32 +13,32 @@ UKB = [f"full/ukbench{number:05d}.jpg" for number in range(8)]
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
-def test_ukb_groups_by_number_and_every_picture_is_a_query():
+def test_ukb_groups_by_number_and_every_picture_is_a_query() -> None:
     truth = ukb([*UKB, "other/cat.jpg"])
     assert truth.metric_name == "N-S"
     assert [query.name for query in truth.queries] == UKB
     assert truth.queries[5].positives == frozenset(UKB[4:])
 
 
-def test_ukb_counts_what_a_group_lacks_as_missing():
+def test_ukb_counts_what_a_group_lacks_as_missing() -> None:
     truth = ukb(UKB[:3])
     assert truth.missing == {"ukbench00003"}
     assert truth.queries[0].relevant == 4
 
 
-def test_ukb_scores_the_query_among_the_four():
+def test_ukb_scores_the_query_among_the_four() -> None:
     scores = np.eye(8)  # each finds itself; ties by image id bring 0, 1, 2 (or 0 to 3) next
     got = score_queries(ukb(UKB), UKB, scores)
     # 0: itself, 1, 2, 3 = 4; 3: itself, 0, 1, 2 = 4; 4: itself, 0, 1, 2 = 1
     assert got.tolist() == [4, 4, 4, 4, 1, 1, 1, 1]
 
 
-def test_ukb_refuses_a_corpus_without_its_names():
+def test_ukb_refuses_a_corpus_without_its_names() -> None:
     with pytest.raises(InputError, match="0 of 1 names are: use the protocol `groups`"):
         ukb(["cat.jpg"])
 
 
-def test_one_picture_number_in_two_folders_is_refused():
+def test_one_picture_number_in_two_folders_is_refused() -> None:
     with pytest.raises(InputError, match="ukbench00000 is both"):
         ukb([*UKB, "copy/ukbench00000.png"])
 
@@ -55,7 +55,7 @@ def write_oxford(folder: Path, **files: str) -> Path:
     return folder
 
 
-def test_oxford_reads_corners_and_lists(tmp_path):
+def test_oxford_reads_corners_and_lists(tmp_path: Path) -> None:
     names = [f"images/a_{place}.jpg" for place in (1, 2, 4, 5)]
     query = oxford(names, write_oxford(tmp_path)).queries[0]
     assert query == GroundTruthQuery(
@@ -68,7 +68,7 @@ def test_oxford_reads_corners_and_lists(tmp_path):
     assert oxford(names, tmp_path, "full").queries[0].box is None
 
 
-def test_oxford_counts_missing_answers_as_missed(tmp_path):
+def test_oxford_counts_missing_answers_as_missed(tmp_path: Path) -> None:
     names = ["a_1.jpg", "a_2.jpg", "a_4.jpg", "a_5.jpg"]
     truth = oxford(names, write_oxford(tmp_path))
     # junk a_4 leaves; a_1 at 0, a_5 at 1, a_2 at 2; a_3 never: (1 + (1 / 2 + 2 / 3) / 2) / 3
@@ -76,7 +76,7 @@ def test_oxford_counts_missing_answers_as_missed(tmp_path):
     assert got[0] == pytest.approx(0.5277777777777778)
 
 
-def test_oxford_refuses_a_corpus_without_the_query(tmp_path):
+def test_oxford_refuses_a_corpus_without_the_query(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a_1_query\.txt asks for a_1, not among 1 pictures"):
         oxford(["a_2.jpg"], write_oxford(tmp_path))
 
@@ -84,23 +84,23 @@ def test_oxford_refuses_a_corpus_without_the_query(tmp_path):
 @pytest.mark.parametrize(
     "line", ["", "a_1 1 2 3", "a_1 1 2 x 4", "a_1 5 2 3 4", "a_1 0 0 nan 4", "a_1 0 0 inf 4"]
 )
-def test_oxford_refuses_a_malformed_query_line(tmp_path, line):
+def test_oxford_refuses_a_malformed_query_line(tmp_path: Path, line: str) -> None:
     with pytest.raises(InputError, match=r"one line|two corners"):
         oxford(["a_1.jpg"], write_oxford(tmp_path, query=line))
 
 
-def test_oxford_refuses_a_folder_without_files(tmp_path):
+def test_oxford_refuses_a_folder_without_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds 0"):
         oxford(["a_1.jpg"], tmp_path)
 
 
-def test_oxford_refuses_a_missing_list(tmp_path):
+def test_oxford_refuses_a_missing_list(tmp_path: Path) -> None:
     (write_oxford(tmp_path) / "a_1_junk.txt").unlink()
     with pytest.raises(InputError, match=r"a_1_junk\.txt"):
         oxford(["a_1.jpg"], tmp_path)
 
 
-def test_holidays_removes_the_query_and_groups_by_number():
+def test_holidays_removes_the_query_and_groups_by_number() -> None:
     names = ["j/100000.jpg", "j/100001.jpg", "j/100100.jpg", "j/100101.jpg", "j/d7.jpg"]
     truth = holidays(names)
     assert [(query.name, set(query.positives)) for query in truth.queries] == [
@@ -112,7 +112,7 @@ def test_holidays_removes_the_query_and_groups_by_number():
     assert score_queries(truth, names, scores).tolist() == [1.0, 0.25]
 
 
-def test_holidays_does_not_give_a_group_without_query_to_the_group_before(tmp_path):
+def test_holidays_does_not_give_a_group_without_query_to_the_group_before(tmp_path: Path) -> None:
     names = ["100000.jpg", "100001.jpg", "100101.jpg", "100102.jpg"]
     with pytest.raises(InputError, match=r"group 1001 has 100101, 100102 .* but not 100100"):
         holidays(names)
@@ -122,7 +122,7 @@ def test_holidays_does_not_give_a_group_without_query_to_the_group_before(tmp_pa
         holidays(names, listed)
 
 
-def test_holidays_list_decides_who_belongs_and_who_is_missed(tmp_path):
+def test_holidays_list_decides_who_belongs_and_who_is_missed(tmp_path: Path) -> None:
     listed = tmp_path / "holidays_images.dat"
     listed.write_text("100000.jpg\n100001.jpg\n100002.jpg\n")
     truth = holidays(["100000.jpg", "100002.jpg", "100100.jpg", "100101.jpg"], listed)
@@ -130,16 +130,16 @@ def test_holidays_list_decides_who_belongs_and_who_is_missed(tmp_path):
     assert truth.missing == {"100001"}
 
 
-def test_a_lone_holidays_number_is_a_distractor():
+def test_a_lone_holidays_number_is_a_distractor() -> None:
     assert len(holidays(["100000.jpg", "100001.jpg", "123456.jpg"]).queries) == 1
 
 
-def test_holidays_refuses_other_names():
+def test_holidays_refuses_other_names() -> None:
     with pytest.raises(InputError, match="0 groups"):
         holidays(["cat.jpg"])
 
 
-def test_groups_by_parent_folder_leave_the_query_out():
+def test_groups_by_parent_folder_leave_the_query_out() -> None:
     truth = groups(["a/1.jpg", "a/2.jpg", "b/1.jpg"])
     assert truth.queries == (
         GroundTruthQuery("a/1.jpg", frozenset({"a/2.jpg"}), remove_self=True),
@@ -147,12 +147,12 @@ def test_groups_by_parent_folder_leave_the_query_out():
     )
 
 
-def test_groups_by_pattern():
+def test_groups_by_pattern() -> None:
     truth = groups(["s/obj1_1.JPG", "c/obj1_t1.JPG", "x.jpg"], r"(obj[0-9]+)_")
     assert [query.name for query in truth.queries] == ["s/obj1_1.JPG", "c/obj1_t1.JPG"]
 
 
-def test_groups_of_four_can_be_scored_as_n_s():
+def test_groups_of_four_can_be_scored_as_n_s() -> None:
     truth = groups(UKB[:4], metric="N-S")
     assert truth.queries[0].positives == frozenset(UKB[:4])
     assert not truth.queries[0].remove_self
@@ -163,12 +163,12 @@ def test_groups_of_four_can_be_scored_as_n_s():
 @pytest.mark.parametrize(
     ("pattern", "message"), [("(", "regular expression"), ("a", "has 0"), ("(z)", "groups of 1")]
 )
-def test_groups_refuse_a_pattern_that_groups_nothing(pattern, message):
+def test_groups_refuse_a_pattern_that_groups_nothing(pattern: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         groups(["a/1.jpg", "a/2.jpg"], pattern)
 
 
-def test_truth_refuses_what_cannot_be_scored():
+def test_truth_refuses_what_cannot_be_scored() -> None:
     with pytest.raises(InputError, match="at least 1 right answer"):
         GroundTruthQuery("a", frozenset())
     with pytest.raises(InputError, match="b is both"):
@@ -177,7 +177,7 @@ def test_truth_refuses_what_cannot_be_scored():
         GroundTruth("x", "mAP", ())
 
 
-def test_scores_of_another_corpus_are_refused():
+def test_scores_of_another_corpus_are_refused() -> None:
     with pytest.raises(MismatchedQueries, match=r"got \(8, 7\), not \(8, 8\)"):
         score_queries(ukb(UKB), UKB, np.zeros((8, 7)))
     with pytest.raises(InputError, match="not among 7"):
@@ -195,7 +195,7 @@ def corpus(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder.parent)) for file in folder.glob("*/*.jpg"))
 
 
-def test_the_real_oxford_files_on_constructed_rankings(shared):
+def test_the_real_oxford_files_on_constructed_rankings(shared: Path) -> None:
     names = corpus(shared / "oxford5k")
     truth = oxford(names, shared / "oxford5k" / "gt_files_170407")
     assert len(truth.queries) == 30
@@ -217,7 +217,7 @@ def test_the_real_oxford_files_on_constructed_rankings(shared):
         assert score_queries(one, names, scores[None])[0] == pytest.approx(expected)
 
 
-def test_the_full_official_oxford_and_paris_folders(shared):
+def test_the_full_official_oxford_and_paris_folders(shared: Path) -> None:
     for folder, files in (("oxford5k", "gt_files_170407"), ("paris6k", "paris_120310")):
         gt_folder = shared / "ground_truth" / folder / files
         stems = {
@@ -231,14 +231,14 @@ def test_the_full_official_oxford_and_paris_folders(shared):
         assert all(query.name in query.positives for query in truth.queries)
 
 
-def test_the_official_holidays_list_has_500_groups(shared):
+def test_the_official_holidays_list_has_500_groups(shared: Path) -> None:
     listed = shared / "ground_truth" / "holidays" / "holidays_images.dat"
     truth = holidays(listed.read_text().split(), listed)
     assert len(truth.queries) == 500
     assert sum(query.relevant for query in truth.queries) == 991
 
 
-def test_the_real_holidays_and_ukb_subsets(shared):
+def test_the_real_holidays_and_ukb_subsets(shared: Path) -> None:
     names = corpus(shared / "holidays")
     assert len(holidays(names, shared / "holidays" / "holidays_images.dat").queries) == 13
     assert len(holidays(names).queries) == 13

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from lamella.pipeline.evaluate.explain import explain_query, telling_queries
-from lamella.pipeline.evaluate.page import background_warning, printable, render, score_lines, story
+from lamella.pipeline.evaluate.page import background_warning, render, score_lines, story
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.table import score_table
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
+from lamella.pipeline.text import printable
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import BackgroundSimilarity, RetrievalReport
 
@@ -65,7 +66,7 @@ def make_report(**changes: object) -> RetrievalReport:
 QUERIES = [explain_query(PLAN, place, IMAGE_IDS, TABLE[:, place]) for place in range(2)]
 
 
-def test_a_report_is_read_back_as_it_was_stored():
+def test_a_report_is_read_back_as_it_was_stored() -> None:
     report = make_report()
     assert RetrievalReport.from_json(report.to_json()) == report
 
@@ -81,12 +82,12 @@ def test_a_report_is_read_back_as_it_was_stored():
         {"elapsed_seconds": float("nan")},
     ],
 )
-def test_a_report_that_contradicts_itself_is_refused(changes):
+def test_a_report_that_contradicts_itself_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         make_report(**changes)
 
 
-def test_every_ranking_of_a_query_is_explained():
+def test_every_ranking_of_a_query_is_explained() -> None:
     first = QUERIES[0]
     assert [row.name for row in first.rankings] == ["fc", "conv", "direct", "mapped"]
     high = first.rankings[0].pictures
@@ -100,12 +101,12 @@ def test_every_ranking_of_a_query_is_explained():
     assert first.rankings[3].score == RESULT.scores[3, 0]
 
 
-def test_gains_and_losses_are_shown_in_turn():
+def test_gains_and_losses_are_shown_in_turn() -> None:
     shown = telling_queries(RESULT, 5)
     assert sorted(place for place, _ in shown) == [0, 1]
 
 
-def test_the_page_fetches_nothing_and_runs_no_name():
+def test_the_page_fetches_nothing_and_runs_no_name() -> None:
     page = render(make_report(), QUERIES, {1: JPEG})
     assert not re.search(r"""(?:src|href)\s*=|@import|https?://""", page)
     assert "<script>document" not in page
@@ -115,18 +116,18 @@ def test_the_page_fetches_nothing_and_runs_no_name():
     assert page.count("<script") == 1
 
 
-def test_each_thumbnail_stands_once_and_only_if_used():
+def test_each_thumbnail_stands_once_and_only_if_used() -> None:
     page = render(make_report(), QUERIES, {1: JPEG, 4: JPEG + b"2", 2: JPEG + b"3"})
     assert page.count(base64.b64encode(JPEG + b"2").decode()) == 1
     assert base64.b64encode(JPEG + b"3").decode() not in page
 
 
-def test_a_thumbnail_that_is_no_jpeg_is_refused():
+def test_a_thumbnail_that_is_no_jpeg_is_refused() -> None:
     with pytest.raises(ValueError, match="that of 1 is not"):
         render(make_report(), QUERIES, {1: b"<svg onload=alert(1)>"})
 
 
-def test_a_page_without_pictures_or_sweep_is_a_page():
+def test_a_page_without_pictures_or_sweep_is_a_page() -> None:
     one = FusionSpec(layers=(LayerMap(layer="fc"),))
     plan = plan_sweep(TRUTH, NAMES, one)
     result = summarise(plan, [score_batch(plan, 0, TABLE[:1])])
@@ -138,13 +139,13 @@ def test_a_page_without_pictures_or_sweep_is_a_page():
     assert story(report).startswith("fc alone scores")
 
 
-def test_the_tuned_figure_never_stands_without_saying_so():
+def test_the_tuned_figure_never_stands_without_saying_so() -> None:
     lines = {line.label: line.setting for line in score_lines(make_report())}
     assert "tuned on these very queries" in lines["best of the sweep"]
     assert "other half" in lines["sweep, cross-validated"]
 
 
-def test_a_threshold_below_the_background_is_told():
+def test_a_threshold_below_the_background_is_told() -> None:
     near = (BackgroundSimilarity(layer="fc", median=0.37),)
     text = background_warning(make_report(background=near))
     assert "t = 0.2 lies below 0.37" in text
@@ -154,18 +155,18 @@ def test_a_threshold_below_the_background_is_told():
     assert background_warning(make_report(background=far)) == ""
 
 
-def test_the_map_marks_the_setting_in_use_and_the_best():
+def test_the_map_marks_the_setting_in_use_and_the_best() -> None:
     page = render(make_report())
     cells = re.findall(r'<td class="(?:light|dark)([a-z ]*)"', page)
     assert len(cells) == 60
     assert sum("used" in cell for cell in cells) == sum("best" in cell for cell in cells) == 1
 
 
-def test_unprintable_characters_are_spelled_out():
+def test_unprintable_characters_are_spelled_out() -> None:
     assert printable("é\x00\u202e\udc80") == "é\\x00\\u202e\\udc80"
 
 
-def test_the_table_prints_names_as_they_are():
+def test_the_table_prints_names_as_they_are() -> None:
     printed = io.StringIO()
     console = Console(width=120, color_system=None, file=printed)
     rows = (RESULT.rows[0].model_copy(update={"name": "[red]fc\x1b[0m"}), *RESULT.rows[1:])

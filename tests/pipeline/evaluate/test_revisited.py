@@ -91,7 +91,18 @@ def test_the_protocol_needs_its_file_and_takes_json_too(truth_file: Path, tmp_pa
     assert found.queries[0].box is None
 
 
-FIRST = {"bbx": [1, 2, 3, 4], "easy": [0], "hard": [], "junk": []}
+FIRST: dict[str, Any] = {"bbx": [1, 2, 3, 4], "easy": [0], "hard": [], "junk": []}
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"easy": [1]}, "has numbers from 0 to 0 in easy"),
+    ({"easy": [-1]}, "has numbers from 0 to 0 in easy"),
+    ({"easy": [True]}, "has numbers from 0 to 0 in easy"),
+    ({"easy": [0.0]}, "has numbers from 0 to 0 in easy"),
+    ({"hard": [0]}, "has an answer of gnd[0] in one list"),
+    ({"bbx": [3, 2, 1, 4]}, "has corners x1 < x2"),
+    ({"bbx": [1, 2, 3, float("nan")]}, "has corners x1 < x2"),
+    ({"bbx": [1, 2, 3]}, "has corners x1 < x2"),
+]
+"""Changes of an entry that make it wrong, and what is said of each."""
 
 
 @pytest.mark.parametrize(
@@ -106,16 +117,7 @@ FIRST = {"bbx": [1, 2, 3, 4], "easy": [0], "hard": [], "junk": []}
         ({"imlist": ["a"], "qimlist": ["q"], "gnd": [{"ok": []}]}, "has bbx, easy, hard and junk"),
         *(
             ({"imlist": ["a"], "qimlist": ["q"], "gnd": [FIRST | change]}, said)
-            for change, said in [
-                ({"easy": [1]}, "has numbers from 0 to 0 in easy"),
-                ({"easy": [-1]}, "has numbers from 0 to 0 in easy"),
-                ({"easy": [True]}, "has numbers from 0 to 0 in easy"),
-                ({"easy": [0.0]}, "has numbers from 0 to 0 in easy"),
-                ({"hard": [0]}, "has an answer of gnd[0] in one list"),
-                ({"bbx": [3, 2, 1, 4]}, "has corners x1 < x2"),
-                ({"bbx": [1, 2, 3, float("nan")]}, "has corners x1 < x2"),
-                ({"bbx": [1, 2, 3]}, "has corners x1 < x2"),
-            ]
+            for change, said in CHANGES
         ),
     ],
 )

@@ -21,7 +21,7 @@ def test_pieces_are_done_in_order_in_one_other_thread() -> None:
 def test_a_third_piece_waits_until_the_first_is_done() -> None:
     gate, given = threading.Event(), threading.Event()
     with Beside() as beside:
-        beside.do(lambda: gate.wait(60) and None)
+        beside.do(lambda: waited(gate))
         beside.do(lambda: None)
 
         def give() -> None:
@@ -34,6 +34,10 @@ def test_a_third_piece_waits_until_the_first_is_done() -> None:
         gate.set()
         third.join()
     assert given.is_set()
+
+
+def waited(gate: threading.Event) -> None:
+    gate.wait(60)
 
 
 def fail() -> None:
@@ -53,7 +57,7 @@ def test_an_error_is_raised_at_a_later_piece_or_at_the_end() -> None:
 def test_after_an_error_of_the_caller_what_waits_is_not_done() -> None:
     gate, done = threading.Event(), list[int]()
     with pytest.raises(KeyError), Beside() as beside:  # noqa: PT012
-        beside.do(lambda: gate.wait(60) and None)
+        beside.do(lambda: waited(gate))
         beside.do(lambda: done.append(1))
         threading.Timer(0.1, gate.set).start()
         raise KeyError

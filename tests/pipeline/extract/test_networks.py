@@ -52,6 +52,7 @@ def test_short_names_are_outputs_after_relu(network: str) -> None:
 def test_names_of_vgg_count_convolutions_of_a_block() -> None:
     # c4_2 is the second convolution after the third pooling.
     model = build("vgg16").features
+    assert isinstance(model, torch.nn.Sequential)
     pools = convolutions = 0
     seen = {}
     for index, module in enumerate(model):
@@ -199,7 +200,7 @@ def test_what_works_in_place_changes_no_output(
     for extractor in backbone._by_view.values():
         for module in extractor.modules():
             if getattr(module, "inplace", False):
-                module.inplace, switched = False, switched + 1
+                vars(module)["inplace"], switched = False, switched + 1
     assert switched > 0
     expected = [backbone.forward(PIXELS, view) for view in backbone.views]
     for mine, theirs in zip(found, expected, strict=True):
@@ -211,7 +212,9 @@ def test_what_works_in_place_changes_no_output(
 def test_bgr_and_mean_are_those_worked_by_hand(tmp_path: Path) -> None:
     # A first convolution of 1 x 1 at heart: only the middle weight of each kernel is not 0, so
     # filter 0 gives 1 * B', filter 1 gives 2 * G', filter 2 gives 4 * R'.
-    state = {n: torch.zeros(t.shape) for n, t in build("vgg16").features.state_dict().items()}
+    features = build("vgg16").features
+    assert isinstance(features, torch.nn.Sequential)
+    state = {n: torch.zeros(t.shape) for n, t in features.state_dict().items()}
     for channel, gain in enumerate((1.0, 2.0, 4.0)):
         state["0.weight"][channel, channel, 1, 1] = gain
     path = tmp_path / "by-hand.safetensors"

@@ -1,6 +1,7 @@
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from lamella.pipeline.corpus.decode import DecodeLimits, decode
 from lamella.pipeline.corpus.resize import look_at, picture_of, whole_look
 from lamella.pipeline.extract.batches import plan_batches
+from lamella.pipeline.extract.jpegs import Jpeg
 from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.preprocess import look_of, reduction_of, see, view_shape, whole_shape
 from lamella.pipeline.extract.work import PictureSource
@@ -39,8 +41,9 @@ def test_shapes_worked_by_hand(
 ) -> None:
     assert whole_shape(height, width, MULTIPLE) == by_32
     assert whole_shape(height, width, PLAIN) == by_1
-    for view in ("crop", "warp"):
-        assert view_shape(height, width, view, MULTIPLE) == (224, 224)  # type: ignore[arg-type]
+    views: tuple[View, ...] = ("crop", "warp")
+    for view in views:
+        assert view_shape(height, width, view, MULTIPLE) == (224, 224)
 
 
 @given(st.integers(1, 9_000), st.integers(1, 9_000))
@@ -126,12 +129,20 @@ def test_the_recipe_decides_how_much_of_a_jpeg_is_decoded(
     data = saved.getvalue()
     (tmp_path / "a.jpg").write_bytes(data)
     left, top, right, bottom = box or (0, 0, 1800, 1600)
-    row = {"name": "a.jpg", "container": "", "offset": 0, "size_bytes": len(data), "refusal": None}
+    row: dict[str, Any] = {
+        "name": "a.jpg",
+        "container": "",
+        "offset": 0,
+        "size_bytes": len(data),
+        "refusal": None,
+    }
     row |= {"sha256": hashlib.sha256(data).digest(), "box": box}
     row |= {"height": bottom - top, "width": right - left}
     source = PictureSource(str(tmp_path), DecodeLimits())
-    (look,) = [look_of(row["height"], row["width"], "whole", EVERY_PIXEL)]
+    look = look_of(row["height"], row["width"], "whole", EVERY_PIXEL)
     for spec, reduction in ((EVERY_PIXEL, 1), (REDUCED, 1 if right - left == 1000 else 2)):
         picture = decode(data, DecodeLimits(), reduction).part(left, top, right, bottom)
-        (seen,) = source.see(row, ["whole"], spec)
+        found = source.see(row, ["whole"], spec)
+        assert not isinstance(found, Jpeg)
+        (seen,) = found
         np.testing.assert_array_equal(seen, look_at(picture, look))

@@ -74,6 +74,6 @@ def test_bags_that_do_not_fit_are_refused(
 def test_another_dtype_is_refused_and_arrays_cannot_be_written() -> None:
     bags = bags_of([[1]])
     with pytest.raises(ValueError, match="uint32"):
-        BagsOfWords(bags.offsets, bags.words.astype(np.int64), bags.counts)  # type: ignore[arg-type]
+        BagsOfWords(bags.offsets, bags.words.astype(np.int64), bags.counts)
     with pytest.raises(ValueError, match="read-only"):
         bags.words[0] = 2

@@ -1,7 +1,9 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
 from lamella.pipeline.index.files import (
@@ -45,8 +47,9 @@ def test_dense_vectors_come_back(tmp_path: Path, count: int) -> None:
     vectors, norms = rng.random((count, 5), np.float32), rng.random(count)
     ids = np.arange(count, dtype=np.int64)
     assert write_dense(ids, vectors, norms, tmp_path / "dense") == count
-    found = read_dense(tmp_path / "dense")
-    for mine, kept in zip(found, (ids, vectors, norms), strict=True):
+    found: tuple[NDArray[Any], ...] = read_dense(tmp_path / "dense")
+    given: tuple[NDArray[Any], ...] = (ids, vectors, norms)
+    for mine, kept in zip(found, given, strict=True):
         assert mine.dtype == kept.dtype
         np.testing.assert_array_equal(mine, kept)
 

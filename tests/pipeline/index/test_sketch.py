@@ -1,7 +1,11 @@
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lamella.pipeline.index.files import read_sketch, write_axes, write_sketch
 from lamella.pipeline.index.sketch import (
@@ -67,7 +71,7 @@ def test_axes_keep_most_of_the_length() -> None:
     # In the plane of (3, 4, 0) and (0, 0, 1), most along the first: its unit is (.6, .8, 0).
     vectors = np.array([[3, 4, 0]] * 9 + [[0, 0, 2]] * 4, np.float32)
     axes = leading_axes(vectors, dense_norms(vectors), 2)
-    np.testing.assert_allclose(np.abs(axes), [[0.6, 0.8, 0], [0, 0, 1]], atol=1e-7)
+    np.testing.assert_allclose(np.abs(axes), np.array([[0.6, 0.8, 0], [0, 0, 1]]), atol=1e-7)
     sketch = sketch_vectors(vectors, dense_norms(vectors), leading=2)
     assert np.all(sketch.rests < 2e-3)
     assert np.all(sketch_vectors(vectors, dense_norms(vectors), leading=1).rests[9:] > 0.99)
@@ -81,7 +85,7 @@ def test_the_bytes_do_not_depend_on_threads() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 7])
-def test_files_give_back_the_same_sketch(tmp_path, count: int) -> None:
+def test_files_give_back_the_same_sketch(tmp_path: Path, count: int) -> None:
     vectors = drawn(1, count, 6)
     sketch = sketch_vectors(vectors, dense_norms(vectors), leading=3)
     assert write_sketch(sketch, tmp_path / "sketch.arrow") == count
@@ -125,7 +129,7 @@ def test_zero_vectors_have_no_direction() -> None:
 
 
 def parts_of(sketch: Sketch) -> list[bytes]:
-    arrays = [sketch.axes, sketch.rests]
+    arrays: list[NDArray[Any]] = [sketch.axes, sketch.rests]
     for codes in (sketch.leads, sketch.whole):
         arrays += [codes.lows, codes.steps, codes.codes, codes.errors]
     return [array.tobytes() for array in arrays]

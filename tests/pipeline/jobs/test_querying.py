@@ -28,7 +28,7 @@ from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import SearchMode
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
-from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
+from tests.tiny import tiny_index, tiny_pictures
 
 ALL = [0, 1, 2, 3, 4]
 """What is indexed of the six pictures; the last one is cut short."""
@@ -47,7 +47,7 @@ class Tiny:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     folder = tmp_path_factory.mktemp("querying")
     once = functools.lru_cache(backbone.Backbone)
-    with nothing_reaches_the_disk(), mock.patch.object(backbone, "Backbone", once):
+    with mock.patch.object(backbone, "Backbone", once):
         pictures = tiny_pictures(folder / "pictures")
         yield Tiny(pictures, folder / "store", tiny_index(folder / "store", pictures))
 

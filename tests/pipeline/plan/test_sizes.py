@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from lamella.pipeline.index.bags import bags_from_words
+from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
 from lamella.pipeline.index.files import write_bags
 from lamella.pipeline.index.segment_files import segment_files
 from lamella.pipeline.plan.sizes import ARROW, bags_bytes, global_bytes, local_bytes
@@ -21,7 +22,7 @@ def test_the_files_of_a_segment_have_the_bytes_that_were_reckoned(tmp_path: Path
     bags = bags_from_words(offsets, rng.integers(0, WORDS, 50 * IMAGES).astype(np.uint32))
     image_ids = np.arange(IMAGES, dtype=np.int64)
     sizes = {}
-    layers = {"head": vectors, "b11": bags}
+    layers: dict[str, NDArray[np.float32] | BagsOfWords] = {"head": vectors, "b11": bags}
     for file in segment_files(image_ids, layers, {"b11": WORDS}):
         file.write(tmp_path / file.name)
         sizes[file.name] = (tmp_path / file.name).stat().st_size

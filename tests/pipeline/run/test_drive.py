@@ -90,7 +90,7 @@ def test_a_failure_names_tasks_and_causes_and_keeps_the_rest(store: LocalStore) 
 def test_of_many_failures_five_are_named_and_the_others_counted(store: LocalStore) -> None:
     every = {f"task{n:03d}": ("input-error",) for n in range(9)}
     with pytest.raises(StageFailed, match=r"000, .*, 004: [^;]*; and 4 more\); what is"):
-        complete(store, SerialRunner(), step(store, **every), items(9))
+        complete(store, SerialRunner(), step(store, "i" * 64, **every), items(9))
 
 
 def test_progress_counts_tasks_and_their_units(store: LocalStore) -> None:

@@ -121,7 +121,7 @@ def test_every_task_is_in_one_state_whatever_happens(
         elif running:
             key = running.pop(which % len(running))
             if move == "succeed":
-                outcome = ledger.succeed(key, record(key))
+                outcome: Outcome | None = ledger.succeed(key, record(key))
             else:
                 outcome = ledger.fail(key, "error", retry=retry)
                 assert (outcome is None) == (retry and started[key] < most)

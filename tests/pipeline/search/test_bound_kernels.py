@@ -48,9 +48,9 @@ def test_the_highest_bounds_are_picked_and_the_rest_waits() -> None:
     # One query, one dense and one local layer, bounds of rows 2, 5, 6, 9 that reached the bar.
     rows = np.array([[2, 5, 6, 9, 0, 0]], np.int32)
     uppers = np.array([[0.5, 0.9, 0.4, 1.2, 0, 0]], np.float32)
-    near = np.arange(10, dtype=np.float32).reshape(1, 1, 10) / 10
+    near = np.arange(10, dtype=np.float32).reshape(1, 1, 10) / np.float32(10)
     highest, filled = np.empty((1, 2)), np.zeros(1, np.int64)
-    now, later = promising(rows, uppers, np.array([4]), near, near / 2, highest, filled)
+    now, later = promising(rows, uppers, np.array([4]), near, near / np.float32(2), highest, filled)
     assert now[1].tolist() == [2, 5, 9]  # .5 and .9 are the two best until 1.2 comes
     assert later[1].tolist() == [6]
     assert [now[0].tolist(), later[0].tolist()] == [[0, 3], [0, 1]]

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from lamella.pipeline.errors import MismatchedQueries, UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
@@ -10,6 +11,8 @@ from lamella.pipeline.search.exact import lower_bounds, search_exact, similariti
 from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
 from lamella.pipeline.search.segment import (
     Answer,
+    DenseLayer,
+    LocalLayer,
     QueryBatch,
     SegmentData,
     dense_layer,
@@ -63,21 +66,26 @@ def random_corpus(seed: int, images: int) -> tuple[SegmentData, QueryBatch]:
         bags, middle = select(bags, twins), select(middle, twins)
     queries[2] = 0
     ids = np.sort(rng.choice(10 * images + 1, size=images, replace=False)).astype(np.int64)
-    layers = {
+    layers: dict[str, DenseLayer | LocalLayer] = {
         "high": dense_layer(vectors),
         "middle": local_layer(middle, WEIGHTS),
         "low": local_layer(bags, WEIGHTS),
     }
-    asked = {"high": queries, "middle": random_bags(rng, 3), "low": random_bags(rng, 3)}
+    asked: dict[str, NDArray[np.float32] | BagsOfWords] = {
+        "high": queries,
+        "middle": random_bags(rng, 3),
+        "low": random_bags(rng, 3),
+    }
     return SegmentData(ids, layers), QueryBatch(asked)
 
 
 def part_of(segment: SegmentData, rows: np.ndarray) -> SegmentData:
-    layers = {
-        "high": dense_layer(segment.layers["high"].vectors[rows]),
-        "middle": local_layer(select(segment.layers["middle"].bags, rows), WEIGHTS),
-        "low": local_layer(select(segment.layers["low"].bags, rows), WEIGHTS),
-    }
+    def layer_of(layer: DenseLayer | LocalLayer) -> DenseLayer | LocalLayer:
+        if isinstance(layer, DenseLayer):
+            return dense_layer(layer.vectors[rows])
+        return local_layer(select(layer.bags, rows), WEIGHTS)
+
+    layers = {name: layer_of(layer) for name, layer in segment.layers.items()}
     return SegmentData(segment.image_ids[rows], layers)
 
 
@@ -96,7 +104,9 @@ def reference_similarity(
 ) -> float:
     asked, layer = queries.layers[name], segment.layers[name]
     if isinstance(asked, BagsOfWords):
+        assert isinstance(layer, LocalLayer)
         return reference.cosine_of_bags(as_dict(asked, query), as_dict(layer.bags, row), WEIGHTS)
+    assert isinstance(layer, DenseLayer)
     return reference.cosine_of_vectors(asked[query], layer.vectors[row])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lamella.pipeline.search import names
 from lamella.pipeline.search.names import ImageTable, as_strings
-from lamella.pipeline.store.commit import sha256_of
+from lamella.pipeline.store.commit import read_committed, sha256_of
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import write_parquet
 from lamella.schemas.corpus import IMAGES
@@ -83,7 +83,7 @@ def test_each_shard_is_opened_once_for_all_names_however_little_is_held(
     random.Random(0).shuffle(ids)
     for held_bytes, opened_twice in ((0, 6), (10**6, 3)):
         table = ImageTable(*corpus, held_bytes=held_bytes)
-        with mock.patch.object(names, "read_committed", wraps=names.read_committed) as opened:
+        with mock.patch.object(names, "read_committed", wraps=read_committed) as opened:
             table.names_of(ids)
             assert opened.call_count == 3  # of four shards, one has no images
             table.names_of(ids)

@@ -1,9 +1,11 @@
 """Arrays from elsewhere: the one that was promised, or one line that says why not."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.commit import sha256_of
@@ -55,7 +57,7 @@ def test_a_header_that_is_none_is_refused(tmp_path: Path, header: bytes) -> None
 
 def test_an_array_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "b11.npy"
-    said = [
+    said: list[tuple[NDArray[Any], str]] = [
         (WORDS.astype(np.float64), "holds float64"),
         (WORDS.astype(np.float16), "holds float16"),
         (WORDS.astype(">f4"), "holds >f4"),

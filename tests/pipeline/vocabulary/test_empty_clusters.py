@@ -38,7 +38,7 @@ def test_three_rows_worked_by_hand() -> None:
 
 def test_spares_are_distinct_far_rows_by_falling_key() -> None:
     rows = np.repeat(np.arange(8, dtype=np.float32)[:, None], 5, axis=0)
-    rows[35:] = [[-0.0], [0.0], [7], [7], [-0.0]]
+    rows[35:] = column(-0.0, 0.0, 7, 7, -0.0)
     distances = np.where((rows[:, 0] > 2) | (np.arange(40) >= 35), 1.0, 0.0)
     spares = draw_spares(rows, at(distances), np.random.default_rng(3).random(40), 100)
     assert sorted(spares.descriptors[:, 0].tolist()) == [0, 3, 4, 5, 6, 7]  # 0 is -0

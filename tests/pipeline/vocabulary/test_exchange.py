@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -82,6 +83,11 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     value = json.loads(path.read_bytes())
     change(value)
     path.write_text(json.dumps(value))
+
+
+def name_anew(part: tuple[str, str], array: Path, value: dict[str, Any]) -> None:
+    """Give a record the SHA-256 that an array has now."""
+    value[part[0]][part[1]]["sha256"] = sha256_of(array)
 
 
 def refusal(path: Path) -> str:
@@ -341,7 +347,7 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
         numbers[3] = entry
         np.save(array, numbers)
         before = path.read_bytes()
-        edit(path, lambda v, part=part, at=array: v[part[0]][part[1]].update(sha256=sha256_of(at)))
+        edit(path, partial(name_anew, part, array))
         assert said in refusal(path)
         array.write_bytes(kept)
         path.write_bytes(before)

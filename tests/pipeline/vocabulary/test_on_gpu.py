@@ -279,7 +279,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         with pytest.raises(ValueError, match="row 333 is not"):
             assigner.assign(bad)
     with pytest.raises(ValueError, match="float32"):
-        assigner.assign(QUERIES.astype(np.float64))  # type: ignore[arg-type]
+        assigner.assign(QUERIES.astype(np.float64))
     with pytest.raises(ValueError, match="the 32 dimensions of the words; got 31"):
         assigner.assign(QUERIES[:, :31])
     with pytest.raises(ValueError, match=r"\(n, D\)"):

@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="3 and 2 for 3"):
         Sample(ids, ids[:2], VECTORS[:3])
     with pytest.raises(ValueError, match="float16; got float32"):
-        Sample(ids, ids, VECTORS[:3].astype(np.float32))  # type: ignore[arg-type]
+        Sample(ids, ids, VECTORS[:3].astype(np.float32))
 
 
 def test_the_stage_writes_both_parts_and_names_a_damaged_file(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_the_stage_writes_both_parts_and_names_a_damaged_file(tmp_path: Path) ->
         good = work.write("y", "activations", "parquet", write_descriptors)
     with attempt(store, "activations", "extract", "00001", "x") as work:
         bad = work.write("y", "activations", "parquet", lambda at: write_descriptors(at, damaged))
-    work = SampleWork(cap=20, seed=3)
-    draw = StoreStep(tree.SAMPLE, store.url, "samples", "y", work).open()
+    drawing = SampleWork(cap=20, seed=3)
+    draw = StoreStep(tree.SAMPLE, store.url, "samples", "y", drawing).open()
     done = draw(SampleTask("00000", good))
     expected = draw_sample(open_committed(store, good), 20, 3)
     for name, sample in zip(("sample", "held"), expected, strict=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -67,7 +67,9 @@ def test_words_are_the_same_however_the_corpus_is_cut(
 
 
 @pytest.mark.parametrize("assigner", ["cells", "exact"])
-def test_files_give_the_bits_of_training_in_memory(tmp_path: Path, assigner: str) -> None:
+def test_files_give_the_bits_of_training_in_memory(
+    tmp_path: Path, assigner: Literal["cells", "exact"]
+) -> None:
     spec = VocabularySpec(words=100, assigner=assigner, rounds=8)
     store, extraction = given_activations(tmp_path, ROWS)
     vocabulary = train(store, extraction, spec)
@@ -139,7 +141,9 @@ def test_fewer_descriptors_than_words_are_refused_with_how_many_are_possible(
 
 
 @pytest.mark.parametrize("assigner", ["cells", "exact"])
-def test_descriptors_that_are_all_equal_give_one_word(tmp_path: Path, assigner: str) -> None:
+def test_descriptors_that_are_all_equal_give_one_word(
+    tmp_path: Path, assigner: Literal["cells", "exact"]
+) -> None:
     store, extraction = given_activations(tmp_path, np.repeat(ROWS[:1], 400, axis=0))
     vocabulary = train(store, extraction, VocabularySpec(words=8, assigner=assigner))
     assert (vocabulary.words, vocabulary.words_requested) == (1, 8)

@@ -68,9 +68,9 @@ def joined(parts: list[Partial]) -> Partial:
     tally, spares = merge_tallies(
         [each.tally for each in parts], [each.spares for each in parts], 25
     )
-    return Partial(
-        sum(each.sums for each in parts), sum(each.counts for each in parts), tally, spares
-    )
+    sums = np.sum([each.sums for each in parts], axis=0)
+    counts = np.sum([each.counts for each in parts], axis=0)
+    return Partial(sums, counts, tally, spares)
 
 
 def assert_same_bits(left: Partial, right: Partial) -> None:

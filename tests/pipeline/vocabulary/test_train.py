@@ -134,7 +134,7 @@ HARD_CASES = {
     ),
     "each row five times": (np.repeat(clustered(100, 8, 20), 5, axis=0), 100),
     "two rows far away": (
-        np.concatenate([clustered(400, 8, 20), np.float32([[900.0] * 8, [-900.0] * 8])]),
+        np.concatenate([clustered(400, 8, 20), np.array([[900.0] * 8, [-900.0] * 8], np.float32)]),
         200,
     ),
     "one word": (clustered(100, 8, 5), 1),
@@ -213,6 +213,8 @@ def full_k_means_error(count: int, seed: int) -> float:
         max_points_per_centroid=len(rows),
     )
     peer.train(rows, init_centroids=initial_centroids(rows[seeds], count))
+    assert peer.obj is not None
+    assert peer.centroids is not None
     assert peer.obj[-1] == pytest.approx(peer.obj[-2], rel=1e-5)
     return error_of(HELD, peer.centroids)
 

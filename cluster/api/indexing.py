@@ -1,0 +1,68 @@
+"""Making an index from Python."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lamella.opened import Index, open
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.settings import load_job
+from lamella.schemas.job import JobConfig
+
+
+def index(
+    source: str | os.PathLike[str],
+    *,
+    into: str | os.PathLike[str],
+    words: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    job: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Index:
+    """Index pictures and return the index, opened at the snapshot that was made.
+
+    A run that was stopped continues when it is given again, and pictures that were indexed with
+    the same settings are not indexed anew.
+
+    Args:
+        source: a folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars;
+            on this machine or in S3.
+        into: the store: a folder, made if it is absent, or s3://bucket/prefix.
+        words: visual words of each local layer; by the corpus's size by default.
+        settings: any others by their key in `deploy/job.example.toml`:
+            `{"network.name": "vgg16", "network.layers": ["fc1", "c5_1"]}`. The work is done in
+            this process unless they name an engine: `{"engine.workers": 4}` or
+            `{"engine.address": "HEAD:6379"}` is Ray. The engine changes no byte.
+        job: a TOML file of settings; those of the call win.
+        progress: show the stages on standard error.
+
+    Raises:
+        InputError: the source, the store or a setting cannot be used.
+        StageFailed: tasks failed; the message names them. What is done stays done.
+        StoreError, DoesNotFit: the store, the disk or the memory does not do.
+    """
+    from lamella.cluster.commands.index import index_store
+    from lamella.cluster.ray.engine import engine
+
+    try:
+        pictures, store = os.path.expanduser(os.fspath(source)), os.fspath(into)
+    except TypeError as error:
+        raise InputError(f"source and into are paths or s3:// addresses: {error}") from None
+    asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))
+    if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
+        asked = _in_this_process(asked)
+    with engine(asked.engine) as opened:
+        made = index_store(opened, store, pictures, asked, quiet=not progress)
+    return open(store, at=made.snapshot.number, weights=asked.network.weights)
+
+
+def _overrides(words: int | None, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    said = {"vocabulary.words": words} if words is not None else {}
+    if twice := said.keys() & (settings or {}).keys():
+        raise InputError(f"{', '.join(twice)} is given twice, by words and in settings: give one")
+    return {**said, **(settings or {})}
+
+
+def _in_this_process(job: JobConfig) -> JobConfig:
+    return job.model_copy(update={"engine": job.engine.model_copy(update={"kind": "serial"})})

@@ -1,0 +1,278 @@
+"""An index opened in this process: the door through which Python code asks it."""
+
+import operator
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import pyarrow as pa
+
+from lamella.asking import Opened
+from lamella.pictures import Picture
+from lamella.pipeline.corpus.sandbox import end_idle_processes
+from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, UnknownLayer, one_line
+from lamella.pipeline.jobs.query_run import Batch
+from lamella.pipeline.jobs.rankings import ranking_table
+from lamella.pipeline.jobs.resolve import chosen_snapshot
+from lamella.pipeline.store.storage import open_store
+from lamella.result import Refusal, Result, result_of
+from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.snapshot import IndexSnapshot
+from lamella.tables import features_table, images_table, layer_table
+
+
+def open(
+    store: str | os.PathLike[str],
+    *,
+    at: int | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> "Index":
+    """Open a snapshot of an index, to be asked. Nothing is written into the store.
+
+    Opening reads the snapshot's record alone. Segments and the network are opened when they are
+    first needed, and stay open.
+
+    Args:
+        store: what `lamella.index` or `lamella index` made: a folder, or s3://bucket/prefix, of
+            which copies are kept in a cache on this machine.
+        at: the number of a snapshot; the promoted one by default.
+        weights: a local file of the network's weights, where the index was made with such a one.
+        threads: for decoding and the network; one a core by default. It changes no answer.
+
+    Raises:
+        InputError: there is no store, or no such snapshot, or no snapshot yet.
+        NewerFormat: a newer Lamella wrote it.
+        NoAccess: this user may not read it.
+        StoreError: it is damaged, or does not answer.
+    """
+    try:
+        url = os.fspath(store)
+        number = None if at is None else operator.index(at)
+        threads = len(os.sched_getaffinity(0)) if threads is None else operator.index(threads)
+    except TypeError as error:
+        raise InputError(
+            "lamella.open takes a path or an s3:// address, and whole numbers as `at` and "
+            f"`threads`: {error}"
+        ) from None
+    if threads < 1:
+        raise InputError(f"threads must be at least 1; got {threads}")
+    with _reading(url):
+        opened = open_store(url)
+        snapshot = chosen_snapshot(opened, number)
+    return Index(Opened(opened, snapshot, None if weights is None else Path(weights), threads))
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Give errors of the system the names of ours."""
+    try:
+        yield
+    except PermissionError as error:
+        raise NoAccess(
+            f"{error.filename or url} must be readable to open an index, and this user may not "
+            f"read it ({error.strerror}): ask for reading rights to all of {url}"
+        ) from error
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{url} cannot be read on this machine ({one_line(error)}): see that its disk or "
+            "server answers, and try again"
+        ) from error
+
+
+class Index:
+    """A snapshot that answers queries in this process; made by `lamella.open`.
+
+    What it answers is what `lamella query` stores, to the last bit. It may be shared by threads:
+    their calls are answered one after the other. Close it, or use it in a `with` block, to let its
+    network and segments go; tables and results that it gave stay valid.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self.url = opened.store.url
+        self.snapshot: IndexSnapshot = opened.snapshot
+        self._lock = threading.Lock()
+        self._opened: Opened | None = opened
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the network, the segments and idle decoders go. A second time does nothing."""
+        with self._lock:
+            self._opened = None
+        end_idle_processes()
+
+    def __len__(self) -> int:
+        """How many images queries can find."""
+        return self.snapshot.indexed
+
+    def __repr__(self) -> str:
+        return (
+            f"<lamella.Index {self.url}, snapshot {self.snapshot.number}: {len(self):,} images, "
+            f"layers {', '.join(self.layers)}>"
+        )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the layers, from high to low."""
+        return tuple(layer.name for layer in self.snapshot.extraction.layers)
+
+    def query(
+        self,
+        pictures: Picture | Iterable[Picture] | None = None,
+        *,
+        ids: int | Iterable[int] | None = None,
+        names: str | Iterable[str] | None = None,
+        k: int = 10,
+        mode: Literal["exact", "candidates", "paper"] = "exact",
+        layers: str | Sequence[str] | None = None,
+        t: float | Sequence[float] | None = None,
+        p: float | Sequence[float] | None = None,
+        profile: Literal["paper", "production"] | None = None,
+    ) -> Result:
+        """Return the k best images of each query.
+
+        Give one of `pictures`, `ids` and `names`, each a single one or several. A picture that
+        cannot be read is named in `refused` of the result, and the others are answered.
+
+        Args:
+            pictures: paths, bytes, images of Pillow, or arrays (H, W, 3) uint8 in RGB; mixed as
+                you like. 64 of them are read and encoded at a time.
+            ids: of indexed images, which then ask for their like.
+            names: of indexed images; of several of one name the first.
+            k: at least 1.
+            mode: `exact` is certified to be what scoring every image gives; `candidates` fuses the
+                1,000 best of each layer; `paper` those of the high layer alone.
+            layers: fuse these alone.
+            t: thresholds of the maps, high layer first; the snapshot's by default.
+            p: powers, likewise.
+            profile: weights of visual words: `production` is tf-idf, `paper` is tf.
+
+        Raises:
+            InputError: something is no picture, or no image of the index; a value out of range; or
+                the index was closed.
+            UnknownLayer: the snapshot has no such layer.
+            StoreError, DecoderUnavailable: the store or this machine failed.
+        """
+        with self._turn() as opened:
+            question = opened.question(k, mode, layers, t, p, profile)
+            k, fusion = question.search.k, question.fusion
+            fused = [entry.layer for entry in fusion.layers]
+            queries, batches = opened.asked(pictures, ids, names, fused)
+            coordinator = opened.coordinator(question.weighting)
+            answers: list[Any] = []
+            refused: dict[int, Refusal] = {}
+            for places, batch in batches:
+                refused |= _refusals(queries, batch)
+                if batch.features is not None:
+                    answer = coordinator.answer(
+                        batch.features,
+                        fusion,
+                        k,
+                        mode=question.search.mode,
+                        candidates=question.search.candidates,
+                    )
+                    table = ranking_table(batch.ids, batch.names, answer, fusion, opened.images)
+                    answers.append((places, answer, table))
+            return result_of(queries, k, fused, answers, refused)
+
+    def features(
+        self,
+        pictures: Picture | Iterable[Picture] | None = None,
+        *,
+        ids: int | Iterable[int] | None = None,
+        names: str | Iterable[str] | None = None,
+    ) -> pa.Table:
+        """Return what the index sees of each query, as a row of a table.
+
+        Columns: query (its place in the call), query_name; for each global layer LAYER.vector,
+        D float32; for each local one LAYER.words and LAYER.counts, lists of uint32, words rising;
+        refusal and detail, null where the picture could be read. Features of a refused picture
+        are null. Arguments and errors are those of `query`.
+        """
+        with self._turn() as opened:
+            queries, batches = opened.asked(pictures, ids, names, self.layers)
+            parts: list[Any] = []
+            refused: dict[int, Refusal] = {}
+            for places, batch in batches:
+                refused |= _refusals(queries, batch)
+                if batch.features is not None:
+                    parts.append((places, batch.features.layers))
+            return features_table(queries, parts, refused, opened.segments[0])
+
+    def vectors(self, layer: str) -> pa.Table:
+        """Return a global layer of all indexed images: image_id, and vector, D float32.
+
+        Raises:
+            UnknownLayer: there is no such layer.
+            InputError: it is a local one, which has `bags`; or the index was closed.
+        """
+        return self._layer(layer, "global")
+
+    def bags(self, layer: str) -> pa.Table:
+        """Return a local layer of all indexed images: image_id, words and counts.
+
+        Lists of uint32: the visual words that an image has, rising, and how often.
+
+        Raises:
+            UnknownLayer: there is no such layer.
+            InputError: it is a global one, which has `vectors`; or the index was closed.
+        """
+        return self._layer(layer, "local")
+
+    def images(self) -> pa.Table:
+        """Return a row for every picture of the corpus, in the order of ids.
+
+        Columns: image_id; name, container, offset, size_bytes, sha256, format, width, height,
+        refusal and detail, as FORMAT.md tells of an image table; indexed: queries can find it.
+        """
+        with self._turn() as opened:
+            return images_table(opened.store, self.snapshot, opened.image_ids)
+
+    @contextmanager
+    def _turn(self) -> Iterator[Opened]:
+        """Have one call at a time: compiled loops share their threads, and caches are plain."""
+        with self._lock, _reading(self.url):
+            if self._opened is None:
+                raise InputError(
+                    f"an index answers while it is open, and this one of {self.url} was closed: "
+                    "open it again with lamella.open"
+                )
+            yield self._opened
+
+    def _layer(self, name: str, kind: Literal["global", "local"]) -> pa.Table:
+        with self._turn() as opened:
+            kinds = {layer.name: layer.kind for layer in self.snapshot.extraction.layers}
+            if name not in kinds:
+                raise UnknownLayer(
+                    f"snapshot {self.snapshot.number} has no layer {name!r}: it has "
+                    f"{', '.join(self.layers)}"
+                )
+            if kinds[name] != kind:
+                method = "bags" if kind == "global" else "vectors"
+                raise InputError(
+                    f"layer {name} is {kinds[name]}, and a {kind} one is wanted here: take "
+                    f"{method}({name!r})"
+                )
+            return layer_table(opened.segments, name)
+
+
+def _refusals(queries: Sequence[str], batch: Batch) -> Mapping[int, Refusal]:
+    """Return the refused pictures of a batch by their place in the call."""
+    return {
+        row["query"]: Refusal(queries[row["query"]], RefusalReason(row["reason"]), row["detail"])
+        for row in batch.refusals.to_pylist()
+    }

@@ -1,0 +1,104 @@
+"""What an index holds, and what is computed of pictures, as Arrow tables."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
+from lamella.pipeline.store.commit import read_committed, read_done
+from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.tables import vectors_column
+from lamella.result import Refusal
+from lamella.schemas.corpus import IMAGES
+from lamella.schemas.snapshot import IndexSnapshot
+
+Features = BagsOfWords | NDArray[np.float32]
+
+
+def layer_table(segments: Sequence[SegmentData], layer: str) -> pa.Table:
+    """Return a layer of all images, in the order of ids; mapped from the index, not copied."""
+    in_order = sorted(segments, key=lambda each: each.image_ids[:1].tolist())
+    return pa.concat_tables(
+        pa.table({"image_id": pa.array(each.image_ids)} | _columns(_values(each.layers[layer])))
+        for each in in_order
+    )
+
+
+def _values(layer: LocalLayer | DenseLayer) -> Features:
+    return layer.bags if isinstance(layer, LocalLayer) else layer.vectors
+
+
+def _columns(values: Features, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(values, BagsOfWords):
+        return {f"{prefix}vector": vectors_column(values)}
+    return {
+        f"{prefix}{name}": pa.LargeListArray.from_arrays(pa.array(values.offsets), pa.array(array))
+        for name, array in (("words", values.words), ("counts", values.counts))
+    }
+
+
+def features_table(
+    queries: Sequence[str],
+    parts: Sequence[tuple[NDArray[np.int64], Mapping[str, Features]]],
+    refused: Mapping[int, Refusal],
+    like: SegmentData,
+) -> pa.Table:
+    """Return a row a query with its features, null where it was refused.
+
+    Args:
+        queries: Q names.
+        parts: for some queries each: their places (n,), and their features by layer.
+        like: whose layers have features of the same types, for when there are no parts.
+    """
+    where = np.full(len(queries), -1, np.int64)
+    start = 0
+    for places, _ in parts:
+        where[places] = np.arange(start, start + len(places))
+        start += len(places)
+    rows = pa.array(where, mask=where < 0)
+    columns: dict[str, Any] = {
+        "query": pa.array(np.arange(len(queries))),
+        "query_name": pa.array(queries, pa.string()),
+    }
+    for layer, stored in like.layers.items():
+        values = [layers[layer] for _, layers in parts] or [_values(stored)]
+        found = [_columns(each, f"{layer}.") for each in values]
+        for name in found[0]:
+            columns[name] = pa.concat_arrays([each[name] for each in found]).take(rows)
+    said = [refused.get(number) for number in range(len(queries))]
+    columns["refusal"] = pa.array([each and each.reason.value for each in said], pa.string())
+    columns["detail"] = pa.array([each and each.detail for each in said], pa.string())
+    return pa.table(columns)
+
+
+def images_table(store: Store, snapshot: IndexSnapshot, indexed: NDArray[np.int64]) -> pa.Table:
+    """Return a row for every picture that the corpus has, refused ones with the reason.
+
+    Args:
+        indexed: the ids of the images that queries can find, rising.
+    """
+    schema = IMAGES.insert(0, pa.field("image_id", pa.int64(), nullable=False))
+    tables = [schema.empty_table()]
+    for shard in snapshot.shards:
+        rows = read_committed(store, shard.file, read_images)
+        ids = np.arange(shard.first_image_id, shard.first_image_id + rows.num_rows)
+        refusal = rows.column("refusal").to_numpy(zero_copy_only=False).astype(object)
+        detail = rows.column("detail").to_numpy(zero_copy_only=False).astype(object)
+        done = read_done(store, snapshot.extraction_folder, shard.key)
+        if done is not None:  # has those too whose header was sound and whose pixels were not
+            for each in read_committed(store, done.files["refusals"], read_refusals).to_pylist():
+                place = each["image_id"] - shard.first_image_id
+                refusal[place], detail[place] = each["reason"], each["detail"]
+        columns = {name: rows.column(name) for name in IMAGES.names}
+        columns |= {"image_id": pa.array(ids), "refusal": pa.array(refusal, pa.string())}
+        columns["detail"] = pa.array(detail, pa.string())
+        tables.append(pa.table(columns).select(schema.names).cast(schema))
+    table = pa.concat_tables(tables)
+    found = np.isin(table.column("image_id").to_numpy(), indexed, assume_unique=True)
+    return table.append_column("indexed", pa.array(found))

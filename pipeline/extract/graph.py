@@ -1,0 +1,56 @@
+"""Networks as graphs: what their outputs are called, and a network cut after some of them.
+
+torchvision does this for its own networks. Ours is traced here, under the names that torchvision
+would give: importing torchvision takes seconds in each process, and the default network needs
+nothing of it.
+"""
+
+import re
+from collections.abc import Sequence
+
+from torch import fx, nn
+
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0, SameConv
+
+
+class _Tracer(fx.Tracer):
+    """Keeps whole a module whose forward depends on sizes."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, SameConv) or super().is_leaf_module(m, module_qualified_name)
+
+
+def output_names(model: nn.Module) -> list[str]:
+    """Return the names of a network's outputs at inference, in order."""
+    if isinstance(model, EfficientNetLite0):
+        return [_name(node) for node in _Tracer().trace(model).nodes if node.op != "output"]
+    from torchvision.models.feature_extraction import get_graph_node_names
+
+    return [str(name) for name in get_graph_node_names(model)[1]]
+
+
+def cut(model: nn.Module, names: Sequence[str]) -> nn.Module:
+    """Return a network that gives these outputs by name, and computes no more than they need.
+
+    It shares the weights of the model, and has a `graph` of type `torch.fx.Graph`.
+    """
+    if not isinstance(model, EfficientNetLite0):
+        from torchvision.models.feature_extraction import create_feature_extractor
+
+        extractor: nn.Module = create_feature_extractor(model, list(names))
+        return extractor.eval()
+    found = fx.GraphModule(model, _Tracer().trace(model))
+    nodes = {_name(node): node for node in found.graph.nodes if node.op != "output"}
+    found.graph.output_node().args = ({name: nodes[name] for name in names},)
+    found.graph.eliminate_dead_code()
+    found.delete_all_unused_submodules()
+    found.recompile()
+    return found.eval()
+
+
+def _name(node: fx.Node) -> str:
+    """Return the path of a module, or that of the module which calls a function, and its name."""
+    if node.op == "call_module":
+        return str(node.target)
+    owner = list(node.meta.get("nn_module_stack", {}))[-1:]
+    return ".".join([*owner, re.sub(r"_\d+$", "", node.name)])

@@ -1,0 +1,377 @@
+"""The door for Python: what a notebook does, and what it is told when it does it wrong."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import lamella
+from lamella import asking, errors
+from lamella.cluster.commands.query import Queries, query_store
+from lamella.pipeline.jobs.rankings import read_rankings
+from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store
+from lamella.schemas.refusals import RefusalReason
+from tests.conftest import Indexed
+from tests.end_to_end.commands import ENGINE
+from tests.pictures import drawn, jpeg_of
+from tests.tiny import TINY, tiny_index, tiny_pictures
+
+SETTINGS = {key.replace("__", "."): value for key, value in TINY.items()}
+
+
+@pytest.fixture(scope="module")
+def index(indexed: Indexed) -> Iterator[lamella.Index]:
+    with lamella.open(indexed.store) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def pictures(indexed: Indexed) -> list[Path]:
+    return sorted(path for path in indexed.source.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def written(indexed: Indexed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the store, for the runs of the command."""
+    return Path(shutil.copytree(indexed.store, tmp_path_factory.mktemp("written") / "store"))
+
+
+def commanded(store: Path, queries: Queries, settings: dict[str, Any]) -> pa.Table:
+    """Return what `lamella query` stores."""
+    job = load_job(None, {"search.k": 5} | settings)
+    run = query_store(ENGINE, str(store), job, queries, quiet=True).run
+    return read_rankings(LocalStore(store), run)
+
+
+def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]) -> None:
+    assert (len(index), index.layers) == (48, ("head", "b11"))
+    assert (
+        repr(index) == f"<lamella.Index {indexed.store}, snapshot 1: 48 images, layers head, b11>"
+    )
+
+    found = index.query(pictures[:3], k=5)
+    assert len(found) == 3
+    assert (found.ids.shape, found.ids.dtype) == ((3, 5), np.int64)
+    assert (found.scores.shape, found.scores.dtype) == ((3, 5), np.float64)
+    assert list(found.similarities) == ["head", "b11"]
+    assert {s.shape for s in found.similarities.values()} == {(3, 5)}
+    assert found.certified.tolist() == [True] * 3
+    assert not found.refused
+    # A picture is its own best answer: its similarity is 1 in each layer, and so is its map.
+    assert found.names[:, 0].tolist() == [str(p.relative_to(indexed.source)) for p in pictures[:3]]
+    assert found.scores[:, 0] == pytest.approx(2.0)
+    assert found.similarities["b11"][:, 0] == pytest.approx(1.0)
+
+    table = found.to_arrow()
+    assert table.num_rows == 15
+    assert table.column("image_id").to_pylist() == found.ids.reshape(-1).tolist()
+    assert table.column("name").to_pylist() == found.names.reshape(-1).tolist()
+
+    like = index.query(ids=found.ids[0], k=2)
+    assert like.ids[:, 0].tolist() == found.ids[0].tolist()
+    by_name = index.query(names=found.names[0].tolist(), k=2)
+    assert by_name.to_arrow().equals(like.to_arrow())
+
+
+def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
+    images, vectors, bags = index.images(), index.vectors("head"), index.bags("b11")
+    assert images.column("image_id").to_pylist() == list(range(48))
+    assert images.column("indexed").to_pylist() == [True] * 48
+    for table in (vectors, bags):
+        assert table.column("image_id").to_pylist() == list(range(48))
+    seen = index.features(pictures[4:6])
+    assert seen.column("query_name").to_pylist() == [str(path) for path in pictures[4:6]]
+    assert seen.column("refusal").null_count == 2
+    ids = index.query(pictures[4:6], k=1).ids[:, 0].tolist()
+    for column, stored in (
+        ("head.vector", vectors.column("vector")),
+        ("b11.words", bags.column("words")),
+        ("b11.counts", bags.column("counts")),
+    ):
+        expected = stored.take(pa.array(ids)).to_pylist()
+        assert seen.column(column).to_pylist() == expected
+        assert index.features(ids=ids).column(column).to_pylist() == expected
+
+
+@pytest.mark.parametrize("mode", ["exact", "candidates", "paper"])
+def test_pictures_are_answered_as_the_command_answers_them(
+    mode: Any, index: lamella.Index, indexed: Indexed, pictures: list[Path], written: Path
+) -> None:
+    settings = {"search.mode": mode, "profile": "production", "fusion.t": [0.3], "fusion.p": [0.5]}
+    stored = commanded(written, Queries(str(indexed.source)), settings)
+    found = index.query(pictures, k=5, mode=mode, profile="production", t=0.3, p=0.5).to_arrow()
+    # All but the names: the command names pictures as their source does.
+    assert found.drop(["query_name"]).equals(stored.drop(["query_name"]))
+
+
+def test_images_are_answered_as_the_command_answers_them(
+    index: lamella.Index, written: Path
+) -> None:
+    stored = commanded(written, Queries(ids="all"), {})
+    assert index.query(ids=range(48), k=5).to_arrow().equals(stored)
+
+
+def test_a_picture_is_the_same_in_every_form(index: lamella.Index, tmp_path: Path) -> None:
+    path = tmp_path / "turned.jpg"
+    data = jpeg_of(300, 400, orientation=6)
+    path.write_bytes(data)
+    with Image.open(io.BytesIO(data)) as image:
+        turned = np.rot90(np.asarray(image), -1)  # 6 is a quarter to the right
+        forms = [str(path), path, data, bytearray(data), memoryview(data), image, turned]
+        forms.append(f"file://{path}")
+        found = index.query(forms, k=4)
+    assert not found.refused
+    assert (found.ids == found.ids[0]).all()
+    assert (found.scores == found.scores[0]).all()
+    alone = [index.query(form, k=4).scores[0].tolist() for form in (path, data, turned)]
+    assert alone == [found.scores[0].tolist()] * 3
+
+
+def test_a_transparent_image_is_laid_over_white_as_its_file_is(index: lamella.Index) -> None:
+    pixels = np.dstack([drawn(80, 90, 5), np.full((80, 90), 90, np.uint8)])
+    image = Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    found = index.query([image, file.getvalue()])
+    assert (found.scores[0] == found.scores[1]).all()
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(
+    index: lamella.Index, pictures: list[Path], tmp_path: Path
+) -> None:
+    whole = jpeg_of()
+    cut = Image.open(io.BytesIO(whole[:-500]))
+    asked = [tmp_path / "none.jpg", pictures[0], whole[:-500], b"", b"text", tmp_path, cut, whole]
+    found = index.query(asked, k=3)
+    assert {place: refusal.reason for place, refusal in found.refused.items()} == {
+        0: RefusalReason.MISSING,
+        2: RefusalReason.TRUNCATED,
+        3: RefusalReason.EMPTY_FILE,
+        4: RefusalReason.NOT_AN_IMAGE,
+        5: RefusalReason.UNREADABLE,
+        6: RefusalReason.UNREADABLE,
+    }
+    assert found.refused[0].name == str(tmp_path / "none.jpg")
+    assert found.refused[4] == ("bytes 4", "not-an-image", "it starts with b'text'")
+    answered = np.array([1, 7])
+    assert (found.ids[answered] >= 0).all()
+    assert found.certified.tolist() == [place in answered for place in range(8)]
+    empty = np.setdiff1d(np.arange(8), answered)
+    assert (found.ids[empty] == -1).all()
+    assert (found.names[empty] == "").all()
+    assert np.isneginf(found.scores[empty]).all()
+    assert set(found.to_arrow().column("query").to_pylist()) == {1, 7}
+    seen = index.features(asked)
+    assert seen.column("refusal").to_pylist()[:3] == ["missing", None, "truncated"]
+    assert [v is None for v in seen.column("head.vector").to_pylist()] == [
+        place not in answered for place in range(8)
+    ]
+
+
+def test_nothing_but_refused_pictures_or_no_picture_is_no_error(index: lamella.Index) -> None:
+    for asked in ([b"text"], []):
+        found, seen = index.query(asked, k=3), index.features(asked)
+        assert (found.ids.shape, seen.num_rows) == ((len(asked), 3), len(asked))
+        assert found.to_arrow().num_rows == 0
+        assert seen.schema.equals(index.features(ids=[0]).schema)
+
+
+def test_rows_are_filled_up_where_there_are_fewer_images(
+    index: lamella.Index, pictures: list[Path]
+) -> None:
+    found = index.query(pictures[0], k=50)
+    assert found.ids.shape == (1, 50)
+    assert sorted(found.ids[0, :48].tolist()) == list(range(48))
+    assert found.ids[0, 48:].tolist() == [-1, -1]
+    assert found.names[0, 48:].tolist() == ["", ""]
+    assert np.isneginf(found.scores[0, 48:]).all()
+    assert found.similarities["head"][0, 48:].tolist() == [0, 0]
+
+
+def test_nothing_is_written_and_all_is_opened_once(indexed: Indexed, pictures: list[Path]) -> None:
+    before = {path: path.stat() for path in indexed.store.rglob("*")}
+    writes = [mock.patch.object(LocalStore, name) for name in ("put", "create", "replace")]
+    with (
+        mock.patch.object(asking, "open_encoder", wraps=asking.open_encoder) as networks,
+        mock.patch.object(asking, "SegmentSearcher", wraps=SegmentSearcher) as segments,
+        writes[0] as put,
+        writes[1] as create,
+        writes[2] as replace,
+        lamella.open(indexed.store) as index,
+    ):
+        assert (networks.call_count, segments.call_count) == (0, 0)
+        for _ in range(3):
+            index.query(pictures[0])
+            index.query(ids=[1])
+            index.features(pictures[0])
+        assert (networks.call_count, segments.call_count) == (1, 1)
+        assert [mocked.call_count for mocked in (put, create, replace)] == [0, 0, 0]
+    after = {path: path.stat() for path in indexed.store.rglob("*")}
+    assert {p: s.st_mtime_ns for p, s in after.items()} == {
+        p: s.st_mtime_ns for p, s in before.items()
+    }
+
+
+def test_threads_share_an_index(index: lamella.Index, pictures: list[Path]) -> None:
+    expected = index.query(pictures[:8], k=5).scores
+    found: dict[int, Any] = {}
+
+    def ask(number: int) -> None:
+        found[number] = index.query(pictures[number], k=5).scores[0]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((found[number] == expected[number]).all() for number in range(8))
+
+
+ARRAY = np.zeros((8, 8, 3), np.uint8)
+WRONG_QUERIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "nothing": ({}, errors.InputError, "one of pictures, ids and names; got none"),
+    "two kinds": ({"pictures": b"", "ids": 1}, errors.InputError, "got pictures, ids"),
+    "a number": ({"pictures": 7}, errors.InputError, "a picture is a path.*got int 7"),
+    "a number among others": ({"pictures": [b"", 7]}, errors.InputError, "picture 1 is int 7"),
+    "a path of bytes": ({"pictures": [None]}, errors.InputError, "picture 0 is NoneType"),
+    "another scheme": ({"pictures": "http://a/b.jpg"}, errors.InputError, "http://.*is not read"),
+    "floats": ({"pictures": ARRAY / 255}, errors.InputError, r"\(8, 8, 3\) float64: convert it"),
+    "grey": ({"pictures": ARRAY[:, :, 0]}, errors.InputError, r"\(8, 8\) uint8: repeat grey"),
+    "planes": ({"pictures": ARRAY.T}, errors.InputError, r"\(3, 8, 8\) uint8: bring the chann"),
+    "a stack": ({"pictures": ARRAY[None]}, errors.InputError, "give list.array. for many"),
+    "no pixels": ({"pictures": ARRAY[:0]}, errors.InputError, r"is \(0, 8, 3\) uint8"),
+    "deep": ({"pictures": Image.new("I;16", (8, 8))}, errors.InputError, "has mode I;16: convert"),
+    "an unknown id": ({"ids": [1, 48]}, errors.InputError, "image 48 is not in.*up to 47"),
+    "unknown ids": ({"ids": [-1, 2**70]}, errors.InputError, "image -1 .*1 more are not either"),
+    "an id as text": ({"ids": ["1"]}, errors.InputError, "ids are whole numbers"),
+    "an unknown name": ({"names": "no.jpg"}, errors.InputError, "no image of name 'no.jpg'"),
+    "no k": ({"ids": 1, "k": 0}, errors.InputError, "search.k: .*greater than.*got 0"),
+    "a mode": ({"ids": 1, "mode": "fast"}, errors.InputError, "search.mode: .*got 'fast'"),
+    "a name as a number": ({"names": 3}, errors.InputError, "names takes a name or.*got 3"),
+    "names of names": ({"names": [["a"]]}, errors.InputError, r"names takes a name.*got \['a'\]"),
+    "no layer": ({"ids": 1, "layers": []}, errors.InputError, "fusion: layers: .*at least 1 item"),
+    "a layer": ({"ids": 1, "layers": "b9"}, errors.UnknownLayer, "no layer 'b9': it has head, b11"),
+    "a threshold": ({"ids": 1, "t": 2.0}, errors.InputError, "fusion: .*got 2.0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_QUERIES)
+def test_a_wrong_query_is_told_the_rule_and_the_way_out(case: str, index: lamella.Index) -> None:
+    arguments, error, said = WRONG_QUERIES[case]
+    with pytest.raises(error, match=said):
+        index.query(**arguments)
+
+
+def test_a_wrong_layer_is_told_which_there_are(index: lamella.Index) -> None:
+    with pytest.raises(errors.UnknownLayer, match="no layer 'b9': it has head, b11"):
+        index.vectors("b9")
+    with pytest.raises(errors.InputError, match=r"layer b11 is local.*take bags\('b11'\)"):
+        index.vectors("b11")
+    with pytest.raises(errors.InputError, match=r"layer head is global.*take vectors\('head'\)"):
+        index.bags("head")
+
+
+def test_a_closed_index_says_so_and_its_tables_stay(indexed: Indexed) -> None:
+    index = lamella.open(indexed.store)
+    vectors, found = index.vectors("head"), index.query(ids=0)
+    index.close()
+    index.close()
+    assert vectors.num_rows == 48
+    assert found.ids.shape == (1, 10)
+    for call in (lambda: index.query(ids=0), index.images, lambda: index.bags("b11")):
+        with pytest.raises(
+            errors.InputError, match=r"was closed: open it again with lamella\.open"
+        ):
+            call()
+
+
+def test_what_cannot_be_opened_is_named(indexed: Indexed, tmp_path: Path) -> None:
+    with pytest.raises(errors.InputError, match=r"there is no store at .*make one"):
+        lamella.open(tmp_path / "none")
+    with pytest.raises(errors.InputError, match="it has no"):
+        lamella.open(tmp_path)
+    open_store(str(tmp_path / "empty"), create=True)
+    with pytest.raises(errors.InputError, match="holds no snapshot yet"):
+        lamella.open(tmp_path / "empty")
+    with pytest.raises(errors.InputError, match="there is no snapshot 7"):
+        lamella.open(indexed.store, at=7)
+    for arguments in ({"store": 3}, {"store": indexed.store, "at": "1"}):
+        with pytest.raises(errors.InputError, match=r"lamella\.open takes a path"):
+            lamella.open(**arguments)
+    with pytest.raises(errors.InputError, match="threads must be at least 1; got 0"):
+        lamella.open(indexed.store, threads=0)
+    newer = Path(shutil.copytree(indexed.store, tmp_path / "newer"))
+    (newer / "snapshots/000001.json").write_text(json.dumps({"format_version": 99}))
+    with pytest.raises(errors.NewerFormat, match="in format version 99, this Lamella reads up to"):
+        lamella.open(newer)
+    denied = PermissionError(13, "Permission denied", str(indexed.store / "lamella.json"))
+    with (
+        mock.patch.object(LocalStore, "read", side_effect=denied),
+        pytest.raises(errors.NoAccess, match=r"lamella\.json must be readable.*ask for reading"),
+    ):
+        lamella.open(indexed.store)
+
+
+def test_a_table_for_a_package_that_is_absent_is_refused(
+    index: lamella.Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = index.query(ids=0, k=2)
+    for package, method in (("pandas", found.to_pandas), ("polars", found.to_polars)):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(errors.InputError, match=f"needs {package}.*pip install {package}"):
+            method()
+
+
+def test_an_index_is_made_and_opened(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures")
+    settings = SETTINGS | {"corpus.max_refused": 0.5}
+    made = lamella.index(pictures, into=tmp_path / "index", settings=settings)
+    assert (len(made), made.snapshot.number) == (5, 1)
+    table = made.images()
+    assert table.column("refusal").to_pylist() == [None] * 5 + ["truncated"]
+    assert table.column("indexed").to_pylist() == [True] * 5 + [False]
+    with pytest.raises(errors.InputError, match=r"'05\.png' that queries can find"):
+        made.query(names=["05.png"])
+    with pytest.raises(errors.InputError, match="image 5 is not in snapshot 1"):
+        made.query(ids=5)
+    again = lamella.index(pictures, into=tmp_path / "index", settings=settings)
+    assert again.snapshot == made.snapshot
+    with pytest.raises(errors.InputError, match=r"vocabulary.words is given twice"):
+        lamella.index(pictures, into=tmp_path / "index", settings=settings, words=4)
+    with pytest.raises(errors.InputError, match="there is no key wrods"):
+        lamella.index(pictures, into=tmp_path / "index", settings={"wrods": 4})
+    with pytest.raises(errors.InputError, match="cannot be opened"):
+        lamella.index(tmp_path / "none", into=tmp_path / "other")
+
+
+def test_an_index_in_s3_is_opened(bucket: str, tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", broken=0)
+    url = f"s3://{bucket}/index"
+    tiny_index(url, pictures)
+    with lamella.open(url) as index:
+        found = index.query(pictures / "02.png", k=1)
+        assert found.names.tolist() == [["02.png"]]
+
+
+def test_importing_lamella_is_cheap() -> None:
+    heavy = {"numpy", "pyarrow", "pydantic", "PIL", "torch", "ray", "lamella.pipeline"}
+    code = f"import sys, lamella; print(*sorted({heavy!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+    assert {*lamella.__all__, "__version__"} <= set(dir(lamella))
+    with pytest.raises(AttributeError, match="no attribute 'close'"):
+        lamella.close  # noqa: B018

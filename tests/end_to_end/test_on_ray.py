@@ -1,0 +1,138 @@
+"""On Ray everything gives the bytes of one process; the one matrix of workers, servers and nodes.
+
+What one process gives is proved in test_same_bytes.py, test_one_pass.py and test_query_runs.py;
+rankings over shards that are cut otherwise, in test_query_matrix.py; words alone, in
+test_training_on_ray.py.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lamella.cluster.ray.engine import Engine
+from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.run.step import Runner
+from lamella.pipeline.store.storage import open_store
+from tests.builders import index_into
+from tests.command_line import complaint, lamella, lamella_apart
+from tests.conftest import Indexed
+from tests.end_to_end.commands import ENGINE, Stores, exported
+from tests.end_to_end.test_one_pass import made
+from tests.end_to_end.test_query_runs import ask
+from tests.end_to_end.test_query_runs import contents as contents_of_run
+from tests.s3 import KEY, SECRET, upload
+from tests.tiny import tiny_job, tiny_pictures
+
+Run = Callable[[Runner | None, Path], object]
+"""Does something in a new folder, in this process or by a runner, and returns what it made."""
+
+
+@pytest.fixture(scope="session")
+def runs(indexed: Indexed, _all_stores: Stores) -> dict[str, Run]:
+    """What is compared: an index in two passes, one in a single pass, and answers."""
+    stores = _all_stores
+
+    def index(runner: Runner | None, folder: Path) -> object:
+        if runner is None:
+            return indexed.snapshot.root_digest
+        return index_into(folder, indexed.source, runner, threads=1).root_digest
+
+    def index_with_words(runner: Runner | None, folder: Path) -> object:
+        job = tiny_job(vocabulary_from=str(exported(stores)))
+        index_into(folder, stores.pictures, runner, job=job, threads=1)
+        return made(folder, "")
+
+    def query(runner: Runner | None, folder: Path) -> object:
+        store = Path(shutil.copytree(stores.one, folder))
+        engine = ENGINE if runner is None else Engine(runner, 1, on_ray=True)
+        return [
+            contents_of_run(store, ask(stores, store, engine, what))
+            for what in ("pictures", "snapshot")
+        ]
+
+    return {"index": index, "index with words": index_with_words, "query": query}
+
+
+@pytest.fixture(scope="session")
+def expected(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process makes."""
+    folder = tmp_path_factory.mktemp("expected")
+    return {name: run(None, folder / name) for name, run in runs.items()}
+
+
+every_run = pytest.mark.parametrize("name", ["index", "index with words", "query"])
+
+
+@every_run
+@pytest.mark.usefixtures("two_cpus", "stores")
+@pytest.mark.parametrize(
+    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+)
+def test_workers_give_the_bytes_of_one_process(
+    name: str, workers: int, runs: dict[str, Run], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    with RayRunner(workers=workers) as runner:
+        assert runs[name](runner, tmp_path / "store") == expected[name]
+
+
+@pytest.mark.slow
+@every_run
+@pytest.mark.usefixtures("four_cpus", "stores")
+def test_more_workers_than_tasks_give_the_bytes_of_one_process(
+    name: str, runs: dict[str, Run], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    with RayRunner(workers=4) as runner:
+        assert runs[name](runner, tmp_path / "store") == expected[name]
+
+
+@pytest.mark.slow
+@every_run
+@pytest.mark.usefixtures("two_nodes", "stores")
+def test_two_nodes_give_the_bytes_of_one_process(
+    name: str, runs: dict[str, Run], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    with RayRunner() as runner:
+        assert runs[name](runner, tmp_path / "store") == expected[name]
+
+
+@pytest.mark.ray
+def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    shown = lamella_apart("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
+    assert shown.returncode == 0, shown.stderr
+    for row in ("head alone", "b11 alone", "direct sum", "mapped fusion"):
+        assert row in shown.stdout
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/jpeg;base64") > 8
+
+    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
+    assert json.loads(again.stdout)["report"]["queries"] == 32
+
+    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
+    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
+
+
+@pytest.mark.ray
+def test_the_command_line_works_on_s3_and_stores_no_secret(bucket: str, tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures")
+    source = upload(pictures, f"s3://{bucket}/command-pictures")
+    store = f"s3://{bucket}/command"
+    # Workers inherit the environment, and nothing else tells them where S3 is.
+    indexed = lamella_apart(
+        "index", source, "--into", store, "--words", 32, "--workers", 1, "--json"
+    )
+    assert indexed.returncode == 0, indexed.stderr
+    assert json.loads(indexed.stdout)["indexed"] == 5
+    asked = lamella("query", store, f"{source}/01.png", "--engine", "serial", "-k", "2", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["rankings"][0]["name"] == "01.png"
+    said = indexed.stdout + indexed.stderr + asked.stdout + asked.stderr
+    opened = open_store(store)
+    stored = b"".join(opened.read(each.path) for each in opened.walk())
+    for secret in (KEY, SECRET):
+        assert secret not in said
+        assert secret.encode() not in stored

@@ -1,0 +1,55 @@
+"""Our network is cut as torchvision would cut it, and opened without torchvision."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from torchvision.models import feature_extraction as theirs
+
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0, SameConv
+from lamella.pipeline.extract.graph import cut, output_names
+
+ROOT = Path(__file__).parents[3]
+KEPT_WHOLE = {"leaf_modules": [SameConv]}
+
+
+def test_outputs_have_the_names_that_torchvision_gives_them() -> None:
+    model = EfficientNetLite0().eval()
+    assert output_names(model) == theirs.get_graph_node_names(model, tracer_kwargs=KEPT_WHOLE)[1]
+
+
+def test_a_cut_gives_the_same_bits_as_torchvision_and_keeps_nothing_above() -> None:
+    torch.manual_seed(0)
+    model = EfficientNetLite0().eval()
+    names = ["blocks.4.add", "blocks.5.expanded", "blocks.2.filtered"]
+    ours = cut(model, names)
+    other = theirs.create_feature_extractor(model, names, tracer_kwargs=dict(KEPT_WHOLE)).eval()
+    pixels = torch.randn(2, 3, 40, 64)
+    with torch.inference_mode():
+        found, expected = ours(pixels), other(pixels)
+    assert list(found) == names
+    assert all(torch.equal(found[name], expected[name]) for name in names)
+    assert {name for name, _ in ours.named_parameters()} == {
+        name for name, _ in other.named_parameters()
+    }
+    assert not any(name.startswith(("blocks.6", "head")) for name, _ in ours.named_modules())
+
+
+def test_the_default_network_opens_and_looks_without_torchvision() -> None:
+    code = """
+import sys
+import numpy as np
+from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.schemas.job import JobConfig
+
+backbone = Backbone(*resolve_extraction(JobConfig()))
+outputs = backbone.forward(np.zeros((1, 64, 64, 3), np.uint8), "whole")
+assert sorted(outputs) == ["blocks.11.expanded", "head_act"], sorted(outputs)
+print(*sorted({"torchvision", "torchcodec", "torch._dynamo"} & set(sys.modules)))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == []
