@@ -1,8 +1,8 @@
-"""Text that a person sees: names come from anyone, and are shown, never obeyed."""
+"""Text for people: names may come from strangers, so they must not control a terminal."""
 
 
 def printable(text: str) -> str:
-    """Return text with control, direction and other unprintable characters spelled out.
+    """Return text with control, direction and other unprintable characters escaped.
 
     >>> printable("a\\x1b[31mb")
     'a\\\\x1b[31mb'
