@@ -21,6 +21,7 @@ from lamella import asking, errors
 from lamella.cluster.commands.query import Queries, query_store
 from lamella.pipeline.jobs.rankings import read_rankings
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.search.encode import open_encoder
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
@@ -65,8 +66,10 @@ def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]
 
     found = index.query(pictures[:3], k=5)
     assert len(found) == 3
-    assert (found.ids.shape, found.ids.dtype) == ((3, 5), np.int64)
-    assert (found.scores.shape, found.scores.dtype) == ((3, 5), np.float64)
+    assert found.ids.shape == (3, 5)
+    assert found.ids.dtype == np.int64
+    assert found.scores.shape == (3, 5)
+    assert found.scores.dtype == np.float64
     assert list(found.similarities) == ["head", "b11"]
     assert {s.shape for s in found.similarities.values()} == {(3, 5)}
     assert found.certified.tolist() == [True] * 3
@@ -131,7 +134,7 @@ def test_a_picture_is_the_same_in_every_form(index: lamella.Index, tmp_path: Pat
     path.write_bytes(data)
     with Image.open(io.BytesIO(data)) as image:
         turned = np.rot90(np.asarray(image), -1)  # 6 is a quarter to the right
-        forms = [str(path), path, data, bytearray(data), memoryview(data), image, turned]
+        forms: list[Any] = [str(path), path, data, bytearray(data), memoryview(data), image, turned]
         forms.append(f"file://{path}")
         found = index.query(forms, k=4)
     assert not found.refused
@@ -155,7 +158,16 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(
 ) -> None:
     whole = jpeg_of()
     cut = Image.open(io.BytesIO(whole[:-500]))
-    asked = [tmp_path / "none.jpg", pictures[0], whole[:-500], b"", b"text", tmp_path, cut, whole]
+    asked: list[Any] = [
+        tmp_path / "none.jpg",
+        pictures[0],
+        whole[:-500],
+        b"",
+        b"text",
+        tmp_path,
+        cut,
+        whole,
+    ]
     found = index.query(asked, k=3)
     assert {place: refusal.reason for place, refusal in found.refused.items()} == {
         0: RefusalReason.MISSING,
@@ -206,7 +218,7 @@ def test_nothing_is_written_and_all_is_opened_once(indexed: Indexed, pictures: l
     before = {path: path.stat() for path in indexed.store.rglob("*")}
     writes = [mock.patch.object(LocalStore, name) for name in ("put", "create", "replace")]
     with (
-        mock.patch.object(asking, "open_encoder", wraps=asking.open_encoder) as networks,
+        mock.patch.object(asking, "open_encoder", wraps=open_encoder) as networks,
         mock.patch.object(asking, "SegmentSearcher", wraps=SegmentSearcher) as segments,
         writes[0] as put,
         writes[1] as create,

@@ -1,6 +1,7 @@
 """Rows of pictures that a caller hands over, and what the network sees of them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ def test_a_file_its_bytes_and_pixels_are_seen_alike(tmp_path: Path) -> None:
     rows = rows_of_given([Given("", str(path)), Given("", data), Given("", pixels)], LIMITS)
     source = GivenPictures(LIMITS)
     with source.expecting(rows):
-        file, held, array = (source.see(row, ("whole", "crop"), SPEC) for row in rows)
+        seen: list[Any] = [source.see(row, ("whole", "crop"), SPEC) for row in rows]
+    file, held, array = seen
     assert all((one == other).all() for one, other in zip(file, held, strict=True))
     assert [view.shape for view in file] == [(32, 46, 3), (16, 16, 3)]
     assert [np.asarray(view).shape for view in array] == [(32, 48, 3), (16, 16, 3)]
