@@ -3,11 +3,13 @@
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from lamella.pipeline.private import others_can_change
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _import_numba() -> Any:
@@ -49,3 +51,24 @@ def cached(function: Function, **options: Any) -> Function:
     if folder is not None and others_can_change(folder, like=function.__code__.co_filename):
         return cast(Function, numba.njit(**options)(function))
     return cast(Function, made)
+
+
+def compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function compiled for one thread, which runs without the interpreter's lock.
+
+    No fastmath: sums keep the order in which they are written, and products and sums are rounded
+    separately, whatever the processor. Division by zero gives inf or nan, as in numpy. No parallel
+    loops: two threads must not enter numba's thread pool at once.
+    """
+    return cached(function, nogil=True, error_model="numpy")
+
+
+def compiled_parallel(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function compiled with its `parallel_range` loops spread over threads.
+
+    Only for loops whose iterations share no sum.
+    """
+    return cached(function, nogil=True, error_model="numpy", parallel=True)
+
+
+parallel_range: Callable[[int], range] = numba.prange

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.index.compiled import compiled, read_only
+from lamella.pipeline.arrays import read_only
+from lamella.pipeline.compiled import compiled
 
 
 def check_offsets(offsets: NDArray[np.int64], entries: int, what: str) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import read_only
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets, first_fault, greatest_of_runs
-from lamella.pipeline.index.compiled import compiled, read_only
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, UInt8s
-from lamella.pipeline.index.compiled import compiled, read_only
+from lamella.pipeline.arrays import Float32s, UInt8s, read_only
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 
 Result = TypeVar("Result")

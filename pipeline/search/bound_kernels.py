@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
-from lamella.pipeline.index.compiled import compiled
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.search.prefetch import fetch
 from lamella.pipeline.vocabulary.ivf_kernels import proposing
 

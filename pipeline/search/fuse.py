@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.index.compiled import compiled
+from lamella.pipeline.compiled import compiled
 from lamella.schemas.query import FusionSpec
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
-from lamella.pipeline.index.compiled import compiled, compiled_parallel, parallel_range
+from lamella.pipeline.compiled import compiled, compiled_parallel, parallel_range
 from lamella.pipeline.search.prefetch import fetch
 
 # Partial sums of a dense product: enough for every width of vector unit, so that the compiler

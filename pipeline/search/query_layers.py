@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import read_only
 from lamella.pipeline.errors import UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.compiled import read_only
 from lamella.pipeline.search import score
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, Float64s, Int64s
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, read_only
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
-from lamella.pipeline.index.compiled import read_only
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.search import kernels
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import read_only
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.compiled import read_only
 from lamella.pipeline.index.postings import Postings, invert
 from lamella.pipeline.index.sketch import Sketch, sketch_vectors
 from lamella.pipeline.search.score import bag_norms, dense_norms

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s
-from lamella.pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.compiled import compiled
 
 LARGEST_NORM = 1e15
 """The longest descriptor or centroid allowed: products of two stay far inside float32."""

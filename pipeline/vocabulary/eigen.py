@@ -8,7 +8,7 @@ dimensions), so stored files would change with the number of workers. These loop
 import numpy as np
 
 from lamella.pipeline.arrays import Float32s, Float64s
-from lamella.pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.compiled import compiled
 
 BLOCK_ROWS = 4_096
 """Rows centred and multiplied at a time."""

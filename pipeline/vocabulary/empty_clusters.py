@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.vocabulary.assign import Assignment
-from lamella.pipeline.vocabulary.compiled import compiled
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
-from lamella.pipeline.compiled import cached
-from lamella.pipeline.vocabulary.compiled import P, R, compiled
+from lamella.pipeline.compiled import P, R, cached, compiled
 
 
 def proposing(function: Callable[P, R]) -> Callable[P, R]:

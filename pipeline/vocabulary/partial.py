@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s
-from lamella.pipeline.vocabulary.compiled import compiled
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.vocabulary.empty_clusters import Spares, join_spares
 
 ERROR_SCALE = 2.0**30

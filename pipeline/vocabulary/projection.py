@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s
+from lamella.pipeline.compiled import compiled
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.tables import (
     column,
@@ -25,7 +26,6 @@ from lamella.pipeline.store.tables import (
 )
 from lamella.pipeline.vocabulary.assign import Assigner, Assignment
 from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, squared_norms_of
-from lamella.pipeline.vocabulary.compiled import compiled
 from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
 from lamella.pipeline.vocabulary.partial import LONGEST_TRAINED, add_rows
