@@ -65,7 +65,7 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     runner = Zygote(tmp_path_factory.mktemp("zygote"))
     yield runner
     runner.process.kill()
-    runner.process.wait()
+    runner.process.communicate()  # which closes its pipes
 
 
 @pytest.fixture(scope="module")
