@@ -160,11 +160,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         for path in sources(*OURS)
     }
     needs = {
-        name: {
-            each.module
-            for each in IMPORTS
-            if each.file == str(path.relative_to(ROOT)) and not each.inside_function
-        }
+        name: {each.module for each in IMPORTS if each.file == str(path.relative_to(ROOT))}
         & modules.keys()
         for name, path in modules.items()
     }

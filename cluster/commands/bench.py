@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
 
@@ -81,8 +82,6 @@ def search(
             on_progress=lines.stage,
         )
     if as_json:
-        from lamella.cluster.commands.cli import emit
-
         emit(asdict(found))
         return
     table = Table("exact search", "", show_header=True, title_justify="left")
@@ -162,8 +161,6 @@ def extract(
             on_progress=lines.stage,
         )
     if as_json:
-        from lamella.cluster.commands.cli import emit
-
         emit(asdict(found))
         return
     _show(found)

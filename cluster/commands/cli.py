@@ -1,6 +1,5 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lamella.cluster.commands import bench, maintenance, options, plan, status, vocabulary
+from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.status import summary
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
@@ -35,11 +35,6 @@ def options_of_all(version: options.Version = False) -> None:
 
 
 PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
-
-
-def emit(value: Any) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=2, default=str))
 
 
 @app.command()

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.text import printable
@@ -29,7 +30,6 @@ def _line(text: str, style: str = "") -> None:
 
 
 def _emit(value: Any) -> None:
-    from lamella.cluster.commands.cli import emit
 
     emit(value)
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
@@ -88,8 +89,6 @@ def plan(
         )
     kept = keep_plan(store, made) if store else None
     if as_json:
-        from lamella.cluster.commands.cli import emit
-
         emit(made.model_dump(mode="json") | {"kept": kept})
     else:
         from lamella.cluster.commands.show_plan import show_plan

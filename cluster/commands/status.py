@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import emit
 from lamella.pipeline.text import printable
 
 console = Console()
@@ -20,7 +21,6 @@ def register(app: typer.Typer) -> None:
 
 
 def _emit(value: Any) -> None:
-    from lamella.cluster.commands.cli import emit
 
     emit(value)
 

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 
 app = typer.Typer(
@@ -25,7 +26,6 @@ Layer = Annotated[
 
 
 def _emit(value: Any) -> None:
-    from lamella.cluster.commands.cli import emit
 
     emit(value)
 

@@ -19,8 +19,9 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import WRONG_FORM, Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import binary_vectors_of, column, open_parquet
-from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
+from lamella.pipeline.vocabulary.choose import CARD_FROM, exact_assigner
 from lamella.pipeline.vocabulary.ivf import CellsAssigner, read_cells, read_neighbours
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of

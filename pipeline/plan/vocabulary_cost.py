@@ -18,12 +18,8 @@ from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.encode import encode_file
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.figures import mean_of, scaled
-from lamella.pipeline.vocabulary.assign import (
-    EXACT_UP_TO,
-    Assigner,
-    choose_assigner,
-    exact_assigner,
-)
+from lamella.pipeline.vocabulary.assign import Assigner
+from lamella.pipeline.vocabulary.choose import EXACT_UP_TO, choose_assigner, exact_assigner
 from lamella.pipeline.vocabulary.exchange import Exchanged
 from lamella.pipeline.vocabulary.finish import choose_probes
 from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, first_cells, neighbours_of

@@ -10,8 +10,9 @@ from lamella.pipeline.run.step import Counts, Do, Whole
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.vocabulary.assign import Assigner, exact_assigner
+from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.checkpoint import Checkpoint, read_counts
+from lamella.pipeline.vocabulary.choose import exact_assigner
 from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, write_neighbours
 from lamella.pipeline.vocabulary.rounds import Training, least_rows
 from lamella.pipeline.vocabulary.sample import read_sample

@@ -16,8 +16,8 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, create_once, read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.vocabulary.assign import EXACT_UP_TO
 from lamella.pipeline.vocabulary.checkpoint import read_health, write_centroids
+from lamella.pipeline.vocabulary.choose import EXACT_UP_TO
 from lamella.pipeline.vocabulary.exchange import (
     Exchanged,
     check_recipe,

@@ -10,7 +10,8 @@ from itertools import islice, pairwise
 import numpy as np
 
 from lamella.pipeline.arrays import Float32s, Int64s, UInt32s
-from lamella.pipeline.vocabulary.assign import Assigner, Assignment, exact_assigner
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment
+from lamella.pipeline.vocabulary.choose import exact_assigner
 from lamella.pipeline.vocabulary.ivf import (
     FAR,
     NEAR,

@@ -18,9 +18,10 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary import checkpoint as files
-from lamella.pipeline.vocabulary.assign import CARD_FROM, Assigner, exact_assigner
+from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
 from lamella.pipeline.vocabulary.checkpoint import Checkpoint, Moved
+from lamella.pipeline.vocabulary.choose import CARD_FROM, exact_assigner
 from lamella.pipeline.vocabulary.ivf import (
     Cells,
     CellsAssigner,

@@ -11,8 +11,8 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once, done_keys, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.vocabulary.assign import choose_assigner
 from lamella.pipeline.vocabulary.checkpoint import WORDS, Checkpoint, read_health, read_report
+from lamella.pipeline.vocabulary.choose import choose_assigner
 from lamella.pipeline.vocabulary.exchange import recipe_digest
 from lamella.pipeline.vocabulary.finish import FinishWork
 from lamella.pipeline.vocabulary.ivf import NEAR, Reach

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from lamella.pipeline.arrays import Float32s
-from lamella.pipeline.vocabulary.assign import choose_assigner
 from lamella.pipeline.vocabulary.batches import seeding_rows, window_of_round
+from lamella.pipeline.vocabulary.choose import choose_assigner
 from lamella.pipeline.vocabulary.ivf import Placed, Reach, first_cells, neighbours_of, next_cells
 from lamella.pipeline.vocabulary.partial import merge_tallies
 from lamella.pipeline.vocabulary.round_assigner import RoundWords, reach_of_round

@@ -33,7 +33,7 @@ from lamella.pipeline.search.score import bag_norms, bag_similarities
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
-from lamella.pipeline.vocabulary.assign import exact_assigner
+from lamella.pipeline.vocabulary.choose import exact_assigner
 from lamella.pipeline.vocabulary.train import train_in_memory
 from lamella.schemas.job import JobConfig
 from lamella.schemas.vocabulary import VocabularySpec

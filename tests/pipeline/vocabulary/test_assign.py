@@ -5,15 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lamella.pipeline.vocabulary.assign import (
-    EXACT_UP_TO,
-    Assigner,
-    Assignment,
-    ExactAssigner,
-    choose_assigner,
-    exact_assigner,
-    measure_recall,
-)
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment, ExactAssigner, measure_recall
+from lamella.pipeline.vocabulary.choose import EXACT_UP_TO, choose_assigner, exact_assigner
 from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells
 from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
 from tests.pipeline.vocabulary.vectors import clustered, plain_distances
