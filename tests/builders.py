@@ -18,7 +18,7 @@ from unittest import mock
 import ray
 
 from lamella.pipeline.errors import CardLost, InputError
-from lamella.pipeline.jobs.indexing import index_source
+from lamella.pipeline.jobs.indexing import index_prepared, prepare
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner
@@ -206,14 +206,8 @@ def index_into(
 ) -> IndexSnapshot:
     """Index a source into a store, made where absent; either may be an address in S3."""
     store = open_store(str(folder), create=True)
-    return index_source(
-        store,
-        runner or SerialRunner(),
-        str(source),
-        job or small_job(),
-        threads=threads,
-        watch=Watch(),
-    )
+    prepared = prepare(str(source), job or small_job())
+    return index_prepared(store, runner or SerialRunner(), prepared, threads=threads, watch=Watch())
 
 
 class Killed(BaseException):

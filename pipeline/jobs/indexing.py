@@ -76,13 +76,6 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     )
 
 
-def index_source(
-    store: Store, runner: Runner, source: str, job: JobConfig, *, threads: int, watch: Watch
-) -> IndexSnapshot:
-    """Index a source and return its snapshot; see `prepare` and `index_prepared`."""
-    return index_prepared(store, runner, prepare(source, job), threads=threads, watch=watch)
-
-
 def index_prepared(
     store: Store, runner: Runner, prepared: Prepared, *, threads: int, watch: Watch
 ) -> IndexSnapshot:
