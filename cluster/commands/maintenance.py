@@ -1,7 +1,7 @@
 """The commands that maintain a store: verify, gc, repair, retry."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -29,11 +29,6 @@ def _line(text: str, style: str = "") -> None:
     console.print(Text(printable(text)), style=style, soft_wrap=True)
 
 
-def _emit(value: Any) -> None:
-
-    emit(value)
-
-
 def verify(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
@@ -49,7 +44,7 @@ def verify(
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         found = verify_store(opened, lines.stage)
     if as_json:
-        _emit(found.summary())
+        emit(found.summary())
     else:
         for damage in found.damage[:SHOWN]:
             hurt = ", ".join(str(number) for number in damage.snapshots)
@@ -115,7 +110,7 @@ def gc(
             on_progress=lines.stage,
         )
     if as_json:
-        _emit(
+        emit(
             {
                 "dry_run": dry_run,
                 "removed": [file.path for file in found.removed],
@@ -180,7 +175,7 @@ def repair(
             opened, running.runner, threads=running.threads, watch=watch, pictures=pictures
         )
     if as_json:
-        _emit(
+        emit(
             {
                 "damaged": [each.path for each in found.before],
                 "tasks": list(found.tasks),
@@ -251,7 +246,7 @@ def retry(
         )
     snapshot = found.snapshot
     if as_json:
-        _emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
+        emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
         return
     became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
     _line(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from lamella.cluster.commands import options
@@ -20,11 +20,6 @@ def register(app: typer.Typer) -> None:
     app.command()(snapshots)
 
 
-def _emit(value: Any) -> None:
-
-    emit(value)
-
-
 def status(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
@@ -34,7 +29,7 @@ def status(
 
     found = store_status(open_store(store))
     if as_json:
-        _emit(found)
+        emit(found)
         return
     from lamella.cluster.commands.show import show_status
 
@@ -61,18 +56,23 @@ def snapshots(
     latest = publish.latest_number(opened, tree.SNAPSHOT)
     listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
     if as_json:
-        _emit([summary(s) | {"current": s == current} for s in listed])
+        emit([summary(s) | {"current": s == current} for s in listed])
         return
-    table = Table("snapshot", "published", "corpus", "pictures", "refused", "network", "root")
+    table = Table(
+        Column("snapshot", no_wrap=True),
+        Column("published", no_wrap=True),
+        Column("corpus", overflow="fold"),
+        *("pictures", "refused"),
+        Column("root", no_wrap=True),
+    )
     for snapshot in listed:
         mark = " [green]current[/]" if snapshot == current else ""
         table.add_row(
             f"{snapshot.number}{mark}",
-            Text(printable(snapshot.published_at)),
-            Text(printable(snapshot.corpus)),
+            Text(printable(snapshot.published_at[:16].replace("T", " "))),
+            Text(f"{printable(snapshot.corpus)}\n{printable(snapshot.extraction.network)}"),
             f"{snapshot.indexed:,}",
             f"{snapshot.refused:,}",
-            Text(printable(snapshot.extraction.network)),
             snapshot.root_digest[:12],
         )
     console.print(table)
@@ -91,5 +91,6 @@ def summary(snapshot: Any) -> dict[str, Any]:
         "refused_by_reason": snapshot.refused_by_reason,
         "ignored": snapshot.ignored,
         "published_at": snapshot.published_at,
+        "machine": snapshot.machine,
         "words": {name: v.words for name, v in snapshot.vocabularies.items()},
     }

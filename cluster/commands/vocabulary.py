@@ -1,7 +1,7 @@
 """`lamella vocabulary`: show, compare and export the visual words of a store."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -23,11 +23,6 @@ Layer = Annotated[
     str | None,
     typer.Option(help="Only this local layer, such as b11.", show_default="all of them"),
 ]
-
-
-def _emit(value: Any) -> None:
-
-    emit(value)
 
 
 @app.command()
@@ -90,7 +85,7 @@ def show(
             page.write_text(render(snapshot, layers), encoding="utf-8")
     if as_json:
         written = None if page is None else str(page)
-        _emit(
+        emit(
             {
                 "snapshot": snapshot.number,
                 "layers": [each.plain() for each in found],
@@ -150,7 +145,7 @@ def compare(
             for name in local_layers(snapshots[0], layer)
         ]
     if as_json:
-        _emit(
+        emit(
             {
                 "snapshots": [snapshot.number for snapshot in snapshots],
                 "layers": [each.plain() for each in found],
@@ -191,7 +186,7 @@ def export(
         for name in local_layers(snapshot, layer)
     ]
     if as_json:
-        _emit({"written": [[str(path) for path in paths] for paths in written]})
+        emit({"written": [[str(path) for path in paths] for paths in written]})
         return
     for centroids, description in written:
         console.print(plain(f"{centroids} and {description.name}"), soft_wrap=True)
