@@ -5,6 +5,7 @@ happens to which request; a seeded one harms a stated share of them.
 """
 
 import asyncio
+import io
 import random
 import threading
 from collections import Counter
@@ -158,7 +159,7 @@ class FaultProxy:
         async with self._session.request(
             request.method,
             url,
-            data=body or None,
+            data=io.BytesIO(body) if body else None,
             headers=headers,
             allow_redirects=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type", "Accept"),

@@ -60,7 +60,7 @@ def test_a_worker_that_can_answer_nothing_is_ended(tmp_path: Path) -> None:
 
 def test_signs_of_one_task_do_not_count_for_another_in_the_same_worker(tmp_path: Path) -> None:
     stage = Overlapped(str(tmp_path), {"000": ("hang", "ok"), "001": ("gets-on", "ok")})
-    with RayRunner(workers=1, task_timeout_s=SLOW_S / 2) as runner:
+    with RayRunner(workers=1, task_timeout_s=0.8 * SLOW_S) as runner:
         outcomes = ended(runner, stage, 2)
     # Both were lost with their worker, before the second could end.
     assert [outcomes[key].attempts for key in ("000", "001")] == [2, 2]

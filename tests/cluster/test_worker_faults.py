@@ -70,7 +70,7 @@ def test_a_task_that_hangs_is_given_to_another_worker(tmp_path: Path) -> None:
 
 def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
     # It can do nothing itself, not even end when it is asked to.
-    with RayRunner(workers=1, task_timeout_s=1.5) as runner:
+    with RayRunner(workers=1, task_timeout_s=3.0) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("stop", "ok")}), 2)
     assert [outcomes[key].attempts for key in ("000", "001")] == [2, 1]
     assert all(outcome.record is not None for outcome in outcomes.values())
