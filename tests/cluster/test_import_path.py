@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
+from lamella.cluster.commands.cli import app
 from lamella.cluster.ray.connect import connected
 from lamella.pipeline.plan import probe
 from tests.conftest import RaySwitch
@@ -107,6 +108,39 @@ def test_commands_run_beside_namesakes_of_their_modules(hostile: Path, engine: s
     run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", *one)
     assert canaries(hostile) == []
     assert [path.name for path in hostile.glob("*/") if path.name not in PACKAGES] == []
+
+
+EVERY = {
+    "index": (".", "--into", "../one", "--job", "../job.toml", "--engine", "serial"),
+    "plan": (".", "--into", "../one", "--job", "../job.toml", "--sample", "8"),
+    "query": ("../one", "00.png", "-k", "2"),
+    "evaluate": ("../one", "--protocol", "groups", "--engine", "serial"),
+    "status": ("../one",),
+    "snapshots": ("../one",),
+    "verify": ("../one",),
+    "gc": ("../one", "--dry-run"),
+    "repair": ("../one",),
+    "retry": ("../one", "--engine", "serial"),
+    "vocabulary": ("show", "../one"),
+    "bench": ("search", "-n", "1000"),
+    "demo": ("../demo", "--objects", "2", "--engine", "serial"),
+}
+"""What each command is given, in an order in which they work."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
+def test_every_command_runs_beside_namesakes(hostile: Path) -> None:
+    names = {str(each.name or each.callback.__name__) for each in app.registered_commands}
+    names |= {str(each.name) for each in app.registered_groups}
+    assert names == EVERY.keys()
+    (hostile / "thing").mkdir()
+    for name in ("00.png", "01.png"):
+        (hostile / name).rename(hostile / "thing" / name)
+    (hostile / "00.png").write_bytes((hostile / "thing" / "00.png").read_bytes())
+    for name, arguments in EVERY.items():
+        run(hostile, INSTALLED, name, *arguments)
+        assert canaries(hostile) == [], name
 
 
 def test_a_plan_beside_namesakes_times_the_real_libraries(
