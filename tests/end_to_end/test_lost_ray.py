@@ -197,7 +197,7 @@ def test_whenever_it_is_hit_the_command_ends_in_bounded_time(
 def test_a_query_whose_ray_is_hit_ends_in_bounded_time(
     short: Path, indexed: Indexed, name: str, what: signal.Signals
 ) -> None:
-    asked = ("query", indexed.store, "--queries", indexed.source, "--json")
+    asked = ("query", indexed.store, "--queries", indexed.source, "--json", "--workers", "1")
     with running(short, *asked) as command:
         command.find("ray::ShardServe")  # as much of its name as the kernel keeps
         hit(command, name, what)
