@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lamella.pipeline.errors import StoreError
-from lamella.pipeline.store.tree import CUT_SHORT
+from lamella.pipeline.store.form import CUT_SHORT
 
 GRACE_S = 30.0
 """A copy that was used within this time is not removed: its user may be about to open it."""

@@ -74,3 +74,23 @@ class Form:
         """Return the parts of a path by name, None if the path has another form."""
         found = self._pattern.fullmatch(path)
         return None if found is None else found.groupdict()
+
+
+CUT_SHORT = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""The name of a file that is still being written, or whose writer died."""
+
+
+def checked_name(path: str) -> str:
+    """Return the path if it stays inside the store, else raise ValueError.
+
+    A part may begin with a dot only in the name of an unfinished write.
+    """
+    *folders, name = path.split("/")
+    parts = folders if CUT_SHORT.fullmatch(name) else [*folders, name]
+    hidden = any(part == "" or part.startswith(".") for part in parts)
+    if hidden or "\0" in path or "\\" in path:
+        raise ValueError(
+            f"a stored name is relative, without empty parts or ones that start with a dot; "
+            f"got {path!r}"
+        )
+    return path

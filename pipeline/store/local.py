@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile, NotAFile, StoreError
+from lamella.pipeline.store.form import checked_name
 from lamella.pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
-from lamella.pipeline.store.tree import checked_name, read
+from lamella.pipeline.store.tree import read
 from lamella.schemas.files import FileRef
 
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

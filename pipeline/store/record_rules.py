@@ -7,6 +7,7 @@ come from a stranger: a path in a record is used only if the record's own step c
 from collections.abc import Iterable
 
 from lamella.pipeline.store import tree
+from lamella.pipeline.store.form import Form
 from lamella.schemas.base import Record, digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
@@ -61,13 +62,13 @@ def _other(path: str, expected: str) -> str | None:
 
 def _files(files: Iterable[FileRef], *folders: str) -> str | None:
     for file in files:
-        if not any(tree.is_data(file.path, folder) for folder in folders):
+        if not any(_is_data(file.path, folder) for folder in folders):
             return f"names {file.path}, which is no data file in {' or '.join(folders)}"
     return None
 
 
 def _keys(keys: Iterable[str]) -> str | None:
-    wrong = next((key for key in keys if not tree.is_key(key)), None)
+    wrong = next((key for key in keys if not _is_key(key)), None)
     return None if wrong is None else f"names a shard {wrong!r}, which is no key"
 
 
@@ -85,6 +86,13 @@ def _done(path: str, record: DoneRecord) -> str | None:
     digest = found.digest if names[record.stage].keyed else ""
     if not record.inputs.startswith(digest):
         return f"was made from inputs {record.inputs[:12]}, the folder is for {digest}"
+    step = names[record.stage]
+    for what, wanted, there in (
+        ("file", step.files, record.files),
+        ("count", step.counts, record.counts),
+    ):
+        if missing := [name for name in wanted.split() if name not in there]:
+            return f"has no {what} {missing[0]!r}, which every record of {step.name} has"
     return _files(record.files.values(), found.folder)
 
 
@@ -105,3 +113,16 @@ def _snapshot(record: IndexSnapshot) -> str | None:
         or _files(words, "vocabularies")
         or _files((*segments, *record.document_frequencies.values()), "segments")
     )
+
+
+def _is_key(text: str) -> bool:
+    """Say whether a text is a valid key of a task."""
+    return Form("{key}").read(text) is not None
+
+
+def _is_data(path: str, folder: str) -> bool:
+    """Say whether a path is that of a data file somewhere below a folder."""
+    if not path.startswith(f"{folder}/"):
+        return False
+    found = tree.read(path)
+    return found is not None and found.kind == "data"

@@ -6,9 +6,9 @@ from pathlib import Path
 from lamella.pipeline.errors import CommitConflict, CorruptFile, MissingFile
 from lamella.pipeline.store.address import S3Address
 from lamella.pipeline.store.cache import Cache
+from lamella.pipeline.store.form import checked_name
 from lamella.pipeline.store.protocol import MOST_READ_BYTES, READ_BYTES, StoredFile
 from lamella.pipeline.store.s3 import Facts, TooLong, client
-from lamella.pipeline.store.tree import checked_name
 from lamella.schemas.files import FileRef
 
 

@@ -14,9 +14,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from lamella.pipeline.store.form import Form
+from lamella.pipeline.store.form import CUT_SHORT, Form
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
@@ -41,11 +41,6 @@ def keyed(name: str, digest: str) -> str:
 def shard_key(number: int) -> str:
     """Return a shard's key, such as `00042`."""
     return f"{number:05d}"
-
-
-def is_key(text: str) -> bool:
-    """Say whether a text is a valid key of a task."""
-    return Form("{key}").read(text) is not None
 
 
 Mend = Literal["rebuild", "replace", "drop"]
@@ -114,6 +109,7 @@ class StepKind:
     Attributes:
         name: the `stage` in its done records.
         form: the form of its folder.
+        files, counts: names of what every done record has, apart by spaces; there may be more.
         states: the counts of a done record that say how its units of work (pictures) ended. Each
             unit is in exactly one state, so they add up to the units of the task.
         total: the count that holds that sum; `verify` compares them.
@@ -129,6 +125,8 @@ class StepKind:
 
     name: str
     form: Form
+    files: str = ""
+    counts: str = ""
     total: str = ""
     states: tuple[str, ...] = ()
     rows: Mapping[str, str] = field(default_factory=dict)
@@ -147,11 +145,14 @@ class StepKind:
 
 
 _TRAINING = "vocabularies/{keyed}/{layer}"
+_ROUND = "/rounds/{round}"
 _SUMMED_UP = Form(_TRAINING + "/done/{round}.json")
 
 CORPUS = StepKind(
     "corpus",
     Form("corpora/{keyed}"),
+    "images",
+    "images refused ignored",
     states=("images", "ignored"),
     rows={"images": "images"},
     summary=MANIFEST,
@@ -159,37 +160,58 @@ CORPUS = StepKind(
 EXTRACT = StepKind(
     "extract",
     Form("activations/{keyed}"),
+    "images refusals",
+    "images indexed refused",
     total="images",
     states=("indexed", "refused"),
     rows={"images": "indexed", "refusals": "refused"},
 )
-IMPORT = StepKind("import", Form(_TRAINING), summary=VOCABULARY)
-SAMPLE = StepKind(
-    "sample", Form(_TRAINING + "/sample"), rows={"sample": "descriptors"}, summary=VOCABULARY
+
+
+def _trained(name: str, below: str, files: str, counts: str, **more: Any) -> StepKind:
+    """Return a step of a training, in a folder below that of the training."""
+    return StepKind(name, Form(_TRAINING + below), files, counts, summary=VOCABULARY, **more)
+
+
+IMPORT = _trained("import", "", "centroids", "dimensions probes")
+SAMPLE = _trained(
+    "sample", "/sample", "sample held", "descriptors held", rows={"sample": "descriptors"}
 )
-FIT = StepKind("fit", Form(_TRAINING + "/projection"), summary=VOCABULARY)
-PROJECT = StepKind("project", Form(_TRAINING + "/projected"), summary=VOCABULARY)
-SEED = StepKind("seed", Form(_TRAINING), summary=VOCABULARY)
-LINK = StepKind("link", Form(_TRAINING + "/rounds/{round}"), summary=VOCABULARY, until=_SUMMED_UP)
-SUM = StepKind("sum", LINK.form, summary=VOCABULARY, until=_SUMMED_UP)
-MERGE = StepKind("merge", LINK.form, summary=VOCABULARY, until=_SUMMED_UP)
-ROUND = StepKind("round", Form(_TRAINING), summary=VOCABULARY)
-HEALTH = StepKind("health", Form(_TRAINING), summary=VOCABULARY)
-ENCODE = StepKind("encode", Form("bags/{keyed}"), states=("images",))
-INDEX = StepKind("index", Form("segments/{keyed}"), states=("images",), rows={"images": "images"})
+FIT = _trained("fit", "/projection", "projection", "rows")
+PROJECT = _trained("project", "/projected", "sample held", "descriptors held")
+SEED = _trained("seed", "", "centroids held", "words held")
+LINK = _trained("link", _ROUND, "near", "words", until=_SUMMED_UP)
+SUM = _trained("sum", _ROUND, "spares", "rows squared_error checked nearest", until=_SUMMED_UP)
+MERGE = _trained("merge", _ROUND, "moved", "words rows", until=_SUMMED_UP)
+ROUND = _trained("round", "", "centroids counts report", "done words")
+HEALTH = _trained("health", "", "health", "probes")
+ENCODE = StepKind("encode", Form("bags/{keyed}"), "", "images", states=("images",))
+INDEX = StepKind(
+    "index",
+    Form("segments/{keyed}"),
+    "images",
+    "images",
+    states=("images",),
+    rows={"images": "images"},
+)
 TOTALS = StepKind("totals", Form("segments/{keyed}/totals"))
-QUERIES = StepKind("queries", Form("runs/{run}/queries"), summary=RUN, mend="drop")
+QUERIES = StepKind(
+    "queries", Form("runs/{run}/queries"), "refusals", "queries refused", summary=RUN, mend="drop"
+)
 QUERY = StepKind(  # a run of queries may have any name
-    "query", Form("runs/{run}/rankings"), summary=RUN, mend="drop", keyed=False
+    "query",
+    Form("runs/{run}/rankings"),
+    "rankings",
+    "queries refused certified",
+    summary=RUN,
+    mend="drop",
+    keyed=False,
 )
 
 STEPS: list[StepKind] = [
     *(CORPUS, EXTRACT, IMPORT, SAMPLE, FIT, PROJECT, SEED, LINK, SUM, MERGE, ROUND, HEALTH),
     *(ENCODE, INDEX, TOTALS, QUERIES, QUERY),
 ]
-
-CUT_SHORT = re.compile(r"\.[0-9a-f]{16}\.tmp")
-"""The name of a file that is still being written, or whose writer died."""
 
 
 @cache
@@ -374,27 +396,3 @@ def record_of(path: str) -> type[Record] | None:
     """Return the type of the record at a path, None for any other file."""
     found = read(path)
     return None if found is None else found.record
-
-
-def is_data(path: str, folder: str) -> bool:
-    """Say whether a path is that of a data file somewhere below a folder."""
-    if not path.startswith(f"{folder}/"):
-        return False
-    found = read(path)
-    return found is not None and found.kind == "data"
-
-
-def checked_name(path: str) -> str:
-    """Return the path if it stays inside the store, else raise ValueError.
-
-    A part may begin with a dot only in the name of an unfinished write.
-    """
-    *folders, name = path.split("/")
-    parts = folders if CUT_SHORT.fullmatch(name) else [*folders, name]
-    hidden = any(part == "" or part.startswith(".") for part in parts)
-    if hidden or "\0" in path or "\\" in path:
-        raise ValueError(
-            f"a stored name is relative, without empty parts or ones that start with a dot; "
-            f"got {path!r}"
-        )
-    return path

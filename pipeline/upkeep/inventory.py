@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
+from lamella.pipeline.store.form import CUT_SHORT
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import RecordT, is_sealed, parse_record
-from lamella.pipeline.store.tree import CUT_SHORT, MARKER, MARKER_BYTES, kind_of, record_of, tops
+from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, kind_of, record_of, tops
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef

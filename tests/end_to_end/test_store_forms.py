@@ -13,10 +13,14 @@ from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.errors import CorruptFile, LamellaError
 from lamella.pipeline.index.files import read_dense, write_dense, write_postings
 from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import write_arrow, write_parquet
+from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.corpus import IMAGES
+from lamella.schemas.files import DoneRecord
 from tests.end_to_end.commands import COMMANDS, Stores
 from tests.fuzz.sealing import Forger
+from tests.tiny import tiny_index
 
 
 @pytest.fixture
@@ -144,3 +148,17 @@ def test_a_vector_that_is_no_vector_asks_nothing(command: str, stores: Stores, s
     forge(store, "segments/*/head/00000.*.dense.arrow", not_finite)
     with pytest.raises(CorruptFile, match="image 0 has a vector in layer head that is not finite"):
         COMMANDS[command].run(stores, store)
+
+
+@pytest.mark.parametrize(("part", "name"), [("files", "refusals"), ("counts", "indexed")])
+def test_a_record_that_lacks_what_its_step_writes_is_damaged(
+    stores: Stores, store: Path, part: str, name: str
+) -> None:
+    path = sorted(store.glob("activations/*/done/*.json"))[0]
+    kept = DoneRecord.from_json(path.read_bytes())
+    less = {key: value for key, value in getattr(kept, part).items() if key != name}
+    path.write_bytes(kept.model_copy(update={part: less}).to_json())
+    (damage, *_) = verify_store(LocalStore(store)).damage
+    assert damage.problem == f"has no {part[:-1]} {name!r}, which every record of extract has"
+    with pytest.raises(CorruptFile, match=f"has no {part[:-1]} {name!r}"):
+        tiny_index(store, stores.pictures)
