@@ -24,6 +24,8 @@ from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner
 from lamella.pipeline.signs import sign
 from lamella.pipeline.stages import Watch
+from lamella.pipeline.store import tree
+from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.base import canonical_json, digest_of
@@ -208,6 +210,15 @@ def index_into(
     store = open_store(str(folder), create=True)
     prepared = prepare(str(source), job or small_job())
     return index_prepared(store, runner or SerialRunner(), prepared, threads=threads, watch=Watch())
+
+
+def finish_whole(work: Attempt, **counts: int) -> DoneRecord:
+    """Finish an attempt at part of a step with what else every record of the step has."""
+    step = next(each for each in tree.STEPS if each.name == work.stage)
+    for name in step.files.split():
+        if name not in work.files:
+            work.write(name, work.folder, f"{name}.arrow", lambda path: path.write_bytes(b"x"))
+    return work.finish(**(dict.fromkeys(step.counts.split(), 0) | counts))
 
 
 class Killed(BaseException):

@@ -12,6 +12,7 @@ from lamella.pipeline.index.one_pass import WordSink
 from lamella.pipeline.store.commit import attempt, open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.vocabulary.assign import ExactAssigner
+from tests.builders import finish_whole
 
 WORDS = np.eye(2, dtype=np.float32)
 
@@ -32,7 +33,7 @@ def test_bags_stand_in_the_order_of_ids_whatever_the_order_of_batches(
     with attempt(store, "activations/x-000000000000", "extract", "00000", "0" * 64) as work:
         # Image 5 has no descriptor.
         counts = sink.commit(work, "activations/x-000000000000", np.array([3, 5, 7]))
-        record = work.finish(**counts)
+        record = finish_whole(work, **counts)
     assert counts == {"rows.low": 4, "words.low": 3, "empty.low": 1}
     image_ids, bags = read_bags(open_committed(store, record.files["low"]))
     assert image_ids.tolist() == [3, 5, 7]

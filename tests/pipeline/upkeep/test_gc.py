@@ -15,6 +15,7 @@ from lamella.pipeline.upkeep.gc import DAY_S, collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import Vocabulary
+from tests.builders import finish_whole
 from tests.pipeline.upkeep.memory_store import MemoryStore
 from tests.tiny import tiny_index, tiny_pictures
 
@@ -73,12 +74,7 @@ class History:
     def commit(self) -> None:
         if self.open:
             attempt, _ = self.open.pop(self.chance.randrange(len(self.open)))
-            step = next(each for each in tree.STEPS if each.name == attempt.stage)
-            for name in step.files.split():  # what no record of this step lacks
-                attempt.write(
-                    name, attempt.folder, f"{name}.arrow", lambda path: path.write_bytes(b"x")
-                )
-            attempt.finish(**dict.fromkeys(step.counts.split(), 0))
+            finish_whole(attempt)
 
     def die(self) -> None:
         if self.open:

@@ -16,6 +16,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job import JobConfig
+from tests.builders import finish_whole
 
 INPUTS = "0" * 64
 FOLDER = "activations/given-000000000000"
@@ -43,5 +44,5 @@ def given_activations(
                 sink.finish()
             work.add(LAYER, f"{FOLDER}/{LAYER}", "parquet", path, len(mine))
             images = len(np.unique(found.image_ids))
-            records.append(work.finish(indexed=images, refused=0, images=images))
+            records.append(finish_whole(work, indexed=images, images=images))
     return store, Extraction(FOLDER, INPUTS, spec, (), tuple(records))
