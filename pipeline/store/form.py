@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}"
-"""What `tree.slug` returns: at most 40 characters, not beginning with a dot or a dash."""
+"""What `slug` returns: at most 40 characters, not beginning with a dot or a dash."""
 
 _KEYED = rf"{_NAME}-[0-9a-f]{{12}}"
 """What `tree.keyed` returns: a name and 12 hex digits of a digest."""
+
 _PARTS = {
     "keyed": _KEYED,
     "layer": _NAME,
@@ -24,6 +25,21 @@ _PARTS = {
 
 To use a new part in a form, add it here.
 """
+
+
+def slug(name: str) -> str:
+    """Return a readable, safe part of a path: letters, digits, dots, underscores and dashes."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "unnamed"
+
+
+_DIGITS = {"number": 6, "round": 5}
+"""The parts that are numbers, with the digits that each has at least."""
+
+
+def _written(part: str, value: str | int) -> str:
+    """Return a part as paths have it: numbers with zeros before them, a layer as a safe name."""
+    text = str(value).zfill(_DIGITS.get(part, 0))
+    return slug(text) if part == "layer" else text
 
 
 @dataclass(frozen=True)
@@ -57,8 +73,12 @@ class Form:
         )
 
     def at(self, **parts: str | int) -> str:
-        """Return the path with these parts. They are not checked; `read` checks."""
-        return self.text.format(**parts)
+        """Return the path with these parts, which `read` checks, and not this.
+
+        A number may be given as an integer, a layer by its own name; parts that the form does not
+        have are passed over.
+        """
+        return self.text.format(**{part: _written(part, value) for part, value in parts.items()})
 
     def parts(self, path: str) -> dict[str, str]:
         """Return the parts of a path that must have this form.

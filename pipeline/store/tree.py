@@ -10,13 +10,13 @@ So a path that comes out of a store, from a record or a listing, is looked up he
 used. FORMAT.md describes the tree for readers.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Literal
 
 from lamella.pipeline.store.form import CUT_SHORT, Form
+from lamella.pipeline.store.form import slug as slug
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
@@ -26,11 +26,6 @@ from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 from lamella.schemas.vocabulary import Vocabulary
-
-
-def slug(name: str) -> str:
-    """Return a name as a part of a path: letters, digits, dots, dashes and underscores."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")[:40] or "unnamed"
 
 
 def keyed(name: str, digest: str) -> str:
@@ -68,14 +63,12 @@ class FileKind:
     leftover: bool = False
 
     def at(self, **parts: str | int) -> str:
-        """Return the path with these parts; `number` is written with at least six digits."""
-        if isinstance(number := parts.get("number"), int):
-            parts["number"] = f"{number:06d}"
+        """Return the path with these parts, as `Form.at` takes them."""
         return self.form.at(**parts)
 
     def folder(self, **parts: str | int) -> str:
         """Return the folder of the file with these parts."""
-        return self.form.text.rpartition("/")[0].format(**parts)
+        return Form(self.form.text.rpartition("/")[0]).at(**parts)
 
 
 MARKER, MARKER_BYTES = "probe/create-only", b"lamella\n"
@@ -136,11 +129,7 @@ class StepKind:
     mend: Mend = "rebuild"
 
     def folder(self, **parts: str | int) -> str:
-        """Return the folder with these parts; a layer may be given by its own name."""
-        if isinstance(layer := parts.get("layer"), str):
-            parts["layer"] = slug(layer)
-        if isinstance(number := parts.get("round"), int):
-            parts["round"] = f"{number:05d}"
+        """Return the folder with these parts, as `Form.at` takes them."""
         return self.form.at(**parts)
 
 
@@ -222,12 +211,6 @@ def tops() -> tuple[str, ...]:
     return tuple(top for top in found if top != MARKER.partition("/")[0])
 
 
-def forget() -> None:
-    """Clear the caches that depend on the rows; call it after adding a row."""
-    tops.cache_clear()
-    step_folder.cache_clear()
-
-
 def done(folder: str, key: str) -> str:
     """Return the path of a task's done record in the folder of its step."""
     return f"{folder}/done/{key}.json"
@@ -299,12 +282,12 @@ class Found:
     def summary(self) -> str | None:
         """Return the path of the record that stands over its folder, None if there is none."""
         over = self.steps[0].summary if self.steps else None
-        return None if over is None else over.form.text.format(**self.parts)
+        return None if over is None else over.form.at(**self.parts)
 
     def until(self) -> str | None:
         """Return the path of the done record after which it is no longer needed, if any."""
         end = self.steps[0].until if self.steps else None
-        return None if end is None else end.text.format(**self.parts)
+        return None if end is None else end.at(**self.parts)
 
 
 _DONE = Form("done/{key}.json")

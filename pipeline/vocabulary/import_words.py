@@ -198,7 +198,7 @@ def import_vocabulary(
     recipe = recipe_digest(spec, layer)
     inputs = import_inputs(sha256, recipe if extraction is None else extraction.inputs, layer)
     key = tree.keyed(layer, inputs)
-    path = tree.VOCABULARY.at(keyed=key, layer=tree.slug(layer))
+    path = tree.VOCABULARY.at(keyed=key, layer=layer)
     if store.exists(path):
         return read_record(store, path, Vocabulary)
     into = tree.SEED.folder(keyed=key, layer=layer)

@@ -69,10 +69,10 @@ def train_vocabulary(
     """
     inputs = vocabulary_inputs(spec, extraction.inputs, layer)
     vocabulary_key = tree.keyed(layer, inputs)
-    path = tree.VOCABULARY.at(keyed=vocabulary_key, layer=tree.slug(layer))
+    path = tree.VOCABULARY.at(keyed=vocabulary_key, layer=layer)
     if store.exists(path):
         return read_record(store, path, Vocabulary)
-    parts = {"keyed": vocabulary_key, "layer": tree.slug(layer)}
+    parts = {"keyed": vocabulary_key, "layer": layer}
     stage = f"vocabulary {layer}"
     sampling = StoreStep(
         tree.SAMPLE,

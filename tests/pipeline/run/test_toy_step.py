@@ -66,11 +66,14 @@ INPUTS = digest_of(["toy"])
 @pytest.fixture
 def with_row(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The row in its place."""
-    monkeypatch.setattr(tree, "STEPS", [*tree.STEPS, TOY])
-    tree.forget()
-    yield
-    monkeypatch.undo()
-    tree.forget()
+    kept = (tree.tops, tree.step_folder)  # what is worked out from the rows once
+    with monkeypatch.context() as patch:
+        patch.setattr(tree, "STEPS", [*tree.STEPS, TOY])
+        for function in kept:
+            function.cache_clear()
+        yield
+    for function in kept:
+        function.cache_clear()
 
 
 def run_in(store: Store, work: ToyWork | None = None) -> list[dict[str, int]]:
