@@ -118,15 +118,25 @@ def probe_entry(
         "detail": "",
     }
     try:
-        data = reader.read(entry)
-        row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
-        row["format"] = sniff(data)
-        with naming(entry.name):
-            found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
-        row["width"], row["height"] = found.width, found.height
+        probe_bytes(row, reader.read(entry), limits, verdicts)
     except Refused as refused:
         row["refusal"], row["detail"] = refused.reason.value, refused.detail
     return row
+
+
+def probe_bytes(
+    row: dict[str, Any], data: bytes, limits: DecodeLimits, verdicts: Verdicts | None = None
+) -> None:
+    """Note in a row what the bytes of its picture say: size, SHA-256, format, width and height.
+
+    Raises:
+        Refused: they are no picture within the limits.
+    """
+    row["size_bytes"], row["sha256"] = len(data), hashlib.sha256(data).digest()
+    row["format"] = sniff(data)
+    with naming(row["name"]):
+        found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
+    row["width"], row["height"] = found.width, found.height
 
 
 def read_row(reader: EntryReader, row: Mapping[str, Any]) -> bytes:

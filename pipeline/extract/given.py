@@ -1,6 +1,5 @@
 """Pictures that a caller hands over, beside those that lie in a source: bytes, pixels, paths."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
-from lamella.pipeline.corpus.formats import sniff
-from lamella.pipeline.corpus.image_table import probe_rows
+from lamella.pipeline.corpus.image_table import probe_bytes, probe_rows
 from lamella.pipeline.corpus.listing import Entry, storable
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import look_at, picture_of
-from lamella.pipeline.corpus.sandbox import probe
 from lamella.pipeline.extract.jpegs import Jpeg
 from lamella.pipeline.extract.preprocess import look_of
 from lamella.pipeline.extract.work import PictureSource, Row, Seen
@@ -81,10 +78,8 @@ def _row(
         return row | {"refusal": content.reason.value, "detail": content.detail}
     if not isinstance(content, bytes):
         return row | {"height": content.shape[0], "width": content.shape[1]}
-    row |= {"size_bytes": len(content), "sha256": hashlib.sha256(content).digest()}
     try:
-        found = probe(content, limits)
-        row |= {"format": sniff(content), "width": found.width, "height": found.height}
+        probe_bytes(row, content, limits)
     except Refused as refused:
         row |= {"refusal": refused.reason.value, "detail": refused.detail}
     return row
