@@ -115,21 +115,6 @@ def answer_queries(
             return query_images(place, coordinator, asked, question, into=into)
 
 
-def query_store(
-    engine: Engine,
-    url: str,
-    job: JobConfig,
-    queries: Queries,
-    *,
-    number: int | None = None,
-    weights: Path | None = None,
-    quiet: bool = False,
-) -> Answered:
-    """Return the run that answers queries, by an engine that is open."""
-    prepared = prepare_queries(url, job, queries, number=number)
-    return answer_queries(engine, prepared, weights=weights, quiet=quiet)
-
-
 def _image_ids(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]

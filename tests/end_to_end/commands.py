@@ -10,10 +10,11 @@ from typing import Any
 from unittest import mock
 
 from lamella.cluster.commands.evaluate import Asked, evaluate_store
-from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.extract import backbone
 from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch
@@ -23,11 +24,27 @@ from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
+from lamella.schemas.job import JobConfig
 from lamella.schemas.refusals import RefusalReason
 from tests.faulty import away
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
 ENGINE = Engine(SerialRunner(), 1, on_ray=False)
+
+
+def query_store(
+    engine: Engine,
+    url: str,
+    job: JobConfig,
+    queries: Queries,
+    *,
+    number: int | None = None,
+    weights: Path | None = None,
+    quiet: bool = False,
+) -> Answered:
+    """Return the run that answers queries, by an engine that is open."""
+    prepared = prepare_queries(url, job, queries, number=number)
+    return answer_queries(engine, prepared, weights=weights, quiet=quiet)
 
 
 @dataclass(frozen=True)

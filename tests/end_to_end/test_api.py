@@ -18,7 +18,7 @@ from PIL import Image
 
 import lamella
 from lamella import asking, errors
-from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.commands.query import Queries
 from lamella.pipeline.jobs.rankings import read_rankings
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.search.encode import open_encoder
@@ -27,7 +27,7 @@ from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.refusals import RefusalReason
 from tests.conftest import Indexed
-from tests.end_to_end.commands import ENGINE
+from tests.end_to_end.commands import ENGINE, query_store
 from tests.pictures import drawn, jpeg_of
 from tests.tiny import TINY, tiny_index, tiny_pictures
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import ray
 
-from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.commands.query import Queries
 from lamella.cluster.ray.engine import Engine
 from lamella.cluster.ray.shard_server import RayServers, ShardServer
 from lamella.pipeline.run.serial import SerialRunner
@@ -28,6 +28,7 @@ from lamella.schemas.query import SearchMode, Weighting
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
+from tests.end_to_end.commands import query_store
 
 IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False, search_on="cpu")
 SEGMENTS = {1: 48, 2: 24, 4: 12}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lamella.cluster.commands.query import Queries, query_store
+from lamella.cluster.commands.query import Queries
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.local import LocalStore
@@ -14,7 +14,7 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun
 from tests.builders import Killed, counted_creates
-from tests.end_to_end.commands import ENGINE, Stores
+from tests.end_to_end.commands import ENGINE, Stores, query_store
 from tests.tiny import tiny_job
 
 JOB = {"search__k": 4, "search__batch_queries": 2}
