@@ -16,7 +16,7 @@ To add a stage, add its name to `route`, a method that returns its `Stage`, and 
 `Journey._stage`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,14 +109,25 @@ class Journey:
         Raises:
             CorruptFile: a record on the way is damaged.
         """
-        made, stages = Made(), list[Stage]()
+        made = Made()
+        stages = tuple(self.walk(made))
+        return Seen(stages, made, whole=made.has(self._route()[-1]))
+
+    def walk(self, made: Made) -> Iterator[Stage]:
+        """Yield each stage that is known, without running any.
+
+        Args:
+            made: takes the outcome of each stage, which is read when the next stage is asked for.
+
+        Raises:
+            CorruptFile: a record on the way is damaged.
+        """
         for name in self._route():
-            stages.append(self._stage(name, made))
-            outcome = stages[-1].find()
-            if outcome is None:
-                return Seen(tuple(stages), made, False)
+            stage = self._stage(name, made)
+            yield stage
+            if (outcome := stage.find()) is None:
+                return
             made.add(name, outcome)
-        return Seen(tuple(stages), made, True)
 
     def _route(self) -> Sequence[str]:
         return route(self.job.extraction, self.job.job, self.job.imports)
@@ -250,7 +261,7 @@ class Journey:
 
     def _words(self, layer: str, inputs: str, make: Callable[[Hands], Vocabulary]) -> Stage:
         key = tree.keyed(layer, inputs)
-        path = tree.VOCABULARY.at(keyed=key, layer=tree.slug(layer))
+        path = tree.VOCABULARY.at(keyed=key, layer=layer)
 
         def find() -> Vocabulary | None:
             return read_record(self.store, path, Vocabulary) if self.store.exists(path) else None

@@ -115,6 +115,10 @@ class Made:
         """Add the outcome of a stage."""
         self._of[name] = outcome
 
+    def has(self, name: str) -> bool:
+        """Say whether a stage has ended."""
+        return name in self._of
+
     @property
     def manifest(self) -> CorpusManifest:
         """The outcome of the corpus stage."""
@@ -136,7 +140,7 @@ class Made:
     @property
     def encoding(self) -> Encoding:
         """The outcome of the encode stage; if extraction assigned words itself, made from that."""
-        if "encode" in self._of:
+        if self.has("encode"):
             found: Encoding = self._of["encode"]
             return found
         return WordEncoder(self.vocabularies).encoding(self.extraction)

@@ -31,29 +31,19 @@ TOTALS = "totals"
 
 
 def publish(
-    store: Store,
-    manifest: CorpusManifest,
-    encoding: Encoding,
-    index: Index,
-    *,
-    weighting: Weighting,
-    fusion: FusionSpec,
-    job: str = "",
-    instead_of: IndexSnapshot | None = None,
+    store: Store, draft: IndexSnapshot, instead_of: IndexSnapshot | None = None
 ) -> IndexSnapshot:
-    """Return the snapshot of an index, promoted; it is created unless an equal one exists.
+    """Return a drafted snapshot, promoted; it is created unless an equal one exists.
 
     Args:
+        draft: see `draft_snapshot`.
         instead_of: the snapshot that this one renews. If nothing has changed, nothing is promoted:
             another job may have promoted a third one meanwhile.
 
     Raises:
-        SnapshotIncomplete: the images of the manifest are not all accounted for.
+        SnapshotIncomplete: a file that it names is missing.
         CommitUnknown: the outcome of a commit cannot be read back.
     """
-    draft = draft_snapshot(
-        store, manifest, encoding, index, weighting=weighting, fusion=fusion, job=job
-    )
     if instead_of is not None and instead_of.root_digest == draft.root_digest:
         return instead_of
     current = current_snapshot(store)

@@ -8,12 +8,12 @@ from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.publish import current_snapshot, publish
+from lamella.pipeline.index.publish import current_snapshot, draft_snapshot, publish
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
-from lamella.pipeline.stages import Hands, Watch
+from lamella.pipeline.stages import Hands, Made, Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.import_words import (
     find_import,
@@ -23,7 +23,7 @@ from lamella.pipeline.vocabulary.import_words import (
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
-from lamella.schemas.query import FusionSpec
+from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot
 
 SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
@@ -41,7 +41,6 @@ class Prepared:
     job: JobConfig
     spec: ExtractionSpec
     weights: Path
-    fusion: FusionSpec
     listing: Listing
     name: str
     shard_size: int
@@ -60,7 +59,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         InputError: the settings or the source cannot be used.
     """
     spec, weights = resolve_extraction(job)
-    fusion = resolve_fusion(spec.network, spec.layers, job.fusion)
+    resolve_fusion(spec.network, spec.layers, job.fusion)  # wrong maps are refused before the work
     listing = list_source(source)
     imports = find_imports(job, spec)
     return Prepared(
@@ -68,7 +67,6 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         settle_keep(job, spec, imports),
         spec,
         weights,
-        fusion,
         listing,
         job.name or corpus_name(source, listing),
         job.corpus.shard_images or choose_shard_size(len(listing.entries)),
@@ -100,13 +98,26 @@ def index_prepared(
     )
     journey = Journey(store, record, PreparedSources(prepared))
     made = journey.make(Hands(runner, threads, watch, before=current_snapshot(store)))
-    return publish(
+    return publish(store, draft_of(store, path, record, made))
+
+
+def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:
+    """Return the snapshot that a job whose stages have ended gives, not yet published.
+
+    Args:
+        path: that of the job's record.
+
+    Raises:
+        SnapshotIncomplete: the images of the manifest are not all accounted for.
+    """
+    spec = job.extraction
+    return draft_snapshot(
         store,
         made.manifest,
         made.encoding,
         made.index,
-        weighting=WEIGHTING_OF[prepared.job.profile],
-        fusion=prepared.fusion,
+        weighting=WEIGHTING_OF[job.job.profile],
+        fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
         job=path,
     )
 

@@ -10,16 +10,15 @@ from lamella.pipeline.corpus.roots import picture_root, picture_source
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
-from lamella.pipeline.index.publish import draft_snapshot
+from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
-from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.upkeep.inventory import take_inventory
 from lamella.schemas.corpus import CorpusManifest
-from lamella.schemas.job import WEIGHTING_OF
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
@@ -114,17 +113,7 @@ def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None
     for job_path, job in read_jobs(store).items():
         if not _is_whole(store, job):
             continue  # the job has not ended
-        made = rebuild_job(store, job, hands, pictures)
-        spec = job.extraction
-        draft = draft_snapshot(
-            store,
-            made.manifest,
-            made.encoding,
-            made.index,
-            weighting=WEIGHTING_OF[job.job.profile],
-            fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
-            job=job_path,
-        )
+        draft = draft_of(store, job_path, job, rebuild_job(store, job, hands, pictures))
         if draft.root_digest in wanted or (not wanted and draft.root_digest not in others):
             store.replace(path, draft.model_copy(update={"number": number}).to_json())
             return

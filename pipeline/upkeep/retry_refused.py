@@ -24,12 +24,12 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.adopt import adopt_shards
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.publish import current_snapshot, publish
+from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
-from lamella.pipeline.jobs.resolve import resolve_fusion
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.run.step import Runner
-from lamella.pipeline.stages import Hands, Stage, Watch
+from lamella.pipeline.stages import Hands, Made, Stage, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
@@ -37,7 +37,6 @@ from lamella.pipeline.store.tables import write_parquet
 from lamella.pipeline.upkeep.rebuild import RecordedSources, rebuild_job
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import IMAGES, CorpusManifest, ShardRef
-from lamella.schemas.job import WEIGHTING_OF
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -143,23 +142,14 @@ def retry_store(
     in_place = after is not None and after.folder == old
     anew = replace(hands, anew=passed if in_place else frozenset())
     made = rebuild_job(store, job, anew, pictures)
-    spec = job.extraction
-    snapshot = publish(
-        store,
-        made.manifest,
-        made.encoding,
-        made.index,
-        weighting=WEIGHTING_OF[job.job.profile],
-        fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
-        job=path,
-        instead_of=current,
-    )
+    snapshot = publish(store, draft_of(store, path, job, made), instead_of=current)
     return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
 
 
 def _extraction_of(store: Store, job: JobRecord) -> Stage | None:
     """Return the extract stage of a job, None if it is not known yet: words may come before it."""
-    return Journey(store, job).look().stage("extract")
+    stages = Journey(store, job).walk(Made())
+    return next((stage for stage in stages if stage.name == "extract"), None)
 
 
 def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
