@@ -1,8 +1,8 @@
 """How layers are fused, and what a batch of queries asks."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import Stored
 
@@ -11,7 +11,7 @@ SearchMode = Literal["exact", "candidates", "paper"]
 
 
 class LayerMap(Stored):
-    """One layer of a fusion and the map f its similarity passes through.
+    """One layer of a fusion, the map f its similarity passes through, and its weight in the sum.
 
     f(S) = t + (1 - t) * ((S - t) / (1 - t)) ** p  where S > t, and S elsewhere
     (Yu et al. 2017, equation 3). t = 1 leaves the similarity as it is.
@@ -20,10 +20,19 @@ class LayerMap(Stored):
     layer: str
     t: float = Field(default=1.0, ge=0.0, le=1.0)
     p: float = Field(default=1.0, ge=0.0, le=1.0)
+    weight: float = Field(default=1.0, ge=1e-3, le=1e3, allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave a weight of 1 out, as before there were weights: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.weight == 1.0:
+            value.pop("weight", None)
+        return value
 
 
 class FusionSpec(Stored):
-    """The layers of a score, ordered from high to low: F = sum of f_i(S_i).
+    """The layers of a score, ordered from high to low: F = sum of w_i f_i(S_i).
 
     Raises:
         ValueError: a layer stands twice, t falls from high to low, or the last t is not 1.

@@ -1,8 +1,8 @@
 """The spec of a vocabulary, the report of each round of its training, and its record."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import Record, Stored, digest_of
 from lamella.schemas.files import FileRef
@@ -15,6 +15,30 @@ class ProjectionSpec(Stored):
 
     dimensions: int = Field(ge=1, le=65_536)
     whiten: bool = False
+
+
+class EncodingSpec(Stored):
+    """How a picture's descriptors become what is indexed of a local layer.
+
+    As a `bag` of words: a descriptor counts once for each of its `nearest` words (soft assignment,
+    Philbin et al. 2008), and a word that is counted c times has the weight c ** power, a burst of
+    like descriptors then counting less (Jegou, Douze and Schmid 2009). With a power below 1 weights
+    are integers in steps of 1 / `WEIGHT_SCALE`, so that their sums stay exact.
+
+    As `asmk`, aggregated selective match kernels (Tolias, Avrithis and Jegou 2013): what is left of
+    the descriptors of a word once the word is taken off, summed, and stored at unit length in
+    float16 or as the signs alone (`bits`). `nearest` holds for it too; `power` does not.
+    """
+
+    kind: Literal["bag", "asmk"] = "bag"
+    nearest: int = Field(default=1, ge=1, le=16)
+    power: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
+    residuals: Literal["float16", "bits"] = "float16"
+
+
+WEIGHT_SCALE = 16
+"""What a word's weight 1 is stored as where `power` is below 1: with a power of 1/2 a byte holds
+the weight of a word that is counted up to 254 times."""
 
 
 class VocabularySpec(Stored):
@@ -106,8 +130,9 @@ class Vocabulary(Record):
     `spec`, `extraction` and `recipe` are digests; the recipe is that of a descriptor: network,
     weights, preprocessing and layer. Descriptors are compared with all words, or, where `cells`
     are named, with those of the `probes` nearest cells, and then with the `neighbours` of the
-    nearest of these. `imported` words come from outside: they have no training here and belong to
-    no extraction.
+    nearest of these. `encoding` is how an index describes pictures with the words; it is set where
+    they are used, and not in the record of a training. `imported` words come from outside: they
+    have no training here and belong to no extraction.
 
     Raises:
         ValueError: more words than requested, a file with another number of words, or cells
@@ -122,6 +147,7 @@ class Vocabulary(Record):
     extraction: str
     recipe: str = ""
     imported: bool = False
+    encoding: EncodingSpec = EncodingSpec()
     rounds: tuple[RoundReport, ...]
     health: VocabularyHealth | None = None
     centroids: FileRef | None = None
@@ -145,9 +171,22 @@ class Vocabulary(Record):
                 f"the file of centroids has one row a word; "
                 f"got {self.centroids.rows:,} rows for {self.words:,} words"
             )
+        if self.encoding.nearest > self.words:
+            raise ValueError(
+                f"a descriptor counts for at most all words; got {self.encoding.nearest} nearest "
+                f"of {self.words:,} (encoding.nearest)"
+            )
         if (self.cells is None) != (self.probes == 0):
             raise ValueError(f"cells and probes go together; got {self.probes} probes")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave plain bags out, as before there was a choice: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.encoding == EncodingSpec():
+            value.pop("encoding", None)
+        return value
 
     def files(self) -> tuple[FileRef, ...]:
         """Return the files that the vocabulary is made of."""

@@ -42,11 +42,16 @@ def f(similarity: float, t: float, p: float) -> float:
 
 
 def scores(
-    similarities: Sequence[Sequence[float]], maps: Sequence[tuple[float, float]]
+    similarities: Sequence[Sequence[float]],
+    maps: Sequence[tuple[float, float]],
+    weights: Sequence[float] | None = None,
 ) -> list[float]:
-    """Return F of each image, given its similarities by layer (C, n) and (t, p) of each layer."""
-    images = zip(*similarities, strict=True)
-    return [sum(f(s, t, p) for s, (t, p) in zip(image, maps, strict=True)) for image in images]
+    """Return F of each image, from similarities by layer (C, n), and (t, p) and w of each layer."""
+    ws = weights or [1.0] * len(maps)
+    return [
+        sum(w * f(s, t, p) for s, (t, p), w in zip(image, maps, ws, strict=True))
+        for image in zip(*similarities, strict=True)
+    ]
 
 
 def ranking(image_ids: Sequence[int], values: Sequence[float], k: int) -> list[tuple[int, float]]:

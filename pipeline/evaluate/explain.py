@@ -24,7 +24,7 @@ class RankedPicture:
         rank: its rank, from 1, in the ranking as returned.
         score: its score in the ranking.
         similarities: S_i of each layer of the fusion, from high to low.
-        mapped: f_i(S_i) of each layer.
+        mapped: w_i f_i(S_i) of each layer, which add up to the score.
         verdict: right, wrong, junk (not scored), or the query itself.
     """
 
@@ -86,7 +86,7 @@ def explain_query(
     positives, ignored = set(resolved.positive_ids.tolist()), set(resolved.ignored_ids.tolist())
     mapped = np.stack(
         [
-            map_similarity(values, entry.t, entry.p)
+            entry.weight * map_similarity(values, entry.t, entry.p)
             for values, entry in zip(similarities, entries, strict=True)
         ]
     )

@@ -197,7 +197,10 @@ def _differences(run: QueryRun, question: Question, plan: Plan) -> str:
 
 
 def _shown(fusion: FusionSpec) -> str:
-    return ", ".join(f"{entry.layer} t={entry.t:g} p={entry.p:g}" for entry in fusion.layers)
+    return ", ".join(
+        f"{entry.layer} t={entry.t:g} p={entry.p:g} weight={entry.weight:g}"
+        for entry in fusion.layers
+    )
 
 
 def answer_run(

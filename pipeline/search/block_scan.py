@@ -49,7 +49,7 @@ class Group:
 
     Args:
         matches: the layers of the segment.
-        maps: one a layer.
+        maps: one a layer, with weights of at most 1.
         queries: which of the batch.
         images: how many images of the segment are scanned, from the first on.
         best: of the whole batch, updated.
@@ -67,6 +67,7 @@ class Group:
         local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
         self._dense, self._local = [match for _, match in dense], [match for _, match in local]
         self._maps = [maps[i] for i, _ in dense + local]
+        self._weights = np.array([each.weight for each in self._maps])
         self._queries, self._images, self._best = queries, images, best
         self._waiting: list[Waiting] = []
         self._found: list[Reached] = []
@@ -142,7 +143,8 @@ class Group:
         uppers = room.get("uppers", np.float32, 1, count, size)[0]
         kept = np.empty(count, np.int64)
         bars = self._best.bars(self._queries)
-        usual = known[:, :, :SAMPLED].sum(axis=(0, 2)) / max(min(size, SAMPLED), 1)
+        sums = known[:, :, :SAMPLED].sum(axis=2, dtype=np.float64)
+        usual = self._weights[len(self._dense) :] @ sums / max(min(size, SAMPLED), 1)
         sketches = [match.layer.sketch for match in self._dense]
         bound_kernels.propose(
             near,
@@ -153,6 +155,7 @@ class Group:
             self._rests,
             known,
             *self._lines(bars - usual),
+            self._weights,
             bars,
             uppers,
             rows,
@@ -162,7 +165,8 @@ class Group:
 
     def _lines(self, touching: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines above each layer's f, tight where dense layers add up to `touching`."""
-        touching = np.where(np.isfinite(touching), touching / max(len(self._dense), 1), 1.0)
+        dense = float(self._weights[: len(self._dense)].sum())
+        touching = np.where(np.isfinite(touching), touching / (dense or 1.0), 1.0)
         lines = [bound_kernels.lines_above(each.t, each.p, touching) for each in self._maps]
         return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])
 
@@ -170,7 +174,9 @@ class Group:
         """Yield waiting pairs that still reach the bar."""
         for each in self._waiting:
             bars = self._best.bars(self._queries)
-            pairs = bound_kernels.reaching(each.pairs, *self._lines_for(each.pairs, bars), bars)
+            pairs = bound_kernels.reaching(
+                each.pairs, *self._lines_for(each.pairs, bars), self._weights, bars
+            )
             if len(pairs[1]):
                 yield Waiting(each.block, pairs)
 
@@ -196,6 +202,7 @@ class Group:
             whole.slacks,
             np.array([each.t for each in self._maps]),
             np.array([each.p for each in self._maps]),
+            self._weights,
             *self._lines_for(pairs, bars),
             bars,
             query_of,
@@ -210,7 +217,7 @@ class Group:
 
     def _lines_for(self, pairs: bound_kernels.Flat, bars: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines that are tight for some pairs."""
-        return self._lines(bars - bound_kernels.means(pairs, len(self._dense)))
+        return self._lines(bars - bound_kernels.means(pairs, len(self._dense), self._weights))
 
 
 @dataclass(frozen=True, eq=False)

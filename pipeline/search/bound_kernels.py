@@ -117,6 +117,7 @@ def propose(
     known: Float32s,
     slopes: Float32s,
     offsets: Float32s,
+    weights: Float64s,
     bars: Float64s,
     uppers: Float32s,
     rows: Int32s,
@@ -132,6 +133,7 @@ def propose(
         lengths, query_rests: (A, Q).
         known: (B, Q, b) similarities of the local layers.
         slopes, offsets: (A + B, Q) of the lines above f.
+        weights: (A + B,) of the layers, at most 1.
         bars: (Q,) what F must reach.
         uppers: (Q, b) written: the bounds of the rows that reach it, in the first places.
         rows: (Q, b) written: those rows, rising.
@@ -145,16 +147,18 @@ def propose(
             base, length = bases[layer, query], lengths[layer, query]
             query_rest = query_rests[layer, query]
             slope, offset = slopes[layer, query], offsets[layer, query]
+            weight = np.float32(weights[layer])
             for row in range(len(upper)):
                 high = line[row] + base + (length * error[row] + query_rest * rest[row])
                 high = min(max(high, np.float32(0.0)), np.float32(1.0))
                 line[row] = high
-                upper[row] += max(high, slope * high + offset)
+                upper[row] += weight * max(high, slope * high + offset)
         for layer in range(len(known)):
             values = known[layer, query]
             slope, offset = slopes[len(near) + layer, query], offsets[len(near) + layer, query]
+            weight = np.float32(weights[len(near) + layer])
             for row in range(len(upper)):
-                upper[row] += max(values[row], slope * values[row] + offset)
+                upper[row] += weight * max(values[row], slope * values[row] + offset)
         bar = np.float32(bars[query] - SINGLE_SLACK)
         mine = rows[query]
         count = np.uint64(0)
@@ -223,7 +227,9 @@ def _taken(
 
 
 @compiled
-def reaching(pairs: Flat, slopes: Float32s, line_offsets: Float32s, bars: Float64s) -> Flat:
+def reaching(
+    pairs: Flat, slopes: Float32s, line_offsets: Float32s, weights: Float64s, bars: Float64s
+) -> Flat:
     """Return the pairs that still reach the bar of their query (Q,), by other lines (A + B, Q)."""
     offsets, rows, most = pairs
     left = np.zeros(len(offsets), np.int64)
@@ -235,7 +241,8 @@ def reaching(pairs: Flat, slopes: Float32s, line_offsets: Float32s, bars: Float6
             bound = np.float32(0.0)
             for layer in range(len(most)):
                 value = most[layer, place]
-                bound += max(value, slopes[layer, query] * value + line_offsets[layer, query])
+                line = slopes[layer, query] * value + line_offsets[layer, query]
+                bound += np.float32(weights[layer]) * max(value, line)
             places[count] = place
             count += np.uint64(bound >= bar)
         left[query + 1] = count
@@ -247,7 +254,7 @@ def reaching(pairs: Flat, slopes: Float32s, line_offsets: Float32s, bars: Float6
 
 
 @compiled
-def means(pairs: Flat, first: int) -> Float64s:
+def means(pairs: Flat, first: int, weights: Float64s) -> Float64s:
     """Return what layers from `first` on give the pairs of each query on average, (Q,)."""
     offsets, _, most = pairs
     out = np.zeros(len(offsets) - 1)
@@ -255,7 +262,7 @@ def means(pairs: Flat, first: int) -> Float64s:
         start, stop = offsets[query], offsets[query + 1]
         for layer in range(first, len(most)):
             for place in range(start, stop):
-                out[query] += most[layer, place] / (stop - start)
+                out[query] += weights[layer] * most[layer, place] / (stop - start)
     return out
 
 
@@ -305,6 +312,7 @@ def narrow(
     slacks: Float32s,
     t: Float64s,
     p: Float64s,
+    weights: Float64s,
     slopes: Float32s,
     line_offsets: Float32s,
     bars: Float64s,
@@ -319,7 +327,7 @@ def narrow(
         near: (A, m) products with the codes of whole vectors.
         errors: (A, b) of the rows of the block.
         lengths, slacks: (A, Q) of the products.
-        t, p: (A + B,) of the maps.
+        t, p, weights: (A + B,) of the maps; weights are at most 1.
         slopes, line_offsets: (A + B, Q) of the lines above f.
         bars: (Q,) what F must reach.
         query_of: (m,) written.
@@ -338,7 +346,8 @@ def narrow(
                     high = near[layer, place] + slacks[layer, query]
                     high += lengths[layer, query] * errors[layer, row]
                     high = min(max(high, np.float32(0.0)), np.float32(1.0))
-                bound += max(high, slopes[layer, query] * high + line_offsets[layer, query])
+                line = slopes[layer, query] * high + line_offsets[layer, query]
+                bound += weights[layer] * max(high, line)
             if bound < bar - SINGLE_SLACK:
                 continue
             lower = -SLACK
@@ -349,8 +358,12 @@ def narrow(
                     about = np.float64(near[layer, place])
                     error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
                     error += np.float64(slacks[layer, query])
-                lower += mapped(min(max(about - error, 0.0), 1.0), t[layer], p[layer])
-                upper += mapped(min(max(about + error, 0.0), 1.0), t[layer], p[layer])
+                least, greatest = (
+                    min(max(about - error, 0.0), 1.0),
+                    min(max(about + error, 0.0), 1.0),
+                )
+                lower += weights[layer] * mapped(least, t[layer], p[layer])
+                upper += weights[layer] * mapped(greatest, t[layer], p[layer])
             if upper >= bar:
                 query_of[count] = query
                 rows[count] = row

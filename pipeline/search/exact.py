@@ -50,8 +50,8 @@ def search_exact(
         queries: in every layer of `spec`.
         spec: C layers, high to low.
         k: at least 1; may be more than there are images.
-        floors: (Q,) lower bounds of the k-th best score over other segments: images below are left
-            out, so there may be fewer than k.
+        floors: (Q,) lower bounds of the k-th best score over other segments, from `lower_bounds`:
+            images below are left out, so there may be fewer than k.
         effort: counts the work done.
         find: finds the pairs to score; it changes no answer.
 
@@ -64,7 +64,7 @@ def search_exact(
     best = Best.of(len(queries), min(k, max(sum(map(len, segments)), 1)), floors)
     effort = effort or Effort()
     matched = _match(segments, queries, spec)
-    found = find(matched, spec.layers, len(queries), best, effort)
+    found = find(matched, _scaled(spec), len(queries), best, effort)
     bars = best.bars(slice(None))
     query_of, image_ids = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     values = [np.empty((len(spec.layers), 0))]
@@ -90,12 +90,14 @@ def lower_bounds(
 ) -> Float64s:
     """Return the k best lower bounds of F in the first block of each segment, (Q, k) float64.
 
+    Like all bounds they are of F over the greatest weight.
+
     They cost little, and other servers use them as `floors` of `search_exact`. Where there are
     fewer than k images, the rest is -inf.
     """
     best = Best.of(len(queries), k)
     matched = _match(segments, queries, spec)
-    find_reached(matched, spec.layers, len(queries), best, Effort(), FIRST_IMAGES)
+    find_reached(matched, _scaled(spec), len(queries), best, Effort(), FIRST_IMAGES)
     best.heaps[np.arange(k) >= best.filled[:, None]] = -np.inf
     return best.heaps
 
@@ -125,6 +127,15 @@ def top_by_layer(
             values[query_of, places, c] = match.similarities_of(candidates)
         answers.append(Answer(alone.image_ids, alone.scores, values, alone.certified))
     return tuple(answers)
+
+
+def _scaled(spec: FusionSpec) -> list[LayerMap]:
+    """Return the maps with weights of at most 1, which bounds in float32 count on.
+
+    All scores shrink alike, so the same images are out.
+    """
+    greatest = max(entry.weight for entry in spec.layers)
+    return [entry.model_copy(update={"weight": entry.weight / greatest}) for entry in spec.layers]
 
 
 def _match(

@@ -1,4 +1,4 @@
-"""The fused score: the sum of mapped layer similarities (Yu et al. 2017, equation 3)."""
+"""The fused score: the weighted sum of mapped similarities (Yu et al. 2017, equation 3)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def map_similarity(similarity: NDArray[np.float64], t: float, p: float) -> NDArr
 
 
 def fuse(similarities: NDArray[np.float64], spec: FusionSpec) -> NDArray[np.float64]:
-    """Return F = sum of f_i(S_i), added in the order of the layers.
+    """Return F = sum of w_i f_i(S_i), added in the order of the layers.
 
     Args:
         similarities: (C, ...) float64, layers as in `spec`, high to low.
@@ -48,7 +48,7 @@ def fuse(similarities: NDArray[np.float64], spec: FusionSpec) -> NDArray[np.floa
         )
     total = np.zeros(similarities.shape[1:], dtype=np.float64)
     for values, layer in zip(similarities, spec.layers, strict=True):
-        total += map_similarity(values, layer.t, layer.p)
+        total += layer.weight * map_similarity(values, layer.t, layer.p)
     return total
 
 

@@ -249,9 +249,9 @@ def _propose(
     """Return the pairs of a block whose bound in float32 reaches the bar, by query and row."""
     import torch
 
-    total = _mapped(near[0].highest(block), maps[0])
+    total = _mapped(near[0].highest(block), maps[0]).mul_(maps[0].weight)
     for each, entry in zip(near[1:], maps[1:], strict=True):
-        total += _mapped(each.highest(block), entry)
+        total.add_(_mapped(each.highest(block), entry), alpha=entry.weight)
     reaches = total >= (bars - bound_kernels.SINGLE_SLACK).float()[:, None]
     query_of, rows = torch.nonzero(reaches, as_tuple=True)
     return query_of, rows + block.start
@@ -277,10 +277,11 @@ def _bounds(
     import torch
 
     lower = rows.new_full(rows.shape, -bound_kernels.SLACK, dtype=torch.float64)
-    upper = -lower
+    upper = torch.neg(lower)
     for each, entry in zip(near, maps, strict=True):
         low, high = each.ends(query_of, rows)
-        lower, upper = lower + _mapped(low, entry), upper + _mapped(high, entry)
+        lower.add_(_mapped(low, entry), alpha=entry.weight)
+        upper.add_(_mapped(high, entry), alpha=entry.weight)
     return lower, upper
 
 

@@ -63,8 +63,10 @@ def test_what_waits_is_dropped_when_the_bar_has_risen() -> None:
     offsets, rows = np.array([0, 3, 4]), np.array([1, 4, 8, 4], np.int32)
     most = np.array([[0.2, 0.5, 0.4, 0.1], [0.1, 0.3, 0.2, 0.1]], np.float32)
     ones, zeros = np.ones((2, 2), np.float32), np.zeros((2, 2), np.float32)
-    left = reaching((offsets, rows, most), ones, zeros, np.array([0.6, -np.inf]))
+    left = reaching(
+        (offsets, rows, most), ones, zeros, np.ones(len(most)), np.array([0.6, -np.inf])
+    )
     assert left[0].tolist() == [0, 2, 3]
     assert left[1].tolist() == [4, 8, 4]  # .8 and .6 of the first query
     assert left[2].tolist() == most[:, 1:].tolist()
-    assert means(left, 1).tolist() == pytest.approx([0.25, 0.1])
+    assert means(left, 1, np.ones(len(most))).tolist() == pytest.approx([0.25, 0.1])

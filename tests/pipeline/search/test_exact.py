@@ -35,6 +35,19 @@ SPECS = [
     FusionSpec(layers=(LayerMap(layer="middle", t=0.2, p=0.0), LayerMap(layer="low"))),
     FusionSpec(layers=(LayerMap(layer="high"),)),
     FusionSpec(layers=(LayerMap(layer="low", t=0.3, p=0.5), LayerMap(layer="high"))),
+    FusionSpec(
+        layers=(
+            LayerMap(layer="high", t=0.2, p=0.45, weight=0.3),
+            LayerMap(layer="middle", t=0.4, p=0.45, weight=7.5),
+            LayerMap(layer="low", weight=2.0),
+        )
+    ),
+    FusionSpec(
+        layers=(
+            LayerMap(layer="high", t=0.2, p=0.45, weight=1e-3),
+            LayerMap(layer="low", weight=1e3),
+        )
+    ),
 ]
 seeds = st.integers(0, 2**32 - 1)
 
@@ -126,16 +139,19 @@ def test_exact_search_is_brute_force(seed: int, n: int, k: int, spec: FusionSpec
     names = [entry.layer for entry in spec.layers]
     every = similarities(segment, queries, names)
     maps = [(entry.t, entry.p) for entry in spec.layers]
+    weights = [entry.weight for entry in spec.layers]
     for query in range(len(queries)):
         for c, name in enumerate(names):
             slow = [reference_similarity(segment, queries, name, query, row) for row in range(n)]
             np.testing.assert_allclose(every[c, query], slow, rtol=0, atol=1e-12)
         # From the decided similarities on, the ranking is the plain one, ties and all.
-        values = reference.scores(every[:, query].tolist(), maps)
+        values = reference.scores(every[:, query].tolist(), maps, weights)
         best = reference.ranking(segment.image_ids.tolist(), values, k)
         held = len(best)
         assert answer.image_ids[query].tolist() == [i for i, _ in best] + [-1] * (k - held)
-        np.testing.assert_allclose(answer.scores[query, :held], [s for _, s in best], atol=1e-9)
+        np.testing.assert_allclose(
+            answer.scores[query, :held], [s for _, s in best], rtol=1e-9, atol=1e-9
+        )
         assert np.all(answer.scores[query, held:] == -np.inf)
 
 
@@ -159,8 +175,9 @@ def test_floors_of_all_parts_change_no_answer(seed: int, n: int, k: int, spec: F
     whole = search_exact([segment], queries, spec, k)
     # Blocks hold all images here, so the floors are the k-th best but for rounding.
     floors = common_floors([lower_bounds([part], queries, spec, k) for part in parts], k)
-    np.testing.assert_allclose(floors, whole.scores[:, k - 1], atol=0.2)
-    assert np.all(floors <= whole.scores[:, k - 1])
+    kth = whole.scores[:, k - 1] / max(entry.weight for entry in spec.layers)
+    np.testing.assert_allclose(floors, kth, atol=0.2)
+    assert np.all(floors <= kth)
     answers = [search_exact([part], queries, spec, k, floors=floors) for part in parts]
     assert_same(merge_answers(answers, k), whole)
     fewer = sum(int(np.count_nonzero(answer.image_ids >= 0)) for answer in answers)
