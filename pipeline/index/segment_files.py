@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.bags import BagsOfWords, select
+from lamella.pipeline.index.draw import draw
 from lamella.pipeline.index.files import (
     write_axes,
     write_bags,
@@ -46,6 +47,7 @@ def segment_files(
         words: of each local layer's vocabulary.
         threads: changes no bit.
     """
+    drawn = draw(image_ids)
     table = pa.table({"image_id": pa.array(image_ids)})
     yield SegmentFile("images", None, "arrow", partial(write_arrow, table))
     for name, value in layers.items():
@@ -53,12 +55,15 @@ def segment_files(
             yield _file(name, "bags", partial(write_bags, image_ids, value))
             postings = invert(value, words[name])
             yield _file(name, "postings", partial(write_postings, postings))
+            yield _file(name, "drawn", partial(write_bags, image_ids[drawn], select(value, drawn)))
         else:
             norms = dense_norms(value)
             yield _file(name, "dense", partial(write_dense, image_ids, value, norms))
             sketch = sketch_vectors(value, norms, threads=threads)
             yield _file(name, "sketch", partial(write_sketch, sketch))
             yield _file(name, "axes", partial(write_axes, sketch))
+            few = partial(write_dense, image_ids[drawn], value[drawn], norms[drawn])
+            yield _file(name, "drawn", few)
 
 
 def segment_counts(layers: Layers) -> dict[str, int]:
