@@ -212,12 +212,14 @@ def asked_fusion(
 ) -> tuple[FusionSpec, Weighting]:
     """Return the fusion and weighting asked for, the snapshot's own where nothing is said.
 
+    Other t and p keep the snapshot's weights, and a layer alone has the weight 1.
+
     Args:
         names: the layers to fuse, in any order; all of the snapshot by default.
 
     Raises:
         UnknownLayer: the snapshot has no layer of a name.
-        InputError: t or p do not fit the layers.
+        InputError: t, p or weights do not fit the layers, or the snapshot has no calibration.
     """
     layers = snapshot.extraction.layers
     known = [layer.name for layer in layers]
@@ -226,19 +228,17 @@ def asked_fusion(
             f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
         )
     chosen = tuple(layer for layer in layers if names is None or layer.name in names)
-    fusion, wanted, said = snapshot.fusion, job.fusion, "profile" in job.model_fields_set
+    fusion, wanted = snapshot.fusion, job.fusion
     if wanted.preset == "scaled" and not snapshot.calibration:
         raise InputError(
             f"snapshot {snapshot.number} was made before layers were calibrated, or of one "
             "picture: index anew, or give fusion.weights"
         )
     if wanted != FusionSettings() or chosen != layers:
-        own = wanted if wanted.preset or said else _as_snapshot(wanted, snapshot)
-        fusion = resolve_fusion(chosen, own, job.profile, snapshot.calibration)
+        if not (wanted.preset or wanted.weights) and len(chosen) > 1:
+            weight_of = {entry.layer: entry.weight for entry in fusion.layers}
+            weights = tuple(weight_of[layer.name] for layer in chosen)
+            wanted = wanted.model_copy(update={"weights": weights})
+        fusion = resolve_fusion(chosen, wanted, "paper", snapshot.calibration)
+    said = "profile" in job.model_fields_set
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting
-
-
-def _as_snapshot(settings: FusionSettings, snapshot: IndexSnapshot) -> FusionSettings:
-    """Return settings whose weights are scaled if the snapshot's are."""
-    scaled = any(entry.weight != 1.0 for entry in snapshot.fusion.layers)
-    return settings.model_copy(update={"preset": "scaled" if scaled else "published"})
