@@ -184,6 +184,7 @@ def query(
             show_default="exact",
         ),
     ] = None,
+    expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -238,6 +239,7 @@ def query(
     overrides = {
         "search.k": k,
         "search.mode": mode,
+        "search.expand": expand,
         "fusion.t": options.numbers(t),
         "fusion.p": options.numbers(p),
         "profile": profile,
@@ -283,6 +285,7 @@ def evaluate(
         ),
     ] = None,
     metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -318,6 +321,7 @@ def evaluate(
         layers=options.words(layers),
     )
     overrides = {
+        "search.expand": expand,
         "fusion.t": options.numbers(t),
         "fusion.p": options.numbers(p),
         "profile": profile,

@@ -28,6 +28,9 @@ def score_table(report: RetrievalReport) -> "Table":
         table.add_row(
             Text(line.label), Text(line.score), Text(setting), style=styles.get(line.kind)
         )
-    table.caption = Text(f"{printable(report.protocol)}, snapshot {report.snapshot[:12]}")
+    caption = f"{printable(report.protocol)}, snapshot {report.snapshot[:12]}"
+    if "queries" in report.settings:
+        caption += f", queries {printable(report.settings['queries'])}"
+    table.caption = Text(caption)
     table.caption_justify = "left"
     return table
