@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import Stored
 from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
@@ -115,6 +115,17 @@ class SearchSettings(Stored):
     mode: SearchMode = "exact"
     candidates: int = Field(default=1_000, ge=1)
     batch_queries: int = Field(default=64, ge=1, le=10_000)
+    expand: int = Field(
+        default=0, ge=0, le=100, description="best pictures that a query is averaged with"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave no expansion out, as before there was one: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.expand == 0:
+            value.pop("expand", None)
+        return value
 
 
 class EngineSettings(Stored):

@@ -68,6 +68,16 @@ Fusion = Annotated[
         show_default=False,
     ),
 ]
+Expand = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Search twice: the second time by the mean of each query and its N best pictures, "
+        "0 to 100. Helps where many pictures show one thing (buildings, groceries: mAP .04 to .09 "
+        "higher); hurts where a query has one right answer (covers of DVDs: .2 lower).",
+        show_default="0",
+    ),
+]
 Layers = Annotated[
     str | None, typer.Option(help="Which indexed layers to fuse, such as head,p15. All by default.")
 ]
