@@ -37,7 +37,7 @@ Profile = Annotated[
     str | None,
     typer.Option(
         help="Weighting of visual words: [bold]paper[/] is tf, [bold]production[/] is tf-idf.",
-        show_default="paper",
+        show_default="production",
     ),
 ]
 Weights = Annotated[
@@ -112,22 +112,7 @@ Pictures = Annotated[
 Network = Annotated[
     str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
 ]
-NewLayerWeights = Annotated[
-    str | None,
-    typer.Option(
-        "--w", help="Weights of the layers in the sum, high layer first: 1,1.5.", metavar="W[,W]"
-    ),
-]
-Fusion = Annotated[
-    str | None,
-    typer.Option(
-        help="Fuse as [bold]published[/] (weights of 1) or [bold]scaled[/] (weights by how "
-        "similar random pictures are in each layer); t, p and w go before.",
-        metavar="published|scaled",
-        show_default=False,
-    ),
-]
-Layers = Annotated[
+NewLayers = Annotated[
     str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
 ]
 Words = Annotated[

@@ -8,7 +8,6 @@ from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.calibrate import calibrate
 from lamella.pipeline.index.publish import (
     current_snapshot,
     draft_snapshot,
@@ -21,6 +20,7 @@ from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.import_words import (

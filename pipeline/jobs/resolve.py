@@ -20,6 +20,7 @@ from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
 from lamella.schemas.job import (
     PRESET_OF,
     WEIGHTING_OF,
+    EncodingSettings,
     FusionSettings,
     JobConfig,
     LayerSettings,
@@ -27,7 +28,7 @@ from lamella.schemas.job import (
 )
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, LayerScale
-from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
+from lamella.schemas.vocabulary import ProjectionSpec
 
 PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 """(t, p) of the first and second of two or three layers: Yu et al. 2017, section 4.2."""
@@ -36,7 +37,7 @@ PAPER_LAYERS = {"efficientnet_lite0": ("head", "b11")}
 """Layers of the profile `paper` where the network has better ones: after ReLU, as in the paper."""
 
 NEAREST, POWER = 3, 0.5
-"""The encoding of the profile `production`; see cluster/decisions/fusion.md for the figures."""
+"""The encoding of the profile `production`; see cluster/decisions/answers.md for the figures."""
 
 SCALES = (0.25, 4.0)
 """The least and the greatest weight that `scaled` gives: with few pictures a percentile may be
@@ -50,15 +51,12 @@ def settle_profile(job: JobConfig) -> JobConfig:
         InputError: a descriptor is to count for more words than there are.
     """
     if job.profile == "production":
-        vocabulary, encoding = job.vocabulary, job.encoding
+        vocabulary = job.vocabulary
         if "projection" not in vocabulary.model_fields_set:
             whitened = ProjectionSpec(whiten=True)
             vocabulary = vocabulary.model_copy(update={"projection": whitened})
-        usual = {"nearest": NEAREST, "power": POWER}
-        if job.vocabulary.words is not None:
-            usual["nearest"] = min(NEAREST, job.vocabulary.words)
-        said = {name: value for name, value in encoding if name in encoding.model_fields_set}
-        encoding = EncodingSpec(**(usual | said))
+        usual = EncodingSettings(nearest=min(NEAREST, vocabulary.words or NEAREST), power=POWER)
+        encoding = job.encoding.over(usual)
         job = job.model_copy(update={"vocabulary": vocabulary, "encoding": encoding})
     local = [entry if isinstance(entry, str) else entry.name for entry in job.network.layers]
     for name in ["", *local]:

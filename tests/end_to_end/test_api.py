@@ -121,10 +121,10 @@ def test_pictures_are_answered_as_the_command_answers_them(
     pictures: list[Path],
     written: Path,
 ) -> None:
-    settings: dict[str, Any] = {"profile": "production", "fusion.t": [0.3], "fusion.p": [0.5]}
+    settings: dict[str, Any] = {"profile": "paper", "fusion.t": [0.3], "fusion.p": [0.5]}
     settings |= {"search.mode": mode, "search.expand": expand}
     stored = commanded(written, Queries(str(indexed.source)), settings)
-    asked = {"mode": mode, "expand": expand, "profile": "production", "t": 0.3, "p": 0.5}
+    asked = {"mode": mode, "expand": expand, "profile": "paper", "t": 0.3, "p": 0.5}
     result = index.query(pictures, k=5, **asked)
     assert ("expanded by 3" in repr(result), result.expand) == (expand == 3, expand)
     # All but the names: the command names pictures as their source does.

@@ -54,7 +54,7 @@ def test_settings_change_only_what_they_name() -> None:
         ({"network.layers": [{"name": "b5", "pool": "gem"}]}, InputError, "local and asks for"),
         ({"network.preprocess.crop": 300}, InputError, "crop cannot exceed the short edge"),
         ({"network.weights_sha256": "0" * 64}, InputError, "the job says 000000000000"),
-        ({"network.name": "resnet50"}, InputError, "no default layers"),
+        ({"network.name": "vit_b_16"}, InputError, "no default layers"),
         ({"network.name": "lenet", "network.layers": ["a"]}, InputError, "no network 'lenet'"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_profile_settles_what_is_not_said() -> None:
     assert (job.encoding.nearest, job.encoding.power) == (3, 1.0)
     assert job.vocabulary.projection is None
     job = settle_profile(load_job(None, {"profile": "paper"}))
-    assert (job.encoding, job.vocabulary.projection) == (EncodingSpec(), None)
+    assert (job.encoding_of("b11"), job.vocabulary.projection) == (EncodingSpec(), None)
     assert [layer.name for layer in resolve_extraction(job)[0].layers] == ["head", "b11"]
 
 
