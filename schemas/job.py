@@ -18,7 +18,6 @@ from lamella.schemas.vocabulary import (
 Profile = Literal["paper", "production"]
 Preset = Literal["published", "scaled"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
-PRESET_OF: dict[Profile, Preset] = {"paper": "published", "production": "scaled"}
 
 
 class CorpusSettings(Stored):
@@ -115,7 +114,7 @@ class FusionSettings(Stored):
     for the whole table: `fusion = "scaled"`.
     """
 
-    preset: Preset | None = Field(default=None, description="that of the profile by default")
+    preset: Preset = "published"
     t: tuple[float, ...] = ()
     p: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()

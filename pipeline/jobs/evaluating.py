@@ -130,7 +130,7 @@ def evaluate(
     began = time.monotonic()
     plan = plan_sweep(truth, names, fusion)
     layers = [entry.layer for entry in fusion.layers]
-    queries = _query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    queries = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
     queries = [(first, coordinator.expanded(batch, fusion, expand)) for first, batch in queries]
     parts = []
     for first, batch in queries:
@@ -175,7 +175,7 @@ def evaluate(
         return Evaluated(report, tuple(shown), {}, f"the page shows no pictures: {error}")
 
 
-def _query_features(
+def query_features(
     place: Place,
     coordinator: Coordinator,
     image_ids: NDArray[np.int64],

@@ -68,7 +68,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     """
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
-    resolve_fusion(spec.layers, job.fusion, job.profile)  # wrong maps are refused before the work
+    resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
     listing = list_source(source)
     imports = find_imports(job, spec)
     return Prepared(
@@ -135,7 +135,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         made.encoding,
         made.index,
         weighting=weighting,
-        fusion=resolve_fusion(layers, job.job.fusion, job.job.profile, calibration),
+        fusion=resolve_fusion(layers, job.job.fusion, calibration),
         calibration=calibration,
         job=path,
     )

@@ -18,13 +18,11 @@ from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
 from lamella.schemas.job import (
-    PRESET_OF,
     WEIGHTING_OF,
     EncodingSettings,
     FusionSettings,
     JobConfig,
     LayerSettings,
-    Profile,
 )
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, LayerScale
@@ -121,7 +119,6 @@ def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
 def resolve_fusion(
     layers: tuple[LayerSpec, ...],
     settings: FusionSettings,
-    profile: Profile,
     calibration: tuple[LayerScale, ...] | None = None,
 ) -> FusionSpec:
     """Return the fusion over all layers; what is not given is that of the preset.
@@ -151,8 +148,7 @@ def resolve_fusion(
     t = [*(settings.t or [each[0] for each in default]), 1.0][: count + 1]
     p = [*(settings.p or [each[1] for each in default]), 1.0][: count + 1]
     weights = list(settings.weights) or [1.0] * (count + 1)
-    preset = settings.preset or PRESET_OF[profile]
-    if not settings.weights and preset == "scaled" and calibration is not None:
+    if not settings.weights and settings.preset == "scaled" and calibration is not None:
         weights = scaled_weights(layers, calibration)
     try:
         return FusionSpec(
@@ -227,16 +223,17 @@ def asked_fusion(
         )
     chosen = tuple(layer for layer in layers if names is None or layer.name in names)
     fusion, wanted = snapshot.fusion, job.fusion
-    if wanted.preset == "scaled" and not snapshot.calibration:
+    if wanted.preset == "scaled" and not (wanted.weights or snapshot.calibration):
         raise InputError(
             f"snapshot {snapshot.number} was made before layers were calibrated, or of one "
             "picture: index anew, or give fusion.weights"
         )
-    if wanted != FusionSettings() or chosen != layers:
-        if not (wanted.preset or wanted.weights) and len(chosen) > 1:
+    named = "preset" in wanted.model_fields_set
+    if named or wanted.t or wanted.p or wanted.weights or chosen != layers:
+        if not (named or wanted.weights) and len(chosen) > 1:
             weight_of = {entry.layer: entry.weight for entry in fusion.layers}
             weights = tuple(weight_of[layer.name] for layer in chosen)
             wanted = wanted.model_copy(update={"weights": weights})
-        fusion = resolve_fusion(chosen, wanted, "paper", snapshot.calibration)
+        fusion = resolve_fusion(chosen, wanted, snapshot.calibration)
     said = "profile" in job.model_fields_set
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting

@@ -110,7 +110,7 @@ def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: 
 def test_a_rollback_is_a_promotion(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lamella("index", pictures, "--into", store, *SMALL)
-    lamella("index", pictures, "--into", store, *SMALL, "--fusion", "published")
+    lamella("index", pictures, "--into", store, *SMALL, "--fusion", "scaled")
     lamella("snapshots", store, "--promote", "1")
     listed = json.loads(lamella("snapshots", store, "--json").stdout)
     assert [each["current"] for each in listed] == [True, False]

@@ -351,7 +351,7 @@ def test_a_run_that_was_begun_takes_nothing_else_in(tiny: Tiny) -> None:
 
 def test_a_run_belongs_to_one_snapshot(tiny: Tiny) -> None:
     first = Asker(tiny).images(into="mine").run
-    other = tiny_index(tiny.store, tiny.pictures, fusion__preset="published")
+    other = tiny_index(tiny.store, tiny.pictures, fusion__preset="scaled")
     with pytest.raises(
         IncompatibleInputs,
         match=rf"{first.snapshot[:12]}, this call asks snapshot 2 with {other.root_digest[:12]}: "

@@ -18,7 +18,7 @@ LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high"
 
 
 def maps(count: int, **settings: tuple[float, ...]) -> list[tuple[float, float]]:
-    fusion = resolve_fusion(LAYERS[:count], FusionSettings.model_validate(settings), "paper")
+    fusion = resolve_fusion(LAYERS[:count], FusionSettings.model_validate(settings))
     return [(entry.t, entry.p) for entry in fusion.layers]
 
 
@@ -96,7 +96,7 @@ def test_maps_that_do_not_fit_are_refused() -> None:
 )
 def test_weights_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings), "paper")
+        resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings))
 
 
 def scale(layer: str, high: float) -> LayerScale:
@@ -106,10 +106,10 @@ def scale(layer: str, high: float) -> LayerScale:
 def test_scaled_weights_bring_percentiles_to_that_of_the_first_layer() -> None:
     calibration = (scale("high", 0.8), scale("middle", 0.6), scale("low", 0.5))
     assert scaled_weights(LAYERS, calibration) == [1.0, 1.33, 1.6]
-    fusion = resolve_fusion(LAYERS, FusionSettings(), "production", calibration)
+    scaled = FusionSettings.model_validate("scaled")
+    fusion = resolve_fusion(LAYERS, scaled, calibration)
     assert [entry.weight for entry in fusion.layers] == [1.0, 1.33, 1.6]
-    published = FusionSettings.model_validate("published")
-    fusion = resolve_fusion(LAYERS, published, "production", calibration)
+    fusion = resolve_fusion(LAYERS, FusionSettings(), calibration)
     assert [entry.weight for entry in fusion.layers] == [1.0, 1.0, 1.0]
 
 
