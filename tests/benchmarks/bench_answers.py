@@ -79,7 +79,7 @@ def fusions(snapshot: IndexSnapshot) -> dict[str, FusionSpec]:
     for preset in ("published", "scaled"):
         settings = FusionSettings.model_validate(preset)
         spec = resolve_fusion(layers, settings, scales)
-        found |= {f"direct {preset}": spec.direct(), preset: spec}
+        found |= {"direct": spec.direct(), preset: spec}
     top, rest = found["published"].layers[0], found["published"].layers[1:]
     for t in SWEPT_T:
         for p in SWEPT_P:
