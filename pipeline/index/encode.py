@@ -23,6 +23,7 @@ from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
 from lamella.pipeline.vocabulary.choose import CARD_FROM, exact_assigner
 from lamella.pipeline.vocabulary.ivf import CellsAssigner, read_cells, read_neighbours
+from lamella.pipeline.vocabulary.measured import MeasuringAssigner
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord, FileRef
@@ -62,8 +63,10 @@ class EncodeWork:
             image_ids = read_committed(store, files["images"], read_image_ids)
             words: dict[str, int] = {}
             for layer, assigner in assigners.items():
-                bags = _encoded(store, files.get(layer), image_ids, assigner)
+                measuring = MeasuringAssigner(assigner)
+                bags = _encoded(store, files.get(layer), image_ids, measuring)
                 words |= put_bags(work, layer, work.folder, image_ids, bags)
+                words |= measuring.counts(layer)
             return {"images": len(image_ids)} | words
 
         return encode

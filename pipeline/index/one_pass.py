@@ -31,6 +31,7 @@ from lamella.pipeline.index.encode import (
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.assign import Assigner, Assignment
+from lamella.pipeline.vocabulary.measured import MeasuringAssigner
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.vocabulary import Vocabulary
 
@@ -102,7 +103,7 @@ class WordSink:
 
     def __init__(self, layer: str, assigner: Assigner, do: "Do") -> None:
         self.layer = layer
-        self._assigner = assigner
+        self._assigner = MeasuringAssigner(assigner)
         self._do = do
         self._waiting: list[Descriptors] = []
         self._waiting_bytes = 0
@@ -126,9 +127,8 @@ class WordSink:
             self._take()()
         words = np.concatenate(self._words)
         bags = bags_of_images(np.concatenate(self._owners), words, image_ids)
-        return {f"rows.{self.layer}": len(words)} | put_bags(
-            work, self.layer, folder, image_ids, bags
-        )
+        counts = {f"rows.{self.layer}": len(words)} | self._assigner.counts(self.layer)
+        return counts | put_bags(work, self.layer, folder, image_ids, bags)
 
     def close(self) -> None:
         """Nothing is open."""

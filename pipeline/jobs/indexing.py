@@ -9,6 +9,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.publish import current_snapshot, draft_snapshot, publish
+from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
@@ -79,6 +80,8 @@ def index_prepared(
 ) -> IndexSnapshot:
     """Run what is missing of a job and publish its snapshot.
 
+    Words from elsewhere that do not fit the pictures, or cannot be judged, are noted.
+
     Args:
         threads: threads of a worker in the extract stage.
 
@@ -98,7 +101,11 @@ def index_prepared(
     )
     journey = Journey(store, record, PreparedSources(prepared))
     made = journey.make(Hands(runner, threads, watch, before=current_snapshot(store)))
-    return publish(store, draft_of(store, path, record, made))
+    snapshot = publish(store, draft_of(store, path, record, made))
+    for fit in fits_of(snapshot.vocabularies, made.encoding.records).values():
+        if not fit.well:
+            watch.note(fit.text)
+    return snapshot
 
 
 def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:
