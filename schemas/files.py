@@ -7,6 +7,9 @@ from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 PASSED_OVER = "passed over: "
 """Begins the name of a count of what a task passed over; a kind follows."""
 
+ERROR, MEASURED = "error.", "measured."
+"""Begin the names of a layer's summed squared distance to its words, and of its descriptors."""
+
 _SAFE_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 
 
@@ -44,7 +47,7 @@ class DoneRecord(Record):
     def content(self) -> dict[str, object]:
         """Return what was made, without names or tokens: equal for every attempt.
 
-        Without what was passed over, which earlier versions did not count by kind.
+        Without what was passed over and the error of words, which earlier versions did not count.
         """
         return {
             "stage": self.stage,
@@ -54,6 +57,6 @@ class DoneRecord(Record):
             "counts": {
                 name: count
                 for name, count in sorted(self.counts.items())
-                if not name.startswith(PASSED_OVER)
+                if not name.startswith((PASSED_OVER, ERROR, MEASURED))
             },
         }

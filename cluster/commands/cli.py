@@ -142,6 +142,7 @@ def index(
     others = sum(indexed.passed_over.values()) or snapshot.ignored
     if as_json:
         values = summary(snapshot) | {"passed_over": indexed.passed_over}
+        values["words_fit"] = [fit.plain() for fit in indexed.fits]
         emit(values | plan.compared_values(indexed.compared))
         return
     console.print(

@@ -169,3 +169,6 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         if current
         else "no snapshot yet: give the same `lamella index` again to continue"
     )
+    for fit in current["words_fit"] if current else ():
+        if fit["far"] or fit["ratio"] is None:
+            console.print(plain(f"  {fit['text']}"), style="yellow", soft_wrap=True)

@@ -30,12 +30,13 @@ class Finding:
 
 
 def findings(health: LayerHealth) -> tuple[Finding, ...]:
-    """Return the findings on a layer's words: training, fit, recall, use."""
+    """Return the findings on a layer's words: training, fit, origin, recall, use."""
     return tuple(
         Finding("well" if well else "mind", text)
         for well, text in (
             *_training(health),
             *_fit(health),
+            *_origin(health),
             *_recall(health),
             *_dead(health),
             *_evenness(health),
@@ -77,6 +78,10 @@ def _fit(health: LayerHealth) -> list[tuple[bool, str]]:
             "descriptors of each picture.",
         )
     ]
+
+
+def _origin(health: LayerHealth) -> list[tuple[bool, str]]:
+    return [] if health.fit is None else [(health.fit.well, health.fit.text)]
 
 
 def _recall(health: LayerHealth) -> list[tuple[bool, str]]:

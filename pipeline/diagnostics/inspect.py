@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
+from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
@@ -101,7 +102,8 @@ class LayerHealth:
     """All that `vocabulary show` says about a layer's words.
 
     `held_error` is None where no rows were held out. `recall` is that of the stored words, or None
-    where they were not trained here.
+    where they were not trained here. `fit` is None where they were, or where an earlier version
+    indexed the pictures.
     """
 
     layer: str
@@ -114,6 +116,7 @@ class LayerHealth:
     summary: WordUse
     most_used: tuple[WordLine, ...]
     most_bursty: tuple[WordLine, ...]
+    fit: WordsFit | None = None
 
     @property
     def mean_burstiness(self) -> float:
@@ -132,6 +135,7 @@ class LayerHealth:
             "held_rows": self.held_rows,
             "held_error": self.held_error,
             "recall": self.recall,
+            "fit": self.fit and self.fit.plain(),
             "corpus": {
                 "images": self.use.images,
                 "descriptors": summary.pop("rows"),
@@ -271,6 +275,7 @@ def inspect_layer(
         summary=word_use(use.counts),
         most_used=word_lines(use, use.most_used(listed)),
         most_bursty=word_lines(use, use.most_bursty(listed)),
+        fit=snapshot_fits(store, snapshot).get(layer),
     )
 
 

@@ -18,10 +18,12 @@ class Described:
     Attributes:
         owners: int64 (n,), the picture of each.
         words: uint32 (n, m), its m nearest words.
+        squared_distances: float64 (n,), to the nearest of them.
     """
 
     owners: Int64s
     words: UInt32s
+    squared_distances: Float64s
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Describer:
 
     def describe(self, owners: Int64s, descriptors: Float32s) -> Described:
         """Return the words of descriptors (n, D) of the pictures `owners` (n,)."""
-        return Described(owners, self.assigner.nearest(descriptors, self.encoding.nearest))
+        found = self.assigner.nearest(descriptors, self.encoding.nearest)
+        return Described(owners, found.words, found.squared_distances)
 
     def bags(self, parts: list[Described], image_ids: NDArray[np.int64]) -> BagsOfWords:
         """Return one bag an image, (n,) rising ids, of all descriptors; without any, empty bags."""

@@ -25,6 +25,7 @@ from lamella.pipeline.vocabulary.checkpoint import read_centroids
 from lamella.pipeline.vocabulary.choose import CARD_FROM, exact_assigner
 from lamella.pipeline.vocabulary.ivf import CellsAssigner
 from lamella.pipeline.vocabulary.ivf_files import read_cells, read_neighbours
+from lamella.pipeline.vocabulary.measured import measured_counts
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord, FileRef
@@ -64,19 +65,20 @@ class EncodeWork:
             image_ids = read_committed(store, files["images"], read_image_ids)
             words: dict[str, int] = {}
             for layer, describer in describers.items():
-                bags = _encoded(store, files.get(layer), image_ids, describer)
+                parts = _described(store, files.get(layer), describer)
+                bags = describer.bags(parts, image_ids)
                 words |= put_bags(work, layer, work.folder, image_ids, bags)
+                words |= measured_counts(layer, (part.squared_distances for part in parts))
             return {"images": len(image_ids)} | words
 
         return encode
 
 
-def _encoded(
-    store: Store, file: FileRef | None, image_ids: NDArray[np.int64], describer: Describer
-) -> BagsOfWords:
+def _described(store: Store, file: FileRef | None, describer: Describer) -> list[Described]:
+    """Return the words of a file of local descriptors; there is none where no image gave one."""
     if file is None:
-        return encode_file(None, image_ids, describer)
-    return read_committed(store, file, lambda path: encode_file(path, image_ids, describer))
+        return []
+    return read_committed(store, file, lambda path: describe_file(path, describer))
 
 
 def open_describer(store: Store, vocabulary: Vocabulary) -> Describer:
@@ -116,24 +118,16 @@ def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
     return ProjectingAssigner(projection, assigner)
 
 
-def encode_file(
-    path: Path | None, image_ids: NDArray[np.int64], describer: Describer
-) -> BagsOfWords:
-    """Return the bags of these images from a file of local descriptors, streamed.
-
-    Args:
-        path: in the schema of local activations; None where no image gave a descriptor.
-        image_ids: (n,) rising; every image of the file is among them.
-    """
+def describe_file(path: Path, describer: Describer) -> list[Described]:
+    """Return the words of a file of local descriptors, part by part, in one pass over it."""
     parts: list[Described] = []
-    if path is not None:
-        with open_parquet(path, LOCAL) as file:
-            for group in signed(range(file.metadata.num_row_groups)):
-                table = file.read_row_group(group)
-                owners = column(table, "image_id").astype(np.int64)
-                vectors = binary_vectors_of(table, "vector", np.float16)
-                parts.append(describer.describe(owners, vectors.astype(np.float32)))
-    return describer.bags(parts, image_ids)
+    with open_parquet(path, LOCAL) as file:
+        for group in signed(range(file.metadata.num_row_groups)):
+            table = file.read_row_group(group)
+            owners = column(table, "image_id").astype(np.int64)
+            vectors = binary_vectors_of(table, "vector", np.float16)
+            parts.append(describer.describe(owners, vectors.astype(np.float32)))
+    return parts
 
 
 def put_bags(

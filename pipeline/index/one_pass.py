@@ -30,6 +30,7 @@ from lamella.pipeline.index.encode import (
 )
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.vocabulary.measured import measured_counts
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.vocabulary import Vocabulary
 
@@ -124,8 +125,9 @@ class WordSink:
         if self._waiting:
             self._take()()
         bags = self._describer.bags(self._parts, image_ids)
-        rows = sum(len(part.owners) for part in self._parts)
-        return {f"rows.{self.layer}": rows} | put_bags(work, self.layer, folder, image_ids, bags)
+        counts = {f"rows.{self.layer}": sum(len(part.owners) for part in self._parts)}
+        counts |= measured_counts(self.layer, (part.squared_distances for part in self._parts))
+        return counts | put_bags(work, self.layer, folder, image_ids, bags)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -16,6 +16,7 @@ from lamella.pipeline.index.publish import (
     read_frequencies,
 )
 from lamella.pipeline.index.weighting import word_weights
+from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
@@ -88,6 +89,8 @@ def index_prepared(
 ) -> IndexSnapshot:
     """Run what is missing of a job and publish its snapshot.
 
+    Words from elsewhere that do not fit the pictures, or cannot be judged, are noted.
+
     Args:
         threads: threads of a worker in the extract stage.
 
@@ -107,7 +110,11 @@ def index_prepared(
     )
     journey = Journey(store, record, PreparedSources(prepared))
     made = journey.make(Hands(runner, threads, watch, before=current_snapshot(store)))
-    return publish(store, draft_of(store, path, record, made))
+    snapshot = publish(store, draft_of(store, path, record, made))
+    for fit in fits_of(snapshot.vocabularies, made.encoding.records).values():
+        if not fit.well:
+            watch.note(fit.text)
+    return snapshot
 
 
 def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:

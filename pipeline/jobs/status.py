@@ -6,6 +6,7 @@ from typing import Any
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.words_fit import snapshot_fits
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.drive import read_all_done
@@ -53,6 +54,7 @@ def store_status(store: Store) -> dict[str, Any]:
             "indexed": current.indexed,
             "published_at": current.published_at,
             "machine": current.machine,
+            "words_fit": [fit.plain() for fit in snapshot_fits(store, current).values()],
         },
     }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import Describer
-from lamella.pipeline.index.encode import encode_file
+from lamella.pipeline.index.encode import describe_file
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.figures import mean_of, scaled
 from lamella.pipeline.vocabulary.assign import Assigner
@@ -134,7 +134,8 @@ def probe_words(
     with costing() as assigning:
         nearest = min(encoding.nearest, len(found.centroids))
         asked = encoding.model_copy(update={"nearest": nearest})
-        bags = encode_file(path, image_ids, Describer(assigner, asked))
+        describer = Describer(assigner, asked)
+        bags = describer.bags(describe_file(path, describer), image_ids)
     tried = len(found.centroids)
     growth = found.words / tried
     # Pictures that stand-ins were trained on have more distinct words than others, so skip them.

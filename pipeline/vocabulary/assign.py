@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s, UInt32s
 from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, decide
-from lamella.pipeline.vocabulary.ivf_kernels import select_nearest
+from lamella.pipeline.vocabulary.ivf_kernels import least_distances, select_nearest
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,24 @@ class Assignment:
             )
 
 
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest words of each descriptor.
+
+    Attributes:
+        words: uint32 (n, count), rising.
+        squared_distances: float64 (n,), to the nearest of them.
+    """
+
+    words: UInt32s
+    squared_distances: Float64s
+
+    @classmethod
+    def of(cls, descriptors: Float32s, centroids: Float32s, words: UInt32s) -> "Nearest":
+        """Return words (n, count) of descriptors (n, D) with the least distance of each."""
+        return cls(words, least_distances(descriptors, centroids, words))
+
+
 class Assigner(Protocol):
     """Assigns words to descriptors."""
 
@@ -43,8 +61,8 @@ class Assigner(Protocol):
         """
         ...
 
-    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
-        """Return the nearest words of each descriptor, (n, count) uint32, rising by word.
+    def nearest(self, descriptors: Float32s, count: int) -> Nearest:
+        """Return the `count` nearest words of each descriptor.
 
         Raises:
             ValueError: as `assign`, or there are fewer words.
@@ -107,7 +125,7 @@ class ExactAssigner:
             )
         return Assignment(words, distances)
 
-    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+    def nearest(self, descriptors: Float32s, count: int) -> Nearest:
         """Return the nearest words of each descriptor; see `Assigner.nearest`."""
         centroids = self._words.vectors
         check_count(count, len(centroids))
@@ -129,7 +147,7 @@ class ExactAssigner:
                 centroids,
                 count,
             )
-        return words
+        return Nearest.of(rows, centroids, words)
 
 
 def measure_recall(approximate: Assigner, exact: Assigner, descriptors: Float32s) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.signs import signed
-from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, check_count
+from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, Nearest, check_count
 from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, squared_norms_of
 from lamella.pipeline.vocabulary.ivf_kernels import (
     grouped,
@@ -225,13 +225,14 @@ class CellsAssigner:
             np.where(nearer, found.squared_distances, distances),
         )
 
-    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+    def nearest(self, descriptors: Float32s, count: int) -> Nearest:
         """Return the nearest words of each descriptor, among the words that `assign` looks at."""
         centroids = self._words.vectors
         check_count(count, len(centroids))
-        best = self.assign(descriptors).words
+        assigned = self.assign(descriptors)
+        best = assigned.words
         if count == 1:
-            return best[:, None]
+            return Nearest(best[:, None], assigned.squared_distances)
         rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
         windows = self._words.windows(squared_norms)
         found = np.empty((len(rows), count), np.uint32)
@@ -251,8 +252,8 @@ class CellsAssigner:
             )
         few = np.flatnonzero(found[:, -1] == 0)  # `count` words that rise end above 0
         if len(few):
-            found[few] = ExactAssigner(centroids).nearest(rows[few], count)
-        return found
+            found[few] = ExactAssigner(centroids).nearest(rows[few], count).words
+        return Nearest.of(rows, centroids, found)
 
     def _probed(self, rows: Float32s, squared_norms: Float64s) -> UInt32s:
         """Return the cells that each row is compared with, (n, probes)."""

@@ -285,6 +285,16 @@ def nearest_in_cells(
 
 
 @compiled
+def least_distances(rows: Float32s, centroids: Float32s, words: UInt32s) -> Float64s:
+    """Return the squared distance of each row (n, D) to the nearest of its words (n, m)."""
+    least = np.full(rows.shape[0], np.inf)
+    for row in range(rows.shape[0]):
+        for word in words[row]:
+            least[row] = min(least[row], _squared_distance(rows[row], centroids[word]))
+    return least
+
+
+@compiled
 def nearest_among(
     rows: Float32s, offsets: Int64s, proposed: UInt32s, centroids: Float32s, count: int
 ) -> UInt32s:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from lamella.pipeline.arrays import Float32s, Int64s, UInt32s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.torch_settings import settings
-from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, check_count
+from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, Nearest, check_count
 from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, decide_among
 from lamella.pipeline.vocabulary.ivf_kernels import nearest_among
 
@@ -245,7 +245,7 @@ class GpuAssigner:
             decision.result()
         return Assignment(words, distances)
 
-    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+    def nearest(self, descriptors: Float32s, count: int) -> Nearest:
         """Return the nearest words of each descriptor; see `Assigner.nearest`.
 
         Raises:
@@ -267,7 +267,7 @@ class GpuAssigner:
                 continue
             found[block] = nearest_among(rows[block], *near, self._centroids, count)
             done = block.stop
-        return found
+        return Nearest.of(rows, self._centroids, found)
 
     def _near(self, rows: Float32s, count: int) -> tuple[Int64s, UInt32s]:
         """Return words of which the `count` nearest are some: where each row's begin, and all."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s, UInt32s
+from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s
 from lamella.pipeline.compiled import compiled
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.tables import (
@@ -24,7 +24,7 @@ from lamella.pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from lamella.pipeline.vocabulary.assign import Assigner, Assignment
+from lamella.pipeline.vocabulary.assign import Assigner, Assignment, Nearest
 from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, squared_norms_of
 from lamella.pipeline.vocabulary.eigen import eigenvectors, second_moments
 from lamella.pipeline.vocabulary.ivf_kernels import squared_norms_of_bits, widen
@@ -244,8 +244,8 @@ class ProjectingAssigner:
         """Return the word of each descriptor (n, D); distances are between projected rows."""
         return self._inner.assign(self.projected(descriptors))
 
-    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
-        """Return the nearest words of each descriptor; see `Assigner.nearest`."""
+    def nearest(self, descriptors: Float32s, count: int) -> Nearest:
+        """Return the nearest words of each descriptor; distances are between projected rows."""
         return self._inner.nearest(self.projected(descriptors), count)
 
     def projected(self, descriptors: Float32s) -> Float32s:

@@ -48,7 +48,8 @@ VGG = {
         },
     }
 }
-SETTINGS: dict[str, Mapping[str, object]] = {"b11": {}, "c4_1": VGG, "c5_1": VGG}
+P15 = {"network": {"layers": ({"name": "p15", "node": "blocks.15.project", "kind": "local"},)}}
+SETTINGS: dict[str, Mapping[str, object]] = {"b11": {}, "c4_1": VGG, "c5_1": VGG, "p15": P15}
 SHARD_IMAGES = 100
 
 

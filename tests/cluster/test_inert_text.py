@@ -85,11 +85,16 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
     found = {
         "corpora": [corpus],
         "stages": [{"folder": text, "done": 1}],
-        "current": {"number": 1, "root_digest": text, "indexed": 1},
+        "current": {
+            "number": 1,
+            "root_digest": text,
+            "indexed": 1,
+            "words_fit": [{"far": True, "ratio": 2.0, "text": text}],
+        },
     }
     show_status(Console(file=out, width=2000), found)
     assert_inert(out.getvalue())
-    assert out.getvalue().count("|".join(SHOWN)) == 7
+    assert out.getvalue().count("|".join(SHOWN)) == 8
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from lamella.pipeline.extract.sink import LayerSink
 from lamella.pipeline.extract.stage import Extraction, ExtractWork, extract_corpus
 from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.index.describe import Describer
-from lamella.pipeline.index.encode import encode_file
+from lamella.pipeline.index.encode import describe_file
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.store import tree
@@ -121,10 +121,9 @@ def test_the_cut_into_shards_changes_no_bit(
     _, _, vectors = by_image(*whole, "b11", np.float16)[0]
     describer = Describer(ExactAssigner(vectors[:32].astype(np.float32)), EncodingSpec())
     bags = [
-        encode_file(
-            open_committed(place, record.files["b11"]),
+        describer.bags(
+            describe_file(open_committed(place, record.files["b11"]), describer),
             column(read_parquet(open_committed(place, record.files["images"])), "image_id"),
-            describer,
         )
         for place, found in (whole, (store, cut))
         for record in found.records

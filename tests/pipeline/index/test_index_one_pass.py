@@ -36,7 +36,10 @@ def test_bags_stand_in_the_order_of_ids_whatever_the_order_of_batches(
         # Image 5 has no descriptor.
         counts = sink.commit(work, "activations/x-000000000000", np.array([3, 5, 7]))
         record = finish_whole(work, **counts)
-    assert counts == {"rows.low": 4, "words.low": 3, "empty.low": 1}
+    assert counts == {"rows.low": 4, "words.low": 3, "empty.low": 1} | {
+        "error.low": 400_195,  # of [.6, .8] to [0, 1]: .36 + .04, in float16
+        "measured.low": 4,
+    }
     image_ids, bags = read_bags(open_committed(store, record.files["low"]))
     assert image_ids.tolist() == [3, 5, 7]
     assert bags.offsets.tolist() == [0, 1, 1, 3]

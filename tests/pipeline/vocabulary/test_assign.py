@@ -157,8 +157,10 @@ def test_several_nearest_words_are_those_of_the_plain_search(
     kind: AssignerKind, count: int
 ) -> None:
     found = make_assigner(kind, WORDS, probes=300).nearest(QUERIES, count)
-    np.testing.assert_array_equal(found, plain_nearest(QUERIES, WORDS, count))
-    assert found.dtype == np.uint32
+    np.testing.assert_array_equal(found.words, plain_nearest(QUERIES, WORDS, count))
+    least = plain_distances(QUERIES, WORDS).min(axis=1)
+    np.testing.assert_array_equal(found.squared_distances, least)
+    assert found.words.dtype == np.uint32
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -166,20 +168,20 @@ def test_several_nearest_words_are_told_apart_in_float64(kind: AssignerKind) -> 
     words = (WORDS * 1e-4 + 1_000.0).astype(np.float32)
     rows = (QUERIES * 1e-4 + 1_000.0).astype(np.float32)
     found = make_assigner(kind, words, probes=300).nearest(rows, 3)
-    np.testing.assert_array_equal(found, plain_nearest(rows, words, 3))
+    np.testing.assert_array_equal(found.words, plain_nearest(rows, words, 3))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_equal_words_the_lowest_are_among_the_nearest(kind: AssignerKind) -> None:
     twice = np.concatenate([WORDS, WORDS])
     found = make_assigner(kind, twice, probes=100).nearest(WORDS, 1)
-    assert found[:, 0].tolist() == list(range(300))
+    assert found.words[:, 0].tolist() == list(range(300))
 
 
 def test_cells_with_too_few_words_ask_all_of_them() -> None:
     assigner = CellsAssigner(WORDS, first_cells(WORDS), 1)
     few = assigner.nearest(QUERIES, 250)  # no cell has so many
-    np.testing.assert_array_equal(few, plain_nearest(QUERIES, WORDS, 250))
+    np.testing.assert_array_equal(few.words, plain_nearest(QUERIES, WORDS, 250))
 
 
 @pytest.mark.parametrize("count", [0, 301])
