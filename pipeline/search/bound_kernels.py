@@ -25,7 +25,7 @@ SLACK = 1e-12
 """Above the rounding of a sum of powers in float64, far below differences between images."""
 
 LOCAL_ERROR = 1e-7
-"""Above the rounding error of a similarity in [0, 1] in float32."""
+"""Above what rounding a similarity in [0, 1] to float32 adds to it or takes from it."""
 
 NEAR_ROWS = 256
 """Rows whose codes all queries use before the next rows: 330 kB at 1,280 dimensions."""
@@ -167,6 +167,46 @@ def propose(
             bound = upper[row]
             mine[count] = row
             upper[count] = bound
+            count += np.uint64(bound >= bar)
+        kept[query] = count
+
+
+@compiled
+def propose_again(
+    near: Float32s,
+    known: Float32s,
+    slopes: Float32s,
+    offsets: Float32s,
+    weights: Float64s,
+    bars: Float64s,
+    uppers: Float32s,
+    rows: Int32s,
+    kept: Int64s,
+) -> None:
+    """Bound the rows that `propose` left anew, by closer local similarities; drop those below.
+
+    Args:
+        near: (A, Q, b) the similarities that `propose` wrote.
+        known: (B, Q, b) of the local layers, closer than before for the rows that are left.
+        slopes, offsets, weights, bars: as for `propose`.
+        uppers, rows, kept: as `propose` wrote them; written over.
+    """
+    for query in range(len(bars)):
+        bar = np.float32(bars[query] - SINGLE_SLACK)
+        count = np.uint64(0)
+        for place in range(kept[query]):
+            row = rows[query, place]
+            bound = np.float32(0.0)
+            for layer in range(len(weights)):
+                value = (
+                    near[layer, query, row]
+                    if layer < len(near)
+                    else known[layer - len(near), query, row]
+                )
+                line = slopes[layer, query] * value + offsets[layer, query]
+                bound += np.float32(weights[layer]) * max(value, line)
+            rows[query, count] = row
+            uppers[query, count] = bound
             count += np.uint64(bound >= bar)
         kept[query] = count
 
@@ -315,6 +355,7 @@ def narrow(
     weights: Float64s,
     slopes: Float32s,
     line_offsets: Float32s,
+    local_errors: Float64s,
     bars: Float64s,
     query_of: Int64s,
     lowers: Float64s,
@@ -329,6 +370,7 @@ def narrow(
         lengths, slacks: (A, Q) of the products.
         t, p, weights: (A + B,) of the maps; weights are at most 1.
         slopes, line_offsets: (A + B, Q) of the lines above f.
+        local_errors: (B, Q) how far a local similarity may be below what the pairs say.
         bars: (Q,) what F must reach.
         query_of: (m,) written.
         lowers, uppers: (m,) written.
@@ -353,14 +395,17 @@ def narrow(
             lower = -SLACK
             upper = SLACK
             for layer in range(len(most)):
-                about, error = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
+                about, above = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
                 if layer < len(near):
                     about = np.float64(near[layer, place])
-                    error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
-                    error += np.float64(slacks[layer, query])
+                    below = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
+                    below += np.float64(slacks[layer, query])
+                    above = below
+                else:
+                    below = local_errors[layer - len(near), query]
                 least, greatest = (
-                    min(max(about - error, 0.0), 1.0),
-                    min(max(about + error, 0.0), 1.0),
+                    min(max(about - below, 0.0), 1.0),
+                    min(max(about + above, 0.0), 1.0),
                 )
                 lower += weights[layer] * mapped(least, t[layer], p[layer])
                 upper += weights[layer] * mapped(greatest, t[layer], p[layer])
