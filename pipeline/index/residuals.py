@@ -122,7 +122,7 @@ def aggregate(
         ValueError: shapes do not agree, an owner is not among the images, or a word not among the
             centroids.
     """
-    words = words.reshape(len(words), -1)
+    words = words[:, None] if words.ndim == 1 else words
     dimensions = centroids.shape[1]
     if descriptors.shape != (len(owners), dimensions) or len(words) != len(owners):
         raise ValueError(

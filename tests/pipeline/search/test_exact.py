@@ -299,7 +299,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
         search_exact([segment], queries, SPECS[0], 0)
     swapped = QueryBatch({"high": queries.layers["low"], "low": queries.layers["low"]})
-    with pytest.raises(ValueError, match="bags on one side"):
+    with pytest.raises(ValueError, match="holds .*, its queries are"):
         search_exact([segment], swapped, SPECS[0], 1)
     with pytest.raises(ValueError, match="same queries"):
         QueryBatch({"high": np.zeros((2, WIDTH), np.float32), "low": queries.layers["low"]})
