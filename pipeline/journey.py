@@ -48,7 +48,7 @@ from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
-from lamella.schemas.vocabulary import Vocabulary
+from lamella.schemas.vocabulary import EncodingSpec, Vocabulary
 
 FEW_REFUSED = 3
 """Up to this many refused pictures never stop a job, however small the corpus is."""
@@ -243,7 +243,7 @@ class Journey:
         return self._words(layer, import_inputs(sha256, tried_on, layer), make)
 
     def _train(self, made: Made, layer: str) -> Stage:
-        settings, extraction = self.job.job.vocabulary, made.extraction
+        settings, extraction = self.job.job.vocabulary_of(layer), made.extraction
 
         def make(hands: Hands) -> Vocabulary:
             return train_vocabulary(
@@ -263,11 +263,17 @@ class Journey:
         key = tree.keyed(layer, inputs)
         path = tree.VOCABULARY.at(keyed=key, layer=layer)
 
+        encoding = self.job.job.encoding_of(layer)
+
         def find() -> Vocabulary | None:
-            return read_record(self.store, path, Vocabulary) if self.store.exists(path) else None
+            if not self.store.exists(path):
+                return None
+            return in_use(read_record(self.store, path, Vocabulary), encoding)
 
         folder = tree.SEED.folder(keyed=key, layer=layer)
-        return Stage(f"vocabulary {layer}", folder, inputs, find, make)
+        return Stage(
+            f"vocabulary {layer}", folder, inputs, find, lambda hands: in_use(make(hands), encoding)
+        )
 
     def _encode(self, made: Made) -> Stage:
         extraction, words = made.extraction, made.vocabularies
@@ -304,6 +310,26 @@ class Journey:
             return index
 
         return Stage("index", folder, inputs, find, make)
+
+
+def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
+    """Return a vocabulary with the encoding that an index describes pictures by.
+
+    A training may end with fewer words than a descriptor is to count for: it then counts for all.
+
+    Raises:
+        InputError: imported words are fewer.
+    """
+    if vocabulary.imported and encoding.nearest > vocabulary.words:
+        raise InputError(
+            f"a descriptor counts for all words at most; {encoding.nearest} nearest words of "
+            f"{vocabulary.words:,} in layer {vocabulary.layer} are asked for: ask for fewer "
+            "(encoding.nearest)"
+        )
+    nearest = min(encoding.nearest, vocabulary.words)
+    return vocabulary.model_copy(
+        update={"encoding": encoding.model_copy(update={"nearest": nearest})}
+    )
 
 
 def words_folder(job: JobConfig) -> Path:

@@ -1,16 +1,18 @@
 """A job's settings, as a person writes them in TOML; everything has a default."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lamella.schemas.base import Stored
 from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
 from lamella.schemas.query import SearchMode, Weighting
-from lamella.schemas.vocabulary import VocabularySpec
+from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec, VocabularySpec
 
 Profile = Literal["paper", "production"]
+Preset = Literal["published", "scaled"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
+PRESET_OF: dict[Profile, Preset] = {"paper": "published", "production": "scaled"}
 
 
 class CorpusSettings(Stored):
@@ -29,7 +31,11 @@ class CorpusSettings(Stored):
 
 
 class LayerSettings(Stored):
-    """A layer, by its short name or its node; what is left out comes from the network."""
+    """A layer, by its short name or its node; what is left out comes from the network.
+
+    `words`, `projection` and `encoding` are those of this local layer, where it is not to have
+    those of the job.
+    """
 
     name: str
     node: str | None = None
@@ -37,6 +43,9 @@ class LayerSettings(Stored):
     pool: Pool | None = None
     gem_power: float = Field(default=3.0, gt=0)
     view: View | None = None
+    words: int | None = Field(default=None, ge=1, le=1 << 24)
+    projection: ProjectionSpec | None = None
+    encoding: EncodingSpec | None = None
 
 
 class PreprocessSettings(Stored):
@@ -74,10 +83,23 @@ class ActivationSettings(Stored):
 
 
 class FusionSettings(Stored):
-    """t and p of each layer but the last, high to low; empty takes those of the network."""
+    """t and p of each layer but the last, and the weights of all, high to low.
 
+    What is left out comes from the preset: `published` has the paper's t and p, and weights of 1;
+    `scaled` has the paper's t and p too, and weights that bring the 99.9th percentile of each
+    layer's similarities between random pictures to that of the highest layer. A preset may stand
+    for the whole table: `fusion = "scaled"`.
+    """
+
+    preset: Preset | None = Field(default=None, description="that of the profile by default")
     t: tuple[float, ...] = ()
     p: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"preset": value} if isinstance(value, str) else value
 
 
 class IndexSettings(Stored):
@@ -116,13 +138,18 @@ class EngineSettings(Stored):
 
 
 class JobConfig(Stored):
-    """All settings of a job."""
+    """All settings of a job.
+
+    The profile decides what is left out: `production` has the layers, the encoding and the fusion
+    that answer best, `paper` those of Yu et al. 2017.
+    """
 
     name: str | None = Field(default=None, description="of the corpus; the source's by default")
-    profile: Profile = "paper"
+    profile: Profile = "production"
     corpus: CorpusSettings = CorpusSettings()
     network: NetworkSettings = NetworkSettings()
     vocabulary: VocabularySpec = VocabularySpec()
+    encoding: EncodingSpec = EncodingSpec()
     vocabulary_from: str | None = Field(
         default=None, description="a folder of exported words, to use instead of training"
     )
@@ -131,3 +158,18 @@ class JobConfig(Stored):
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
     engine: EngineSettings = EngineSettings()
+
+    def vocabulary_of(self, layer: str) -> VocabularySpec:
+        """Return what decides the words of a local layer."""
+        own = self._own(layer)
+        said = {"words": own.words, "projection": own.projection}
+        given = {name: value for name, value in said.items() if value is not None}
+        return self.vocabulary.model_copy(update=given) if given else self.vocabulary
+
+    def encoding_of(self, layer: str) -> EncodingSpec:
+        """Return how pictures are described in a local layer."""
+        return self._own(layer).encoding or self.encoding
+
+    def _own(self, layer: str) -> LayerSettings:
+        named = [each for each in self.network.layers if isinstance(each, LayerSettings)]
+        return next((each for each in named if each.name == layer), LayerSettings(name=layer))

@@ -1,23 +1,82 @@
 """The result of an evaluation: scores of every ranking, the sweep over (t, p), the settings."""
 
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.query import FusionSpec, SearchMode, Weighting
 
 Metric = Literal["N-S", "mAP"]
 RowKind = Literal["alone", "direct", "mapped"]
+FusionKind = Literal["direct", "mapped"]
+Verdict = Literal["gain", "loss", "no difference"]
 
 TOP_SCORE: dict[Metric, float] = {"N-S": 4.0, "mAP": 1.0}
 """The score of a perfect ranking."""
 
 
+class Interval(Stored):
+    """A confidence interval: of a mean score, or of the difference of two."""
+
+    low: float = Field(ge=-4.0, le=4.0)
+    high: float = Field(ge=-4.0, le=4.0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"an interval does not end below its start; got {self}")
+        return self
+
+
+class Bootstrap(Stored):
+    """How the intervals of a report were made; `pipeline/evaluate/intervals.py` has the method.
+
+    Attributes:
+        unit: what is drawn: whole groups of queries that share a right answer, or single queries
+            where there are too few groups.
+        units: how many of them there are, so how many each resample draws.
+        resamples: how often they are drawn.
+        seed: of the draws.
+        level: the share of such intervals that hold the true mean.
+    """
+
+    unit: Literal["group", "query"]
+    units: int = Field(ge=2)
+    resamples: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    level: float = Field(gt=0.0, lt=1.0)
+
+
+class Gain(Stored):
+    """A fusion's score less that of another ranking, over the same queries.
+
+    Attributes:
+        fusion: the mapped fusion or the direct sum.
+        over: the name of the other ranking's row.
+        difference: positive where the fusion is better.
+        interval: of the difference, from the same resamples of both rankings.
+    """
+
+    fusion: FusionKind
+    over: str
+    difference: float = Field(ge=-4.0, le=4.0)
+    interval: Interval
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the queries show: a gain or a loss only where the interval excludes zero."""
+        if self.interval.low > 0.0:
+            return "gain"
+        return "loss" if self.interval.high < 0.0 else "no difference"
+
+
 class ScoreRow(Stored):
     """The score of one ranking: a layer alone, the direct sum, or the mapped fusion.
 
-    `lowest` and `highest` are what other orders of equal scores would have given.
+    `lowest` and `highest` are what other orders of equal scores would have given. `interval` is
+    None where there are too few queries for one, and in reports made before there were any.
     """
 
     name: str
@@ -25,20 +84,29 @@ class ScoreRow(Stored):
     layers: tuple[str, ...] = Field(min_length=1)
     t: tuple[float, ...]
     p: tuple[float, ...]
+    weights: tuple[float, ...] = Field(
+        default_factory=lambda row: (1.0,) * len(row.get("layers", ()))
+    )
     metric: Metric
     score: float = Field(ge=0.0, le=4.0)
+    interval: Interval | None = None
     lowest: float = Field(ge=0.0, le=4.0)
     highest: float = Field(ge=0.0, le=4.0)
     queries: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not len(self.layers) == len(self.t) == len(self.p):
+        if not len(self.layers) == len(self.t) == len(self.p) == len(self.weights):
             raise ValueError(
-                f"a score has one t and one p a layer; got {len(self.t)} and {len(self.p)} "
-                f"for {len(self.layers)} layers"
+                f"a score has one t, one p and one weight a layer; got {len(self.t)}, "
+                f"{len(self.p)} and {len(self.weights)} for {len(self.layers)} layers"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unweighted = ["weights"] if set(self.weights) == {1.0} else []
+        return _without(dump(self), [*_empty(self, "interval"), *unweighted])
 
 
 class SweepPoint(Stored):
@@ -57,10 +125,16 @@ class CrossValidated(Stored):
     Attributes:
         score: the mean over all queries.
         chosen: for each half the (t, p) that the other half chose, and its score on this half.
+        interval: of the score, with the settings as they were chosen; None as in a row.
     """
 
     score: float = Field(ge=0.0, le=4.0)
     chosen: tuple[SweepPoint, SweepPoint]
+    interval: Interval | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), _empty(self, "interval"))
 
 
 class BackgroundSimilarity(Stored):
@@ -77,6 +151,10 @@ class RetrievalReport(Record):
         snapshot: the root digest of the snapshot.
         protocol: such as `ukb` or `oxford roi`.
         rows: each layer alone from high to low, the direct sum, the mapped fusion.
+        gains: the mapped fusion over every other row, in their order, then the direct sum over
+            each layer alone; empty with one layer.
+        bootstrap: how intervals were made. None where there are none: too few queries, or a
+            report made before there were any, which has no gains either.
         sweep: every point of the grid, empty where there is one layer.
         best: the best point of the sweep: tuned on the very queries it is scored on.
         cross_validated: the figure to quote; None where the queries cannot be halved.
@@ -92,6 +170,8 @@ class RetrievalReport(Record):
     weighting: Weighting
     mode: SearchMode
     rows: tuple[ScoreRow, ...] = Field(min_length=3)
+    gains: tuple[Gain, ...] = ()
+    bootstrap: Bootstrap | None = None
     sweep: tuple[SweepPoint, ...] = ()
     best: SweepPoint | None = None
     cross_validated: CrossValidated | None = None
@@ -109,11 +189,28 @@ class RetrievalReport(Record):
         expected = ["alone"] * len(self.fusion.layers) + ["direct", "mapped"]
         if kinds != expected:
             raise ValueError(f"the rows of a report are {expected}; got {kinds}")
+        others = [row.name for row in self.rows[:-1]]
+        pairs = [
+            *(("mapped", name) for name in others),
+            *(("direct", name) for name in others[:-1]),
+        ]
+        if self.gains and [(gain.fusion, gain.over) for gain in self.gains] != pairs:
+            raise ValueError(f"the gains of a report are {pairs}; got {self.gains}")
+        intervals = [row.interval for row in self.rows]
+        if self.cross_validated is not None:
+            intervals.append(self.cross_validated.interval)
+        without = self.bootstrap is None
+        if any((interval is None) != without for interval in intervals) or (self.gains and without):
+            raise ValueError("with a bootstrap every score has an interval, without one none")
         if (self.best is None) != (not self.sweep):
             raise ValueError("a sweep has a best point, and there is none without a sweep")
         if self.best is not None and self.best not in self.sweep:
             raise ValueError(f"the best point is one of the sweep; got {self.best}")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), _empty(self, "gains", "bootstrap"))
 
     def row(self, kind: RowKind) -> ScoreRow:
         """Return the last row of a kind: with `alone` the lowest layer's."""
@@ -123,9 +220,23 @@ class RetrievalReport(Record):
         """Return the best layer alone; the higher layer where two are equal."""
         return max((row for row in self.rows if row.kind == "alone"), key=lambda row: row.score)
 
+    def gain_over(self, row: ScoreRow, fusion: FusionKind = "mapped") -> Gain | None:
+        """Return a fusion's gain over another row; None if the report has none."""
+        pair = (fusion, row.name)
+        return next((gain for gain in self.gains if (gain.fusion, gain.over) == pair), None)
+
     def below_background(self) -> tuple[BackgroundSimilarity, ...]:
         """Return the layers whose t lies below their background: their map flattens everything."""
         thresholds = {entry.layer: entry.t for entry in self.fusion.layers}
         return tuple(
             entry for entry in self.background if thresholds.get(entry.layer, 1.0) < entry.median
         )
+
+
+def _empty(value: Stored, *names: str) -> list[str]:
+    return [name for name in names if not getattr(value, name)]
+
+
+def _without(dumped: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Leave fields out that older versions lacked: their reports keep their digests and paths."""
+    return {name: value for name, value in dumped.items() if name not in set(names)}

@@ -13,11 +13,25 @@ from lamella.schemas.query import FusionSpec, Weighting
 from lamella.schemas.vocabulary import Vocabulary
 
 
+class LayerScale(Stored):
+    """How similar random pairs of pictures are in one layer, as `index.calibrate` measured it.
+
+    Attributes:
+        median, high: the median and the 99.9th percentile of the similarities.
+        pairs: how many pairs these are of.
+    """
+
+    layer: str
+    median: float = Field(ge=0.0, le=1.0)
+    high: float = Field(ge=0.0, le=1.0)
+    pairs: int = Field(ge=1)
+
+
 class SegmentRef(Stored):
     """Shards indexed together: all layers of their images.
 
     `files` are named `images`, for a global layer `LAYER.dense`, `LAYER.sketch` and `LAYER.axes`,
-    for a local one `LAYER.postings` and `LAYER.bags`.
+    for a local one `LAYER.postings` and `LAYER.bags`, and for both `LAYER.drawn`.
     """
 
     key: str
@@ -62,6 +76,9 @@ class IndexSnapshot(Record):
     document_frequencies: dict[str, FileRef]
     weighting: Weighting
     fusion: FusionSpec
+    calibration: tuple[LayerScale, ...] = Field(
+        default=(), description="one a layer; empty where no two pictures could be compared"
+    )
     images: int = Field(ge=0)
     indexed: int = Field(ge=0)
     refused: int = Field(ge=0)
@@ -106,8 +123,10 @@ class IndexSnapshot(Record):
 
     def content_digest(self) -> str:
         """Return the digest of what the index is."""
+        scales = [scale.model_dump(mode="json") for scale in self.calibration]
         return digest_of(
-            {
+            ({"calibration": scales} if scales else {})
+            | {
                 "format": self.format_version,
                 "corpus": self.corpus_content,
                 "extraction": self.extraction.digest(),

@@ -2,7 +2,13 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from lamella.schemas.base import Record, Stored, digest_of
 from lamella.schemas.files import FileRef
@@ -11,9 +17,12 @@ AssignerKind = Literal["exact", "cells"]
 
 
 class ProjectionSpec(Stored):
-    """PCA of the descriptors: to how many dimensions, and whether each is scaled to variance 1."""
+    """PCA of the descriptors: to how many dimensions, and whether each is scaled to variance 1.
 
-    dimensions: int = Field(ge=1, le=65_536)
+    Left out, there are as many dimensions as the descriptors span, and 256 at most.
+    """
+
+    dimensions: int | None = Field(default=None, ge=1, le=65_536)
     whiten: bool = False
 
 
@@ -50,6 +59,10 @@ class VocabularySpec(Stored):
     words. `tolerance` is the relative fall of the mean squared error below which training ends.
     `batch` is the share of the rows that a round sees at most; below 1 the rounds see one part of
     the rows after another, and `full_pass` has the last rounds see all.
+
+    Words of whitened descriptors have unit length, like the descriptors (spherical k-means, Dhillon
+    and Modha 2001). Whitened descriptors are nearly at right angles to each other, so the mean of
+    some that have little in common is short, and a short word is near to every descriptor.
     """
 
     words: int | None = Field(default=None, ge=1, le=1 << 24)
@@ -62,6 +75,17 @@ class VocabularySpec(Stored):
     full_pass: bool = True
     assigner: Literal["auto", "exact", "cells"] = "auto"
     projection: ProjectionSpec | None = None
+
+    @field_validator("projection", mode="before")
+    @classmethod
+    def _without_projection(cls, value: object) -> object:
+        """Take "none" for none: TOML has no word of its own for it."""
+        return None if value == "none" else value
+
+    @property
+    def unit_words(self) -> bool:
+        """Whether words have unit length."""
+        return self.projection is not None and self.projection.whiten
 
 
 class RoundReport(Stored):
@@ -192,6 +216,10 @@ class Vocabulary(Record):
         """Return the files that the vocabulary is made of."""
         own = [getattr(self, name) for name in OWN_FILES]
         return (*(file for file in own if file is not None), *self.sample)
+
+    def trained(self) -> "Vocabulary":
+        """Return the vocabulary without what an index makes of it."""
+        return self.model_copy(update={"encoding": EncodingSpec()})
 
     def identity(self) -> str:
         """Return a digest of what the vocabulary is, whichever attempt wrote its files."""

@@ -16,8 +16,8 @@ from tests.builders import index_into, small_job
 
 TINY = {
     "corpus__shard_images": 4,
-    "network__preprocess__short_edge": 32,
-    "network__preprocess__crop": 32,
+    "network__preprocess__short_edge": 64,
+    "network__preprocess__crop": 64,
     "vocabulary__words": 4,
     "vocabulary__rounds": 3,
     "vocabulary__assigner": "exact",

@@ -85,6 +85,8 @@ class Opened:
         layers: str | Sequence[str] | None,
         t: float | Sequence[float] | None,
         p: float | Sequence[float] | None,
+        w: float | Sequence[float] | None,
+        fusion: str | None,
         profile: str | None,
     ) -> Question:
         """Return how queries are to be answered.
@@ -94,7 +96,8 @@ class Opened:
             UnknownLayer: the snapshot has no such layer.
         """
         settings: dict[str, Any] = {"search.k": k, "search.mode": mode, "profile": profile}
-        for name, given in (("fusion.t", t), ("fusion.p", p)):
+        settings["fusion.preset"] = fusion
+        for name, given in (("fusion.t", t), ("fusion.p", p), ("fusion.weights", w)):
             settings[name] = [given] if isinstance(given, int | float) else given
         job = load_job(None, settings)
         names = None if layers is None else _texts("layers", layers)

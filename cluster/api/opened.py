@@ -141,6 +141,8 @@ class Index:
         layers: str | Sequence[str] | None = None,
         t: float | Sequence[float] | None = None,
         p: float | Sequence[float] | None = None,
+        w: float | Sequence[float] | None = None,
+        fusion: Literal["published", "scaled"] | None = None,
         profile: Literal["paper", "production"] | None = None,
     ) -> Result:
         """Return the k best images of each query.
@@ -159,6 +161,9 @@ class Index:
             layers: fuse these alone.
             t: thresholds of the maps, high layer first; the snapshot's by default.
             p: powers, likewise.
+            w: weights of the layers in the sum, likewise.
+            fusion: `published` has the paper's t and p and weights of 1, `scaled` weights by how
+                similar random pictures are in each layer; t, p and w go before.
             profile: weights of visual words: `production` is tf-idf, `paper` is tf.
 
         Raises:
@@ -168,7 +173,7 @@ class Index:
             StoreError, DecoderUnavailable: the store or this machine failed.
         """
         with self._turn() as opened:
-            question = opened.question(k, mode, layers, t, p, profile)
+            question = opened.question(k, mode, layers, t, p, w, fusion, profile)
             k, fusion = question.search.k, question.fusion
             fused = [entry.layer for entry in fusion.layers]
             queries, batches = opened.asked(pictures, ids, names, fused)

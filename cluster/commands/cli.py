@@ -100,6 +100,8 @@ def index(
     profile: options.Profile = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
+    w: options.LayerWeights = None,
+    fusion: options.Fusion = None,
     max_refused: Annotated[
         float | None,
         typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
@@ -129,8 +131,7 @@ def index(
             name, network, layers, weights, words, vocabulary, keep_activations
         ),
         "profile": profile,
-        "fusion.t": options.numbers(t),
-        "fusion.p": options.numbers(p),
+        **options.fusion_overrides(t, p, w, fusion),
         "corpus.max_refused": max_refused,
         **options.engine_overrides(engine, address, workers),
     }
@@ -187,6 +188,8 @@ def query(
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
+    w: options.LayerWeights = None,
+    fusion: options.Fusion = None,
     profile: options.Profile = None,
     into: Annotated[
         str | None,
@@ -238,8 +241,7 @@ def query(
     overrides = {
         "search.k": k,
         "search.mode": mode,
-        "fusion.t": options.numbers(t),
-        "fusion.p": options.numbers(p),
+        **options.fusion_overrides(t, p, w, fusion),
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }
@@ -286,6 +288,8 @@ def evaluate(
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
+    w: options.LayerWeights = None,
+    fusion: options.Fusion = None,
     profile: options.Profile = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
     page: Annotated[
@@ -318,8 +322,7 @@ def evaluate(
         layers=options.words(layers),
     )
     overrides = {
-        "fusion.t": options.numbers(t),
-        "fusion.p": options.numbers(p),
+        **options.fusion_overrides(t, p, w, fusion),
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }

@@ -46,15 +46,30 @@ Weights = Annotated[
 Thresholds = Annotated[
     str | None,
     typer.Option(
-        "--t", help="Thresholds of the map, high layer first: 0.5 or 0.2,0.4.", metavar="T[,T]"
+        "--t", help="Thresholds of the map, high layer first: 0.2 or 0.2,0.4.", metavar="T[,T]"
     ),
 ]
 Powers = Annotated[
     str | None,
-    typer.Option("--p", help="Powers of the map, high layer first: 0.6.", metavar="P[,P]"),
+    typer.Option("--p", help="Powers of the map, high layer first: 0.45.", metavar="P[,P]"),
+]
+LayerWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--w", help="Weights of the layers in the sum, high layer first: 1,1.5.", metavar="W[,W]"
+    ),
+]
+Fusion = Annotated[
+    str | None,
+    typer.Option(
+        help="Fuse as [bold]published[/] (weights of 1) or [bold]scaled[/] (weights by how "
+        "similar random pictures are in each layer); t, p and w go before.",
+        metavar="published|scaled",
+        show_default=False,
+    ),
 ]
 Layers = Annotated[
-    str | None, typer.Option(help="Which indexed layers to fuse, such as head,b11. All by default.")
+    str | None, typer.Option(help="Which indexed layers to fuse, such as head,p15. All by default.")
 ]
 Snapshot = Annotated[
     int | None,
@@ -87,7 +102,22 @@ Pictures = Annotated[
 Network = Annotated[
     str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
 ]
-NewLayers = Annotated[
+NewLayerWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--w", help="Weights of the layers in the sum, high layer first: 1,1.5.", metavar="W[,W]"
+    ),
+]
+Fusion = Annotated[
+    str | None,
+    typer.Option(
+        help="Fuse as [bold]published[/] (weights of 1) or [bold]scaled[/] (weights by how "
+        "similar random pictures are in each layer); t, p and w go before.",
+        metavar="published|scaled",
+        show_default=False,
+    ),
+]
+Layers = Annotated[
     str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
 ]
 Words = Annotated[
@@ -151,6 +181,18 @@ def check_output(name: str, path: Path | None) -> None:
         raise InputError(f"{name} takes the name of a file; {path} is a folder: give a name in it")
     if not os.access(folder if not path.exists() else path, os.W_OK):
         raise InputError(f"{name} takes a file that can be written; {path} cannot: give another")
+
+
+def fusion_overrides(
+    t: str | None, p: str | None, w: str | None, fusion: str | None
+) -> dict[str, object]:
+    """Return what the options of the fusion say, by dotted key."""
+    return {
+        "fusion.t": numbers(t),
+        "fusion.p": numbers(p),
+        "fusion.weights": numbers(w),
+        "fusion.preset": fusion,
+    }
 
 
 def numbers(text: str | None) -> list[float] | None:

@@ -78,12 +78,16 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
         asked = read_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])
     if said.layers is not None:
-        made = {entry.layer for entry in run.fusion.layers}
-        pairs["layers"] = (", ".join(sorted(made)), ", ".join(sorted(set(said.layers))))
-    for number, (name, values) in enumerate((("t", job.fusion.t), ("p", job.fusion.p))):
+        names = {entry.layer for entry in run.fusion.layers}
+        pairs["layers"] = (", ".join(sorted(names)), ", ".join(sorted(set(said.layers))))
+    wanted, layers = job.fusion, run.fusion.layers
+    for name, values, made in (
+        ("t", wanted.t, tuple(entry.t for entry in layers)),
+        ("p", wanted.p, tuple(entry.p for entry in layers)),
+        ("weights", wanted.weights, tuple(entry.weight for entry in layers)),
+    ):
         if values:
-            maps = [(entry.t, entry.p)[number] for entry in run.fusion.layers]
-            pairs[name] = (tuple(maps[: len(values)]), tuple(values))
+            pairs[name] = (made[: len(values)], values)
     if "profile" in job.model_fields_set:
         pairs["weighting"] = (run.weighting, WEIGHTING_OF[job.profile])
     wrong = [f"{name} was {was}, is {now}" for name, (was, now) in pairs.items() if was != now]

@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.pipeline.corpus.passed_over import advice, in_words
-from lamella.pipeline.evaluate.page import heat_rows, short_score
-from lamella.pipeline.evaluate.table import score_table
+from lamella.pipeline.evaluate.figures import short_score
+from lamella.pipeline.evaluate.page import heat_rows
+from lamella.pipeline.evaluate.table import gain_table, score_table
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.text import printable
@@ -95,8 +96,10 @@ def show_rankings(
 def show_report(
     console: Console, report: RetrievalReport, page: Path, *, sweep: bool = False
 ) -> None:
-    """Print the score table, the grid where asked for, and where the page is."""
+    """Print the tables of scores and gains, the grid where asked for, and where the page is."""
     console.print(score_table(report))
+    if (gains := gain_table(report)) is not None:
+        console.print(gains)
     if sweep and report.sweep:
         console.print(_grid(report))
     console.print(Text.assemble("page of pictures: ", (printable(str(page)), "bold")))

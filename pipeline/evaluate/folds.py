@@ -1,4 +1,4 @@
-"""Halve the queries of a ground truth, so that the halves share no right answer."""
+"""Group the queries that share a right answer, and halve a ground truth between groups."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,16 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.truth import ResolvedTruth
-from lamella.schemas.report import CrossValidated, SweepPoint
+from lamella.schemas.report import SweepPoint
 
 
-def halves_of(truth: ResolvedTruth) -> NDArray[np.bool_] | None:
-    """Return (Q,) bool, True for the first half; None where the queries cannot be halved.
+def groups_of(truth: ResolvedTruth) -> NDArray[np.int64]:
+    """Return the group of each query, (Q,) int64, numbered from 0 in the order of first queries.
 
-    Queries that share a picture (a right answer, or the query itself) stay together: the five
-    Oxford queries of a landmark, the four pictures of a UKB object. Otherwise settings chosen on
-    one half would have seen answers of the other. Sets of such queries join, in order, the half
-    that is smaller so far.
+    Queries that share a picture (a right answer, or the query itself) are in one group: the five
+    Oxford queries of a landmark, the four pictures of a UKB object.
     """
     set_of_image: dict[int, int] = {}
     parent = list(range(len(truth.queries)))
@@ -32,34 +30,49 @@ def halves_of(truth: ResolvedTruth) -> NDArray[np.bool_] | None:
             other = root(set_of_image.setdefault(image_id, place))
             mine = root(place)
             parent[max(other, mine)] = min(other, mine)
-    roots = [root(place) for place in range(len(parent))]
+    roots = [root(place) for place in range(len(parent))]  # a root is the group's first query
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+
+
+def halves_of(groups: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """Return (Q,) bool, True for the first half; None where the queries cannot be halved.
+
+    Groups stay whole: settings chosen on one half would else have seen answers of the other. In
+    order, each joins the half that is smaller so far.
+
+    Args:
+        groups: (Q,) int64, the group of each query, as of `groups_of`.
+    """
     first_half: dict[int, bool] = {}
     sizes = {True: 0, False: 0}
-    for name, queries in Counter(roots).items():  # in order of first query
+    for group, queries in Counter(groups.tolist()).items():  # in order of first query
         side = sizes[True] <= sizes[False]
-        first_half[name] = side
+        first_half[group] = side
         sizes[side] += queries
-    halves = np.array([first_half[name] for name in roots], dtype=np.bool_)
+    halves = np.array([first_half[group] for group in groups.tolist()], dtype=np.bool_)
     return halves if sizes[False] else None
 
 
 def cross_validate(
-    truth: ResolvedTruth, settings: Sequence[tuple[float, float]], swept: NDArray[np.float64]
-) -> CrossValidated | None:
-    """Return the score of settings chosen on the other half of the queries; None without halves.
+    groups: NDArray[np.int64], settings: Sequence[tuple[float, float]], swept: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[SweepPoint, SweepPoint]] | None:
+    """Return what settings chosen on the other half of the queries score; None without halves.
 
     Args:
-        truth: Q queries.
+        groups: (Q,) int64, the group of each query.
         settings: G pairs (t, p).
         swept: (G, Q) float64, the score of each query at each setting.
+
+    Returns:
+        The score of each query, (Q,) float64, and for each half what the other chose for it.
     """
-    first = halves_of(truth) if settings else None
+    first = halves_of(groups) if settings else None
     if first is None:
         return None
-    total, chosen = 0.0, []
+    scores, chosen = np.empty(swept.shape[1]), []
     for tested in (first, ~first):
         best = int(np.argmax(swept[:, ~tested].mean(axis=1)))
         t, p = settings[best]
-        chosen.append(SweepPoint(t=t, p=p, score=float(swept[best, tested].mean())))
-        total += float(swept[best, tested].sum())
-    return CrossValidated(score=total / swept.shape[1], chosen=(chosen[0], chosen[1]))
+        scores[tested] = swept[best, tested]
+        chosen.append(SweepPoint(t=t, p=p, score=float(scores[tested].mean())))
+    return scores, (chosen[0], chosen[1])

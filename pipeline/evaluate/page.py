@@ -11,16 +11,33 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from lamella.pipeline.evaluate.explain import QueryPicture
+from lamella.pipeline.evaluate.figures import (
+    difference_text,
+    map_text,
+    setting_text,
+    short_score,
+)
+from lamella.pipeline.evaluate.headline import background_warning, method, story
 from lamella.pipeline.text import printable
-from lamella.schemas.report import TOP_SCORE, Metric, RetrievalReport, SweepPoint
+from lamella.schemas.report import TOP_SCORE, Interval, RetrievalReport, ScoreRow, SweepPoint
 
 VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
 JPEG_START = b"\xff\xd8\xff"
 
 
+SHORT_LABELS = {"mapped": "map", "direct": "direct sum"}
+LABELS = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"}
+
+
 @dataclass(frozen=True)
 class ScoreLine:
-    """A line of the score table; `width` is the bar's, in percent of the perfect score."""
+    """A line of the score table.
+
+    Attributes:
+        width: of its bar, in percent of the perfect score.
+        interval: of the score, as text; empty where there is none.
+        whisker: where the interval starts and how wide it is, in percent as `width`.
+    """
 
     label: str
     kind: str
@@ -28,6 +45,29 @@ class ScoreLine:
     score: str
     width: float
     ties: str = ""
+    interval: str = ""
+    whisker: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class GainLine:
+    """What a fusion gains over another ranking.
+
+    Attributes:
+        fusion: mapped or direct; its label, and that of the other ranking, follow.
+        verdict: gain, loss or no difference.
+        place: of the difference, in percent of the chart's width; zero has its own.
+        whisker: where the interval starts and how wide it is, in percent too.
+    """
+
+    fusion: str
+    label: str
+    over: str
+    verdict: str
+    difference: str
+    interval: str
+    place: float
+    whisker: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -65,6 +105,7 @@ def render(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
+    environment.globals["map_text"] = map_text
     environment.filters["short"] = lambda value: short_score(value, report.metric)
     template = environment.from_string(
         folder.joinpath("report.html.jinja").read_text(encoding="utf-8")
@@ -74,7 +115,10 @@ def render(
         report=report,
         queries=queries,
         layers=[entry.layer for entry in report.fusion.layers],
+        panel=[_panel_layer(entry.layer, entry.weight) for entry in report.fusion.layers],
         lines=score_lines(report),
+        gains=gain_lines(report),
+        method=method(report),
         heat=heat_rows(report),
         story=story(report),
         warning=background_warning(report),
@@ -88,38 +132,13 @@ def render(
     )
 
 
-def short_score(score: float, metric: Metric) -> str:
-    """Return a score as tables print it: 3.94 for N-S, .602 for mAP."""
-    if metric == "N-S":
-        return f"{score:.2f}"
-    return f"{score:.3f}".removeprefix("0")
-
-
 def score_lines(report: RetrievalReport) -> list[ScoreLine]:
-    """Return the score table: every row, then the sweep's best and its cross-validated figure."""
+    """Return the score table: every row, then the sweep's best and its cross-validated figure.
+
+    The sweep's best has no interval, which would not tell that it was chosen on these queries.
+    """
+    lines = [_score_line(row) for row in report.rows]
     top = TOP_SCORE[report.metric]
-    labels = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"}
-    lines = []
-    for row in report.rows:
-        maps = [
-            f"{layer}: t {t:g}, p {p:g}"
-            for layer, t, p in zip(row.layers, row.t, row.p, strict=True)
-            if t < 1.0
-        ]
-        setting = "; ".join(maps) if row.kind == "mapped" else ""
-        ties = ""
-        if row.highest - row.lowest >= 5e-4:
-            ties = f"ties: {row.lowest:.3f} to {row.highest:.3f}"
-        lines.append(
-            ScoreLine(
-                label=labels[row.kind].format(printable(row.name)),
-                kind=row.kind,
-                setting=printable(setting),
-                score=f"{row.score:.3f}",
-                width=100 * row.score / top,
-                ties=ties,
-            )
-        )
     if report.best is not None:
         best = report.best
         at = f"t {best.t:g}, p {best.p:g}; tuned on these very queries"
@@ -136,9 +155,75 @@ def score_lines(report: RetrievalReport) -> list[ScoreLine]:
                 setting=f"chosen on the other half of the queries: {chosen}",
                 score=f"{honest.score:.3f}",
                 width=100 * honest.score / top,
+                interval=_exact(honest.interval),
+                whisker=_whisker(honest.interval, 0.0, top),
             )
         )
     return lines
+
+
+def gain_lines(report: RetrievalReport) -> list[GainLine]:
+    """Return what fusions gain over other rankings, on one scale around zero."""
+    ends = [abs(end) for gain in report.gains for end in (gain.interval.low, gain.interval.high)]
+    widest = max(ends, default=0.0) or 1.0
+    labels = {row.name: _label(row) for row in report.rows}
+    lines = []
+    for gain in report.gains:
+        difference, interval = difference_text(gain, report.metric, decimals=3)
+        whisker = _whisker(gain.interval, -widest, widest)
+        assert whisker is not None
+        lines.append(
+            GainLine(
+                fusion=gain.fusion,
+                label=SHORT_LABELS[gain.fusion],
+                over=labels[gain.over],
+                verdict=gain.verdict,
+                difference=f"+{difference}" if gain.verdict == "gain" else difference,
+                interval=interval,
+                place=50 + 50 * gain.difference / widest,
+                whisker=whisker,
+            )
+        )
+    return lines
+
+
+def _score_line(row: ScoreRow) -> ScoreLine:
+    top = TOP_SCORE[row.metric]
+    settings = zip(row.layers, row.t, row.p, row.weights, strict=True)
+    ties = ""
+    if row.highest - row.lowest >= 5e-4:
+        ties = f"ties: {row.lowest:.3f} to {row.highest:.3f}"
+    return ScoreLine(
+        label=_label(row),
+        kind=row.kind,
+        setting=setting_text(settings) if row.kind == "mapped" else "",
+        score=f"{row.score:.3f}",
+        width=100 * row.score / top,
+        ties=ties,
+        interval=_exact(row.interval),
+        whisker=_whisker(row.interval, 0.0, top),
+    )
+
+
+def _label(row: ScoreRow) -> str:
+    return LABELS[row.kind].format(printable(row.name))
+
+
+def _exact(interval: Interval | None) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
+
+
+def _whisker(interval: Interval | None, left: float, right: float) -> tuple[float, float] | None:
+    """Return the start and the width of an interval, in percent of an axis from left to right."""
+    if interval is None:
+        return None
+    scale = 100 / (right - left)
+    return scale * (interval.low - left), scale * (interval.high - interval.low)
+
+
+def _panel_layer(layer: str, weight: float) -> dict[str, str]:
+    """Return a layer's name, and what its mapped similarity is called beside a picture."""
+    return {"name": printable(layer), "mapped": "f" if weight == 1.0 else f"{weight:g} f"}
 
 
 def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None]]]:
@@ -165,54 +250,6 @@ def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None
     thresholds = sorted({point.t for point in report.sweep})
     powers = sorted({point.p for point in report.sweep}, reverse=True)
     return [(p, [cell(t, p) for t in thresholds]) for p in powers]
-
-
-def story(report: RetrievalReport) -> str:
-    """Return one sentence: the mapped fusion's score against the sum and the best layer."""
-    mapped, direct = report.row("mapped").score, report.row("direct").score
-    alone = report.best_alone()
-    layers = [printable(entry.layer) for entry in report.fusion.layers]
-    if len(layers) == 1:
-        return f"{layers[0]} alone scores {mapped:.3f} {report.metric}."
-    listed = f"{', '.join(layers[:-1])} and {layers[-1]}"
-    return (
-        f"Fused by the map, {listed} score {mapped:.3f} {report.metric}: "
-        f"{_against(mapped - direct)} their plain sum, "
-        f"{_against(mapped - alone.score)} {printable(alone.name)} alone."
-    )
-
-
-def background_warning(report: RetrievalReport) -> str:
-    """Return a warning where t lies below the background similarity; else an empty string."""
-    below = report.below_background()
-    if not below:
-        return ""
-    thresholds = {entry.layer: entry.t for entry in report.fusion.layers}
-    layers = "; ".join(
-        f"t = {thresholds[entry.layer]:g} lies below {entry.median:.2f}, the median similarity of "
-        f"unrelated pictures in {printable(entry.layer)}"
-        for entry in below
-    )
-    mapped, direct = report.row("mapped").score, report.row("direct").score
-    effect = (
-        f"here the map hurts: {mapped:.3f} against {direct:.3f} for the plain sum"
-        if mapped < direct
-        else f"the map still gives {mapped:.3f} against {direct:.3f} for the plain sum"
-    )
-    text = f"{layers}. It lifts related and unrelated pictures alike, and {effect}."
-    if report.best is not None:
-        best = report.best
-        text += f" The sweep gives {best.score:.3f} at t = {best.t:g}, p = {best.p:g}"
-        if report.cross_validated is not None:
-            text += f", {report.cross_validated.score:.3f} cross-validated"
-        text += "."
-    return text
-
-
-def _against(difference: float) -> str:
-    if abs(difference) < 5e-4:
-        return "level with"
-    return f"{abs(difference):.3f} {'above' if difference > 0 else 'below'}"
 
 
 def _thumbnail_rules(

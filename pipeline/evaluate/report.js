@@ -12,9 +12,9 @@
     return made;
   };
 
-  const layerLine = (name, similarity, mapped) => {
+  const layerLine = (layer, similarity, mapped) => {
     const line = element("div", "layer");
-    line.append(element("span", "layer-name", name));
+    line.append(element("span", "layer-name", layer.name));
     const track = element("span", "track");
     const lifted = element("i", "lifted");
     lifted.style.width = `${100 * mapped}%`;
@@ -22,7 +22,8 @@
     plain.style.width = `${100 * similarity}%`;
     track.append(lifted, plain);
     line.append(track);
-    line.append(element("span", "values", `S ${similarity.toFixed(3)} → f ${mapped.toFixed(3)}`));
+    const values = `S ${similarity.toFixed(3)} → ${layer.mapped} ${mapped.toFixed(3)}`;
+    line.append(element("span", "values", values));
     return line;
   };
 

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
-from lamella.pipeline.evaluate.folds import cross_validate
+from lamella.pipeline.evaluate.folds import cross_validate, groups_of
+from lamella.pipeline.evaluate.intervals import Resampled, resample
 from lamella.pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve, score_query
 from lamella.pipeline.search.fuse import fuse
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import (
     BackgroundSimilarity,
+    Bootstrap,
     CrossValidated,
+    FusionKind,
+    Gain,
     RowKind,
     ScoreRow,
     SweepPoint,
@@ -75,6 +79,8 @@ class SweepResult:
     """All that a report says about scores, and the score of each query in every ranking (R, Q)."""
 
     rows: tuple[ScoreRow, ...]
+    gains: tuple[Gain, ...]
+    bootstrap: Bootstrap | None
     sweep: tuple[SweepPoint, ...]
     best: SweepPoint | None
     cross_validated: CrossValidated | None
@@ -91,8 +97,8 @@ def plan_sweep(
 ) -> SweepPlan:
     """Return what to score: with two layers and more, (t, p) of the highest layer are swept.
 
-    The other layers keep their maps, so points whose t lies above the second layer's are left
-    out. The setting in use joins the axes where it is a map at all.
+    The weights and the other layers' maps stay, so points whose t lies above the second layer's
+    are left out. The setting in use joins the axes where it is a map at all.
 
     Args:
         truth: the queries.
@@ -116,11 +122,15 @@ def plan_sweep(
         sorted({*t, *([top.t] if used else [])}), sorted({*p, *([top.p] if used else [])})
     )
     grid = tuple(
-        (at, power, FusionSpec(layers=(LayerMap(layer=top.layer, t=at, p=power), *layers[1:])))
+        (at, power, FusionSpec(layers=(_mapped(top, at, power), *layers[1:])))
         for at, power in points
         if len(layers) > 1 and at <= layers[1].t
     )
     return SweepPlan(resolve(truth, names), fusion, tuple(rankings), grid)
+
+
+def _mapped(entry: LayerMap, t: float, p: float) -> LayerMap:
+    return LayerMap(layer=entry.layer, t=t, p=p, weight=entry.weight)
 
 
 def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.float64]) -> SweepPart:
@@ -195,9 +205,13 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
     lowest = np.concatenate([part.lowest for part in ordered], axis=1).mean(axis=1)
     highest = np.concatenate([part.highest for part in ordered], axis=1).mean(axis=1)
     swept = np.concatenate([part.swept for part in ordered], axis=1)
+    groups = groups_of(plan.truth)
+    across = cross_validate(groups, [(t, p) for t, p, _ in plan.grid], swept)
+    measured = scores if across is None else np.vstack([scores, across[0]])
+    drawn = resample(measured, groups)
     rows = tuple(
-        _score_row(plan, kind, spec, scores[row], float(lowest[row]), float(highest[row]))
-        for row, (kind, _, spec) in enumerate(plan.rankings)
+        _score_row(plan, row, scores[row], float(lowest[row]), float(highest[row]), drawn)
+        for row in range(len(plan.rankings))
     )
     points = tuple(
         SweepPoint(t=t, p=p, score=float(column.mean()))
@@ -206,9 +220,17 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
     counts = np.sum([part.background for part in ordered], axis=0)
     return SweepResult(
         rows=rows,
+        gains=tuple(_gains(rows, drawn)),
+        bootstrap=drawn.bootstrap if drawn else None,
         sweep=points,
         best=max(points, key=lambda point: point.score) if points else None,
-        cross_validated=cross_validate(plan.truth, [(t, p) for t, p, _ in plan.grid], swept),
+        cross_validated=None
+        if across is None
+        else CrossValidated(
+            score=float(across[0].mean()),
+            chosen=across[1],
+            interval=drawn.interval(len(rows)) if drawn else None,
+        ),
         background=tuple(_backgrounds(plan, counts)),
         scores=scores,
     )
@@ -216,12 +238,13 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
 
 def _score_row(
     plan: SweepPlan,
-    kind: RowKind,
-    spec: FusionSpec,
+    row: int,
     scores: NDArray[np.float64],
     lowest: float,
     highest: float,
+    drawn: Resampled | None,
 ) -> ScoreRow:
+    kind, _, spec = plan.rankings[row]
     layers = tuple(entry.layer for entry in spec.layers)
     return ScoreRow(
         name=layers[0] if kind == "alone" else kind,
@@ -229,12 +252,32 @@ def _score_row(
         layers=layers,
         t=tuple(entry.t for entry in spec.layers),
         p=tuple(entry.p for entry in spec.layers),
+        weights=tuple(entry.weight for entry in spec.layers),
         metric=plan.truth.truth.metric_name,
         score=float(scores.mean()),
+        interval=drawn.interval(row) if drawn else None,
         lowest=lowest,
         highest=highest,
         queries=len(scores),
     )
+
+
+def _gains(rows: Sequence[ScoreRow], drawn: Resampled | None) -> Iterator[Gain]:
+    """Yield the gains of a report, in its order; none with one layer, where all rows are equal."""
+    if drawn is None or len(rows[-1].layers) == 1:
+        return
+    fusions: tuple[tuple[FusionKind, int], ...] = (
+        ("mapped", len(rows) - 1),
+        ("direct", len(rows) - 2),
+    )
+    for fusion, place in fusions:
+        for other, row in enumerate(rows[:place]):
+            yield Gain(
+                fusion=fusion,
+                over=row.name,
+                difference=rows[place].score - row.score,
+                interval=drawn.difference(place, other),
+            )
 
 
 def _backgrounds(plan: SweepPlan, counts: NDArray[Any]) -> Iterator[BackgroundSimilarity]:

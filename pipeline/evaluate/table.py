@@ -1,8 +1,12 @@
-"""The score table for a terminal."""
+"""The tables of scores and of gains for a terminal.
+
+Names are plain text: markup and escape sequences in them have no effect.
+"""
 
 from typing import TYPE_CHECKING
 
-from lamella.pipeline.evaluate.page import score_lines, story
+from lamella.pipeline.evaluate.headline import method, story
+from lamella.pipeline.evaluate.page import gain_lines, score_lines
 from lamella.pipeline.text import printable
 from lamella.schemas.report import RetrievalReport
 
@@ -11,23 +15,44 @@ if TYPE_CHECKING:
 
 
 def score_table(report: RetrievalReport) -> "Table":
-    """Return the score table for rich, with the lines of the page.
-
-    Names are plain text: markup and escape sequences in them have no effect.
-    """
+    """Return the score table for rich, with the lines of the page."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(story(report)), title_justify="left", show_edge=False)
     table.add_column("ranking")
-    table.add_column(f"{report.metric}, {report.queries:,} queries", justify="right")
+    table.add_column(report.metric, justify="right", no_wrap=True)
+    if report.bootstrap is not None:
+        table.add_column("interval", justify="right", no_wrap=True)
     table.add_column("setting")
     styles = {"mapped": "bold", "swept": "dim"}
     for line in score_lines(report):
         setting = "; ".join(part for part in (line.setting, line.ties) if part)
-        table.add_row(
-            Text(line.label), Text(line.score), Text(setting), style=styles.get(line.kind)
-        )
-    table.caption = Text(f"{printable(report.protocol)}, snapshot {report.snapshot[:12]}")
+        interval = [line.interval] if report.bootstrap is not None else []
+        texts = (line.label, line.score, *interval, setting)
+        table.add_row(*map(Text, texts), style=styles.get(line.kind))
+    about = (
+        f"{printable(report.protocol)}, {report.queries:,} queries, snapshot {report.snapshot[:12]}"
+    )
+    table.caption = Text(". ".join(part for part in (about, method(report)) if part))
     table.caption_justify = "left"
+    return table
+
+
+def gain_table(report: RetrievalReport) -> "Table | None":
+    """Return what fusions gain over other rankings, for rich; None without gains."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not report.gains:
+        return None
+    table = Table(title="What fusion gains", title_justify="left", show_edge=False)
+    table.add_column("")
+    table.add_column(report.metric, justify="right")
+    table.add_column("interval", justify="right")
+    table.add_column("shows")
+    styles = {"gain": "green", "loss": "red"}
+    for line in gain_lines(report):
+        texts = (f"{line.label} over {line.over}", line.difference, line.interval, line.verdict)
+        table.add_row(*map(Text, texts), style=styles.get(line.verdict))
     return table

@@ -41,6 +41,7 @@ ALIASES: dict[str, dict[str, Alias]] = {
         "head": Alias("head_act", "global", "average"),
         # Expanded outputs of the blocks, after ReLU6: wide and not negative, as bags of words need.
         **{f"b{block}": Alias(f"blocks.{block}.expanded", "local") for block in range(1, 16)},
+        "p15": Alias("blocks.15.project", "local"),
     },
     "alexnet": _paper_aliases(
         {"conv1": 1, "conv2": 4, "conv3": 7, "conv4": 9, "conv5": 11}, {"fc1": 2, "fc2": 5}
@@ -51,7 +52,7 @@ ALIASES: dict[str, dict[str, Alias]] = {
         {"fc1": 1, "fc2": 4},
     ),
 }
-DEFAULT_LAYERS = {LITE0: ("head", "b11"), "alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
+DEFAULT_LAYERS = {LITE0: ("head", "p15"), "alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
 
 
 def default_preprocess(network: str) -> PreprocessSpec:

@@ -86,7 +86,8 @@ class BagsOfWords:
     Attributes:
         offsets: (n + 1,) int64.
         words: (m,) uint32, rising within an image.
-        counts: (m,) uint32, at least 1.
+        counts: (m,) uint32, at least 1: how often an image holds a word, or its weight in fixed
+            point (`describe.weighed`).
 
     Raises:
         ValueError: the arrays do not fit together; the message says which rule.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import CorruptFile, one_line
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
-from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.describe import Described, Describer
 from lamella.pipeline.index.files import write_bags
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
@@ -52,8 +53,8 @@ class EncodeWork:
         )
 
     def open(self, store: Store) -> Do[EncodeTask]:
-        assigners = {
-            layer: open_assigner(store, vocabulary)
+        describers = {
+            layer: open_describer(store, vocabulary)
             for layer, vocabulary in self.vocabularies.items()
         }
 
@@ -61,8 +62,8 @@ class EncodeWork:
             files = task.extracted.files
             image_ids = read_committed(store, files["images"], read_image_ids)
             words: dict[str, int] = {}
-            for layer, assigner in assigners.items():
-                bags = _encoded(store, files.get(layer), image_ids, assigner)
+            for layer, describer in describers.items():
+                bags = _encoded(store, files.get(layer), image_ids, describer)
                 words |= put_bags(work, layer, work.folder, image_ids, bags)
             return {"images": len(image_ids)} | words
 
@@ -70,11 +71,16 @@ class EncodeWork:
 
 
 def _encoded(
-    store: Store, file: FileRef | None, image_ids: NDArray[np.int64], assigner: Assigner
+    store: Store, file: FileRef | None, image_ids: NDArray[np.int64], describer: Describer
 ) -> BagsOfWords:
     if file is None:
-        return encode_file(None, image_ids, assigner)
-    return read_committed(store, file, lambda path: encode_file(path, image_ids, assigner))
+        return encode_file(None, image_ids, describer)
+    return read_committed(store, file, lambda path: encode_file(path, image_ids, describer))
+
+
+def open_describer(store: Store, vocabulary: Vocabulary) -> Describer:
+    """Return what describes pictures by a vocabulary. Raises CorruptFile as `open_assigner`."""
+    return Describer(open_assigner(store, vocabulary), vocabulary.encoding)
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
@@ -109,33 +115,24 @@ def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
     return ProjectingAssigner(projection, assigner)
 
 
-def encode_file(path: Path | None, image_ids: NDArray[np.int64], assigner: Assigner) -> BagsOfWords:
+def encode_file(
+    path: Path | None, image_ids: NDArray[np.int64], describer: Describer
+) -> BagsOfWords:
     """Return the bags of these images from a file of local descriptors, streamed.
 
     Args:
         path: in the schema of local activations; None where no image gave a descriptor.
         image_ids: (n,) rising; every image of the file is among them.
     """
-    owners: list[NDArray[np.int64]] = []
-    words: list[NDArray[np.uint32]] = []
+    parts: list[Described] = []
     if path is not None:
         with open_parquet(path, LOCAL) as file:
             for group in signed(range(file.metadata.num_row_groups)):
                 table = file.read_row_group(group)
-                owners.append(column(table, "image_id").astype(np.int64))
+                owners = column(table, "image_id").astype(np.int64)
                 vectors = binary_vectors_of(table, "vector", np.float16)
-                words.append(assigner.assign(vectors.astype(np.float32)).words)
-    owner = np.concatenate([np.empty(0, np.int64), *owners])
-    return bags_of_images(owner, np.concatenate([np.empty(0, np.uint32), *words]), image_ids)
-
-
-def bags_of_images(
-    owners: NDArray[np.int64], words: NDArray[np.uint32], image_ids: NDArray[np.int64]
-) -> BagsOfWords:
-    """Return one bag an image, from each descriptor's image and word (m,), in any order."""
-    order = np.argsort(owners, kind="stable")
-    offsets = np.searchsorted(owners[order], np.append(image_ids, np.iinfo(np.int64).max))
-    return bags_from_words(offsets.astype(np.int64), words[order])
+                parts.append(describer.describe(owners, vectors.astype(np.float32)))
+    return describer.bags(parts, image_ids)
 
 
 def put_bags(

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.index.describe import Described, Describer
 from lamella.pipeline.index.encode import (
     Encoding,
-    bags_of_images,
     encoding_inputs,
-    open_assigner,
+    open_describer,
     put_bags,
 )
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.vocabulary.assign import Assigner, Assignment
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.vocabulary import Vocabulary
 
@@ -53,14 +52,14 @@ class WordEncoder:
 
     def open(self, store: Store, otherwise: "MakeSink") -> "MakeSink":
         """Open the assigners; return what makes a sink of words for each local layer."""
-        assigners = {
-            layer: _InTurn(open_assigner(store, vocabulary))
+        describers = {
+            layer: _InTurn(open_describer(store, vocabulary))
             for layer, vocabulary in self.vocabularies.items()
         }
 
         def make(layer: LayerSpec, path: Path, do: "Do") -> "Sink":
             if layer.kind == "local":
-                return WordSink(layer.name, assigners[layer.name], do)
+                return WordSink(layer.name, describers[layer.name], do)
             return otherwise(layer, path, do)
 
         return make
@@ -81,16 +80,17 @@ class WordEncoder:
 
 
 class _InTurn:
-    """An assigner behind a lock: two shards may overlap in a worker, but its buffers serve one."""
+    """A describer behind a lock: two shards may overlap in a worker, but its buffers serve one."""
 
-    def __init__(self, assigner: Assigner) -> None:
-        self._assigner = assigner
+    def __init__(self, describer: Describer) -> None:
+        self._describer = describer
         self._turn = threading.Lock()
+        self.bags = describer.bags
 
-    def assign(self, descriptors: NDArray[np.float32]) -> Assignment:
-        """See `Assigner.assign`."""
+    def describe(self, owners: NDArray[np.int64], descriptors: NDArray[np.float32]) -> Described:
+        """See `Describer.describe`."""
         with self._turn:
-            return self._assigner.assign(descriptors)
+            return self._describer.describe(owners, descriptors)
 
 
 class WordSink:
@@ -100,14 +100,13 @@ class WordSink:
     word does not depend on the others, so how many are compared at once changes nothing.
     """
 
-    def __init__(self, layer: str, assigner: Assigner, do: "Do") -> None:
+    def __init__(self, layer: str, describer: Describer | _InTurn, do: "Do") -> None:
         self.layer = layer
-        self._assigner = assigner
+        self._describer = describer
         self._do = do
         self._waiting: list[Descriptors] = []
         self._waiting_bytes = 0
-        self._owners = [np.empty(0, np.int64)]
-        self._words = [np.empty(0, np.uint32)]
+        self._parts: list[Described] = []
 
     def add(self, batch: "BatchActivations") -> None:
         """Add the layer's descriptors."""
@@ -124,11 +123,9 @@ class WordSink:
         """Add the bags of all images to the attempt."""
         if self._waiting:
             self._take()()
-        words = np.concatenate(self._words)
-        bags = bags_of_images(np.concatenate(self._owners), words, image_ids)
-        return {f"rows.{self.layer}": len(words)} | put_bags(
-            work, self.layer, folder, image_ids, bags
-        )
+        bags = self._describer.bags(self._parts, image_ids)
+        rows = sum(len(part.owners) for part in self._parts)
+        return {f"rows.{self.layer}": rows} | put_bags(work, self.layer, folder, image_ids, bags)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -138,16 +135,15 @@ class WordSink:
         found, self._waiting, self._waiting_bytes = self._waiting, [], 0
 
         def assign() -> None:
+            owners = np.concatenate([each.image_ids for each in found])
             vectors = np.concatenate([each.vectors for each in found]).astype(np.float32)
             try:
-                words = self._assigner.assign(vectors).words
+                self._parts.append(self._describer.describe(owners, vectors))
             except ValueError as error:
                 raise IncompatibleInputs(
                     f"the descriptors of layer {self.layer}, of {vectors.shape[1]:,} dimensions, "
                     f"cannot be given the words of this job: {error}; take words that were made "
                     "for them"
                 ) from error
-            self._owners += [each.image_ids for each in found]
-            self._words.append(words)
 
         return assign

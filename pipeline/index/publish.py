@@ -24,7 +24,7 @@ from lamella.pipeline.store.tables import column, map_arrow, of, write_arrow
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.query import FusionSpec, Weighting
-from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentRef
+from lamella.schemas.snapshot import IndexSnapshot, LayerScale, Promotion, SegmentRef
 
 TOTALS = "totals"
 """Key of the task that counts the pictures of each word."""
@@ -64,6 +64,7 @@ def draft_snapshot(
     *,
     weighting: Weighting,
     fusion: FusionSpec,
+    calibration: tuple[LayerScale, ...] = (),
     job: str = "",
 ) -> IndexSnapshot:
     """Return what would be published, under number 1, its totals made where they are missing.
@@ -114,6 +115,7 @@ def draft_snapshot(
         document_frequencies=make_totals(store, encoding, index),
         weighting=weighting,
         fusion=fusion,
+        calibration=calibration,
         images=manifest.images,
         indexed=extraction.indexed,
         refused=extraction.refused,

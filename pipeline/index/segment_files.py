@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.bags import BagsOfWords, select
+from lamella.pipeline.index.draw import draw
 from lamella.pipeline.index.files import (
     write_axes,
     write_bags,
@@ -18,8 +19,9 @@ from lamella.pipeline.index.files import (
     write_sketch,
 )
 from lamella.pipeline.index.postings import invert
-from lamella.pipeline.index.residual_files import write_payload
+from lamella.pipeline.index.residual_files import write_payload, write_residuals
 from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.index.residuals import select as select_residuals
 from lamella.pipeline.index.sketch import sketch_vectors
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.store.tables import write_arrow
@@ -48,6 +50,7 @@ def segment_files(
         words: of each local layer's vocabulary.
         threads: changes no bit.
     """
+    drawn = draw(image_ids)
     table = pa.table({"image_id": pa.array(image_ids)})
     yield SegmentFile("images", None, "arrow", partial(write_arrow, table))
     for name, value in layers.items():
@@ -58,12 +61,18 @@ def segment_files(
             yield _file(name, "postings", partial(write_postings, postings))
             if isinstance(value, Residuals):
                 yield _file(name, "payload", partial(write_payload, value))
+                some = partial(write_residuals, image_ids[drawn], select_residuals(value, drawn))
+            else:
+                some = partial(write_bags, image_ids[drawn], select(value, drawn))
+            yield _file(name, "drawn", some)
         else:
             norms = dense_norms(value)
             yield _file(name, "dense", partial(write_dense, image_ids, value, norms))
             sketch = sketch_vectors(value, norms, threads=threads)
             yield _file(name, "sketch", partial(write_sketch, sketch))
             yield _file(name, "axes", partial(write_axes, sketch))
+            few = partial(write_dense, image_ids[drawn], value[drawn], norms[drawn])
+            yield _file(name, "drawn", few)
 
 
 def segment_counts(layers: Layers) -> dict[str, int]:

@@ -27,8 +27,9 @@ from lamella.schemas.base import digest_of
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.files import DoneRecord
 
-SEGMENT_FORMAT = 2
-"""The version of a segment's files, part of the digest of what decides them. 2 has sketches."""
+SEGMENT_FORMAT = 3
+"""The version of a segment's files, part of the digest of what decides them. 2 has sketches, 3 has
+drawn images."""
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,8 @@ def evaluate(
         weighting=weighting,
         mode="exact",
         rows=result.rows,
+        gains=result.gains,
+        bootstrap=result.bootstrap,
         sweep=result.sweep,
         best=result.best,
         cross_validated=result.cross_validated,

@@ -8,9 +8,17 @@ from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.publish import current_snapshot, draft_snapshot, publish
+from lamella.pipeline.index.calibrate import calibrate
+from lamella.pipeline.index.publish import (
+    current_snapshot,
+    draft_snapshot,
+    make_totals,
+    publish,
+    read_frequencies,
+)
+from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.jobs.recorded import record_job
-from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Hands, Made, Watch
@@ -58,8 +66,9 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     Raises:
         InputError: the settings or the source cannot be used.
     """
+    job = settle_profile(job)
     spec, weights = resolve_extraction(job)
-    resolve_fusion(spec.network, spec.layers, job.fusion)  # wrong maps are refused before the work
+    resolve_fusion(spec.layers, job.fusion, job.profile)  # wrong maps are refused before the work
     listing = list_source(source)
     imports = find_imports(job, spec)
     return Prepared(
@@ -104,20 +113,30 @@ def index_prepared(
 def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:
     """Return the snapshot that a job whose stages have ended gives, not yet published.
 
+    Its fusion may be scaled by how similar random pairs are in each layer, which is measured here.
+
     Args:
         path: that of the job's record.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
     """
-    spec = job.extraction
+    layers, weighting = job.extraction.layers, WEIGHTING_OF[job.job.profile]
+    frequencies = make_totals(store, made.encoding, made.index)
+    weights = {
+        name: word_weights(weighting, read_frequencies(store, file), made.extraction.indexed)
+        for name, file in frequencies.items()
+    }
+    segments = [record.files for record in made.index.records]
+    calibration = calibrate(store, layers, segments, weights)
     return draft_snapshot(
         store,
         made.manifest,
         made.encoding,
         made.index,
-        weighting=WEIGHTING_OF[job.job.profile],
-        fusion=resolve_fusion(spec.network, spec.layers, job.job.fusion),
+        weighting=weighting,
+        fusion=resolve_fusion(layers, job.job.fusion, job.job.profile, calibration),
+        calibration=calibration,
         job=path,
     )
 

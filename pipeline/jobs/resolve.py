@@ -17,18 +17,58 @@ from lamella.pipeline.index.publish import current_snapshot, read_snapshot
 from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
-from lamella.schemas.job import WEIGHTING_OF, FusionSettings, JobConfig, LayerSettings
+from lamella.schemas.job import (
+    PRESET_OF,
+    WEIGHTING_OF,
+    FusionSettings,
+    JobConfig,
+    LayerSettings,
+    Profile,
+)
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
-from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.snapshot import IndexSnapshot, LayerScale
+from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
 
 PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 """(t, p) of the first and second of two or three layers: Yu et al. 2017, section 4.2."""
 
-NETWORK_MAPS: dict[str, tuple[tuple[float, float], ...]] = {
-    # Unrelated pictures have a median similarity of .27 to .37 in this network's head, so the
-    # paper's t = .2 would flatten everything. Chosen on UKB and Oxford; see cluster/DECISIONS.md.
-    "efficientnet_lite0": ((0.5, 0.6), (0.6, 0.6)),
-}
+PAPER_LAYERS = {"efficientnet_lite0": ("head", "b11")}
+"""Layers of the profile `paper` where the network has better ones: after ReLU, as in the paper."""
+
+NEAREST, POWER = 3, 0.5
+"""The encoding of the profile `production`; see cluster/decisions/fusion.md for the figures."""
+
+SCALES = (0.25, 4.0)
+"""The least and the greatest weight that `scaled` gives: with few pictures a percentile may be
+anything."""
+
+
+def settle_profile(job: JobConfig) -> JobConfig:
+    """Return the job with the vocabulary and encoding of its profile where it says nothing.
+
+    Raises:
+        InputError: a descriptor is to count for more words than there are.
+    """
+    if job.profile == "production":
+        vocabulary, encoding = job.vocabulary, job.encoding
+        if "projection" not in vocabulary.model_fields_set:
+            whitened = ProjectionSpec(whiten=True)
+            vocabulary = vocabulary.model_copy(update={"projection": whitened})
+        usual = {"nearest": NEAREST, "power": POWER}
+        if job.vocabulary.words is not None:
+            usual["nearest"] = min(NEAREST, job.vocabulary.words)
+        said = {name: value for name, value in encoding if name in encoding.model_fields_set}
+        encoding = EncodingSpec(**(usual | said))
+        job = job.model_copy(update={"vocabulary": vocabulary, "encoding": encoding})
+    local = [entry if isinstance(entry, str) else entry.name for entry in job.network.layers]
+    for name in ["", *local]:
+        words, nearest = job.vocabulary_of(name).words, job.encoding_of(name).nearest
+        if words is not None and nearest > words:
+            raise InputError(
+                f"a descriptor counts for all words at most; {nearest} nearest words of {words:,} "
+                "are asked for: ask for fewer (encoding.nearest) or for more words (--words)"
+            )
+    return job
 
 
 def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
@@ -40,7 +80,8 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
     settings = job.network
     preprocess = default_preprocess(settings.name).model_dump()
     preprocess |= settings.preprocess.model_dump(exclude_none=True)
-    named = settings.layers or default_layers(settings.name)
+    usual = PAPER_LAYERS.get(settings.name) if job.profile == "paper" else None
+    named = settings.layers or usual or default_layers(settings.name)
     layers = tuple(_layer(settings.name, layer) for layer in named)
     weights = Path(settings.weights).expanduser() if settings.weights else None
     reference, path = find_weights(settings.name, weights)
@@ -80,31 +121,76 @@ def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
 
 
 def resolve_fusion(
-    network: str, layers: tuple[LayerSpec, ...], settings: FusionSettings
+    layers: tuple[LayerSpec, ...],
+    settings: FusionSettings,
+    profile: Profile,
+    calibration: tuple[LayerScale, ...] | None = None,
 ) -> FusionSpec:
-    """Return the fusion over all layers; t and p not given are the network's, or the paper's.
+    """Return the fusion over all layers; what is not given is that of the preset.
+
+    Args:
+        calibration: of each layer, for weights that are scaled; None where it is not yet known, and
+            weights are then 1.
 
     Raises:
-        InputError: as many t or p as layers but the last are needed; or t falls; or out of range.
+        InputError: as many t or p as layers but the last, or weights as layers, are needed; or t
+            falls; or a number is out of range; or a layer to be scaled was not calibrated.
     """
     count = len(layers) - 1
-    maps = NETWORK_MAPS.get(network, PAPER_MAPS)
-    default = [*maps, *[maps[-1]] * count][:count]
+    default = [*PAPER_MAPS, *[PAPER_MAPS[-1]] * count][:count]
+    names = ", ".join(layer.name for layer in layers)
     for name, given in (("t", settings.t), ("p", settings.p)):
         if given and len(given) not in (count, count + 1):
             raise InputError(
                 f"fusion.{name} takes one value a layer, the last may be left out; got "
-                f"{len(given)} for layers {', '.join(layer.name for layer in layers)}"
+                f"{len(given)} for layers {names}"
             )
+    if settings.weights and len(settings.weights) != count + 1:
+        raise InputError(
+            f"fusion.weights takes one value a layer; got {len(settings.weights)} for layers "
+            f"{names}"
+        )
     t = [*(settings.t or [each[0] for each in default]), 1.0][: count + 1]
     p = [*(settings.p or [each[1] for each in default]), 1.0][: count + 1]
+    weights = list(settings.weights) or [1.0] * (count + 1)
+    preset = settings.preset or PRESET_OF[profile]
+    if not settings.weights and preset == "scaled" and calibration is not None:
+        weights = scaled_weights(layers, calibration)
     try:
-        maps_of = zip(layers, t, p, strict=True)
         return FusionSpec(
-            layers=tuple(LayerMap(layer=layer.name, t=ti, p=pi) for layer, ti, pi in maps_of)
+            layers=tuple(
+                LayerMap(layer=layer.name, t=ti, p=pi, weight=wi)
+                for layer, ti, pi, wi in zip(layers, t, p, weights, strict=True)
+            )
         )
     except ValidationError as error:
         raise InputError(f"fusion: {explain(error)}") from None
+
+
+def scaled_weights(
+    layers: tuple[LayerSpec, ...], calibration: tuple[LayerScale, ...]
+) -> list[float]:
+    """Return the weights that bring each layer's 99.9th percentile to that of the first layer.
+
+    In three digits, and within `SCALES`; 1 where nothing is similar, or no pair was measured.
+
+    Raises:
+        InputError: a layer was not calibrated.
+    """
+    high = {scale.layer: scale.high for scale in calibration}
+    if not calibration:
+        return [1.0] * len(layers)
+    absent = [layer.name for layer in layers if layer.name not in high]
+    if absent:
+        raise InputError(
+            f"layer {absent[0]} was not calibrated: index anew, or give fusion.weights"
+        )
+    first = high[layers[0].name]
+    weights = []
+    for layer in layers:
+        ratio = first / high[layer.name] if first > 0 and high[layer.name] > 0 else 1.0
+        weights.append(float(f"{min(max(ratio, SCALES[0]), SCALES[1]):.3g}"))
+    return weights
 
 
 def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
@@ -126,12 +212,14 @@ def asked_fusion(
 ) -> tuple[FusionSpec, Weighting]:
     """Return the fusion and weighting asked for, the snapshot's own where nothing is said.
 
+    Other t and p keep the snapshot's weights, and a layer alone has the weight 1.
+
     Args:
         names: the layers to fuse, in any order; all of the snapshot by default.
 
     Raises:
         UnknownLayer: the snapshot has no layer of a name.
-        InputError: t or p do not fit the layers.
+        InputError: t, p or weights do not fit the layers, or the snapshot has no calibration.
     """
     layers = snapshot.extraction.layers
     known = [layer.name for layer in layers]
@@ -140,8 +228,17 @@ def asked_fusion(
             f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
         )
     chosen = tuple(layer for layer in layers if names is None or layer.name in names)
-    fusion = snapshot.fusion
-    if job.fusion.t or job.fusion.p or chosen != layers:
-        fusion = resolve_fusion(snapshot.extraction.network, chosen, job.fusion)
+    fusion, wanted = snapshot.fusion, job.fusion
+    if wanted.preset == "scaled" and not snapshot.calibration:
+        raise InputError(
+            f"snapshot {snapshot.number} was made before layers were calibrated, or of one "
+            "picture: index anew, or give fusion.weights"
+        )
+    if wanted != FusionSettings() or chosen != layers:
+        if not (wanted.preset or wanted.weights) and len(chosen) > 1:
+            weight_of = {entry.layer: entry.weight for entry in fusion.layers}
+            weights = tuple(weight_of[layer.name] for layer in chosen)
+            wanted = wanted.model_copy(update={"weights": weights})
+        fusion = resolve_fusion(chosen, wanted, "paper", snapshot.calibration)
     said = "profile" in job.model_fields_set
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting

@@ -149,7 +149,8 @@ def probe(
                 extract.image_ids,
                 extract.rows[name],
                 pictures,
-                prepared.job.vocabulary,
+                prepared.job.vocabulary_of(name),
+                prepared.job.encoding_of(name),
                 given_words(prepared, name),
                 threads=threads,
             )

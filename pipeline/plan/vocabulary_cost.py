@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.encode import encode_file
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.figures import mean_of, scaled
@@ -33,7 +34,7 @@ from lamella.pipeline.vocabulary.sample import Sample, cap_of, draw_sample
 from lamella.pipeline.vocabulary.seeding import choose_words
 from lamella.pipeline.vocabulary.train import train_in_memory
 from lamella.schemas.plan import Figure
-from lamella.schemas.vocabulary import AssignerKind, VocabularySpec
+from lamella.schemas.vocabulary import AssignerKind, EncodingSpec, VocabularySpec
 
 ROWS_A_STAND_IN = 4
 """The least descriptors for a stand-in word; with fewer, words would be single descriptors."""
@@ -105,6 +106,7 @@ def probe_words(
     per_picture: NDArray[np.int64],
     pictures: float,
     spec: VocabularySpec,
+    encoding: EncodingSpec,
     given: Exchanged | None,
     *,
     threads: int,
@@ -129,8 +131,10 @@ def probe_words(
     )
     assigner = _assigner(found, held.rows(slice(0, HELD_ROWS)))
     assigner.assign(held.descriptors()[:1])  # compile before measuring
-    with costing() as encoding:
-        bags = encode_file(path, image_ids, assigner)
+    with costing() as assigning:
+        nearest = min(encoding.nearest, len(found.centroids))
+        asked = encoding.model_copy(update={"nearest": nearest})
+        bags = encode_file(path, image_ids, Describer(assigner, asked))
     tried = len(found.centroids)
     growth = found.words / tried
     # Pictures that stand-ins were trained on have more distinct words than others, so skip them.
@@ -150,7 +154,7 @@ def probe_words(
         passes=found.passes,
         sampling=0.0 if given is not None else drawing.seconds / pictures_probed,
         pace=found.pace,
-        encoding=encoding.seconds / pictures_probed * (growth if found.kind == "exact" else 1.0),
+        encoding=assigning.seconds / pictures_probed * (growth if found.kind == "exact" else 1.0),
         entries=scaled(entries, grown / max(entries.mean, 1e-9)),
         bags=bags,
     )

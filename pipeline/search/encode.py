@@ -16,7 +16,8 @@ from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.networks import find_weights
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.encode import bags_of_images, open_assigner
+from lamella.pipeline.index.describe import Described, Describer
+from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags, read_dense, write_bags, write_dense
 from lamella.pipeline.run.step import Counts, Do
 from lamella.pipeline.search.score import dense_norms
@@ -108,12 +109,12 @@ class Encoder:
     """The network and the vocabularies of a snapshot, opened."""
 
     backbone: Any
-    assigners: dict[str, Any]
+    describers: dict[str, Describer]
     threads: int
 
     def encode(self, source: Any, rows: Sequence[Row | None], first: int) -> Encoded:
         """Return what `encode_pictures` does."""
-        return encode_pictures(self.backbone, self.assigners, source, rows, first, self.threads)
+        return encode_pictures(self.backbone, self.describers, source, rows, first, self.threads)
 
 
 def open_encoder(store: Store, snapshot: IndexSnapshot, weights: Path, threads: int) -> Encoder:
@@ -125,7 +126,7 @@ def open_encoder(store: Store, snapshot: IndexSnapshot, weights: Path, threads: 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = Backbone(snapshot.extraction, weights, device)
     vocabularies = snapshot.vocabularies.items()
-    return Encoder(backbone, {name: open_assigner(store, v) for name, v in vocabularies}, threads)
+    return Encoder(backbone, {name: open_describer(store, v) for name, v in vocabularies}, threads)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def rows_of(task: QueryTask, root: str, limits: DecodeLimits) -> list[Row | None
 
 def encode_pictures(
     backbone: Any,
-    assigners: dict[str, Any],
+    describers: dict[str, Describer],
     source: Any,
     rows: Sequence[Row | None],
     first: int,
@@ -184,8 +185,8 @@ def encode_pictures(
     from lamella.pipeline.extract.work import forward_pictures, threads_for
 
     ids: list[NDArray[np.int64]] = []
-    parts: dict[str, list[Any]] = {layer.name: [] for layer in backbone.spec.layers}
-    owners: dict[str, list[NDArray[np.int64]]] = {name: [] for name in parts}
+    vectors: dict[str, list[NDArray[np.float32]]] = {}
+    described: dict[str, list[Described]] = {}
     refused = [
         (first + number, row["name"], row["refusal"], row["detail"])
         for number, row in enumerate(rows)
@@ -200,12 +201,13 @@ def encode_pictures(
         ids.append(batch.image_ids)
         for layer in backbone.spec.layers:
             if layer.kind == "global":
-                parts[layer.name].append(batch.vectors[layer.name])
+                vectors.setdefault(layer.name, []).append(batch.vectors[layer.name])
             else:
                 found = batch.descriptors[layer.name]
-                vectors = found.vectors.astype(np.float32)
-                parts[layer.name].append(assigners[layer.name].assign(vectors).words)
-                owners[layer.name].append(found.image_ids)
+                words = describers[layer.name].describe(
+                    found.image_ids, found.vectors.astype(np.float32)
+                )
+                described.setdefault(layer.name, []).append(words)
     schema = query_refusals_schema()
     refusals = [dict(zip(schema.names, each, strict=True)) for each in sorted(refused)]
     table = pa.Table.from_pylist(refusals, schema=schema)
@@ -215,12 +217,10 @@ def encode_pictures(
     order = np.argsort(numbers)
     layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
     for layer in backbone.spec.layers:
-        joined = np.concatenate(parts[layer.name])
         if layer.kind == "global":
-            layers[layer.name] = np.ascontiguousarray(joined[order])
+            layers[layer.name] = np.ascontiguousarray(np.concatenate(vectors[layer.name])[order])
         else:
-            owner_of = np.concatenate(owners[layer.name])
-            layers[layer.name] = bags_of_images(owner_of, joined, numbers[order])
+            layers[layer.name] = describers[layer.name].bags(described[layer.name], numbers[order])
     return numbers[order], layers, table
 
 

@@ -131,7 +131,7 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
             if named not in found.files:
                 yield Fault(named, f"is gone: {who} was made from it")
             elif isinstance(record_there, Vocabulary) and (
-                record_there.identity() != vocabulary.identity()
+                record_there.identity() != vocabulary.trained().identity()
             ):
                 yield Fault(named, f"is another vocabulary than that of {who}")
 

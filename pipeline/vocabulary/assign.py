@@ -6,8 +6,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from lamella.pipeline.arrays import Float32s, Float64s
+from lamella.pipeline.arrays import Float32s, Float64s, UInt32s
 from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, decide
+from lamella.pipeline.vocabulary.ivf_kernels import select_nearest
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,24 @@ class Assigner(Protocol):
             ValueError: another shape or dtype, a number that is not finite, a norm above 1e15.
         """
         ...
+
+    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+        """Return the nearest words of each descriptor, (n, count) uint32, rising by word.
+
+        Raises:
+            ValueError: as `assign`, or there are fewer words.
+        """
+        ...
+
+
+def check_count(count: int, words: int) -> None:
+    """Check that a descriptor may have this many words.
+
+    Raises:
+        ValueError: it may not.
+    """
+    if not 1 <= count <= words:
+        raise ValueError(f"a descriptor has from 1 to all {words:,} words; got {count:,}")
 
 
 class ExactAssigner:
@@ -87,6 +106,30 @@ class ExactAssigner:
                 distances[block],
             )
         return Assignment(words, distances)
+
+    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+        """Return the nearest words of each descriptor; see `Assigner.nearest`."""
+        centroids = self._words.vectors
+        check_count(count, len(centroids))
+        rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
+        windows = self._words.windows(squared_norms)
+        words = np.empty((len(rows), count), np.uint32)
+        everyone = np.arange(len(centroids), dtype=np.uint32)
+        room = np.empty((min(len(rows), self._block_rows), len(centroids)), np.float32)
+        for start in range(0, len(rows), self._block_rows):
+            block = slice(start, start + self._block_rows)
+            products = room[: len(rows[block])]
+            np.matmul(rows[block], centroids.T, out=products)
+            words[block] = select_nearest(
+                rows[block],
+                products,
+                self._words.half_norms,
+                windows[block],
+                everyone,
+                centroids,
+                count,
+            )
+        return words
 
 
 def measure_recall(approximate: Assigner, exact: Assigner, descriptors: Float32s) -> float:

@@ -23,9 +23,14 @@ from lamella.pipeline.store.tables import (
     vectors_of_type,
     write_arrow,
 )
-from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner
+from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, check_count
 from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, squared_norms_of
-from lamella.pipeline.vocabulary.ivf_kernels import grouped, nearest_in_lists, select_nearest
+from lamella.pipeline.vocabulary.ivf_kernels import (
+    grouped,
+    nearest_in_cells,
+    nearest_in_lists,
+    select_nearest,
+)
 from lamella.pipeline.vocabulary.partial import add_rows
 
 FIRST_ROUNDS = 4
@@ -230,10 +235,38 @@ class CellsAssigner:
             np.where(nearer, found.squared_distances, distances),
         )
 
-    def _block(
-        self, rows: Float32s, squared_norms: Float64s, words: UInt32s, distances: Float64s
-    ) -> None:
-        probed = select_nearest(
+    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+        """Return the nearest words of each descriptor, among the words that `assign` looks at."""
+        centroids = self._words.vectors
+        check_count(count, len(centroids))
+        best = self.assign(descriptors).words
+        if count == 1:
+            return best[:, None]
+        rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
+        windows = self._words.windows(squared_norms)
+        found = np.empty((len(rows), count), np.uint32)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            near = best[block, None] if self._near is None else self._near.words_near(best[block])
+            found[block] = nearest_in_cells(
+                rows[block],
+                windows[block],
+                self._probed(rows[block], squared_norms[block]),
+                self._cells.offsets,
+                self._cells.members,
+                near,
+                centroids,
+                self._words.half_norms,
+                count,
+            )
+        few = np.flatnonzero(found[:, -1] == 0)  # `count` words that rise end above 0
+        if len(few):
+            found[few] = ExactAssigner(centroids).nearest(rows[few], count)
+        return found
+
+    def _probed(self, rows: Float32s, squared_norms: Float64s) -> UInt32s:
+        """Return the cells that each row is compared with, (n, probes)."""
+        return select_nearest(
             rows,
             rows @ self._centres.vectors.T,
             self._centres.half_norms,
@@ -242,6 +275,11 @@ class CellsAssigner:
             self._centres.vectors,
             self._probes,
         )
+
+    def _block(
+        self, rows: Float32s, squared_norms: Float64s, words: UInt32s, distances: Float64s
+    ) -> None:
+        probed = self._probed(rows, squared_norms)
         pairs, starts = grouped(probed.reshape(-1), len(self._cells))
         nearest_in_lists(
             rows,
@@ -302,6 +340,10 @@ class NeighboursAssigner:
     def order(self, lasts: UInt32s) -> Int64s:
         """Return the rows sorted by last word, so that neighbours are read in order."""
         return grouped(self._places[lasts], len(self._places))[0]
+
+    def words_near(self, words: UInt32s) -> UInt32s:
+        """Return the neighbours of some words, (n, m); for words of which none was just placed."""
+        return self._members.reshape(len(self._places), -1)[self._places[words]]
 
     def assign(self, descriptors: Float32s, lasts: UInt32s) -> Assignment:
         """Return the word of each descriptor (n, D), given its last word (n,)."""

@@ -224,6 +224,88 @@ def select_nearest(
     return found
 
 
+@proposing
+def _product(row: Float32s, word: Float32s) -> float:
+    """Return the product of a row with a word."""
+    total = np.float32(0)
+    for axis in range(word.shape[0]):
+        total += row[axis] * word[axis]
+    return total  # type: ignore[return-value]
+
+
+@compiled
+def nearest_in_cells(
+    rows: Float32s,
+    windows: Float64s,
+    probed: UInt32s,
+    offsets: Int64s,
+    members: UInt32s,
+    near: UInt32s,
+    centroids: Float32s,
+    half_norms: Float32s,
+    count: int,
+) -> UInt32s:
+    """Return the `count` nearest words of each row among some, (n, count), rising.
+
+    A row of zeros stands for a row with fewer words to choose from.
+
+    Args:
+        rows: (n, D); windows: (n,).
+        probed: (n, P) the cells of each row.
+        offsets, members: cell c holds the words members[offsets[c]:offsets[c + 1]].
+        near: (n, m) more words of each row.
+        centroids, half_norms: (K, D) and (K,).
+    """
+    found = np.zeros((rows.shape[0], count), np.uint32)
+    for row in range(rows.shape[0]):
+        total = near.shape[1]
+        for cell in probed[row]:
+            total += offsets[cell + 1] - offsets[cell]
+        every = np.empty(total, np.uint32)
+        every[: near.shape[1]] = near[row]
+        place = near.shape[1]
+        for cell in probed[row]:
+            for entry in range(offsets[cell], offsets[cell + 1]):
+                every[place] = members[entry]
+                place += 1
+        candidates = np.unique(every)
+        if candidates.shape[0] < count:
+            continue
+        halves = np.empty(candidates.shape[0], np.float32)
+        products = np.empty((1, candidates.shape[0]), np.float32)
+        for entry in range(candidates.shape[0]):
+            word = candidates[entry]
+            halves[entry] = half_norms[word]
+            products[0, entry] = _product(rows[row], centroids[word])
+        one = slice(row, row + 1)
+        found[row] = select_nearest(
+            rows[one], products, halves, windows[one], candidates, centroids, count
+        )[0]
+    return found
+
+
+@compiled
+def nearest_among(
+    rows: Float32s, offsets: Int64s, proposed: UInt32s, centroids: Float32s, count: int
+) -> UInt32s:
+    """Return the `count` nearest of each row's proposed words, (n, count), rising; in float64.
+
+    Args:
+        rows: (n, D).
+        offsets, proposed: row r has the words proposed[offsets[r]:offsets[r + 1]], rising, `count`
+            at least.
+    """
+    found = np.empty((rows.shape[0], count), np.uint32)
+    for row in range(rows.shape[0]):
+        words = proposed[offsets[row] : offsets[row + 1]]
+        distances = np.empty(words.shape[0], np.float64)
+        for entry in range(words.shape[0]):
+            distances[entry] = _squared_distance(rows[row], centroids[words[entry]])
+        order = np.argsort(distances, kind="mergesort")
+        found[row] = np.sort(words[order[:count]])
+    return found
+
+
 @compiled
 def grouped(groups: UInt32s, count: int) -> tuple[Int64s, Int64s]:
     """Return rows sorted by group, stable, and where each group starts: (n,) and (count + 1,)."""

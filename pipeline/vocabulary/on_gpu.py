@@ -4,18 +4,19 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lamella.pipeline.arrays import Float32s
+from lamella.pipeline.arrays import Float32s, Int64s, UInt32s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.torch_settings import settings
-from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner
+from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, check_count
 from lamella.pipeline.vocabulary.compare import LARGEST_NORM, checked_vectors, decide_among
+from lamella.pipeline.vocabulary.ivf_kernels import nearest_among
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -243,6 +244,47 @@ class GpuAssigner:
         for decision in decisions:
             decision.result()
         return Assignment(words, distances)
+
+    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+        """Return the nearest words of each descriptor; see `Assigner.nearest`.
+
+        Raises:
+            InputError: the device has no memory left even for one row.
+        """
+        import torch
+
+        check_count(count, len(self._centroids))
+        rows, _ = checked_vectors(descriptors, "descriptors", self._centroids.shape[1])
+        found = np.empty((len(rows), count), np.uint32)
+        done = 0
+        while done < len(rows):
+            block = slice(done, min(done + self._rows, len(rows)))
+            near: tuple[Int64s, UInt32s] | None = None
+            with suppress(torch.OutOfMemoryError):  # memory of its frames is freed after this
+                near = self._near(rows[block], count)
+            if near is None:
+                self._halve()
+                continue
+            found[block] = nearest_among(rows[block], *near, self._centroids, count)
+            done = block.stop
+        return found
+
+    def _near(self, rows: Float32s, count: int) -> tuple[Int64s, UInt32s]:
+        """Return words of which the `count` nearest are some: where each row's begin, and all."""
+        import torch
+
+        tile = self._ask(_Lane(len(rows), rows.shape[1], self._device), rows)
+        with torch.inference_mode():
+            scores = tile.scores.view(len(rows), -1)
+            # What `limits` adds to the least score is added to the one that is `count`-th.
+            best = torch.topk(scores, count, dim=1, largest=False).values
+            widths = tile.limits.double() - best[:, 0].double()
+            limits = best[:, -1].double() + widths
+            limits = (limits + limits.abs() * 2.0**-22 + 2.0**-140).float()
+            at, words = torch.nonzero(scores <= limits[:, None], as_tuple=True)
+            counts = torch.bincount(at, minlength=len(rows))
+            offsets = np.append(0, np.cumsum(counts.cpu().numpy())).astype(np.int64)
+            return offsets, words.cpu().numpy().astype(np.uint32)
 
     def _proposals(self, rows: Float32s, start: int) -> Iterator[tuple[slice, _Proposals]]:
         """Yield each block from a row on, with the device's proposals.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s
+from lamella.pipeline.arrays import Float16s, Float32s, Float64s, UInt16s, UInt32s
 from lamella.pipeline.compiled import compiled
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.tables import (
@@ -35,7 +35,11 @@ BLOCK_ROWS = 4_096
 """Rows centred or multiplied at a time."""
 
 WHITENING_FLOOR = 1e-6
-"""Share of the largest eigenvalue added to each, so that whitening does not amplify noise."""
+"""Share of the largest eigenvalue added to each, so that whitening does not amplify noise; what is
+below it counts as none."""
+
+MOST_DIMENSIONS = 256
+"""The dimensions of a projection that names none, at most."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,14 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     are in no particular order, but always in the same one.
 
     Raises:
-        InputError: more dimensions than the descriptors have, or than n - 1; or all descriptors are
-            equal.
+        InputError: more dimensions than the descriptors have, or than n - 1, or, to whiten, than
+            they span; or all descriptors are equal and dimensions are asked for.
         ValueError: another shape or dtype, or a number that is not finite.
     """
     rows, _ = checked_vectors(descriptors, "descriptors")
     count, dimensions = rows.shape
     most = min(dimensions, count - 1)
-    if spec.dimensions > most:
+    if spec.dimensions is not None and spec.dimensions > most:
         cure = f"ask for {most:,} at most" if most > 0 else "leave the projection out"
         raise InputError(
             f"a projection has at most the dimensions of the descriptors, and one fewer than "
@@ -115,18 +119,26 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     mean = sums[0] / count
     variances, components = eigenvectors(second_moments(rows, mean) / (count - 1))
     total = fsum(variances)
-    if total <= 0:
+    rank = int(np.count_nonzero(variances > WHITENING_FLOOR * variances[0])) if total > 0 else 0
+    kept = spec.dimensions or max(1, min(rank, most, MOST_DIMENSIONS))
+    if total <= 0 and spec.dimensions is not None:
         raise InputError(
             f"a projection needs descriptors that differ; all {count:,} are the same: leave it "
             "out (vocabulary.projection)"
         )
-    matrix = components[: spec.dimensions]
+    if spec.whiten and spec.dimensions is not None and kept > rank:
+        raise InputError(
+            f"descriptors are whitened in the dimensions that they span; {kept:,} are asked for, "
+            f"and {count:,} descriptors of {dimensions:,} dimensions span {rank:,} (the rank of "
+            f"their covariance): ask for {rank:,} at most (vocabulary.projection)"
+        )
+    matrix = components[:kept]
     largest = np.abs(matrix).argmax(axis=1)
     matrix *= np.sign(matrix[np.arange(len(matrix)), largest])[:, None]
     if spec.whiten:
-        floored = variances[: spec.dimensions] + WHITENING_FLOOR * variances[0]
-        matrix /= np.sqrt(floored)[:, None]
-    explained = min(1.0, fsum(variances[: spec.dimensions]) / total)
+        floored = variances[:kept] + WHITENING_FLOOR * variances[0]
+        matrix /= np.sqrt(np.where(floored > 0, floored, 1.0))[:, None]
+    explained = min(1.0, fsum(variances[:kept]) / total) if total > 0 else 1.0
     return Projection(mean, np.ascontiguousarray(matrix.T), explained)
 
 
@@ -230,8 +242,16 @@ class ProjectingAssigner:
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the word of each descriptor (n, D); distances are between projected rows."""
+        return self._inner.assign(self.projected(descriptors))
+
+    def nearest(self, descriptors: Float32s, count: int) -> UInt32s:
+        """Return the nearest words of each descriptor; see `Assigner.nearest`."""
+        return self._inner.nearest(self.projected(descriptors), count)
+
+    def projected(self, descriptors: Float32s) -> Float32s:
+        """Return descriptors (n, D) as words are compared with them, (n, d)."""
         halves = project(self._projection, descriptors).view(np.uint16)
-        return self._inner.assign(widen(halves, np.arange(len(halves))))
+        return widen(halves, np.arange(len(halves)))
 
 
 def write_projection(projection: Projection, path: Path) -> int:

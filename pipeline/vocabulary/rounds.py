@@ -257,7 +257,8 @@ class MergeWork:
             sums, counts = merge_sums(parts, task.first, task.stop, training.dimensions)
             masses = self.start.open_masses(store, task.first, task.stop)
             mine = centroids[task.first : task.stop]
-            vectors, masses = move_words(mine, sums, counts, masses, window.keep)
+            unit = training.spec.unit_words
+            vectors, masses = move_words(mine, sums, counts, masses, window.keep, unit)
             moved = Moved(vectors, counts, masses)
             work.write("moved", work.folder, "arrow", partial(files.write_moved, moved))
             return {"words": len(counts), "rows": int(counts.sum())}

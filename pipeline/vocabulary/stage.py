@@ -116,7 +116,9 @@ def vocabulary_inputs(spec: VocabularySpec, extraction: str, layer: str) -> str:
     Args:
         extraction: the digest that `extraction_outcome` returned.
     """
-    return digest_of([spec.digest(), extraction, layer])
+    decided = [spec.digest(), extraction, layer]
+    # Until words of whitened descriptors had unit length, these digests named others.
+    return digest_of([*decided, "unit words"] if spec.unit_words else decided)
 
 
 def _training(

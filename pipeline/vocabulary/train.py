@@ -79,7 +79,9 @@ def train_in_memory(
         tally, joined = merge_tallies(
             [one.tally for one in found], [one.spares for one in found], spares
         )
-        moved, masses = move_words(words.centroids, sums, counts, masses, window.keep)
+        moved, masses = move_words(
+            words.centroids, sums, counts, masses, window.keep, spec.unit_words
+        )
         centroids, info = update(
             words.centroids, moved, Measured(counts, tally, joined), window, reports, spec
         )

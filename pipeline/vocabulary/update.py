@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s
 from lamella.pipeline.vocabulary.batches import Window, is_turned
+from lamella.pipeline.vocabulary.compare import squared_norms_of
 from lamella.pipeline.vocabulary.empty_clusters import Spares
 from lamella.pipeline.vocabulary.partial import Tally
 from lamella.pipeline.vocabulary.word_use import word_use
@@ -67,7 +68,12 @@ def spares_of_round(window: Window, words: int) -> int:
 
 
 def move_words(
-    centroids: Float32s, sums: Float64s, counts: Int64s, masses: Float64s, keep: float
+    centroids: Float32s,
+    sums: Float64s,
+    counts: Int64s,
+    masses: Float64s,
+    keep: float,
+    unit: bool = False,
 ) -> tuple[Float32s, Float64s]:
     """Return some words at the mean of their rows, (m, D) float32, and their masses (m,).
 
@@ -81,6 +87,7 @@ def move_words(
     Args:
         centroids: (m, D) float32; sums: (m, D) float64; counts: (m,); masses: (m,) float64.
         keep: a.
+        unit: whether moved words are brought to unit length; one without length stays as it is.
     """
     past = keep * masses
     mass = past + counts
@@ -88,6 +95,9 @@ def move_words(
     moved = np.where(
         (counts > 0)[:, None], total / np.maximum(mass, 1e-300)[:, None], centroids
     ).astype(np.float32)
+    if unit:
+        lengths = np.sqrt(squared_norms_of(moved))
+        moved = (moved / np.where(lengths > 0, lengths, 1.0)[:, None]).astype(np.float32)
     return moved, mass
 
 

@@ -22,7 +22,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.encode import bags_of_images
+from lamella.pipeline.index.describe import count_words
 from lamella.pipeline.index.postings import document_frequencies, invert
 from lamella.pipeline.index.weighting import idf
 from lamella.pipeline.jobs.resolve import resolve_extraction
@@ -242,7 +242,8 @@ def real_bags(words: int, training: Ints, shown: Ints) -> BagsOfWords:
             assign(sample.vectors[some].astype(np.float32)).words
             for some in np.array_split(looked, len(looked) // 8_192 + 1)
         ]
-    return bags_of_images(sample.image_ids[looked].astype(np.int64), np.concatenate(found), shown)
+    words = np.concatenate(found)[:, None]
+    return count_words(sample.image_ids[looked].astype(np.int64), words, shown)
 
 
 @pytest.mark.bench

@@ -59,7 +59,7 @@ COMMANDS = {
     ),
     "verify": Beside(("verify", "STORE")),
     "gc": Beside(("gc", "STORE", "--older-than", "1h")),
-    "repair": Beside(("repair", "STORE", *SERIAL), damage="segments/*/b11/*.postings.arrow"),
+    "repair": Beside(("repair", "STORE", *SERIAL), damage="segments/*/p15/*.postings.arrow"),
     "retry": Beside(("retry", "STORE", *SERIAL)),
 }
 

@@ -41,7 +41,7 @@ def as_json(*arguments: object, code: int = 0) -> Any:
 
 def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
     assert "0 damaged" in call("verify", store)
-    (path,) = store.glob("segments/*/totals/b11/*.arrow")
+    (path,) = store.glob("segments/*/totals/p15/*.arrow")
     path.write_bytes(path.read_bytes()[:-1])
     found = as_json("verify", store, code=1)
     (damage,) = found["damaged"]
@@ -59,7 +59,7 @@ def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
 
 
 def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
-    loose = store / "bags/b11-000000000000/b11/00000.aaaaaaaaaaaa.arrow"
+    loose = store / "bags/p15-000000000000/p15/00000.aaaaaaaaaaaa.arrow"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(b"lost")
     assert "0 files would be removed, 0 bytes; 1 that nothing names are younger than 24h" in call(
@@ -68,7 +68,7 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
     os.utime(loose, (0, 0))
     assert "00000.aaaaaaaaaaaa.arrow 4 bytes" in call("gc", store, "--dry-run")
     assert loose.exists()
-    assert as_json("gc", store)["removed"] == ["bags/b11-000000000000/b11/00000.aaaaaaaaaaaa.arrow"]
+    assert as_json("gc", store)["removed"] == ["bags/p15-000000000000/p15/00000.aaaaaaaaaaaa.arrow"]
     assert not loose.exists()
     with pytest.raises(InputError, match=r"s, m, h or d, such as 24h; got 'old'"):
         call("gc", store, "--older-than", "old")
@@ -95,7 +95,7 @@ def by_hand(store: Path) -> str:
 
 
 def gone(store: Path) -> str:
-    for path in [*store.glob("activations/*/b11/*"), *store.glob("bags/*/done/*")]:
+    for path in [*store.glob("activations/*/p15/*"), *store.glob("bags/*/done/*")]:
         path.unlink()
     for number in store.glob("*/000001.json"):
         number.unlink()

@@ -20,7 +20,7 @@ from lamella.schemas.query import SearchMode
 from tests.conftest import Indexed
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
-LAYERS = ["head", "b11"]
+LAYERS = ["head", "p15"]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_features_and_similarities_are_those_of_one_process(
     ids = [40, 0, 17, 0]  # from both servers, out of order, one twice
     mine, theirs = spread.features(ids, LAYERS), local.features(ids, LAYERS)
     np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
-    np.testing.assert_array_equal(mine.layers["b11"].words, theirs.layers["b11"].words)  # type: ignore[union-attr]
-    np.testing.assert_array_equal(mine.layers["b11"].offsets, theirs.layers["b11"].offsets)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(mine.layers["p15"].words, theirs.layers["p15"].words)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(mine.layers["p15"].offsets, theirs.layers["p15"].offsets)  # type: ignore[union-attr]
     for one, other in zip(
         spread.similarities(queries, LAYERS), local.similarities(queries, LAYERS), strict=True
     ):
@@ -121,7 +121,7 @@ def test_a_wrong_question_arrives_as_the_error_that_the_server_raised(
     servers: RayServers, queries: QueryBatch, indexed: Indexed
 ) -> None:
     spread = Coordinator(servers, indexed.snapshot.indexed)
-    with pytest.raises(InputError, match="the index has no layer conv4: it has head, b11"):
+    with pytest.raises(InputError, match="the index has no layer conv4: it has head, p15"):
         spread.features([0], ["conv4"])
     with pytest.raises(InputError, match="image 48 is not in the snapshot"):
         spread.features([0, 48], LAYERS)

@@ -38,11 +38,11 @@ def as_json(*arguments: object) -> Any:
 
 def test_show_prints_rounds_use_and_what_was_found(stores: Stores) -> None:
     said = call("show", stores.one)
-    assert "4 words of b11 describe 5 pictures by" in said
+    assert "4 words of p15 describe 5 pictures by" in said
     for text in ("training, round by round", "most used words", "most bursty words", "imbalance"):
         assert text in said
     assert re.search(r"^[+!] .*descriptors\.$", said, re.MULTILINE)
-    found = as_json("show", stores.one, "--words", "2", "--layer", "b11")
+    found = as_json("show", stores.one, "--words", "2", "--layer", "p15")
     (layer,) = found["layers"]
     assert (found["snapshot"], found["page"], layer["words"]) == (1, None, 4)
     assert len(layer["most_used"]) == 2
@@ -128,17 +128,17 @@ def test_nothing_heavy_is_loaded(stores: Stores) -> None:
 
 def test_words_of_one_index_serve_another(indexed: Indexed, tmp_path: Path) -> None:
     words, other = tmp_path / "words", tmp_path / "other"
-    assert call("export", indexed.store, "--into", words) == f"{words}/b11.npy and b11.json\n"
+    assert call("export", indexed.store, "--into", words) == f"{words}/p15.npy and p15.json\n"
     index = ["index", str(indexed.source), "--into", str(other), "--engine", "serial", "--json"]
     done = CliRunner().invoke(app, [*index, "--vocabulary", str(words)])
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["words"] == {"b11": 64}
-    assert not list(other.glob("activations/*/b11/*.parquet"))  # words at once
+    assert json.loads(done.stdout)["words"] == {"p15": 64}
+    assert not list(other.glob("activations/*/p15/*.parquet"))  # words at once
     with pytest.raises(InputError, match=r"activations\.keep: Input should be 'all' or 'none'"):
         CliRunner().invoke(app, [*index, "--keep-activations", "some"], catch_exceptions=False)
     assert CliRunner().invoke(app, ["verify", str(other)]).exit_code == 0
     assert "describe 48 pictures" in call("show", other)
     call("export", indexed.store, "--into", words)  # what is there is the same
-    (words / "b11.npy").write_bytes(b"mine")
+    (words / "p15.npy").write_bytes(b"mine")
     with pytest.raises(InputError, match="an export overwrites nothing"):
         call("export", indexed.store, "--into", words)

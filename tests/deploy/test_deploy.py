@@ -114,7 +114,7 @@ def test_the_vgg_example_is_a_job_with_its_means_in_bgr(tmp_path: Path) -> None:
     assert network.preprocess.channel_order == "bgr"
     # Blue, green, red: the mean is taken off after the channels are turned.
     assert network.preprocess.mean == (103.939, 116.779, 123.68)
-    assert resolve_fusion("vgg16", layers, load_job(path).fusion).layers[0].t == 0.2
+    assert resolve_fusion(layers, load_job(path).fusion, "paper").layers[0].t == 0.2
 
 
 def test_the_image_runs_as_a_plain_user_from_named_bases() -> None:

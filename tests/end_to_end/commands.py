@@ -122,7 +122,7 @@ def exported(stores: Stores) -> Path:
         store = LocalStore(stores.one)
         snapshot = current_snapshot(store)
         assert snapshot is not None
-        export_vocabulary(store, snapshot.vocabularies["b11"], snapshot.extraction, words)
+        export_vocabulary(store, snapshot.vocabularies["p15"], snapshot.extraction, words)
     return words
 
 
@@ -191,7 +191,7 @@ def _damaged(stores: Stores) -> Path:
     store = stores.one.parent / "damaged"
     if not store.exists():
         shutil.copytree(stores.one, store)
-        for pattern in ("vocabularies/*/*/rounds/00002.*.arrow", "segments/*/b11/*.postings.arrow"):
+        for pattern in ("vocabularies/*/*/rounds/00002.*.arrow", "segments/*/p15/*.postings.arrow"):
             path = sorted(store.glob(pattern))[0]
             path.write_bytes(path.read_bytes()[:-1])
     return store

@@ -59,9 +59,9 @@ def commanded(store: Path, queries: Queries, settings: dict[str, Any]) -> pa.Tab
 
 
 def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]) -> None:
-    assert (len(index), index.layers) == (48, ("head", "b11"))
+    assert (len(index), index.layers) == (48, ("head", "p15"))
     assert (
-        repr(index) == f"<lamella.Index {indexed.store}, snapshot 1: 48 images, layers head, b11>"
+        repr(index) == f"<lamella.Index {indexed.store}, snapshot 1: 48 images, layers head, p15>"
     )
 
     found = index.query(pictures[:3], k=5)
@@ -70,14 +70,14 @@ def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]
     assert found.ids.dtype == np.int64
     assert found.scores.shape == (3, 5)
     assert found.scores.dtype == np.float64
-    assert list(found.similarities) == ["head", "b11"]
+    assert list(found.similarities) == ["head", "p15"]
     assert {s.shape for s in found.similarities.values()} == {(3, 5)}
     assert found.certified.tolist() == [True] * 3
     assert not found.refused
     # A picture is its own best answer: its similarity is 1 in each layer, and so is its map.
     assert found.names[:, 0].tolist() == [str(p.relative_to(indexed.source)) for p in pictures[:3]]
     assert found.scores[:, 0] == pytest.approx(2.0)
-    assert found.similarities["b11"][:, 0] == pytest.approx(1.0)
+    assert found.similarities["p15"][:, 0] == pytest.approx(1.0)
 
     table = found.to_arrow()
     assert table.num_rows == 15
@@ -91,7 +91,7 @@ def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]
 
 
 def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
-    images, vectors, bags = index.images(), index.vectors("head"), index.bags("b11")
+    images, vectors, bags = index.images(), index.vectors("head"), index.bags("p15")
     assert images.column("image_id").to_pylist() == list(range(48))
     assert images.column("indexed").to_pylist() == [True] * 48
     for table in (vectors, bags):
@@ -102,8 +102,8 @@ def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
     ids = index.query(pictures[4:6], k=1).ids[:, 0].tolist()
     for column, stored in (
         ("head.vector", vectors.column("vector")),
-        ("b11.words", bags.column("words")),
-        ("b11.counts", bags.column("counts")),
+        ("p15.words", bags.column("words")),
+        ("p15.counts", bags.column("counts")),
     ):
         expected = stored.take(pa.array(ids)).to_pylist()
         assert seen.column(column).to_pylist() == expected
@@ -276,7 +276,7 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a name as a number": ({"names": 3}, errors.InputError, "names takes a name or.*got 3"),
     "names of names": ({"names": [["a"]]}, errors.InputError, r"names takes a name.*got \['a'\]"),
     "no layer": ({"ids": 1, "layers": []}, errors.InputError, "fusion: layers: .*at least 1 item"),
-    "a layer": ({"ids": 1, "layers": "b9"}, errors.UnknownLayer, "no layer 'b9': it has head, b11"),
+    "a layer": ({"ids": 1, "layers": "b9"}, errors.UnknownLayer, "no layer 'b9': it has head, p15"),
     "a threshold": ({"ids": 1, "t": 2.0}, errors.InputError, "fusion: .*got 2.0"),
 }
 
@@ -289,10 +289,10 @@ def test_a_wrong_query_is_told_the_rule_and_the_way_out(case: str, index: lamell
 
 
 def test_a_wrong_layer_is_told_which_there_are(index: lamella.Index) -> None:
-    with pytest.raises(errors.UnknownLayer, match="no layer 'b9': it has head, b11"):
+    with pytest.raises(errors.UnknownLayer, match="no layer 'b9': it has head, p15"):
         index.vectors("b9")
-    with pytest.raises(errors.InputError, match=r"layer b11 is local.*take bags\('b11'\)"):
-        index.vectors("b11")
+    with pytest.raises(errors.InputError, match=r"layer p15 is local.*take bags\('p15'\)"):
+        index.vectors("p15")
     with pytest.raises(errors.InputError, match=r"layer head is global.*take vectors\('head'\)"):
         index.bags("head")
 
@@ -304,7 +304,7 @@ def test_a_closed_index_says_so_and_its_tables_stay(indexed: Indexed) -> None:
     index.close()
     assert vectors.num_rows == 48
     assert found.ids.shape == (1, 10)
-    for call in (lambda: index.query(ids=0), index.images, lambda: index.bags("b11")):
+    for call in (lambda: index.query(ids=0), index.images, lambda: index.bags("p15")):
         with pytest.raises(
             errors.InputError, match=r"was closed: open it again with lamella\.open"
         ):

@@ -169,7 +169,7 @@ def test_too_many_refused_pictures_stop_the_job(pictures: Path, tmp_path: Path) 
         ("[vocabulary]\nword = 3\n", "did you mean words?"),
         ('[search]\nk = "ten"\n', "search.k"),
         (
-            "[fusion]\nt = [0.6, 0.5]\n[network]\nlayers = ['head', 'b11', 'b5']\n",
+            "[fusion]\nt = [0.6, 0.5]\n[network]\nlayers = ['head', 'p15', 'b5']\n",
             "t must not fall",
         ),
         ("[network]\nlayers = ['fc9']\n", "head, b1, b2"),

@@ -104,7 +104,7 @@ def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     shown = lamella_apart("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
     assert shown.returncode == 0, shown.stderr
-    for row in ("head alone", "b11 alone", "direct sum", "mapped fusion"):
+    for row in ("head alone", "p15 alone", "direct sum", "mapped fusion"):
         assert row in shown.stdout
     page = (folder / "report.html").read_text()
     assert page.count("data:image/jpeg;base64") > 8

@@ -68,7 +68,7 @@ def made(store: Path, folder: str) -> dict[str, object]:
 def bags(store: Path, folder: str) -> dict[int, tuple[list[int], list[int]]]:
     """Return the words and counts of each image."""
     found = {}
-    for path in sorted((store / folder / "b11").glob("*.arrow")):
+    for path in sorted((store / folder / "p15").glob("*.arrow")):
         image_ids, each = read_bags(path)
         for image_id, first, stop in zip(
             image_ids, each.offsets[:-1], each.offsets[1:], strict=True
@@ -130,7 +130,7 @@ def test_no_descriptor_is_written(one: Path) -> None:
     layers = {(name.split("/")[2], name.rpartition(".")[2]) for name in written}
     assert layers == {
         *(("done", "json"), ("images", "parquet"), ("refusals", "parquet")),
-        *(("head", "parquet"), ("b11", "arrow")),
+        *(("head", "parquet"), ("p15", "arrow")),
     }
     assert not (one / "bags").exists()
 
@@ -224,10 +224,10 @@ def test_a_picture_that_was_away_is_read_again_with_its_words(
 @pytest.mark.parametrize(
     "pattern",
     [
-        "activations/*/b11/*",
+        "activations/*/p15/*",
         "activations/*/done/00001.json",
         "vocabularies/*/*/vocabulary.json",
-        "segments/*/b11/*.postings.arrow",
+        "segments/*/p15/*.postings.arrow",
     ],
 )
 @pytest.mark.parametrize("kind", ["flipped", "deleted"])
@@ -252,7 +252,7 @@ def test_descriptors_that_are_wanted_and_gone_are_named(one: Path) -> None:
     with pytest.raises(
         InputError, match=r'^activations were not kept: .* run with activations\.keep = "all"'
     ):
-        draw_others(LocalStore(one), current(one), "b11")
+        draw_others(LocalStore(one), current(one), "p15")
 
 
 def test_nothing_to_train_on_and_no_words_are_refused(stores: Stores, tmp_path: Path) -> None:

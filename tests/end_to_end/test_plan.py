@@ -75,7 +75,7 @@ def test_a_plan_says_what_a_person_asks(planned: Plan) -> None:
     assert [stage.name for stage in planned.stages] == [
         "corpus",
         "extract",
-        "vocabulary b11",
+        "vocabulary p15",
         "encode",
         "index",
     ]
@@ -85,7 +85,7 @@ def test_a_plan_says_what_a_person_asks(planned: Plan) -> None:
     assert extract.per_second.mean == pytest.approx(48 / extract.seconds.mean)
     assert extract.per_second.error > 0
     assert planned.hours.mean == pytest.approx(sum(s.seconds.mean for s in planned.stages) / 3600)
-    assert set(planned.memory) == {"extract", "vocabulary b11", "index"}
+    assert set(planned.memory) == {"extract", "vocabulary p15", "index"}
     assert planned.fits
     if planned.machine.gpus:
         assert planned.hours_by_gpus is not None
@@ -101,7 +101,7 @@ def test_a_plan_is_shown_whole_on_a_terminal_of_80_columns(planned: Plan) -> Non
     console = Console(width=80, record=True, file=io.StringIO())
     show_plan(console, planned)
     shown = console.export_text()
-    for said in ("48 files", "vocabulary b11", "decode", "hours on", "activations b11", "put"):
+    for said in ("48 files", "vocabulary p15", "decode", "hours on", "activations p15", "put"):
         assert said in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "\\n" not in shown
@@ -144,7 +144,7 @@ def test_requests_are_those_of_the_run_or_a_few_more(tmp_path: Path) -> None:
     assert made("activations") == told["extract"]["put"]
     assert made("bags") == told["encode"]["put"]
     assert made("segments") == told["index"]["put"] + 2  # totals, and their record
-    assert made("vocabularies") <= 1.5 * told["vocabulary b11"]["put"]
+    assert made("vocabularies") <= 1.5 * told["vocabulary p15"]["put"]
     everything = sum(each.get("get", 0) for each in told.values())
     assert sum(map(read, ("corpora", "activations", "vocabularies", "bags", "segments"))) <= (
         2 * everything  # opening a local file looks it up twice, for its size and for itself
@@ -156,16 +156,16 @@ def test_with_words_at_hand_the_plan_is_of_one_pass(stores: Stores) -> None:
     job = tiny_job(vocabulary_from=words, engine__kind="serial")
     plan = make_plan(prepare(str(stores.pictures), job))
     assert [stage.name for stage in plan.stages] == ["corpus", "extract", "index"]
-    assert "words b11" in plan.stages[1].steps
+    assert "words p15" in plan.stages[1].steps
     kinds = {each.kind for each in plan.stored if each.stage == "extract"}
-    assert "bags b11" in kinds
-    assert "activations b11" not in kinds
+    assert "bags p15" in kinds
+    assert "activations p15" not in kinds
     assert "encode" not in plan.requests
     assert (plan.refused, plan.pictures.mean) == (1, 5)
     kept = make_plan(
         prepare(str(stores.pictures), tiny_job(vocabulary_from=words, activations__keep="all"))
     )
-    assert "activations b11" in {each.kind for each in kept.stored}
+    assert "activations p15" in {each.kind for each in kept.stored}
     assert kept.subject != plan.subject
 
 
@@ -217,7 +217,7 @@ def test_the_commands_plan_and_index_meet_in_the_store(tmp_path: Path) -> None:
     # What changes no cost makes no other plan.
     first = lamella("index", *given, "--profile", "production", "--json")
     rows = {row["stage"]: row for row in json.loads(first.stdout)["plan"]}
-    assert list(rows) == ["corpus", "extract", "vocabulary b11", "encode", "index"]
+    assert list(rows) == ["corpus", "extract", "vocabulary p15", "encode", "index"]
     for row in rows.values():
         assert row["seconds"] > 0
         assert row["planned_seconds"] > 0

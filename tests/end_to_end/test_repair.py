@@ -87,7 +87,7 @@ def test_any_file_is_rebuilt_and_only_what_it_takes(
 
 
 def test_bytes_that_a_snapshot_names_are_put_back_under_their_name(store: Path) -> None:
-    path = one(store, "segments/*/b11/*.postings.arrow")
+    path = one(store, "segments/*/p15/*.postings.arrow")
     right = path.read_bytes()
     flip(path)
     done = repair(store)
@@ -100,7 +100,7 @@ def test_bytes_that_a_snapshot_names_are_put_back_under_their_name(store: Path) 
 
 
 def test_damage_in_many_places_is_rebuilt_at_once(stores: Stores, full: Path, store: Path) -> None:
-    for pattern in ("activations/*/b11/*", "bags/*/b11/*", "segments/*/totals/b11/*"):
+    for pattern in ("activations/*/p15/*", "bags/*/p15/*", "segments/*/totals/p15/*"):
         flip(one(store, pattern))
     for pattern in ("corpora/*/manifest.json", "vocabularies/*/*/rounds/00002.*.arrow"):
         one(store, pattern).unlink()

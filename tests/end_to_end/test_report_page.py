@@ -49,6 +49,8 @@ def page() -> str:
         weighting="tf",
         mode="exact",
         rows=result.rows,
+        gains=result.gains,
+        bootstrap=result.bootstrap,
         sweep=result.sweep,
         best=result.best,
         cross_validated=result.cross_validated,

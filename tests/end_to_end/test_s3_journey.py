@@ -67,7 +67,7 @@ def test_verify_reads_s3_itself_and_gc_removes_only_what_is_loose(
     before = {each.path for each in store.walk()}
     loose = tmp_path / "loose"
     loose.write_bytes(b"of an attempt that died")
-    store.put("bags/b11-0123456789ab/b11/00000.aaaaaaaaaaaa.arrow", loose)
+    store.put("bags/p15-0123456789ab/p15/00000.aaaaaaaaaaaa.arrow", loose)
     found = verify_store(store)
     assert (found.damage, len(found.orphans)) == ((), 1)
     collect_garbage(store, older_than_s=-1.0, forced=True)

@@ -65,9 +65,9 @@ def image_rows(**changes: Any) -> Callable[[Path], Any]:
 
 
 SEGMENTS = {
-    "rows that do not rise": ("b11/*.postings.arrow", rows(2, 1), "must rise"),
-    "rows of no image": ("b11/*.postings.arrow", rows(0, 4_000_000_000), "end at"),
-    "fewer postings": ("b11/*.postings.arrow", rows(0), "postings for"),
+    "rows that do not rise": ("p15/*.postings.arrow", rows(2, 1), "must rise"),
+    "rows of no image": ("p15/*.postings.arrow", rows(0, 4_000_000_000), "end at"),
+    "fewer postings": ("p15/*.postings.arrow", rows(0), "postings for"),
     "ids that fall": ("images/*.arrow", table(image_id=[3, 2, 1, 0]), "must rise"),
     "ids of no image": ("images/*.arrow", table(image_id=[0, 1, 10**9]), "the snapshot says"),
     "other columns": ("images/*.arrow", table(image_id=[0.0, 1.0, 2.0]), "image_id double"),
@@ -97,7 +97,7 @@ def not_finite(path: Path) -> None:
 
 OTHERS = {
     "frequencies below 0": (
-        "segments/*/totals/b11/*.arrow",
+        "segments/*/totals/p15/*.arrow",
         table(document_frequency=np.array([-1, 0, 1, 2])),
         "query ids",
     ),

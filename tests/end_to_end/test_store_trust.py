@@ -167,15 +167,15 @@ def links(store: Path, outside: Path) -> dict[str, Callable[[], None]]:
     (stage,) = store.glob("segments/*")
 
     def folder() -> None:
-        shutil.move(str(stage / "b11"), outside / "b11")
-        (stage / "b11").symlink_to(outside / "b11")
+        shutil.move(str(stage / "p15"), outside / "p15")
+        (stage / "p15").symlink_to(outside / "p15")
 
     def top() -> None:
         shutil.move(str(store / "snapshots"), outside / "snapshots")
         (store / "snapshots").symlink_to(outside / "snapshots")
 
     def file() -> None:
-        (path,) = store.glob("segments/*/totals/b11/*")
+        (path,) = store.glob("segments/*/totals/p15/*")
         shutil.move(str(path), outside / path.name)
         path.symlink_to(outside / path.name)
 
@@ -215,7 +215,7 @@ def test_no_link_in_a_store_is_followed(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["snapshots/000001.json", "segments/*/b11/*.postings.arrow", "corpora/*/images/*"]
+    "pattern", ["snapshots/000001.json", "segments/*/p15/*.postings.arrow", "corpora/*/images/*"]
 )
 def test_a_folder_or_a_pipe_in_a_file_s_place_is_named_and_nothing_is_withdrawn(
     pattern: str, stores: Stores, store: Path
@@ -251,7 +251,7 @@ def unlistable(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_listed_is_not_taken_for_gone(
     command: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loose = store / "bags/b11-000000000000/b11/00000.aaaaaaaaaaaa.arrow"
+    loose = store / "bags/p15-000000000000/p15/00000.aaaaaaaaaaaa.arrow"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(b"lost")
     before = everything(store)
@@ -281,7 +281,7 @@ def test_another_snapshot_under_the_promoted_number_is_not_served(
 
 
 def test_a_snapshot_whose_files_are_gone_is_not_promoted(store: Path) -> None:
-    (path,) = store.glob("segments/*/totals/b11/*.arrow")
+    (path,) = store.glob("segments/*/totals/p15/*.arrow")
     path.unlink()
     with pytest.raises(LamellaError, match=r"totals\.\w+\.arrow is gone, snapshot 1 names it with"):
         promote(LocalStore(store), 1)

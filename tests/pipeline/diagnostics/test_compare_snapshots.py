@@ -28,7 +28,7 @@ def changed(snapshot: IndexSnapshot, **extraction: object) -> IndexSnapshot:
 def test_descriptors_that_came_about_otherwise_are_refused(indexed: Indexed) -> None:
     mine = indexed.snapshot
     spec = mine.extraction
-    check_same_network(mine, changed(mine, batch_size=7), "b11")
+    check_same_network(mine, changed(mine, batch_size=7), "p15")
     (local,) = (layer for layer in spec.layers if layer.kind == "local")
     for other, message in (
         ({"network": "vgg16"}, "network: efficientnet_lite0 in the first, vgg16 in the second"),
@@ -42,12 +42,12 @@ def test_descriptors_that_came_about_otherwise_are_refused(indexed: Indexed) -> 
         ),
         (
             {"layers": (local.model_copy(update={"node": "elsewhere"}),)},
-            f"layer b11: {local.digest()[:12]} in the first, ",
+            f"layer p15: {local.digest()[:12]} in the first, ",
         ),
         ({"layers": ()}, "is not there in the second"),
     ):
         with pytest.raises(IncompatibleInputs, match=message):
-            check_same_network(mine, changed(mine, **other), "b11")
+            check_same_network(mine, changed(mine, **other), "p15")
 
 
 def test_a_store_fits_its_own_words(indexed: Indexed) -> None:
@@ -56,19 +56,19 @@ def test_a_store_fits_its_own_words(indexed: Indexed) -> None:
     drift = compare_layer(
         (store, store),
         (indexed.snapshot, indexed.snapshot),
-        "b11",
+        "p15",
         on_progress=lambda stand: shown.append(stand.stage),
     )
-    assert (drift.layer, drift.pictures) == ("b11", 48)
+    assert (drift.layer, drift.pictures) == ("p15", 48)
     assert drift.advice == "keep"
-    assert set(shown) == {"draw b11"}
+    assert set(shown) == {"draw p15"}
 
 
 def test_as_many_are_drawn_of_each_picture(
     indexed: Indexed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare_snapshots, "MOST_ROWS", 48 * 5 + 47)
-    found = draw_others(LocalStore(indexed.store), indexed.snapshot, "b11")
+    found = draw_others(LocalStore(indexed.store), indexed.snapshot, "p15")
     ids, counts = np.unique(found.image_ids, return_counts=True)
     assert len(ids) == 48
     assert set(counts.tolist()) == {5}
@@ -78,13 +78,13 @@ def test_whole_shards_are_left_out_of_a_large_store(
     indexed: Indexed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compare_snapshots, "MOST_PICTURES", 17)
-    found = draw_others(LocalStore(indexed.store), indexed.snapshot, "b11")
+    found = draw_others(LocalStore(indexed.store), indexed.snapshot, "p15")
     assert len(np.unique(found.image_ids)) == 32  # two shards of 16
     monkeypatch.setattr(compare_snapshots, "MOST_ROWS", 10)
-    assert len(draw_others(LocalStore(indexed.store), indexed.snapshot, "b11").image_ids) == 10
+    assert len(draw_others(LocalStore(indexed.store), indexed.snapshot, "p15").image_ids) == 10
 
 
-@pytest.mark.parametrize("gone", ["done/*.json", "b11/*.parquet"])
+@pytest.mark.parametrize("gone", ["done/*.json", "p15/*.parquet"])
 def test_a_store_without_activations_says_what_to_do(
     gone: str, indexed: Indexed, tmp_path: Path
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_store_without_activations_says_what_to_do(
     for path in store.glob(f"activations/*/{gone}"):
         path.unlink()
     with pytest.raises(InputError, match=r"keeps no activations .*: index the new pictures into"):
-        draw_others(LocalStore(store), indexed.snapshot, "b11")
+        draw_others(LocalStore(store), indexed.snapshot, "p15")
 
 
 def test_words_without_a_sample_are_not_compared(
@@ -101,4 +101,4 @@ def test_words_without_a_sample_are_not_compared(
     store = LocalStore(indexed.store)
     monkeypatch.setattr(compare_snapshots, "kept_of", lambda *a: replace(kept_of(*a), sample=()))
     with pytest.raises(InputError, match="name no sample"):
-        compare_layer((store, store), (indexed.snapshot, indexed.snapshot), "b11")
+        compare_layer((store, store), (indexed.snapshot, indexed.snapshot), "p15")

@@ -48,7 +48,7 @@ def excited(*names: str, word: int = 0, unreadable: int = 0) -> Excited:
 
 @pytest.fixture(scope="module")
 def health(indexed: Indexed) -> LayerHealth:
-    return inspect_layer(LocalStore(indexed.store), indexed.snapshot, "b11", listed=4)
+    return inspect_layer(LocalStore(indexed.store), indexed.snapshot, "p15", listed=4)
 
 
 def test_the_page_of_a_real_index(indexed: Indexed, health: LayerHealth) -> None:
@@ -109,7 +109,7 @@ def test_the_caption_says_what_was_looked_at_and_what_was_left_out() -> None:
 def test_the_story_says_when_there_are_fewer_words_than_asked_for(health: LayerHealth) -> None:
     assert "asked for" not in story(health)
     fewer = health.vocabulary.model_copy(update={"words_requested": 99})
-    assert " (of 99 asked for) of b11 " in story(replace(health, vocabulary=fewer))
+    assert " (of 99 asked for) of p15 " in story(replace(health, vocabulary=fewer))
 
 
 def test_a_page_without_rounds_or_patches_is_drawn(indexed: Indexed, health: LayerHealth) -> None:

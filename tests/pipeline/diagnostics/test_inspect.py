@@ -89,39 +89,39 @@ def test_use_is_what_counting_image_by_image_gives(indexed: Indexed, store: Stor
     counts: Counter[int] = Counter()
     pictures: Counter[int] = Counter()
     for segment in snapshot.segments:
-        _, bags = read_bags(open_committed(store, segment.files["b11.bags"]))
+        _, bags = read_bags(open_committed(store, segment.files["p15.bags"]))
         for image in range(len(bags)):
             mine = slice(int(bags.offsets[image]), int(bags.offsets[image + 1]))
             for word, count in zip(bags.words[mine], bags.counts[mine], strict=True):
                 counts[int(word)] += int(count)
                 pictures[int(word)] += 1
-    found = corpus_use(store, snapshot, "b11")
+    found = corpus_use(store, snapshot, "p15")
     assert len(snapshot.segments) > 1
     assert found.images == snapshot.indexed == 48
     assert found.counts.tolist() == [counts[word] for word in range(len(found.counts))]
     assert found.pictures.tolist() == [pictures[word] for word in range(len(found.counts))]
-    stored = read_frequencies(store, snapshot.document_frequencies["b11"])
+    stored = read_frequencies(store, snapshot.document_frequencies["p15"])
     assert found.pictures.tolist() == stored.tolist()
 
 
 def test_a_layer_is_told_whole_and_plainly(indexed: Indexed, store: Store) -> None:
-    health = inspect_layer(store, indexed.snapshot, "b11", listed=3)
+    health = inspect_layer(store, indexed.snapshot, "p15", listed=3)
     plain = health.plain()
-    assert plain["words"] == indexed.snapshot.vocabularies["b11"].words
-    assert len(plain["rounds"]) == len(indexed.snapshot.vocabularies["b11"].rounds)
+    assert plain["words"] == indexed.snapshot.vocabularies["p15"].words
+    assert len(plain["rounds"]) == len(indexed.snapshot.vocabularies["p15"].rounds)
     assert plain["corpus"]["descriptors"] == int(health.use.counts.sum())
     assert [line["word"] for line in plain["most_used"]] == list(health.use.most_used(3))
     assert plain["corpus"]["mean_burstiness"] >= 1.0
 
 
 def test_the_sample_of_a_training_is_found(indexed: Indexed, store: Store) -> None:
-    kept = kept_of(indexed.snapshot.vocabularies["b11"])
+    kept = kept_of(indexed.snapshot.vocabularies["p15"])
     assert len(kept.sample) == 3  # 48 pictures in shards of 16
     assert all(store.exists(file.path) for file in kept.sample)
 
 
 def test_what_a_vocabulary_names_of_its_training_is_taken(indexed: Indexed, store: Store) -> None:
-    vocabulary = indexed.snapshot.vocabularies["b11"]
+    vocabulary = indexed.snapshot.vocabularies["p15"]
     files = kept_of(vocabulary).sample[:1]
     health = VocabularyHealth(
         held_rows=50,
@@ -141,7 +141,7 @@ def test_what_a_vocabulary_names_of_its_training_is_taken(indexed: Indexed, stor
 
 
 def test_a_layer_without_words_is_unknown(indexed: Indexed) -> None:
-    assert local_layers(indexed.snapshot) == local_layers(indexed.snapshot, "b11") == ("b11",)
+    assert local_layers(indexed.snapshot) == local_layers(indexed.snapshot, "p15") == ("p15",)
     with pytest.raises(UnknownLayer, match="no visual words of a layer 'head': it has those of b"):
         local_layers(indexed.snapshot, "head")
     none = indexed.snapshot.model_copy(update={"vocabularies": {}})

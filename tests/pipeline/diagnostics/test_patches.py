@@ -96,11 +96,11 @@ def test_files_are_left_out_evenly_beyond_the_most_rows() -> None:
 
 @pytest.fixture(scope="module")
 def words(indexed: Indexed) -> range:
-    return range(indexed.snapshot.vocabularies["b11"].words)
+    return range(indexed.snapshot.vocabularies["p15"].words)
 
 
 def test_patches_of_a_real_index(indexed: Indexed, words: range) -> None:
-    seen = word_patches(LocalStore(indexed.store), indexed.snapshot, "b11", words[:6], most=3)
+    seen = word_patches(LocalStore(indexed.store), indexed.snapshot, "p15", words[:6], most=3)
     assert seen.looked_at == seen.rows > 0
     assert [word.word for word in seen.words] == list(words[:6])
     assert [word.word for word in seen.of([4, 1])] == [1, 4]

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from lamella.pipeline.evaluate.explain import explain_query, telling_queries
-from lamella.pipeline.evaluate.page import background_warning, render, score_lines, story
+from lamella.pipeline.evaluate.headline import background_warning, story
+from lamella.pipeline.evaluate.page import render, score_lines
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.table import score_table
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
-from lamella.pipeline.evaluate.folds import halves_of
+from lamella.pipeline.evaluate.folds import groups_of, halves_of
 from lamella.pipeline.evaluate.protocols import ukb
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
@@ -53,9 +53,47 @@ def test_the_result_is_the_same_however_queries_are_batched(size: int) -> None:
     parts = [score_batch(plan, s, table[:, s : s + size]) for s in range(0, 24, size)]
     split = summarise(plan, parts[::-1])
     assert split.rows == whole.rows
+    assert split.gains == whole.gains
+    assert split.bootstrap == whole.bootstrap
     assert split.sweep == whole.sweep
     assert split.cross_validated == whole.cross_validated
     assert split.background == whole.background
+
+
+def test_every_score_and_every_gain_has_an_interval() -> None:
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER, t=(0.4,), p=(0.6,))
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    assert result.bootstrap is not None
+    # 6 objects are too few groups: the 24 queries are drawn
+    assert (result.bootstrap.unit, result.bootstrap.units) == ("query", 24)
+    scored = [(row.score, row.interval) for row in result.rows]
+    assert result.cross_validated is not None
+    scored.append((result.cross_validated.score, result.cross_validated.interval))
+    for score, interval in scored:
+        assert interval is not None
+        assert interval.low < score < interval.high
+    gains = [(gain.fusion, gain.over) for gain in result.gains]
+    mapped, direct = [("mapped", n) for n in ("fc", "conv", "direct")], ("fc", "conv")
+    assert gains == [*mapped, *(("direct", name) for name in direct)]
+    scores = {row.name: row.score for row in result.rows}
+    for gain in result.gains:
+        assert gain.difference == scores[gain.fusion] - scores[gain.over]
+        assert gain.interval.low <= gain.difference <= gain.interval.high
+
+
+def test_weights_are_in_the_mapped_row_and_in_every_point_of_the_grid() -> None:
+    fusion = FusionSpec(
+        layers=(
+            LayerMap(layer="fc", t=0.2, p=0.45, weight=2.0),
+            LayerMap(layer="conv", weight=0.5),
+        )
+    )
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, fusion, t=(0.0,), p=(0.05,))
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    assert [row.weights for row in result.rows] == [(1.0,), (1.0,), (1.0, 1.0), (2.0, 0.5)]
+    used = next(point for point in result.sweep if (point.t, point.p) == (0.2, 0.45))
+    assert used.score == result.rows[-1].score
+    assert used.score == score_queries(TRUTH, NAMES, fuse(table, fusion)).mean()
 
 
 def test_three_layers_sweep_only_thresholds_that_do_not_fall() -> None:
@@ -70,6 +108,8 @@ def test_one_layer_has_nothing_to_sweep() -> None:
     plan = plan_sweep(TRUTH, NAMES, FusionSpec(layers=(LayerMap(layer="a"),)))
     result = summarise(plan, [score_batch(plan, 0, similarities(1))])
     assert (result.sweep, result.best, result.cross_validated) == ((), None, None)
+    assert result.gains == ()
+    assert result.rows[0].interval == result.rows[-1].interval is not None
 
 
 def test_background_is_the_median_over_unrelated_pictures() -> None:
@@ -88,8 +128,17 @@ def test_ties_are_bounded() -> None:
     assert row.score == pytest.approx(4 * 4 / 24)
 
 
+def test_groups_are_chains_of_queries_that_share_a_picture() -> None:
+    # a and b both ask for x, b is an answer of d; c shares nothing
+    pairs = {"a": "x", "c": "y", "b": "x", "d": "b"}
+    queries = tuple(GroundTruthQuery(q, frozenset({right})) for q, right in pairs.items())
+    truth = resolve(GroundTruth("chains", "mAP", queries), ["a", "b", "c", "d", "x", "y"])
+    assert groups_of(truth).tolist() == [0, 1, 0, 0]
+    assert groups_of(resolve(TRUTH, NAMES)).tolist() == [query // 4 for query in range(24)]
+
+
 def test_halves_keep_queries_together_that_share_a_picture() -> None:
-    first = halves_of(resolve(TRUTH, NAMES))
+    first = halves_of(groups_of(resolve(TRUTH, NAMES)))
     assert first is not None
     assert first.reshape(6, 4).all(axis=1).tolist() == [True, False] * 3
     assert (first.reshape(6, 4).any(axis=1) == first.reshape(6, 4).all(axis=1)).all()
@@ -97,7 +146,7 @@ def test_halves_keep_queries_together_that_share_a_picture() -> None:
 
 def test_a_single_object_cannot_be_halved() -> None:
     truth = GroundTruth("one", "mAP", (GroundTruthQuery("a", frozenset({"b"})),))
-    assert halves_of(resolve(truth, ["a", "b"])) is None
+    assert halves_of(groups_of(resolve(truth, ["a", "b"]))) is None
 
 
 def test_cross_validation_scores_what_the_other_half_chose() -> None:

@@ -18,6 +18,7 @@ from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.sink import LayerSink
 from lamella.pipeline.extract.stage import Extraction, ExtractWork, extract_corpus
 from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.encode import encode_file
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import StoreStep
@@ -30,6 +31,7 @@ from lamella.pipeline.vocabulary.assign import ExactAssigner
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.extraction import View
 from lamella.schemas.files import DoneRecord
+from lamella.schemas.vocabulary import EncodingSpec
 from tests.pipeline.extract.specs import random_weights, spec_of
 
 LIMITS = DecodeLimits()
@@ -117,12 +119,12 @@ def test_the_cut_into_shards_changes_no_bit(
         assert_equal_rows(mine, by_image(*whole, layer, dtype))
     # So the same vocabulary gives the same bags.
     _, _, vectors = by_image(*whole, "b11", np.float16)[0]
-    assigner = ExactAssigner(vectors[:32].astype(np.float32))
+    describer = Describer(ExactAssigner(vectors[:32].astype(np.float32)), EncodingSpec())
     bags = [
         encode_file(
             open_committed(place, record.files["b11"]),
             column(read_parquet(open_committed(place, record.files["images"])), "image_id"),
-            assigner,
+            describer,
         )
         for place, found in (whole, (store, cut))
         for record in found.records

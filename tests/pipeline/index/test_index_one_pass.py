@@ -7,11 +7,13 @@ from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.background_writer import at_once
 from lamella.pipeline.extract.descriptors import Descriptors
 from lamella.pipeline.extract.work import BatchActivations
+from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.one_pass import WordSink
 from lamella.pipeline.store.commit import attempt, open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.vocabulary.assign import ExactAssigner
+from lamella.schemas.vocabulary import EncodingSpec
 from tests.builders import finish_whole
 
 WORDS = np.eye(2, dtype=np.float32)
@@ -27,7 +29,7 @@ def test_bags_stand_in_the_order_of_ids_whatever_the_order_of_batches(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     store = LocalStore(tmp_path_factory.mktemp("store"))
-    sink = WordSink("low", ExactAssigner(WORDS), at_once)
+    sink = WordSink("low", Describer(ExactAssigner(WORDS), EncodingSpec()), at_once)
     sink.add(batch(7, [[0, 1], [0.6, 0.8], [1, 0]]))  # nearest to words 1, 1, 0
     sink.add(batch(3, [[1, 0]]))
     with attempt(store, "activations/x-000000000000", "extract", "00000", "0" * 64) as work:
@@ -43,7 +45,7 @@ def test_bags_stand_in_the_order_of_ids_whatever_the_order_of_batches(
 
 
 def test_words_for_other_dimensions_are_refused_by_name() -> None:
-    sink = WordSink("low", ExactAssigner(WORDS), lambda piece: piece())
+    sink = WordSink("low", Describer(ExactAssigner(WORDS), EncodingSpec()), lambda piece: piece())
     sink.add(batch(0, [[1, 0, 0]]))
     with pytest.raises(IncompatibleInputs, match="layer low, of 3 dimensions, cannot be given"):
         sink._take()()

@@ -47,7 +47,7 @@ def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Sto
     seen: list[int] = []
     for segment in indexed.snapshot.segments:
         files = segment.files
-        ids, bags = read_bags(open_committed(store, files["b11.bags"]))
+        ids, bags = read_bags(open_committed(store, files["p15.bags"]))
         dense_ids, vectors, norms = read_dense(open_committed(store, files["head.dense"]))
         assert ids.tolist() == dense_ids.tolist()
         assert len(bags) == len(vectors) == segment.images
@@ -57,17 +57,17 @@ def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Sto
 
 
 def test_document_frequencies_count_images_of_all_segments(indexed: Indexed, store: Store) -> None:
-    reference = indexed.snapshot.document_frequencies["b11"]
+    reference = indexed.snapshot.document_frequencies["p15"]
     frequencies = read_frequencies(store, reference)
     plain = np.zeros(len(frequencies), np.int64)
     for segment in indexed.snapshot.segments:
-        _, bags = read_bags(open_committed(store, segment.files["b11.bags"]))
+        _, bags = read_bags(open_committed(store, segment.files["p15.bags"]))
         for image in range(len(bags)):
             plain[bags.words[bags.offsets[image] : bags.offsets[image + 1]]] += 1
-        postings = read_postings(open_committed(store, segment.files["b11.postings"]))
-        assert postings.words == indexed.snapshot.vocabularies["b11"].words
+        postings = read_postings(open_committed(store, segment.files["p15.postings"]))
+        assert postings.words == indexed.snapshot.vocabularies["p15"].words
     assert frequencies.tolist() == plain.tolist()
-    weights = layer_weights(store, indexed.snapshot, "tf-idf")["b11"]
+    weights = layer_weights(store, indexed.snapshot, "tf-idf")["p15"]
     word = int(np.flatnonzero(plain)[0])
     assert weights[word] == math.log(48 / plain[word])
 
@@ -83,8 +83,8 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
     assert {name.split("/")[0] for name in created} == {
         *("jobs", "segments", "snapshots", "promotions")
     }
-    assert other.document_frequencies["b11"].sha256 == (
-        indexed.snapshot.document_frequencies["b11"].sha256
+    assert other.document_frequencies["p15"].sha256 == (
+        indexed.snapshot.document_frequencies["p15"].sha256
     )
 
 

@@ -102,7 +102,7 @@ def test_a_corpus_without_a_readable_picture_is_no_index(pictures: Path, tmp_pat
 
 
 def test_more_words_than_descriptors_are_refused(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"layer b11 gave [\d,]+ descriptors for 1,000,000 words"):
+    with pytest.raises(InputError, match=r"layer p15 gave [\d,]+ descriptors for 1,000,000 words"):
         index_into(tmp_path / "store", pictures, job=small_job(vocabulary__words=1_000_000))
 
 
@@ -191,9 +191,9 @@ def test_descriptors_are_kept_only_if_something_is_tried_or_trained_on_them(
 ) -> None:
     snapshot, words = indexed.snapshot, tmp_path / "words"
     export_vocabulary(
-        LocalStore(indexed.store), snapshot.vocabularies["b11"], snapshot.extraction, words
+        LocalStore(indexed.store), snapshot.vocabularies["p15"], snapshot.extraction, words
     )
-    description = words / "b11.json"
+    description = words / "p15.json"
     bare = {k: v for k, v in json.loads(description.read_text()).items() if k != "cells"}
     description.write_text(json.dumps(bare))
 
@@ -209,7 +209,7 @@ def test_descriptors_are_kept_only_if_something_is_tried_or_trained_on_them(
     # More words than are all compared with: into how many cells to look is to be found out.
     monkeypatch.setattr(import_words, "EXACT_UP_TO", 63)
     assert keep(**given) == "all"
-    with pytest.raises(InputError, match=r"b11\.json has more than 63 words and does not say"):
+    with pytest.raises(InputError, match=r"p15\.json has more than 63 words and does not say"):
         keep(**given, activations__keep="none")
 
 

@@ -2,16 +2,23 @@ import pytest
 
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.networks import LITE0_SHA256
-from lamella.pipeline.jobs.resolve import NETWORK_MAPS, resolve_extraction, resolve_fusion
+from lamella.pipeline.jobs.resolve import (
+    resolve_extraction,
+    resolve_fusion,
+    scaled_weights,
+    settle_profile,
+)
 from lamella.pipeline.jobs.settings import load_job
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.job import FusionSettings
+from lamella.schemas.snapshot import LayerScale
+from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
 
 LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high", "middle", "low"))
 
 
-def maps(network: str, count: int, **settings: tuple[float, ...]) -> list[tuple[float, float]]:
-    fusion = resolve_fusion(network, LAYERS[:count], FusionSettings(**settings))
+def maps(count: int, **settings: tuple[float, ...]) -> list[tuple[float, float]]:
+    fusion = resolve_fusion(LAYERS[:count], FusionSettings.model_validate(settings), "paper")
     return [(entry.t, entry.p) for entry in fusion.layers]
 
 
@@ -19,7 +26,7 @@ def test_a_job_without_settings_is_the_default_network() -> None:
     spec, weights = resolve_extraction(load_job(None))
     assert [(layer.name, layer.node, layer.kind) for layer in spec.layers] == [
         ("head", "head_act", "global"),
-        ("b11", "blocks.11.expanded", "local"),
+        ("p15", "blocks.15.project", "local"),
     ]
     assert spec.weights.sha256 == LITE0_SHA256
     assert weights.is_file()
@@ -58,23 +65,79 @@ def test_what_cannot_be_extracted_is_named(
         resolve_extraction(load_job(None, settings))
 
 
-def test_maps_come_from_the_paper_unless_the_network_has_its_own() -> None:
+def test_maps_that_are_not_given_are_those_of_the_paper() -> None:
     # Yu et al. 2017, section 4.2: t = .2 and .4, p = .45; the last layer is left as it is.
-    assert maps("vgg16", 1) == [(1.0, 1.0)]
-    assert maps("vgg16", 2) == [(0.2, 0.45), (1.0, 1.0)]
-    assert maps("vgg16", 3) == [(0.2, 0.45), (0.4, 0.45), (1.0, 1.0)]
-    own = NETWORK_MAPS["efficientnet_lite0"]
-    assert maps("efficientnet_lite0", 2) == [own[0], (1.0, 1.0)]
+    assert maps(1) == [(1.0, 1.0)]
+    assert maps(2) == [(0.2, 0.45), (1.0, 1.0)]
+    assert maps(3) == [(0.2, 0.45), (0.4, 0.45), (1.0, 1.0)]
 
 
 def test_given_maps_may_leave_the_last_layer_out() -> None:
     expected = [(0.3, 0.5), (1.0, 1.0)]
-    assert maps("vgg16", 2, t=(0.3,), p=(0.5,)) == expected
-    assert maps("vgg16", 2, t=(0.3, 1.0), p=(0.5, 1.0)) == expected
+    assert maps(2, t=(0.3,), p=(0.5,)) == expected
+    assert maps(2, t=(0.3, 1.0), p=(0.5, 1.0)) == expected
 
 
 def test_maps_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match=r"fusion\.t takes one value a layer.* got 3 for layers"):
-        maps("vgg16", 2, t=(0.1, 0.2, 1.0))
+        maps(2, t=(0.1, 0.2, 1.0))
     with pytest.raises(InputError, match=r"fusion: .*t must not fall"):
-        maps("vgg16", 3, t=(0.5, 0.2))
+        maps(3, t=(0.5, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": (1.0,)}, r"fusion\.weights takes one value a layer; got 1 for layers high, "),
+        ({"weights": (1.0, 0.0)}, r"fusion: .*weight: .*greater than or equal to 0\.001; got 0\.0"),
+        ({"weights": (1.0, -2.0)}, r"fusion: .*greater than or equal to 0\.001; got -2\.0"),
+        ({"weights": (float("nan"), 1.0)}, r"fusion: .*finite number; got nan"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings), "paper")
+
+
+def scale(layer: str, high: float) -> LayerScale:
+    return LayerScale(layer=layer, median=0.0, high=high, pairs=10)
+
+
+def test_scaled_weights_bring_percentiles_to_that_of_the_first_layer() -> None:
+    calibration = (scale("high", 0.8), scale("middle", 0.6), scale("low", 0.5))
+    assert scaled_weights(LAYERS, calibration) == [1.0, 1.33, 1.6]
+    fusion = resolve_fusion(LAYERS, FusionSettings(), "production", calibration)
+    assert [entry.weight for entry in fusion.layers] == [1.0, 1.33, 1.6]
+    published = FusionSettings.model_validate("published")
+    fusion = resolve_fusion(LAYERS, published, "production", calibration)
+    assert [entry.weight for entry in fusion.layers] == [1.0, 1.0, 1.0]
+
+
+def test_scaled_weights_of_few_pictures_stay_within_bounds() -> None:
+    assert scaled_weights(LAYERS[:2], (scale("high", 0.8), scale("middle", 0.001))) == [1.0, 4.0]
+    assert scaled_weights(LAYERS[:2], (scale("high", 0.8), scale("middle", 0.0))) == [1.0, 1.0]
+    assert scaled_weights(LAYERS[:2], ()) == [1.0, 1.0]
+    with pytest.raises(InputError, match="layer middle was not calibrated"):
+        scaled_weights(LAYERS[:2], (scale("high", 0.8),))
+
+
+def test_a_profile_settles_what_is_not_said() -> None:
+    job = settle_profile(load_job(None))
+    assert (job.encoding.nearest, job.encoding.power) == (3, 0.5)
+    assert job.vocabulary.projection == ProjectionSpec(whiten=True)
+    job = settle_profile(load_job(None, {"encoding.power": 1.0, "vocabulary.projection": "none"}))
+    assert (job.encoding.nearest, job.encoding.power) == (3, 1.0)
+    assert job.vocabulary.projection is None
+    job = settle_profile(load_job(None, {"profile": "paper"}))
+    assert (job.encoding, job.vocabulary.projection) == (EncodingSpec(), None)
+    assert [layer.name for layer in resolve_extraction(job)[0].layers] == ["head", "b11"]
+
+
+def test_a_descriptor_counts_for_no_more_words_than_there_are() -> None:
+    with pytest.raises(InputError, match="5 nearest words of 4 are asked for"):
+        settle_profile(load_job(None, {"encoding.nearest": 5, "vocabulary.words": 4}))
+    job = settle_profile(load_job(None, {"vocabulary.words": 2}))
+    assert job.encoding.nearest == 2  # the profile's own three give way
+    layer = {"name": "p15", "words": 2, "encoding": {"nearest": 3}}
+    with pytest.raises(InputError, match="3 nearest words of 2 are asked for"):
+        settle_profile(load_job(None, {"network.layers": ["head", layer]}))

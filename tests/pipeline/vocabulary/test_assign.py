@@ -141,3 +141,49 @@ def test_what_cannot_be_compared_is_refused(kind: AssignerKind) -> None:
 def test_a_vocabulary_without_a_word_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 word"):
         ExactAssigner(WORDS[:0])
+
+
+def plain_nearest(
+    rows: NDArray[np.float32], words: NDArray[np.float32], count: int
+) -> NDArray[np.int64]:
+    """Return the nearest words of each row, rising; the lowest of equals."""
+    order = np.argsort(plain_distances(rows, words), axis=1, kind="stable")
+    return np.sort(order[:, :count], axis=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 3, 16, 300])
+def test_several_nearest_words_are_those_of_the_plain_search(
+    kind: AssignerKind, count: int
+) -> None:
+    found = make_assigner(kind, WORDS, probes=300).nearest(QUERIES, count)
+    np.testing.assert_array_equal(found, plain_nearest(QUERIES, WORDS, count))
+    assert found.dtype == np.uint32
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_nearest_words_are_told_apart_in_float64(kind: AssignerKind) -> None:
+    words = (WORDS * 1e-4 + 1_000.0).astype(np.float32)
+    rows = (QUERIES * 1e-4 + 1_000.0).astype(np.float32)
+    found = make_assigner(kind, words, probes=300).nearest(rows, 3)
+    np.testing.assert_array_equal(found, plain_nearest(rows, words, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_equal_words_the_lowest_are_among_the_nearest(kind: AssignerKind) -> None:
+    twice = np.concatenate([WORDS, WORDS])
+    found = make_assigner(kind, twice, probes=100).nearest(WORDS, 1)
+    assert found[:, 0].tolist() == list(range(300))
+
+
+def test_cells_with_too_few_words_ask_all_of_them() -> None:
+    assigner = CellsAssigner(WORDS, first_cells(WORDS), 1)
+    few = assigner.nearest(QUERIES, 250)  # no cell has so many
+    np.testing.assert_array_equal(few, plain_nearest(QUERIES, WORDS, 250))
+
+
+@pytest.mark.parametrize("count", [0, 301])
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_words_than_there_are_cannot_be_nearest(kind: AssignerKind, count: int) -> None:
+    with pytest.raises(ValueError, match=f"from 1 to all 300 words; got {count}"):
+        make_assigner(kind, WORDS).nearest(QUERIES, count)

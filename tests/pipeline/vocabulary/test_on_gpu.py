@@ -329,3 +329,15 @@ def test_a_graphics_card_keeps_the_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     errors, scores = (each.cpu().numpy() for each in seen)
     off = np.abs(scores[:, : len(words)] - scores_of(words, rows)).max(axis=1)
     assert (off <= errors).all()
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, on_a_card])]
+)
+@pytest.mark.parametrize("words", [WORDS, CROWDED])
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_several_nearest_words_are_those_of_cpus(
+    device: str, words: NDArray[np.float32], count: int
+) -> None:
+    found = GpuAssigner(words, device, memory_bytes=1 << 20).nearest(QUERIES, count)
+    np.testing.assert_array_equal(found, ExactAssigner(words).nearest(QUERIES, count))

@@ -301,3 +301,10 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 row"):
         update(words, words, none, FULL, [], SPEC)
     update(words, words, none, PART, [], SPEC)
+
+
+def test_words_of_whitened_descriptors_are_brought_to_unit_length() -> None:
+    words = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    sums = np.array([[3, 4], [0, 0], [0, 0]], np.float64)  # the second's rows cancel out
+    moved, _ = move_words(words, sums, np.array([2, 2, 0]), np.zeros(3), 0.0, unit=True)
+    assert moved.tolist() == [[np.float32(0.6), np.float32(0.8)], [0, 0], words[2].tolist()]

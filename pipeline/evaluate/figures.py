@@ -1,0 +1,63 @@
+"""Scores, differences and settings as text."""
+
+from collections.abc import Iterable
+
+from lamella.pipeline.text import printable
+from lamella.schemas.report import Gain, Interval, Metric
+
+DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3}
+MOST_DECIMALS = 6
+
+
+def short_score(score: float, metric: Metric) -> str:
+    """Return a score as tables print it: 3.94 for N-S, .602 for mAP."""
+    text = f"{score:.{DECIMALS[metric]}f}"
+    return text if metric == "N-S" else text.removeprefix("0")
+
+
+def interval_text(interval: Interval, metric: Metric) -> str:
+    """Return the interval of a score: 3.96 to 3.99."""
+    return f"{short_score(interval.low, metric)} to {short_score(interval.high, metric)}"
+
+
+def difference_text(
+    gain: Gain, metric: Metric, flipped: bool = False, decimals: int | None = None
+) -> tuple[str, str]:
+    """Return a difference and its interval: (".05", "[.03, .07]").
+
+    It has as many decimals as show on which side of zero the ends of the interval lie.
+
+    Args:
+        flipped: the other ranking's score less the mapped fusion's.
+        decimals: at least so many; those of `short_score` where not given.
+    """
+    places = DECIMALS[metric] if decimals is None else decimals
+    low, high = gain.interval.low, gain.interval.high
+    nearest = min(abs(low), abs(high))
+    while nearest and places < MOST_DECIMALS and not round(nearest, places):
+        places += 1
+    sides = (-high, -low) if flipped else (low, high)
+    difference = -gain.difference if flipped else gain.difference
+    ends = ", ".join(_signed(side, places) for side in sides)
+    return _signed(difference, places), f"[{ends}]"
+
+
+def setting_text(layers: Iterable[tuple[str, float, float, float]]) -> str:
+    """Return what a fusion does to its layers, each (name, t, p, weight): "fc: t 0.2, p 0.45".
+
+    Layers that are only added are left out.
+    """
+    found = ((name, map_text(t, p, weight)) for name, t, p, weight in layers)
+    return "; ".join(f"{printable(name)}: {said}" for name, said in found if said)
+
+
+def map_text(t: float, p: float, weight: float = 1.0) -> str:
+    """Return "t 0.2, p 0.45, weight 2", without a map or a weight that changes nothing."""
+    said = [f"t {t:g}, p {p:g}"] if t < 1.0 else []
+    return ", ".join(said + ([f"weight {weight:g}"] if weight != 1.0 else []))
+
+
+def _signed(value: float, decimals: int) -> str:
+    """Return .05 or -.05 or 1.20; what rounds to zero has no sign."""
+    text = f"{round(value, decimals) + 0.0:.{decimals}f}"
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1.0 else text
