@@ -53,7 +53,10 @@ def residuals(
     }
 
 
-def match_kernel(left: Mapping[int, Vector], right: Mapping[int, Vector]) -> float:
+Stored = Mapping[int, NDArray[np.float64]]
+
+
+def match_kernel(left: Stored, right: Stored) -> float:
     """Return the sum of max(0, u . v) ** 3 over common words, by the root of both numbers of words.
 
     Args:

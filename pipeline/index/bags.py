@@ -183,6 +183,7 @@ def entries_of(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[n
     """Return the entries of the given runs, one run after the other, (m,) int64."""
     sizes = np.diff(offsets)[rows]
     ends = np.cumsum(sizes)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+    entries: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
         offsets[:-1][rows] - ends + sizes, sizes
     )
+    return entries

@@ -34,10 +34,10 @@ def product(left: NDArray[Any], right: NDArray[Any], dimensions: int, signs: boo
     With signs it is (D - 2 hamming) / D.
     """
     if signs:
-        apart = 0
+        apart = np.int64(0)
         for place in range(len(left)):
             apart += np.int64(ones_in(left[place] ^ right[place]))
-        return np.float64(dimensions - 2 * apart) / np.float64(dimensions)  # type: ignore[return-value]
+        return np.float64(dimensions - 2 * apart) / np.float64(dimensions)
     total = 0.0
     for axis in range(len(left)):
         one, other = np.uint32(left[axis]), np.uint32(right[axis])
@@ -153,7 +153,7 @@ def near_product(row: NDArray[Any], asked: NDArray[Any], dimensions: int, signs:
         asked: signs as uint8, or the bits as uint32 of float32 numbers times `HALF_SCALE`.
     """
     if signs:
-        apart = 0
+        apart = np.int64(0)
         for place in range(len(row)):
             apart += np.int64(ones_in(np.uint8(row[place] ^ asked[place])))
         return np.float32(np.float64(dimensions - 2 * apart) / np.float64(dimensions))  # type: ignore[return-value]
@@ -249,16 +249,16 @@ def scan(
     for term in range(len(cursors)):
         ahead = cursors[min(term + TERMS_AHEAD, len(cursors) - 1)]
         fetch(posting_rows, ahead)
-        for line in range(LINES_AHEAD):
-            fetch(flat, ahead * payload.shape[1] + line * 64 // payload.itemsize)
+        for part in range(LINES_AHEAD):
+            fetch(flat, ahead * payload.shape[1] + part * 64 // payload.itemsize)
         entry, end = cursors[term], ends[term]
         while entry < end and np.int64(posting_rows[entry]) < last:
             row = np.int64(posting_rows[entry]) - first
             for place in range(starts[term], starts[term + 1]):
-                query = query_of[place]
-                if out[query, row] >= np.float32(0.0):
+                line = out[query_of[place]]
+                if line[row] >= np.float32(0.0):
                     found = near_product(payload[entry], asked[place], dimensions, signs)
-                    out[query, row] += cubed(found)
+                    line[row] += cubed(found)
                     taken += 1
             entry += 1
         common += (entry - cursors[term]) * (starts[term + 1] - starts[term])

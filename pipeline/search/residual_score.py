@@ -7,6 +7,7 @@ image alone, to the bit: each product is exact, and words are added in rising or
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +162,6 @@ def _scaled(payload: NDArray[np.float16]) -> NDArray[np.uint32]:
     return (wide * np.float32(residual_kernels.HALF_SCALE)).view(np.uint32)
 
 
-def as_integers(payload: NDArray[np.float16] | NDArray[np.uint8]) -> NDArray[np.uint16 | np.uint8]:
+def as_integers(payload: NDArray[Any]) -> NDArray[Any]:
     """Return residuals as compiled loops take them."""
     return payload.view(np.uint16) if payload.dtype == np.float16 else payload

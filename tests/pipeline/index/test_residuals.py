@@ -67,7 +67,7 @@ def test_residuals_by_hand() -> None:
     assert found.bags.words.tolist() == [0, 1]
     assert found.bags.counts.tolist() == [2, 1]
     assert found.bags.offsets.tolist() == [0, 1, 2]
-    np.testing.assert_allclose(found.payload, [[0.6, 0.8], [0, -1]], atol=3e-4)
+    np.testing.assert_allclose(found.payload, np.array([[0.6, 0.8], [0, -1]]), atol=3e-4)
 
 
 @given(seeds, kinds, st.integers(1, 3))
@@ -80,7 +80,7 @@ def test_residuals_are_those_of_plain_sums(seed: int, kind: Kind, nearest: int) 
             if kind == "bits":
                 assert ((mine[word] > 0) == (np.array(value) >= 0)).all()
             else:
-                np.testing.assert_array_equal(mine[word], np.float16(value))
+                np.testing.assert_array_equal(mine[word], np.array(value).astype(np.float16))
 
 
 @given(seeds, kinds)

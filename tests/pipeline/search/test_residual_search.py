@@ -245,11 +245,11 @@ def test_what_is_asked_of_another_kind_of_layer_is_refused() -> None:
             match_layer(segment, wrong, name)
     layer = segment.layers["low"]
     assert isinstance(layer, ResidualLayer)
-    with pytest.raises(ValueError, match="postings and .* residuals for"):
+    with pytest.raises(ValueError, match=r"postings and .* residuals for"):
         ResidualLayer(layer.bags, layer.postings, layer.payload[1:], layer.dimensions)
 
 
 def test_a_card_refuses_residuals_in_words() -> None:
     segment, _ = random_corpus(1, 9)
-    with pytest.raises(InputError, match="this index has residuals .*search_on"):
+    with pytest.raises(InputError, match=r"this index has residuals .*search_on"):
         Card([segment], "cpu")
