@@ -196,8 +196,8 @@ def count_common(
             entry += 1
     for query in range(len(out)):
         line, root = out[query], np.float32(1.007) * query_roots[query]
-        for row in range(len(line)):
-            line[row] = min(line[row] * (root * roots[first + row]), np.float32(1.0))
+        for image in range(len(line)):
+            line[image] = min(line[image] * (root * roots[first + image]), np.float32(1.0))
 
 
 @compiled
@@ -265,6 +265,7 @@ def scan(
         cursors[term] = entry
     for query in range(len(out)):
         line, root, slack = out[query], query_roots[query], slacks[query]
-        for row in range(len(line)):
-            line[row] = min(line[row] * (root * roots[first + row]) + slack, np.float32(1.0))
+        for image in range(len(line)):
+            bound = line[image] * (root * roots[first + image]) + slack
+            line[image] = min(bound, np.float32(1.0))
     return common, taken
