@@ -29,6 +29,11 @@ def width_of(dimensions: int, kind: Kind) -> int:
     return dimensions if kind == "float16" else -(-dimensions // 8)
 
 
+def bytes_of(dimensions: int, kind: Kind) -> int:
+    """Return how many bytes a residual takes."""
+    return width_of(dimensions, kind) * (2 if kind == "float16" else 1)
+
+
 def check_payload(payload: NDArray[Any], dimensions: int) -> NDArray[Any]:
     """Return residuals (m, width) as a contiguous array that cannot be written, once checked.
 

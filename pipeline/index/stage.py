@@ -14,7 +14,7 @@ from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
 from lamella.pipeline.index.residual_files import read_residuals
-from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.index.residuals import Residuals, bytes_of
 from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
@@ -178,18 +178,21 @@ def index_corpus(
     extraction = encoding.extraction
     folder, inputs = index_place(encoding, segment_images)
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
+    vocabularies = encoding.vocabularies
+    residuals = {
+        layer: bytes_of(each.dimensions, each.encoding.residuals)
+        for layer, each in vocabularies.items()
+        if each.encoding.kind == "asmk"
+    }
     check_segments(
         store,
         extraction.spec.layers,
         [(task.extracted, task.encoded) for task in tasks],
         runner.memory_per_worker(),
+        residuals,
     )
-    vocabularies = encoding.vocabularies
-    work = IndexWork(
-        extraction.spec.layers,
-        {layer: vocabulary.words for layer, vocabulary in vocabularies.items()},
-        frozenset(layer for layer, each in vocabularies.items() if each.encoding.kind == "asmk"),
-    )
+    words = {layer: vocabulary.words for layer, vocabulary in vocabularies.items()}
+    work = IndexWork(extraction.spec.layers, words, frozenset(residuals))
     records = complete(
         store,
         runner,

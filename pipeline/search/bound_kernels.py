@@ -370,7 +370,8 @@ def narrow(
         lengths, slacks: (A, Q) of the products.
         t, p, weights: (A + B,) of the maps; weights are at most 1.
         slopes, line_offsets: (A + B, Q) of the lines above f.
-        local_errors: (B, Q) how far a local similarity may be below what the pairs say.
+        local_errors: (B, Q): a local similarity may be below S, what the pairs say, by this times
+            S ** (2 / 3), beside its rounding.
         bars: (Q,) what F must reach.
         query_of: (m,) written.
         lowers, uppers: (m,) written.
@@ -402,7 +403,9 @@ def narrow(
                     below += np.float64(slacks[layer, query])
                     above = below
                 else:
-                    below = local_errors[layer - len(near), query]
+                    below = above
+                    if local_errors[layer - len(near), query] > 0.0:
+                        below += local_errors[layer - len(near), query] * about ** (2.0 / 3.0)
                 least, greatest = (
                     min(max(about - below, 0.0), 1.0),
                     min(max(about + above, 0.0), 1.0),

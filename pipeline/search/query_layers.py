@@ -11,7 +11,7 @@ from lamella.pipeline.errors import UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords, select
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.index.residuals import select as select_residuals
-from lamella.pipeline.search import bound_kernels, score
+from lamella.pipeline.search import score
 from lamella.pipeline.search.residual_score import (
     check_asked,
     residual_similarities,
@@ -34,7 +34,8 @@ class Scan(Protocol):
     """Some queries on their way through the blocks of a local layer.
 
     Attributes:
-        errors: (Q,) float64: how far below its bound a similarity may be.
+        errors: (Q,) float64: a similarity may be below its bound S by this times S ** (2 / 3),
+            beside rounding to float32.
         payloads, payloads_read: see `topk.Effort`.
     """
 
@@ -108,8 +109,7 @@ class LocalMatch:
         layer = self.layer
         bags = select(self.bags, np.arange(queries.start, queries.stop))
         terms = score.start_terms(bags, layer.postings, layer.weights)
-        errors = np.full(len(bags), bound_kernels.LOCAL_ERROR)
-        return BagScan(layer, bags, self.norms[queries], terms, errors)
+        return BagScan(layer, bags, self.norms[queries], terms, np.zeros(len(bags)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The compiled loops of `residual_score`, in one file because they call one another.
 
-Residuals come as they are stored: the bits of float16 numbers as uint16 (m, D), or signs as uint8
-(m, ceil(D / 8)), with `signs` set.
+Residuals come as they are stored: the bits of float16 numbers as uint16 (m, D), or, with `signs`
+set, signs as uint8 (m, ceil(D / 8)) or as uint64 (m, D / 64).
 """
 
 from typing import Any
@@ -26,29 +26,36 @@ LINES_AHEAD = 4
 
 
 @proposing
-def product(left: NDArray[Any], right: NDArray[Any], dimensions: int, signs: bool) -> float:
+def product(
+    left: NDArray[Any], one: int, right: NDArray[Any], other: int, dimensions: int, signs: bool
+) -> float:
     """Return the product of two residuals, rounded once at most: any order of the sum is the same.
 
     Products of float16 numbers are whole multiples of 2**-48. Their sums are at most 1.002 in
     size, by Cauchy and Schwarz, so each is a whole number below 2**49 of these: exact in float64.
     With signs it is (D - 2 hamming) / D.
+
+    Args:
+        left, right: residuals, of which rows `one` and `other` are multiplied. A row that is taken
+            out first costs more than the product.
     """
     if signs:
         apart = np.int64(0)
-        for place in range(len(left)):
-            apart += np.int64(ones_in(left[place] ^ right[place]))
+        for place in range(left.shape[1]):
+            apart += np.int64(ones_in(left[one, place] ^ right[other, place]))
         return np.float64(dimensions - 2 * apart) / np.float64(dimensions)
     total = 0.0
-    for axis in range(len(left)):
-        one, other = np.uint32(left[axis]), np.uint32(right[axis])
-        mine = np.uint32(
-            (one & np.uint32(0x7FFF)) << np.uint32(13) | (one & np.uint32(0x8000)) << np.uint32(16)
+    for axis in range(left.shape[1]):
+        mine, yours = np.uint32(left[one, axis]), np.uint32(right[other, axis])
+        near = np.uint32(
+            (mine & np.uint32(0x7FFF)) << np.uint32(13)
+            | (mine & np.uint32(0x8000)) << np.uint32(16)
         )
-        yours = np.uint32(
-            (other & np.uint32(0x7FFF)) << np.uint32(13)
-            | (other & np.uint32(0x8000)) << np.uint32(16)
+        far = np.uint32(
+            (yours & np.uint32(0x7FFF)) << np.uint32(13)
+            | (yours & np.uint32(0x8000)) << np.uint32(16)
         )
-        total += np.float64(mine.view(np.float32)) * np.float64(yours.view(np.float32))
+        total += np.float64(near.view(np.float32)) * np.float64(far.view(np.float32))
     return total * (HALF_SCALE * HALF_SCALE)
 
 
@@ -113,7 +120,7 @@ def pairs(
                     first, last = posting_offsets[word], posting_offsets[word + 1]
                     place = place_of(posting_rows, first, last, row)
                     if place >= 0:
-                        total += cubed(product(asked[term], payload[place], dimensions, signs))
+                        total += cubed(product(asked, term, payload, place, dimensions, signs))
             out[pair] = similarity(total, stop - start, held)
 
 
@@ -139,32 +146,34 @@ def every(
         for term in range(start, stop):
             word = query_words[term]
             for place in range(posting_offsets[word], posting_offsets[word + 1]):
-                found = product(asked[term], payload[place], dimensions, signs)
+                found = product(asked, term, payload, place, dimensions, signs)
                 line[posting_rows[place]] += cubed(found)
         for row in range(len(sizes)):
             line[row] = similarity(line[row], stop - start, sizes[row])
 
 
 @proposing
-def near_product(row: NDArray[Any], asked: NDArray[Any], dimensions: int, signs: bool) -> float:
-    """Return the product of a residual with a query's in float32, added in any order.
+def near_product(
+    held: NDArray[Any], row: int, asked: NDArray[Any], place: int, dimensions: int, signs: bool
+) -> float:
+    """Return the product of a row of residuals with one of queries in float32, in any order.
 
     Args:
-        asked: signs as uint8, or the bits as uint32 of float32 numbers times `HALF_SCALE`.
+        asked: signs as those held, or the bits as uint32 of float32 numbers times `HALF_SCALE`.
     """
     if signs:
         apart = np.int64(0)
-        for place in range(len(row)):
-            apart += np.int64(ones_in(np.uint8(row[place] ^ asked[place])))
+        for part in range(held.shape[1]):
+            apart += np.int64(ones_in(held[row, part] ^ asked[place, part]))
         return np.float32(np.float64(dimensions - 2 * apart) / np.float64(dimensions))  # type: ignore[return-value]
     total = np.float32(0.0)
-    for axis in range(len(row)):
-        half = np.uint32(row[axis])
+    for axis in range(held.shape[1]):
+        half = np.uint32(held[row, axis])
         wide = np.uint32(
             (half & np.uint32(0x7FFF)) << np.uint32(13)
             | (half & np.uint32(0x8000)) << np.uint32(16)
         )
-        total += wide.view(np.float32) * np.uint32(asked[axis]).view(np.float32)
+        total += wide.view(np.float32) * np.uint32(asked[place, axis]).view(np.float32)
     return total  # type: ignore[return-value]
 
 
@@ -222,7 +231,8 @@ def scan(
     signs: bool,
     roots: Float32s,
     query_roots: Float32s,
-    slacks: Float32s,
+    error: np.float32,
+    lifts: Float32s,
     first: int,
     out: Float32s,
 ) -> tuple[int, int]:
@@ -240,7 +250,9 @@ def scan(
         query_of: (m,) rising for a word.
         asked: (m, width), see `near_product`.
         roots: (n,) 1 over the root of an image's number of words.
-        query_roots, slacks: (Q,) the same of queries, and what the error may be.
+        query_roots: (Q,) the same of queries.
+        error: what a product may be below the true one.
+        lifts: (Q,) 1 and the relative error of a sum.
         out: (Q, b) 0 or below; written.
     """
     last = first + out.shape[1]
@@ -255,17 +267,16 @@ def scan(
         while entry < end and np.int64(posting_rows[entry]) < last:
             row = np.int64(posting_rows[entry]) - first
             for place in range(starts[term], starts[term + 1]):
-                line = out[query_of[place]]
-                if line[row] >= np.float32(0.0):
-                    found = near_product(payload[entry], asked[place], dimensions, signs)
-                    line[row] += cubed(found)
+                query = query_of[place]
+                if out[query, row] >= np.float32(0.0):
+                    found = near_product(payload, entry, asked, place, dimensions, signs)
+                    out[query, row] += cubed(found + error)
                     taken += 1
             entry += 1
         common += (entry - cursors[term]) * (starts[term + 1] - starts[term])
         cursors[term] = entry
-    for query in range(len(out)):
-        line, root, slack = out[query], query_roots[query], slacks[query]
+    for asker in range(len(out)):
+        line, root = out[asker], query_roots[asker] * lifts[asker]
         for image in range(len(line)):
-            bound = line[image] * (root * roots[first + image]) + slack
-            line[image] = min(bound, np.float32(1.0))
+            line[image] = min(line[image] * (root * roots[first + image]), np.float32(1.0))
     return common, taken

@@ -79,7 +79,7 @@ class ResidualScan:
     """Some queries on their way through the posting lists and residuals of a segment.
 
     Attributes:
-        errors: (Q,) float64: how far below its bound a similarity may be.
+        errors: (Q,) float64: a similarity is at most this times S ** (2 / 3) below its bound S.
         payloads, payloads_read: see `topk.Effort`.
     """
 
@@ -88,9 +88,10 @@ class ResidualScan:
     cursors: Int64s
     ends: Int64s
     query_of: Int64s
-    asked: NDArray[np.uint8] | NDArray[np.uint32]
+    asked: NDArray[Any]
     query_roots: Float32s
-    slacks: Float32s
+    error: np.float32
+    lifts: Float32s
     errors: Float64s
     payloads: int = 0
     payloads_read: int = 0
@@ -117,7 +118,7 @@ class ResidualScan:
         common, taken = residual_kernels.scan(
             self.starts, self.cursors, self.ends, self.query_of, self.asked, layer.postings.rows,
             as_integers(layer.payload), layer.dimensions, kind_of(layer.payload) == "bits",
-            layer.roots, self.query_roots, self.slacks, first, out,
+            layer.roots, self.query_roots, self.error, self.lifts, first, out,
         )  # fmt: skip
         self.payloads += common
         self.payloads_read += taken
@@ -128,10 +129,12 @@ def start_scan(queries: Residuals, layer: ResidualLayer) -> ResidualScan:
 
     With u = 2**-24: a product of D numbers in float32 is off by at most e = 1.01 (D + 2) u, in any
     order (Higham, equation 3.5 of the 2nd edition; lengths are at most 1.001); one of signs, which
-    are counted, by u. So its cube is off by at most 3.1 e + 3 u. As a pair has at most
-    sqrt(n_q n_x) words in common, S is off by as much, and for adding up to n_q words in float32
-    and the scaling by n_q + 10 times 1.01 u. A bound is that much above the sum, so S is at most
-    twice that much below the bound.
+    are counted, by u. So the sum of (product + e) ** 3 over the words is an upper bound, once it is
+    lifted by what adding up to n_q of them in float32 and scaling lose: n_q + 13 times 1.01 u of
+    itself. Each term is at most 6 e q ** 2 above the true one, with q = product + e. By Hoelder's
+    inequality the sum of c numbers q ** 2 is at most c ** (1 / 3) times (the sum of q ** 3) **
+    (2 / 3), and c is at most sqrt(n_q n_x): so the bound S is at most 6 e S ** (2 / 3) too high,
+    and by the lift, of which S <= S ** (2 / 3) too.
     """
     check_asked(queries, layer)
     bags = queries.bags
@@ -141,18 +144,19 @@ def start_scan(queries: Residuals, layer: ResidualLayer) -> ResidualScan:
     words = bags.words[order][starts]
     payload = queries.payload[order]
     signs = queries.kind == "bits"
-    product = _UNIT if signs else 1.01 * (queries.dimensions + 2) * _UNIT
-    slacks = 1.02 * (3.1 * product + (sizes + 13) * (1.01 * _UNIT))
+    error = _UNIT if signs else 1.01 * (queries.dimensions + 2) * _UNIT
+    lifts = (sizes + 13) * (1.02 * _UNIT)
     return ResidualScan(
         layer=layer,
         starts=np.append(starts, len(order)),
         cursors=layer.postings.offsets[:-1][words],
         ends=layer.postings.offsets[1:][words],
         query_of=np.repeat(np.arange(len(bags)), sizes)[order],
-        asked=payload if signs else _scaled(payload),
+        asked=as_integers(payload) if signs else _scaled(payload),
         query_roots=inverse_roots(sizes),
-        slacks=np.nextafter(slacks.astype(np.float32), np.float32(1.0)),
-        errors=2.0 * slacks + 2.0 * _UNIT,
+        error=np.nextafter(np.float32(error), np.float32(1.0)),
+        lifts=np.nextafter((1.0 + lifts).astype(np.float32), np.float32(2.0)),
+        errors=6.1 * error + 2.1 * (lifts + _UNIT),
     )
 
 
@@ -163,5 +167,9 @@ def _scaled(payload: NDArray[np.float16]) -> NDArray[np.uint32]:
 
 
 def as_integers(payload: NDArray[Any]) -> NDArray[Any]:
-    """Return residuals as compiled loops take them."""
-    return payload.view(np.uint16) if payload.dtype == np.float16 else payload
+    """Return residuals as compiled loops take them: bits as uint16, signs as the widest integers
+    that fit.
+    """
+    if payload.dtype == np.float16:
+        return payload.view(np.uint16)
+    return payload.view(np.uint64) if payload.shape[1] % 8 == 0 else payload

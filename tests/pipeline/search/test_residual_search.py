@@ -39,6 +39,7 @@ from tests.pipeline.index.test_residuals import as_vectors
 from tests.pipeline.search.test_exact import WEIGHTS, assert_same, random_bags
 
 WORDS, WIDTH = 12, 5
+BITS = 21
 KERNEL = LayerMap(layer="low", t=0.1, p=0.5)
 SPECS = [
     FusionSpec(layers=(LayerMap(layer="low"),)),
@@ -74,7 +75,7 @@ def random_corpus(seed: int, images: int) -> tuple[SegmentData, QueryBatch]:
     twins = np.arange(images)
     twins[-1] = 0
     low = select(random_residuals(rng, images, "float16", 19), twins)
-    bits = select(random_residuals(rng, images, "bits", 21), twins)
+    bits = select(random_residuals(rng, images, "bits", BITS), twins)
     vectors = rng.standard_normal((images, WIDTH)).astype(np.float32)[twins]
     bags = random_bags(rng, images)
     layers: dict[str, Layer] = {
@@ -87,7 +88,7 @@ def random_corpus(seed: int, images: int) -> tuple[SegmentData, QueryBatch]:
     asked: dict[str, AskedLayer] = {
         "high": vectors[chosen],
         "low": select(low, chosen),
-        "bits": random_residuals(rng, 3, "bits", 21),
+        "bits": random_residuals(rng, 3, "bits", BITS),
         "bag": random_bags(rng, 3),
     }
     ids = np.sort(rng.choice(10 * images + 1, size=images, replace=False)).astype(np.int64)
@@ -167,7 +168,7 @@ def test_blocks_that_read_few_residuals_change_no_answer(
 
 
 @given(seeds, st.integers(1, 30), st.integers(1, 12), specs)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_answer_is_the_same_however_the_corpus_is_cut(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -203,7 +204,7 @@ def test_bounds_hold_in_every_block(seed: int, n: int, name: str) -> None:
         rows = np.tile(np.arange(out.shape[1], dtype=np.int32), (3, 1))
         scan.end_block(first, out, rows, np.full(3, out.shape[1]))
         assert (out >= block - 1e-7).all()
-        assert (out - block <= scan.errors[:, None]).all()
+        assert (out - block <= scan.errors[:, None] * out ** (2 / 3) + 1e-7).all()
 
 
 def test_a_picture_is_its_own_best_match() -> None:
@@ -217,6 +218,21 @@ def test_a_picture_is_its_own_best_match() -> None:
         np.testing.assert_allclose(np.diag(values), has_words, atol=3e-3)
         assert values.max() <= 1.0
         assert (values == values.T).all()
+
+
+@given(seeds, st.integers(1, 25))
+@settings(max_examples=20, deadline=None)
+def test_signs_in_whole_words_of_64_give_the_plain_kernel(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    held = random_residuals(rng, n, "bits", 128)
+    segment = SegmentData(np.arange(n), {"bits": residual_layer(held, WORDS)})
+    queries = QueryBatch({"bits": held})
+    values = similarities(segment, queries, ["bits"])[0]
+    stored = [as_vectors(held, row) for row in range(n)]
+    slow = [[reference.match_kernel(left, right) for right in stored] for left in stored]
+    np.testing.assert_allclose(values, slow, rtol=0, atol=1e-12)
+    spec = FusionSpec(layers=(LayerMap(layer="bits"),))
+    assert_same(search_exact([segment], queries, spec, 5), brute_force(segment, queries, spec, 5))
 
 
 def test_a_kernel_by_hand() -> None:
