@@ -152,31 +152,6 @@ def every(
             line[row] = similarity(line[row], stop - start, sizes[row])
 
 
-@proposing
-def near_product(
-    held: NDArray[Any], row: int, asked: NDArray[Any], place: int, dimensions: int, signs: bool
-) -> float:
-    """Return the product of a row of residuals with one of queries in float32, in any order.
-
-    Args:
-        asked: signs as those held, or the bits as uint32 of float32 numbers times `HALF_SCALE`.
-    """
-    if signs:
-        apart = np.int64(0)
-        for part in range(held.shape[1]):
-            apart += np.int64(ones_in(held[row, part] ^ asked[place, part]))
-        return np.float32(np.float64(dimensions - 2 * apart) / np.float64(dimensions))  # type: ignore[return-value]
-    total = np.float32(0.0)
-    for axis in range(held.shape[1]):
-        half = np.uint32(held[row, axis])
-        wide = np.uint32(
-            (half & np.uint32(0x7FFF)) << np.uint32(13)
-            | (half & np.uint32(0x8000)) << np.uint32(16)
-        )
-        total += wide.view(np.float32) * np.uint32(asked[place, axis]).view(np.float32)
-    return total  # type: ignore[return-value]
-
-
 @compiled
 def count_common(
     starts: Int64s,
@@ -218,7 +193,7 @@ def choose(out: Float32s, rows: Int32s, kept: Int64s) -> None:
             out[query, rows[query, place]] = np.float32(0.0)
 
 
-@compiled
+@proposing
 def scan(
     starts: Int64s,
     cursors: Int64s,
@@ -239,7 +214,8 @@ def scan(
     """Write upper bounds of the similarities of rows first to first + b.
 
     A word at a time: its residuals are read once for all queries that hold it. Pairs whose value is
-    below 0 are passed over.
+    below 0 are passed over. Sums are of float32, in any order. All is one loop: a call would cost
+    more than a product.
 
     Returns:
         How many pairs of one word in both there are, and how many were multiplied.
@@ -248,7 +224,8 @@ def scan(
         starts: (u + 1,) of the queries of each of u words in `query_of` and `asked`.
         cursors, ends: (u,) of the words' posting lists; cursors are moved past the block.
         query_of: (m,) rising for a word.
-        asked: (m, width), see `near_product`.
+        asked: (m, width) signs as those of the payload, or the bits as uint32 of float32 numbers
+            times `HALF_SCALE`.
         roots: (n,) 1 over the root of an image's number of words.
         query_roots: (Q,) the same of queries.
         error: what a product may be below the true one.
@@ -269,8 +246,23 @@ def scan(
             for place in range(starts[term], starts[term + 1]):
                 query = query_of[place]
                 if out[query, row] >= np.float32(0.0):
-                    found = near_product(payload, entry, asked, place, dimensions, signs)
-                    out[query, row] += cubed(found + error)
+                    found = np.float32(0.0)
+                    if signs:
+                        apart = np.int64(0)
+                        for part in range(payload.shape[1]):
+                            apart += np.int64(ones_in(payload[entry, part] ^ asked[place, part]))
+                        found = np.float32((dimensions - 2 * apart) / np.float64(dimensions))
+                    else:
+                        for axis in range(payload.shape[1]):
+                            half = np.uint32(payload[entry, axis])
+                            wide = np.uint32(
+                                (half & np.uint32(0x7FFF)) << np.uint32(13)
+                                | (half & np.uint32(0x8000)) << np.uint32(16)
+                            )
+                            theirs = np.uint32(asked[place, axis]).view(np.float32)
+                            found += wide.view(np.float32) * theirs
+                    least = max(found + error, np.float32(0.0))
+                    out[query, row] += least * least * least
                     taken += 1
             entry += 1
         common += (entry - cursors[term]) * (starts[term + 1] - starts[term])

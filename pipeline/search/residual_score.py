@@ -161,7 +161,7 @@ def start_scan(queries: Residuals, layer: ResidualLayer) -> ResidualScan:
 
 
 def _scaled(payload: NDArray[np.float16]) -> NDArray[np.uint32]:
-    """Return the bits of residuals as float32, times what `near_product` wants."""
+    """Return the bits of residuals as float32, times what `scan` wants."""
     wide = widen(payload.view(np.uint16), np.arange(len(payload)))
     return (wide * np.float32(residual_kernels.HALF_SCALE)).view(np.uint32)
 
