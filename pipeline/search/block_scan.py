@@ -13,6 +13,7 @@ from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.search import bound_kernels
 from lamella.pipeline.search.bounds import Products, ask_sketch
 from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
+from lamella.pipeline.search.step_kernels import propose_again
 from lamella.pipeline.search.topk import Best, Reached
 from lamella.schemas.query import LayerMap
 
@@ -167,9 +168,8 @@ class Group:
             for scan, out, waits in zip(scans, known, later, strict=True):
                 if waits:
                     scan.end_block(block.start, out, rows, kept)
-            bound_kernels.propose_again(
-                near, known, *lines, self._weights, bars, uppers, rows, kept
-            )
+            lowest = bars - bound_kernels.SINGLE_SLACK
+            propose_again(near, known, *lines, self._weights, lowest, uppers, rows, kept)
         return known, (rows, uppers, kept)
 
     def _lines(self, touching: Float64s) -> tuple[Float32s, Float32s]:

@@ -172,46 +172,6 @@ def propose(
 
 
 @compiled
-def propose_again(
-    near: Float32s,
-    known: Float32s,
-    slopes: Float32s,
-    offsets: Float32s,
-    weights: Float64s,
-    bars: Float64s,
-    uppers: Float32s,
-    rows: Int32s,
-    kept: Int64s,
-) -> None:
-    """Bound the rows that `propose` left anew, by closer local similarities; drop those below.
-
-    Args:
-        near: (A, Q, b) the similarities that `propose` wrote.
-        known: (B, Q, b) of the local layers, closer than before for the rows that are left.
-        slopes, offsets, weights, bars: as for `propose`.
-        uppers, rows, kept: as `propose` wrote them; written over.
-    """
-    for query in range(len(bars)):
-        bar = np.float32(bars[query] - SINGLE_SLACK)
-        count = np.uint64(0)
-        for place in range(kept[query]):
-            row = rows[query, place]
-            bound = np.float32(0.0)
-            for layer in range(len(weights)):
-                value = (
-                    near[layer, query, row]
-                    if layer < len(near)
-                    else known[layer - len(near), query, row]
-                )
-                line = slopes[layer, query] * value + offsets[layer, query]
-                bound += np.float32(weights[layer]) * max(value, line)
-            rows[query, count] = row
-            uppers[query, count] = bound
-            count += np.uint64(bound >= bar)
-        kept[query] = count
-
-
-@compiled
 def promising(
     rows: Int32s,
     uppers: Float32s,

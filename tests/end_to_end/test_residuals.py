@@ -11,6 +11,7 @@ import pytest
 
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import CorruptFile, InputError
+from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.publish import current_snapshot
 from lamella.pipeline.index.residual_files import read_payload
@@ -90,7 +91,7 @@ def slow_residuals(store: Path, layer: str, kind: Kind) -> dict[int, dict[int, n
     for image_id, descriptors in found.items():
         residuals = reference.residuals(descriptors, centroids.tolist())
         out[image_id] = {
-            word: np.float16(value).astype(np.float64)
+            word: np.array(value).astype(np.float16).astype(np.float64)
             if kind == "float16"
             else np.where(np.array(value) >= 0, 1.0, -1.0) / np.sqrt(len(value))
             for word, value in residuals.items()
@@ -208,7 +209,8 @@ def test_an_index_without_residuals_is_refused_by_name(store: Path) -> None:
 
 
 def test_residuals_lie_once_beside_the_words_of_images(by_kind: dict[Kind, Path]) -> None:
-    for kind, width in (("float16", 9), ("bits", None)):
+    for kind in KINDS:
+        width = 9 if kind == "float16" else None
         place, snapshot = LocalStore(by_kind[kind]), current(by_kind[kind])
         (layer,) = snapshot.vocabularies
         for segment in snapshot.segments:
@@ -220,6 +222,13 @@ def test_residuals_lie_once_beside_the_words_of_images(by_kind: dict[Kind, Path]
             _, bags = read_bags(open_committed(place, segment.files[f"{layer}.bags"]))
             assert len(held) == len(bags.words)
             assert held.shape[1] == (width or -(-dimensions // 8))
+
+
+def test_a_vocabulary_without_centroids_describes_nothing(by_kind: dict[Kind, Path]) -> None:
+    place, snapshot = LocalStore(by_kind["bits"]), current(by_kind["bits"])
+    (vocabulary,) = snapshot.vocabularies.values()
+    with pytest.raises(ValueError, match="has no file of centroids"):
+        open_describer(place, vocabulary.model_copy(update={"centroids": None}))
 
 
 def test_cards_are_passed_over_or_refused_in_words(by_kind: dict[Kind, Path]) -> None:
