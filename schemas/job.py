@@ -2,17 +2,22 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import Stored
 from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
 from lamella.schemas.query import SearchMode, Weighting
-from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec, VocabularySpec
+from lamella.schemas.vocabulary import (
+    EncodingKind,
+    EncodingSpec,
+    ProjectionSpec,
+    ResidualKind,
+    VocabularySpec,
+)
 
 Profile = Literal["paper", "production"]
 Preset = Literal["published", "scaled"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
-PRESET_OF: dict[Profile, Preset] = {"paper": "published", "production": "scaled"}
 
 
 class CorpusSettings(Stored):
@@ -30,6 +35,24 @@ class CorpusSettings(Stored):
     max_memory: int = Field(default=3 * 2**30, ge=2**20, description="bytes, while it is decoded")
 
 
+class EncodingSettings(Stored):
+    """What differs from the profile's encoding; see `EncodingSpec`."""
+
+    kind: EncodingKind | None = None
+    nearest: int | None = Field(default=None, ge=1, le=16)
+    power: float | None = Field(default=None, gt=0.0, le=1.0, allow_inf_nan=False)
+    residuals: ResidualKind | None = None
+
+    def over(self, other: "EncodingSettings") -> "EncodingSettings":
+        """Return these settings, and others where these say nothing."""
+        said = self.model_dump(exclude_none=True)
+        return other.model_copy(update=said) if said else other
+
+    def spec(self) -> EncodingSpec:
+        """Return the encoding, plain where nothing is said."""
+        return EncodingSpec(**self.model_dump(exclude_none=True))
+
+
 class LayerSettings(Stored):
     """A layer, by its short name or its node; what is left out comes from the network.
 
@@ -45,7 +68,7 @@ class LayerSettings(Stored):
     view: View | None = None
     words: int | None = Field(default=None, ge=1, le=1 << 24)
     projection: ProjectionSpec | None = None
-    encoding: EncodingSpec | None = None
+    encoding: EncodingSettings = EncodingSettings()
 
 
 class PreprocessSettings(Stored):
@@ -91,7 +114,7 @@ class FusionSettings(Stored):
     for the whole table: `fusion = "scaled"`.
     """
 
-    preset: Preset | None = Field(default=None, description="that of the profile by default")
+    preset: Preset = "published"
     t: tuple[float, ...] = ()
     p: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
@@ -115,6 +138,17 @@ class SearchSettings(Stored):
     mode: SearchMode = "exact"
     candidates: int = Field(default=1_000, ge=1)
     batch_queries: int = Field(default=64, ge=1, le=10_000)
+    expand: int = Field(
+        default=0, ge=0, le=100, description="best pictures that a query is averaged with"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave no expansion out, as before there was one: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.expand == 0:
+            value.pop("expand", None)
+        return value
 
 
 class EngineSettings(Stored):
@@ -149,7 +183,7 @@ class JobConfig(Stored):
     corpus: CorpusSettings = CorpusSettings()
     network: NetworkSettings = NetworkSettings()
     vocabulary: VocabularySpec = VocabularySpec()
-    encoding: EncodingSpec = EncodingSpec()
+    encoding: EncodingSettings = EncodingSettings()
     vocabulary_from: str | None = Field(
         default=None, description="a folder of exported words, to use instead of training"
     )
@@ -168,7 +202,7 @@ class JobConfig(Stored):
 
     def encoding_of(self, layer: str) -> EncodingSpec:
         """Return how pictures are described in a local layer."""
-        return self._own(layer).encoding or self.encoding
+        return self._own(layer).encoding.over(self.encoding).spec()
 
     def _own(self, layer: str) -> LayerSettings:
         named = [each for each in self.network.layers if isinstance(each, LayerSettings)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record
 from lamella.schemas.files import FileRef
@@ -46,7 +46,8 @@ class QueryRun(Record):
     image id of an indexed one, as `asked` says. Ranks are counted from 1. `certified` counts
     queries whose answers are proved complete. Without that proof, some queries of each batch are
     audited, that is answered exactly too: `audit_wanted` counts the images of those answers,
-    `audit_found` how many of them the run has.
+    `audit_found` how many of them the run has. With `expand`, every query was averaged with so many
+    of its best pictures, and all of this is said of the answers to the expanded queries.
 
     Raises:
         ValueError: not every query is answered or refused.
@@ -61,6 +62,7 @@ class QueryRun(Record):
     weighting: Weighting
     mode: SearchMode
     k: int = Field(ge=1, description="as asked: there may be fewer images than that")
+    expand: int = Field(default=0, ge=0, description="best pictures that a query was averaged with")
     images: int = Field(ge=0, description="of the snapshot, in each ranking if k reaches so far")
     queries: int = Field(ge=0)
     answered: int = Field(ge=0)
@@ -76,6 +78,14 @@ class QueryRun(Record):
     def recall(self) -> float | None:
         """The share of the exact answers that was found, None where nothing was audited."""
         return self.audit_found / self.audit_wanted if self.audit_wanted else None
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave no expansion out, as before there was one: records stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.expand == 0:
+            value.pop("expand", None)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

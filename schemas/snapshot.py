@@ -14,7 +14,7 @@ from lamella.schemas.vocabulary import Vocabulary
 
 
 class LayerScale(Stored):
-    """How similar random pairs of pictures are in one layer, as `index.calibrate` measured it.
+    """How similar random pairs of pictures are in one layer, as `search.calibrate` measured it.
 
     Attributes:
         median, high: the median and the 99.9th percentile of the similarities.

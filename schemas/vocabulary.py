@@ -14,6 +14,8 @@ from lamella.schemas.base import Record, Stored, digest_of
 from lamella.schemas.files import FileRef
 
 AssignerKind = Literal["exact", "cells"]
+EncodingKind = Literal["bag", "asmk"]
+ResidualKind = Literal["float16", "bits"]
 
 
 class ProjectionSpec(Stored):
@@ -39,10 +41,10 @@ class EncodingSpec(Stored):
     float16 or as the signs alone (`bits`). `nearest` holds for it too; `power` does not.
     """
 
-    kind: Literal["bag", "asmk"] = "bag"
+    kind: EncodingKind = "bag"
     nearest: int = Field(default=1, ge=1, le=16)
     power: float = Field(default=1.0, gt=0.0, le=1.0, allow_inf_nan=False)
-    residuals: Literal["float16", "bits"] = "float16"
+    residuals: ResidualKind = "float16"
 
 
 WEIGHT_SCALE = 16

@@ -1,4 +1,4 @@
-"""A store so small that every fault can be tried on it: six pictures, two shards, four words."""
+"""A store so small that every fault can be tried on it: six pictures, two shards, twelve words."""
 
 import contextlib
 import random
@@ -18,7 +18,7 @@ TINY = {
     "corpus__shard_images": 4,
     "network__preprocess__short_edge": 64,
     "network__preprocess__crop": 64,
-    "vocabulary__words": 4,
+    "vocabulary__words": 12,
     "vocabulary__rounds": 3,
     "vocabulary__assigner": "exact",
     "index__segment_images": 3,

@@ -82,6 +82,7 @@ class Opened:
         self,
         k: int,
         mode: str,
+        expand: int,
         layers: str | Sequence[str] | None,
         t: float | Sequence[float] | None,
         p: float | Sequence[float] | None,
@@ -95,8 +96,8 @@ class Opened:
             InputError: a value is out of range.
             UnknownLayer: the snapshot has no such layer.
         """
-        settings: dict[str, Any] = {"search.k": k, "search.mode": mode, "profile": profile}
-        settings["fusion.preset"] = fusion
+        settings: dict[str, Any] = {"search.k": k, "search.mode": mode, "search.expand": expand}
+        settings |= {"profile": profile, "fusion.preset": fusion}
         for name, given in (("fusion.t", t), ("fusion.p", p), ("fusion.weights", w)):
             settings[name] = [given] if isinstance(given, int | float) else given
         job = load_job(None, settings)

@@ -138,6 +138,7 @@ class Index:
         names: str | Iterable[str] | None = None,
         k: int = 10,
         mode: Literal["exact", "candidates", "paper"] = "exact",
+        expand: int = 0,
         layers: str | Sequence[str] | None = None,
         t: float | Sequence[float] | None = None,
         p: float | Sequence[float] | None = None,
@@ -158,6 +159,9 @@ class Index:
             k: at least 1.
             mode: `exact` is certified to be what scoring every image gives; `candidates` fuses the
                 1,000 best of each layer; `paper` those of the high layer alone.
+            expand: 0 to 100; search twice, the second time by the mean of each query and so many of
+                its best pictures. It helps where many pictures show one thing, and hurts where a
+                query has one right answer. Scores and `certified` are of the expanded queries.
             layers: fuse these alone.
             t: thresholds of the maps, high layer first; the snapshot's by default.
             p: powers, likewise.
@@ -173,9 +177,9 @@ class Index:
             StoreError, DecoderUnavailable: the store or this machine failed.
         """
         with self._turn() as opened:
-            question = opened.question(k, mode, layers, t, p, w, fusion, profile)
-            k, fusion = question.search.k, question.fusion
-            fused = [entry.layer for entry in fusion.layers]
+            question = opened.question(k, mode, expand, layers, t, p, w, fusion, profile)
+            search, spec = question.search, question.fusion
+            fused = [entry.layer for entry in spec.layers]
             queries, batches = opened.asked(pictures, ids, names, fused)
             coordinator = opened.coordinator(question.weighting)
             answers: list[Any] = []
@@ -184,15 +188,15 @@ class Index:
                 refused |= _refusals(queries, batch)
                 if batch.features is not None:
                     answer = coordinator.answer(
-                        batch.features,
-                        fusion,
-                        k,
-                        mode=question.search.mode,
-                        candidates=question.search.candidates,
+                        coordinator.expanded(batch.features, spec, search.expand),
+                        spec,
+                        search.k,
+                        mode=search.mode,
+                        candidates=search.candidates,
                     )
-                    table = ranking_table(batch.ids, batch.names, answer, fusion, opened.images)
+                    table = ranking_table(batch.ids, batch.names, answer, spec, opened.images)
                     answers.append((places, answer, table))
-            return result_of(queries, k, fused, answers, refused)
+            return result_of(queries, search.k, fused, answers, refused, search.expand)
 
     def features(
         self,

@@ -42,6 +42,8 @@ class Result:
             its map f_i.
         certified: (Q,) bool, that no image which was left out scores better; False if refused.
         refused: by the place q in the call, the pictures that could not be read.
+        expand: with how many of its best pictures each query was averaged; if any, scores,
+            similarities and `certified` are those of the expanded query.
     """
 
     queries: tuple[str, ...]
@@ -51,6 +53,7 @@ class Result:
     similarities: dict[str, NDArray[np.float64]]
     certified: NDArray[np.bool_]
     refused: dict[int, Refusal]
+    expand: int
     _table: Any
 
     def __len__(self) -> int:
@@ -60,8 +63,9 @@ class Result:
     def __repr__(self) -> str:
         queries, k = self.ids.shape
         layers = ", ".join(self.similarities)
-        refused = f", {len(self.refused)} refused" if self.refused else ""
-        return f"<lamella.Result of {queries:,} queries, k = {k:,}, layers {layers}{refused}>"
+        more = f", expanded by {self.expand}" if self.expand else ""
+        more += f", {len(self.refused)} refused" if self.refused else ""
+        return f"<lamella.Result of {queries:,} queries, k = {k:,}, layers {layers}{more}>"
 
     def to_arrow(self) -> pa.Table:
         """Return a row a query and rank, as `lamella query` stores them; nothing is filled up.
@@ -99,6 +103,7 @@ def result_of(
     layers: Sequence[str],
     answers: Sequence[tuple[NDArray[np.int64], Answer, Any]],
     refused: Mapping[int, Refusal],
+    expand: int,
 ) -> Result:
     """Return the result of a call.
 
@@ -106,6 +111,7 @@ def result_of(
         queries: Q names.
         answers: for some queries each: their places in the call (n,), the answer, and its table.
         refused: the other queries, by place.
+        expand: by how many pictures queries were expanded.
     """
     shape = len(queries), k
     ids, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf)
@@ -130,5 +136,6 @@ def result_of(
         similarities,
         certified,
         dict(sorted(refused.items())),
+        expand,
         pa.concat_tables(tables),
     )

@@ -185,6 +185,7 @@ def query(
             show_default="exact",
         ),
     ] = None,
+    expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -242,6 +243,7 @@ def query(
         "search.k": k,
         "search.mode": mode,
         **options.fusion_overrides(t, p, w, fusion),
+        "search.expand": expand,
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }
@@ -285,6 +287,7 @@ def evaluate(
         ),
     ] = None,
     metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -323,6 +326,7 @@ def evaluate(
     )
     overrides = {
         **options.fusion_overrides(t, p, w, fusion),
+        "search.expand": expand,
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }

@@ -65,7 +65,15 @@ def evaluate_store(
                 difficulty=asked.difficulty,
             )
             found = evaluate(
-                place, coordinator, names, image_ids, truth, fusion, weighting, weights=weights
+                place,
+                coordinator,
+                names,
+                image_ids,
+                truth,
+                fusion,
+                weighting,
+                weights=weights,
+                expand=job.search.expand,
             )
     if found.note and not quiet:
         Console(stderr=True).print(Text(printable(found.note)), style="yellow", soft_wrap=True)

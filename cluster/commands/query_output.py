@@ -74,6 +74,8 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
         pairs["k"] = (run.k, job.search.k)
     if "mode" in job.search.model_fields_set:
         pairs["mode"] = (run.mode, job.search.mode)
+    if "expand" in job.search.model_fields_set:
+        pairs["expand"] = (run.expand, job.search.expand)
     if said.number is not None:
         asked = read_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])

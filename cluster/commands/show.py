@@ -82,6 +82,14 @@ def show_rankings(
             f"{run.refused:,} refused: run {run.run}"
         )
     )
+    if run.expand:
+        console.print(
+            plain(
+                f"expanded by {run.expand}: scores and proofs are those of the mean of each query "
+                f"and its {run.expand} best pictures"
+            ),
+            soft_wrap=True,
+        )
     if run.recall is not None:
         console.print(
             plain(

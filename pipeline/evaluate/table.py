@@ -34,6 +34,8 @@ def score_table(report: RetrievalReport) -> "Table":
     about = (
         f"{printable(report.protocol)}, {report.queries:,} queries, snapshot {report.snapshot[:12]}"
     )
+    if "queries" in report.settings:
+        about += f", queries {printable(report.settings['queries'])}"
     table.caption = Text(". ".join(part for part in (about, method(report)) if part))
     table.caption_justify = "left"
     return table

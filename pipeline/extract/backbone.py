@@ -15,7 +15,8 @@ from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
 from lamella.pipeline.extract.efficientnet_lite import fold
 from lamella.pipeline.extract.graph import cut
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
-from lamella.pipeline.extract.networks import LITE0, build, load_state, node_names
+from lamella.pipeline.extract.lite_layout import SCALES
+from lamella.pipeline.extract.networks import build, load_state, node_names
 from lamella.schemas.extraction import ExtractionSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
@@ -127,7 +128,7 @@ def _load(spec: ExtractionSpec, weights: Path) -> nn.Module:
         raise UnknownLayer(f"{spec.network} has no node {unknown[0]!r}: it has {', '.join(nodes)}")
     state = load_state(weights, spec.weights.sha256)
     try:
-        if spec.network == LITE0 and spec.weights.source == "package":
+        if spec.network in SCALES and spec.weights.source == "package":
             state = fold(state)
         found = model.load_state_dict(state, strict=False, assign=True)
     except (RuntimeError, KeyError) as error:

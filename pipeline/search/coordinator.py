@@ -10,11 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float64s
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.search.expand import check_expandable, expand
 from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
 from lamella.pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.schemas.query import FusionSpec, SearchMode
+
+EXPANDED_AT_ONCE = 64
+"""Queries whose best pictures are in memory together."""
 
 
 class Servers(Protocol):
@@ -57,6 +62,7 @@ class Coordinator:
     def __init__(self, servers: Servers, images: int) -> None:
         self._servers = servers
         self.images = images
+        self._weights: dict[str, Float64s] | None = None
 
     def answer(
         self,
@@ -86,6 +92,33 @@ class Coordinator:
         answers = self._servers.ask("proposals", queries, layers, n)
         lists = [part for answer in answers for part in answer]
         return fuse_candidates(lists, spec, k, n, self.images, mode)
+
+    def expanded(self, queries: QueryBatch, spec: FusionSpec, n: int) -> QueryBatch:
+        """Return each query as the mean of itself and its n best pictures, in the fused layers.
+
+        The best are those of an exact search, whichever mode the expanded queries are answered in.
+        A query takes fewer where there are fewer. With n = 0 queries stay as they are.
+
+        Raises:
+            InputError: a layer has no mean.
+        """
+        layers = [entry.layer for entry in spec.layers]
+        if n == 0 or self.images == 0 or len(queries) == 0:
+            return queries
+        check_expandable(queries, layers)
+        best = self.answer(queries, spec, n).image_ids
+        if self._weights is None:
+            self._weights = self._servers.ask("word_weights")[0]
+        parts = []
+        for start in range(0, len(queries), EXPANDED_AT_ONCE):
+            rows = range(start, min(start + EXPANDED_AT_ONCE, len(queries)))
+            mine = best[rows.start : rows.stop]
+            ids = np.unique(mine[mine >= 0])
+            places = np.where(mine >= 0, np.searchsorted(ids, mine), -1)
+            found = self.features(ids.tolist(), layers)
+            part = expand(take_queries(queries, rows), found, places, self._weights)
+            parts.append(dict(part.layers))
+        return join_queries(parts)
 
     def image_ids(self) -> NDArray[np.int64]:
         """Return the ids of all images of the snapshot, (n,) rising."""

@@ -65,9 +65,9 @@ class SegmentSearcher:
         device: str = "cpu",
     ) -> None:
         store = open_store(store_url)
-        weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
+        self._weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
         wanted = [s for s in snapshot.segments if keys is None or s.key in keys]
-        self.segments = [open_segment(store, snapshot, segment, weights) for segment in wanted]
+        self.segments = [open_segment(store, snapshot, each, self._weights) for each in wanted]
         self._find: Finder = find_reached
         if device != "cpu":
             from lamella.pipeline.search.on_gpu import Card
@@ -81,6 +81,10 @@ class SegmentSearcher:
     def image_ids(self) -> NDArray[np.int64]:
         """Return the ids of the images served, (n,)."""
         return np.concatenate([segment.image_ids for segment in self.segments])
+
+    def word_weights(self) -> dict[str, Float64s]:
+        """Return the weight of every visual word of each local layer, (K,) float64."""
+        return self._weights
 
     def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Float64s:
         """Return the k best lower bounds of F in a first look at these segments, (Q, k)."""

@@ -21,7 +21,8 @@ from lamella.pipeline.store.tables import (
     write_arrow,
 )
 from lamella.pipeline.vocabulary.empty_clusters import Spares
-from lamella.pipeline.vocabulary.ivf import Cells, Placed, read_cells, read_neighbours, write_cells
+from lamella.pipeline.vocabulary.ivf import Cells, Placed
+from lamella.pipeline.vocabulary.ivf_files import read_cells, read_neighbours, write_cells
 from lamella.pipeline.vocabulary.partial import Tally, WordSums
 from lamella.pipeline.vocabulary.round_assigner import RoundWords
 from lamella.schemas.files import DoneRecord, FileRef

@@ -38,7 +38,8 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.arrays import read_array
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
 from lamella.pipeline.vocabulary.compare import checked_vectors
-from lamella.pipeline.vocabulary.ivf import Cells, read_cells
+from lamella.pipeline.vocabulary.ivf import Cells
+from lamella.pipeline.vocabulary.ivf_files import read_cells
 from lamella.pipeline.vocabulary.ivf_kernels import grouped
 from lamella.pipeline.vocabulary.projection import Projection, read_projection
 from lamella.schemas.exchange import (

@@ -13,7 +13,8 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.pipeline.vocabulary.checkpoint import Checkpoint, read_counts
 from lamella.pipeline.vocabulary.choose import exact_assigner
-from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner, write_neighbours
+from lamella.pipeline.vocabulary.ivf import Cells, CellsAssigner
+from lamella.pipeline.vocabulary.ivf_files import write_neighbours
 from lamella.pipeline.vocabulary.rounds import Training, least_rows
 from lamella.pipeline.vocabulary.sample import read_sample
 from lamella.pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD

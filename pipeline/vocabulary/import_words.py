@@ -26,13 +26,8 @@ from lamella.pipeline.vocabulary.exchange import (
     recipe_digest,
 )
 from lamella.pipeline.vocabulary.finish import choose_probes
-from lamella.pipeline.vocabulary.ivf import (
-    Cells,
-    first_cells,
-    neighbours_of,
-    write_cells,
-    write_neighbours,
-)
+from lamella.pipeline.vocabulary.ivf import Cells, first_cells, neighbours_of
+from lamella.pipeline.vocabulary.ivf_files import write_cells, write_neighbours
 from lamella.pipeline.vocabulary.projection import project, write_projection
 from lamella.pipeline.vocabulary.rounds import HELD_ROWS
 from lamella.pipeline.vocabulary.sample import draw_sample

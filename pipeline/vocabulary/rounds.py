@@ -30,8 +30,8 @@ from lamella.pipeline.vocabulary.ivf import (
     first_cells,
     neighbours_of,
     next_cells,
-    write_neighbours,
 )
+from lamella.pipeline.vocabulary.ivf_files import write_neighbours
 from lamella.pipeline.vocabulary.partial import merge_sums, merge_tallies
 from lamella.pipeline.vocabulary.sample import Sample, join_samples, read_sample, write_sample
 from lamella.pipeline.vocabulary.seeding import SEEDING_ROWS_A_WORD, initial_centroids

@@ -107,7 +107,7 @@ def test_recall_of_the_modes_without_proof_on_photographs(corpus: str) -> None:
     chosen = ids[np.unique(np.linspace(0, len(ids) - 1, REAL_QUERIES).round().astype(int))]
     layers = snapshot.extraction.layers
     queries = coordinator.features(chosen.tolist(), [layer.name for layer in layers])
-    paper = resolve_fusion(layers, FusionSettings(), "paper")
+    paper = resolve_fusion(layers, FusionSettings())
     measured = []
     for fusion, k in product((snapshot.fusion, paper), REAL_PROPOSED):
         ask = partial(_ask, coordinator, queries, fusion, k)

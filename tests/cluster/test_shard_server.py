@@ -83,6 +83,16 @@ def test_features_and_similarities_are_those_of_one_process(
         np.testing.assert_array_equal(one, other)
 
 
+def test_queries_are_expanded_as_in_one_process(
+    servers: RayServers, local: Coordinator, queries: QueryBatch, indexed: Indexed
+) -> None:
+    spread, fusion = Coordinator(servers, indexed.snapshot.indexed), indexed.snapshot.fusion
+    mine, theirs = spread.expanded(queries, fusion, 3), local.expanded(queries, fusion, 3)
+    np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
+    np.testing.assert_array_equal(mine.layers["b11"].counts, theirs.layers["b11"].counts)  # type: ignore[union-attr]
+    assert equal(spread.answer(mine, fusion, 10), local.answer(theirs, fusion, 10))
+
+
 def test_a_server_that_dies_is_opened_again_and_the_batch_answered_whole(
     servers: RayServers, local: Coordinator, queries: QueryBatch, indexed: Indexed
 ) -> None:

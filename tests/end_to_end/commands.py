@@ -75,7 +75,7 @@ def make_stores(folder: Path) -> Stores:
         pictures = tiny_pictures(folder / "pictures")
         tiny_index(folder / "one", pictures)
         shutil.copytree(folder / "one", folder / "two")
-        tiny_index(folder / "two", pictures, profile="production")
+        tiny_index(folder / "two", pictures, fusion__preset="scaled")
     return Stores(pictures, folder / "one", folder / "two")
 
 
@@ -132,7 +132,7 @@ def _index_with_words(stores: Stores, store: Path) -> Any:
 
 
 def _index_again(stores: Stores, store: Path) -> Any:
-    found = tiny_index(store, stores.pictures, profile="production")
+    found = tiny_index(store, stores.pictures, fusion__preset="scaled")
     return found.root_digest, found.number
 
 

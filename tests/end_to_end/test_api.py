@@ -110,15 +110,25 @@ def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
         assert index.features(ids=ids).column(column).to_pylist() == expected
 
 
-@pytest.mark.parametrize("mode", ["exact", "candidates", "paper"])
+@pytest.mark.parametrize(
+    ("mode", "expand"), [("exact", 0), ("candidates", 0), ("paper", 0), ("exact", 3)]
+)
 def test_pictures_are_answered_as_the_command_answers_them(
-    mode: Any, index: lamella.Index, indexed: Indexed, pictures: list[Path], written: Path
+    mode: Any,
+    expand: int,
+    index: lamella.Index,
+    indexed: Indexed,
+    pictures: list[Path],
+    written: Path,
 ) -> None:
-    settings = {"search.mode": mode, "profile": "production", "fusion.t": [0.3], "fusion.p": [0.5]}
+    settings: dict[str, Any] = {"profile": "paper", "fusion.t": [0.3], "fusion.p": [0.5]}
+    settings |= {"search.mode": mode, "search.expand": expand}
     stored = commanded(written, Queries(str(indexed.source)), settings)
-    found = index.query(pictures, k=5, mode=mode, profile="production", t=0.3, p=0.5).to_arrow()
+    asked = {"mode": mode, "expand": expand, "profile": "paper", "t": 0.3, "p": 0.5}
+    result = index.query(pictures, k=5, **asked)
+    assert ("expanded by 3" in repr(result), result.expand) == (expand == 3, expand)
     # All but the names: the command names pictures as their source does.
-    assert found.drop(["query_name"]).equals(stored.drop(["query_name"]))
+    assert result.to_arrow().drop(["query_name"]).equals(stored.drop(["query_name"]))
 
 
 def test_images_are_answered_as_the_command_answers_them(
@@ -272,6 +282,7 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an id as text": ({"ids": ["1"]}, errors.InputError, "ids are whole numbers"),
     "an unknown name": ({"names": "no.jpg"}, errors.InputError, "no image of name 'no.jpg'"),
     "no k": ({"ids": 1, "k": 0}, errors.InputError, "search.k: .*greater than.*got 0"),
+    "no expansion": ({"ids": 1, "expand": -1}, errors.InputError, "search.expand: .*got -1"),
     "a mode": ({"ids": 1, "mode": "fast"}, errors.InputError, "search.mode: .*got 'fast'"),
     "a name as a number": ({"names": 3}, errors.InputError, "names takes a name or.*got 3"),
     "names of names": ({"names": [["a"]]}, errors.InputError, r"names takes a name.*got \['a'\]"),

@@ -91,6 +91,14 @@ def test_a_run_of_queries_is_named_copied_and_shown_again(pictures: Path, tmp_pa
     )
     assert lamella("query", store, pictures, "--ids", "1").returncode == 2
 
+    expanded = lamella("query", store, "--ids", "all", "--expand", 2, "--into", "mean", *serial)
+    assert "3 queries answered, 3 certified complete, 0 refused: run mean" in expanded.stdout
+    assert "expanded by 2: scores and proofs are those of the mean of each" in expanded.stdout
+    shown = ("query", store, "--into", "mean", "--expand")
+    assert json.loads(lamella(*shown, 2, "--json").stdout)["run"]["expand"] == 2
+    assert "(expand was 2, is 3)" in complaint(lamella(*shown, 3))
+    assert "search.expand: " in complaint(lamella(*shown, -1))
+
 
 def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
@@ -102,7 +110,7 @@ def test_the_same_command_again_publishes_nothing_new(pictures: Path, tmp_path: 
 def test_a_rollback_is_a_promotion(pictures: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lamella("index", pictures, "--into", store, *SMALL)
-    lamella("index", pictures, "--into", store, *SMALL, "--profile", "production")
+    lamella("index", pictures, "--into", store, *SMALL, "--fusion", "scaled")
     lamella("snapshots", store, "--promote", "1")
     listed = json.loads(lamella("snapshots", store, "--json").stdout)
     assert [each["current"] for each in listed] == [True, False]
@@ -121,6 +129,13 @@ def test_evaluate_groups_writes_a_page(indexed: Indexed, tmp_path: Path) -> None
     report = json.loads(result.stdout)["report"]
     assert [row["kind"] for row in report["rows"]] == ["alone", "alone", "direct", "mapped"]
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "queries" not in report["settings"]
+
+    groups = ("evaluate", store, "--protocol", "groups", "--engine", "serial")
+    assert "queries expanded by 3" in lamella(*groups, "--expand", 3).stdout
+    said = json.loads(lamella(*groups, "--expand", 3, "--metric", "N-S", "--json").stdout)
+    assert said["report"]["settings"]["queries"] == "expanded by 3"
+    assert said["report"]["rows"] != report["rows"]
 
 
 def test_an_empty_folder_and_one_without_pictures_are_refused(tmp_path: Path) -> None:

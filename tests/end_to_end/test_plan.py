@@ -215,7 +215,7 @@ def test_the_commands_plan_and_index_meet_in_the_store(tmp_path: Path) -> None:
     assert (store / plan["kept"]).is_file()
 
     # What changes no cost makes no other plan.
-    first = lamella("index", *given, "--profile", "production", "--json")
+    first = lamella("index", *given, "--fusion", "scaled", "--json")
     rows = {row["stage"]: row for row in json.loads(first.stdout)["plan"]}
     assert list(rows) == ["corpus", "extract", "vocabulary p15", "encode", "index"]
     for row in rows.values():

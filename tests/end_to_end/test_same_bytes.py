@@ -133,7 +133,7 @@ def test_a_driver_killed_at_many_moments_loses_nothing(
         ("vocabulary__seed", 1),
         ("network__batch_size", 4),
         ("fusion__t", [0.1]),
-        ("profile", "production"),
+        ("fusion__preset", "scaled"),
     ],
 )
 def test_another_setting_gives_another_digest_beside_the_first(

@@ -40,8 +40,8 @@ def forge(store: Path, pattern: str, write: Callable[[Path], Any]) -> str:
 
 
 def rows(*values: int) -> Callable[[Path], Any]:
-    """Return what writes posting lists of four words, of which the first has these rows."""
-    offsets = np.array([0, len(values), len(values), len(values), len(values)], np.int64)
+    """Return what writes posting lists of 12 words, of which the first has these rows."""
+    offsets = np.array([0, *[len(values)] * 12], np.int64)
     lists = Postings(offsets, np.array(values, np.uint32), np.ones(len(values), np.uint8))
     return lambda path: write_postings(lists, path)
 

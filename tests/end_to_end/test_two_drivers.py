@@ -87,7 +87,7 @@ def test_drivers_of_two_jobs_publish_one_snapshot_each(
         store = copied(stores.one, tmp_path / f"{turn}", *HEAVY)
         one, other = at_once(
             lambda: tiny_index(store, stores.pictures),  # noqa: B023
-            lambda: tiny_index(store, stores.pictures, profile="production"),  # noqa: B023
+            lambda: tiny_index(store, stores.pictures, fusion__preset="scaled"),  # noqa: B023
         )
         assert {one.number, other.number} == {1, 2}
         for snapshot in (one, other):

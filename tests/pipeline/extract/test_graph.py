@@ -4,24 +4,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torchvision.models import feature_extraction as theirs
 
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite0, SameConv
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
 from lamella.pipeline.extract.graph import cut, output_names
+from lamella.pipeline.extract.lite_layout import SCALES
+from lamella.pipeline.extract.networks import LITE0
 
 ROOT = Path(__file__).parents[3]
 KEPT_WHOLE = {"leaf_modules": [SameConv]}
 
 
-def test_outputs_have_the_names_that_torchvision_gives_them() -> None:
-    model = EfficientNetLite0().eval()
+@pytest.mark.parametrize("network", SCALES)
+def test_outputs_have_the_names_that_torchvision_gives_them(network: str) -> None:
+    model = EfficientNetLite(network).eval()
     assert output_names(model) == theirs.get_graph_node_names(model, tracer_kwargs=KEPT_WHOLE)[1]
 
 
 def test_a_cut_gives_the_same_bits_as_torchvision_and_keeps_nothing_above() -> None:
     torch.manual_seed(0)
-    model = EfficientNetLite0().eval()
+    model = EfficientNetLite(LITE0).eval()
     names = ["blocks.4.add", "blocks.5.expanded", "blocks.2.filtered"]
     ours = cut(model, names)
     other = theirs.create_feature_extractor(model, names, tracer_kwargs=dict(KEPT_WHOLE)).eval()
@@ -36,7 +40,7 @@ def test_a_cut_gives_the_same_bits_as_torchvision_and_keeps_nothing_above() -> N
     assert not any(name.startswith(("blocks.6", "head")) for name, _ in ours.named_modules())
 
 
-def test_the_default_network_opens_and_looks_without_torchvision() -> None:
+def test_networks_with_names_of_their_own_open_and_look_without_torchvision() -> None:
     code = """
 import sys
 import numpy as np
@@ -44,9 +48,11 @@ from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.schemas.job import JobConfig
 
-backbone = Backbone(*resolve_extraction(JobConfig()))
-outputs = backbone.forward(np.zeros((1, 64, 64, 3), np.uint8), "whole")
-assert sorted(outputs) == ["blocks.11.expanded", "head_act"], sorted(outputs)
+for name in ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+    job = JobConfig.model_validate({"network": {"name": name, "layers": ["head", "b11", "p10"]}})
+    backbone = Backbone(*resolve_extraction(job))
+    outputs = backbone.forward(np.zeros((1, 64, 64, 3), np.uint8), "whole")
+    assert sorted(outputs) == ["blocks.10.add", "blocks.11.expanded", "head_act"], sorted(outputs)
 print(*sorted({"torchvision", "torchcodec", "torch._dynamo"} & set(sys.modules)))
 """
     found = subprocess.run(

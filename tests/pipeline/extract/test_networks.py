@@ -10,12 +10,16 @@ import torch
 from safetensors.torch import save_file
 
 from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.extract import networks
 from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.descriptors import global_vectors
 from lamella.pipeline.extract.networks import (
     ALIASES,
     DEFAULT_LAYERS,
     LITE0,
+    Alias,
     build,
+    default_layers,
     find_weights,
     load_state,
     node_names,
@@ -65,11 +69,16 @@ def test_names_of_vgg_count_convolutions_of_a_block() -> None:
     assert named == seen
 
 
-def test_short_names_of_the_default_network_are_not_negative_and_wide() -> None:
-    model = build(LITE0)
-    assert set(ALIASES[LITE0]) == {"head", *(f"b{n}" for n in range(1, 16))}
-    for alias in ALIASES[LITE0].values():
-        assert isinstance(model.get_submodule(alias.node), torch.nn.ReLU6)
+def test_short_names_of_the_default_network_are_of_every_block_that_expands() -> None:
+    model, nodes = build(LITE0), node_names(LITE0)
+    numbers = range(1, 16)
+    wide, narrow = [f"b{n}" for n in numbers], [f"p{n}" for n in numbers]
+    assert list(ALIASES[LITE0]) == ["head", *wide, *narrow]
+    for name in ["head", *wide]:
+        assert isinstance(model.get_submodule(ALIASES[LITE0][name].node), torch.nn.ReLU6)
+    assert ALIASES[LITE0]["p10"] == Alias("blocks.10.add", "local")
+    assert ALIASES[LITE0]["p15"] == Alias("blocks.15.project", "local")
+    assert all(ALIASES[LITE0][name].node in nodes for name in narrow)
     for network, layers in DEFAULT_LAYERS.items():
         assert all(layer in ALIASES[network] for layer in layers)
 
@@ -79,8 +88,54 @@ def test_an_unknown_layer_is_told_which_there_are() -> None:
         resolve_layer("alexnet", "conv9")
     with pytest.raises(UnknownLayer, match=r"nodes .*blocks\.0\.depthwise.*head_act"):
         resolve_layer(LITE0, "x", node="nothing")
-    with pytest.raises(InputError, match=r"there is no network 'resnet0': .*resnet50"):
+    with pytest.raises(
+        UnknownLayer, match=r"resnet18 has no layer 's9': it has pool, s1, .*s5; and the nodes x,"
+    ):
+        resolve_layer("resnet18", "s9")
+    with pytest.raises(
+        InputError, match=r"there is no network 'resnet0': efficientnet_lite0.*lite2.*resnet50"
+    ):
         resolve_layer("resnet0", "layer1")
+
+
+def test_a_known_short_name_is_found_without_opening_the_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(network: str) -> None:
+        raise AssertionError(network)
+
+    monkeypatch.setattr(networks, "build", never)
+    for network in (LITE0, "efficientnet_lite2", "vgg16", "alexnet"):
+        for name in default_layers(network):
+            resolve_layer(network, name)
+    assert default_layers("efficientnet_lite1") == ("head", "b15")  # of the last stride of 2
+
+
+def test_a_network_without_short_names_has_its_last_map_by_default() -> None:
+    assert default_layers("resnet18") == ("pool", "s5")
+    pool, last = (resolve_layer("resnet18", name) for name in default_layers("resnet18"))
+    assert (pool.kind, pool.pool, last.kind, last.pool) == ("global", "average", "local", "none")
+    assert pool.node == last.node == "layer4.1.relu_1"
+    with pytest.raises(
+        InputError, match=r"vit_b_16 has no default layers, .* name some of its nodes"
+    ):
+        default_layers("vit_b_16")
+
+
+def test_the_default_layers_of_resnet_give_its_own_vector(tmp_path: Path) -> None:
+    weights = random_weights("resnet18", tmp_path / "weights.safetensors")
+    own_layer = resolve_layer("resnet18", "own", node="avgpool")
+    spec, path = spec_of("resnet18", *default_layers("resnet18"), own_layer, weights=weights)
+    outputs = Backbone(spec, path).forward(PIXELS, "whole")
+    assert outputs["layer4.1.relu_1"].shape == (2, 512, 2, 2)  # 64 / 2 ** 5
+    pool = global_vectors(outputs["layer4.1.relu_1"], spec.layer("pool"))
+    own = global_vectors(outputs["avgpool"], spec.layer("own"))
+    assert np.ptp(own) > 0
+    np.testing.assert_allclose(pool, own, rtol=1e-5)
+
+
+def test_a_network_that_computes_its_widths_is_built_on_the_meta_device() -> None:
+    assert all(tensor.is_meta for tensor in build("regnet_y_400mf").state_dict().values())
 
 
 def test_a_layer_takes_what_is_not_said_from_its_short_name() -> None:

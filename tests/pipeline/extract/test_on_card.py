@@ -16,7 +16,7 @@ from lamella.pipeline.corpus.resize import whole_look
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.jpegs import decode_jpegs
-from lamella.pipeline.extract.networks import LITE0, LITE0_PREPROCESS
+from lamella.pipeline.extract.networks import LITE0, LITE_PREPROCESS
 from lamella.pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
 from lamella.schemas.extraction import Precision, RgbRecipe
 from tests.pictures import draw_jpegs, drawn, jpeg_of, without_huffman_tables
@@ -55,7 +55,7 @@ def backbone_of(
         "b11",
         batch_size=batch_size,
         precision=precision,
-        preprocess=LITE0_PREPROCESS.model_copy(update={"rgb_recipe": recipe}),
+        preprocess=LITE_PREPROCESS.model_copy(update={"rgb_recipe": recipe}),
     )
     return Backbone(spec, weights, device)
 

@@ -12,7 +12,7 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.extract import cuda
 from lamella.pipeline.extract.backbone import Backbone
-from lamella.pipeline.extract.networks import LITE0, LITE0_PREPROCESS
+from lamella.pipeline.extract.networks import LITE0, LITE_PREPROCESS
 from lamella.pipeline.extract.work import BatchActivations, PictureSource, forward_pictures
 from lamella.pipeline.run.ledger import is_worth_retrying
 from lamella.schemas.extraction import Precision, View
@@ -91,7 +91,7 @@ def mixed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def test_jpegs_of_the_device_keep_their_bits_beside_those_of_the_sandbox(
     mixed: Corpus, batch_size: int
 ) -> None:
-    recipe = LITE0_PREPROCESS.model_copy(update={"rgb_recipe": "torch-1"})
+    recipe = LITE_PREPROCESS.model_copy(update={"rgb_recipe": "torch-1"})
     spec, weights = spec_of(LITE0, "head", "b11", preprocess=recipe, batch_size=batch_size)
     backbone = Backbone(spec, weights)
     expected = forward(backbone, mixed, 1)
@@ -118,7 +118,7 @@ def test_other_precisions_give_nearly_the_same_in_the_types_that_are_stored(
     corpus: Corpus, precision: Precision
 ) -> None:
     # Small, since few processors have half precision.
-    small = LITE0_PREPROCESS.model_copy(update={"short_edge": 64, "crop": 64})
+    small = LITE_PREPROCESS.model_copy(update={"short_edge": 64, "crop": 64})
     rows = (corpus[0], corpus[1][2:4])
     found = []
     for each in ("float32", precision):

@@ -91,13 +91,13 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
 def test_a_rollback_is_one_more_promotion(indexed: Indexed, tmp_path: Path) -> None:
     place = copied(indexed.store, tmp_path / "store", *_folders(indexed.store))
     store = LocalStore(place)
-    second = index_into(place, indexed.source, job=small_job(profile="production"))
+    second = index_into(place, indexed.source, job=small_job(fusion__preset="scaled"))
     assert current_snapshot(store) == second == read_snapshot(store, 2)
     promote(store, 1)
     assert current_snapshot(store) == indexed.snapshot
     assert latest_number(store, tree.PROMOTION) == 3
     # Asked for again, the newest snapshot is promoted again and not made again.
-    assert index_into(place, indexed.source, job=small_job(profile="production")) == second
+    assert index_into(place, indexed.source, job=small_job(fusion__preset="scaled")) == second
     assert latest_number(store, tree.SNAPSHOT) == 2
     assert current_snapshot(store) == second
     for number in (0, 3):

@@ -112,7 +112,7 @@ def test_a_job_is_recorded_once_without_what_changes_no_bit(pictures: Path, stor
     assert (job.entries, job.shard_images) == (6, 4)
     tiny_index(store, pictures, engine__kind="serial", engine__workers=3)
     assert read_jobs(LocalStore(store)) == jobs
-    tiny_index(store, pictures, profile="production")
+    tiny_index(store, pictures, fusion__preset="scaled")
     assert len(read_jobs(LocalStore(store))) == 2
     # A damaged record of a job is put right by the job itself.
     kept = (store / path).read_bytes()

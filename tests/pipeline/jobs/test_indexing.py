@@ -110,7 +110,9 @@ def test_global_layers_alone_need_no_words(pictures: Path, tmp_path: Path) -> No
     snapshot = index_into(tmp_path / "store", pictures, job=small_job(network__layers=["head"]))
     assert snapshot.vocabularies == {}
     assert snapshot.document_frequencies == {}
-    assert set(snapshot.segments[0].files) == {"images", "head.dense", "head.sketch", "head.axes"}
+    assert set(snapshot.segments[0].files) == {
+        *("images", "head.dense", "head.sketch", "head.axes", "head.drawn")
+    }
 
 
 def test_a_corpus_that_grew_is_another_snapshot(pictures: Path, tmp_path: Path) -> None:

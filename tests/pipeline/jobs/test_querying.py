@@ -89,6 +89,7 @@ class Asker:
     die_before: int = -1
     mode: SearchMode = "exact"
     candidates: int = 1_000
+    expand: int = 0
     asked: list[tuple[str, int]] = field(default_factory=list)
     stands: list[Progress] = field(default_factory=list)
 
@@ -99,7 +100,11 @@ class Asker:
         coordinator = Watched(self.tiny, snapshot, self.die_before)
         self.asked = coordinator.asked
         search = SearchSettings(
-            k=self.k, batch_queries=self.size, mode=self.mode, candidates=self.candidates
+            k=self.k,
+            batch_queries=self.size,
+            mode=self.mode,
+            candidates=self.candidates,
+            expand=self.expand,
         )
         return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
 
@@ -247,6 +252,33 @@ def test_an_answer_without_proof_is_audited(tiny: Tiny) -> None:
     assert Asker(tiny, mode="paper", candidates=5).images().run.audited == 0
 
 
+def test_expanded_queries_make_another_run_of_the_same_answers_in_batches_of_any_size(
+    tiny: Tiny,
+) -> None:
+    plain, run = Asker(tiny).images(), Asker(tiny, expand=2).images()
+    assert (plain.run.expand, run.run.expand, run.run.certified) == (0, 2, 5)
+    assert run.run.inputs != plain.run.inputs
+    assert "expand" not in plain.run.model_dump()
+    assert [row["score"] for row in rows(tiny, run)] != [row["score"] for row in rows(tiny, plain)]
+    for size in (1, 5):
+        assert rows(tiny, Asker(tiny, expand=2, size=size).images()) == rows(tiny, run)
+    # All images as candidates are proof; with three the run is audited, by the same question.
+    all_of_them = Asker(tiny, expand=2, mode="paper", candidates=5).images()
+    assert rows(tiny, all_of_them) == rows(tiny, run)
+    few = Asker(tiny, expand=2, mode="candidates", candidates=3).images().run
+    assert (few.certified, few.audited, few.audit_wanted) == (0, 3, 9)
+
+
+def test_a_run_of_expanded_queries_goes_on_and_takes_nothing_else_in(tiny: Tiny) -> None:
+    with pytest.raises(Killed):  # a batch asks twice
+        Asker(tiny, expand=2, die_before=3).images(into="mine")
+    with pytest.raises(IncompatibleInputs, match="run mine was begun with"):
+        Asker(tiny).images(into="mine")
+    assert Asker(tiny, expand=2).images(into="mine").queries == 3
+    with pytest.raises(IncompatibleInputs, match=r"\(expand was 2, is 0\)"):
+        Asker(tiny).images(into="mine")
+
+
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
     answered = Asker(tiny).images([4, 0, 4])
     assert [row["query"] for row in rows(tiny, answered) if row["rank"] == 1] == [4, 0]
@@ -319,7 +351,7 @@ def test_a_run_that_was_begun_takes_nothing_else_in(tiny: Tiny) -> None:
 
 def test_a_run_belongs_to_one_snapshot(tiny: Tiny) -> None:
     first = Asker(tiny).images(into="mine").run
-    other = tiny_index(tiny.store, tiny.pictures, profile="production")
+    other = tiny_index(tiny.store, tiny.pictures, fusion__preset="scaled")
     with pytest.raises(
         IncompatibleInputs,
         match=rf"{first.snapshot[:12]}, this call asks snapshot 2 with {other.root_digest[:12]}: "

@@ -18,7 +18,7 @@ LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high"
 
 
 def maps(count: int, **settings: tuple[float, ...]) -> list[tuple[float, float]]:
-    fusion = resolve_fusion(LAYERS[:count], FusionSettings.model_validate(settings), "paper")
+    fusion = resolve_fusion(LAYERS[:count], FusionSettings.model_validate(settings))
     return [(entry.t, entry.p) for entry in fusion.layers]
 
 
@@ -54,7 +54,7 @@ def test_settings_change_only_what_they_name() -> None:
         ({"network.layers": [{"name": "b5", "pool": "gem"}]}, InputError, "local and asks for"),
         ({"network.preprocess.crop": 300}, InputError, "crop cannot exceed the short edge"),
         ({"network.weights_sha256": "0" * 64}, InputError, "the job says 000000000000"),
-        ({"network.name": "resnet50"}, InputError, "no default layers"),
+        ({"network.name": "vit_b_16"}, InputError, "no default layers"),
         ({"network.name": "lenet", "network.layers": ["a"]}, InputError, "no network 'lenet'"),
     ],
 )
@@ -96,7 +96,7 @@ def test_maps_that_do_not_fit_are_refused() -> None:
 )
 def test_weights_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings), "paper")
+        resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings))
 
 
 def scale(layer: str, high: float) -> LayerScale:
@@ -106,10 +106,10 @@ def scale(layer: str, high: float) -> LayerScale:
 def test_scaled_weights_bring_percentiles_to_that_of_the_first_layer() -> None:
     calibration = (scale("high", 0.8), scale("middle", 0.6), scale("low", 0.5))
     assert scaled_weights(LAYERS, calibration) == [1.0, 1.33, 1.6]
-    fusion = resolve_fusion(LAYERS, FusionSettings(), "production", calibration)
+    scaled = FusionSettings.model_validate("scaled")
+    fusion = resolve_fusion(LAYERS, scaled, calibration)
     assert [entry.weight for entry in fusion.layers] == [1.0, 1.33, 1.6]
-    published = FusionSettings.model_validate("published")
-    fusion = resolve_fusion(LAYERS, published, "production", calibration)
+    fusion = resolve_fusion(LAYERS, FusionSettings(), calibration)
     assert [entry.weight for entry in fusion.layers] == [1.0, 1.0, 1.0]
 
 
@@ -129,7 +129,7 @@ def test_a_profile_settles_what_is_not_said() -> None:
     assert (job.encoding.nearest, job.encoding.power) == (3, 1.0)
     assert job.vocabulary.projection is None
     job = settle_profile(load_job(None, {"profile": "paper"}))
-    assert (job.encoding, job.vocabulary.projection) == (EncodingSpec(), None)
+    assert (job.encoding_of("b11"), job.vocabulary.projection) == (EncodingSpec(), None)
     assert [layer.name for layer in resolve_extraction(job)[0].layers] == ["head", "b11"]
 
 

@@ -29,6 +29,8 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
         ("[vocab]\nwords = 3", r"no key vocab; did you mean vocabulary\?"),
         ("[network.preprocess]\nshort = 3", r"no key network\.preprocess\.short; .*short_edge"),
         ("[vocabulary]\nwords = 0", r"vocabulary\.words: .* greater than or equal to 1; got 0"),
+        ("[search]\nexpand = -1", r"search\.expand: .* greater than or equal to 0; got -1"),
+        ("[search]\nexpand = 101", r"search\.expand: .* less than or equal to 100; got 101"),
         ("profile = 'fast'", r"profile: .*'paper' or 'production'; got 'fast'"),
         ("words = [", r"is not TOML"),
         ("vocabulary = 3", r"vocabulary: "),

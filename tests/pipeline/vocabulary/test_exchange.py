@@ -27,7 +27,8 @@ from lamella.pipeline.vocabulary.exchange import (
     recipe_digest,
     recipe_of,
 )
-from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells, write_cells
+from lamella.pipeline.vocabulary.ivf import CellsAssigner, first_cells
+from lamella.pipeline.vocabulary.ivf_files import write_cells
 from lamella.pipeline.vocabulary.projection import fit_projection, write_projection
 from lamella.schemas.files import FileRef
 from lamella.schemas.vocabulary import ProjectionSpec, RoundReport, Vocabulary, VocabularyHealth

@@ -22,6 +22,8 @@ from lamella.pipeline.vocabulary.ivf import (
     first_cells,
     neighbours_of,
     next_cells,
+)
+from lamella.pipeline.vocabulary.ivf_files import (
     read_cells,
     read_neighbours,
     write_cells,

@@ -244,3 +244,27 @@ def test_a_projection_checks_itself(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         axes(mean, matrix, explained)
+
+
+def flat_in(dimensions: int, spanned: int) -> npt.NDArray[np.float32]:
+    """Return 50 descriptors that vary in a few directions alone."""
+    rng = np.random.default_rng(0)
+    return (rng.standard_normal((50, spanned)) @ rng.standard_normal((spanned, dimensions))).astype(
+        np.float32
+    )
+
+
+def test_descriptors_are_not_whitened_in_dimensions_that_they_do_not_span() -> None:
+    with pytest.raises(InputError, match=r"span 3 \(the rank of their covariance\): ask for 3"):
+        fit_projection(flat_in(8, 3), ProjectionSpec(dimensions=4, whiten=True))
+    assert fit_projection(flat_in(8, 3), ProjectionSpec(dimensions=3, whiten=True)).dimensions == 3
+    assert fit_projection(flat_in(8, 3), ProjectionSpec(dimensions=4)).dimensions == 4
+
+
+def test_a_projection_that_names_no_dimensions_has_those_that_are_spanned() -> None:
+    assert fit_projection(flat_in(8, 3), ProjectionSpec(whiten=True)).dimensions == 3
+    assert fit_projection(flat_in(300, 290), ProjectionSpec(whiten=True)).dimensions == 49
+    equal = np.ones((5, 4), np.float32)
+    found = fit_projection(equal, ProjectionSpec(whiten=True))
+    assert found.dimensions == 1
+    assert not project(found, equal).any()
