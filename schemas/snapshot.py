@@ -31,7 +31,8 @@ class SegmentRef(Stored):
     """Shards indexed together: all layers of their images.
 
     `files` are named `images`, for a global layer `LAYER.dense`, `LAYER.sketch` and `LAYER.axes`,
-    for a local one `LAYER.postings` and `LAYER.bags`, and for both `LAYER.drawn`.
+    for a local one `LAYER.postings` and `LAYER.bags`, with residuals `LAYER.payload` too, and for
+    all `LAYER.drawn`.
     """
 
     key: str

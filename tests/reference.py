@@ -28,6 +28,51 @@ def cosine_of_vectors(left: NDArray[np.float32], right: NDArray[np.float32]) -> 
     )
 
 
+Vector = Sequence[float]
+
+
+def residuals(
+    descriptors: Sequence[tuple[Sequence[int], Vector]], centroids: Sequence[Vector]
+) -> dict[int, list[float]]:
+    """Return {word: sum of d - c at unit length} of one picture; words that give 0 are left out.
+
+    Args:
+        descriptors: the words of each descriptor, and the descriptor.
+    """
+    sums: dict[int, list[float]] = {}
+    for words, descriptor in descriptors:
+        for word in words:
+            rest = [float(d) - float(c) for d, c in zip(descriptor, centroids[word], strict=True)]
+            before = sums.get(word, [0.0] * len(rest))
+            sums[word] = [a + b for a, b in zip(before, rest, strict=True)]
+    lengths = {word: math.sqrt(sum(value**2 for value in total)) for word, total in sums.items()}
+    return {
+        word: [value / lengths[word] for value in total]
+        for word, total in sums.items()
+        if lengths[word] > 0.0
+    }
+
+
+Stored = Mapping[int, NDArray[np.float64]]
+
+
+def match_kernel(left: Stored, right: Stored) -> float:
+    """Return the sum of max(0, u . v) ** 3 over common words, by the root of both numbers of words.
+
+    Args:
+        left, right: residuals {word: u} as they are stored; for signs each is 1 or -1 by sqrt(D).
+    """
+    if not left or not right:
+        return 0.0
+    total = 0.0
+    for word in sorted(left.keys() & right.keys()):
+        product = math.fsum(
+            float(a) * float(b) for a, b in zip(left[word], right[word], strict=True)
+        )
+        total += max(0.0, product) ** 3
+    return min(total / math.sqrt(len(left) * len(right)), 1.0)
+
+
 def _over_norms(product: float, left: float, right: float) -> float:
     if left == 0.0 or right == 0.0:
         return 0.0

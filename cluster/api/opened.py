@@ -208,7 +208,8 @@ class Index:
         """Return what the index sees of each query, as a row of a table.
 
         Columns: query (its place in the call), query_name; for each global layer LAYER.vector,
-        D float32; for each local one LAYER.words and LAYER.counts, lists of uint32, words rising;
+        D float32; for each local one LAYER.words and LAYER.counts, lists of uint32, words rising,
+        and where the encoding is asmk LAYER.residuals, a list of float16 or of signs for each word;
         refusal and detail, null where the picture could be read. Features of a refused picture
         are null. Arguments and errors are those of `query`.
         """

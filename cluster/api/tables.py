@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
+from lamella.pipeline.index.files import as_lists
+from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.search.segment import DenseLayer, Features, Layer, ResidualLayer, SegmentData
 from lamella.pipeline.store.commit import read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import vectors_column
 from lamella.result import Refusal
 from lamella.schemas.corpus import IMAGES
 from lamella.schemas.snapshot import IndexSnapshot
-
-Features = BagsOfWords | NDArray[np.float32]
 
 
 def layer_table(segments: Sequence[SegmentData], layer: str) -> pa.Table:
@@ -30,11 +30,19 @@ def layer_table(segments: Sequence[SegmentData], layer: str) -> pa.Table:
     )
 
 
-def _values(layer: LocalLayer | DenseLayer) -> Features:
-    return layer.bags if isinstance(layer, LocalLayer) else layer.vectors
+def _values(layer: Layer) -> BagsOfWords | NDArray[np.float32]:
+    return layer.vectors if isinstance(layer, DenseLayer) else layer.bags
+
+
+def _like(layer: Layer) -> Features:
+    """Return no features, of the types that queries of a layer have."""
+    return layer.of(np.empty(0, np.int64)) if isinstance(layer, ResidualLayer) else _values(layer)
 
 
 def _columns(values: Features, prefix: str = "") -> dict[str, Any]:
+    if isinstance(values, Residuals):
+        lists = as_lists(values.bags.offsets, vectors_column(values.payload))
+        return _columns(values.bags, prefix) | {f"{prefix}residuals": lists}
     if not isinstance(values, BagsOfWords):
         return {f"{prefix}vector": vectors_column(values)}
     return {
@@ -67,7 +75,7 @@ def features_table(
         "query_name": pa.array(queries, pa.string()),
     }
     for layer, stored in like.layers.items():
-        values = [layers[layer] for _, layers in parts] or [_values(stored)]
+        values = [layers[layer] for _, layers in parts] or [_like(stored)]
         found = [_columns(each, f"{layer}.") for each in values]
         for name in found[0]:
             columns[name] = pa.concat_arrays([each[name] for each in found]).take(rows)

@@ -9,7 +9,7 @@ from typing import Literal
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
-from lamella.pipeline.search.on_gpu import card_is_here
+from lamella.pipeline.search.on_gpu import card_is_here, check_layers, serves_layers
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.job import EngineSettings
@@ -32,21 +32,24 @@ class Engine:
     ) -> Iterator[Coordinator]:
         """Open a snapshot's segments, in shard servers on Ray or in this process."""
         if not self.on_ray:
-            device = "cuda" if self._on_gpus(card_is_here) else "cpu"
+            device = "cuda" if self._on_gpus(snapshot, card_is_here) else "cpu"
             searcher = SegmentSearcher(store.url, snapshot, None, weighting, device)
             yield Coordinator(LocalServers(searcher), snapshot.indexed)
             return
         from lamella.cluster.ray.runner import RayRunner
         from lamella.cluster.ray.shard_server import RayServers, gpus_of_cluster
 
-        on_gpus = self._on_gpus(lambda: gpus_of_cluster() > 0)
+        on_gpus = self._on_gpus(snapshot, lambda: gpus_of_cluster() > 0)
         if on_gpus and isinstance(self.runner, RayRunner):
             self.runner.share_gpus()
         with RayServers(store.url, snapshot, weighting=weighting, on_gpus=on_gpus) as servers:
             yield Coordinator(servers, snapshot.indexed)
 
-    def _on_gpus(self, any_here: Callable[[], bool]) -> bool:
-        return self.search_on == "gpu" or (self.search_on == "auto" and any_here())
+    def _on_gpus(self, snapshot: IndexSnapshot, any_here: Callable[[], bool]) -> bool:
+        if self.search_on == "gpu":
+            check_layers(snapshot)
+            return True
+        return self.search_on == "auto" and serves_layers(snapshot) and any_here()
 
 
 @contextmanager

@@ -173,9 +173,17 @@ def concatenate(parts: Sequence[BagsOfWords]) -> BagsOfWords:
 
 def select(bags: BagsOfWords, rows: NDArray[np.int64]) -> BagsOfWords:
     """Return the bags of the given rows, in the given order; a row may be given twice."""
-    sizes = np.diff(bags.offsets)[rows]
+    entries = entries_of(bags.offsets, rows)
     offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=offsets[1:])
-    within = np.arange(offsets[-1], dtype=np.int64) - np.repeat(offsets[:-1], sizes)
-    entries = np.repeat(bags.offsets[:-1][rows], sizes) + within
+    np.cumsum(np.diff(bags.offsets)[rows], out=offsets[1:])
     return BagsOfWords(offsets=offsets, words=bags.words[entries], counts=bags.counts[entries])
+
+
+def entries_of(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the entries of the given runs, one run after the other, (m,) int64."""
+    sizes = np.diff(offsets)[rows]
+    ends = np.cumsum(sizes)
+    entries: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(
+        offsets[:-1][rows] - ends + sizes, sizes
+    )
+    return entries

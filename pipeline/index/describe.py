@@ -1,12 +1,14 @@
 """Describe pictures by visual words: find the words of descriptors, and count them per picture."""
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
+from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.vocabulary.assign import Assigner
 from lamella.schemas.vocabulary import WEIGHT_SCALE, EncodingSpec
 
@@ -26,6 +28,21 @@ class Described:
     squared_distances: Float64s
 
 
+Words = TypeVar("Words", BagsOfWords, Residuals, covariant=True)
+
+
+class Describes(Protocol[Words]):
+    """Describes pictures by bags of words, as `Describer`, or by residuals."""
+
+    def describe(self, owners: Int64s, descriptors: Float32s) -> Described:
+        """Return the words of descriptors (n, D) of the pictures `owners` (n,)."""
+        ...
+
+    def of_images(self, parts: list[Described], image_ids: Int64s) -> Words:
+        """Return what describes each image, (n,) rising ids, from all descriptors."""
+        ...
+
+
 @dataclass(frozen=True)
 class Describer:
     """Finds the words of descriptors as an index's encoding asks, and counts them."""
@@ -38,7 +55,7 @@ class Describer:
         found = self.assigner.nearest(descriptors, self.encoding.nearest)
         return Described(owners, found.words, found.squared_distances)
 
-    def bags(self, parts: list[Described], image_ids: NDArray[np.int64]) -> BagsOfWords:
+    def of_images(self, parts: list[Described], image_ids: Int64s) -> BagsOfWords:
         """Return one bag an image, (n,) rising ids, of all descriptors; without any, empty bags."""
         owners = np.concatenate([np.empty(0, np.int64), *(part.owners for part in parts)])
         nothing = np.empty((0, self.encoding.nearest), np.uint32)

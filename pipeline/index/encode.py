@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +12,11 @@ from lamella.pipeline.errors import CorruptFile, one_line
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.describe import Described, Describer
+from lamella.pipeline.index.describe import Described, Describer, Describes
+from lamella.pipeline.index.describe_residuals import ResidualDescriber
 from lamella.pipeline.index.files import write_bags
+from lamella.pipeline.index.residual_files import write_residuals
+from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
@@ -55,7 +59,7 @@ class EncodeWork:
         )
 
     def open(self, store: Store) -> Do[EncodeTask]:
-        describers = {
+        describers: dict[str, Describes[Any]] = {
             layer: open_describer(store, vocabulary)
             for layer, vocabulary in self.vocabularies.items()
         }
@@ -66,24 +70,30 @@ class EncodeWork:
             words: dict[str, int] = {}
             for layer, describer in describers.items():
                 parts = _described(store, files.get(layer), describer)
-                bags = describer.bags(parts, image_ids)
-                words |= put_bags(work, layer, work.folder, image_ids, bags)
+                found = describer.of_images(parts, image_ids)
+                words |= put_words(work, layer, work.folder, image_ids, found)
                 words |= measured_counts(layer, (part.squared_distances for part in parts))
             return {"images": len(image_ids)} | words
 
         return encode
 
 
-def _described(store: Store, file: FileRef | None, describer: Describer) -> list[Described]:
+def _described(store: Store, file: FileRef | None, describer: Describes[Any]) -> list[Described]:
     """Return the words of a file of local descriptors; there is none where no image gave one."""
     if file is None:
         return []
     return read_committed(store, file, lambda path: describe_file(path, describer))
 
 
-def open_describer(store: Store, vocabulary: Vocabulary) -> Describer:
+def open_describer(
+    store: Store, vocabulary: Vocabulary
+) -> Describes[BagsOfWords] | Describes[Residuals]:
     """Return what describes pictures by a vocabulary. Raises CorruptFile as `open_assigner`."""
-    return Describer(open_assigner(store, vocabulary), vocabulary.encoding)
+    assigner = open_assigner(store, vocabulary)
+    if vocabulary.encoding.kind == "asmk" and vocabulary.centroids is not None:
+        centroids = read_committed(store, vocabulary.centroids, read_centroids)
+        return ResidualDescriber(assigner, vocabulary.encoding, centroids)
+    return Describer(assigner, vocabulary.encoding)
 
 
 def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
@@ -118,7 +128,7 @@ def open_assigner(store: Store, vocabulary: Vocabulary) -> Assigner:
     return ProjectingAssigner(projection, assigner)
 
 
-def describe_file(path: Path, describer: Describer) -> list[Described]:
+def describe_file(path: Path, describer: Describes[Any]) -> list[Described]:
     """Return the words of a file of local descriptors, part by part, in one pass over it."""
     parts: list[Described] = []
     with open_parquet(path, LOCAL) as file:
@@ -130,12 +140,23 @@ def describe_file(path: Path, describer: Describer) -> list[Described]:
     return parts
 
 
-def put_bags(
-    work: Attempt, layer: str, folder: str, image_ids: NDArray[np.int64], bags: BagsOfWords
+def put_words(
+    work: Attempt,
+    layer: str,
+    folder: str,
+    image_ids: NDArray[np.int64],
+    found: BagsOfWords | Residuals,
 ) -> dict[str, int]:
-    """Add a layer's bags to an attempt in a stage's folder; return what a record counts of them."""
+    """Add a layer's bags or residuals to an attempt in a stage's folder; return what a record
+    counts of them.
+    """
     place = tree.layer_folder(folder, layer)
-    work.write(layer, place, "arrow", lambda path: write_bags(image_ids, bags, path))
+    if isinstance(found, Residuals):
+        bags = found.bags
+        work.write(layer, place, "arrow", lambda path: write_residuals(image_ids, found, path))
+    else:
+        bags = found
+        work.write(layer, place, "arrow", lambda path: write_bags(image_ids, bags, path))
     empty = int(np.count_nonzero(np.diff(bags.offsets) == 0))
     return {f"words.{layer}": len(bags.words), f"empty.{layer}": empty}
 

@@ -47,12 +47,13 @@ def read_image_ids(path: Path) -> NDArray[np.int64]:
     return column(map_arrow(path, IMAGE_IDS), "image_id")
 
 
-def _lists(offsets: NDArray[np.int64], values: NDArray[Any]) -> Any:
-    """Return an Arrow column of lists that shares its offsets and values with the arrays."""
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values))
+def as_lists(offsets: NDArray[np.int64], values: Any) -> Any:
+    """Return an Arrow column of lists that shares its offsets and its values, an Arrow array."""
+    return pa.LargeListArray.from_arrays(pa.array(offsets), values)
 
 
-def _unlist(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def lists_of(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the offsets (n + 1,) and the values (m,) of a column of lists."""
     chunks = table.column(name).chunks
     if not chunks:
         return np.zeros(1, np.int64), np.empty(0, dtype)
@@ -64,8 +65,8 @@ def write_bags(image_ids: NDArray[np.int64], bags: BagsOfWords, path: Path) -> i
     """Write a forward file: each image's words and counts; return the number of images."""
     columns = {
         "image_id": pa.array(image_ids),
-        "words": _lists(bags.offsets, bags.words),
-        "counts": _lists(bags.offsets, bags.counts),
+        "words": as_lists(bags.offsets, pa.array(bags.words)),
+        "counts": as_lists(bags.offsets, pa.array(bags.counts)),
     }
     return write_arrow(pa.table(columns), path)
 
@@ -73,16 +74,16 @@ def write_bags(image_ids: NDArray[np.int64], bags: BagsOfWords, path: Path) -> i
 def read_bags(path: Path) -> tuple[NDArray[np.int64], BagsOfWords]:
     """Map a forward file: image ids (n,) and their bags. Raises ValueError where it is none."""
     table = map_arrow(path, _BAGS)
-    offsets, words = _unlist(table, "words", np.uint32)
-    _, counts = _unlist(table, "counts", np.uint32)
+    offsets, words = lists_of(table, "words", np.uint32)
+    _, counts = lists_of(table, "counts", np.uint32)
     return column(table, "image_id").astype(np.int64), BagsOfWords(offsets, words, counts)
 
 
 def write_postings(postings: Postings, path: Path) -> int:
     """Write an inverted file: each word's rows and counts; return the number of words."""
     columns = {
-        "rows": _lists(postings.offsets, postings.rows),
-        "counts": _lists(postings.offsets, postings.counts),
+        "rows": as_lists(postings.offsets, pa.array(postings.rows)),
+        "counts": as_lists(postings.offsets, pa.array(postings.counts)),
     }
     return write_arrow(pa.table(columns), path)
 
@@ -90,8 +91,8 @@ def write_postings(postings: Postings, path: Path) -> int:
 def read_postings(path: Path) -> Postings:
     """Map an inverted file. Raises ValueError where it is none."""
     table = map_arrow(path, _POSTINGS)
-    offsets, rows = _unlist(table, "rows", np.uint32)
-    _, counts = _unlist(table, "counts", np.uint32)
+    offsets, rows = lists_of(table, "rows", np.uint32)
+    _, counts = lists_of(table, "counts", np.uint32)
     return Postings(offsets, rows, counts)
 
 

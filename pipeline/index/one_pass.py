@@ -14,19 +14,19 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.stage import Extraction
-from lamella.pipeline.index.describe import Described, Describer
+from lamella.pipeline.index.describe import Described, Describes
 from lamella.pipeline.index.encode import (
     Encoding,
     encoding_inputs,
     open_describer,
-    put_bags,
+    put_words,
 )
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store
@@ -83,13 +83,13 @@ class WordEncoder:
 class _InTurn:
     """A describer behind a lock: two shards may overlap in a worker, but its buffers serve one."""
 
-    def __init__(self, describer: Describer) -> None:
+    def __init__(self, describer: Describes[Any]) -> None:
         self._describer = describer
         self._turn = threading.Lock()
-        self.bags = describer.bags
+        self.of_images = describer.of_images
 
     def describe(self, owners: NDArray[np.int64], descriptors: NDArray[np.float32]) -> Described:
-        """See `Describer.describe`."""
+        """See `Describes.describe`."""
         with self._turn:
             return self._describer.describe(owners, descriptors)
 
@@ -101,7 +101,7 @@ class WordSink:
     word does not depend on the others, so how many are compared at once changes nothing.
     """
 
-    def __init__(self, layer: str, describer: Describer | _InTurn, do: "Do") -> None:
+    def __init__(self, layer: str, describer: Describes[Any], do: "Do") -> None:
         self.layer = layer
         self._describer = describer
         self._do = do
@@ -124,10 +124,10 @@ class WordSink:
         """Add the bags of all images to the attempt."""
         if self._waiting:
             self._take()()
-        bags = self._describer.bags(self._parts, image_ids)
+        found = self._describer.of_images(self._parts, image_ids)
         counts = {f"rows.{self.layer}": sum(len(part.owners) for part in self._parts)}
         counts |= measured_counts(self.layer, (part.squared_distances for part in self._parts))
-        return counts | put_bags(work, self.layer, folder, image_ids, bags)
+        return counts | put_words(work, self.layer, folder, image_ids, found)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -13,7 +13,10 @@ from lamella.schemas.files import DoneRecord
 
 
 def segment_memory(
-    images: int, words: Mapping[str, int], dimensions: Mapping[str, int]
+    images: int,
+    words: Mapping[str, int],
+    dimensions: Mapping[str, int],
+    residuals: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Return the peak bytes of a worker that builds a segment, by what holds them.
 
@@ -21,15 +24,19 @@ def segment_memory(
         images: of the segment.
         words: entries of all bags (an image and a word that it holds), by local layer.
         dimensions: of a vector, by global layer.
+        residuals: bytes of a residual, by local layer that has them.
     """
     widest, most = max(dimensions.values(), default=0), max(words.values(), default=0)
-    return {
+    held = sum(words[layer] * width for layer, width in (residuals or {}).items())
+    needed = {
         "process": PROCESS_BYTES,
         "vectors": 4 * images * sum(dimensions.values()),
         "vectors as they are read": 2 * 4 * images * widest,
         "bags": 2 * 8 * sum(words.values()),
         "sketch or postings": max(images * (5 * LEADING + widest) if widest else 0, 8 * most),
     }
+    # By image, and once more in the order of the posting lists.
+    return needed | ({"residuals": 2 * held} if residuals else {})
 
 
 def check_segments(
@@ -37,12 +44,14 @@ def check_segments(
     layers: Sequence[LayerSpec],
     segments: Sequence[tuple[Sequence[DoneRecord], Sequence[DoneRecord]]],
     available: int,
+    residuals: Mapping[str, int] | None = None,
 ) -> None:
     """Refuse segments that a worker has no room for.
 
     Args:
         segments: the records of the shards of each, extracted and encoded.
         available: bytes that a worker has.
+        residuals: as for `segment_memory`.
 
     Raises:
         InputError: the largest takes more; the message says how many images would fit.
@@ -59,7 +68,7 @@ def check_segments(
             for layer in layers
             if layer.kind == "local"
         }
-        needed = segment_memory(images, words, dimensions)
+        needed = segment_memory(images, words, dimensions, residuals)
         room, rest = available - PROCESS_BYTES, sum(needed.values()) - PROCESS_BYTES
         fitting = int(images * max(room, 0) / max(rest, 1))
         check_memory(

@@ -19,11 +19,14 @@ from lamella.pipeline.index.files import (
     write_sketch,
 )
 from lamella.pipeline.index.postings import invert
+from lamella.pipeline.index.residual_files import write_payload, write_residuals
+from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.index.residuals import select as select_residuals
 from lamella.pipeline.index.sketch import sketch_vectors
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.store.tables import write_arrow
 
-Layers = Mapping[str, BagsOfWords | NDArray[np.float32]]
+Layers = Mapping[str, BagsOfWords | Residuals | NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def segment_files(
 
     Args:
         image_ids: (n,) rising.
-        layers: n bags, or (n, D) float32 vectors, in that order.
+        layers: n bags, n residuals, or (n, D) float32 vectors, in that order.
         words: of each local layer's vocabulary.
         threads: changes no bit.
     """
@@ -51,11 +54,17 @@ def segment_files(
     table = pa.table({"image_id": pa.array(image_ids)})
     yield SegmentFile("images", None, "arrow", partial(write_arrow, table))
     for name, value in layers.items():
-        if isinstance(value, BagsOfWords):
-            yield _file(name, "bags", partial(write_bags, image_ids, value))
-            postings = invert(value, words[name])
+        if isinstance(value, BagsOfWords | Residuals):
+            bags = value.bags if isinstance(value, Residuals) else value
+            yield _file(name, "bags", partial(write_bags, image_ids, bags))
+            postings = invert(bags, words[name])
             yield _file(name, "postings", partial(write_postings, postings))
-            yield _file(name, "drawn", partial(write_bags, image_ids[drawn], select(value, drawn)))
+            if isinstance(value, Residuals):
+                yield _file(name, "payload", partial(write_payload, value))
+                some = partial(write_residuals, image_ids[drawn], select_residuals(value, drawn))
+            else:
+                some = partial(write_bags, image_ids[drawn], select(value, drawn))
+            yield _file(name, "drawn", some)
         else:
             norms = dense_norms(value)
             yield _file(name, "dense", partial(write_dense, image_ids, value, norms))
@@ -72,9 +81,10 @@ def segment_counts(layers: Layers) -> dict[str, int]:
     """
     counts: dict[str, int] = {}
     for name, value in layers.items():
-        if isinstance(value, BagsOfWords):
-            counts[f"postings.{name}"] = len(value.words)
-            counts[f"zero.{name}"] = int(np.count_nonzero(np.diff(value.offsets) == 0))
+        if isinstance(value, BagsOfWords | Residuals):
+            bags = value.bags if isinstance(value, Residuals) else value
+            counts[f"postings.{name}"] = len(bags.words)
+            counts[f"zero.{name}"] = int(np.count_nonzero(np.diff(bags.offsets) == 0))
         else:
             counts[f"zero.{name}"] = int(np.count_nonzero(~value.any(axis=1)))
     return counts

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.extract.tables import GLOBAL, read_image_ids
+from lamella.pipeline.index import residuals as aggregated
 from lamella.pipeline.index.bags import BagsOfWords, concatenate
 from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
+from lamella.pipeline.index.residual_files import read_residuals
+from lamella.pipeline.index.residuals import Residuals, bytes_of
 from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
@@ -45,23 +48,27 @@ class SegmentTask:
 
 @dataclass(frozen=True)
 class IndexWork:
-    """Writes the inverted, forward, dense and sketch files of a segment.
+    """Writes the inverted, forward, residual, dense and sketch files of a segment.
 
     Attributes:
         words: the size of the vocabulary, by local layer.
+        residuals: the local layers whose pictures are residuals (`encoding.kind` is asmk).
     """
 
     layers: tuple[LayerSpec, ...]
     words: Mapping[str, int]
+    residuals: frozenset[str] = frozenset()
 
     def open(self, store: Store) -> Do[SegmentTask]:
         def build(task: SegmentTask, work: Attempt) -> Counts:
             image_ids = np.concatenate(
                 [_indexed(store, record) for record in task.extracted]
             ).astype(np.int64)
-            layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+            layers: dict[str, BagsOfWords | Residuals | NDArray[np.float32]] = {}
             for layer in self.layers:
-                if layer.kind == "local":
+                if layer.name in self.residuals:
+                    layers[layer.name] = _residuals(store, task, layer.name)
+                elif layer.kind == "local":
                     layers[layer.name] = _bags(store, task, layer.name)
                 else:
                     layers[layer.name] = _vectors(store, task, layer.name, image_ids)
@@ -87,6 +94,12 @@ def _indexed(store: Store, record: DoneRecord) -> NDArray[Any]:
 def _bags(store: Store, task: SegmentTask, layer: str) -> BagsOfWords:
     return concatenate(
         [read_committed(store, record.files[layer], read_bags)[1] for record in task.encoded]
+    )
+
+
+def _residuals(store: Store, task: SegmentTask, layer: str) -> Residuals:
+    return aggregated.concatenate(
+        [read_committed(store, record.files[layer], read_residuals)[1] for record in task.encoded]
     )
 
 
@@ -165,17 +178,25 @@ def index_corpus(
     extraction = encoding.extraction
     folder, inputs = index_place(encoding, segment_images)
     tasks = cut_segments(extraction.records, encoding.records, segment_images)
+    vocabularies = encoding.vocabularies
+    residuals = {
+        layer: bytes_of(each.dimensions, each.encoding.residuals)
+        for layer, each in vocabularies.items()
+        if each.encoding.kind == "asmk"
+    }
     check_segments(
         store,
         extraction.spec.layers,
         [(task.extracted, task.encoded) for task in tasks],
         runner.memory_per_worker(),
+        residuals,
     )
-    words = {layer: vocabulary.words for layer, vocabulary in encoding.vocabularies.items()}
+    words = {layer: vocabulary.words for layer, vocabulary in vocabularies.items()}
+    work = IndexWork(extraction.spec.layers, words, frozenset(residuals))
     records = complete(
         store,
         runner,
-        StoreStep(tree.INDEX, store.url, folder, inputs, IndexWork(extraction.spec.layers, words)),
+        StoreStep(tree.INDEX, store.url, folder, inputs, work),
         tasks,
         units=lambda task: sum(record.counts["indexed"] for record in task.extracted),
         on_progress=on_progress,

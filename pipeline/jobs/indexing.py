@@ -135,7 +135,10 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         for name, file in frequencies.items()
     }
     segments = [record.files for record in made.index.records]
-    calibration = calibrate(store, layers, segments, weights)
+    residuals = {
+        name for name, each in made.encoding.vocabularies.items() if each.encoding.kind == "asmk"
+    }
+    calibration = calibrate(store, layers, segments, weights, residuals)
     return draft_snapshot(
         store,
         made.manifest,

@@ -135,7 +135,7 @@ def probe_words(
         nearest = min(encoding.nearest, len(found.centroids))
         asked = encoding.model_copy(update={"nearest": nearest})
         describer = Describer(assigner, asked)
-        bags = describer.bags(describe_file(path, describer), image_ids)
+        bags = describer.of_images(describe_file(path, describer), image_ids)
     tried = len(found.centroids)
     growth = found.words / tried
     # Pictures that stand-ins were trained on have more distinct words than others, so skip them.

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
-from lamella.pipeline.index.bags import select
 from lamella.pipeline.search import bound_kernels
 from lamella.pipeline.search.bounds import Products, ask_sketch
-from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
-from lamella.pipeline.search.score import add_block, start_terms
+from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
+from lamella.pipeline.search.step_kernels import propose_again
 from lamella.pipeline.search.topk import Best, Reached
 from lamella.schemas.query import LayerMap
 
@@ -57,21 +56,21 @@ class Group:
 
     def __init__(
         self,
-        matches: Sequence[LocalMatch | DenseMatch],
+        matches: Sequence[Match],
         maps: Sequence[LayerMap],
         queries: slice,
         images: int,
         best: Best,
     ) -> None:
         dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
-        local = [(i, match) for i, match in enumerate(matches) if isinstance(match, LocalMatch)]
+        local = [(i, match) for i, match in enumerate(matches) if not isinstance(match, DenseMatch)]
         self._dense, self._local = [match for _, match in dense], [match for _, match in local]
         self._maps = [maps[i] for i, _ in dense + local]
         self._weights = np.array([each.weight for each in self._maps])
         self._queries, self._images, self._best = queries, images, best
         self._waiting: list[Waiting] = []
         self._found: list[Reached] = []
-        self.narrowed = 0
+        self.narrowed = self.payloads = self.payloads_read = 0
 
     def look(self) -> None:
         """Scan the blocks."""
@@ -83,15 +82,19 @@ class Group:
         self._leads = _Products.of([each.leads for each in asked], count)
         self._rests = _stack([each.rests for each in asked], count)
         self._whole = _Products.of([each.whole for each in asked], count)
+        scans = [match.scan(self._queries) for match in self._local]
+        self._errors = np.stack([scan.errors for scan in scans]) if scans else np.empty((0, count))
         highest = np.empty((count, min(self._best.heaps.shape[1], max(self._images, 1))))
         filled = np.zeros(count, np.int64)
         room = _Room()
-        for block, known in self._known(room):
+        for block in self._blocks():
             near = self._near(block, room)
-            proposed = self._propose(block, near, known, room)
+            known, proposed = self._propose(block, near, scans, room)
             now, later = bound_kernels.promising(*proposed, near, known, highest, filled)
             self._look_closely(Waiting(block, now))
             self._waiting.append(Waiting(block, later))
+        self.payloads = sum(scan.payloads for scan in scans)
+        self.payloads_read = sum(scan.payloads_read for scan in scans)
         self._waiting = list(self._reaching())
 
     def end(self) -> Reached:
@@ -101,23 +104,11 @@ class Group:
         self._waiting = []
         return Reached.join(self._found)
 
-    def _known(self, room: "_Room") -> Iterator[tuple[slice, Float32s]]:
-        """Yield blocks and the similarities of their local layers, (B, Q, b) float32."""
-        numbers = np.arange(self._queries.start, self._queries.stop)
-        bags = [select(match.bags, numbers) for match in self._local]
-        terms = [
-            start_terms(own, match.layer.postings, match.layer.weights)
-            for own, match in zip(bags, self._local, strict=True)
-        ]
+    def _blocks(self) -> Iterator[slice]:
+        """Yield the blocks of the segment."""
         # The first block is small: with no bar yet, all of it waits.
         ends = [0, *range(FIRST_IMAGES, self._images, BLOCK_IMAGES), self._images]
-        for block in (slice(*each) for each in pairwise(ends)):
-            size = block.stop - block.start
-            known = room.get("known", np.float32, len(bags), len(numbers), size)
-            for match, own, term, out in zip(self._local, bags, terms, known, strict=True):
-                layer, norms = match.layer, match.norms[self._queries]
-                add_block(own, layer.postings, term, norms, layer.norms, block.start, out)
-            yield block, known
+        yield from (slice(*each) for each in pairwise(ends))
 
     def _near(self, block: slice, room: "_Room") -> Float32s:
         """Return the products with the leading codes of a block, (A, Q, b) float32."""
@@ -135,16 +126,28 @@ class Group:
         return near
 
     def _propose(
-        self, block: slice, near: Float32s, known: Float32s, room: "_Room"
-    ) -> tuple[Int32s, Float32s, Int64s]:
-        """Return the rows of a block that reach the bar, their bounds, and their number."""
-        _, count, size = known.shape
+        self, block: slice, near: Float32s, scans: Sequence[Scan], room: "_Room"
+    ) -> tuple[Float32s, tuple[Int32s, Float32s, Int64s]]:
+        """Return the similarities of a block's local layers, at most, (B, Q, b) float32, and the
+        rows that reach the bar, their bounds, and their number.
+
+        Once there is a bar, residuals are first bounded by the words in common, and only those of
+        rows that reach the bar are read. Without a dense layer nearly all rows would reach it.
+        """
+        count, size = self._queries.stop - self._queries.start, block.stop - block.start
+        bars = self._best.bars(self._queries)
+        in_steps = bool(self._dense) and bool(np.isfinite(bars).any())
+        known = room.get("known", np.float32, len(scans), count, size)
+        later = [
+            scan.begin_block(block.start, out, in_steps)
+            for scan, out in zip(scans, known, strict=True)
+        ]
         rows = room.get("rows", np.int32, 1, count, size)[0]
         uppers = room.get("uppers", np.float32, 1, count, size)[0]
         kept = np.empty(count, np.int64)
-        bars = self._best.bars(self._queries)
         sums = known[:, :, :SAMPLED].sum(axis=2, dtype=np.float64)
         usual = self._weights[len(self._dense) :] @ sums / max(min(size, SAMPLED), 1)
+        lines = self._lines(bars - usual)
         sketches = [match.layer.sketch for match in self._dense]
         bound_kernels.propose(
             near,
@@ -154,14 +157,20 @@ class Group:
             self._leads.lengths,
             self._rests,
             known,
-            *self._lines(bars - usual),
+            *lines,
             self._weights,
             bars,
             uppers,
             rows,
             kept,
         )
-        return rows, uppers, kept
+        if any(later):
+            for scan, out, waits in zip(scans, known, later, strict=True):
+                if waits:
+                    scan.end_block(block.start, out, rows, kept)
+            lowest = bars - bound_kernels.SINGLE_SLACK
+            propose_again(near, known, *lines, self._weights, lowest, uppers, rows, kept)
+        return known, (rows, uppers, kept)
 
     def _lines(self, touching: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines above each layer's f, tight where dense layers add up to `touching`."""
@@ -204,6 +213,7 @@ class Group:
             np.array([each.p for each in self._maps]),
             self._weights,
             *self._lines_for(pairs, bars),
+            self._errors,
             bars,
             query_of,
             lowers,

@@ -25,7 +25,7 @@ SLACK = 1e-12
 """Above the rounding of a sum of powers in float64, far below differences between images."""
 
 LOCAL_ERROR = 1e-7
-"""Above the rounding error of a similarity in [0, 1] in float32."""
+"""Above what rounding a similarity in [0, 1] to float32 adds to it or takes from it."""
 
 NEAR_ROWS = 256
 """Rows whose codes all queries use before the next rows: 330 kB at 1,280 dimensions."""
@@ -315,6 +315,7 @@ def narrow(
     weights: Float64s,
     slopes: Float32s,
     line_offsets: Float32s,
+    local_errors: Float64s,
     bars: Float64s,
     query_of: Int64s,
     lowers: Float64s,
@@ -329,6 +330,8 @@ def narrow(
         lengths, slacks: (A, Q) of the products.
         t, p, weights: (A + B,) of the maps; weights are at most 1.
         slopes, line_offsets: (A + B, Q) of the lines above f.
+        local_errors: (B, Q): a local similarity may be below S, what the pairs say, by this times
+            S ** (2 / 3), beside its rounding.
         bars: (Q,) what F must reach.
         query_of: (m,) written.
         lowers, uppers: (m,) written.
@@ -353,14 +356,19 @@ def narrow(
             lower = -SLACK
             upper = SLACK
             for layer in range(len(most)):
-                about, error = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
+                about, above = np.float64(most[layer, place]), np.float64(LOCAL_ERROR)
                 if layer < len(near):
                     about = np.float64(near[layer, place])
-                    error = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
-                    error += np.float64(slacks[layer, query])
+                    below = np.float64(lengths[layer, query]) * np.float64(errors[layer, row])
+                    below += np.float64(slacks[layer, query])
+                    above = below
+                else:
+                    below = above
+                    if local_errors[layer - len(near), query] > 0.0:
+                        below += local_errors[layer - len(near), query] * about ** (2.0 / 3.0)
                 least, greatest = (
-                    min(max(about - error, 0.0), 1.0),
-                    min(max(about + error, 0.0), 1.0),
+                    min(max(about - below, 0.0), 1.0),
+                    min(max(about + above, 0.0), 1.0),
                 )
                 lower += weights[layer] * mapped(least, t[layer], p[layer])
                 upper += weights[layer] * mapped(greatest, t[layer], p[layer])

@@ -10,7 +10,7 @@ from threadpoolctl import ThreadpoolController
 
 from lamella.pipeline.compiled import numba
 from lamella.pipeline.search.block_scan import Group
-from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
+from lamella.pipeline.search.query_layers import Match
 from lamella.pipeline.search.topk import Best, Effort, Reached
 from lamella.schemas.query import LayerMap
 
@@ -26,7 +26,7 @@ class Finder(Protocol):
 
     def __call__(
         self,
-        matched: Sequence[Sequence[LocalMatch | DenseMatch]],
+        matched: Sequence[Sequence[Match]],
         maps: Sequence[LayerMap],
         queries: int,
         best: Best,
@@ -35,7 +35,7 @@ class Finder(Protocol):
 
 
 def find_reached(
-    matched: Sequence[Sequence[LocalMatch | DenseMatch]],
+    matched: Sequence[Sequence[Match]],
     maps: Sequence[LayerMap],
     queries: int,
     best: Best,
@@ -71,6 +71,8 @@ def find_reached(
             for (n, _), found in zip(tasks, pool.map(Group.end, groups), strict=True):
                 reached[n].append(found)
             effort.narrowed += sum(group.narrowed for group in groups)
+            effort.payloads += sum(group.payloads for group in groups)
+            effort.payloads_read += sum(group.payloads_read for group in groups)
     effort.pairs += queries * sum(images)
     return [Reached.join(each) for each in reached]
 

@@ -16,12 +16,14 @@ from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.networks import find_weights
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.describe import Described, Describer
+from lamella.pipeline.index.describe import Described, Describes
 from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags, read_dense, write_bags, write_dense
+from lamella.pipeline.index.residual_files import read_residuals, write_residuals
+from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.run.step import Counts, Do
 from lamella.pipeline.search.score import dense_norms
-from lamella.pipeline.search.segment import QueryBatch
+from lamella.pipeline.search.segment import Features, QueryBatch
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, read_committed
@@ -100,7 +102,7 @@ class EntriesTask:
 
 QueryTask = RowsTask | EntriesTask
 
-Encoded = tuple[NDArray[np.int64], dict[str, BagsOfWords | NDArray[np.float32]], Any]
+Encoded = tuple[NDArray[np.int64], dict[str, Features], Any]
 """The numbers of the queries that could be read, their layers, and the refusals."""
 
 
@@ -109,7 +111,7 @@ class Encoder:
     """The network and the vocabularies of a snapshot, opened."""
 
     backbone: Any
-    describers: dict[str, Describer]
+    describers: dict[str, Describes[Any]]
     threads: int
 
     def encode(self, source: Any, rows: Sequence[Row | None], first: int) -> Encoded:
@@ -167,7 +169,7 @@ def rows_of(task: QueryTask, root: str, limits: DecodeLimits) -> list[Row | None
 
 def encode_pictures(
     backbone: Any,
-    describers: dict[str, Describer],
+    describers: dict[str, Describes[Any]],
     source: Any,
     rows: Sequence[Row | None],
     first: int,
@@ -215,12 +217,14 @@ def encode_pictures(
         return np.empty(0, np.int64), {}, table
     numbers = np.concatenate(ids)
     order = np.argsort(numbers)
-    layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+    layers: dict[str, Features] = {}
     for layer in backbone.spec.layers:
         if layer.kind == "global":
             layers[layer.name] = np.ascontiguousarray(np.concatenate(vectors[layer.name])[order])
         else:
-            layers[layer.name] = describers[layer.name].bags(described[layer.name], numbers[order])
+            layers[layer.name] = describers[layer.name].of_images(
+                described[layer.name], numbers[order]
+            )
     return numbers[order], layers, table
 
 
@@ -229,10 +233,12 @@ def _write(
     name: str,
     folder: str,
     ids: NDArray[np.int64],
-    value: BagsOfWords | NDArray[np.float32],
+    value: Features,
 ) -> None:
     if isinstance(value, BagsOfWords):
         work.write(name, folder, "bags.arrow", lambda path: write_bags(ids, value, path))
+    elif isinstance(value, Residuals):
+        work.write(name, folder, "residuals.arrow", lambda path: write_residuals(ids, value, path))
     else:
         norms = dense_norms(value)
         work.write(name, folder, "dense.arrow", lambda path: write_dense(ids, value, norms, path))
@@ -243,12 +249,15 @@ def read_queries(
 ) -> tuple[NDArray[np.int64], QueryBatch | None]:
     """Return the numbers (Q,) and the batch that a task of the stage wrote; None if all refused."""
     ids = np.empty(0, np.int64)
-    layers: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+    layers: dict[str, Features] = {}
     for layer in snapshot.extraction.layers:
         if layer.name not in record.files:
             return ids, None
         file = record.files[layer.name]
-        if layer.kind == "local":
+        vocabulary = snapshot.vocabularies.get(layer.name)
+        if vocabulary is not None and vocabulary.encoding.kind == "asmk":
+            ids, layers[layer.name] = read_committed(store, file, read_residuals)
+        elif layer.kind == "local":
             ids, layers[layer.name] = read_committed(store, file, read_bags)
         else:
             ids, layers[layer.name], _ = read_committed(store, file, read_dense)

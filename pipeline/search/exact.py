@@ -8,7 +8,7 @@ from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.search.block_scan import FIRST_IMAGES
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.fuse import fuse
-from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch, match_layer
+from lamella.pipeline.search.query_layers import Match, match_layer
 from lamella.pipeline.search.rank import best_of
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
@@ -140,9 +140,9 @@ def _scaled(spec: FusionSpec) -> list[LayerMap]:
 
 def _match(
     segments: Sequence[SegmentData], queries: QueryBatch, spec: FusionSpec
-) -> list[list[LocalMatch | DenseMatch]]:
+) -> list[list[Match]]:
     """Return each segment's layers paired with their queries, in the order of the fusion."""
-    matched: list[list[LocalMatch | DenseMatch]] = []
+    matched: list[list[Match]] = []
     for segment in segments:
         before = matched[0] if matched else [None] * len(spec.layers)
         matched.append(

@@ -23,15 +23,16 @@ from lamella.pipeline.search.gpu_layers import (
     bytes_of,
     near_to,
 )
-from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
-from lamella.pipeline.search.segment import DenseLayer, LocalLayer, SegmentData
+from lamella.pipeline.search.query_layers import DenseMatch, Match, ResidualMatch
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer, ResidualLayer, SegmentData
 from lamella.pipeline.search.topk import Best, Effort, Reached
 from lamella.schemas.query import LayerMap
+from lamella.schemas.snapshot import IndexSnapshot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Matches = Sequence[LocalMatch | DenseMatch]
+Matches = Sequence[Match]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 """Queries and images (m,), counted over all segments, and upper bounds of F."""
 
@@ -57,6 +58,27 @@ def card_is_here() -> bool:
     return torch.cuda.is_available()
 
 
+def serves_layers(snapshot: IndexSnapshot) -> bool:
+    """Return whether a card can hold all layers of a snapshot: residuals stay on CPUs."""
+    return all(each.encoding.kind != "asmk" for each in snapshot.vocabularies.values())
+
+
+def check_layers(snapshot: IndexSnapshot) -> None:
+    """Check that a card can hold all layers of a snapshot.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not serves_layers(snapshot):
+        raise InputError(_ON_CPUS)
+
+
+_ON_CPUS = (
+    "graphics cards search bags of words and vectors, and this index has residuals "
+    '(vocabulary.encoding.kind is asmk): set engine.search_on = "cpu" or "auto"'
+)
+
+
 @dataclass(frozen=True, eq=False)
 class _Slab:
     """Neighbouring segments, their layers together, by name."""
@@ -74,7 +96,7 @@ class Card:
         device: a device of PyTorch; the CPU is for tests.
 
     Raises:
-        InputError: PyTorch sees no GPU, or segments do not fit on it.
+        InputError: PyTorch sees no GPU, segments do not fit on it, or a layer has residuals.
     """
 
     def __init__(self, segments: Sequence[SegmentData], device: str = "cuda") -> None:
@@ -89,7 +111,10 @@ class Card:
             )
         self._sizes = [len(segment) for segment in segments]
         layers = [layer for segment in segments for layer in segment.layers.values()]
-        self._check_room(sum(map(bytes_of, layers)), sum(self._sizes))
+        if any(isinstance(layer, ResidualLayer) for layer in layers):
+            raise InputError(_ON_CPUS)
+        held_bytes = sum(bytes_of(each) for each in layers if not isinstance(each, ResidualLayer))
+        self._check_room(held_bytes, sum(self._sizes))
         self._group = GROUP_QUERIES
         self._slabs: list[_Slab] = []
         first = 0
@@ -147,6 +172,7 @@ class Card:
             if isinstance(match, DenseMatch)
             else ask_words(match, group, self._device)
             for match in matches
+            if not isinstance(match, ResidualMatch)
         ]
         names = [self._names[match.layer] for match in matches]
         floors = torch.from_numpy(best.bars(group)).to(self._device)

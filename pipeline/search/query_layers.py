@@ -1,16 +1,85 @@
 """One layer of a segment, paired with the queries in it."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import read_only
+from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s, read_only
 from lamella.pipeline.errors import UnknownLayer
-from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.bags import BagsOfWords, select
+from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.index.residuals import select as select_residuals
 from lamella.pipeline.search import score
+from lamella.pipeline.search.residual_score import (
+    check_asked,
+    residual_similarities,
+    residual_similarities_of,
+    start_scan,
+)
 from lamella.pipeline.search.score import Candidates
-from lamella.pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.search.segment import (
+    DenseLayer,
+    Features,
+    Layer,
+    LocalLayer,
+    QueryBatch,
+    ResidualLayer,
+    SegmentData,
+)
+
+
+class Scan(Protocol):
+    """Some queries on their way through the blocks of a local layer.
+
+    Attributes:
+        errors: (Q,) float64: a similarity may be below its bound S by this times S ** (2 / 3),
+            beside rounding to float32.
+        payloads, payloads_read: see `topk.Effort`.
+    """
+
+    errors: Float64s
+    payloads: int
+    payloads_read: int
+
+    def begin_block(self, first: int, out: Float32s, in_steps: bool) -> bool:
+        """Write upper bounds of the similarities of the next block of rows, (Q, b), into `out`.
+
+        Return whether `end_block` must follow, which may be only with `in_steps`.
+        """
+        ...
+
+    def end_block(self, first: int, out: Float32s, rows: Int32s, kept: Int64s) -> None:
+        """Write closer bounds for some rows of the block.
+
+        Args:
+            rows: (Q, b), of each query the first `kept` (Q,) count.
+        """
+        ...
+
+
+@dataclass(eq=False)
+class BagScan:
+    """Query bags on their way through posting lists; see `Scan`."""
+
+    layer: LocalLayer
+    bags: BagsOfWords
+    norms: Float64s
+    terms: score.Terms
+    errors: Float64s
+    payloads: int = 0
+    payloads_read: int = 0
+
+    def begin_block(self, first: int, out: Float32s, in_steps: bool) -> bool:
+        """Write the similarities of the next block, rounded to float32; nothing follows."""
+        score.add_block(
+            self.bags, self.layer.postings, self.terms, self.norms, self.layer.norms, first, out
+        )
+        return False
+
+    def end_block(self, first: int, out: Float32s, rows: Int32s, kept: Int64s) -> None:
+        """See `Scan.end_block`: there is nothing closer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +104,34 @@ class LocalMatch:
             self.bags, candidates, layer.bags, layer.weights, self.norms, layer.norms
         )
 
+    def scan(self, queries: slice) -> Scan:
+        """Return some queries at the beginning of the segment."""
+        layer = self.layer
+        bags = select(self.bags, np.arange(queries.start, queries.stop))
+        terms = score.start_terms(bags, layer.postings, layer.weights)
+        return BagScan(layer, bags, self.norms[queries], terms, np.zeros(len(bags)))
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualMatch:
+    """A layer of residuals, and those of Q queries."""
+
+    layer: ResidualLayer
+    residuals: Residuals
+
+    def similarities(self) -> NDArray[np.float64]:
+        """Return all similarities, (Q, n) float64."""
+        return residual_similarities(self.residuals, self.layer)
+
+    def similarities_of(self, candidates: Candidates) -> NDArray[np.float64]:
+        """Return the similarities with chosen rows, (m,) float64."""
+        return residual_similarities_of(self.residuals, candidates, self.layer)
+
+    def scan(self, queries: slice) -> Scan:
+        """Return some queries at the beginning of the segment."""
+        numbers = np.arange(queries.start, queries.stop)
+        return start_scan(select_residuals(self.residuals, numbers), self.layer)
+
 
 @dataclass(frozen=True, eq=False)
 class DenseMatch:
@@ -57,12 +154,13 @@ class DenseMatch:
         )
 
 
+Match = LocalMatch | ResidualMatch | DenseMatch
+"""A layer of any kind, paired with its queries."""
+
+
 def match_layer(
-    segment: SegmentData,
-    queries: QueryBatch,
-    name: str,
-    like: LocalMatch | DenseMatch | None = None,
-) -> LocalMatch | DenseMatch:
+    segment: SegmentData, queries: QueryBatch, name: str, like: Match | None = None
+) -> Match:
     """Return a layer of the segment, paired with its queries.
 
     Args:
@@ -71,8 +169,8 @@ def match_layer(
 
     Raises:
         UnknownLayer: the segment or the batch has no such layer.
-        ValueError: one holds bags and the other vectors, vectors of another length, or a
-            query that is not finite or holds a word outside the vocabulary.
+        ValueError: layer and queries are not of one kind, vectors or residuals of another length,
+            or a query that is not finite or holds a word outside the vocabulary.
     """
     for what, known in (("segment", list(segment.layers)), ("batch", list(queries.layers))):
         if name not in known:
@@ -82,8 +180,11 @@ def match_layer(
         if isinstance(like, LocalMatch) and _is_same(like.layer.weights, layer.weights):
             return LocalMatch(layer, asked, like.norms)
         return LocalMatch(layer, asked, score.bag_norms(asked, layer.weights))
-    if isinstance(layer, LocalLayer) or isinstance(asked, BagsOfWords):
-        raise ValueError(f"layer {name} holds bags on one side and vectors on the other")
+    if isinstance(layer, ResidualLayer) and isinstance(asked, Residuals):
+        check_asked(asked, layer)
+        return ResidualMatch(layer, asked)
+    if not isinstance(layer, DenseLayer) or isinstance(asked, BagsOfWords | Residuals):
+        raise ValueError(f"layer {name} holds {_kind(layer)}, its queries are {_kind(asked)}")
     vectors = read_only(asked, np.float32, f"queries of {name}", ndim=2)
     if vectors.shape[1] != layer.vectors.shape[1]:
         raise ValueError(
@@ -92,6 +193,12 @@ def match_layer(
         )
     norms = like.norms if isinstance(like, DenseMatch) else score.dense_norms(vectors)
     return DenseMatch(layer, vectors, norms)
+
+
+def _kind(value: Layer | Features) -> str:
+    if isinstance(value, LocalLayer | BagsOfWords):
+        return "bags of words"
+    return "residuals" if isinstance(value, ResidualLayer | Residuals) else "vectors"
 
 
 def _is_same(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:

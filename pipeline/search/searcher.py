@@ -1,12 +1,14 @@
 """Open segments of a snapshot: what a shard server serves, in whatever process."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float64s
 from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
+from lamella.pipeline.index import residuals as aggregated
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
 from lamella.pipeline.index.files import (
     read_bags,
@@ -16,11 +18,22 @@ from lamella.pipeline.index.files import (
     read_sketch,
 )
 from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.index.residual_files import read_payload
+from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.score import bag_norms
-from lamella.pipeline.search.segment import Answer, DenseLayer, LocalLayer, QueryBatch, SegmentData
+from lamella.pipeline.search.segment import (
+    Answer,
+    DenseLayer,
+    Features,
+    Layer,
+    LocalLayer,
+    QueryBatch,
+    ResidualLayer,
+    SegmentData,
+)
 from lamella.pipeline.store.commit import WRONG_FORM, open_committed, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -99,7 +112,7 @@ class SegmentSearcher:
     ) -> tuple[list[int], QueryBatch | None]:
         """Return which of some images are served here, and their stored layers as queries."""
         held: list[int] = []
-        parts: list[dict[str, BagsOfWords | NDArray[np.float32]]] = []
+        parts: list[dict[str, Features]] = []
         for segment in self.segments:
             wanted = np.asarray(image_ids, np.int64)
             rows = np.searchsorted(segment.image_ids, wanted)
@@ -126,11 +139,17 @@ def open_segment(
 ) -> SegmentData:
     """Return a segment with all its layers; its files are checked by their SHA-256."""
     files = segment.files
-    for layer in snapshot.extraction.layers:
-        if layer.kind == "global" and f"{layer.name}.sketch" not in files:
+    for name, kind in _kinds(snapshot).items():
+        if kind == "vector" and f"{name}.sketch" not in files:
             raise IncompatibleInputs(
                 f"segment {segment.key} of snapshot {snapshot.number} has no sketch of "
-                f"{layer.name}, it is from an earlier Lamella: run `lamella index` again"
+                f"{name}, it is from an earlier Lamella: run `lamella index` again"
+            )
+        if kind == "asmk" and f"{name}.payload" not in files:
+            raise InputError(
+                f"segment {segment.key} of snapshot {snapshot.number} has no residuals of {name}, "
+                "and its vocabulary asks for them (encoding.kind is asmk): run `lamella index` "
+                "again"
             )
     try:
         ids = read_committed(store, files["images"], read_image_ids)
@@ -139,12 +158,14 @@ def open_segment(
                 f"it has {len(ids):,} images up to id {ids[-1] if len(ids) else -1}, the snapshot "
                 f"says {segment.images:,} of {snapshot.images:,}"
             )
-        layers = {
-            layer.name: _local(store, files, layer.name, weights[layer.name])
-            if layer.kind == "local"
-            else _dense(store, files, layer.name)
-            for layer in snapshot.extraction.layers
-        }
+        layers: dict[str, Layer] = {}
+        for name, kind in _kinds(snapshot).items():
+            if kind == "asmk":
+                layers[name] = _residuals(store, files, name, len(weights[name]))
+            elif kind == "bag":
+                layers[name] = _local(store, files, name, weights[name])
+            else:
+                layers[name] = _dense(store, files, name)
         return SegmentData(ids, layers)
     except WRONG_FORM as error:
         raise CorruptFile(
@@ -152,6 +173,26 @@ def open_segment(
             f"they do not fit together: {one_line(error)}; so it was written wrong, by whoever "
             f"made {store.url}: index anew, or use a store that you trust"
         ) from error
+
+
+def _kinds(snapshot: IndexSnapshot) -> dict[str, Literal["vector", "bag", "asmk"]]:
+    """Return what pictures are in each layer."""
+    return {
+        layer.name: snapshot.vocabularies[layer.name].encoding.kind
+        if layer.kind == "local"
+        else "vector"
+        for layer in snapshot.extraction.layers
+    }
+
+
+def _residuals(store: Store, files: Mapping[str, FileRef], layer: str, words: int) -> ResidualLayer:
+    _, bags = read_committed(store, files[f"{layer}.bags"], read_bags)
+    postings = read_committed(store, files[f"{layer}.postings"], read_postings)
+    payload, dimensions = read_committed(store, files[f"{layer}.payload"], read_payload)
+    bags.check_words(words)
+    bags.check_words(postings.words)
+    postings.check_rows(len(bags))
+    return ResidualLayer(bags, postings, payload, dimensions)
 
 
 def _local(store: Store, files: Mapping[str, FileRef], layer: str, weights: Float64s) -> LocalLayer:
@@ -169,14 +210,20 @@ def _dense(store: Store, files: Mapping[str, FileRef], layer: str) -> DenseLayer
     return DenseLayer(vectors, norms, sketch)
 
 
-def _rows(
-    segment: SegmentData, name: str, rows: NDArray[np.int64]
-) -> BagsOfWords | NDArray[np.float32]:
+def _rows(segment: SegmentData, name: str, rows: NDArray[np.int64]) -> Features:
     if name not in segment.layers:
         raise InputError(f"the index has no layer {name}: it has {', '.join(segment.layers)}")
     layer = segment.layers[name]
     if isinstance(layer, LocalLayer):
         return select(layer.bags, rows)
+    if isinstance(layer, ResidualLayer):
+        try:
+            return layer.of(rows)
+        except ValueError as error:
+            raise CorruptFile(
+                f"layer {name} has residuals that do not fit together: {error}; its segment was "
+                "written wrong; index anew, or use a store that you trust"
+            ) from error
     vectors = layer.vectors[rows]
     if not np.isfinite(vectors).all():  # checking all vectors of a segment would take too long
         image_id = segment.image_ids[rows[~np.isfinite(vectors).all(axis=1)][0]]
@@ -187,15 +234,16 @@ def _rows(
     return vectors
 
 
-def join_queries(
-    parts: Sequence[dict[str, BagsOfWords | NDArray[np.float32]]],
-) -> QueryBatch:
+def join_queries(parts: Sequence[dict[str, Features]]) -> QueryBatch:
     """Return one batch of the queries of all parts, in order."""
-    joined: dict[str, BagsOfWords | NDArray[np.float32]] = {}
+    joined: dict[str, Features] = {}
     for name, first in parts[0].items():
         values = [part[name] for part in parts]
         if isinstance(first, BagsOfWords):
             joined[name] = concatenate([v for v in values if isinstance(v, BagsOfWords)])
+        elif isinstance(first, Residuals):
+            held = [v for v in values if isinstance(v, Residuals)]
+            joined[name] = aggregated.concatenate(held)
         else:
             joined[name] = np.concatenate([v for v in values if isinstance(v, np.ndarray)])
     return QueryBatch(joined)
@@ -204,9 +252,12 @@ def join_queries(
 def take_queries(batch: QueryBatch, rows: Sequence[int]) -> QueryBatch:
     """Return some queries of a batch, in the order named."""
     index = np.asarray(rows, np.int64)
-    return QueryBatch(
-        {
-            name: select(value, index) if isinstance(value, BagsOfWords) else value[index]
-            for name, value in batch.layers.items()
-        }
-    )
+    taken: dict[str, Features] = {}
+    for name, value in batch.layers.items():
+        if isinstance(value, BagsOfWords):
+            taken[name] = select(value, index)
+        elif isinstance(value, Residuals):
+            taken[name] = aggregated.select(value, index)
+        else:
+            taken[name] = value[index]
+    return QueryBatch(taken)

@@ -1,14 +1,16 @@
 """The data of a segment, a query batch, and an answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import read_only
-from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.arrays import Float32s, Int64s, read_only
+from lamella.pipeline.index.bags import BagsOfWords, select
 from lamella.pipeline.index.postings import Postings, invert
+from lamella.pipeline.index.residuals import Residuals, by_word
 from lamella.pipeline.index.sketch import Sketch, sketch_vectors
 from lamella.pipeline.search.score import bag_norms, dense_norms
 
@@ -51,6 +53,63 @@ class LocalLayer:
 
 
 @dataclass(frozen=True, eq=False)
+class ResidualLayer:
+    """Residuals of n images in one layer, in the order of their posting lists.
+
+    Attributes:
+        bags: forward, n images.
+        postings: the same by word, K words.
+        payload: (m, width), as `check_payload` returns them: that of each posting.
+        dimensions: of a residual.
+        roots: (n,) float32, 1 over the root of an image's number of words; computed.
+
+    Raises:
+        ValueError: they are not of the same images and words.
+    """
+
+    bags: BagsOfWords
+    postings: Postings
+    payload: NDArray[Any]
+    dimensions: int
+    roots: Float32s = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "roots", inverse_roots(np.diff(self.bags.offsets)))
+        sizes = (len(self.bags.words), len(self.postings.rows), len(self.payload))
+        if len(set(sizes)) != 1:
+            raise ValueError(
+                f"{sizes[1]} postings and {sizes[2]} residuals for {sizes[0]} words in bags"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.bags)
+
+    def of(self, rows: Int64s) -> Residuals:
+        """Return the residuals of some images, in the order named.
+
+        Raises:
+            ValueError: the posting lists do not hold a word of one of them.
+        """
+        bags = select(self.bags, rows)
+        row_of = np.repeat(rows, np.diff(bags.offsets))
+        lists = self.postings.offsets
+        places = np.empty(len(row_of), np.int64)
+        for entry, (word, row) in enumerate(zip(bags.words.tolist(), row_of.tolist(), strict=True)):
+            held = self.postings.rows[lists[word] : lists[word + 1]]
+            place = int(np.searchsorted(held, row))
+            if place == len(held) or held[place] != row:
+                raise ValueError(f"an image has word {word}, and its posting list lacks it")
+            places[entry] = lists[word] + place
+        return Residuals(bags, self.payload[places], self.dimensions)
+
+
+def inverse_roots(sizes: Int64s) -> Float32s:
+    """Return 1 over the root of each number, 1 for 0, (n,) float32."""
+    return (1.0 / np.sqrt(np.maximum(sizes, 1))).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class DenseLayer:
     """Vectors of n images in one layer.
 
@@ -88,10 +147,23 @@ def local_layer(bags: BagsOfWords, weights: NDArray[np.float64]) -> LocalLayer:
     return LocalLayer(bags, invert(bags, len(weights)), weights, bag_norms(bags, weights))
 
 
+def residual_layer(residuals: Residuals, words: int) -> ResidualLayer:
+    """Return the layer of these residuals, in the posting lists of a vocabulary of `words`."""
+    postings = invert(residuals.bags, words)
+    return ResidualLayer(residuals.bags, postings, by_word(residuals), residuals.dimensions)
+
+
 def dense_layer(vectors: NDArray[np.float32]) -> DenseLayer:
     """Return the layer of these vectors, with norms and sketch computed."""
     norms = dense_norms(vectors)
     return DenseLayer(vectors, norms, sketch_vectors(vectors, norms))
+
+
+Layer = LocalLayer | ResidualLayer | DenseLayer
+"""A layer of a segment: bags of words, residuals or vectors."""
+
+Features = BagsOfWords | Residuals | NDArray[np.float32]
+"""Some pictures in a layer of one of these kinds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +179,7 @@ class SegmentData:
     """
 
     image_ids: NDArray[np.int64]
-    layers: Mapping[str, LocalLayer | DenseLayer]
+    layers: Mapping[str, Layer]
 
     def __post_init__(self) -> None:
         ids = read_only(self.image_ids, np.int64, "image ids", ndim=1)
@@ -125,13 +197,13 @@ class SegmentData:
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """Q queries: for each layer by name, Q bags or a (Q, D) float32 array.
+    """Q queries: for each layer by name, Q bags, Q residuals or a (Q, D) float32 array.
 
     Raises:
         ValueError: no layer, or layers of different numbers of queries.
     """
 
-    layers: Mapping[str, BagsOfWords | NDArray[np.float32]]
+    layers: Mapping[str, Features]
 
     def __post_init__(self) -> None:
         sizes = {name: len(queries) for name, queries in self.layers.items()}

@@ -13,11 +13,17 @@ from lamella.pipeline.search import bound_kernels
 
 @dataclass
 class Effort:
-    """Counts of pairs of query and image: all, closely bounded, and scored in float64."""
+    """Counts of pairs of query and image: all, closely bounded, and scored in float64.
+
+    Of residuals it counts pairs of one word in both: all (`payloads`), and those that were read to
+    bound a similarity (`payloads_read`).
+    """
 
     pairs: int = 0
     narrowed: int = 0
     decided: int = 0
+    payloads: int = 0
+    payloads_read: int = 0
 
 
 @dataclass(frozen=True, eq=False)

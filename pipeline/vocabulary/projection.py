@@ -238,15 +238,15 @@ class ProjectingAssigner:
     def __init__(self, projection: Projection, inner: Assigner) -> None:
         """Take a projection, and an assigner of its `dimensions`."""
         self._projection = projection
-        self._inner = inner
+        self.inner = inner
 
     def assign(self, descriptors: Float32s) -> Assignment:
         """Return the word of each descriptor (n, D); distances are between projected rows."""
-        return self._inner.assign(self.projected(descriptors))
+        return self.inner.assign(self.projected(descriptors))
 
     def nearest(self, descriptors: Float32s, count: int) -> Nearest:
         """Return the nearest words of each descriptor; distances are between projected rows."""
-        return self._inner.nearest(self.projected(descriptors), count)
+        return self.inner.nearest(self.projected(descriptors), count)
 
     def projected(self, descriptors: Float32s) -> Float32s:
         """Return descriptors (n, D) as words are compared with them, (n, d)."""

@@ -73,7 +73,7 @@ class Naive:
         """Return the places of the K best of each query, best first."""
         asked, bags = queries.layers[HIGH], queries.layers[LOW]
         assert isinstance(bags, BagsOfWords)
-        assert not isinstance(asked, BagsOfWords)
+        assert isinstance(asked, np.ndarray)
         rows = unit_rows(bags, self.weights)
         scores = []
         for vectors, words in zip(self._vectors, self._words, strict=True):
@@ -129,7 +129,7 @@ def dense_rate(segments: list[SegmentData], queries: QueryBatch, count: int) -> 
         assert isinstance(high, DenseLayer)
         flat.add(high.vectors)
     vectors = queries.layers[HIGH]
-    assert not isinstance(vectors, BagsOfWords)
+    assert isinstance(vectors, np.ndarray)
     asked = vectors[:count]
     return count / seconds_of(lambda: flat.search(asked, K), 1)
 

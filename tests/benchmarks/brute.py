@@ -18,7 +18,7 @@ def some(queries: QueryBatch, start: int, stop: int) -> QueryBatch:
     """Return some queries of a batch."""
     vectors, bags = queries.layers[HIGH], queries.layers[LOW]
     assert isinstance(bags, BagsOfWords)
-    assert not isinstance(vectors, BagsOfWords)
+    assert isinstance(vectors, np.ndarray)
     rows = np.arange(start, stop, dtype=np.int64)
     return QueryBatch({HIGH: vectors[rows], LOW: select(bags, rows)})
 

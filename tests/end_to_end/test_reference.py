@@ -11,7 +11,7 @@ from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.publish import read_frequencies
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
-from lamella.pipeline.search.segment import LocalLayer
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
 from lamella.schemas.snapshot import IndexSnapshot
@@ -73,6 +73,7 @@ def _reference_table(
             if isinstance(data, LocalLayer):
                 items[image_id] = _bag(data.bags, row)
             else:
+                assert isinstance(data, DenseLayer)
                 items[image_id] = data.vectors[row].tolist()
     if layer not in snapshot.vocabularies:
         return [[reference.cosine_of_vectors(items[q], x) for x in items.values()] for q in asked]

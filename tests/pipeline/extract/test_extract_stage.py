@@ -121,7 +121,7 @@ def test_the_cut_into_shards_changes_no_bit(
     _, _, vectors = by_image(*whole, "b11", np.float16)[0]
     describer = Describer(ExactAssigner(vectors[:32].astype(np.float32)), EncodingSpec())
     bags = [
-        describer.bags(
+        describer.of_images(
             describe_file(open_committed(place, record.files["b11"]), describer),
             column(read_parquet(open_committed(place, record.files["images"])), "image_id"),
         )

@@ -29,14 +29,14 @@ def test_a_descriptor_counts_for_each_of_its_nearest_words() -> None:
         describer.describe(np.array([7, 7]), vectors[:2]),  # words 0 and 1, twice
         describer.describe(np.array([3]), vectors[2:]),  # words 1 and 2
     ]
-    bags = describer.bags(parts, np.array([3, 5, 7]))
+    bags = describer.of_images(parts, np.array([3, 5, 7]))
     # 16 * 1 ** .5 = 16;  16 * 2 ** .5 = 22.6
     assert as_dicts(bags) == [{1: 16, 2: 16}, {}, {0: 23, 1: 23}]
 
 
 def test_without_any_descriptor_bags_are_empty() -> None:
     describer = Describer(ExactAssigner(WORDS), EncodingSpec(nearest=2))
-    assert as_dicts(describer.bags([], np.array([3, 5]))) == [{}, {}]
+    assert as_dicts(describer.of_images([], np.array([3, 5]))) == [{}, {}]
 
 
 def test_plain_counts_are_left_alone() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.plan import check_segments, segment_memory
+from lamella.pipeline.index.residuals import bytes_of
 from lamella.pipeline.run.budget import PROCESS_BYTES
 from lamella.pipeline.store.commit import attempt
 from lamella.pipeline.store.local import LocalStore
@@ -45,6 +46,9 @@ def test_memory_by_hand() -> None:
         "sketch or postings": 2_560_000,
     }
     assert segment_memory(IMAGES, {"low": WORDS}, {})["sketch or postings"] == 8 * WORDS
+    with_residuals = segment_memory(IMAGES, {"low": WORDS}, {}, {"low": bytes_of(64, "float16")})
+    assert with_residuals["residuals"] == 2 * 128 * WORDS
+    assert bytes_of(65, "bits") == 9
 
 
 def test_a_segment_without_room_is_refused_with_what_would_fit(tmp_path: Path) -> None:

@@ -2,16 +2,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from lamella.pipeline.errors import MismatchedQueries, UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
 from lamella.pipeline.search import block_scan
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
+from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import (
     Answer,
     DenseLayer,
+    Features,
+    Layer,
     LocalLayer,
     QueryBatch,
     SegmentData,
@@ -79,12 +81,12 @@ def random_corpus(seed: int, images: int) -> tuple[SegmentData, QueryBatch]:
         bags, middle = select(bags, twins), select(middle, twins)
     queries[2] = 0
     ids = np.sort(rng.choice(10 * images + 1, size=images, replace=False)).astype(np.int64)
-    layers: dict[str, DenseLayer | LocalLayer] = {
+    layers: dict[str, Layer] = {
         "high": dense_layer(vectors),
         "middle": local_layer(middle, WEIGHTS),
         "low": local_layer(bags, WEIGHTS),
     }
-    asked: dict[str, NDArray[np.float32] | BagsOfWords] = {
+    asked: dict[str, Features] = {
         "high": queries,
         "middle": random_bags(rng, 3),
         "low": random_bags(rng, 3),
@@ -93,9 +95,10 @@ def random_corpus(seed: int, images: int) -> tuple[SegmentData, QueryBatch]:
 
 
 def part_of(segment: SegmentData, rows: np.ndarray) -> SegmentData:
-    def layer_of(layer: DenseLayer | LocalLayer) -> DenseLayer | LocalLayer:
+    def layer_of(layer: Layer) -> Layer:
         if isinstance(layer, DenseLayer):
             return dense_layer(layer.vectors[rows])
+        assert isinstance(layer, LocalLayer)
         return local_layer(select(layer.bags, rows), WEIGHTS)
 
     layers = {name: layer_of(layer) for name, layer in segment.layers.items()}
@@ -120,6 +123,7 @@ def reference_similarity(
         assert isinstance(layer, LocalLayer)
         return reference.cosine_of_bags(as_dict(asked, query), as_dict(layer.bags, row), WEIGHTS)
     assert isinstance(layer, DenseLayer)
+    assert isinstance(asked, np.ndarray)
     return reference.cosine_of_vectors(asked[query], layer.vectors[row])
 
 
@@ -187,14 +191,7 @@ def test_floors_of_all_parts_change_no_answer(seed: int, n: int, k: int, spec: F
 
 def test_no_query_has_no_answer() -> None:
     segment, queries = random_corpus(3, 20)
-    nobody = QueryBatch(
-        {
-            name: select(asked, np.empty(0, np.int64))
-            if isinstance(asked, BagsOfWords)
-            else asked[:0]
-            for name, asked in queries.layers.items()
-        }
-    )
+    nobody = take_queries(queries, [])
     assert search_exact([segment], nobody, SPECS[1], 4).image_ids.shape == (0, 4)
 
 
@@ -220,13 +217,7 @@ def test_answer_is_the_same_for_a_query_alone() -> None:
     segment, queries = random_corpus(5, 60)
     whole = search_exact([segment], queries, SPECS[1], 8)
     for query in range(len(queries)):
-        row = np.array([query])
-        alone = QueryBatch(
-            {
-                name: select(asked, row) if isinstance(asked, BagsOfWords) else asked[row]
-                for name, asked in queries.layers.items()
-            }
-        )
+        alone = take_queries(queries, [query])
         found = search_exact([segment], alone, SPECS[1], 8)
         assert found.image_ids[0].tobytes() == whole.image_ids[query].tobytes()
         assert found.scores[0].tobytes() == whole.scores[query].tobytes()
@@ -299,7 +290,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="k must be at least 1"):
         search_exact([segment], queries, SPECS[0], 0)
     swapped = QueryBatch({"high": queries.layers["low"], "low": queries.layers["low"]})
-    with pytest.raises(ValueError, match="bags on one side"):
+    with pytest.raises(ValueError, match=r"holds .*, its queries are"):
         search_exact([segment], swapped, SPECS[0], 1)
     with pytest.raises(ValueError, match="same queries"):
         QueryBatch({"high": np.zeros((2, WIDTH), np.float32), "low": queries.layers["low"]})

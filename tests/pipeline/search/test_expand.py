@@ -63,6 +63,7 @@ def assert_same(one: QueryBatch, other: QueryBatch) -> None:
             for name in ("offsets", "words", "counts"):
                 np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
         else:
+            assert isinstance(mine, np.ndarray)
             assert isinstance(theirs, np.ndarray)
             assert mine.tobytes() == theirs.tobytes()
 
