@@ -83,7 +83,7 @@ def method(report: RetrievalReport) -> str:
 
 
 def background_warning(report: RetrievalReport) -> str:
-    """Return a warning where t lies below the background similarity; else an empty string."""
+    """Return a warning where t lies below the background similarity and the map is no gain."""
     below = report.below_background()
     if not below:
         return ""
@@ -95,9 +95,10 @@ def background_warning(report: RetrievalReport) -> str:
     )
     mapped, direct = report.row("mapped"), report.row("direct")
     gain = report.gain_over(direct)
+    if gain is not None and gain.verdict == "gain":
+        return ""
     effects = {
         "loss": "here the map hurts",
-        "gain": "the map still helps",
         "no difference": "the map changes nothing that these queries show",
     }
     effect = effects[gain.verdict] if gain else "scores are"
