@@ -242,8 +242,8 @@ def real_bags(words: int, training: Ints, shown: Ints) -> BagsOfWords:
             assign(sample.vectors[some].astype(np.float32)).words
             for some in np.array_split(looked, len(looked) // 8_192 + 1)
         ]
-    words = np.concatenate(found)[:, None]
-    return count_words(sample.image_ids[looked].astype(np.int64), words, shown)
+    owners = sample.image_ids[looked].astype(np.int64)
+    return count_words(owners, np.concatenate(found)[:, None], shown)
 
 
 @pytest.mark.bench

@@ -83,7 +83,7 @@ def slow_residuals(store: Path, layer: str, kind: Kind) -> dict[int, dict[int, n
         if vocabulary.projection is not None:
             projection = read_committed(place, vocabulary.projection, read_projection)
             vectors = project(projection, vectors).astype(np.float32)
-        words = ExactAssigner(centroids).nearest(vectors, vocabulary.encoding.nearest)
+        words = ExactAssigner(centroids).nearest(vectors, vocabulary.encoding.nearest).words
         each = zip(column(part, "image_id").tolist(), words.tolist(), vectors, strict=True)
         for image_id, two, vector in each:
             found.setdefault(image_id, []).append((two, vector.tolist()))

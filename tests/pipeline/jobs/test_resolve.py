@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from lamella.pipeline.errors import InputError, UnknownLayer
@@ -94,7 +96,7 @@ def test_maps_that_do_not_fit_are_refused() -> None:
         ({"weights": (float("nan"), 1.0)}, r"fusion: .*finite number; got nan"),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
+def test_weights_that_do_not_fit_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         resolve_fusion(LAYERS[:2], FusionSettings.model_construct(**settings))
 
