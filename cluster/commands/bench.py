@@ -60,7 +60,7 @@ def search(
 ) -> None:
     """Build segments of drawn pictures with realistic statistics, and answer a batch exactly.
 
-    A picture has 1,280 dimensions and some 219 of 100,000 words, like layers of
+    A picture has 1,280 dimensions and some 60 of 20,000 words, like layers of
     EfficientNet-Lite0. A million pictures take some minutes, 10 GB of disk, and 3
     GB of memory or more.
     """

@@ -6,6 +6,11 @@ themes of uneven size, and views of one planted group around one origin. The con
 to 629 real photographs, "the mixed set": all of UKB and Holidays and 60 of each of four collections
 with one subject (Oxford, KTH's buildings, DVD covers, groceries), through EfficientNet-Lite0, whose
 `head` gives the vectors. `tests/benchmarks/bench_scale_realism.py` measures both again.
+
+The laws of words were fitted to layer b11 with one word a descriptor. The default numbers are those
+of p15 with three: 429 photographs hold 60 of 20,000 words on average (32 to 98 in nine tenths of
+them). Random pairs share 1.3 times the words that even use would give; here they share twice as
+many.
 """
 
 from dataclasses import dataclass
@@ -88,8 +93,8 @@ class ScaleSpec:
     pictures: int
     seed: int = 0
     dimensions: int = 1_280
-    words: int = 100_000
-    words_per_picture: int = 219
+    words: int = 20_000
+    words_per_picture: int = 60
     grouped: float = 0.1
     group_size: int = 4
 

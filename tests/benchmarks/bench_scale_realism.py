@@ -279,7 +279,7 @@ def test_drawn_pictures_are_like_real_ones() -> None:
 
 @pytest.mark.bench
 def test_a_million_pictures_come_in_about_a_minute() -> None:
-    spec, part = ScaleSpec(1_000_000), 16_384
+    spec, part = ScaleSpec(1_000_000, words=100_000, words_per_picture=219), 16_384
     draw = partial(draw_pictures, spec)
     draw(0, 1)
     start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Exact search over up to a million pictures, beside scoring all of them, and beside half of that.
 
-`SEARCH_SIZES="100000 300000 1000000"` chooses sizes, `SEARCH_CHECKED` how many queries are compared
-with brute force to the bit. The segments, 10 GB for a million, are kept in `build/bench/scale`.
+`SEARCH_SIZES="100000 300000 1000000"` chooses sizes, `SEARCH_WORDS="100000 219"` other bags,
+`SEARCH_CHECKED` how many queries are compared with brute force to the bit. The segments, 10 GB for a million, are kept in `build/bench/scale`.
 """
 
 import os
@@ -32,7 +32,10 @@ from tests.benchmarks.record import Measurement, write_record
 
 SIZES = [int(size) for size in os.environ.get("SEARCH_SIZES", "100000 300000 1000000").split()]
 CHECKED = int(os.environ.get("SEARCH_CHECKED", "64"))
-SPEC = ScaleSpec(pictures=max(1_000_000, *SIZES))
+WORDS = os.environ.get("SEARCH_WORDS", "20000 60").split()
+SPEC = ScaleSpec(
+    pictures=max(1_000_000, *SIZES), words=int(WORDS[0]), words_per_picture=int(WORDS[1])
+)
 SEGMENT, K, THREADS = 100_000, 100, 2
 BATCHES = (64, 1_024)
 
