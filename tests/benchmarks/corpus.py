@@ -26,11 +26,8 @@ class Built:
 
 def build_segment(spec: ScaleSpec, first: int, stop: int, threads: int) -> Built:
     """Return the segment of some pictures, building it if it is not there."""
-    folder = (
-        KEPT
-        / f"{spec.pictures}-{spec.seed}-{spec.words}-{spec.words_per_picture}"
-        / f"{first:08d}-{stop:08d}"
-    )
+    words = f"{spec.words}-{spec.words_per_picture}"
+    folder = KEPT / f"{spec.pictures}-{spec.seed}-{words}" / f"{first:08d}-{stop:08d}"
     record = folder / "built.json"
     if record.exists():
         return Built(**json.loads(record.read_text()))
