@@ -1,7 +1,8 @@
 """Exact search over up to a million pictures, beside scoring all of them, and beside half of that.
 
 `SEARCH_SIZES="100000 300000 1000000"` chooses sizes, `SEARCH_WORDS="100000 219"` other bags,
-`SEARCH_CHECKED` how many queries are compared with brute force to the bit. The segments, 10 GB for a million, are kept in `build/bench/scale`.
+`SEARCH_CHECKED` how many queries are compared with brute force to the bit. The segments, 10 GB for
+a million, are kept in `build/bench/scale`.
 """
 
 import os
