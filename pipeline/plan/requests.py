@@ -15,7 +15,7 @@ from lamella.pipeline.vocabulary.rounds import LINK_CELLS, RANGE_WORDS
 OPENED = 2
 """Requests to open a file that a record names: one for its size, one for its bytes."""
 
-GLOBAL_FILES, LOCAL_FILES = 3, 2
+GLOBAL_FILES, LOCAL_FILES = 4, 3
 """Files of a segment for a global and for a local layer."""
 
 LISTED_AT_ONCE = 1_000
@@ -72,7 +72,7 @@ def store_requests(
     files = 1 + GLOBAL_FILES * len(globals_) + LOCAL_FILES * len(locals_)
     found["index"] = {"get": segments + shards * read, "put": segments * (files + 1)}
     found["publish"] = {
-        "get": shards * OPENED + segments * OPENED * len(locals_) + 8,
+        "get": shards * OPENED + segments * OPENED * (2 * len(locals_) + len(globals_)) + 8,
         "put": len(locals_) + 3,
     }
     return found

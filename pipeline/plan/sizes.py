@@ -6,6 +6,7 @@ Files with compression (activations, tables of images) are measured instead.
 import math
 from collections.abc import Iterator
 
+from lamella.pipeline.index.draw import DRAWN_IMAGES
 from lamella.pipeline.index.sketch import LEADING
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
 from lamella.pipeline.vocabulary.ivf import NEAR, count_cells
@@ -36,19 +37,27 @@ def global_bytes(images: float, dimensions: int, segments: int) -> dict[str, flo
         "dense": images * (ID + 4 * dimensions + 8) + ARROW * segments,
         "sketch": images * (axes + 4 + 4 + dimensions + 4) + ARROW * segments,
         "axes": segments * (dimensions * (8 + 4 * axes) + 8 * axes + ARROW),
+        "drawn": drawn(images, segments) * (ID + 4 * dimensions + 8) + ARROW * segments,
     }
 
 
-def local_bytes(images: float, words: int, segments: int) -> dict[str, tuple[float, int]]:
+def drawn(images: float, segments: int) -> float:
+    """Return how many images segments keep to be compared with each other."""
+    return segments * min(DRAWN_IMAGES, images / segments)
+
+
+def local_bytes(images: float, words: int, segments: int) -> dict[str, tuple[float, float]]:
     """Return the bytes of a local layer in all segments, by kind of file.
 
     Returns:
         For each kind, the bytes that do not depend on the bags, and the bytes of an entry of a bag.
     """
+    few = drawn(images, segments)
     return {
         "bags": (bags_bytes(images, 0) + ARROW * segments, WORD + COUNT),
         "postings": (segments * (2 * OFFSET * (words + 1) + ARROW), POSTING),
         "document frequencies": (8 * words + ARROW, 0),
+        "drawn": (bags_bytes(few, 0) + ARROW * segments, (WORD + COUNT) * few / max(images, 1)),
     }
 
 

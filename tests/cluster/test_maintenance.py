@@ -46,7 +46,7 @@ def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
     found = as_json("verify", store, code=1)
     (damage,) = found["damaged"]
     assert damage["path"] == str(path.relative_to(store))
-    assert damage["problem"] == "has 521 bytes, 522 in its record"
+    assert damage["problem"] == "has 585 bytes, 586 in its record"
     assert (damage["snapshots"], damage["command"]) == ([1], f"lamella repair {store}")
     said = call("verify", store, code=1)
     assert "snapshot 1 answers from it" in said

@@ -89,7 +89,7 @@ def test_queries_are_expanded_as_in_one_process(
     spread, fusion = Coordinator(servers, indexed.snapshot.indexed), indexed.snapshot.fusion
     mine, theirs = spread.expanded(queries, fusion, 3), local.expanded(queries, fusion, 3)
     np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
-    np.testing.assert_array_equal(mine.layers["b11"].counts, theirs.layers["b11"].counts)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(mine.layers["p15"].counts, theirs.layers["p15"].counts)  # type: ignore[union-attr]
     assert equal(spread.answer(mine, fusion, 10), local.answer(theirs, fusion, 10))
 
 

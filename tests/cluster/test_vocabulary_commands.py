@@ -38,7 +38,7 @@ def as_json(*arguments: object) -> Any:
 
 def test_show_prints_rounds_use_and_what_was_found(stores: Stores) -> None:
     said = call("show", stores.one)
-    assert "4 words of p15 describe 5 pictures by" in said
+    assert "12 words of p15 describe 5 pictures by" in said
     for text in ("training, round by round", "most used words", "most bursty words", "imbalance"):
         assert text in said
     assert re.search(r"^[+!] .*descriptors\.$", said, re.MULTILINE)
@@ -88,7 +88,7 @@ def test_compare_says_keep_or_train_anew_and_why(stores: Stores) -> None:
 
 def test_compare_refuses_what_does_not_fit(stores: Stores, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    tiny_index(other, stores.pictures, network__preprocess__short_edge=40)
+    tiny_index(other, stores.pictures, network__preprocess__short_edge=72)
     with pytest.raises(IncompatibleInputs, match=r"preprocessing: [0-9a-f]{12} in the first, "):
         call("compare", stores.one, other)
     kept = Path(shutil.copytree(stores.one, tmp_path / "kept"))

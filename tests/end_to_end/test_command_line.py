@@ -188,7 +188,7 @@ def test_too_many_refused_pictures_stop_the_job(pictures: Path, tmp_path: Path) 
             "t must not fall",
         ),
         ("[network]\nlayers = ['fc9']\n", "head, b1, b2"),
-        ("[network]\nname = 'resnet'\n", "no default layers"),
+        ("[network]\nname = 'vit_b_16'\n", "no default layers"),
         ("[network]\nname = 'nonet'\nlayers = ['a']\n", "there is no network 'nonet'"),
         ("[network]\nweights_sha256 = '" + "0" * 64 + "'\n", "the job says 000000000000"),
     ],

@@ -25,7 +25,11 @@ from tests import builders
 from tests.builders import reseal
 from tests.tiny import tiny_index
 
-SETTINGS = {"vocabulary__words": 24, "network__preprocess__short_edge": 64}
+SETTINGS = {
+    "profile": "paper",
+    "vocabulary__words": 24,
+    "network__preprocess__short_edge": 64,
+}
 
 
 def stripes(folder: Path, seed: int, *, upright: bool, count: int = 8) -> Path:

@@ -142,7 +142,7 @@ def test_what_a_vocabulary_names_of_its_training_is_taken(indexed: Indexed, stor
 
 def test_a_layer_without_words_is_unknown(indexed: Indexed) -> None:
     assert local_layers(indexed.snapshot) == local_layers(indexed.snapshot, "p15") == ("p15",)
-    with pytest.raises(UnknownLayer, match="no visual words of a layer 'head': it has those of b"):
+    with pytest.raises(UnknownLayer, match="no visual words of a layer 'head': it has those of p"):
         local_layers(indexed.snapshot, "head")
     none = indexed.snapshot.model_copy(update={"vocabularies": {}})
     with pytest.raises(InputError, match="no local layer, so no visual words"):

@@ -108,7 +108,7 @@ def test_a_known_short_name_is_found_without_opening_the_network(
     for network in (LITE0, "efficientnet_lite2", "vgg16", "alexnet"):
         for name in default_layers(network):
             resolve_layer(network, name)
-    assert default_layers("efficientnet_lite1") == ("head", "b15")  # of the last stride of 2
+    assert default_layers("efficientnet_lite1") == ("head", "p20")
 
 
 def test_a_network_without_short_names_has_its_last_map_by_default() -> None:

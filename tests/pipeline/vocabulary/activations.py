@@ -29,7 +29,7 @@ def given_activations(
 ) -> tuple[Store, Extraction]:
     """Return a store whose layer b11 has these descriptors (n, D), 20 of each picture."""
     store = open_store(str(folder), create=True)
-    spec, _ = resolve_extraction(JobConfig())
+    spec, _ = resolve_extraction(JobConfig(profile="paper"))
     layer = spec.layer(LAYER)
     records: list[DoneRecord] = []
     rows = np.arange(len(vectors))
