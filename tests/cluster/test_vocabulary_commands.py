@@ -44,7 +44,7 @@ def test_show_prints_rounds_use_and_what_was_found(stores: Stores) -> None:
     assert re.search(r"^[+!] .*descriptors\.$", said, re.MULTILINE)
     found = as_json("show", stores.one, "--words", "2", "--layer", "p15")
     (layer,) = found["layers"]
-    assert (found["snapshot"], found["page"], layer["words"]) == (1, None, 4)
+    assert (found["snapshot"], found["page"], layer["words"]) == (1, None, 12)
     assert len(layer["most_used"]) == 2
     assert layer["corpus"]["images"] == 5
     assert f"describe 5 pictures by {layer['corpus']['descriptors']:,} descriptors" in said

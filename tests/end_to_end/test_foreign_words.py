@@ -136,7 +136,7 @@ def test_the_command_says_both_errors(words: Path, tmp_path: Path) -> None:
         "[index]\nsegment_images = 3\n"
     )
     given = [tmp_path / "pictures", "--into", tmp_path / "other", "--job", job]
-    given += ["--vocabulary", words, "--engine", "serial"]
+    given += ["--vocabulary", words, "--profile", "paper", "--engine", "serial"]
     found: dict[str, Any] = json.loads(call("index", *given, "--json"))
     (fit,) = found["words_fit"]
     assert fit["far"]
