@@ -36,7 +36,9 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when some
 Profile = Annotated[
     str | None,
     typer.Option(
-        help="Weighting of visual words: [bold]paper[/] is tf, [bold]production[/] is tf-idf.",
+        help="[bold]production[/]: layers and words that answer best, weighted by tf-idf; "
+        "[bold]paper[/]: those of Yu et al. 2017, by tf. On an index that is made it changes the "
+        "weighting alone.",
         show_default="production",
     ),
 ]

@@ -5,6 +5,7 @@ import pytest
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.networks import LITE0_SHA256
 from lamella.pipeline.jobs.resolve import (
+    asked_fusion,
     resolve_extraction,
     resolve_fusion,
     scaled_weights,
@@ -13,8 +14,10 @@ from lamella.pipeline.jobs.resolve import (
 from lamella.pipeline.jobs.settings import load_job
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.job import FusionSettings
-from lamella.schemas.snapshot import LayerScale
+from lamella.schemas.query import FusionSpec
+from lamella.schemas.snapshot import IndexSnapshot, LayerScale
 from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
+from tests.conftest import Indexed
 
 LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high", "middle", "low"))
 
@@ -143,3 +146,31 @@ def test_a_descriptor_counts_for_no_more_words_than_there_are() -> None:
     layer = {"name": "p15", "words": 2, "encoding": {"nearest": 3}}
     with pytest.raises(InputError, match="3 nearest words of 2 are asked for"):
         settle_profile(load_job(None, {"network.layers": ["head", layer]}))
+
+
+def weights_asked(snapshot: IndexSnapshot, names: list[str] | None = None, **fusion: Any) -> Any:
+    settings = {f"fusion.{name}": value for name, value in fusion.items()}
+    spec, _ = asked_fusion(snapshot, load_job(None, settings), names)
+    return [entry.weight for entry in spec.layers]
+
+
+def test_a_question_keeps_the_weights_of_the_snapshot_unless_it_says_others(
+    indexed: Indexed,
+) -> None:
+    made = indexed.snapshot
+    high, low = made.fusion.layers
+    heavy = FusionSpec(layers=(high, low.model_copy(update={"weight": 2.5})))
+    weighted = made.model_copy(update={"fusion": heavy})
+    assert weights_asked(weighted) == weights_asked(weighted, t=[0.3]) == [1.0, 2.5]
+    assert weights_asked(weighted, preset="published") == [1.0, 1.0]
+    assert weights_asked(weighted, weights=[1.0, 0.5]) == [1.0, 0.5]
+    assert weights_asked(weighted, [low.layer]) == [1.0]  # alone a layer's score is its similarity
+    scales = {scale.layer: scale.high for scale in made.calibration}
+    scaled = min(max(scales[high.layer] / scales[low.layer], 0.25), 4.0)
+    assert weights_asked(weighted, preset="scaled") == [1.0, pytest.approx(scaled, rel=5e-3)]
+
+
+def test_a_snapshot_without_calibration_cannot_be_scaled(indexed: Indexed) -> None:
+    old = indexed.snapshot.model_copy(update={"calibration": ()})
+    with pytest.raises(InputError, match="snapshot 1 was made before layers were calibrated"):
+        weights_asked(old, preset="scaled")
