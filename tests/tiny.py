@@ -21,6 +21,7 @@ TINY = {
     "vocabulary__words": 12,
     "vocabulary__rounds": 3,
     "vocabulary__assigner": "exact",
+    "vocabulary__projection": "none",  # its steps would double the places of faults
     "index__segment_images": 3,
 }
 
