@@ -3,7 +3,7 @@
 import datetime
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.files import read_postings
 from lamella.pipeline.index.postings import document_frequencies
 from lamella.pipeline.index.stage import Index
+from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
@@ -62,12 +63,16 @@ def draft_snapshot(
     encoding: Encoding,
     index: Index,
     *,
+    frequencies: Mapping[str, FileRef],
     weighting: Weighting,
     fusion: FusionSpec,
     calibration: tuple[LayerScale, ...] = (),
     job: str = "",
 ) -> IndexSnapshot:
-    """Return what would be published, under number 1, its totals made where they are missing.
+    """Return what would be published, under number 1.
+
+    Args:
+        frequencies: the files that `make_totals` returned.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -112,7 +117,7 @@ def draft_snapshot(
             )
             for task, record in zip(index.tasks, index.records, strict=True)
         ),
-        document_frequencies=make_totals(store, encoding, index),
+        document_frequencies=dict(frequencies),
         weighting=weighting,
         fusion=fusion,
         calibration=calibration,
@@ -287,6 +292,21 @@ def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:
             f"{reference.path} counts {found.min()} pictures of a word; {cure(store)}"
         )
     return found
+
+
+def read_weights(
+    store: Store, frequencies: Mapping[str, FileRef], images: int, weighting: Weighting
+) -> dict[str, NDArray[np.float64]]:
+    """Return the weight of every visual word of each local layer, (K,) float64.
+
+    Args:
+        frequencies: files of document frequencies, by layer.
+        images: of the whole corpus.
+    """
+    return {
+        layer: word_weights(weighting, read_frequencies(store, file), images)
+        for layer, file in frequencies.items()
+    }
 
 
 def _now() -> str:

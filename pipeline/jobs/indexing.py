@@ -13,9 +13,8 @@ from lamella.pipeline.index.publish import (
     draft_snapshot,
     make_totals,
     publish,
-    read_frequencies,
+    read_weights,
 )
-from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
@@ -130,10 +129,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
     """
     layers, weighting = job.extraction.layers, WEIGHTING_OF[job.job.profile]
     frequencies = make_totals(store, made.encoding, made.index)
-    weights = {
-        name: word_weights(weighting, read_frequencies(store, file), made.extraction.indexed)
-        for name, file in frequencies.items()
-    }
+    weights = read_weights(store, frequencies, made.extraction.indexed, weighting)
     segments = [record.files for record in made.index.records]
     residuals = {
         name for name, each in made.encoding.vocabularies.items() if each.encoding.kind == "asmk"
@@ -144,6 +140,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         made.manifest,
         made.encoding,
         made.index,
+        frequencies=frequencies,
         weighting=weighting,
         fusion=resolve_fusion(layers, job.job.fusion, calibration),
         calibration=calibration,

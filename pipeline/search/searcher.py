@@ -17,10 +17,10 @@ from lamella.pipeline.index.files import (
     read_postings,
     read_sketch,
 )
-from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.index.publish import read_weights
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Residuals
-from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.score import bag_norms
@@ -128,10 +128,7 @@ def layer_weights(
     store: Store, snapshot: IndexSnapshot, weighting: Weighting
 ) -> dict[str, Float64s]:
     """Return the weight of every visual word of each local layer, (K,) float64."""
-    return {
-        layer: word_weights(weighting, read_frequencies(store, reference), snapshot.indexed)
-        for layer, reference in snapshot.document_frequencies.items()
-    }
+    return read_weights(store, snapshot.document_frequencies, snapshot.indexed, weighting)
 
 
 def open_segment(
@@ -186,21 +183,26 @@ def _kinds(snapshot: IndexSnapshot) -> dict[str, Literal["vector", "bag", "asmk"
 
 
 def _residuals(store: Store, files: Mapping[str, FileRef], layer: str, words: int) -> ResidualLayer:
-    _, bags = read_committed(store, files[f"{layer}.bags"], read_bags)
-    postings = read_committed(store, files[f"{layer}.postings"], read_postings)
-    payload, dimensions = read_committed(store, files[f"{layer}.payload"], read_payload)
-    bags.check_words(words)
+    bags, postings = _inverted(store, files, layer, words)
     bags.check_words(postings.words)
-    postings.check_rows(len(bags))
+    payload, dimensions = read_committed(store, files[f"{layer}.payload"], read_payload)
     return ResidualLayer(bags, postings, payload, dimensions)
 
 
 def _local(store: Store, files: Mapping[str, FileRef], layer: str, weights: Float64s) -> LocalLayer:
+    bags, postings = _inverted(store, files, layer, len(weights))
+    return LocalLayer(bags, postings, weights, bag_norms(bags, weights))
+
+
+def _inverted(
+    store: Store, files: Mapping[str, FileRef], layer: str, words: int
+) -> tuple[BagsOfWords, Postings]:
+    """Return the words of a segment's images by image and by word, checked."""
     _, bags = read_committed(store, files[f"{layer}.bags"], read_bags)
     postings = read_committed(store, files[f"{layer}.postings"], read_postings)
-    bags.check_words(len(weights))
+    bags.check_words(words)
     postings.check_rows(len(bags))
-    return LocalLayer(bags, postings, weights, bag_norms(bags, weights))
+    return bags, postings
 
 
 def _dense(store: Store, files: Mapping[str, FileRef], layer: str) -> DenseLayer:

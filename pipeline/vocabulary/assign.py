@@ -43,6 +43,11 @@ class Nearest:
     squared_distances: Float64s
 
     @classmethod
+    def one(cls, found: Assignment) -> "Nearest":
+        """Return the one nearest word of each descriptor."""
+        return cls(found.words[:, None], found.squared_distances)
+
+    @classmethod
     def of(cls, descriptors: Float32s, centroids: Float32s, words: UInt32s) -> "Nearest":
         """Return words (n, count) of descriptors (n, D) with the least distance of each."""
         return cls(words, least_distances(descriptors, centroids, words))
@@ -129,6 +134,8 @@ class ExactAssigner:
         """Return the nearest words of each descriptor; see `Assigner.nearest`."""
         centroids = self._words.vectors
         check_count(count, len(centroids))
+        if count == 1:  # its comparisons are faster
+            return Nearest.one(self.assign(descriptors))
         rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
         windows = self._words.windows(squared_norms)
         words = np.empty((len(rows), count), np.uint32)

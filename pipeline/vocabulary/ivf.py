@@ -232,7 +232,7 @@ class CellsAssigner:
         assigned = self.assign(descriptors)
         best = assigned.words
         if count == 1:
-            return Nearest(best[:, None], assigned.squared_distances)
+            return Nearest.one(assigned)
         rows, squared_norms = checked_vectors(descriptors, "descriptors", centroids.shape[1])
         windows = self._words.windows(squared_norms)
         found = np.empty((len(rows), count), np.uint32)
