@@ -59,6 +59,9 @@ class IndexSnapshot(Record):
     format_version: FormatVersion = FORMAT_VERSION
     number: int = Field(ge=1)
     published_at: str
+    listed_at: str = Field(
+        default="", description="when its source was listed, in UTC; not in the root digest"
+    )
     corpus: str
     kind: SourceKind
     root: str = Field(description="where the source was; not in the root digest")
