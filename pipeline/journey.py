@@ -27,13 +27,15 @@ from lamella.pipeline.extract.stage import (
     Extraction,
     extract_corpus,
     extraction_place,
+    find_extracted,
     find_extraction,
 )
 from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_place, find_encoding
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import find_totals, make_totals, refusals_by_reason
-from lamella.pipeline.index.reuse import reuse_shards
-from lamella.pipeline.index.stage import Index, find_index, index_corpus, index_place
+from lamella.pipeline.index.reuse import Take, take_over
+from lamella.pipeline.index.shards import find_at_once, shards_of
+from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -54,7 +56,9 @@ FEW_REFUSED = 3
 """Up to this many refused pictures never stop a job, however small the corpus is."""
 
 
-def route(spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str]) -> list[str]:
+def route(
+    spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str], kept: Mapping[str, str]
+) -> list[str]:
     """Return the names of a job's stages in the order in which they run.
 
     This is the one list of stages; `index`, `status`, `repair`, `retry` and `plan` follow it.
@@ -62,16 +66,21 @@ def route(spec: ExtractionSpec, job: JobConfig, imports: Mapping[str, str]) -> l
     Args:
         job: settings as recorded, with `activations.keep` resolved.
         imports: the layers whose vocabulary is imported, with its SHA-256.
+        kept: the layers with the words of an earlier snapshot, with the path of their record.
     """
     words = [f"vocabulary {layer.name}" for layer in spec.layers if layer.kind == "local"]
-    if encodes_at_once(job, imports):
+    if encodes_at_once(job, imports or kept):
         return ["corpus", *words, "extract", "index"]
     return ["corpus", "extract", *words, "encode", "index"]
 
 
-def encodes_at_once(job: JobConfig, imports: Mapping[str, str]) -> bool:
-    """Say whether extraction assigns words itself, so that no descriptors are stored."""
-    return job.activations.keep == "none" and bool(imports)
+def encodes_at_once(job: JobConfig, given: Mapping[str, str]) -> bool:
+    """Say whether extraction assigns words itself, so that no descriptors are stored.
+
+    Args:
+        given: the layers whose words are there before extraction.
+    """
+    return job.activations.keep == "none" and bool(given)
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,7 @@ class Journey:
         """
         made = Made()
         stages = tuple(self.walk(made))
-        return Seen(stages, made, whole=made.has(self._route()[-1]))
+        return Seen(stages, made, whole=made.has(self._route()[-1]), cuts=self._cuts)
 
     def walk(self, made: Made) -> Iterator[Stage]:
         """Yield each stage that is known, without running any.
@@ -130,7 +139,7 @@ class Journey:
             made.add(name, outcome)
 
     def _route(self) -> Sequence[str]:
-        return route(self.job.extraction, self.job.job, self.job.imports)
+        return route(self.job.extraction, self.job.job, self.job.imports, self.job.kept)
 
     def _stage(self, name: str, made: Made) -> Stage:
         kind, _, layer = name.partition(" ")
@@ -139,6 +148,8 @@ class Journey:
                 return self._corpus()
             case "extract":
                 return self._extract(made)
+            case "vocabulary" if layer in self.job.kept:
+                return self._keep(layer)
             case "vocabulary" if layer in self.job.imports:
                 return self._import(made, layer)
             case "vocabulary":
@@ -151,7 +162,11 @@ class Journey:
 
     @property
     def _at_once(self) -> bool:
-        return encodes_at_once(self.job.job, self.job.imports)
+        return encodes_at_once(self.job.job, self.job.imports or self.job.kept)
+
+    @property
+    def _cuts(self) -> Cuts:
+        return Cuts(self.job.shard_images, self.job.job.index.segment_images)
 
     def _asked(self) -> Sources:
         if self.sources is None:
@@ -168,51 +183,77 @@ class Journey:
             return read_record(self.store, path, CorpusManifest)
 
         def make(hands: Hands) -> CorpusManifest:
-            sources, manifest = self._asked(), find()
-            if manifest is None:
+            sources, manifest = self._asked(), None if hands.rehash else find()
+            again = manifest is not None and (
+                (hands.fresh and manifest.unsure) or (hands.mend and self._lacks_looks(manifest))
+            )
+            if manifest is None or again:
+                listing, before = sources.listing(), hands.before
+                known = before is not None and before.root == listing.root
                 manifest = build_corpus(
                     self.store,
                     hands.runner,
-                    sources.listing(),
+                    listing,
                     self.job.name,
                     shard_size=self.job.shard_images,
                     limits=decode_limits(self.job.job),
+                    before=shards_of(self.store, before) if known and before else (),
+                    rehash=hands.rehash,
+                    mend=hands.mend,
+                    fresh=hands.fresh,
                     on_progress=hands.watch.progress,
                 )
             manifest = sources.moved(manifest)
             hands.watch.corpus(manifest)
             return manifest
 
-        folder = tree.CORPUS.folder(keyed=key)
+        folder = tree.MANIFEST.folder(keyed=key)
         return Stage("corpus", folder, self.job.corpus_inputs, find, make)
 
+    def _lacks_looks(self, manifest: CorpusManifest) -> bool:
+        """Say whether the record of a look at a shard is gone."""
+        looks = [tree.read(shard.file.path) for shard in manifest.shards]
+        return any(
+            look is None or not self.store.exists(tree.done(look.folder, look.key))
+            for look in looks
+        )
+
     def _extract(self, made: Made) -> Stage:
-        spec, manifest = self.job.extraction, made.manifest
-        encoder = WordEncoder(made.vocabularies) if self._at_once else None
-        folder, inputs = extraction_place(manifest, spec, encoder)
+        spec, manifest, words = self.job.extraction, made.manifest, made.vocabularies
+        encoder = WordEncoder(words) if self._at_once else None
+        folder, inputs = extraction_place(spec, encoder)
+        lookup = find_extracted(self.store, spec, None)
+        if self._at_once:
+            lookup = find_at_once(self.store, spec, words)
 
         def find() -> Extraction | None:
-            return find_extraction(self.store, manifest, spec, encoder)
+            return find_extraction(self.store, manifest, spec, lookup, kept=encoder is None)
+
+        def take(hands: Hands) -> Take:
+            before = hands.before
+            if before is None or before.extraction != spec:
+                return lambda shards: {}
+            if encoder is None and not before.keeps_descriptors:
+                return lambda shards: {}
+            decided = spec.digest()
+            if encoder and WordEncoder(before.vocabularies).inputs(decided) != encoder.inputs(
+                decided
+            ):
+                return lambda shards: {}
+            return take_over(self.store, before, lookup, hands.watch.progress)
 
         def make(hands: Hands) -> Extraction:
             most = self.job.job.corpus.max_refused
             check_refused(manifest.refused, manifest.images, most, {})
-            if encoder is not None and hands.before is not None:
-                reuse_shards(
-                    self.store,
-                    hands.before,
-                    manifest,
-                    spec,
-                    encoder,
-                    on_progress=hands.watch.progress,
-                )
             extraction = extract_corpus(
                 self.store,
                 hands.runner,
                 manifest,
                 spec,
                 lambda: (self._asked().root(manifest), self._asked().weights()),
+                find=lookup,
                 encoder=encoder,
+                take=take(hands),
                 anew=hands.anew,
                 limits=decode_limits(self.job.job),
                 threads=hands.threads,
@@ -220,11 +261,7 @@ class Journey:
             )
             _check_extraction(self.store, extraction, manifest, self.job.job)
             if len(extraction.machines) > 1:
-                hands.watch.note(
-                    f"{manifest.name} was extracted on {len(extraction.machines)} kinds of machine "
-                    f"({' | '.join(extraction.machines)}): features differ in their last bits, and "
-                    "the root digest may be another than on one kind"
-                )
+                hands.watch.note(_on_several_machines(manifest.name, extraction.machines))
             return extraction
 
         return Stage("extract", folder, inputs, find, make)
@@ -241,6 +278,29 @@ class Journey:
             )
 
         return self._words(layer, import_inputs(sha256, tried_on, layer), make)
+
+    def _keep(self, layer: str) -> Stage:
+        """Return the stage of words that an earlier snapshot has: they are there, or damaged."""
+        path = self.job.kept[layer]
+        parts = tree.VOCABULARY.form.parts(path)
+        key, encoding = parts["keyed"], self.job.job.encoding_of(layer)
+
+        def find() -> Vocabulary | None:
+            if not self.store.exists(path):
+                return None
+            return in_use(read_record(self.store, path, Vocabulary), encoding)
+
+        def make(hands: Hands) -> Vocabulary:
+            found = find()
+            if found is None:
+                raise InputError(
+                    f"{path}, the words of the snapshot before, is gone: `lamella repair "
+                    f"{self.store.url}`, or train words anew with --retrain"
+                )
+            return found
+
+        folder = tree.SEED.folder(keyed=key, layer=layer)
+        return Stage(f"vocabulary {layer}", folder, key.rpartition("-")[2], find, make)
 
     def _train(self, made: Made, layer: str) -> Stage:
         settings, extraction = self.job.job.vocabulary_of(layer), made.extraction
@@ -277,7 +337,7 @@ class Journey:
 
     def _encode(self, made: Made) -> Stage:
         extraction, words = made.extraction, made.vocabularies
-        folder, inputs = encoding_place(extraction, words)
+        folder, inputs = encoding_place(extraction.decided, words)
 
         def find() -> Encoding | None:
             return find_encoding(self.store, extraction, words)
@@ -289,33 +349,39 @@ class Journey:
         return Stage("encode", folder, inputs, find, make)
 
     def _index(self, made: Made) -> Stage:
-        encoding, size = made.encoding, self.job.job.index.segment_images
-        folder, inputs = index_place(encoding, size)
+        encoding, cuts = made.encoding, self._cuts
+        folder, inputs = index_place(encoding)
 
         def find() -> Index | None:
-            index = find_index(self.store, encoding, size)
+            index = find_index(self.store, encoding, cuts)
             if index is None or find_totals(self.store, index) is None:
                 return None
             return index
 
         def make(hands: Hands) -> Index:
-            index = index_corpus(
-                self.store,
-                hands.runner,
-                encoding,
-                segment_images=size,
-                on_progress=hands.watch.progress,
-            )
+            progress = hands.watch.progress
+            index = index_corpus(self.store, hands.runner, encoding, cuts, on_progress=progress)
             make_totals(self.store, encoding, index)
             return index
 
         return Stage("index", folder, inputs, find, make)
 
 
+def _on_several_machines(name: str, machines: Mapping[str, int]) -> str:
+    counted = ", ".join(f"{count:,} on {machine}" for machine, count in machines.items())
+    fewest = min(machines.values())
+    return (
+        f"{name} was extracted on several kinds of machine ({counted}): features differ in their "
+        "last bits, and the root digest may be another than on one kind. Indexed into a new store "
+        f"on one kind of machine, at least {fewest:,} pictures would be made anew"
+    )
+
+
 def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
     """Return a vocabulary with the encoding that an index describes pictures by.
 
     A training may end with fewer words than a descriptor is to count for: it then counts for all.
+    What it was trained on is left out: an index does not need it.
 
     Raises:
         InputError: imported words are fewer.
@@ -327,9 +393,8 @@ def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
             "(encoding.nearest)"
         )
     nearest = min(encoding.nearest, vocabulary.words)
-    return vocabulary.model_copy(
-        update={"encoding": encoding.model_copy(update={"nearest": nearest})}
-    )
+    encoding = encoding.model_copy(update={"nearest": nearest})
+    return vocabulary.model_copy(update={"encoding": encoding, "sample": (), "held": None})
 
 
 def words_folder(job: JobConfig) -> Path:

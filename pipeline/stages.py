@@ -14,9 +14,11 @@ from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.one_pass import WordEncoder
-from lamella.pipeline.index.stage import Index
+from lamella.pipeline.index.publish import totals_place
+from lamella.pipeline.index.stage import Cuts, Index
 from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.stage import OnRound, no_round
 from lamella.schemas.corpus import CorpusManifest
@@ -48,8 +50,12 @@ class Hands:
         runner: runs the tasks.
         threads: threads of a worker in the extract stage.
         watch: callbacks.
-        before: the current snapshot. Where the corpus has grown from its corpus, shards that have
-            not changed are copied.
+        before: the current snapshot. What it knows of pictures is not read or extracted again.
+        rehash: read every picture of the source again, whatever its size and version say.
+        fresh: the source was listed just now, so entries of it that may have changed right after
+            they were read last are read again.
+        mend: make again what is gone of the corpus's shards although its manifest is there; only
+            `repair` sets this.
         anew: keys of shards to extract again although they are done; only `retry` sets it.
     """
 
@@ -58,6 +64,9 @@ class Hands:
     watch: Watch = field(default_factory=Watch)
     before: IndexSnapshot | None = None
     anew: Set[str] = frozenset()
+    rehash: bool = False
+    fresh: bool = False
+    mend: bool = False
 
 
 class Sources(Protocol):
@@ -151,6 +160,29 @@ class Made:
         found: Index = self._of["index"]
         return found
 
+    def shares(self, file: tree.Found) -> bool:
+        """Say whether a file in a folder that all corpora share belongs to a task of this one."""
+        top = top_of(file.folder)
+        if top == top_of(tree.LOOK.form.text):
+            looks = (tree.read(shard.file.path) for shard in self.manifest.shards)
+            return any(look is not None and look.key == file.key for look in looks)
+        if top == top_of(tree.EXTRACT.form.text) and self.has("extract"):
+            return file.key in {shard.key for shard in self.extraction.shards}
+        if top == top_of(tree.ENCODE.form.text) and self.has("extract"):
+            return file.key in self.extraction.keys
+        if top == top_of(tree.INDEX.form.text) and self.has("index"):
+            return file.parts.get("key", file.key) in {task.key for task in self.index.tasks}
+        if top == top_of(tree.TOTALS.form.text) and self.has("index"):
+            return file.folder == totals_place(self.index)[0]
+        return False
+
+
+SHARED = frozenset(
+    step.form.text.partition("/")[0]
+    for step in (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX, tree.TOTALS)
+)
+"""Folders whose files belong to the corpora that have their shards, however many these are."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -161,11 +193,13 @@ class Seen:
             known yet.
         made: the outcomes of those that have ended.
         whole: whether all stages of the job have ended.
+        cuts: how large its shards and segments are to be.
     """
 
     stages: tuple[Stage, ...]
     made: Made
     whole: bool
+    cuts: Cuts
 
     def stage(self, name: str) -> Stage | None:
         """Return a stage by name, None if it is not known yet."""
@@ -173,7 +207,11 @@ class Seen:
 
     def may_hold(self, path: str) -> bool:
         """Say whether a file belongs to one of these stages, or may belong to one not known yet."""
-        if any(path.startswith(f"{stage.folder}/") for stage in self.stages):
+        file = tree.read(path)
+        if file is not None and self.made.shares(file):
+            return True
+        own = (stage for stage in self.stages if top_of(stage.folder) not in SHARED)
+        if any(path.startswith(f"{stage.folder}/") for stage in own):
             return True
         ended = self.stages if self.whole else self.stages[:-1]
         return not self.whole and not any(top_of(path) == top_of(stage.folder) for stage in ended)

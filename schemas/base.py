@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of everything stored. Its history is in FORMAT.md."""
 
 FormatVersion = Annotated[int, Field(ge=1, le=FORMAT_VERSION)]

@@ -13,6 +13,7 @@ SourceKind = Literal["folder", "list", "parquet", "webdataset"]
 
 IMAGES: Any = pa.schema(
     [
+        pa.field("image_id", pa.int64(), nullable=False),
         pa.field("name", pa.string(), nullable=False),
         pa.field("container", pa.string(), nullable=False),
         pa.field("offset", pa.int64(), nullable=False),
@@ -25,8 +26,9 @@ IMAGES: Any = pa.schema(
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
-"""One row an image; a refused one keeps its row. Image id = the shard's first_image_id + row.
+"""One row an image, in the order of the listing; a refused one keeps its row.
 
+`image_id` is made by `corpus.identity`: of the image's name, container and bytes, not of its place.
 `container` is "" for a plain file, else the tar or Parquet file, relative to the corpus's root;
 `offset` is the byte where the data starts in a tar, or the row in a Parquet file. `width` and
 `height` are those after EXIF orientation. `size_bytes` and `sha256` are null where the bytes
@@ -35,21 +37,47 @@ is a `RefusalReason`, null where the header was read without fault; `detail` say
 """
 
 
+SEEN: Any = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("container", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("version", pa.int64()),
+        pa.field("occurrence", pa.int32(), nullable=False),
+        pa.field("row", pa.int32()),
+        pa.field("passed_over", pa.string()),
+    ]
+)
+"""One row an entry of a shard, as it was listed when it was last read: see `listing.Entry`.
+
+`version` is null where the entry may have changed unnoticed, so that it is read again. `row` is its
+row in the image table, null for a file that is no picture; `passed_over` is the kind of such a one.
+An entry that comes again with the same facts is not read again.
+"""
+
+
 class ShardRef(Stored):
     """One shard of the corpus: `images` rows of its file, `refused` of them refused.
 
-    `ignored` counts the files between them that are no pictures and got no id.
+    `key` is made from the image table, so a shard with other pictures has another key, and the same
+    pictures have the same key in every corpus. `ignored` counts the files between them that are no
+    pictures and got no id. `first` and `last` are the places of its first and last entry, as
+    `Entry.place` gives them, and `mark` is the number that ends shards and segments; see
+    `corpus.cut`.
 
     Raises:
         ValueError: more images refused than there are, or a file with another number of rows.
     """
 
-    key: str = Field(min_length=1)
-    first_image_id: int = Field(ge=0)
+    key: str = Field(pattern=r"^[0-9a-f]{16}$")
     images: int = Field(ge=0)
     refused: int = Field(ge=0)
     ignored: int = Field(ge=0)
     file: FileRef
+    first: str
+    last: str
+    mark: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -67,11 +95,12 @@ class CorpusManifest(Record):
 
     `images` counts every image with an id, the refused ones among them. `content_digest` is over
     the image tables, so it changes when any name, place or content does. `passed_over` counts by
-    kind the ignored files and what was not listed at all; it is in no digest, and empty where an
-    earlier version wrote the manifest.
+    kind the ignored files and what was not listed at all; it is in no digest. `listed_at` is when
+    the source was listed, in UTC; `unsure` counts the entries that may have changed unnoticed since
+    they were read.
 
     Raises:
-        ValueError: shards that leave or share ids, repeat a key, or do not add up to the totals.
+        ValueError: shards that do not add up to the totals.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -84,19 +113,11 @@ class CorpusManifest(Record):
     ignored: int = Field(ge=0)
     passed_over: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     content_digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    listed_at: str = ""
+    unsure: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        next_id = 0
-        for shard in self.shards:
-            if shard.first_image_id != next_id:
-                raise ValueError(
-                    f"shard {shard.key} starts at image id {shard.first_image_id}; "
-                    f"the one before ends at {next_id}"
-                )
-            next_id += shard.images
-        if len({shard.key for shard in self.shards}) != len(self.shards):
-            raise ValueError("a shard key stands twice")
         for field in ("images", "refused", "ignored"):
             total = sum(getattr(shard, field) for shard in self.shards)
             if total != getattr(self, field):

@@ -7,6 +7,12 @@ from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 PASSED_OVER = "passed over: "
 """Begins the name of a count of what a task passed over; a kind follows."""
 
+TAKEN = "taken over: "
+"""Begins the name of a count of what was at hand from an earlier index, and not made again."""
+
+ROWS = "rows."
+"""Begins the name of a count of a layer's descriptors that went through the network."""
+
 ERROR, MEASURED = "error.", "measured."
 """Begin the names of a layer's summed squared distance to its words, and of its descriptors."""
 
@@ -47,7 +53,8 @@ class DoneRecord(Record):
     def content(self) -> dict[str, object]:
         """Return what was made, without names or tokens: equal for every attempt.
 
-        Without what was passed over and the error of words, which earlier versions did not count.
+        Without what was passed over, and without how much was taken over and what was measured of
+        the rest: that depends on what was there before.
         """
         return {
             "stage": self.stage,
@@ -57,6 +64,6 @@ class DoneRecord(Record):
             "counts": {
                 name: count
                 for name, count in sorted(self.counts.items())
-                if not name.startswith((PASSED_OVER, ERROR, MEASURED))
+                if not name.startswith((PASSED_OVER, TAKEN, ROWS, ERROR, MEASURED))
             },
         }

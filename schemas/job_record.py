@@ -13,7 +13,8 @@ class JobRecord(Record):
     `source` and the weights' path are those of the machine that ran it; `job` holds the settings
     without the engine's, which change no bit. `corpus_inputs` is the digest that names the
     corpus's folder, `entries` how many files the source listed. `imports` has the SHA-256 of the
-    JSON of the words of each layer that were taken from elsewhere.
+    JSON of the words of each layer that were taken from elsewhere, `kept` the path of the record
+    of each layer's words that an earlier snapshot of this store has.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -25,3 +26,4 @@ class JobRecord(Record):
     extraction: ExtractionSpec
     job: JobConfig
     imports: dict[str, str] = Field(default_factory=dict)
+    kept: dict[str, str] = Field(default_factory=dict)

@@ -27,23 +27,32 @@ class LayerScale(Stored):
     pairs: int = Field(ge=1)
 
 
+class SegmentManifest(Record):
+    """The shards of a segment, in order; written once, beside the segment."""
+
+    format_version: FormatVersion = FORMAT_VERSION
+    key: str = Field(pattern=r"^[0-9a-f]{16}$")
+    shards: tuple[ShardRef, ...] = Field(min_length=1)
+
+
 class SegmentRef(Stored):
     """Shards indexed together: all layers of their images.
 
+    `key` is made from what the shards hold; they are listed in the segment's manifest, `manifest`.
     `files` are named `images`, for a global layer `LAYER.dense`, `LAYER.sketch` and `LAYER.axes`,
-    for a local one `LAYER.postings` and `LAYER.bags`, with residuals `LAYER.payload` too, and for
-    all `LAYER.drawn`.
+    for a local one `LAYER.postings`, `LAYER.frequencies` and `LAYER.bags`, with residuals
+    `LAYER.payload` too, and for all `LAYER.drawn`.
     """
 
-    key: str
-    shards: tuple[str, ...] = Field(min_length=1)
+    key: str = Field(pattern=r"^[0-9a-f]{16}$")
+    manifest: str
     images: int = Field(ge=0)
     files: dict[str, FileRef]
 
     def content(self) -> dict[str, object]:
         """Return what the segment holds, whichever attempt wrote it."""
         files = {name: file.content() for name, file in sorted(self.files.items())}
-        return {"key": self.key, "shards": list(self.shards), "files": files}
+        return {"key": self.key, "files": files}
 
 
 class IndexSnapshot(Record):
@@ -69,10 +78,9 @@ class IndexSnapshot(Record):
         default="", description="path of the record of the job; not in the root digest"
     )
     corpus_content: str
-    shards: tuple[ShardRef, ...]
-    extraction_folder: str
-    encoding_folder: str = Field(
-        default="", description="of the bags; that of the extraction if no descriptors were kept"
+    keeps_descriptors: bool = Field(
+        description="whether local descriptors were stored, and not their words alone; not in the "
+        "root digest"
     )
     extraction: ExtractionSpec
     vocabularies: dict[str, Vocabulary]
@@ -112,18 +120,12 @@ class IndexSnapshot(Record):
         return self
 
     def files(self) -> Iterator[FileRef]:
-        """Yield every file that queries may need."""
-        yield from (shard.file for shard in self.shards)
+        """Yield every file that queries may need, but the image tables: see `index.shards`."""
         for vocabulary in self.vocabularies.values():
             yield from vocabulary.files()
         for segment in self.segments:
             yield from segment.files.values()
         yield from self.document_frequencies.values()
-
-    @property
-    def keeps_descriptors(self) -> bool:
-        """Whether local descriptors were stored, and not their words alone."""
-        return self.encoding_folder != self.extraction_folder
 
     def content_digest(self) -> str:
         """Return the digest of what the index is."""

@@ -224,10 +224,13 @@ class Vocabulary(Record):
         return self.model_copy(update={"encoding": EncodingSpec()})
 
     def identity(self) -> str:
-        """Return a digest of what the vocabulary is, whichever attempt wrote its files."""
-        value = self.model_dump(mode="json")
+        """Return a digest of what the vocabulary is, whichever attempt wrote its files.
+
+        Not of what it was trained on: that may be forgotten, and the words stay what they are.
+        """
+        value = self.model_dump(mode="json", exclude={"sample", "held"})
         for name in OWN_FILES:
-            file = getattr(self, name)
-            value[name] = file.content() if file else None
-        value["sample"] = [file.content() for file in self.sample]
+            if name in value:
+                file = getattr(self, name)
+                value[name] = file.content() if file else None
         return digest_of(value)

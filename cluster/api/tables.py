@@ -12,8 +12,9 @@ from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.files import as_lists
 from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.index.shards import finder_of, shards_of
 from lamella.pipeline.search.segment import DenseLayer, Features, Layer, ResidualLayer, SegmentData
-from lamella.pipeline.store.commit import read_committed, read_done
+from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import vectors_column
 from lamella.result import Refusal
@@ -22,11 +23,10 @@ from lamella.schemas.snapshot import IndexSnapshot
 
 
 def layer_table(segments: Sequence[SegmentData], layer: str) -> pa.Table:
-    """Return a layer of all images, in the order of ids; mapped from the index, not copied."""
-    in_order = sorted(segments, key=lambda each: each.image_ids[:1].tolist())
+    """Return a layer of all images, segment by segment; mapped from the index, not copied."""
     return pa.concat_tables(
         pa.table({"image_id": pa.array(each.image_ids)} | _columns(_values(each.layers[layer])))
-        for each in in_order
+        for each in segments
     )
 
 
@@ -91,22 +91,22 @@ def images_table(store: Store, snapshot: IndexSnapshot, indexed: NDArray[np.int6
     Args:
         indexed: the ids of the images that queries can find, rising.
     """
-    schema = IMAGES.insert(0, pa.field("image_id", pa.int64(), nullable=False))
-    tables = [schema.empty_table()]
-    for shard in snapshot.shards:
+    tables = [IMAGES.empty_table()]
+    shards = shards_of(store, snapshot)
+    for shard, records in zip(shards, finder_of(store, snapshot)(shards), strict=True):
         rows = read_committed(store, shard.file, read_images)
-        ids = np.arange(shard.first_image_id, shard.first_image_id + rows.num_rows)
         refusal = rows.column("refusal").to_numpy(zero_copy_only=False).astype(object)
         detail = rows.column("detail").to_numpy(zero_copy_only=False).astype(object)
-        done = read_done(store, snapshot.extraction_folder, shard.key)
-        if done is not None:  # has those too whose header was sound and whose pixels were not
-            for each in read_committed(store, done.files["refusals"], read_refusals).to_pylist():
-                place = each["image_id"] - shard.first_image_id
+        if records is not None:  # has those too whose header was sound and whose pixels were not
+            place_of = {each: n for n, each in enumerate(rows.column("image_id").to_pylist())}
+            refusals = read_committed(store, records[0].files["refusals"], read_refusals)
+            for each in refusals.to_pylist():
+                place = place_of[each["image_id"]]
                 refusal[place], detail[place] = each["reason"], each["detail"]
         columns = {name: rows.column(name) for name in IMAGES.names}
-        columns |= {"image_id": pa.array(ids), "refusal": pa.array(refusal, pa.string())}
+        columns["refusal"] = pa.array(refusal, pa.string())
         columns["detail"] = pa.array(detail, pa.string())
-        tables.append(pa.table(columns).select(schema.names).cast(schema))
+        tables.append(pa.table(columns).cast(IMAGES))
     table = pa.concat_tables(tables)
     found = np.isin(table.column("image_id").to_numpy(), indexed, assume_unique=True)
     return table.append_column("indexed", pa.array(found))

@@ -174,6 +174,10 @@ def query(
     ids: Annotated[
         str | None, typer.Option(help="Query by indexed images instead, given by id: 3,17, or all.")
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg."),
+    ] = None,
     k: Annotated[
         int | None,
         typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
@@ -237,9 +241,9 @@ def query(
     options.check_output("--out", out)
     options.check_output("--trec", trec)
     copies = Copies(out, trec, as_json)
-    given = [each for each in (pictures, queries, ids) if each is not None]
+    given = [each for each in (pictures, queries, ids, names) if each is not None]
     if len(given) != 1 and (given or into is None):
-        raise typer.BadParameter("give one of PICTURES, --queries and --ids")
+        raise typer.BadParameter("give one of PICTURES, --queries, --ids and --names")
     overrides = {
         "search.k": k,
         "search.mode": mode,
@@ -255,7 +259,7 @@ def query(
     prepared = prepare_queries(
         store,
         job,
-        Queries(pictures or queries, ids, into),
+        Queries(pictures or queries, ids, names, into),
         number=number,
         layers=options.words(layers),
         named_network=job_file is not None,

@@ -57,7 +57,7 @@ def evaluate_store(
             names = ImageTable(store, snapshot).names_of(image_ids).to_pylist()
             truth = ground_truth(
                 asked.protocol,
-                names,
+                sorted(names),
                 truth=asked.truth,
                 box=asked.box,
                 pattern=asked.pattern,

@@ -14,6 +14,7 @@ from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
 from lamella.pipeline.jobs.query_run import Answered, Place, Question
 from lamella.pipeline.jobs.querying import query_images, query_pictures
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
+from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.job import EngineSettings, JobConfig
@@ -28,10 +29,13 @@ FEW = 64
 
 @dataclass(frozen=True)
 class Queries:
-    """What is asked, by pictures or by ids: `3,17`, or `all`; and the run that answers it."""
+    """What is asked: pictures, or indexed images by ids (`3,17`, or `all`) or by names; and the run
+    that answers it.
+    """
 
     pictures: str | None = None
     ids: str | None = None
+    names: str | None = None
     into: str | None = None
 
 
@@ -91,6 +95,8 @@ def prepare_queries(
         asked = list_source(queries.pictures)
     elif queries.pictures is None and queries.ids not in (None, "all"):
         asked = _image_ids(queries.ids)
+    elif queries.names is not None:
+        asked = _named(store, snapshot, queries.names)
     return Prepared(store, snapshot, question, asked, queries.into)
 
 
@@ -113,6 +119,21 @@ def answer_queries(
                     place, coordinator, asked, question, into=into, weights=weights
                 )
             return query_images(place, coordinator, asked, question, into=into)
+
+
+def _named(store: Store, snapshot: IndexSnapshot, text: str) -> list[int]:
+    """Return the ids of indexed images given by name: one name, or several with commas between."""
+    found = ImageTable(store, snapshot).ids_of({text, *text.split(",")})
+    if text in found:
+        return [found[text]]
+    names = text.split(",")
+    if absent := [name for name in names if name not in found]:
+        raise InputError(
+            f"snapshot {snapshot.number} has no indexed image of name "
+            f"{one_line(repr(absent[0]), 200)}: names are "
+            "relative to the source, and `images()` in Python lists them"
+        )
+    return [found[name] for name in names]
 
 
 def _image_ids(text: str) -> list[int]:

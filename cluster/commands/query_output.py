@@ -123,14 +123,17 @@ def json_of(store: Store, run: QueryRun) -> Iterator[str]:
         ("refusals", refusal_tables(store, run)),
     ):
         yield f', "{name}": ['
-        yield from _rows(tables)
+        yield from _rows(tables, run.asked)
         yield "]"
     yield "}"
 
 
-def _rows(tables: Iterator[Any]) -> Iterator[str]:
+def _rows(tables: Iterator[Any], asked: str) -> Iterator[str]:
+    """Yield the rows of tables as JSON; ids are text, for they have more digits than a float."""
+    ids = ("image_id", "query") if asked == "images" else ("image_id",)
     comma = ""
     for table in tables:
         for row in table.to_pylist():
+            row |= {name: str(row[name]) for name in ids if name in row}
             yield f"{comma}\n{json.dumps(row)}"
             comma = ","

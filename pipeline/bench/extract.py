@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -203,9 +204,9 @@ def _whole(
     if backbone.device.type == "cpu":  # elsewhere this only queues a pass
         backbone.watch = watch
     writing = 0.0
-    beside = Beside()
+    beside, ids = Beside(), np.arange(len(pictures.rows))
     with opened_sinks(backbone.spec, folder, beside.do) as sinks, beside:
-        for batch in forward_pictures(backbone, source, pictures.rows, 0, threads=at_work):
+        for batch in forward_pictures(backbone, source, pictures.rows, ids, threads=at_work):
             if batch.refusals:
                 raise Refused(batch.refusals[0].reason, batch.refusals[0].name)
             began = time.perf_counter()

@@ -69,7 +69,7 @@ def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     held = len(listing.entries)
     numbers = dict.fromkeys(number * held // count for number in range(count))
     entries = [listing.entries[number] for number in numbers]
-    table, _ = probe_entries(listing.root, listing.kind, entries, limits)
+    table, _, _ = probe_entries(listing.root, listing.kind, entries, limits)
     opened = PictureSource(listing.root, limits, listing.kind)
     rows = tuple(row for row in table.to_pylist() if _can_be_seen(opened, row))
     if not rows:

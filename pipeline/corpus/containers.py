@@ -78,7 +78,7 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
             invalid; or bytes after its end are no tar.
     """
     path = place_of(root, container)
-    modified_ns = facts_of(path)[1]
+    version = facts_of(path)[1]
     entries: list[Entry] = []
     try:
         with open_place(path) as handle:
@@ -88,7 +88,7 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
                 for member in _members(handle, start):
                     kind = _kind_passed_over(member)
                     if kind is None:
-                        entries.append(_tar_entry(container, member, modified_ns))
+                        entries.append(_tar_entry(container, member, version))
                     elif kind:
                         passed_over[kind] += 1
                 if handle.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
@@ -161,14 +161,14 @@ def _said(error: Exception) -> str:
     return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
-def _tar_entry(container: str, member: tarfile.TarInfo, modified_ns: int) -> Entry:
+def _tar_entry(container: str, member: tarfile.TarInfo, version: int | None) -> Entry:
     stored, fault = storable(member.name)
     if stored.startswith("/") or ".." in stored.split("/"):
         fault = RefusalReason.OUTSIDE_SOURCE
     elif member.issparse() or not member.isfile():
         fault = RefusalReason.UNREADABLE
     name = f"{container}/{stored}"
-    return Entry(name, container, member.offset_data, member.size, modified_ns, fault)
+    return Entry(name, container, member.offset_data, member.size, version, fault)
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def list_parquet(root: str, container: str) -> list[Entry]:
             is not local.
     """
     path = place_of(root, container)
-    size_bytes, modified_ns = facts_of(path)
+    size_bytes, version = facts_of(path)
     try:
         with open_parquet(path) as file:
             columns = ParquetColumns.of(file.schema_arrow, container)
@@ -247,7 +247,7 @@ def list_parquet(root: str, container: str) -> list[Entry]:
                     f"{size_bytes:,} bytes: it is damaged, or holds no pictures"
                 )
             rows = enumerate(_rows(file, columns))
-            return [_parquet_entry(path, container, columns, row, modified_ns) for row in rows]
+            return [_parquet_entry(path, container, columns, row, version) for row in rows]
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind
@@ -310,7 +310,7 @@ def _parquet_entry(
     container: str,
     columns: ParquetColumns,
     numbered: tuple[int, tuple[Any, str | None]],
-    modified_ns: int,
+    version: int | None,
 ) -> Entry:
     row, (name, named_path) = numbered
     size_bytes = -1
@@ -319,7 +319,7 @@ def _parquet_entry(
             target = named_by(os.path.dirname(path), named_path)
         except ValueError as error:
             raise InputError(f"Parquet {container}, row {row}: {error}") from error
-        size_bytes, modified_ns = facts_of(place_of(os.path.dirname(path), target))
+        size_bytes, version = facts_of(place_of(os.path.dirname(path), target))
     chosen = name if name is not None else named_path
     stored, fault = storable(f"{container}#{row}" if chosen in (None, "") else str(chosen))
-    return Entry(stored, container, row, size_bytes, modified_ns, fault)
+    return Entry(stored, container, row, size_bytes, version, fault)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.blame import naming
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.formats import has_picture_name, is_ignored, sniff
+from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.locations import is_below, place_of
-from lamella.pipeline.corpus.passed_over import UNREADABLE, few_kinds, kind_of
+from lamella.pipeline.corpus.passed_over import FORGOTTEN, UNREADABLE, few_kinds, kind_of
 from lamella.pipeline.corpus.prefetch import reading_ahead
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
@@ -25,8 +27,11 @@ from lamella.pipeline.corpus.sandbox import probe, see
 from lamella.pipeline.corpus.verdicts import Verdicts, judged
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store.tables import check_nulls, read_parquet
-from lamella.schemas.corpus import IMAGES, SourceKind
+from lamella.schemas.corpus import IMAGES, SEEN, SourceKind
 from lamella.schemas.refusals import RefusalReason
+
+Known = Mapping[Entry, Mapping[str, Any] | str]
+"""By entry as it was listed before: its row of an image table, or its kind if it is no picture."""
 
 
 def probe_entries(
@@ -35,18 +40,59 @@ def probe_entries(
     entries: Sequence[Entry],
     limits: DecodeLimits,
     verdicts: Verdicts | None = None,
-) -> tuple[Any, Counter[str]]:
-    """Return the image table of these entries, and how many of them are ignored, by kind.
+    known: Known = MappingProxyType({}),
+    forgotten: Callable[[Mapping[str, Any]], bool] = lambda row: False,
+) -> tuple[Any, Any, Counter[str]]:
+    """Return the image table of these entries, what was seen, and how many are ignored, by kind.
 
     Rows + ignored = entries; see `probe_rows`.
 
+    Args:
+        known: entries that are not read again.
+        forgotten: says of a row whether its picture must not be indexed; of such a one nothing is
+            kept but its count.
+
     Returns:
-        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; the counts).
+        (a pyarrow Table in the `IMAGES` schema, in the order of the entries; one in the `SEEN`
+        schema; the counts).
     """
-    found = _rows_or_kinds(root, kind, entries, limits, verdicts)
-    rows = [row for row in found if not isinstance(row, str)]
-    ignored = Counter(row for row in found if isinstance(row, str))
-    return pa.Table.from_pylist(rows, schema=IMAGES), few_kinds(ignored)
+    unread = [entry for entry in entries if entry not in known]
+    read = zip(unread, _rows_or_kinds(root, kind, unread, limits, verdicts), strict=True)
+    found = {**{entry: known[entry] for entry in entries if entry in known}, **dict(read)}
+    rows: list[Mapping[str, Any]] = []
+    seen: list[dict[str, Any]] = []
+    ignored: Counter[str] = Counter()
+    for entry in entries:
+        row = found[entry]
+        if not isinstance(row, str) and forgotten(row):
+            ignored[FORGOTTEN] += 1
+            continue
+        facts = {name: getattr(entry, name) for name in ENTRY_FACTS}
+        if isinstance(row, str):
+            ignored[row] += 1
+            seen.append(facts | {"row": None, "passed_over": row})
+            continue
+        seen.append(facts | {"row": len(rows), "passed_over": None})
+        identity = image_id_of(row["container"], row["name"], row["sha256"], entry.occurrence)
+        rows.append({**row, "image_id": identity})
+    table = pa.Table.from_pylist(rows, schema=IMAGES)
+    return table, pa.Table.from_pylist(seen, schema=SEEN), few_kinds(ignored)
+
+
+ENTRY_FACTS = ("name", "container", "offset", "size_bytes", "version", "occurrence")
+"""What of an entry is kept in a table of `SEEN`."""
+
+
+def known_entries(seen: Any, images: Any) -> Known:
+    """Return what a shard's two tables say of its entries, those left out that may have changed."""
+    rows = images.to_pylist()
+    found: dict[Entry, Mapping[str, Any] | str] = {}
+    for each in seen.to_pylist():
+        if each["version"] is None:
+            continue
+        entry = Entry(**{name: each[name] for name in ENTRY_FACTS})
+        found[entry] = each["passed_over"] if each["row"] is None else rows[each["row"]]
+    return found
 
 
 def probe_rows(

@@ -131,10 +131,10 @@ def place_of(root: str, name: str) -> str:
     return os.path.join(root, name)
 
 
-def facts_of(place: str) -> tuple[int, int]:
+def facts_of(place: str) -> tuple[int, int | None]:
     """Return (size in bytes, version) of a file or object, or (-1, 0) where it is missing.
 
-    The version is the time of modification in ns for a file, and an opaque number for an object.
+    The version is the time of modification in ns for a file, and for an object what `version` says.
 
     Raises:
         StoreUnavailable: this machine cannot say.
@@ -152,7 +152,7 @@ def facts_of(place: str) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def facts_of_all(places: Sequence[str]) -> list[tuple[int, int]]:
+def facts_of_all(places: Sequence[str]) -> list[tuple[int, int | None]]:
     """Return `facts_of` each place; objects are looked up in parallel."""
     if not any(is_s3(place) for place in places):
         return [facts_of(place) for place in places]
@@ -160,8 +160,10 @@ def facts_of_all(places: Sequence[str]) -> list[tuple[int, int]]:
         return list(pool.map(facts_of, places))
 
 
-def version(facts: Facts) -> int:
-    """Return a number that changes when the object does."""
+def version(facts: Facts) -> int | None:
+    """Return a number that changes when the object does; None if the server says nothing of it."""
+    if not facts.etag and not facts.modified:
+        return None
     text = f"{facts.etag} {facts.modified}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 

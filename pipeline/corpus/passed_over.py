@@ -11,6 +11,7 @@ NO_FILES = "pipes, sockets and devices"
 UNREADABLE = "not readable"
 TABLES = "parquet beside their tars"
 NO_ENDING = "no ending"
+FORGOTTEN = "forgotten on request"
 OTHERS = "other endings"
 
 MOST_KINDS = 24

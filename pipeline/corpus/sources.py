@@ -4,12 +4,14 @@ import logging
 import os
 import re
 import stat
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from lamella.pipeline.corpus.containers import list_parquet, list_tar
 from lamella.pipeline.corpus.formats import has_picture_name
-from lamella.pipeline.corpus.listing import Entry, Listing, storable
+from lamella.pipeline.corpus.listing import Entry, Listing, numbered, storable
 from lamella.pipeline.corpus.locations import (
     facts_of,
     facts_of_all,
@@ -74,6 +76,7 @@ def list_source(source: str) -> Listing:
             another kind.
         StoreError: S3 does not answer, or denies access.
     """
+    began = time.time_ns()
     path, is_folder = _find(source)
     if is_folder:
         listing = _list_folder(path)
@@ -98,7 +101,16 @@ def list_source(source: str) -> Listing:
         kinds = in_words(listing.passed_over)
         beside = f" but {kinds}" if kinds else ""
         raise InputError(f"source {source} holds no files{beside}: give one that holds pictures")
-    return listing
+    unsure = sum(entry.version is None for entry in listing.entries)
+    if unsure:
+        log.warning(
+            "%s: the server gives neither ETag nor time for %s objects, so each of them is read "
+            "every time",
+            source,
+            f"{unsure:,}",
+        )
+    entries = tuple(numbered(listing.entries))
+    return replace(listing, entries=entries, listed_ns=began)
 
 
 def source_root(source: str) -> str:
@@ -159,8 +171,8 @@ def _prefix_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
             stored, fault = storable(name)
             # Such a name is no path below the prefix; `s3://other/a.jpg` would even leave it.
             fault = RefusalReason.OUTSIDE_SOURCE if "" in parts else fault
-            size_bytes, modified = (-1, 0) if fault else (facts.size_bytes, version(facts))
-            entries.append(Entry(stored, "", 0, size_bytes, modified, fault))
+            size_bytes, changed = (-1, 0) if fault else (facts.size_bytes, version(facts))
+            entries.append(Entry(stored, "", 0, size_bytes, changed, fault))
     return entries
 
 
@@ -253,8 +265,8 @@ def _plain_file(root: str, name: str) -> Entry:
         real_root = os.path.realpath(root)
         if os.path.commonpath([real_root, os.path.realpath(path)]) != real_root:
             fault = fault or RefusalReason.OUTSIDE_SOURCE
-    size_bytes, modified_ns = (-1, 0) if fault else facts_of(path)
-    return Entry(stored, "", 0, size_bytes, modified_ns, fault)
+    size_bytes, changed = (-1, 0) if fault else facts_of(path)
+    return Entry(stored, "", 0, size_bytes, changed, fault)
 
 
 def _list_lines(root: str, name: str) -> tuple[Entry, ...]:

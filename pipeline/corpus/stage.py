@@ -1,61 +1,95 @@
-"""The corpus stage: read every file of a source once, number its images, and cut shards."""
+"""The corpus stage: cut a listing into shards, look at what has changed, and describe every image.
+
+A shard that was looked at before, with the same entries of the same sizes and versions, is found by
+them; of any other one only the entries that are new or changed are read.
+"""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
+from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
-from lamella.pipeline.corpus.image_table import probe_entries
+from lamella.pipeline.corpus.image_table import Known, known_entries, probe_entries, read_images
 from lamella.pipeline.corpus.listing import Entry, Listing
+from lamella.pipeline.corpus.listing import digest_of as digest_of_entries
 from lamella.pipeline.corpus.passed_over import advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
-from lamella.pipeline.errors import InputError
-from lamella.pipeline.run.drive import OnProgress, complete, quiet
+from lamella.pipeline.errors import InputError, StoreError
+from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import Attempt, create_once
+from lamella.pipeline.store.commit import Attempt, create_once, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
-from lamella.pipeline.store.tables import write_parquet
+from lamella.pipeline.store.tables import read_parquet, write_parquet
 from lamella.schemas.base import digest_of
-from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
-from lamella.schemas.files import PASSED_OVER, DoneRecord
+from lamella.schemas.corpus import SEEN, CorpusManifest, ShardRef, SourceKind
+from lamella.schemas.files import PASSED_OVER, DoneRecord, FileRef
 
 
 @dataclass(frozen=True)
-class ProbeTask:
-    """Consecutive entries of the listing, which become one shard."""
+class LookTask:
+    """Consecutive entries of the listing, which become one shard.
+
+    Attributes:
+        key: made from the entries, with their sizes and versions.
+        known: image tables of earlier shards that may hold the same entries.
+    """
 
     key: str
     entries: tuple[Entry, ...]
+    known: tuple[FileRef, ...] = ()
 
 
 @dataclass(frozen=True)
-class ProbeWork:
-    """Reads each entry once for its SHA-256, format and size; ignores files that are no pictures,
-    and refuses pictures that cannot be read.
+class LookWork:
+    """Reads each new or changed entry once for its SHA-256, format and size; ignores files that are
+    no pictures, and refuses pictures that cannot be read.
     """
 
     root: str
     kind: SourceKind
     limits: DecodeLimits
 
-    def open(self, store: Store) -> Do[ProbeTask]:
-        def probe(task: ProbeTask, work: Attempt) -> Counts:
+    def open(self, store: Store) -> Do[LookTask]:
+        def look(task: LookTask, work: Attempt) -> Counts:
             verdicts = Verdicts(store, work.folder, task.key)
-            table, ignored = probe_entries(
-                self.root, self.kind, task.entries, self.limits, verdicts
+            known: Known = {}
+            for file in task.known:
+                known = {**known, **_known(store, file)}
+            table, seen, ignored = probe_entries(
+                self.root, self.kind, task.entries, self.limits, verdicts, known
             )
-            fill = partial(write_parquet, table)
-            work.write("images", f"{work.folder}/images", "parquet", fill)
+            for name, value in (("images", table), ("seen", seen)):
+                fill = partial(write_parquet, value)
+                work.write(name, f"{work.folder}/{name}", "parquet", fill)
             kinds = {f"{PASSED_OVER}{kind}": count for kind, count in ignored.items()}
             return kinds | {
                 "images": table.num_rows,
                 "refused": table.num_rows - table.column("refusal").null_count,
                 "ignored": ignored.total(),
+                "unsure": sum(each.version is None for each in task.entries),
             }
 
-        return probe
+        return look
+
+
+def _known(store: Store, images: FileRef) -> Known:
+    """Return what a shard's tables say of its entries; nothing where they are not at hand."""
+    there = tree.read(images.path)
+    try:
+        record = read_done(store, there.folder, there.key) if there is not None else None
+        if record is None or record.files["images"] != images:
+            return {}
+        seen = read_committed(
+            store, record.files["seen"], lambda path: read_parquet(path, schema=SEEN)
+        )
+        return known_entries(seen, read_committed(store, images, read_images))
+    except StoreError:  # damaged or gone: `verify` says so, and the pictures are read again
+        return {}
 
 
 def build_corpus(
@@ -66,39 +100,85 @@ def build_corpus(
     *,
     shard_size: int,
     limits: DecodeLimits,
+    before: Sequence[ShardRef] = (),
+    rehash: bool = False,
+    mend: bool = False,
+    fresh: bool = False,
     on_progress: OnProgress = quiet,
 ) -> CorpusManifest:
     """Return the manifest of a source from the store, or make it.
 
-    The folder is keyed by the listing (names, sizes, times), so a source that has changed is
+    Its folder is keyed by the listing (names, sizes, versions), so a source that has changed is
     another corpus, and an unchanged one is not read again.
+
+    Args:
+        before: the shards of the same source when it was indexed last.
+        rehash: read every entry again, whatever its size and version say.
+        mend: make shards that are gone although the manifest is there.
+        fresh: the source was listed just now, so read entries again that may have changed right
+            after they were read.
 
     Raises:
         InputError: the source has no pictures.
         StageFailed: tasks failed.
     """
     inputs = corpus_inputs(listing, shard_size, limits)
-    corpus_key = tree.keyed(name, inputs)
-    path = tree.MANIFEST.at(keyed=corpus_key)
-    if store.exists(path):
-        return _moved(read_record(store, path, CorpusManifest), listing.root)
-    folder = tree.CORPUS.folder(keyed=corpus_key)
-    tasks = [
-        ProbeTask(tree.shard_key(number), listing.entries[start : start + shard_size])
-        for number, start in enumerate(range(0, len(listing.entries), shard_size))
-    ]
-    work = ProbeWork(listing.root, listing.kind, limits)
+    path = tree.MANIFEST.at(keyed=tree.keyed(name, inputs))
+    there = read_record(store, path, CorpusManifest) if store.exists(path) else None
+    if there is not None and not (rehash or mend or (fresh and there.unsure)):
+        return _moved(there, listing.root)
+    step = look_step(store, listing.root, listing.kind, limits)
+    tasks = _tasks(listing, shard_size, () if rehash else before)
+    found = read_all_done(store, step.folder, [task.key for task in tasks])
+    anew: set[str] = {task.key for task in tasks} if rehash else set()
+    for number, record in enumerate(found):
+        if fresh and record is not None and record.counts.get("unsure") and not rehash:
+            own = (*tasks[number].known, record.files["images"])
+            tasks[number] = replace(tasks[number], known=own)
+            anew.add(record.key)
     records = complete(
         store,
         runner,
-        StoreStep(tree.CORPUS, store.url, folder, inputs, work),
+        replace(step, anew=anew),
         tasks,
         units=lambda task: len(task.entries),
+        found=found,
         on_progress=on_progress,
     )
-    manifest = _manifest(name, listing, records)
-    found = create_once(store, path, manifest.to_json())
-    return _moved(parse_record(store, path, CorpusManifest, found), listing.root)
+    manifest = _manifest(name, listing, tasks, records)
+    if there is not None and anew:
+        store.replace(path, manifest.to_json())
+        return manifest
+    won = create_once(store, path, manifest.to_json())
+    return _moved(parse_record(store, path, CorpusManifest, won), listing.root)
+
+
+def look_step(
+    store: Store, root: str, kind: SourceKind, limits: DecodeLimits
+) -> StoreStep[LookTask]:
+    """Return the step that looks at shards; all corpora of a kind share its folder."""
+    inputs = look_inputs(kind, limits)
+    folder = tree.LOOK.folder(keyed=tree.keyed(kind, inputs))
+    return StoreStep(tree.LOOK, store.url, folder, inputs, LookWork(root, kind, limits))
+
+
+def look_inputs(kind: SourceKind, limits: DecodeLimits) -> str:
+    """Return the digest of what decides an image table besides the entries."""
+    return digest_of([kind, limits.max_pixels, limits.max_bytes])
+
+
+def _tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) -> list[LookTask]:
+    """Cut a listing; join to each part the earlier shards whose entries may be the same."""
+    tasks, near = [], Nearby(before)
+    for entries in cut_shards(listing.entries, shard_size):
+        key = digest_of_entries(entries).hex()[:KEY_DIGITS]
+        files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
+        tasks.append(LookTask(key, listing.settled(entries), tuple(files)))
+    return tasks
+
+
+KEY_DIGITS = 16
+"""Hex digits of a digest that name a shard: two of a billion shards are alike once in forty."""
 
 
 def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> str:
@@ -106,25 +186,34 @@ def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> st
     return digest_of([listing.digest(), shard_size, limits.max_pixels, limits.max_bytes])
 
 
-def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusManifest:
-    shards: list[ShardRef] = []
-    first = 0
-    for record in records:
-        counts = record.counts
-        shards.append(
-            ShardRef(
-                key=record.key,
-                first_image_id=first,
-                images=counts["images"],
-                refused=counts["refused"],
-                ignored=counts["ignored"],
-                file=record.files["images"],
-            )
-        )
-        first += counts["images"]
+def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
+    """Return a shard from its entries and the record of the look at them."""
+    images, counts = record.files["images"], record.counts
+    return ShardRef(
+        key=shard_key(images),
+        images=counts["images"],
+        refused=counts["refused"],
+        ignored=counts["ignored"],
+        file=images,
+        first=entries[0].place,
+        last=entries[-1].place,
+        mark=mark_of(entries[-1]),
+    )
+
+
+def shard_key(images: FileRef) -> str:
+    """Return the key of a shard with this image table."""
+    return digest_of(images.content())[:KEY_DIGITS]
+
+
+def _manifest(
+    name: str, listing: Listing, tasks: Sequence[LookTask], records: list[DoneRecord]
+) -> CorpusManifest:
+    shards = [shard_of(task.entries, record) for task, record in zip(tasks, records, strict=True)]
+    images = sum(shard.images for shard in shards)
     ignored = sum(shard.ignored for shard in shards)
     passed_over = _passed_over(listing, records)
-    if first == 0:
+    if images == 0:
         kinds, said = in_words(passed_over), advice(passed_over)
         raise InputError(
             f"{listing.root} holds no pictures: {ignored:,} files looked at, none of them is one"
@@ -136,12 +225,23 @@ def _manifest(name: str, listing: Listing, records: list[DoneRecord]) -> CorpusM
         root=listing.root,
         kind=listing.kind,
         shards=tuple(shards),
-        images=first,
+        images=images,
         refused=sum(shard.refused for shard in shards),
         ignored=ignored,
         passed_over=passed_over,
-        content_digest=digest_of([shard.file.content() for shard in shards]),
+        unsure=sum(record.counts["unsure"] for record in records),
+        content_digest=content_of(shards),
+        listed_at=_in_utc(listing.listed_ns),
     )
+
+
+def _in_utc(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+
+
+def content_of(shards: Sequence[ShardRef]) -> str:
+    """Return the digest of the pictures of a corpus, from its shards."""
+    return digest_of([shard.file.content() for shard in shards if shard.images])
 
 
 def _passed_over(listing: Listing, records: list[DoneRecord]) -> dict[str, int]:

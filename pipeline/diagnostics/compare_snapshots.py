@@ -7,15 +7,15 @@ import numpy as np
 from lamella.pipeline.diagnostics.drift import MOST_ROWS, SEED, Drift, equal_draw, measure_drift
 from lamella.pipeline.diagnostics.inspect import kept_of
 from lamella.pipeline.errors import IncompatibleInputs, InputError, MissingFile
-from lamella.pipeline.extract.stage import not_kept
+from lamella.pipeline.extract.stage import extraction_place, not_kept
 from lamella.pipeline.index.encode import open_assigner
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.store.commit import read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure
 from lamella.pipeline.vocabulary.batches import row_uniforms
 from lamella.pipeline.vocabulary.sample import Sample, draw_sample, join_samples, read_sample
-from lamella.schemas.corpus import ShardRef
 from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 
@@ -57,15 +57,15 @@ def draw_others(
         raise not_kept(f"the descriptors of layer {layer} in snapshot {snapshot.number}")
     records = []
     pictures = 0
-    for shard in _in_hashed_order(snapshot.shards):
+    folder, _ = extraction_place(snapshot.extraction, None)
+    for shard in sorted(shards_of(store, snapshot), key=lambda shard: shard.key):
         if pictures >= MOST_PICTURES:
             break
-        record = read_done(store, snapshot.extraction_folder, shard.key) if shard.images else None
-        if record is None and shard.images:
+        record = read_done(store, folder, shard.key)
+        if record is None:
             raise _no_activations(store, snapshot)
-        if record is not None:
-            records.append(record)
-            pictures += record.counts["indexed"]
+        records.append(record)
+        pictures += record.counts["indexed"]
     cap = max(1, MOST_ROWS // max(pictures, 1))
     parts = []
     for done, record in enumerate(records):
@@ -83,17 +83,11 @@ def draw_others(
     return _cut(join_samples(parts), MOST_ROWS)
 
 
-def _in_hashed_order(shards: Sequence[ShardRef]) -> list[ShardRef]:
-    firsts = np.array([shard.first_image_id for shard in shards], np.int64)
-    order = np.argsort(row_uniforms(SEED, firsts, np.zeros_like(firsts)), kind="stable")
-    return [shards[place] for place in order]
-
-
 def _no_activations(store: Store, snapshot: IndexSnapshot) -> InputError:
     return InputError(
-        f"snapshot {snapshot.number} of {store.url} keeps no activations "
-        f"({snapshot.extraction_folder}), and drift is measured on them: index the new pictures "
-        f"into a store of their own and compare with that; if they were lost, {cure(store)}"
+        f"snapshot {snapshot.number} of {store.url} keeps no activations of some pictures, and "
+        "drift is measured on them: index the new pictures into a store of their own and compare "
+        f"with that; if they were lost, {cure(store)}"
     )
 
 
@@ -112,7 +106,7 @@ def compare_layer(
     """
     check_same_network(*snapshots, layer)
     vocabulary = snapshots[0].vocabularies[layer]
-    kept = kept_of(vocabulary)
+    kept = kept_of(stores[0], vocabulary)
     if not kept.sample or not vocabulary.rounds:
         raise InputError(
             f"the words of {layer} in {stores[0].url} name no sample that they were trained on, so "

@@ -12,8 +12,10 @@ from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
 from lamella.pipeline.vocabulary.word_use import WordUse, word_use
 from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
@@ -162,12 +164,21 @@ class Kept:
     recall: float | None
 
 
-def kept_of(vocabulary: Vocabulary) -> Kept:
-    """Return what a vocabulary's record says of its training."""
-    sample, health = vocabulary.sample, vocabulary.health
+def kept_of(store: Store, vocabulary: Vocabulary) -> Kept:
+    """Return what the record of a vocabulary's training says, and what is left of it."""
+    health = vocabulary.health
+    sample = _training_of(store, vocabulary).sample
     if health is None or health.held_rows == 0:
         return Kept(sample, 0, None, None)
     return Kept(sample, health.held_rows, health.held_error, health.recall)
+
+
+def _training_of(store: Store, vocabulary: Vocabulary) -> Vocabulary:
+    """Return the record of a training, which knows its sample; a snapshot's vocabulary does not."""
+    if vocabulary.centroids is None:
+        return vocabulary
+    path = tree.VOCABULARY.at(**tree.parts_of(vocabulary.centroids.path))
+    return read_record(store, path, Vocabulary) if store.exists(path) else vocabulary
 
 
 def round_lines(reports: Sequence[RoundReport]) -> tuple[RoundLine, ...]:
@@ -260,7 +271,7 @@ def inspect_layer(
 ) -> LayerHealth:
     """Return the health of a layer's words, with `listed` most used and most bursty words."""
     vocabulary = snapshot.vocabularies[layer]
-    kept = kept_of(vocabulary)
+    kept = kept_of(store, vocabulary)
     lines = round_lines(vocabulary.rounds)
     use = corpus_use(store, snapshot, layer, on_progress)
     last = lines[-1].recall if lines else None

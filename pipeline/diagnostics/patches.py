@@ -185,7 +185,7 @@ def word_patches(
         InputError: the pictures may not be read, as `picture_root`.
     """
     vocabulary, spec = snapshot.vocabularies[layer], snapshot.extraction
-    files = kept_of(vocabulary).sample
+    files = kept_of(store, vocabulary).sample
     chosen = some_files(files, MOST_ROWS)
     if not chosen:
         return Seen(tuple(WordPatches(word, (), 0) for word in words), 0, 0)

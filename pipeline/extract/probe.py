@@ -147,8 +147,9 @@ def probe_extraction(
     backbone = TimedBackbone(spec, weights, "cuda" if on_gpu else "cpu")
     opening = time.perf_counter() - began
     at_work = threads_for(threads, backbone)
+    ids = np.arange(len(rows))
     warm = TimedSource(root, limits, kind, Times())
-    for _ in forward_pictures(backbone, warm, rows[: 2 * at_work], 0, threads=at_work):
+    for _ in forward_pictures(backbone, warm, rows[: 2 * at_work], ids, threads=at_work):
         pass
     times = backbone.times = Times()
     source = TimedSource(root, limits, kind, times)
@@ -162,7 +163,7 @@ def probe_extraction(
             stack.enter_context(closing(LayerSink(layer, scratch / f"{slot}.parquet")))
             for slot, layer in enumerate(spec.layers)
         ]
-        for batch in forward_pictures(backbone, source, rows, 0, threads=at_work):
+        for batch in forward_pictures(backbone, source, rows, ids, threads=at_work):
             indexed += batch.image_ids.tolist()
             for sink in sinks:
                 with _writing(times, sink):

@@ -1,6 +1,6 @@
 """Sinks that collect a layer's activations batch by batch: a Parquet file a layer, or others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,12 +10,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lamella.pipeline.extract.background_writer import Do, at_once
+from lamella.pipeline.extract.taken import Taken
 from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import PARQUET_OPTIONS, binary_vectors_column
 from lamella.schemas.activations import global_schema, local_schema
 from lamella.schemas.extraction import LayerSpec
+from lamella.schemas.files import ROWS
 
 GROUP_BYTES = 32 * 1024**2
 """Rows are written, or assigned words, in pieces of about this many bytes.
@@ -37,6 +40,10 @@ class Sink(Protocol):
 
     def add(self, batch: BatchActivations) -> None:
         """Add the layer's activations of a batch."""
+        ...
+
+    def take(self, store: Store, taken: Sequence[Taken]) -> None:
+        """Take what is at hand of some pictures, if the batches will not bring it."""
         ...
 
     def commit(self, work: Attempt, folder: str, image_ids: NDArray[np.int64]) -> dict[str, int]:
@@ -81,6 +88,9 @@ class LayerSink:
             columns.append(binary_vectors_column(found.vectors))
             self._add(columns, local_schema(found.vectors.shape[1]))
 
+    def take(self, store: Store, taken: Sequence[Taken]) -> None:
+        """Take nothing: `TakenRows` puts vectors and descriptors into the batches."""
+
     def finish(self) -> int:
         """Write waiting rows and close the file; return its rows. No rows, no file."""
         if self._waiting:
@@ -93,7 +103,7 @@ class LayerSink:
         name = self.layer.name
         if self.finish():
             work.add(name, tree.layer_folder(folder, name), "parquet", self.path, self.rows)
-        return {f"rows.{name}": self.rows}
+        return {f"{ROWS}{name}": self.rows}
 
     def close(self) -> None:
         """Close the file."""

@@ -1,12 +1,13 @@
 """The extract stage: from a shard of images to one file a layer, and a table of refusals."""
 
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.tables import read_refusals
+from lamella.pipeline.extract.taken import Taken, TakenRows
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
@@ -27,7 +29,7 @@ from lamella.schemas.activations import REFUSALS
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
 from lamella.schemas.extraction import ExtractionSpec
-from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.files import TAKEN, DoneRecord, FileRef
 from lamella.schemas.refusals import RefusalReason
 
 if TYPE_CHECKING:
@@ -56,6 +58,19 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
+class ExtractTask:
+    """A shard, and those of its pictures whose activations are at hand."""
+
+    shard: ShardRef
+    taken: tuple[Taken, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The shard's key."""
+        return self.shard.key
+
+
+@dataclass(frozen=True)
 class ExtractWork:
     """Runs the pictures of a shard through the network, which each worker opens once.
 
@@ -78,7 +93,7 @@ class ExtractWork:
     threads: int
     encoder: Encoder | None = None
 
-    def open(self, store: Store) -> Do[ShardRef]:
+    def open(self, store: Store) -> Do[ExtractTask]:
         import torch
 
         from lamella.pipeline.extract.backbone import Backbone
@@ -93,11 +108,12 @@ class ExtractWork:
             sink_of = self.encoder.open(store, LayerSink)
         turn = threading.Lock()
 
-        def extract(shard: ShardRef, work: Attempt) -> Counts:
-            rows = read_committed(store, shard.file, read_images).to_pylist()
-            verdicts = Verdicts(store, work.folder, shard.key)
-            work.machine = machine
-            return self._extract(backbone, sink_of, shard, rows, work, turn, verdicts)
+        def extract(task: ExtractTask, work: Attempt) -> Counts:
+            rows = read_committed(store, task.shard.file, read_images).to_pylist()
+            verdicts = Verdicts(store, work.folder, task.key)
+            makers = {machine} | {part.extracted.machine for part in task.taken}
+            work.machine = " | ".join(sorted(makers - {""}))
+            return self._extract(backbone, sink_of, task, rows, work, turn, verdicts, store)
 
         return extract
 
@@ -105,11 +121,12 @@ class ExtractWork:
         self,
         backbone: "Backbone",
         sink_of: "MakeSink",
-        shard: ShardRef,
-        rows: list[dict[str, object]],
+        task: ExtractTask,
+        rows: list[dict[str, Any]],
         work: Attempt,
         turn: threading.Lock,
         verdicts: Verdicts,
+        store: Store,
     ) -> Counts:
         from lamella.pipeline.extract.background_writer import Beside
         from lamella.pipeline.extract.work import (
@@ -118,7 +135,11 @@ class ExtractWork:
             threads_for,
         )
 
-        refusals = _refused_before(shard, rows)
+        shard = task.shard
+        taken = None
+        if task.taken:
+            taken = TakenRows(store, task.taken, self.spec.layers, local=self.encoder is None)
+        refusals = _refused_before(rows)
         indexed: list[int] = []
         counts: dict[str, int] = {}
         source = PictureSource(self.root, self.limits, self.kind, verdicts)
@@ -131,11 +152,21 @@ class ExtractWork:
                 )
                 for slot, layer in enumerate(self.spec.layers)
             ]
+            for sink in sinks:
+                sink.take(store, task.taken)
             batches = forward_pictures(
-                backbone, source, rows, shard.first_image_id, threads=threads, turn=turn
+                backbone,
+                source,
+                rows,
+                np.array([row["image_id"] for row in rows], np.int64),
+                threads=threads,
+                at_hand=frozenset(taken.image_ids.tolist()) if taken else frozenset(),
+                turn=turn,
             )
             with beside, closing(batches):
                 for batch in signed(batches):
+                    if taken is not None:
+                        batch = taken.into(batch)
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals
                     for sink in sinks:
@@ -153,21 +184,22 @@ class ExtractWork:
                 f"is not its {shard.images} images"
             )
         own = {"images": shard.images, "indexed": len(indexed), "refused": len(refusals)}
+        own[f"{TAKEN}images"] = sum(len(part.new_ids) for part in task.taken)
         return own | counts
 
 
-def _refused_before(shard: ShardRef, rows: Sequence[dict[str, object]]) -> "list[Refusal]":
+def _refused_before(rows: Sequence[dict[str, Any]]) -> "list[Refusal]":
     """Return the pictures of a shard that the corpus stage refused."""
     from lamella.pipeline.extract.work import Refusal
 
     return [
         Refusal(
-            shard.first_image_id + number,
+            int(row["image_id"]),
             str(row["name"]),
             RefusalReason(str(row["refusal"])),
             str(row["detail"]),
         )
-        for number, row in enumerate(rows)
+        for row in rows
         if row["refusal"] is not None
     ]
 
@@ -192,19 +224,25 @@ class Extraction:
     """The outcome of the extract stage: the activations of a whole corpus.
 
     Attributes:
-        folder: the folder of the activations.
-        inputs: the digest that later stages are keyed by, as `extraction_outcome` returns it.
+        inputs: the digest that a training is keyed by: of the recipe and of all pictures.
+        decided: the digest of what decides the activations of any picture: the recipe.
         shards: the shards that have images.
         records: the done record of each shard.
-        kept: whether local descriptors are stored; if not, their words are.
+        encoded: the record of each shard's words, where these were made with the activations.
     """
 
-    folder: str
     inputs: str
+    decided: str
     spec: ExtractionSpec
     shards: tuple[ShardRef, ...]
     records: tuple[DoneRecord, ...]
-    kept: bool = True
+    keys: tuple[str, ...]
+    encoded: tuple[DoneRecord, ...] | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether local descriptors are stored; if not, their words are."""
+        return self.encoded is None
 
     @property
     def indexed(self) -> int:
@@ -217,9 +255,13 @@ class Extraction:
         return sum(record.counts["refused"] for record in self.records)
 
     @property
-    def machines(self) -> tuple[str, ...]:
-        """The kinds of machine that the activations were made on, sorted."""
-        return tuple(sorted({record.machine for record in self.records} - {""}))
+    def machines(self) -> dict[str, int]:
+        """How many images were extracted on each kind of machine, by its name."""
+        found: Counter[str] = Counter()
+        for record in self.records:
+            if record.machine:
+                found[record.machine] += record.counts["indexed"]
+        return dict(sorted(found.items()))
 
     def descriptors(self, layer: str) -> dict[str, FileRef]:
         """Return the files of a layer's local descriptors, by key of shard.
@@ -228,8 +270,12 @@ class Extraction:
             InputError: descriptors were not kept.
         """
         if not self.kept:
-            raise not_kept(f"the descriptors of layer {layer} in {self.folder}")
-        return {record.key: record.files[layer] for record in self.records if layer in record.files}
+            raise not_kept(f"the descriptors of layer {layer}")
+        return {
+            key: record.files[layer]
+            for key, record in zip(self.keys, self.records, strict=True)
+            if layer in record.files
+        }
 
 
 def not_kept(what: str) -> InputError:
@@ -240,33 +286,40 @@ def not_kept(what: str) -> InputError:
     )
 
 
-def extraction_inputs(spec: ExtractionSpec, corpus_content: str) -> str:
-    """Return the digest of what decides a corpus's activations."""
-    return digest_of([spec.digest(), corpus_content])
+def extraction_place(spec: ExtractionSpec, encoder: Encoder | None) -> tuple[str, str]:
+    """Return the folder of activations and the digest of what decides its files.
 
-
-def extraction_folder(spec: ExtractionSpec, inputs: str) -> str:
-    """Return the folder of the activations that are made from these inputs."""
-    return tree.EXTRACT.folder(keyed=tree.keyed(spec.network, inputs))
-
-
-def extraction_place(
-    manifest: CorpusManifest, spec: ExtractionSpec, encoder: Encoder | None
-) -> tuple[str, str]:
-    """Return the folder of a corpus's activations and the digest of what decides its files."""
-    decided = extraction_inputs(spec, manifest.content_digest)
+    All corpora share it: a shard's activations are keyed by its pictures.
+    """
+    decided = spec.digest()
     inputs = decided if encoder is None else encoder.inputs(decided)
-    return extraction_folder(spec, inputs), inputs
+    return tree.EXTRACT.folder(keyed=tree.keyed(spec.network, inputs)), inputs
+
+
+FindRecords = Callable[[Sequence[ShardRef]], list[tuple[DoneRecord, DoneRecord] | None]]
+"""Returns for each shard its records of extraction and of words, None where they are missing."""
+
+
+def find_extracted(store: Store, spec: ExtractionSpec, encoder: Encoder | None) -> FindRecords:
+    """Return what looks up shards where an extraction puts them."""
+    folder, _ = extraction_place(spec, encoder)
+
+    def find(shards: Sequence[ShardRef]) -> list[tuple[DoneRecord, DoneRecord] | None]:
+        records = read_all_done(store, folder, [shard.key for shard in shards])
+        return [None if record is None else (record, record) for record in records]
+
+    return find
 
 
 def find_extraction(
-    store: Store, manifest: CorpusManifest, spec: ExtractionSpec, encoder: Encoder | None
+    store: Store, manifest: CorpusManifest, spec: ExtractionSpec, find: FindRecords, *, kept: bool
 ) -> Extraction | None:
     """Return the activations of a corpus, None if those of a shard are missing."""
-    folder, _ = extraction_place(manifest, spec, encoder)
-    records = read_all_done(store, folder, [shard.key for shard in _extracted(manifest)])
-    done = [record for record in records if record is not None]
-    return _outcome(store, manifest, spec, encoder, done) if len(done) == len(records) else None
+    found = find(extracted_shards(manifest))
+    done = [records for records in found if records is not None]
+    if len(done) < len(found):
+        return None
+    return _outcome(store, manifest, spec, done, kept=kept)
 
 
 def extract_corpus(
@@ -276,7 +329,9 @@ def extract_corpus(
     spec: ExtractionSpec,
     sources: Callable[[], tuple[str, Path]],
     *,
+    find: FindRecords | None = None,
     encoder: Encoder | None = None,
+    take: Callable[[Sequence[ShardRef]], Mapping[str, tuple[Taken, ...]]] = lambda shards: {},
     anew: Set[str] = frozenset(),
     limits: DecodeLimits,
     threads: int,
@@ -287,43 +342,55 @@ def extract_corpus(
     Args:
         sources: returns the root of the pictures and the path of the weights; called only if
             something is missing.
+        find: looks up what is done; by default where this extraction puts it.
         encoder: turns local descriptors into words, so that they are not kept.
+        take: returns what is at hand of the pictures of shards, by key of shard.
         anew: keys of shards to extract again although they are done.
         threads: threads of a worker.
 
     Raises:
         StageFailed: shards failed; those that are done stay done.
     """
-    shards = _extracted(manifest)
-    folder, inputs = extraction_place(manifest, spec, encoder)
-    found = read_all_done(store, folder, [shard.key for shard in shards])
+    shards = extracted_shards(manifest)
+    folder, inputs = extraction_place(spec, encoder)
+    found = (find or find_extracted(store, spec, encoder))(shards)
+    pending = [s for s, r in zip(shards, found, strict=True) if r is None or s.key in anew]
     root, weights = manifest.root, Path()
-    if anew or None in found:
+    taken: Mapping[str, tuple[Taken, ...]] = {}
+    if pending:
         root, weights = sources()
+        taken = take(pending)
+    work = ExtractWork(root, manifest.kind, limits, spec, weights, threads, encoder)
     step = StoreStep(
         tree.EXTRACT,
         store.url,
         folder,
         inputs,
-        ExtractWork(root, manifest.kind, limits, spec, weights, threads, encoder),
+        work,
         uses_gpu=True,
         threads=threads,
         at_once=2,
         anew=anew,
     )
-    records = complete(
+    made = complete(
         store,
         runner,
         step,
-        shards,
-        units=lambda shard: shard.images,
-        found=found,
+        [ExtractTask(shard, taken.get(shard.key, ())) for shard in pending],
+        units=lambda task: task.shard.images,
         on_progress=on_progress,
     )
-    return _outcome(store, manifest, spec, encoder, records)
+    new = {record.key: record for record in made}
+    done = []
+    for shard, records in zip(shards, found, strict=True):
+        if shard.key in new:
+            done.append((new[shard.key], new[shard.key]))
+        elif records is not None:
+            done.append(records)
+    return _outcome(store, manifest, spec, done, kept=encoder is None)
 
 
-def _extracted(manifest: CorpusManifest) -> tuple[ShardRef, ...]:
+def extracted_shards(manifest: CorpusManifest) -> tuple[ShardRef, ...]:
     """Return the shards that have pictures."""
     return tuple(shard for shard in manifest.shards if shard.images)
 
@@ -332,30 +399,31 @@ def _outcome(
     store: Store,
     manifest: CorpusManifest,
     spec: ExtractionSpec,
-    encoder: Encoder | None,
-    records: Sequence[DoneRecord],
+    done: Sequence[tuple[DoneRecord, DoneRecord]],
+    *,
+    kept: bool,
 ) -> Extraction:
-    shards = _extracted(manifest)
-    folder, _ = extraction_place(manifest, spec, encoder)
-    decided = extraction_inputs(spec, manifest.content_digest)
-    outcome = extraction_outcome(store, decided, shards, records)
-    return Extraction(folder, outcome, spec, shards, tuple(records), encoder is None)
+    shards = extracted_shards(manifest)
+    records = tuple(extracted for extracted, _ in done)
+    keys = tuple(outcome_key(store, s, r) for s, r in zip(shards, records, strict=True))
+    return Extraction(
+        digest_of([spec.digest(), keys]),
+        spec.digest(),
+        spec,
+        shards,
+        records,
+        keys,
+        None if kept else tuple(encoded for _, encoded in done),
+    )
 
 
-def extraction_outcome(
-    store: Store, inputs: str, shards: Sequence[ShardRef], records: Sequence[DoneRecord]
-) -> str:
-    """Return the digest that later stages are keyed by: of the inputs and of late refusals.
+def outcome_key(store: Store, shard: ShardRef, record: DoneRecord) -> str:
+    """Return the key of what was extracted of a shard: its own, or another if pixels failed.
 
     An image with a sound header may be refused when its pixels are decoded, and `retry` may read it
-    later. Then vocabulary, bags and segments differ, so they need folders of their own.
+    later. Then its words and its segment differ, so they need keys of their own.
     """
-    late = [
-        [
-            shard.key,
-            read_committed(store, record.files["refusals"], read_refusals)["image_id"].to_pylist(),
-        ]
-        for shard, record in zip(shards, records, strict=True)
-        if record.counts["refused"] != shard.refused
-    ]
-    return digest_of([inputs, late]) if late else inputs
+    if record.counts["refused"] == shard.refused:
+        return shard.key
+    refusals = read_committed(store, record.files["refusals"], read_refusals)
+    return digest_of([shard.key, sorted(refusals["image_id"].to_pylist())])[: len(shard.key)]

@@ -10,10 +10,10 @@ one more queues pass after pass without waiting for results.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -64,14 +64,16 @@ class Refusal:
 class BatchActivations:
     """The activations of a batch.
 
-    image_ids (n,): the pictures that gave activations, rising; vectors: by global layer, (n, D);
-    descriptors: by local layer; refusals: the rest of the batch.
+    image_ids (n,): the pictures that gave activations; vectors: by global layer, (n, D);
+    descriptors: by local layer; refusals: the rest of the batch, without pictures that were not to
+    be read; asked (m,): all pictures of the batch, in its order.
     """
 
     image_ids: NDArray[np.int64]
     vectors: Mapping[str, NDArray[np.float32]]
     descriptors: Mapping[str, Descriptors]
     refusals: tuple[Refusal, ...]
+    asked: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class PictureSource:
@@ -170,24 +172,29 @@ def forward_pictures(
     backbone: Backbone,
     source: PictureSource,
     rows: Sequence[Row],
-    first_image_id: int,
+    image_ids: NDArray[np.int64],
     *,
     threads: int,
+    at_hand: Set[int] = frozenset(),
     turn: AbstractContextManager[object] | None = None,
 ) -> Generator[BatchActivations, None, None]:
     """Yield the activations of some pictures, batch after batch, in the order of the plan.
 
     Args:
         rows: of an image table; those with a refusal are left out.
-        first_image_id: the id of the first row.
+        image_ids: (n,), of the rows.
         threads: batches worked on at once, or pictures read at once for a GPU; changes no bit of
             the result.
+        at_hand: ids of pictures that are planned with the others and not read: their activations
+            are known. So the others are in the same batches as if all were read.
         turn: a lock, held from the first picture read to the last batch; while waiting for it,
             objects in S3 are fetched.
     """
     sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
     batches = plan_batches(sizes, backbone.spec)
-    in_order = [rows[row] for batch in batches for row in batch.rows]
+    in_order = [
+        rows[row] for batch in batches for row in batch.rows if int(image_ids[row]) not in at_hand
+    ]
     # For a GPU: batches that threads are reading, the end of one and the start of the next.
     being_read = -(-threads // backbone.spec.batch_size) + 1 if backbone.lane.queues else threads
     with ExitStack() as stack:
@@ -197,7 +204,7 @@ def forward_pictures(
         decoder, asker = _pool(stack, 1), _pool(stack, 1)
 
         def begin(batch: Batch) -> Future[_BatchInHand]:
-            hand = _BatchInHand(backbone, source, rows, first_image_id, batch)
+            hand = _BatchInHand(backbone, source, rows, image_ids, at_hand, batch)
             if not backbone.lane.queues:
                 return readers.submit(hand.do_all)
             # Not one by one: handing over a picture takes as long as opening its file.
@@ -229,13 +236,15 @@ class _BatchInHand:
         backbone: Backbone,
         source: PictureSource,
         rows: Sequence[Row],
-        first_image_id: int,
+        image_ids: NDArray[np.int64],
+        at_hand: Set[int],
         batch: Batch,
     ) -> None:
         self._backbone = backbone
         self._source = source
         self._rows = [rows[row] for row in batch.rows]
-        self._image_ids = first_image_id + np.array(batch.rows, np.int64)
+        self._image_ids = image_ids[np.array(batch.rows, np.int64)]
+        self._to_read = np.array([int(each) not in at_hand for each in self._image_ids], np.bool_)
         self._refusals: list[Refusal | None] = [None] * len(batch.rows)
         self._jpegs: dict[int, Jpeg] = {}
         self._decoded: dict[int, list[Tensor]] = {}
@@ -253,6 +262,9 @@ class _BatchInHand:
         """Read pictures into their slots, or note their refusals; for any thread."""
         spec = self._backbone.spec.preprocess
         for slot in slots:
+            if not self._to_read[slot]:
+                self._clear(slot)
+                continue
             self._fill(slot, partial(self._source.see, self._rows[slot], self._arrays, spec))
 
     def _fill(self, slot: int, see: Callable[[], Seen | Jpeg]) -> None:
@@ -260,19 +272,24 @@ class _BatchInHand:
             with naming(self._rows[slot]["name"]):
                 seen = see()
         except Refused as refused:
-            # The slot stays, as zeros, so that the batch keeps its shape and the others their bits.
-            seen = [np.zeros((), np.uint8)] * len(self._arrays)
+            self._clear(slot)
             self._refusals[slot] = Refusal(
                 int(self._image_ids[slot]),
                 self._rows[slot]["name"],
                 refused.reason,
                 refused.detail,
             )
+            return
         if isinstance(seen, Jpeg):
             self._jpegs[slot] = seen
             return
         for array, pixels in zip(self._arrays.values(), seen, strict=True):
             array[slot] = pixels
+
+    def _clear(self, slot: int) -> None:
+        """Fill a slot with zeros: the batch keeps its shape, and the others their bits."""
+        for array in self._arrays.values():
+            array[slot] = 0
 
     def decode(self, reads: Iterable[Future[None]]) -> None:
         """Have the device decode its JPEGs, once all pictures are read.
@@ -293,9 +310,9 @@ class _BatchInHand:
         """Start the pass once all is decoded, unless all were refused."""
         if decoded is not None:
             decoded.result()
-        kept = [refusal is None for refusal in self._refusals]
-        if any(kept):
-            self._kept[: len(kept)] = torch.tensor(kept)
+        kept = self._read_well()
+        if kept.any():
+            self._kept[: len(kept)] = torch.from_numpy(kept)
             self._pass = ask(self._backbone, self._pixels, self._kept, len(kept), self._decoded)
         self._pixels, self._arrays, self._decoded = {}, {}, {}
         return self
@@ -308,9 +325,14 @@ class _BatchInHand:
 
     def activations(self) -> BatchActivations:
         """Wait for the pass; return its activations."""
-        kept = np.array([refusal is None for refusal in self._refusals])
+        kept = self._read_well()
         vectors, descriptors = self._pass.results(self._image_ids) if self._pass else ({}, {})
         if not kept.all():
             vectors = {name: found[kept] for name, found in vectors.items()}
         refusals = tuple(refusal for refusal in self._refusals if refusal is not None)
-        return BatchActivations(self._image_ids[kept], vectors, descriptors, refusals)
+        asked = self._image_ids
+        return BatchActivations(asked[kept], vectors, descriptors, refusals, asked)
+
+    def _read_well(self) -> NDArray[np.bool_]:
+        """Say of each picture whether it was read, and not refused."""
+        return self._to_read & np.array([refusal is None for refusal in self._refusals], np.bool_)

@@ -1,6 +1,6 @@
 """The encode stage: local descriptors of a shard become bags of words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import CorruptFile, one_line
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
-from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index import residuals
+from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
 from lamella.pipeline.index.describe import Described, Describer, Describes
 from lamella.pipeline.index.describe_residuals import ResidualDescriber
-from lamella.pipeline.index.files import write_bags
-from lamella.pipeline.index.residual_files import write_residuals
+from lamella.pipeline.index.files import read_bags, write_bags
+from lamella.pipeline.index.residual_files import read_residuals, write_residuals
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
@@ -33,12 +34,12 @@ from lamella.pipeline.vocabulary.measured import measured_counts
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord, FileRef
-from lamella.schemas.vocabulary import Vocabulary
+from lamella.schemas.vocabulary import EncodingKind, Vocabulary
 
 
 @dataclass(frozen=True)
 class EncodeTask:
-    """A shard's record of extraction."""
+    """A shard's record of extraction, and the key of what it is, as `outcome_key` gives it."""
 
     key: str
     extracted: DoneRecord
@@ -161,14 +162,43 @@ def put_words(
     return {f"words.{layer}": len(bags.words), f"empty.{layer}": empty}
 
 
+def read_words(
+    store: Store, file: FileRef, kind: EncodingKind
+) -> tuple[NDArray[np.int64], BagsOfWords | Residuals]:
+    """Return what describes the images of a shard, as `put_words` wrote it: ids, rising, and bags
+    or residuals.
+    """
+    if kind == "asmk":
+        return read_committed(store, file, read_residuals)
+    return read_committed(store, file, read_bags)
+
+
+def join_words(parts: Sequence[BagsOfWords | Residuals]) -> BagsOfWords | Residuals:
+    """Return the images of all parts, one part after the other; all are of one kind."""
+    bags = [part for part in parts if isinstance(part, BagsOfWords)]
+    if len(bags) == len(parts):
+        return concatenate(bags)
+    return residuals.concatenate([part for part in parts if isinstance(part, Residuals)])
+
+
+def select_words(
+    found: BagsOfWords | Residuals, rows: NDArray[np.int64]
+) -> BagsOfWords | Residuals:
+    """Return the bags or residuals of these rows, in this order."""
+    if isinstance(found, BagsOfWords):
+        return select(found, rows)
+    return residuals.select(found, rows)
+
+
 @dataclass(frozen=True)
 class Encoding:
     """Bags of words of a whole corpus, and the extraction they come from.
 
-    Folder and records are those of the extraction where both were made in one pass.
+    Attributes:
+        inputs: the digest of what decides the bags of any picture: its recipe and the words.
+        records: of each shard; those of the extraction where both were made in one pass.
     """
 
-    folder: str
     inputs: str
     extraction: Extraction
     vocabularies: Mapping[str, Vocabulary]
@@ -176,34 +206,29 @@ class Encoding:
 
 
 def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> str:
-    """Return the digest of what decides a corpus's bags; `extraction` is the activations' own."""
+    """Return the digest of what decides bags; `extraction` is that of what decides activations."""
     identities = {layer: vocabulary.identity() for layer, vocabulary in vocabularies.items()}
     return digest_of([extraction, identities])
 
 
-def encoding_folder(inputs: str, layers: Iterable[str]) -> str:
-    """Return where the bags of these inputs lie."""
-    return tree.ENCODE.folder(keyed=tree.keyed("-".join(layers) or "no-words", inputs))
-
-
-def encoding_place(
-    extraction: Extraction, vocabularies: Mapping[str, Vocabulary]
-) -> tuple[str, str]:
-    """Return the folder of a corpus's bags and the digest of what decides them."""
-    inputs = encoding_inputs(extraction.inputs, vocabularies)
-    return encoding_folder(inputs, vocabularies), inputs
+def encoding_place(decided: str, vocabularies: Mapping[str, Vocabulary]) -> tuple[str, str]:
+    """Return the folder of bags and the digest of what decides them; all corpora share it."""
+    inputs = encoding_inputs(decided, vocabularies)
+    return tree.ENCODE.folder(
+        keyed=tree.keyed("-".join(vocabularies) or "no-words", inputs)
+    ), inputs
 
 
 def find_encoding(
     store: Store, extraction: Extraction, vocabularies: Mapping[str, Vocabulary]
 ) -> Encoding | None:
     """Return the bags of a corpus, None where a shard's are missing."""
-    folder, inputs = encoding_place(extraction, vocabularies)
-    records = read_all_done(store, folder, [record.key for record in extraction.records])
+    folder, inputs = encoding_place(extraction.decided, vocabularies)
+    records = read_all_done(store, folder, extraction.keys)
     done = tuple(record for record in records if record is not None)
     if len(done) < len(records):
         return None
-    return Encoding(folder, inputs, extraction, vocabularies, done)
+    return Encoding(inputs, extraction, vocabularies, done)
 
 
 def encode_corpus(
@@ -215,14 +240,17 @@ def encode_corpus(
     on_progress: OnProgress = quiet,
 ) -> Encoding:
     """Return the bags of every shard in every local layer, making those that are missing."""
-    folder, inputs = encoding_place(extraction, vocabularies)
+    folder, inputs = encoding_place(extraction.decided, vocabularies)
     work = EncodeWork(dict(vocabularies))
     records = complete(
         store,
         runner,
         StoreStep(tree.ENCODE, store.url, folder, inputs, work, uses_gpu=work.uses_gpu),
-        [EncodeTask(record.key, record) for record in extraction.records],
+        [
+            EncodeTask(key, record)
+            for key, record in zip(extraction.keys, extraction.records, strict=True)
+        ],
         units=lambda task: task.extracted.counts["indexed"],
         on_progress=on_progress,
     )
-    return Encoding(folder, inputs, extraction, vocabularies, tuple(records))
+    return Encoding(inputs, extraction, vocabularies, tuple(records))

@@ -22,6 +22,7 @@ from lamella.pipeline.store.tables import (
 )
 
 IMAGE_IDS = {"image_id": of(pa.int64())}
+MEMBERS = IMAGE_IDS | {"shard": of(pa.int32()), "row": of(pa.int32())}
 _BAGS = IMAGE_IDS | {name: lists_of_type(pa.uint32()) for name in ("words", "counts")}
 _POSTINGS = {
     "rows": lists_of_type(pa.uint32()),
@@ -45,6 +46,13 @@ _AXES = {
 def read_image_ids(path: Path) -> NDArray[np.int64]:
     """Map the file of a segment's image ids, (n,)."""
     return column(map_arrow(path, IMAGE_IDS), "image_id")
+
+
+def read_members(path: Path) -> Any:
+    """Map the file of a segment's images: image_id, rising; the number of the image's shard in the
+    segment; and its row in that shard's image table.
+    """
+    return map_arrow(path, MEMBERS)
 
 
 def as_lists(offsets: NDArray[np.int64], values: Any) -> Any:

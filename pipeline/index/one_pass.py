@@ -11,7 +11,7 @@ can arise.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,25 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.errors import IncompatibleInputs
 from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.taken import Taken, lacks
+from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import Described, Describes
 from lamella.pipeline.index.encode import (
     Encoding,
     encoding_inputs,
+    join_words,
     open_describer,
     put_words,
+    read_words,
+    select_words,
 )
+from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.measured import measured_counts
 from lamella.schemas.extraction import LayerSpec
-from lamella.schemas.vocabulary import Vocabulary
+from lamella.schemas.files import ROWS
+from lamella.schemas.vocabulary import EncodingKind, Vocabulary
 
 if TYPE_CHECKING:
     from lamella.pipeline.extract.background_writer import Do, Piece
@@ -60,7 +67,8 @@ class WordEncoder:
 
         def make(layer: LayerSpec, path: Path, do: "Do") -> "Sink":
             if layer.kind == "local":
-                return WordSink(layer.name, describers[layer.name], do)
+                kind = self.vocabularies[layer.name].encoding.kind
+                return WordSink(layer.name, describers[layer.name], do, kind)
             return otherwise(layer, path, do)
 
         return make
@@ -71,13 +79,10 @@ class WordEncoder:
         What decides them is the same as in two passes, and so are the folder of the segments that
         are made of them and its bytes.
         """
-        return Encoding(
-            extraction.folder,
-            self.inputs(extraction.inputs),
-            extraction,
-            self.vocabularies,
-            extraction.records,
-        )
+        if extraction.encoded is None:
+            raise ValueError("this extraction kept descriptors and made no words")
+        inputs = self.inputs(extraction.decided)
+        return Encoding(inputs, extraction, self.vocabularies, extraction.encoded)
 
 
 class _InTurn:
@@ -101,13 +106,27 @@ class WordSink:
     word does not depend on the others, so how many are compared at once changes nothing.
     """
 
-    def __init__(self, layer: str, describer: Describes[Any], do: "Do") -> None:
+    def __init__(
+        self, layer: str, describer: Describes[Any], do: "Do", kind: EncodingKind = "bag"
+    ) -> None:
         self.layer = layer
+        self._kind: EncodingKind = kind
         self._describer = describer
         self._do = do
         self._waiting: list[Descriptors] = []
         self._waiting_bytes = 0
         self._parts: list[Described] = []
+        self._taken: list[tuple[NDArray[np.int64], BagsOfWords | Residuals]] = []
+
+    def take(self, store: Store, taken: Sequence[Taken]) -> None:
+        """Read the words of pictures that are at hand."""
+        for part in taken:
+            file, wanted = part.encoded.files[self.layer], np.array(part.old_ids, np.int64)
+            ids, found = read_words(store, file, self._kind)
+            at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+            if not np.array_equal(ids[at], wanted):
+                raise lacks(file)
+            self._taken.append((np.array(part.new_ids, np.int64), select_words(found, at)))
 
     def add(self, batch: "BatchActivations") -> None:
         """Add the layer's descriptors."""
@@ -124,8 +143,12 @@ class WordSink:
         """Add the bags of all images to the attempt."""
         if self._waiting:
             self._take()()
-        found = self._describer.of_images(self._parts, image_ids)
-        counts = {f"rows.{self.layer}": sum(len(part.owners) for part in self._parts)}
+        at_hand = np.concatenate([np.empty(0, np.int64), *(ids for ids, _ in self._taken)])
+        read = np.setdiff1d(image_ids, at_hand, assume_unique=True)
+        parts = [self._describer.of_images(self._parts, read), *(some for _, some in self._taken)]
+        order = np.argsort(np.concatenate([read, at_hand]), kind="stable")
+        found = select_words(join_words(parts), order)
+        counts = {f"{ROWS}{self.layer}": sum(len(part.owners) for part in self._parts)}
         counts |= measured_counts(self.layer, (part.squared_distances for part in self._parts))
         return counts | put_words(work, self.layer, folder, image_ids, found)
 

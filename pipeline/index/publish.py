@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.encode import Encoding
-from lamella.pipeline.index.files import read_postings
-from lamella.pipeline.index.postings import document_frequencies
 from lamella.pipeline.index.stage import Index
 from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.store import tree
@@ -22,6 +20,7 @@ from lamella.pipeline.store.commit import attempt, create_once, read_committed, 
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure, parse_record, read_record
 from lamella.pipeline.store.tables import column, map_arrow, of, write_arrow
+from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.query import FusionSpec, Weighting
@@ -98,20 +97,19 @@ def draft_snapshot(
     return IndexSnapshot(
         number=1,
         published_at=_now(),
+        listed_at=manifest.listed_at,
         corpus=manifest.name,
         kind=manifest.kind,
         root=manifest.root,
         job=job,
-        shards=manifest.shards,
         corpus_content=manifest.content_digest,
-        extraction_folder=extraction.folder,
-        encoding_folder=encoding.folder,
+        keeps_descriptors=extraction.kept,
         extraction=extraction.spec,
         vocabularies=dict(encoding.vocabularies),
         segments=tuple(
             SegmentRef(
                 key=task.key,
-                shards=task.shards,
+                manifest=tree.SEGMENT.at(**tree.parts_of(index.folder), key=task.key),
                 images=record.counts["images"],
                 files=record.files,
             )
@@ -141,25 +139,26 @@ def refusals_by_reason(store: Store, records: Sequence[DoneRecord]) -> dict[str,
 
 def find_totals(store: Store, index: Index) -> dict[str, FileRef] | None:
     """Return the files of document frequencies over all segments, None where they are missing."""
-    found = read_done(store, _totals_folder(index), TOTALS)
+    found = read_done(store, totals_place(index)[0], TOTALS)
     return None if found is None else found.files
 
 
-def _totals_folder(index: Index) -> str:
-    return tree.TOTALS.folder(**tree.parts_of(index.folder))
+def totals_place(index: Index) -> tuple[str, str]:
+    """Return the folder of document frequencies, and the digest of what decides them."""
+    inputs = digest_of([index.inputs, [task.key for task in index.tasks]])
+    return tree.TOTALS.folder(keyed=tree.keyed("all", inputs)), inputs
 
 
 def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
     """Return the files of document frequencies over all segments, made once."""
     if (found := find_totals(store, index)) is not None:
         return found
-    totals_folder = _totals_folder(index)
-    with attempt(store, totals_folder, tree.TOTALS.name, TOTALS, index.inputs) as work:
+    totals_folder, inputs = totals_place(index)
+    with attempt(store, totals_folder, tree.TOTALS.name, TOTALS, inputs) as work:
         for layer, vocabulary in encoding.vocabularies.items():
             total = np.zeros(vocabulary.words, np.int64)
             for record in index.records:
-                postings = read_committed(store, record.files[f"{layer}.postings"], read_postings)
-                total += document_frequencies(postings)
+                total += read_frequencies(store, record.files[f"{layer}.frequencies"])
             table = pa.table({"document_frequency": pa.array(total)})
 
             def fill(path: Path, table: pa.Table = table) -> int:

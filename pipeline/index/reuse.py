@@ -1,44 +1,121 @@
-"""What a corpus that grew has in common with a snapshot is taken over, not made anew."""
+"""Take over what an earlier snapshot has of the same bytes, wherever they stood in it."""
 
-from lamella.pipeline.extract.adopt import adopt_shards
-from lamella.pipeline.extract.stage import extraction_folder, extraction_inputs
-from lamella.pipeline.index.one_pass import WordEncoder
-from lamella.pipeline.run.drive import OnProgress, quiet
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from lamella.pipeline.corpus.cut import Nearby
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.errors import StoreError
+from lamella.pipeline.extract.stage import FindRecords
+from lamella.pipeline.extract.tables import read_image_ids
+from lamella.pipeline.extract.taken import Taken
+from lamella.pipeline.index.shards import shards_of
+from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet
+from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.schemas.corpus import CorpusManifest
-from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.corpus import ShardRef
 from lamella.schemas.snapshot import IndexSnapshot
 
+Take = Callable[[Sequence[ShardRef]], Mapping[str, tuple[Taken, ...]]]
+"""Returns by key of a shard what is at hand of its pictures."""
 
-def reuse_shards(
-    store: Store,
-    before: IndexSnapshot,
-    manifest: CorpusManifest,
-    spec: ExtractionSpec,
-    encoder: WordEncoder,
-    *,
-    on_progress: OnProgress = quiet,
-) -> None:
-    """Copy words and vectors of shards that hold the same pictures under the same ids as before.
+Known = tuple[ShardRef, Mapping[bytes, int]]
+"""A shard, and the id of a picture by the SHA-256 of its bytes."""
 
-    Only if the snapshot was extracted alike, in one pass and with the same words. A shard with
-    pictures whose pixels could not be read is left, so that they are tried again.
+
+def take_over(
+    store: Store, before: IndexSnapshot, find: FindRecords, on_progress: OnProgress = quiet
+) -> Take:
+    """Return what takes pictures over from a snapshot that was made by the same recipe and words.
+
+    The activations of a picture depend on its bytes alone, so those of a copy, or of the same
+    picture under another name, are its own. Pictures whose pixels could not be read are not taken
+    over, so that they are tried again.
 
     Args:
-        before: the snapshot that the corpus may have grown from.
+        find: looks up the records of the snapshot's shards.
     """
-    decided = extraction_inputs(spec, manifest.content_digest)
-    inputs = encoder.inputs(decided)
-    same_words = WordEncoder(before.vocabularies).inputs(decided) == inputs
-    if before.extraction != spec or before.keeps_descriptors or not same_words:
-        return
-    adopt_shards(
-        store,
-        before.extraction_folder,
-        before.shards,
-        extraction_folder(spec, inputs),
-        inputs,
-        manifest.shards,
-        lambda shard, record: record.counts["refused"] != shard.refused,
-        on_progress,
-    )
+
+    def take(pending: Sequence[ShardRef]) -> dict[str, tuple[Taken, ...]]:
+        wanted: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
+        for shard, known in _read(store, pending):
+            for sha256, image_id in known.items():
+                wanted[sha256].append((shard.key, image_id))
+        taken: dict[str, list[Taken]] = defaultdict(list)
+        earlier = shards_of(store, before)
+        near = Nearby(earlier)
+        first = {s.key: s for shard in pending for s in near.of(shard.first, shard.last)}
+        then = [shard for shard in earlier if shard.key not in first]
+        done = 0
+        for some in (list(first.values()), then):
+            for start in range(0, len(some), AT_ONCE):
+                if not wanted:
+                    break
+                part = some[start : start + AT_ONCE]
+                _take_part(store, find, part, wanted, taken)
+                done += len(part)
+                on_progress(Progress("take over", done, len(earlier), done, len(earlier)))
+        return {key: tuple(parts) for key, parts in taken.items()}
+
+    return take
+
+
+AT_ONCE = 256
+"""Shards whose tables are looked through before it is seen whether any picture is still wanted."""
+
+
+def _take_part(
+    store: Store,
+    find: FindRecords,
+    shards: Sequence[ShardRef],
+    wanted: dict[bytes, list[tuple[str, int]]],
+    taken: dict[str, list[Taken]],
+) -> None:
+    """Move what these shards have from `wanted` to `taken`."""
+    held = [
+        (shard, {sha256: known[sha256] for sha256 in known.keys() & wanted.keys()})
+        for shard, known in _read(store, shards)
+    ]
+    held = [(shard, known) for shard, known in held if known]
+    for (_, known), records in zip(held, find([shard for shard, _ in held]), strict=True):
+        if records is None:
+            continue
+        try:
+            there = read_committed(store, records[0].files["images"], read_image_ids)
+        except StoreError:  # damaged: `verify` says so, and the pictures are extracted again
+            continue
+        indexed = set(there.tolist())
+        pairs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for sha256, old in known.items():
+            if old in indexed:
+                for key, new in wanted.pop(sha256, ()):
+                    pairs[key].append((old, new))
+        for key, mine in pairs.items():
+            old_ids, new_ids = zip(*sorted(mine), strict=True)
+            taken[key].append(Taken(*records, old_ids, new_ids))
+
+
+def _read(store: Store, shards: Sequence[ShardRef]) -> list[Known]:
+    """Return the pictures of shards that are not refused, without shards whose tables are gone."""
+
+    def read(shard: ShardRef) -> Known:
+        columns = ["image_id", "sha256", "refusal"]
+        try:
+            table = read_committed(store, shard.file, lambda path: read_images(path, columns))
+        except StoreError:
+            return shard, {}
+        return shard, _by_content(table)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, shards))
+
+
+def _by_content(table: Any) -> dict[bytes, int]:
+    columns = (table.column(name).to_pylist() for name in ("image_id", "sha256", "refusal"))
+    return {
+        sha256: image_id
+        for image_id, sha256, refusal in zip(*columns, strict=True)
+        if refusal is None
+    }

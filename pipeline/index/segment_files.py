@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,13 @@ from lamella.pipeline.index.files import (
     write_postings,
     write_sketch,
 )
-from lamella.pipeline.index.postings import invert
+from lamella.pipeline.index.postings import document_frequencies, invert
 from lamella.pipeline.index.residual_files import write_payload, write_residuals
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.index.residuals import select as select_residuals
 from lamella.pipeline.index.sketch import sketch_vectors
 from lamella.pipeline.search.score import dense_norms
-from lamella.pipeline.store.tables import write_arrow
+from lamella.pipeline.store.tables import column, write_arrow
 
 Layers = Mapping[str, BagsOfWords | Residuals | NDArray[np.float32]]
 
@@ -40,25 +41,28 @@ class SegmentFile:
 
 
 def segment_files(
-    image_ids: NDArray[np.int64], layers: Layers, words: Mapping[str, int], threads: int = 1
+    members: Any, layers: Layers, words: Mapping[str, int], threads: int = 1
 ) -> Iterator[SegmentFile]:
     """Yield the files of a segment one by one, each made on demand.
 
     Args:
-        image_ids: (n,) rising.
+        members: a pyarrow table of n images: image_id (rising), and where each stands, shard and
+            row.
         layers: n bags, n residuals, or (n, D) float32 vectors, in that order.
         words: of each local layer's vocabulary.
         threads: changes no bit.
     """
+    image_ids = column(members, "image_id").astype(np.int64)
     drawn = draw(image_ids)
-    table = pa.table({"image_id": pa.array(image_ids)})
-    yield SegmentFile("images", None, "arrow", partial(write_arrow, table))
+    yield SegmentFile("images", None, "arrow", partial(write_arrow, members))
     for name, value in layers.items():
         if isinstance(value, BagsOfWords | Residuals):
             bags = value.bags if isinstance(value, Residuals) else value
             yield _file(name, "bags", partial(write_bags, image_ids, bags))
             postings = invert(bags, words[name])
             yield _file(name, "postings", partial(write_postings, postings))
+            held = pa.table({"document_frequency": pa.array(document_frequencies(postings))})
+            yield _file(name, "frequencies", partial(write_arrow, held))
             if isinstance(value, Residuals):
                 yield _file(name, "payload", partial(write_payload, value))
                 some = partial(write_residuals, image_ids[drawn], select_residuals(value, drawn))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lamella.pipeline.run.drive import read_all_done
+from lamella.pipeline.index.shards import finder_of, shards_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.measured import ERROR_UNIT
 from lamella.schemas.files import ERROR, MEASURED, DoneRecord
@@ -107,7 +107,5 @@ def snapshot_fits(store: Store, snapshot: IndexSnapshot) -> dict[str, WordsFit]:
     """
     if not any(vocabulary.imported for vocabulary in snapshot.vocabularies.values()):
         return {}
-    folder = snapshot.encoding_folder or snapshot.extraction_folder
-    keys = [shard.key for shard in snapshot.shards if shard.images]
-    records = read_all_done(store, folder, keys)
-    return fits_of(snapshot.vocabularies, (each for each in records if each is not None))
+    found = finder_of(store, snapshot)(shards_of(store, snapshot))
+    return fits_of(snapshot.vocabularies, (records[1] for records in found if records is not None))

@@ -1,8 +1,10 @@
 """The indexing job: from settings and a source to a published snapshot."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
@@ -22,7 +24,9 @@ from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
 from lamella.pipeline.vocabulary.import_words import (
     find_import,
     probes_wanted,
@@ -34,7 +38,7 @@ from lamella.schemas.job import WEIGHTING_OF, ActivationSettings, JobConfig
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot
 
-SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 500
+SHARDS_WANTED, SMALLEST_SHARD, LARGEST_SHARD = 16, 32, 512
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Prepared:
 
     Attributes:
         imports: by layer, the SHA-256 of the JSON of an imported vocabulary.
+        kept: by layer, the path of the record of the words of the snapshot before; see
+            `keep_words`.
+        keep_said: `activations.keep` as the user said it, None if not at all.
     """
 
     source: str
@@ -53,6 +60,8 @@ class Prepared:
     name: str
     shard_size: int
     imports: Mapping[str, str]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    keep_said: Literal["all", "none"] | None = None
 
     @property
     def corpus_inputs(self) -> str:
@@ -80,11 +89,59 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         job.name or corpus_name(source, listing),
         job.corpus.shard_images or choose_shard_size(len(listing.entries)),
         imports,
+        keep_said=job.activations.keep,
     )
 
 
+def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -> Prepared:
+    """Return the job with the words of the snapshot before, if that was made by the same settings.
+
+    So what is known of its pictures stays as it is. Words are trained anew for another corpus, for
+    other layers, words or encodings, and where the words before had come from elsewhere.
+    """
+    if before is None or prepared.imports or not before.job:
+        return prepared
+    if (before.corpus, before.extraction) != (prepared.name, prepared.spec):
+        return prepared
+    last = read_record(store, before.job, JobRecord)
+    if last.imports or any(
+        last.job.vocabulary_of(layer) != prepared.job.vocabulary_of(layer)
+        or last.job.encoding_of(layer) != prepared.job.encoding_of(layer)
+        for layer in before.vocabularies
+    ):
+        return prepared
+    if last.corpus_inputs == prepared.corpus_inputs:
+        return with_words(prepared, last.kept)  # the same job, given again
+    return with_words(prepared, words_of(before))
+
+
+def words_of(snapshot: IndexSnapshot) -> dict[str, str]:
+    """Return the paths of the records of a snapshot's words, by layer."""
+    return {
+        layer: tree.VOCABULARY.at(**tree.parts_of(vocabulary.centroids.path))
+        for layer, vocabulary in snapshot.vocabularies.items()
+        if vocabulary.centroids is not None
+    }
+
+
+def with_words(prepared: Prepared, kept: Mapping[str, str]) -> Prepared:
+    """Return the job with these words, which are in the store."""
+    if not kept:
+        return prepared
+    keep = ActivationSettings(keep=prepared.keep_said or "none")
+    job = prepared.job.model_copy(update={"activations": keep})
+    return replace(prepared, job=job, imports={}, kept=dict(kept))
+
+
 def index_prepared(
-    store: Store, runner: Runner, prepared: Prepared, *, threads: int, watch: Watch
+    store: Store,
+    runner: Runner,
+    prepared: Prepared,
+    *,
+    threads: int,
+    watch: Watch,
+    retrain: bool = False,
+    rehash: bool = False,
 ) -> IndexSnapshot:
     """Run what is missing of a job and publish its snapshot.
 
@@ -92,10 +149,15 @@ def index_prepared(
 
     Args:
         threads: threads of a worker in the extract stage.
+        retrain: train words although the snapshot before has some.
+        rehash: read every picture again, whatever its size and time say.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
     """
+    before = current_snapshot(store)
+    if not retrain and not prepared.kept:
+        prepared = keep_words(store, prepared, before)
     path, record = record_job(
         store,
         prepared.source,
@@ -106,9 +168,11 @@ def index_prepared(
         shard_images=prepared.shard_size,
         extraction=prepared.spec,
         imports=dict(prepared.imports),
+        kept=dict(prepared.kept),
     )
     journey = Journey(store, record, PreparedSources(prepared))
-    made = journey.make(Hands(runner, threads, watch, before=current_snapshot(store)))
+    hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
+    made = journey.make(hands)
     snapshot = publish(store, draft_of(store, path, record, made))
     for fit in fits_of(snapshot.vocabularies, made.encoding.records).values():
         if not fit.well:
@@ -213,11 +277,13 @@ def settle_keep(job: JobConfig, spec: ExtractionSpec, imports: Mapping[str, str]
 
 
 def choose_shard_size(entries: int) -> int:
-    """Return how many files go into a shard: a sixteenth of the corpus, from 32 to 500.
+    """Return how many files go into a shard on average: about a sixteenth of the corpus, 32 to 512.
 
     So small corpora have work for several workers, and shards of large ones take about a minute.
+    It is a power of two: a corpus that grows is cut otherwise only when it has doubled.
     """
-    return min(max(-(-entries // SHARDS_WANTED), SMALLEST_SHARD), LARGEST_SHARD)
+    wanted = 2 ** round(math.log2(max(entries, 1) / SHARDS_WANTED))
+    return int(min(max(wanted, SMALLEST_SHARD), LARGEST_SHARD))
 
 
 def corpus_name(source: str, listing: Listing) -> str:

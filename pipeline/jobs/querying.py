@@ -13,6 +13,7 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.index.encode import encoding_inputs
 from lamella.pipeline.jobs.query_run import (
     Answered,
     Batch,
@@ -41,6 +42,7 @@ from lamella.pipeline.store import tree
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun, query_refusals_schema
+from lamella.schemas.snapshot import IndexSnapshot
 
 
 def query_pictures(
@@ -68,15 +70,16 @@ def query_pictures(
     listing = source if isinstance(source, Listing) else list_source(source)
     size = question.search.batch_queries
     encoding = digest_of(
-        [place.snapshot.root_digest, listing.digest(), size, limits.max_pixels, limits.max_bytes]
+        [encoder_of(place.snapshot), listing.digest(), size, limits.max_pixels, limits.max_bytes]
     )
+    asked = digest_of([place.snapshot.root_digest, encoding])
     tasks = [
         EntriesTask(
             tree.shard_key(number), start, listing.kind, listing.entries[start : start + size]
         )
         for number, start in enumerate(range(0, len(listing.entries), size))
     ]
-    plan = plan_run(place, question, "pictures", encoding, [len(task) for task in tasks], into)
+    plan = plan_run(place, question, "pictures", asked, [len(task) for task in tasks], into)
     done = begun_run(place, question, plan)
     if isinstance(done, QueryRun):
         return Answered(done, 0, 0.0)
@@ -163,6 +166,14 @@ def _chosen(image_ids: Sequence[int] | None, known: Int64s) -> Int64s:
     return ids
 
 
+def encoder_of(snapshot: IndexSnapshot) -> str:
+    """Return the digest of what decides the features of a query picture: network and words.
+
+    So pictures that are asked every night go through the network once.
+    """
+    return encoding_inputs(snapshot.extraction.digest(), snapshot.vocabularies)
+
+
 def encode_queries(
     place: Place,
     rows: Sequence[Row],
@@ -186,7 +197,7 @@ def encode_queries(
         [row["name"], row["sha256"].hex() if row["sha256"] else None, row.get("box")]
         for row in rows
     ]
-    inputs = digest_of([place.snapshot.root_digest, facts, size])
+    inputs = digest_of([encoder_of(place.snapshot), facts, size])
     tasks = [
         RowsTask(tree.shard_key(number), start, tuple(rows[start : start + size]))
         for number, start in enumerate(range(0, len(rows), size))

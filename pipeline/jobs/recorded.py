@@ -25,6 +25,7 @@ def record_job(
     shard_images: int,
     extraction: ExtractionSpec,
     imports: dict[str, str],
+    kept: dict[str, str],
 ) -> tuple[str, JobRecord]:
     """Record a job, before it writes anything else; return the path of its record and the record.
 
@@ -46,6 +47,7 @@ def record_job(
         extraction=extraction,
         job=_settled(job),
         imports=imports,
+        kept=kept,
     )
     path = tree.JOB.at(keyed=tree.keyed(name, record.digest()))
     data = record.to_json()
@@ -86,4 +88,4 @@ def read_jobs(store: Store) -> dict[str, JobRecord]:
 
 def job_corpus(record: JobRecord) -> str:
     """Return the folder of a job's corpus."""
-    return tree.CORPUS.folder(keyed=tree.keyed(record.name, record.corpus_inputs))
+    return tree.MANIFEST.folder(keyed=tree.keyed(record.name, record.corpus_inputs))

@@ -6,6 +6,7 @@ from typing import Any
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.stage import segment_tasks
 from lamella.pipeline.index.words_fit import snapshot_fits
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
 from lamella.pipeline.journey import Journey
@@ -20,7 +21,7 @@ from lamella.schemas.job_record import JobRecord
 
 SHOWN_REFUSALS = 20
 
-SHOWN_STEPS = (tree.CORPUS, tree.EXTRACT, tree.ENCODE, tree.INDEX)
+SHOWN_STEPS = (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX)
 """Steps whose done tasks are shown, folder by folder."""
 
 
@@ -88,7 +89,9 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "ignored": manifest.ignored,
         "passed_over": manifest.passed_over,
         "states": {state: count for state, count in states.items() if count},
-        "refused": refused[:SHOWN_REFUSALS],
+        "refused": [
+            each | {"image_id": str(each["image_id"])} for each in refused[:SHOWN_REFUSALS]
+        ],
         "duplicates": _duplicates(store, manifest),
     }
 
@@ -99,33 +102,50 @@ def _states(
     """Return how many images are in each state, and the refused ones."""
     refused: list[dict[str, Any]] = []
     extracted = pending = 0
-    extract, index = seen.stage("extract"), seen.stage("index")
-    keys = [shard.key for shard in manifest.shards]
-    none: list[DoneRecord | None] = [None] * len(keys)
-    records = read_all_done(store, extract.folder, keys) if extract is not None else none
-    for shard, record in zip(manifest.shards, records, strict=True):
+    for shard, record in zip(manifest.shards, _extracted(store, manifest, seen), strict=True):
         if record is not None:
             extracted += record.counts["indexed"]
             refused += read_committed(store, record.files["refusals"], read_refusals).to_pylist()
             continue
         rows = read_committed(store, shard.file, read_images).to_pylist()
         unread = [
-            {"image_id": shard.first_image_id + number, "reason": row["refusal"]}
+            {"image_id": row["image_id"], "reason": row["refusal"]}
             | {"name": row["name"], "detail": row["detail"]}
-            for number, row in enumerate(rows)
+            for row in rows
             if row["refusal"] is not None
         ]
         pending += shard.images - len(unread)
         refused += unread
-    indexed = 0
-    if index is not None:
-        for done in read_all_done(store, index.folder, done_keys(store, index.folder)):
-            indexed += done.counts["images"] if done is not None else 0
+    indexed = sum(record.counts["images"] for record in _segments(store, seen))
     reasons = Counter(f"refused: {each['reason']}" for each in refused)
     states = {"indexed": indexed, "extracted": extracted - indexed, **dict(sorted(reasons.items()))}
     states["pending"] = pending
     states["unaccounted"] = manifest.images - sum(states.values())
     return states, refused
+
+
+def _extracted(store: Store, manifest: CorpusManifest, seen: Seen) -> list[DoneRecord | None]:
+    """Return the record of extraction of each shard, None where there is none yet."""
+    found: dict[str, DoneRecord | None] = {}
+    extract = seen.stage("extract")
+    if seen.made.has("extract"):
+        made = seen.made.extraction
+        found = {s.key: r for s, r in zip(made.shards, made.records, strict=True)}
+    elif extract is not None:
+        keys = [shard.key for shard in manifest.shards]
+        found = dict(zip(keys, read_all_done(store, extract.folder, keys), strict=True))
+    return [found.get(shard.key) for shard in manifest.shards]
+
+
+def _segments(store: Store, seen: Seen) -> list[DoneRecord]:
+    """Return the records of the segments that are there."""
+    index = seen.stage("index")
+    if index is None:
+        return []
+    if seen.made.has("index"):
+        return list(seen.made.index.records)
+    keys = [task.key for task in segment_tasks(seen.made.encoding, seen.cuts)]
+    return [each for each in read_all_done(store, index.folder, keys) if each is not None]
 
 
 def _duplicates(store: Store, manifest: CorpusManifest) -> int:

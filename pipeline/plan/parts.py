@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from lamella.pipeline.bench.wait_times import DECODE_ON_GPU
+from lamella.pipeline.corpus.cut import cut_shards, runs
 from lamella.pipeline.index.plan import segment_memory
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.journey import encodes_at_once, route
@@ -58,21 +59,20 @@ def extent_of(prepared: Prepared, found: Probe) -> Extent:
     indexed = found.sampled - found.ignored - found.refused
     share = mean_of([1.0] * indexed + [0.0] * (found.sampled - indexed))
     pictures = scaled(share, entries)
-    shards = math.ceil(entries / prepared.shard_size)
-    least = math.ceil(prepared.job.index.segment_images / (pictures.mean / shards))
+    shards = sum(1 for _ in cut_shards(prepared.listing.entries, prepared.shard_size))
     return Extent(
         entries,
         entries * (1 - found.ignored / found.sampled),
         pictures,
         shards,
-        math.ceil(shards / least),
+        runs(pictures.mean, prepared.job.index.segment_images),
     )
 
 
 def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
     """Return the load of each stage in the order of `route`; stages without work are left out."""
     loads: list[Load | None] = []
-    for name in route(prepared.spec, prepared.job, prepared.imports):
+    for name in route(prepared.spec, prepared.job, prepared.imports, prepared.kept):
         kind, _, layer = name.partition(" ")
         match kind:
             case "corpus":
@@ -162,7 +162,7 @@ def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
 
 def at_once(prepared: Prepared) -> bool:
     """Say whether extraction assigns words itself."""
-    return encodes_at_once(prepared.job, prepared.imports)
+    return encodes_at_once(prepared.job, prepared.imports or prepared.kept)
 
 
 def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:

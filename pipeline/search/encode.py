@@ -196,7 +196,8 @@ def encode_pictures(
     ]
     seen = [row or NO_PICTURE for row in rows]
     threads = threads_for(threads, backbone)
-    for batch in signed(forward_pictures(backbone, source, seen, first, threads=threads)):
+    numbers = np.arange(first, first + len(seen))
+    for batch in signed(forward_pictures(backbone, source, seen, numbers, threads=threads)):
         refused += [(r.image_id, r.name, r.reason.value, r.detail) for r in batch.refusals]
         if not len(batch.image_ids):
             continue
@@ -215,17 +216,17 @@ def encode_pictures(
     table = pa.Table.from_pylist(refusals, schema=schema)
     if not ids:
         return np.empty(0, np.int64), {}, table
-    numbers = np.concatenate(ids)
-    order = np.argsort(numbers)
+    read = np.concatenate(ids)
+    order = np.argsort(read)
     layers: dict[str, Features] = {}
     for layer in backbone.spec.layers:
         if layer.kind == "global":
             layers[layer.name] = np.ascontiguousarray(np.concatenate(vectors[layer.name])[order])
         else:
             layers[layer.name] = describers[layer.name].of_images(
-                described[layer.name], numbers[order]
+                described[layer.name], read[order]
             )
-    return numbers[order], layers, table
+    return read[order], layers, table
 
 
 def _write(

@@ -1,6 +1,5 @@
 """Look up the picture of an image id in the corpus's image tables, read on demand."""
 
-import bisect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,10 +15,12 @@ from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, SourceGone
+from lamella.pipeline.index.files import read_members
+from lamella.pipeline.index.shards import segment_shards
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure
-from lamella.pipeline.store.tables import ROW_GROUP
+from lamella.pipeline.store.tables import ROW_GROUP, column
 from lamella.schemas.snapshot import IndexSnapshot
 
 HELD_BYTES = 256 * 1024**2
@@ -28,9 +29,10 @@ stays."""
 
 
 class ImageTable:
-    """The rows of a snapshot's corpus by image id.
+    """The rows of a snapshot's indexed images by image id.
 
-    A shard's table, or its names alone, is read when needed; the most recently used stay.
+    A segment's list of images says in which shard's table a row stands. A shard's table, or its
+    names alone, is read when needed; the most recently used stay.
 
     Args:
         pictures: the corpus's source as the user names it now, for a picture's own bytes.
@@ -45,10 +47,7 @@ class ImageTable:
         pictures: str | None = None,
         held_bytes: int = HELD_BYTES,
     ) -> None:
-        self._store = store
-        self._shards = [shard for shard in snapshot.shards if shard.images]
-        self._firsts = [shard.first_image_id for shard in self._shards]
-        self._images = sum(shard.images for shard in self._shards)
+        self._store, self._snapshot = store, snapshot
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
         self._recorded_root, self._pictures = snapshot.root, pictures
@@ -59,13 +58,51 @@ class ImageTable:
         """Where the pictures may be read. Raises InputError as `picture_root`."""
         return picture_root(self._store, self._recorded_root, self._pictures)
 
+    @cached_property
+    def _segments(self) -> list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]]:
+        """The images of each segment: ids, rising; their shards, counted through all; their rows.
+
+        All (n,).
+        """
+        found, first = [], 0
+        for segment, shards in zip(self._snapshot.segments, self._of_segments, strict=True):
+            table = read_committed(self._store, segment.files["images"], read_members)
+            ids = column(table, "image_id").astype(np.int64)
+            shard, row = column(table, "shard"), column(table, "row")
+            if len(ids) and not (int(shard.min()) >= 0 and int(shard.max()) < len(shards)):
+                raise CorruptFile(
+                    f"{segment.files['images'].path} names a shard that segment {segment.key} does "
+                    f"not have: {cure(self._store)}"
+                )
+            found.append((ids, shard.astype(np.int64) + first, row))
+            first += len(shards)
+        return found
+
+    @cached_property
+    def _of_segments(self) -> list[Any]:
+        return segment_shards(self._store, self._snapshot)
+
+    @cached_property
+    def _shards(self) -> list[Any]:
+        return [shard for shards in self._of_segments for shard in shards]
+
+    def _places(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the shard and the row of each image, (n,). Raises KeyError for an unknown id."""
+        shards, rows = np.full(len(ids), -1, np.int64), np.zeros(len(ids), np.int64)
+        for known, shard, row in self._segments:
+            if not len(known):
+                continue
+            at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+            here = known[at] == ids
+            shards[here], rows[here] = shard[at[here]], row[at[here]]
+        if (shards < 0).any():
+            raise KeyError(int(ids[shards < 0][0]))
+        return shards, rows
+
     def row(self, image_id: int) -> dict[str, Any]:
         """Return an image's row. Raises KeyError where there is no such id."""
-        number = bisect.bisect_right(self._firsts, image_id) - 1
-        if number < 0 or image_id >= self._images:
-            raise KeyError(image_id)
-        table = self._table(number, "rows")
-        row: dict[str, Any] = table.slice(image_id - self._firsts[number], 1).to_pylist()[0]
+        (shard,), (place,) = self._places(np.array([image_id], np.int64))
+        row: dict[str, Any] = self._table(int(shard), "rows").slice(int(place), 1).to_pylist()[0]
         return row
 
     def names_of(self, image_ids: NDArray[np.int64] | Sequence[int]) -> Any:
@@ -73,34 +110,39 @@ class ImageTable:
 
         Each shard is opened once for all of them. Raises KeyError where there is no such id.
         """
-        ids = np.asarray(image_ids, np.int64)
-        outside = (ids < 0) | (ids >= self._images)
-        if outside.any():
-            raise KeyError(int(ids[outside][0]))
-        shards = np.searchsorted(self._firsts, ids, side="right") - 1
+        shards, places = self._places(np.asarray(image_ids, np.int64))
         order = np.argsort(shards, kind="stable")
         numbers, starts = np.unique(shards[order], return_index=True)
         parts = [pa.array([], pa.large_string())]
         for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
             names = self._table(number, "names").column("name").chunk(0)
-            parts.append(names.take(pa.array(ids[rows] - self._firsts[number])))
+            parts.append(names.take(pa.array(places[rows])))
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         # Large strings until here: one column may take more than 2 GiB.
         return as_strings(pa.concat_arrays(parts).take(pa.array(back)))
 
-    def names(self) -> Iterator[str]:
-        """Yield the names of all images, in the order of ids."""
-        for number in range(len(self._shards)):
-            yield from self._table(number, "names").column("name").to_pylist()
-
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
-        """Return the first image id of each wanted name that the corpus has."""
+        """Return the id of the first image, in the order of the source, of each wanted name."""
         found: dict[str, int] = {}
-        for image_id, name in enumerate(self.names()):
-            if name in wanted:
-                found.setdefault(name, image_id)
+        for number in range(len(self._shards)):
+            for name, image_id in self._named(number):
+                if name in wanted and name not in found and self._is_indexed(image_id):
+                    found[name] = image_id
         return found
+
+    def _named(self, number: int) -> Iterator[tuple[str, int]]:
+        table = self._table(number, "names")
+        return zip(
+            table.column("name").to_pylist(), table.column("image_id").to_pylist(), strict=True
+        )
+
+    def _is_indexed(self, image_id: int) -> bool:
+        try:
+            self._places(np.array([image_id], np.int64))
+        except KeyError:
+            return False
+        return True
 
     def picture_bytes(self, image_id: int) -> bytes | None:
         """Return the file of an image, or None where it cannot be read or has changed.
@@ -118,17 +160,16 @@ class ImageTable:
         """Return a shard's rows or names as large strings; evict the least recently used."""
         key = (number, what)
         if key not in self._held:
-            columns = ["name"] if what == "names" else None
-            table = read_committed(
-                self._store, self._shards[number].file, lambda path: read_images(path, columns)
-            )
-            if table.num_rows != self._shards[number].images:
+            columns = ["image_id", "name"] if what == "names" else None
+            shard = self._shards[number]
+            table = read_committed(self._store, shard.file, lambda path: read_images(path, columns))
+            if table.num_rows != shard.images:
                 raise CorruptFile(
-                    f"{self._shards[number].file.path} has {table.num_rows:,} rows, its snapshot "
-                    f"says {self._shards[number].images:,}: {cure(self._store)}"
+                    f"{shard.file.path} has {table.num_rows:,} rows, its shard has "
+                    f"{shard.images:,}: {cure(self._store)}"
                 )
             if what == "names":
-                table = table.cast(_LONG_NAMES).combine_chunks()
+                table = table.select(columns).cast(_LONG_NAMES).combine_chunks()
             self._held[key] = table
             self.held_bytes += table.nbytes
             while self.held_bytes > self._most_bytes and len(self._held) > 1:
@@ -137,7 +178,7 @@ class ImageTable:
         return self._held[key]
 
 
-_LONG_NAMES = pa.schema([pa.field("name", pa.large_string())])
+_LONG_NAMES = pa.schema([pa.field("image_id", pa.int64()), pa.field("name", pa.large_string())])
 
 
 def as_strings(column: Any) -> Any:

@@ -15,8 +15,11 @@ from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
-from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
+
+LOOKS = tree.LOOK.form.text.partition("/")[0]
+"""The folder of all image tables."""
 
 
 def broken_rule(path: str, record: Record) -> str | None:
@@ -25,10 +28,10 @@ def broken_rule(path: str, record: Record) -> str | None:
         case DoneRecord():
             return _done(path, record)
         case CorpusManifest():
-            folder = tree.folder_of(path)
-            return _keys(shard.key for shard in record.shards) or _files(
-                (shard.file for shard in record.shards), folder
-            )
+            return _files((shard.file for shard in record.shards), LOOKS)
+        case SegmentManifest():
+            expected = tree.SEGMENT.at(**tree.SEGMENT.form.parts(path) | {"key": record.key})
+            return _other(path, expected) or _files((s.file for s in record.shards), LOOKS)
         case Vocabulary():
             return _files(record.files(), tree.folder_of(path))
         case IndexSnapshot():
@@ -69,7 +72,7 @@ def _files(files: Iterable[FileRef], *folders: str) -> str | None:
 
 def _keys(keys: Iterable[str]) -> str | None:
     wrong = next((key for key in keys if not _is_key(key)), None)
-    return None if wrong is None else f"names a shard {wrong!r}, which is no key"
+    return None if wrong is None else f"names a segment {wrong!r}, which is no key"
 
 
 def _done(path: str, record: DoneRecord) -> str | None:
@@ -97,21 +100,19 @@ def _done(path: str, record: DoneRecord) -> str | None:
 
 
 def _snapshot(record: IndexSnapshot) -> str | None:
-    for folder in (record.extraction_folder, record.encoding_folder or record.extraction_folder):
-        _, steps = tree.step_folder(folder) or ({}, ())
-        if not {tree.EXTRACT, tree.ENCODE}.intersection(steps):
-            return f"names {folder}, which is no folder of activations or bags"
     if record.job and tree.record_of(record.job) is not JobRecord:
         return f"names {record.job}, which is no record of a job"
     words = [file for vocabulary in record.vocabularies.values() for file in vocabulary.files()]
     segments = [file for segment in record.segments for file in segment.files.values()]
-    keys = [shard.key for shard in record.shards]
-    keys += [key for segment in record.segments for key in (segment.key, *segment.shards)]
+    for segment in record.segments:
+        if tree.SEGMENT.form.read(segment.manifest) is None:
+            return f"names {segment.manifest}, which is no manifest of a segment"
+    totals = record.document_frequencies.values()
     return (
-        _keys(keys)
-        or _files((shard.file for shard in record.shards), "corpora")
+        _keys(segment.key for segment in record.segments)
         or _files(words, "vocabularies")
-        or _files((*segments, *record.document_frequencies.values()), "segments")
+        or _files(segments, "segments")
+        or _files(totals, "totals")
     )
 
 

@@ -24,7 +24,7 @@ from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
-from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
 
@@ -79,6 +79,7 @@ JOB = FileKind(Form("jobs/{keyed}.json"), "replace", JobRecord)
 PLAN = FileKind(Form("plans/{keyed}/{number}.json"), "drop", Plan)
 MANIFEST = FileKind(Form("corpora/{keyed}/manifest.json"), "rebuild", CorpusManifest)
 VOCABULARY = FileKind(Form("vocabularies/{keyed}/{layer}/vocabulary.json"), "rebuild", Vocabulary)
+SEGMENT = FileKind(Form("segments/{keyed}/shards/{key}.json"), "rebuild", SegmentManifest)
 SNAPSHOT = FileKind(Form("snapshots/{number}.json"), "replace", IndexSnapshot)
 PROMOTION = FileKind(Form("promotions/{number}.json"), "replace", Promotion)
 REPORT = FileKind(Form("runs/{run}/report.json"), "drop", RetrievalReport)
@@ -86,7 +87,7 @@ PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
 RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
 
 FILES = (
-    *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY),
+    *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
     *(SNAPSHOT, PROMOTION, REPORT, PAGE, RUN),
 )
 
@@ -137,14 +138,13 @@ _TRAINING = "vocabularies/{keyed}/{layer}"
 _ROUND = "/rounds/{round}"
 _SUMMED_UP = Form(_TRAINING + "/done/{round}.json")
 
-CORPUS = StepKind(
+LOOK = StepKind(
     "corpus",
-    Form("corpora/{keyed}"),
-    "images",
-    "images refused ignored",
+    Form("looks/{keyed}"),
+    "images seen",
+    "images refused ignored unsure",
     states=("images", "ignored"),
     rows={"images": "images"},
-    summary=MANIFEST,
 )
 EXTRACT = StepKind(
     "extract",
@@ -183,7 +183,7 @@ INDEX = StepKind(
     states=("images",),
     rows={"images": "images"},
 )
-TOTALS = StepKind("totals", Form("segments/{keyed}/totals"))
+TOTALS = StepKind("totals", Form("totals/{keyed}"))
 QUERIES = StepKind(
     "queries", Form("runs/{run}/queries"), "refusals", "queries refused", summary=RUN, mend="drop"
 )
@@ -198,7 +198,7 @@ QUERY = StepKind(  # a run of queries may have any name
 )
 
 STEPS: list[StepKind] = [
-    *(CORPUS, EXTRACT, IMPORT, SAMPLE, FIT, PROJECT, SEED, LINK, SUM, MERGE, ROUND, HEALTH),
+    *(LOOK, EXTRACT, IMPORT, SAMPLE, FIT, PROJECT, SEED, LINK, SUM, MERGE, ROUND, HEALTH),
     *(ENCODE, INDEX, TOTALS, QUERIES, QUERY),
 ]
 

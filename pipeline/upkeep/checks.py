@@ -1,15 +1,18 @@
 """Check records against each other: what a record was made from is there, and counts add up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from lamella.pipeline.extract.stage import extraction_place
+from lamella.pipeline.index.encode import encoding_place
+from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.store import tree
 from lamella.pipeline.upkeep.inventory import Fault, Inventory
-from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
-from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
 
@@ -19,8 +22,10 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
         yield Fault(tree.MARKER, "is gone: a store is known by it")
     for path, done in found.of(DoneRecord):
         yield from _counts(path, done)
-    for path, manifest in found.of(CorpusManifest):
-        yield from _manifest(found, path, manifest)
+    for _, manifest in found.of(CorpusManifest):
+        yield from _looks(found, manifest.shards)
+    for _, segment in found.of(SegmentManifest):
+        yield from _looks(found, segment.shards)
     for path, vocabulary in found.of(Vocabulary):
         yield from _training(found, path, vocabulary)
     for path, snapshot in found.of(IndexSnapshot):
@@ -52,14 +57,17 @@ def _counts(path: str, record: DoneRecord) -> Iterator[Fault]:
                 yield Fault(path, f"says {counts.get(count)} {count}, its file has {rows} rows")
 
 
-def _manifest(found: Inventory, path: str, manifest: CorpusManifest) -> Iterator[Fault]:
-    folder = tree.folder_of(path)
-    for shard in manifest.shards:
-        record, faults = _done(found, folder, shard.key, "the manifest")
+def _looks(found: Inventory, shards: Sequence[ShardRef]) -> Iterator[Fault]:
+    """Yield what is wrong with the records of the looks at shards."""
+    for shard in shards:
+        look = tree.read(shard.file.path)
+        if look is None:
+            continue
+        record, faults = _done(found, look.folder, look.key, "a corpus")
         yield from faults
         if record is not None and record.counts.get("images") != shard.images:
             yield Fault(
-                tree.done(folder, shard.key),
+                tree.done(look.folder, look.key),
                 f"says {record.counts.get('images')} images, the manifest {shard.images}",
             )
 
@@ -86,6 +94,10 @@ def _training(found: Inventory, path: str, vocabulary: Vocabulary) -> Iterator[F
     for key in ["seed", *(tree.shard_key(n) for n in range(len(vocabulary.rounds)))]:
         last, faults = _done(found, folder, key, "the vocabulary")
         yield from faults
+    for file in vocabulary.sample:
+        drawn = tree.read(file.path)
+        if drawn is not None:
+            yield from _done(found, drawn.folder, drawn.key, "the vocabulary")[1]
     made = vocabulary.centroids.content() if vocabulary.centroids else None
     if last is not None and last.files["centroids"].content() != made:
         yield Fault(path, "is not of the last round of its training")
@@ -93,24 +105,7 @@ def _training(found: Inventory, path: str, vocabulary: Vocabulary) -> Iterator[F
 
 def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[Fault]:
     who = f"snapshot {snapshot.number}"
-    images = indexed = 0
-    for shard in snapshot.shards:
-        corpus = tree.folder_of(shard.file.path)
-        _, faults = _done(found, corpus, shard.key, who)
-        yield from faults
-        if shard.images:
-            record, faults = _done(found, snapshot.extraction_folder, shard.key, who)
-            yield from faults
-            images += shard.images
-            indexed += record.counts.get("indexed", 0) if record is not None else 0
-            yield from _samples(found, snapshot, record, shard.key, who)
-    if snapshot.shards:
-        manifest = _summary(snapshot.shards[0].file.path)
-        if manifest not in found.files:
-            yield Fault(manifest, f"is gone: {who} was made from it")
-    if images != snapshot.images:
-        yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
-    bags = snapshot.encoding_folder
+    images = 0
     for segment in snapshot.segments:
         folder = tree.folder_of(segment.files["images"].path)
         record, faults = _done(found, folder, segment.key, who)
@@ -120,10 +115,18 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
                 tree.done(folder, segment.key),
                 f"says {record.counts.get('images')} images, {who} {segment.images}",
             )
-        for shard_key in segment.shards:
-            yield from _done(found, bags, shard_key, who)[1] if bags else ()
-        totals = tree.TOTALS.folder(**tree.parts_of(folder))
-        yield from _done(found, totals, "totals", who)[1]
+        manifest = found.records.get(segment.manifest)
+        if isinstance(manifest, SegmentManifest):
+            images += sum(shard.images for shard in manifest.shards)
+            yield from _features(found, snapshot, manifest.shards, who)
+        elif segment.manifest not in found.files:
+            yield Fault(segment.manifest, f"is gone: {who} was made from it")
+        else:
+            images = snapshot.images  # damaged, which the inventory reports
+    if images != snapshot.images:
+        yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
+    for file in list(snapshot.document_frequencies.values())[:1]:
+        yield from _done(found, tree.folder_of(file.path), "totals", who)[1]
     for vocabulary in snapshot.vocabularies.values():
         if vocabulary.centroids is not None:
             named = _summary(vocabulary.centroids.path)
@@ -136,16 +139,25 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
                 yield Fault(named, f"is another vocabulary than that of {who}")
 
 
-def _samples(
-    found: Inventory, snapshot: IndexSnapshot, record: DoneRecord | None, key: str, who: str
+def _features(
+    found: Inventory, snapshot: IndexSnapshot, shards: Sequence[ShardRef], who: str
 ) -> Iterator[Fault]:
-    for layer, vocabulary in snapshot.vocabularies.items():
-        if vocabulary.imported or vocabulary.centroids is None:
-            continue
-        if record is not None and layer in record.files:
-            parts = tree.parts_of(vocabulary.centroids.path)
-            folder = tree.SAMPLE.folder(**parts)
-            yield from _done(found, folder, key, who)[1]
+    """Yield what is missing of the vectors and words of shards, made in one pass or in two."""
+    encoder = WordEncoder(snapshot.vocabularies)
+    together, _ = extraction_place(snapshot.extraction, encoder)
+    apart, _ = extraction_place(snapshot.extraction, None)
+    words, _ = encoding_place(snapshot.extraction.digest(), snapshot.vocabularies)
+    for shard in shards:
+        both = found.records.get(tree.done(together, shard.key))
+        one = found.records.get(tree.done(apart, shard.key))
+        if both is None and one is None:
+            folder = apart if snapshot.keeps_descriptors else together
+            yield from _done(found, folder, shard.key, who)[1]
+        elif (
+            both is None and isinstance(one, DoneRecord) and one.counts["refused"] == shard.refused
+        ):
+            words, _ = encoding_place(snapshot.extraction.digest(), snapshot.vocabularies)
+            yield from _done(found, words, shard.key, who)[1]
 
 
 def _series(found: Inventory) -> Iterator[Fault]:
@@ -186,23 +198,19 @@ def _summary(path: str) -> str:
 def _jobs(found: Inventory) -> Iterator[Fault]:
     jobs = dict(found.of(JobRecord))
     known = {
-        tree.CORPUS.folder(keyed=tree.keyed(job.name, job.corpus_inputs)) for job in jobs.values()
+        tree.MANIFEST.folder(keyed=tree.keyed(job.name, job.corpus_inputs)) for job in jobs.values()
     }
     damaged = any(tree.record_of(fault.path) is JobRecord for fault in found.faults)
     for _, snapshot in found.of(IndexSnapshot):
         if snapshot.job not in ("", *found.files):
             yield Fault(snapshot.job, f"is gone: snapshot {snapshot.number} was made by it")
+        job = jobs.get(snapshot.job)
+        if job is not None:
+            manifest = tree.MANIFEST.at(keyed=tree.keyed(job.name, job.corpus_inputs))
+            if manifest not in found.files:
+                yield Fault(manifest, f"is gone: snapshot {snapshot.number} was made from it")
     for path, _ in found.of(CorpusManifest):
-        folder = tree.folder_of(path)
-        if folder not in known and not damaged and not _named_by_a_snapshot(found, folder):
+        if path.rpartition("/")[0] not in known and not damaged:
             yield Fault(
                 tree.JOB.at(**tree.parts_of(path)), "is gone: no record of a job names its corpus"
             )
-
-
-def _named_by_a_snapshot(found: Inventory, folder: str) -> bool:
-    return any(
-        tree.folder_of(snapshot.shards[0].file.path) == folder
-        for _, snapshot in found.of(IndexSnapshot)
-        if snapshot.shards
-    )

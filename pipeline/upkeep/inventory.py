@@ -15,7 +15,7 @@ from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.rankings import QueryRun
-from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
 IN_THE_WAY = ", and a store holds regular files: move it away"
@@ -161,7 +161,7 @@ def named_files(record: Record) -> Iterator[FileRef]:
     """Yield the files that a record names."""
     if isinstance(record, DoneRecord):
         yield from record.files.values()
-    elif isinstance(record, CorpusManifest):
+    elif isinstance(record, CorpusManifest | SegmentManifest):
         yield from (shard.file for shard in record.shards)
     elif isinstance(record, Vocabulary | IndexSnapshot):
         yield from record.files()

@@ -79,7 +79,7 @@ def repair_store(
         StageFailed: a task failed.
     """
     watch = watch or Watch()
-    hands = Hands(runner, threads, watch)
+    hands = Hands(runner, threads, watch, mend=True)
     found = verify_store(store, watch.progress)
     if not found.damage:
         return Repaired((), (), (), ())
@@ -92,7 +92,7 @@ def repair_store(
     commits = _commits(store)
     damaged = [each.path for each in found.damage]
     jobs = _jobs_to_run(store, [path for path in damaged if _mend_of(path) == "rebuild"])
-    if any({tree.CORPUS, tree.EXTRACT}.intersection(tree.steps_of(path)) for path in damaged):
+    if any({tree.LOOK, tree.EXTRACT}.intersection(tree.steps_of(path)) for path in damaged):
         for job in jobs.values():
             # Pictures are needed, so check them before anything is removed.
             job_listing(store, job, pictures)
@@ -138,34 +138,34 @@ def _commits(store: Store) -> dict[str, str]:
 
 
 def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:
-    """Return the finished jobs that made the damaged files; call it before anything is removed.
+    """Return finished jobs that made the damaged files; call it before anything is removed.
 
-    A job without a snapshot is left alone: the same `lamella index` continues it, and makes again
+    Of several that share a file the last is taken, for its pictures are most likely still there. A
+    job without a snapshot is left alone: the same `lamella index` continues it, and makes again
     what was removed.
     """
     snapshots = [snapshot for _, snapshot in take_inventory(store).of(IndexSnapshot)]
-    chosen: dict[str, JobRecord] = {}
-    for path, job in read_jobs(store).items():
+    last = {snapshot.job: snapshot.number for snapshot in snapshots}
+    jobs = sorted(read_jobs(store).items(), key=lambda item: -last.get(item[0], 0))
+    left, chosen = set(damaged), dict[str, JobRecord]()
+    for path, job in jobs:
         try:
             seen = Journey(store, job).look()
         except LamellaError:
             # A damaged record hides its folders, so take the job if it has a snapshot.
-            if damaged and any(snapshot.job == path for snapshot in snapshots):
+            if damaged and path in last:
                 chosen[path] = job
             continue
-        index = seen.stage("index")
-        finished = any(
-            snapshot.job == path or (index is not None and _segments_of(snapshot) == index.folder)
-            for snapshot in snapshots
+        index = seen.made.index.tasks if seen.whole else ()
+        mine = [task.key for task in index]
+        finished = path in last or any(
+            mine == [segment.key for segment in snapshot.segments] for snapshot in snapshots
         )
-        if finished and any(seen.may_hold(each) for each in damaged):
+        held = {each for each in left if seen.may_hold(each)}
+        if finished and held:
             chosen[path] = job
+            left -= held
     return chosen
-
-
-def _segments_of(snapshot: IndexSnapshot) -> str:
-    """Return the folder of a snapshot's segments."""
-    return tree.folder_of(snapshot.segments[0].files["images"].path)
 
 
 def _withdraw(store: Store, found: Verified) -> dict[str, DoneRecord]:

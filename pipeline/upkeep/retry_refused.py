@@ -9,34 +9,37 @@ replaced atomically, so a retry that was stopped can be continued.
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import probe_entry, read_images
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
+from lamella.pipeline.corpus.stage import content_of, look_inputs, shard_key
 from lamella.pipeline.corpus.verdicts import discard_verdicts
-from lamella.pipeline.errors import InputError
-from lamella.pipeline.extract.adopt import adopt_shards
+from lamella.pipeline.errors import InputError, MissingFile
+from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.publish import current_snapshot, publish
 from lamella.pipeline.jobs.indexing import draft_of
-from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.run.step import Runner
-from lamella.pipeline.stages import Hands, Made, Stage, Watch
+from lamella.pipeline.stages import Hands, Made, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.tables import write_parquet
+from lamella.pipeline.store.records import cure
+from lamella.pipeline.store.tables import read_parquet, write_parquet
 from lamella.pipeline.upkeep.rebuild import RecordedSources, rebuild_job
-from lamella.schemas.base import digest_of
-from lamella.schemas.corpus import IMAGES, CorpusManifest, ShardRef
+from lamella.schemas.corpus import IMAGES, SEEN, CorpusManifest, ShardRef, SourceKind
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -107,49 +110,36 @@ def retry_store(
     current = current_snapshot(store)
     path, job = _job(store, current)
     sources = RecordedSources(store, job, pictures)
-    hands = Hands(runner, threads, watch)
+    hands = Hands(runner, threads, watch, before=current)
     found = Journey(store, job, sources).make_corpus(hands)  # it may be lost with a disk
     manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
     tried = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
     became.update(row["refusal"] or READABLE for _, row in tried)
-    before = _extraction_of(store, job)
-    old = before.folder if before is not None else None
-    late = list(_refused_late(store, manifest, old, states))
+    extraction = _extraction_of(store, job)
+    late = list(_refused_late(store, extraction, states)) if extraction is not None else []
     changed = _try_pixels(job, manifest, late, limits, became, watch.progress)
     passed = {trial.shard.key for trial in changed}
-    if old is not None:
-        for key in sorted(passed):
-            discard_verdicts(store, old, key)  # else extraction would use them again
-    renewed = _renew_tables(
-        store, job, found, [(trial, row) for trial, row in tried if row != trial.row]
-    )
-    after = _extraction_of(store, job)
-    if old is not None and after is not None:
-        known = [(old, manifest.shards)]
-        known += [(current.extraction_folder, current.shards)] if current is not None else []
-        for folder, shards in known:
-            adopt_shards(
-                store,
-                folder,
-                shards,
-                after.folder,
-                after.inputs,
-                renewed.shards,
-                lambda shard, record: shard.key in passed,
-            )
-    in_place = after is not None and after.folder == old
-    anew = replace(hands, anew=passed if in_place else frozenset())
-    made = rebuild_job(store, job, anew, pictures)
+    if extraction is not None:
+        for shard, record in zip(extraction.shards, extraction.records, strict=True):
+            if shard.key in passed:  # else extraction would use the old verdicts again
+                folder = tree.folder_of(record.files["refusals"].path)
+                discard_verdicts(store, folder, shard.key)
+    _renew_tables(store, job, found, [(trial, row) for trial, row in tried if row != trial.row])
+    made = rebuild_job(store, job, replace(hands, anew=passed), pictures)
     snapshot = publish(store, draft_of(store, path, job, made), instead_of=current)
     return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
 
 
-def _extraction_of(store: Store, job: JobRecord) -> Stage | None:
-    """Return the extract stage of a job, None if it is not known yet: words may come before it."""
-    stages = Journey(store, job).walk(Made())
-    return next((stage for stage in stages if stage.name == "extract"), None)
+def _extraction_of(store: Store, job: JobRecord) -> Extraction | None:
+    """Return the outcome of a job's extract stage, None if it has not ended."""
+    made = Made()
+    for stage in Journey(store, job).walk(made):
+        if stage.name == "extract":
+            found: Extraction | None = stage.find()
+            return found
+    return None
 
 
 def _job(store: Store, current: IndexSnapshot | None) -> tuple[str, JobRecord]:
@@ -194,8 +184,9 @@ def _try_rows(
                 trial.row["offset"],
                 -1 if size is None else size,
             )
-            # Each keeps its row and its image id, whatever it turns out to be.
-            found.append((trial, probe_entry(reader, entry, limits)))
+            # Each keeps its row, whatever it turns out to be; its id is made anew with its bytes.
+            row = probe_entry(reader, entry, limits) | {"image_id": trial.row["image_id"]}
+            found.append((trial, row))
             done = number + 1
             on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
     return found
@@ -206,53 +197,68 @@ def _renew_tables(
     job: JobRecord,
     manifest: CorpusManifest,
     changed: Sequence[tuple[Trial, dict[str, Any]]],
-) -> CorpusManifest:
-    """Write the tables of shards with changed rows again; return the manifest that names them."""
+) -> None:
+    """Write the tables of shards with changed rows again, and the manifest that names them."""
     if not changed:
-        return manifest
-    folder = job_corpus(job)
+        return
+    limits = decode_limits(job.job)
     shards: list[ShardRef] = []
     for shard in manifest.shards:
         rows = {trial.place: row for trial, row in changed if trial.shard.key == shard.key}
-        shards.append(_renew_table(store, job, folder, shard, rows) if rows else shard)
+        shards.append(_renew_table(store, manifest.kind, limits, shard, rows) if rows else shard)
     value = manifest.model_dump() | {
         "shards": shards,
         "refused": sum(shard.refused for shard in shards),
-        "content_digest": digest_of([shard.file.content() for shard in shards]),
+        "content_digest": content_of(shards),
     }
     renewed = CorpusManifest.model_validate(value)
-    store.replace(tree.MANIFEST.at(**tree.parts_of(folder)), renewed.to_json())
-    return renewed
+    keyed = tree.keyed(job.name, job.corpus_inputs)
+    store.replace(tree.MANIFEST.at(keyed=keyed), renewed.to_json())
 
 
 def _renew_table(
-    store: Store, job: JobRecord, folder: str, shard: ShardRef, rows: dict[int, dict[str, Any]]
+    store: Store,
+    kind: SourceKind,
+    limits: DecodeLimits,
+    shard: ShardRef,
+    rows: dict[int, dict[str, Any]],
 ) -> ShardRef:
+    look = tree.read(shard.file.path)
+    assert look is not None  # a manifest names image tables alone
+    done = read_done(store, look.folder, look.key)
+    if done is None:
+        raise MissingFile(f"{tree.done(look.folder, look.key)} is not there: {cure(store)}")
+    seen = read_committed(store, done.files["seen"], lambda path: read_parquet(path, schema=SEEN))
+    occurrences = {each["row"]: each["occurrence"] for each in seen.to_pylist()}
     old = read_committed(store, shard.file, read_images).to_pylist()
-    table = pa.Table.from_pylist(
-        [rows.get(place, row) for place, row in enumerate(old)], schema=IMAGES
-    )
+    for place, row in rows.items():
+        named = (row["container"], row["name"], row["sha256"])
+        old[place] = row | {"image_id": image_id_of(*named, occurrences[place])}
+    table = pa.Table.from_pylist(old, schema=IMAGES)
     refused = table.num_rows - table.column("refusal").null_count
-    done = read_done(store, folder, shard.key)
-    with attempt(store, folder, "corpus", shard.key, job.corpus_inputs) as work:
-        work.write("images", f"{folder}/images", "parquet", lambda path: write_parquet(table, path))
-        counts = done.counts if done is not None else {"ignored": shard.ignored}
-        record = work.finish_anew(**(counts | {"images": shard.images, "refused": refused}))
-    return shard.model_copy(update={"refused": refused, "file": record.files["images"]})
+    inputs = look_inputs(kind, limits)
+    with attempt(store, look.folder, tree.LOOK.name, look.key, inputs) as work:
+        for name, value in (("images", table), ("seen", seen)):
+            fill = partial(write_parquet, value)
+            work.write(name, f"{look.folder}/{name}", "parquet", fill)
+        record = work.finish_anew(**(done.counts | {"refused": refused}))
+    images = record.files["images"]
+    update = {"refused": refused, "file": images, "key": shard_key(images)}
+    return shard.model_copy(update=update)
 
 
 def _refused_late(
-    store: Store, manifest: CorpusManifest, folder: str | None, states: Set[RefusalReason]
+    store: Store, extraction: Extraction, states: Set[RefusalReason]
 ) -> Iterator[Trial]:
     """Yield the pictures that the extract stage refused for these reasons."""
-    for shard in manifest.shards:
-        record = read_done(store, folder, shard.key) if folder is not None else None
-        if record is None or record.counts["refused"] == shard.refused:
+    for shard, record in zip(extraction.shards, extraction.records, strict=True):
+        if record.counts["refused"] == shard.refused:
             continue
         rows = read_committed(store, shard.file, read_images).to_pylist()
+        places = {row["image_id"]: place for place, row in enumerate(rows)}
         refusals = read_committed(store, record.files["refusals"], read_refusals).to_pylist()
         for refusal in refusals:
-            place = refusal["image_id"] - shard.first_image_id
+            place = places[refusal["image_id"]]
             if rows[place]["refusal"] is None and refusal["reason"] in states:
                 yield Trial(shard, place, rows[place], (refusal["reason"], refusal["detail"]))
 
