@@ -50,6 +50,10 @@ class NewerFormat(StoreError):
     """A record was written by a newer version of this software."""
 
 
+class OlderFormat(StoreError):
+    """A record was written by an older version of this software, in a form it reads no more."""
+
+
 class CommitConflict(StoreError):
     """A record exists already, or was made from other inputs."""
 

@@ -15,7 +15,7 @@ from lamella.pipeline.store.tree import kind_of, record_of
 from lamella.pipeline.upkeep.checks import neighbour_faults
 from lamella.pipeline.upkeep.inventory import (
     IN_THE_WAY,
-    NEWER,
+    OTHER_FORMAT,
     Fault,
     Inventory,
     is_cut_short,
@@ -207,8 +207,8 @@ def _damage(
     if (parts := tree.SNAPSHOT.form.read(fault.path)) is not None:
         hurt.add(int(parts["number"]))
     command = f"lamella repair {store.url}"
-    if fault.problem.startswith(NEWER):
-        command = "none of this version: use the newer Lamella that wrote it"
+    if fault.problem.startswith(OTHER_FORMAT):
+        command = "none of this version: use the Lamella that wrote it"
     if fault.problem.endswith(IN_THE_WAY):
         command = f"none: move {fault.path} away, then lamella repair {store.url}"
     return Damage(fault.path, fault.problem, named_by, tuple(sorted(hurt)), command)
