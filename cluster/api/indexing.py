@@ -19,6 +19,7 @@ def index(
     settings: Mapping[str, Any] | None = None,
     job: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    force: bool = False,
 ) -> Index:
     """Index pictures and return the index, opened at the snapshot that was made.
 
@@ -36,8 +37,11 @@ def index(
             `{"engine.address": "HEAD:6379"}` is Ray. The engine changes no byte.
         job: a TOML file of settings; those of the call win.
         progress: show the stages on standard error.
+        force: promote the snapshot in spite of its gate, an order or a hold.
 
     Raises:
+        NotPromoted: the snapshot is made, and the current one stays: the message says which rule
+            forbids more. `lamella.open(into, at=error.snapshot)` opens it all the same.
         InputError: the source, the store or a setting cannot be used.
         StageFailed: tasks failed; the message names them. What is done stays done.
         StoreError, DoesNotFit: the store, the disk or the memory does not do.
@@ -53,7 +57,9 @@ def index(
     if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
         asked = _in_this_process(asked)
     with engine(asked.engine) as opened:
-        made = index_store(opened, store, pictures, asked, quiet=not progress)
+        made = index_store(opened, store, pictures, asked, quiet=not progress, force=force)
+    if made.withheld is not None:
+        raise made.withheld
     return open(store, at=made.snapshot.number, weights=asked.network.weights)
 
 

@@ -106,19 +106,23 @@ def index(
         float | None,
         typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
     ] = None,
+    force: options.Force = False,
     engine: options.Engine = None,
     address: options.Address = None,
     workers: options.Workers = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Index pictures and publish a snapshot that answers queries.
+    """Index pictures and publish a snapshot; promote it, so that it answers queries.
 
     With the defaults:
     [bold]lamella index ~/Pictures --into ./index[/]
 
     As in the paper:
     [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/]
+
+    A snapshot that loses or gains too many pictures, or answers golden queries worse,
+    is made and not promoted: exit code 3, and the current one goes on answering.
 
     To continue a run that was stopped, give the same command again. [bold]lamella plan[/]
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
@@ -137,13 +141,16 @@ def index(
     }
     job = load_job(job_file, overrides)
     with _engine(job.engine) as opened:
-        indexed = index_store(opened, into, source, job, quiet=as_json)
+        indexed = index_store(opened, into, source, job, quiet=as_json, force=force)
     snapshot = indexed.snapshot
     others = sum(indexed.passed_over.values()) or snapshot.ignored
     if as_json:
         values = summary(snapshot) | {"passed_over": indexed.passed_over}
         values["words_fit"] = [fit.plain() for fit in indexed.fits]
+        values |= status.judged(indexed.judgement, indexed.withheld)
         emit(values | plan.compared_values(indexed.compared))
+        if indexed.withheld is not None:
+            raise indexed.withheld
         return
     console.print(
         f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
@@ -154,6 +161,8 @@ def index(
     _print_passed_over(indexed.passed_over)
     if indexed.compared is not None:
         plan.show_comparison(console, indexed.compared)
+    if indexed.withheld is not None:
+        raise indexed.withheld
     ask = f"lamella query {shlex.quote(into)} PICTURE"
     console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
 

@@ -89,6 +89,12 @@ Snapshot = Annotated[
         "--snapshot", help="A snapshot by number; the promoted one by default.", show_default=False
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Promote the snapshot whatever gate, order of listings or hold say."
+    ),
+]
 Into = Annotated[
     str,
     typer.Option(

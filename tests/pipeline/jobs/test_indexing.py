@@ -10,7 +10,7 @@ import pytest
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract import determinism
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import (
     choose_shard_size,
     corpus_name,
