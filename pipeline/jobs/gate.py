@@ -36,7 +36,7 @@ from lamella.schemas.gate import (
 from lamella.schemas.snapshot import IndexSnapshot
 
 FEW_PICTURES = 3
-"""Up to so many pictures that are gone, new or newly refused fail no gate, however small the index."""
+"""Up to so many pictures that are gone, new or newly refused fail no gate, even of a small one."""
 
 
 @dataclass(frozen=True)
