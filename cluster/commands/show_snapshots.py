@@ -72,7 +72,7 @@ def gate_word(judgement: Judgement | None) -> str:
 def _gate(judgement: Judgement | None) -> Text:
     style = "" if judgement is None else "green" if judgement.passed else "red"
     word = "none" if judgement is None else gate_word(judgement)
-    return Text(word, style=style)
+    return Text(word.replace(": ", "\n").replace(", ", "\n"), style=style)
 
 
 def _minute(time: str) -> str:
