@@ -31,6 +31,7 @@ from lamella.schemas.gate import (
     Judgement,
     Rule,
     RuleResult,
+    State,
     judged_subject,
 )
 from lamella.schemas.snapshot import IndexSnapshot
@@ -309,10 +310,10 @@ def _not_judged(rule: Rule, why: str) -> RuleResult:
 
 
 def _at_most(rule: Rule, value: float, limit: float, text: str, few: bool = False) -> RuleResult:
-    state = "passed" if few or value <= limit else "failed"
+    state: State = "passed" if few or value <= limit else "failed"
     return RuleResult(rule=rule, state=state, value=value, limit=limit, text=text)
 
 
 def _at_least(rule: Rule, value: float, limit: float, text: str) -> RuleResult:
-    state = "passed" if value >= limit else "failed"
+    state: State = "passed" if value >= limit else "failed"
     return RuleResult(rule=rule, state=state, value=value, limit=limit, text=text)

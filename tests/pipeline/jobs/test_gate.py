@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.promotions import read_snapshot
-from lamella.pipeline.index.words_fit import WordsFit
+from lamella.pipeline.index.words_fit import WordsFit, shards_fits
 from lamella.pipeline.jobs import gate
 from lamella.pipeline.jobs.gate import (
     Gate,
@@ -230,3 +230,16 @@ def test_a_retry_is_not_judged_by_what_it_adds(stores: Stores, tmp_path: Path) -
         ("removed", "not judged"),
         ("added", "not judged"),
     ]
+
+
+def test_words_that_were_kept_are_measured_on_new_shards(indexed: Indexed) -> None:
+    store, new = LocalStore(indexed.store), indexed.snapshot
+    current = new.model_copy(update={"number": 2, "shards": new.shards[:1]})
+    (fit,) = gate._fits_of_new(store, new, current)
+    (whole,) = shards_fits(store, new, new.shards, new.vocabularies).values()
+    assert (fit.layer, whole.layer) == ("p15", "p15")
+    assert 0 < fit.rows < whole.rows
+    assert fit.ratio == pytest.approx(1.0, abs=0.5)
+    assert gate._fits_of_new(store, new, new) == []
+    # Words that are not those of the current snapshot are no drift.
+    assert gate._fits_of_new(store, new, current.model_copy(update={"vocabularies": {}})) == []

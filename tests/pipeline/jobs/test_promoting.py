@@ -27,7 +27,7 @@ from lamella.pipeline.jobs.promoting import publish_and_promote
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.records import read_record
-from lamella.pipeline.upkeep.repair import rebuild_promotion
+from lamella.pipeline.upkeep.rebuild import rebuild_promotion
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 from tests.end_to_end.commands import Stores
