@@ -102,16 +102,18 @@ def judge(store: Store, gate: Gate, new: IndexSnapshot, current: IndexSnapshot) 
     return parse_record(store, path, Judgement, create_once(store, path, made.to_json()))
 
 
-def judgements(store: Store, current: int = 0) -> dict[int, Judgement]:
+def judgements(store: Store, current: int = 0, *, only: int | None = None) -> dict[int, Judgement]:
     """Return the last judgement of each snapshot that has one; `verify` reports damaged ones.
 
     Args:
         current: the snapshot that is current: a judgement against it goes before later ones.
+        only: read the judgements of this snapshot alone.
     """
     found: dict[int, Judgement] = {}
     folder = tree.GATE.folder()
     for path in (f"{folder}/{name}" for name in store.names(folder)):
-        if tree.record_of(path) is not Judgement:
+        other = only is not None and not path.startswith(f"{folder}/{only:06d}-")
+        if other or tree.record_of(path) is not Judgement:
             continue
         try:
             record = read_record(store, path, Judgement)

@@ -150,4 +150,5 @@ def _reason(now: Standing | None, against: list[str]) -> str:
 def last_judgement(store: Store, snapshot: IndexSnapshot) -> Judgement | None:
     """Return the last judgement of a snapshot, that against the current one if there is one."""
     current = current_promotion(store)
-    return judgements(store, current.snapshot if current else 0).get(snapshot.number)
+    against = current.snapshot if current is not None else 0
+    return judgements(store, against, only=snapshot.number).get(snapshot.number)
