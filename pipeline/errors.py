@@ -110,5 +110,17 @@ class SnapshotIncomplete(LamellaError):
     """A snapshot cannot be published because a shard has no done record."""
 
 
+class NotPromoted(LamellaError):
+    """A snapshot was made, and the current one stays: its gate, its order or a hold forbids more.
+
+    Attributes:
+        snapshot: the number of the snapshot that was made.
+    """
+
+    def __init__(self, message: str, snapshot: int = 0) -> None:
+        super().__init__(message)
+        self.snapshot = snapshot
+
+
 class ShardUnavailable(LamellaError):
     """A segment did not answer, so its batch of queries has no answer."""

@@ -145,5 +145,3 @@ def shard_files(folder: Path | str, snapshot: IndexSnapshot) -> set[str]:
     store = open_store(str(folder))
     tables = {shard.file.path for shard in shards_of(store, snapshot)}
     return tables | {f.path for segment in snapshot.segments for f in segment.files.values()}
-
-

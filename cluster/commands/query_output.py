@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lamella.cluster.commands.show import SHOWN_REFUSALS, plain, show_rankings
 from lamella.pipeline.errors import IncompatibleInputs
-from lamella.pipeline.index.publish import read_snapshot
+from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import (
     copy_rankings,

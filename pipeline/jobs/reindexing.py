@@ -5,7 +5,7 @@ from typing import Literal
 
 from lamella.pipeline.corpus.roots import picture_source
 from lamella.pipeline.errors import InputError, MissingFile
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch
@@ -78,6 +78,7 @@ def reindex(
     retrain: bool = False,
     rehash: bool = False,
     keep: Literal["all", "none"] | None = None,
+    force: bool = False,
 ) -> IndexSnapshot:
     """Index the source of the current snapshot as it is now; return the snapshot.
 
@@ -85,14 +86,21 @@ def reindex(
         threads: threads of a worker in the extract stage.
         pictures, weights, retrain, keep: as for `prepare_again`.
         rehash: read every picture again, whatever its size and time say.
+        force: promote in spite of gate, order and hold.
 
     Raises:
         InputError: as `prepare_again`.
         StageFailed: tasks failed, or more pictures were refused than the job allows.
+        NotPromoted: the snapshot is made, and the current one stays.
     """
-    prepared = prepare_again(
-        store, pictures=pictures, weights=weights, retrain=retrain, keep=keep
-    )
+    prepared = prepare_again(store, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
     return index_prepared(
-        store, runner, prepared, threads=threads, watch=watch, retrain=retrain, rehash=rehash
+        store,
+        runner,
+        prepared,
+        threads=threads,
+        watch=watch,
+        retrain=retrain,
+        rehash=rehash,
+        force=force,
     )

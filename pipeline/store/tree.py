@@ -20,6 +20,7 @@ from lamella.pipeline.store.form import slug as slug
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
+from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
@@ -82,13 +83,14 @@ VOCABULARY = FileKind(Form("vocabularies/{keyed}/{layer}/vocabulary.json"), "reb
 SEGMENT = FileKind(Form("segments/{keyed}/shards/{key}.json"), "rebuild", SegmentManifest)
 SNAPSHOT = FileKind(Form("snapshots/{number}.json"), "replace", IndexSnapshot)
 PROMOTION = FileKind(Form("promotions/{number}.json"), "replace", Promotion)
+GATE = FileKind(Form("gates/{keyed}.json"), "drop", Judgement)
 REPORT = FileKind(Form("runs/{run}/report.json"), "drop", RetrievalReport)
 PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
 RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
 
 FILES = (
     *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
-    *(SNAPSHOT, PROMOTION, REPORT, PAGE, RUN),
+    *(SNAPSHOT, PROMOTION, GATE, REPORT, PAGE, RUN),
 )
 
 

@@ -10,6 +10,7 @@ from lamella.pipeline.corpus.roots import picture_root, picture_source
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
+from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
@@ -135,7 +136,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
     """Write a damaged or lost promotion again; return a sentence that says what it promotes now.
 
     If a later promotion follows, it promotes the same, and has no effect. If it is the last, it
-    promotes the newest snapshot.
+    promotes the newest snapshot that did not fail its gate, without a hold.
     """
     number = int(tree.PROMOTION.form.parts(path)["number"])
     found = take_inventory(store)
@@ -143,7 +144,9 @@ def rebuild_promotion(store: Store, path: str) -> str:
     snapshots = {s.number: s for _, s in found.of(IndexSnapshot)}
     if not snapshots:
         raise InputError(f"{path} cannot be rebuilt: {store.url} has no snapshot; index anew")
-    named = later[0].snapshot if later else max(snapshots)
+    judged = judgements(store)
+    good = [number for number in snapshots if number not in judged or judged[number].passed]
+    named = later[0].snapshot if later else max(good or snapshots)
     promotion = Promotion(
         number=number,
         snapshot=named,
@@ -155,6 +158,6 @@ def rebuild_promotion(store: Store, path: str) -> str:
     if later:
         return f"{path} was rebuilt; a later promotion holds, so nothing changes"
     return (
-        f"{path} was rebuilt and names snapshot {named}, the newest: if another was promoted, "
-        f"give `lamella snapshots {store.url} --promote NUMBER`"
+        f"{path} was rebuilt and names snapshot {named}, the newest whose gate did not fail: if "
+        f"another was promoted, give `lamella snapshots {store.url} --promote NUMBER`"
     )

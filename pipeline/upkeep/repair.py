@@ -119,7 +119,7 @@ def repair_store(
         elif record_of(path) is Plan:
             notes.append(f"{path} was removed: nothing but the end of a run looks at it")
         elif _mend_of(path) == "drop":
-            notes.append(f"{path} was removed: the same query or evaluation makes it again")
+            notes.append(f"{path} was removed: the same command makes it again")
     if MARKER in damaged:
         store.replace(MARKER, MARKER_BYTES)
     after = _commits(store)

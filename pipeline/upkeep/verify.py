@@ -25,6 +25,7 @@ from lamella.pipeline.upkeep.inventory import (
     take_inventory,
 )
 from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.gate import Judgement
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
@@ -222,8 +223,9 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
     numbers = [snapshot.number for _, snapshot in found.of(IndexSnapshot)]
     if numbers and max(numbers) not in promoted and not damaged:
         lines.append(
-            f"snapshot {max(numbers)} was created and never promoted: give the same `lamella "
-            f"index` again, or `lamella snapshots {store.url} --promote {max(numbers)}`"
+            f"snapshot {max(numbers)} was created and never promoted"
+            f"{_why_not(found, max(numbers))}: give the same `lamella index` again, or `lamella "
+            f"snapshots {store.url} --promote {max(numbers)}`"
         )
     cut = sum(is_cut_short(path) for path in found.files)
     if cut:
@@ -244,6 +246,13 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
                 "the same `lamella query` again"
             )
     return lines
+
+
+def _why_not(found: Inventory, snapshot: int) -> str:
+    """Return which rules of its gate a snapshot failed, in brackets, or nothing."""
+    judged = [record for _, record in found.of(Judgement) if record.snapshot == snapshot]
+    failed = dict.fromkeys(rule.rule for record in judged for rule in record.failed)
+    return f" (its gate failed: {', '.join(failed)})" if failed else ""
 
 
 def _answered(found: Inventory) -> list[tuple[str, DoneRecord]]:

@@ -49,8 +49,8 @@ def test_a_shard_is_on_average_a_little_larger_than_asked_for() -> None:
 def test_an_edit_touches_the_shards_around_it_alone(name: str, added: bool) -> None:
     without = [each for each in NAMES if each != name]
     before, after = (without, NAMES) if added else (NAMES, without)
-    one = {part for part in cut_shards(entries(before), 32)}
-    other = {part for part in cut_shards(entries(after), 32)}
+    one = set(cut_shards(entries(before), 32))
+    other = set(cut_shards(entries(after), 32))
     # The one it stands in, the next if that cut moves, and what follows until cuts meet again.
     assert len(other - one) <= 4
     assert len(one - other) <= 4
