@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place

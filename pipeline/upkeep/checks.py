@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from lamella.pipeline.extract.stage import extraction_place
+from lamella.pipeline.extract.extraction import extraction_place
 from lamella.pipeline.index.encode import encoding_place
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.stage import segment_key

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lamella.pipeline.accounts import check_refused
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract import determinism
@@ -17,7 +18,6 @@ from lamella.pipeline.jobs.indexing import (
     find_imports,
     settle_keep,
 )
-from lamella.pipeline.journey import check_refused
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.stages import Watch
