@@ -19,9 +19,7 @@ from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.snapshot import IndexSnapshot
-
-LONG_AGO_NS = 1_600_000_000_000_000_001
-"""A time of modification long before any listing, so that files are known by it."""
+from tests.tiny import LONG_AGO_NS
 
 
 @dataclass

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.cut import cut_segments
@@ -20,7 +19,7 @@ from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
 from lamella.pipeline.index.residual_files import read_residuals
 from lamella.pipeline.index.residuals import Residuals, bytes_of
-from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
+from lamella.pipeline.index.segment_files import Layers, members_of, segment_counts, segment_files
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
@@ -117,13 +116,7 @@ def _members(store: Store, task: SegmentTask) -> Any:
     every = np.concatenate(ids)
     order = np.argsort(every, kind="stable")
     check_ids(every[order])
-    return pa.table(
-        {
-            "image_id": pa.array(every[order]),
-            "shard": pa.array(np.concatenate(shards)[order]),
-            "row": pa.array(np.concatenate(rows)[order]),
-        }
-    )
+    return members_of(every[order], np.concatenate(shards)[order], np.concatenate(rows)[order])
 
 
 def check_ids(image_ids: NDArray[np.int64]) -> None:

@@ -19,7 +19,7 @@ from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.plan.clock import costing
@@ -254,7 +254,7 @@ def _index(
             for name, each in layers.items()
         }
         with costing() as cost:
-            for file in segment_files(image_ids[:count], some, sizes):
+            for file in segment_files(members_of(image_ids[:count]), some, sizes):
                 file.write(scratch / "segment")
         return cost.seconds
 

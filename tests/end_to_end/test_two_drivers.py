@@ -25,7 +25,7 @@ from tests.builders import copied
 from tests.end_to_end.commands import Stores
 from tests.tiny import tiny_index
 
-HEAVY = ("jobs", "corpora", "activations")
+HEAVY = ("jobs", "corpora", "looks", "activations")
 """What takes the network to make: it is made once, and every turn begins with a copy."""
 
 turns = pytest.mark.parametrize(
