@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
+from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import probe_rows
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import InputError
@@ -111,6 +112,8 @@ def probe(
     entries = [listing.entries[n] for n in spread(len(listing.entries), sample, seed)]
     found, looking = _look(prepared, entries, threads, on_progress)
     rows = [row for row in found if row is not None]
+    for row in rows:
+        row["image_id"] = image_id_of(row["container"], row["name"], row["sha256"])
     table = scratch / "images.parquet"
     write_parquet(pa.Table.from_pylist(rows, schema=IMAGES), table)
     readable = sum(row["refusal"] is None for row in rows)
