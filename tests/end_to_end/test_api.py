@@ -1,5 +1,6 @@
 """The door for Python: what a notebook does, and what it is told when it does it wrong."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -19,6 +20,7 @@ from PIL import Image
 import lamella
 from lamella import asking, errors
 from lamella.cluster.commands.query import Queries
+from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.jobs.rankings import read_rankings
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.search.encode import open_encoder
@@ -43,6 +45,13 @@ def index(indexed: Indexed) -> Iterator[lamella.Index]:
 @pytest.fixture(scope="module")
 def pictures(indexed: Indexed) -> list[Path]:
     return sorted(path for path in indexed.source.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def ids(index: lamella.Index) -> list[int]:
+    """The ids of all images, in the order of the source."""
+    found: list[int] = index.images().column("image_id").to_pylist()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +99,20 @@ def test_a_notebook(index: lamella.Index, indexed: Indexed, pictures: list[Path]
     assert by_name.to_arrow().equals(like.to_arrow())
 
 
-def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
+def test_tables_of_an_index(index: lamella.Index, indexed: Indexed, pictures: list[Path]) -> None:
     images, vectors, bags = index.images(), index.vectors("head"), index.bags("p15")
-    assert images.column("image_id").to_pylist() == list(range(48))
+    names = [str(path.relative_to(indexed.source)) for path in pictures]
+    assert images.column("name").to_pylist() == names
+    known = images.column("image_id").to_pylist()
+    assert known == [
+        image_id_of("", n, hashlib.sha256(p.read_bytes()).digest())
+        for n, p in zip(names, pictures, strict=True)
+    ]
     assert images.column("indexed").to_pylist() == [True] * 48
     for table in (vectors, bags):
-        assert table.column("image_id").to_pylist() == list(range(48))
+        assert sorted(table.column("image_id").to_pylist()) == sorted(known)
+    row_of = {image_id: row for row, image_id in enumerate(vectors.column("image_id").to_pylist())}
+    assert bags.column("image_id").to_pylist() == list(row_of)
     seen = index.features(pictures[4:6])
     assert seen.column("query_name").to_pylist() == [str(path) for path in pictures[4:6]]
     assert seen.column("refusal").null_count == 2
@@ -105,7 +122,7 @@ def test_tables_of_an_index(index: lamella.Index, pictures: list[Path]) -> None:
         ("p15.words", bags.column("words")),
         ("p15.counts", bags.column("counts")),
     ):
-        expected = stored.take(pa.array(ids)).to_pylist()
+        expected = stored.take(pa.array([row_of[image_id] for image_id in ids])).to_pylist()
         assert seen.column(column).to_pylist() == expected
         assert index.features(ids=ids).column(column).to_pylist() == expected
 
@@ -132,10 +149,10 @@ def test_pictures_are_answered_as_the_command_answers_them(
 
 
 def test_images_are_answered_as_the_command_answers_them(
-    index: lamella.Index, written: Path
+    index: lamella.Index, ids: list[int], written: Path
 ) -> None:
     stored = commanded(written, Queries(ids="all"), {})
-    assert index.query(ids=range(48), k=5).to_arrow().equals(stored)
+    assert index.query(ids=sorted(ids), k=5).to_arrow().equals(stored)
 
 
 def test_a_picture_is_the_same_in_every_form(index: lamella.Index, tmp_path: Path) -> None:
@@ -204,27 +221,31 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(
     ]
 
 
-def test_nothing_but_refused_pictures_or_no_picture_is_no_error(index: lamella.Index) -> None:
+def test_nothing_but_refused_pictures_or_no_picture_is_no_error(
+    index: lamella.Index, ids: list[int]
+) -> None:
     for asked in ([b"text"], []):
         found, seen = index.query(asked, k=3), index.features(asked)
         assert (found.ids.shape, seen.num_rows) == ((len(asked), 3), len(asked))
         assert found.to_arrow().num_rows == 0
-        assert seen.schema.equals(index.features(ids=[0]).schema)
+        assert seen.schema.equals(index.features(ids=ids[:1]).schema)
 
 
 def test_rows_are_filled_up_where_there_are_fewer_images(
-    index: lamella.Index, pictures: list[Path]
+    index: lamella.Index, ids: list[int], pictures: list[Path]
 ) -> None:
     found = index.query(pictures[0], k=50)
     assert found.ids.shape == (1, 50)
-    assert sorted(found.ids[0, :48].tolist()) == list(range(48))
+    assert sorted(found.ids[0, :48].tolist()) == sorted(ids)
     assert found.ids[0, 48:].tolist() == [-1, -1]
     assert found.names[0, 48:].tolist() == ["", ""]
     assert np.isneginf(found.scores[0, 48:]).all()
     assert found.similarities["head"][0, 48:].tolist() == [0, 0]
 
 
-def test_nothing_is_written_and_all_is_opened_once(indexed: Indexed, pictures: list[Path]) -> None:
+def test_nothing_is_written_and_all_is_opened_once(
+    indexed: Indexed, ids: list[int], pictures: list[Path]
+) -> None:
     before = {path: path.stat() for path in indexed.store.rglob("*")}
     writes = [mock.patch.object(LocalStore, name) for name in ("put", "create", "replace")]
     with (
@@ -238,7 +259,7 @@ def test_nothing_is_written_and_all_is_opened_once(indexed: Indexed, pictures: l
         assert (networks.call_count, segments.call_count) == (0, 0)
         for _ in range(3):
             index.query(pictures[0])
-            index.query(ids=[1])
+            index.query(ids=ids[1:2])
             index.features(pictures[0])
         assert (networks.call_count, segments.call_count) == (1, 1)
         assert [mocked.call_count for mocked in (put, create, replace)] == [0, 0, 0]
@@ -277,7 +298,11 @@ WRONG_QUERIES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a stack": ({"pictures": ARRAY[None]}, errors.InputError, "give list.array. for many"),
     "no pixels": ({"pictures": ARRAY[:0]}, errors.InputError, r"is \(0, 8, 3\) uint8"),
     "deep": ({"pictures": Image.new("I;16", (8, 8))}, errors.InputError, "has mode I;16: convert"),
-    "an unknown id": ({"ids": [1, 48]}, errors.InputError, "image 48 is not in.*up to 47"),
+    "an unknown id": (
+        {"ids": 48},
+        errors.InputError,
+        "image 48 is not in snapshot 1, which has 48",
+    ),
     "unknown ids": ({"ids": [-1, 2**70]}, errors.InputError, "image -1 .*1 more are not either"),
     "an id as text": ({"ids": ["1"]}, errors.InputError, "ids are whole numbers"),
     "an unknown name": ({"names": "no.jpg"}, errors.InputError, "no image of name 'no.jpg'"),
@@ -308,14 +333,21 @@ def test_a_wrong_layer_is_told_which_there_are(index: lamella.Index) -> None:
         index.bags("head")
 
 
-def test_a_closed_index_says_so_and_its_tables_stay(indexed: Indexed) -> None:
+def test_a_known_id_beside_an_unknown_one_is_not_named(
+    index: lamella.Index, ids: list[int]
+) -> None:
+    with pytest.raises(errors.InputError, match=r"image 48 is not in.*or there is none$"):
+        index.query(ids=[ids[0], 48, ids[1]])
+
+
+def test_a_closed_index_says_so_and_its_tables_stay(indexed: Indexed, ids: list[int]) -> None:
     index = lamella.open(indexed.store)
-    vectors, found = index.vectors("head"), index.query(ids=0)
+    vectors, found = index.vectors("head"), index.query(ids=ids[0])
     index.close()
     index.close()
     assert vectors.num_rows == 48
     assert found.ids.shape == (1, 10)
-    for call in (lambda: index.query(ids=0), index.images, lambda: index.bags("p15")):
+    for call in (lambda: index.query(ids=ids[0]), index.images, lambda: index.bags("p15")):
         with pytest.raises(
             errors.InputError, match=r"was closed: open it again with lamella\.open"
         ):
@@ -350,9 +382,9 @@ def test_what_cannot_be_opened_is_named(indexed: Indexed, tmp_path: Path) -> Non
 
 
 def test_a_table_for_a_package_that_is_absent_is_refused(
-    index: lamella.Index, monkeypatch: pytest.MonkeyPatch
+    index: lamella.Index, ids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = index.query(ids=0, k=2)
+    found = index.query(ids=ids[0], k=2)
     for package, method in (("pandas", found.to_pandas), ("polars", found.to_polars)):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(errors.InputError, match=f"needs {package}.*pip install {package}"):
@@ -369,8 +401,9 @@ def test_an_index_is_made_and_opened(tmp_path: Path) -> None:
     assert table.column("indexed").to_pylist() == [True] * 5 + [False]
     with pytest.raises(errors.InputError, match=r"'05\.png' that queries can find"):
         made.query(names=["05.png"])
-    with pytest.raises(errors.InputError, match="image 5 is not in snapshot 1"):
-        made.query(ids=5)
+    refused = table.column("image_id")[5].as_py()
+    with pytest.raises(errors.InputError, match=f"image {refused} is not in snapshot 1.*refused"):
+        made.query(ids=refused)
     again = lamella.index(pictures, into=tmp_path / "index", settings=settings)
     assert again.snapshot == made.snapshot
     with pytest.raises(errors.InputError, match=r"vocabulary.words is given twice"):
