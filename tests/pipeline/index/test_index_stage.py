@@ -16,6 +16,7 @@ from lamella.pipeline.index.promotions import (
     release,
 )
 from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.search.searcher import layer_weights
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import open_committed
@@ -66,10 +67,13 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
     folders = [path.name for path in indexed.store.iterdir() if path.is_dir()]
     place = copied(indexed.store, tmp_path / "store", *folders)
     with counted_creates() as created:
-        other = index_into(place, indexed.source, job=small_job(index__segment_images=1))
-    assert [segment.images for segment in other.segments] == [16, 16, 16]
+        other = index_into(place, indexed.source, job=small_job(index__segment_images=100))
+    assert [segment.images for segment in other.segments] != [
+        segment.images for segment in indexed.snapshot.segments
+    ]
+    assert shards_of(LocalStore(place), other) == shards_of(LocalStore(place), indexed.snapshot)
     assert {name.split("/")[0] for name in created} == {
-        *("jobs", "segments", "snapshots", "gates", "promotions")
+        *("jobs", "segments", "totals", "snapshots", "gates", "promotions")
     }
     assert other.document_frequencies["p15"].sha256 == (
         indexed.snapshot.document_frequencies["p15"].sha256

@@ -13,6 +13,7 @@ PARTS: dict[str, str | int] = {
     "number": 12,
     "round": 3,
     "token": "0123456789ab",
+    "key": "0123456789abcdef",
 }
 
 
