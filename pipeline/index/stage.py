@@ -266,6 +266,11 @@ def segment_tasks(encoding: Encoding, cuts: Cuts) -> list[SegmentTask]:
     for shards in cut_segments(extraction.shards, cuts.shard_images, cuts.segment_images):
         run = slice(first, first + len(shards))
         first = run.stop
-        key = digest_of(extraction.keys[run])[: len(shards[0].key)]
+        key = segment_key(extraction.keys[run])
         tasks.append(SegmentTask(key, shards, extraction.records[run], encoding.records[run]))
     return tasks
+
+
+def segment_key(keys: Sequence[str]) -> str:
+    """Return the key of a segment, from the keys of what was extracted of its shards."""
+    return digest_of(keys)[: len(keys[0])]
