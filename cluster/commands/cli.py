@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lamella.cluster.commands import bench, maintenance, options, plan, status, vocabulary
+from lamella.cluster.commands import bench, keeping, maintenance, options, plan, status, vocabulary
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.status import summary
 from lamella.pipeline.errors import InputError
@@ -389,5 +389,6 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
 plan.register(app)
 bench.register(app)
 status.register(app)
+keeping.register(app)
 maintenance.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")

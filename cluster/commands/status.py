@@ -46,17 +46,22 @@ def snapshots(
 ) -> None:
     """List snapshots; promote one, which is also how to roll back."""
     from lamella.pipeline.index import publish
-    from lamella.pipeline.store import tree
+    from lamella.pipeline.index.expired import snapshot_numbers
+    from lamella.pipeline.index.tags import read_tags
     from lamella.pipeline.store.storage import open_store
 
     opened = open_store(store)
     if promote is not None:
         publish.promote(opened, promote)
     current = publish.current_snapshot(opened)
-    latest = publish.latest_number(opened, tree.SNAPSHOT)
-    listed = [publish.read_snapshot(opened, n) for n in range(1, latest + 1)]
+    listed = [publish.read_snapshot(opened, number) for number in snapshot_numbers(opened)]
+    tags: dict[int, list[str]] = {}
+    for name, number in sorted(read_tags(opened).items()):
+        tags.setdefault(number, []).append(name)
     if as_json:
-        emit([summary(s) | {"current": s == current} for s in listed])
+        emit(
+            [summary(s) | {"current": s == current, "tags": tags.get(s.number, [])} for s in listed]
+        )
         return
     table = Table(
         Column("snapshot", no_wrap=True),
@@ -67,6 +72,7 @@ def snapshots(
     )
     for snapshot in listed:
         mark = " [green]current[/]" if snapshot == current else ""
+        mark += "".join(f" [blue]{name}[/]" for name in tags.get(snapshot.number, []))
         table.add_row(
             f"{snapshot.number}{mark}",
             Text(printable(snapshot.published_at[:16].replace("T", " "))),

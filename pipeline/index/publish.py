@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
+from lamella.pipeline.errors import CorruptFile, MissingFile, SnapshotIncomplete
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.expired import check_there, expired_numbers, no_snapshot
 from lamella.pipeline.index.stage import Index
 from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.store import tree
@@ -174,8 +175,10 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     A run that died may have created it without promoting it, and another run may create it
     meanwhile. So every number up to the created one is checked, and no root digest gets two.
     """
-    latest = latest_number(store, tree.SNAPSHOT)
+    latest, gone = latest_number(store, tree.SNAPSHOT), expired_numbers(store)
     for number in range(latest, 0, -1):
+        if number in gone:
+            continue  # equal content that comes again gets a new number
         found = read_snapshot(store, number)
         if found.root_digest == draft.root_digest:
             return found
@@ -185,7 +188,7 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
         path = tree.SNAPSHOT.at(number=number)
         won = create_once(store, path, mine.to_json())
         there = parse_record(store, path, IndexSnapshot, won)
-        if there.root_digest == draft.root_digest:
+        if there.root_digest == draft.root_digest and number not in expired_numbers(store):
             return there
         number += 1  # another writer took this number for its own snapshot
 
@@ -194,10 +197,11 @@ def promote(store: Store, snapshot: int) -> Promotion:
     """Make a snapshot the one that queries use, after checking that all its files exist.
 
     Raises:
-        InputError: there is no such snapshot.
+        InputError: there is no such snapshot, or it expired.
         SnapshotIncomplete: a file that it names is gone, or has another size.
     """
     chosen = read_snapshot(store, snapshot)
+    check_there(store, snapshot)
     _see_all_files(store, chosen)
     number = latest_number(store, tree.PROMOTION) + 1
     while True:
@@ -233,8 +237,11 @@ def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
 
 
 def latest_number(store: Store, series: tree.FileKind) -> int:
-    """Return the highest number of a series, by probing n + 1; 0 if it is empty."""
-    number = 0
+    """Return the highest number of a series, by probing n + 1; 0 if it is empty.
+
+    Numbers of snapshots that expired count: they are not used again.
+    """
+    number = max(expired_numbers(store), default=0) if series is tree.SNAPSHOT else 0
     while store.exists(series.at(number=number + 1)):
         number += 1
     return number
@@ -247,16 +254,14 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
     """Return a snapshot by number.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it expired.
     """
     try:
         if not 0 < number < MOST_NUMBER:
             raise MissingFile(f"snapshots are numbered from 1; got {number}")
         return read_record(store, tree.SNAPSHOT.at(number=number), IndexSnapshot)
     except MissingFile:
-        raise InputError(
-            f"there is no snapshot {number} in {store.url}: see `lamella snapshots`"
-        ) from None
+        raise no_snapshot(store, number) from None
 
 
 def current_snapshot(store: Store) -> IndexSnapshot | None:

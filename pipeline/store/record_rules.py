@@ -12,6 +12,7 @@ from lamella.schemas.base import Record, digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
@@ -38,6 +39,12 @@ def broken_rule(path: str, record: Record) -> str | None:
             return _other(path, tree.SNAPSHOT.at(number=record.number)) or _snapshot(record)
         case Promotion():
             return _other(path, tree.PROMOTION.at(number=record.number))
+        case Expired():
+            return _other(path, tree.EXPIRED.at(number=record.number))
+        case Tag():
+            return _other(path, tree.TAG.at(tag=record.name))
+        case Forgotten():
+            return _other(path, tree.FORGOTTEN.at(by=record.by, digest=record.digest))
         case JobRecord():
             return _other(path, tree.JOB.at(keyed=tree.keyed(record.name, record.digest())))
         case Plan():
