@@ -32,14 +32,14 @@ class Tag(Record):
 class Forgotten(Record):
     """A picture that must never be indexed again, by its name or by its bytes.
 
-    The record holds neither. `digest` is the SHA-256, in hex, of the text `lamella forgotten name`
-    or `lamella forgotten sha256`, a line end, and the name in UTF-8 or the SHA-256 of the bytes in
-    hex. So whoever knows the name can check it, and nobody can read it here; names that are easy to
-    guess can be guessed.
+    The record holds neither. `stands_for` is the SHA-256, in hex, of the text `lamella forgotten
+    name` or `lamella forgotten sha256`, a line end, and the name in UTF-8 or the SHA-256 of the
+    bytes in hex. So whoever knows the name can check it, and nobody can read it here; names that
+    are easy to guess can be guessed.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
     by: Literal["name", "sha256"]
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    stands_for: str = Field(pattern=r"^[0-9a-f]{64}$")
     forgotten_at: str
     reason: str

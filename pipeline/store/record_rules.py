@@ -44,7 +44,7 @@ def broken_rule(path: str, record: Record) -> str | None:
         case Tag():
             return _other(path, tree.TAG.at(tag=record.name))
         case Forgotten():
-            return _other(path, tree.FORGOTTEN.at(by=record.by, digest=record.digest))
+            return _other(path, tree.FORGOTTEN.at(by=record.by, digest=record.stands_for))
         case JobRecord():
             return _other(path, tree.JOB.at(keyed=tree.keyed(record.name, record.digest())))
         case Plan():

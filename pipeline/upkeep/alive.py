@@ -36,10 +36,9 @@ LONG_S = 30 * 86_400.0
 """No job takes longer, and caches that are older than this are made again."""
 
 ROOTED = frozenset(
-    top_of(row.form.text)
-    for row in (tree.JOB, tree.MANIFEST, tree.VOCABULARY, tree.SEGMENT, *tree.STEPS)
-    if row not in (tree.QUERIES, tree.QUERY)
-)
+    {top_of(row.form.text) for row in (tree.JOB, tree.MANIFEST, tree.VOCABULARY, tree.SEGMENT)}
+    | {top_of(step.form.text) for step in tree.STEPS}
+) - {"runs"}
 """Folders whose records must be reached from a root."""
 
 _TOPS = {

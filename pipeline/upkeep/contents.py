@@ -106,10 +106,9 @@ class Wanted:
         return self._text(value)
 
     def _hash(self, sha256: str) -> str | None:
-        known = sha256 in self.hashes or (
-            self.keys and forgotten_key("sha256", sha256) in self.keys
-        )
-        return "its hash" if known else None
+        if sha256 in self.hashes:
+            return "its hash"
+        return "its hash" if self.keys and forgotten_key("sha256", sha256) in self.keys else None
 
     def _text(self, text: str) -> str | None:
         if self.keys and forgotten_key("name", text) in self.keys:
@@ -119,7 +118,7 @@ class Wanted:
         return self._hash(text) if re.fullmatch("[0-9a-f]{64}", text) else None
 
     def _page(self, text: str) -> str | None:
-        """Look into a page: its texts, the values of its attributes, the pictures that are in it."""
+        """Look into a page: its texts, values of attributes, and the pictures in it."""
         parser = _Texts()
         parser.feed(text)
         for piece in parser.texts:

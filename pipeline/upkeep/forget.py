@@ -131,7 +131,7 @@ def forget_picture(
     twins = count_twins(store, known) if by == "name" else 0
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     digest = forgotten_digest(by, value)
-    record = Forgotten(by=by, digest=digest, forgotten_at=now, reason=reason)
+    record = Forgotten(by=by, stands_for=digest, forgotten_at=now, reason=reason)
     create_once(store, path, record.to_json())
     if not (known.ids or before):
         current = current_snapshot(store)

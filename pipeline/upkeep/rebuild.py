@@ -177,7 +177,12 @@ def rebuild_keeping(store: Store, path: str) -> str:
     if tree.record_of(path) is Expired:
         record = Expired(number=int(parts["number"]), expired_at=now, reason=lost)
     else:
-        value = {"by": parts["by"], "digest": parts["digest"], "forgotten_at": now, "reason": lost}
+        value = {
+            "by": parts["by"],
+            "stands_for": parts["digest"],
+            "forgotten_at": now,
+            "reason": lost,
+        }
         record = Forgotten.model_validate(value)
     store.replace(path, record.to_json())
     return f"{path} was rebuilt: when and why it was written is lost"
