@@ -50,6 +50,10 @@ class NewerFormat(StoreError):
     """A record was written by a newer version of this software."""
 
 
+class OlderFormat(StoreError):
+    """A record was written by an older version of this software, in a form it reads no more."""
+
+
 class CommitConflict(StoreError):
     """A record exists already, or was made from other inputs."""
 
@@ -104,6 +108,18 @@ class AccountMismatch(LamellaError):
 
 class SnapshotIncomplete(LamellaError):
     """A snapshot cannot be published because a shard has no done record."""
+
+
+class NotPromoted(LamellaError):
+    """A snapshot was made, and the current one stays: its gate, its order or a hold forbids more.
+
+    Attributes:
+        snapshot: the number of the snapshot that was made.
+    """
+
+    def __init__(self, message: str, snapshot: int = 0) -> None:
+        super().__init__(message)
+        self.snapshot = snapshot
 
 
 class ShardUnavailable(LamellaError):

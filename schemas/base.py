@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 FORMAT_VERSION = 2
 """Version of everything stored. Its history is in FORMAT.md."""
 
-FormatVersion = Annotated[int, Field(ge=1, le=FORMAT_VERSION)]
-"""The version a record was written in; a reader refuses one that is newer than itself."""
+FormatVersion = Annotated[int, Field(ge=FORMAT_VERSION, le=FORMAT_VERSION)]
+"""The version a record was written in; a reader refuses any other than its own."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -47,7 +47,11 @@ class BrokenRecord(ValueError):
 
 
 class NewerRecord(ValueError):
-    """A record of a format version that this reader does not know."""
+    """A record of a format version that this reader does not know yet."""
+
+
+class OlderRecord(ValueError):
+    """A record of a format version that this reader does not know any more."""
 
 
 class Record(Stored):
@@ -67,7 +71,7 @@ class Record(Stored):
         """Read a record back. Its version is judged first, then its bytes, then its fields.
 
         Raises:
-            NewerRecord: a newer version wrote it, whatever else is in it.
+            NewerRecord, OlderRecord: another version wrote it, whatever else is in it.
             BrokenRecord: the seal is not that of the bytes, or there is none.
             ValueError: what was sealed breaks a rule of this record.
         """
@@ -81,6 +85,10 @@ class Record(Stored):
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise NewerRecord(
                 f"it is in format version {version}, this Lamella reads up to {FORMAT_VERSION}"
+            )
+        if isinstance(version, int) and version < FORMAT_VERSION:
+            raise OlderRecord(
+                f"it is in format version {version}, this Lamella reads {FORMAT_VERSION}"
             )
         seal = value.pop("seal", None)
         expected = digest_of(value)

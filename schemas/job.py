@@ -6,6 +6,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from lamella.schemas.base import Stored
 from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
+from lamella.schemas.gate import GateSettings
 from lamella.schemas.query import SearchMode, Weighting
 from lamella.schemas.vocabulary import (
     EncodingKind,
@@ -191,7 +192,16 @@ class JobConfig(Stored):
     fusion: FusionSettings = FusionSettings()
     index: IndexSettings = IndexSettings()
     search: SearchSettings = SearchSettings()
+    gate: GateSettings = GateSettings()
     engine: EngineSettings = EngineSettings()
+
+    @model_serializer(mode="wrap")
+    def _without_the_default_gate(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default gate out, as before there was one: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.gate == GateSettings():
+            value.pop("gate", None)
+        return value
 
     def vocabulary_of(self, layer: str) -> VocabularySpec:
         """Return what decides the words of a local layer."""

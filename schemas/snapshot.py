@@ -149,7 +149,13 @@ class IndexSnapshot(Record):
 
 
 class Promotion(Record):
-    """Names the snapshot that queries use; the promotion with the highest number holds."""
+    """Names the snapshot that queries use; the promotion with the highest number counts.
+
+    Attributes:
+        held: whether it is a hold: only a person may put another promotion after it.
+        forced: whether it was made in spite of the gate, an order or a hold.
+        reason: why it was made, for people.
+    """
 
     format_version: FormatVersion = FORMAT_VERSION
     number: int = Field(ge=1)
@@ -157,3 +163,9 @@ class Promotion(Record):
     root_digest: str = Field(default="", description="of the snapshot, to know it by if it is lost")
     promoted_at: str
     commit_id: str
+    listed_at: str = Field(
+        default="", description="when the source was listed, in UTC; empty where it is not known"
+    )
+    held: bool = False
+    forced: bool = False
+    reason: str = ""

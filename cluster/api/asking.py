@@ -165,8 +165,8 @@ class Opened:
         absent = np.nonzero(~np.isin(inside, known))[0]
         if len(absent):
             raise InputError(
-                f"image {wanted[absent[0]]} is not in snapshot {self.snapshot.number}, whose "
-                f"{len(known):,} images have ids up to {last}: it was refused, as images() tells, "
+                f"image {wanted[absent[0]]} is not in snapshot {self.snapshot.number}, which "
+                f"has {len(known):,} images: it was refused, as images() tells, "
                 f"or there is none{_and_more(len(absent))}"
             )
         return inside

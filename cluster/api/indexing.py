@@ -19,6 +19,9 @@ def index(
     settings: Mapping[str, Any] | None = None,
     job: str | os.PathLike[str] | None = None,
     progress: bool = False,
+    force: bool = False,
+    retrain: bool = False,
+    rehash: bool = False,
 ) -> Index:
     """Index pictures and return the index, opened at the snapshot that was made.
 
@@ -36,13 +39,18 @@ def index(
             `{"engine.address": "HEAD:6379"}` is Ray. The engine changes no byte.
         job: a TOML file of settings; those of the call win.
         progress: show the stages on standard error.
+        force: promote the snapshot in spite of its gate, an order or a hold.
+        retrain: train words, although the current snapshot of the same corpus has some.
+        rehash: read every picture again, also where size and time are those of the last look.
 
     Raises:
+        NotPromoted: the snapshot is made, and the current one stays: the message says which rule
+            forbids more. `lamella.open(into, at=error.snapshot)` opens it all the same.
         InputError: the source, the store or a setting cannot be used.
         StageFailed: tasks failed; the message names them. What is done stays done.
         StoreError, DoesNotFit: the store, the disk or the memory does not do.
     """
-    from lamella.cluster.commands.index import index_store
+    from lamella.cluster.commands.index import Wishes, index_store
     from lamella.cluster.ray.engine import engine
 
     try:
@@ -53,7 +61,10 @@ def index(
     if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
         asked = _in_this_process(asked)
     with engine(asked.engine) as opened:
-        made = index_store(opened, store, pictures, asked, quiet=not progress)
+        wishes = Wishes(force, retrain, rehash)
+        made = index_store(opened, store, pictures, asked, quiet=not progress, wishes=wishes)
+    if made.withheld is not None:
+        raise made.withheld
     return open(store, at=made.snapshot.number, weights=asked.network.weights)
 
 

@@ -1,6 +1,5 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,9 +7,17 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from lamella.cluster.commands import bench, keeping, maintenance, options, plan, status, vocabulary
+from lamella.cluster.commands import (
+    bench,
+    keeping,
+    maintenance,
+    options,
+    plan,
+    reindex,
+    status,
+    vocabulary,
+)
 from lamella.cluster.commands.output import emit
-from lamella.cluster.commands.status import summary
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
@@ -106,13 +113,16 @@ def index(
         float | None,
         typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
     ] = None,
+    force: options.Force = False,
+    retrain: options.Retrain = False,
+    rehash: options.Rehash = False,
     engine: options.Engine = None,
     address: options.Address = None,
     workers: options.Workers = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Index pictures and publish a snapshot that answers queries.
+    """Index pictures and publish a snapshot; promote it, so that it answers queries.
 
     With the defaults:
     [bold]lamella index ~/Pictures --into ./index[/]
@@ -120,11 +130,19 @@ def index(
     As in the paper:
     [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/]
 
+    A store that has a snapshot of the same corpus and settings keeps its words, and what
+    it knows of pictures that are still there: so only what changed costs anything. See
+    [bold]lamella reindex[/].
+
+    A snapshot that loses or gains too many pictures, or answers golden queries worse,
+    is made and not promoted: exit code 3, and the current one goes on answering.
+
     To continue a run that was stopped, give the same command again. [bold]lamella plan[/]
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
-    from lamella.cluster.commands.index import index_store
+    from lamella.cluster.commands.index import Wishes, index_store
+    from lamella.cluster.commands.show_indexed import show_indexed
 
     overrides = {
         **options.index_overrides(
@@ -137,25 +155,9 @@ def index(
     }
     job = load_job(job_file, overrides)
     with _engine(job.engine) as opened:
-        indexed = index_store(opened, into, source, job, quiet=as_json)
-    snapshot = indexed.snapshot
-    others = sum(indexed.passed_over.values()) or snapshot.ignored
-    if as_json:
-        values = summary(snapshot) | {"passed_over": indexed.passed_over}
-        values["words_fit"] = [fit.plain() for fit in indexed.fits]
-        emit(values | plan.compared_values(indexed.compared))
-        return
-    console.print(
-        f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
-        f"{snapshot.refused:,} refused, {others:,} other files passed over "
-        f"[dim](root {snapshot.root_digest[:12]})[/]"
-    )
-    _print_refusals(snapshot.refused_by_reason)
-    _print_passed_over(indexed.passed_over)
-    if indexed.compared is not None:
-        plan.show_comparison(console, indexed.compared)
-    ask = f"lamella query {shlex.quote(into)} PICTURE"
-    console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
+        wishes = Wishes(force, retrain, rehash)
+        indexed = index_store(opened, into, source, job, quiet=as_json, wishes=wishes)
+    show_indexed(console, indexed, into, as_json=as_json)
 
 
 @app.command()
@@ -366,19 +368,6 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
     return value
 
 
-def _print_refusals(reasons: dict[str, int]) -> None:
-    from lamella.schemas.refusals import RefusalReason
-
-    for reason, count in reasons.items():
-        console.print(f"  [yellow]{count:,} {reason}[/]: {RefusalReason(reason).meaning}")
-
-
-def _print_passed_over(counted: dict[str, int]) -> None:
-    from lamella.cluster.commands.show import show_passed_over
-
-    show_passed_over(console, counted)
-
-
 def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
     from lamella.cluster.commands.show import show_report
 
@@ -386,6 +375,7 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
 
 
 # After the commands above, so that help lists them in the order of use.
+reindex.register(app)
 plan.register(app)
 bench.register(app)
 status.register(app)

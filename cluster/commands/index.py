@@ -1,21 +1,26 @@
 """`lamella index`: index a source into a store, with progress."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
-from lamella.pipeline.errors import CorruptFile
+from lamella.pipeline.errors import CorruptFile, NotPromoted
+from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
-from lamella.pipeline.jobs.indexing import index_prepared, prepare
+from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare
+from lamella.pipeline.jobs.promoting import last_judgement
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.plan.actuals import Comparison, Stopwatch, compare
 from lamella.pipeline.plan.history import last_plan, subject_of
 from lamella.pipeline.stages import Watch
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.gate import Judgement
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.snapshot import IndexSnapshot
@@ -26,38 +31,97 @@ class Indexed:
     """A snapshot, and the comparison of the run with its plan; None where there was no plan.
 
     `passed_over` counts by kind the files of the source that are no pictures. `fits` has one a
-    layer whose words came from elsewhere.
+    layer whose words came from elsewhere. `judgement` is that of the gate, None where there was
+    nothing to judge the snapshot against. `withheld` says why it was not promoted, None if it was.
     """
 
     snapshot: IndexSnapshot
     passed_over: dict[str, int]
     compared: list[Comparison] | None
     fits: tuple[WordsFit, ...]
+    judgement: Judgement | None
+    withheld: NotPromoted | None
 
 
-def index_store(engine: Engine, into: str, source: str, job: JobConfig, *, quiet: bool) -> Indexed:
-    """Return the snapshot of a source in a store; make it if it is absent."""
+@dataclass(frozen=True)
+class Wishes:
+    """How to index what may have been indexed before, as `index_prepared` takes it."""
+
+    force: bool = False
+    retrain: bool = False
+    rehash: bool = False
+
+
+def index_store(
+    engine: Engine,
+    into: str,
+    source: str,
+    job: JobConfig,
+    *,
+    quiet: bool,
+    wishes: Wishes = Wishes(),
+) -> Indexed:
+    """Return the snapshot of a source in a store; make it if it is absent.
+
+    It is promoted if its gate passes, and no order or hold forbids it; or with `force`.
+    """
     store = open_store(into, create=True)
+    return _indexed(engine, store, lambda: prepare(source, job), wishes, quiet=quiet)
+
+
+def reindex_store(
+    engine: Engine,
+    url: str,
+    prepare_job: Callable[[Store], Prepared],
+    *,
+    quiet: bool,
+    wishes: Wishes = Wishes(),
+) -> Indexed:
+    """Return the snapshot of the source of a store's current snapshot, as it is now.
+
+    Args:
+        prepare_job: resolves the job on record, as `reindexing.prepare_again`.
+    """
+    store = open_store(url)
+    return _indexed(engine, store, lambda: prepare_job(store), wishes, quiet=quiet)
+
+
+def _indexed(
+    engine: Engine,
+    store: Store,
+    prepare_job: Callable[[], Prepared],
+    wishes: Wishes,
+    *,
+    quiet: bool,
+) -> Indexed:
     made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        prepared = prepare(source, job)
+        prepared = prepare_job()
         watch = Stopwatch(engine.runner, lines.stage)
-        snapshot = index_prepared(
-            store,
-            watch,
-            prepared,
-            threads=engine.threads,
-            watch=Watch(watch.progress, lines.round, made.append, lines.note),
-        )
+        withheld = None
+        try:
+            snapshot = index_prepared(
+                store,
+                watch,
+                prepared,
+                threads=engine.threads,
+                watch=Watch(watch.progress, lines.round, made.append, lines.note),
+                force=wishes.force,
+                retrain=wishes.retrain,
+                rehash=wishes.rehash,
+            )
+        except NotPromoted as error:
+            snapshot, withheld = read_snapshot(store, error.snapshot), error
     (manifest,) = made
     fits = tuple(snapshot_fits(store, snapshot).values())
     try:
         plan = last_plan(store, prepared.name, subject_of(prepared))
     except CorruptFile:  # `verify` reports it; the run does not need it
         plan = None
+    judgement = last_judgement(store, snapshot)
     if plan is None:
-        return Indexed(snapshot, manifest.passed_over, None, fits)
+        return Indexed(snapshot, manifest.passed_over, None, fits, judgement, withheld)
     recorded = read_record(store, snapshot.job, JobRecord)
     stored = Journey(store, recorded).look().size_bytes(store)
     compared = compare(plan, watch.taken, stored, snapshot.indexed)
-    return Indexed(snapshot, manifest.passed_over, compared, fits)
+    return Indexed(snapshot, manifest.passed_over, compared, fits, judgement, withheld)

@@ -8,10 +8,10 @@ import traceback
 
 from lamella.cluster.commands.cli import app
 from lamella.cluster.ray import lifeline
-from lamella.pipeline.errors import EngineLost, InputError, LamellaError
+from lamella.pipeline.errors import EngineLost, InputError, LamellaError, NotPromoted
 from lamella.pipeline.text import printable
 
-WRONG_CALL, FAILED_JOB, STOPPED = 2, 1, 130
+WRONG_CALL, FAILED_JOB, NOT_PROMOTED, STOPPED = 2, 1, 3, 130
 
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
@@ -29,8 +29,17 @@ def _in_one_line(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
 
 
+def _code(error: BaseException) -> int:
+    if isinstance(error, NotPromoted):
+        return NOT_PROMOTED
+    return WRONG_CALL if isinstance(error, InputError) else FAILED_JOB
+
+
 def main() -> None:
-    """Run the command line. Exit code 0: done, 1: a job failed, 2: a wrong call."""
+    """Run the command line.
+
+    Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted.
+    """
     lifeline.in_command = True
     try:
         app(prog_name="lamella")
@@ -44,4 +53,4 @@ def main() -> None:
             _show_plainly(error)
             sys.exit(FAILED_JOB)
         print(f"lamella: {_in_one_line(error)}", file=sys.stderr)
-        sys.exit(WRONG_CALL if isinstance(error, InputError) else FAILED_JOB)
+        sys.exit(_code(error))

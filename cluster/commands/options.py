@@ -91,6 +91,27 @@ Snapshot = Annotated[
         show_default=False,
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Promote the snapshot whatever gate, order of listings or hold say."
+    ),
+]
+Retrain = Annotated[
+    bool,
+    typer.Option(
+        "--retrain",
+        help="Train words anew, although the current snapshot has some. All pictures go through "
+        "the network again.",
+    ),
+]
+Rehash = Annotated[
+    bool,
+    typer.Option(
+        "--rehash",
+        help="Read every picture again, also where size and time are those of the last look.",
+    ),
+]
 Into = Annotated[
     str,
     typer.Option(

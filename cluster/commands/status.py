@@ -4,12 +4,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from lamella.cluster.commands import options
 from lamella.cluster.commands.output import emit
-from lamella.pipeline.text import printable
+from lamella.pipeline.errors import InputError
 
 console = Console()
 
@@ -39,49 +37,74 @@ def status(
 def snapshots(
     store: options.Store,
     promote: Annotated[
-        int | None, typer.Option(help="Make this snapshot the one that queries use.")
+        int | None,
+        typer.Option(
+            help="Make this snapshot the one that queries use. An older one than the current is a "
+            "rollback, and holds.",
+            show_default=False,
+        ),
     ] = None,
+    release: Annotated[
+        bool,
+        typer.Option("--release", help="End the hold of a rollback; its snapshot stays current."),
+    ] = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List snapshots; promote one, which is also how to roll back."""
-    from lamella.pipeline.index import publish
+    """List snapshots and how their gates judged them; promote one, roll back, end a hold.
+
+    While a rollback holds, [bold]lamella index[/] makes snapshots and promotes none.
+    """
+    from lamella.cluster.commands.show_snapshots import say_promotion, show_snapshots
+    from lamella.pipeline.index import promotions
     from lamella.pipeline.index.expired import snapshot_numbers
-    from lamella.pipeline.index.tags import read_tags
+    from lamella.pipeline.index.tags import tags_by_snapshot
+    from lamella.pipeline.jobs.gate import judgements
     from lamella.pipeline.store.storage import open_store
 
+    if promote is not None and release:
+        raise InputError("--promote and --release are two promotions: give one")
     opened = open_store(store)
+    made = None
     if promote is not None:
-        publish.promote(opened, promote)
-    current = publish.current_snapshot(opened)
-    listed = [publish.read_snapshot(opened, number) for number in snapshot_numbers(opened)]
-    tags: dict[int, list[str]] = {}
-    for name, number in sorted(read_tags(opened).items()):
-        tags.setdefault(number, []).append(name)
+        made = promotions.promote(opened, promote)
+    elif release:
+        made = promotions.release(opened)
+    now = promotions.standing(opened)
+    judged_so = judgements(opened, 0 if now is None else now.snapshot.number)
+    listed = [promotions.read_snapshot(opened, n) for n in snapshot_numbers(opened)]
+    tags = tags_by_snapshot(opened)
     if as_json:
         emit(
-            [summary(s) | {"current": s == current, "tags": tags.get(s.number, [])} for s in listed]
+            [
+                _standing_of(s, now, judged_so.get(s.number)) | {"tags": tags.get(s.number, [])}
+                for s in listed
+            ]
         )
         return
-    table = Table(
-        Column("snapshot", no_wrap=True),
-        Column("published", no_wrap=True),
-        Column("corpus", overflow="fold"),
-        *("pictures", "refused"),
-        Column("root", no_wrap=True),
-    )
-    for snapshot in listed:
-        mark = " [green]current[/]" if snapshot == current else ""
-        mark += "".join(f" [blue]{name}[/]" for name in tags.get(snapshot.number, []))
-        table.add_row(
-            f"{snapshot.number}{mark}",
-            Text(printable(snapshot.published_at[:16].replace("T", " "))),
-            Text(f"{printable(snapshot.corpus)}\n{printable(snapshot.extraction.network)}"),
-            f"{snapshot.indexed:,}",
-            f"{snapshot.refused:,}",
-            snapshot.root_digest[:12],
-        )
-    console.print(table)
+    show_snapshots(console, listed, now, judged_so, tags)
+    if made is not None:
+        say_promotion(console, store, made, listed, judged_so)
+
+
+def _standing_of(snapshot: Any, now: Any, judgement: Any) -> dict[str, Any]:
+    """Return a snapshot as plain values, with what the last promotion and its gate say of it."""
+    current = now is not None and snapshot == now.snapshot
+    found = summary(snapshot) | {"current": current, "held": current and now.promotion.held}
+    gate = None if judgement is None else judgement.model_dump(mode="json")
+    return found | {"listed_at": snapshot.listed_at, "gate": gate}
+
+
+def judged(judgement: Any, withheld: Any) -> dict[str, Any]:
+    """Return as plain values whether a snapshot was promoted, and what its gate said.
+
+    Args:
+        judgement: None where there was nothing to judge it against.
+        withheld: the error that says why it was not promoted, None if it was.
+    """
+    gate = None if judgement is None else judgement.model_dump(mode="json")
+    why = {} if withheld is None else {"not_promoted": str(withheld)}
+    return {"promoted": withheld is None, "gate": gate} | why
 
 
 def summary(snapshot: Any) -> dict[str, Any]:

@@ -268,11 +268,12 @@ def _manifest(
         passed_over=passed_over,
         unsure=sum(record.counts["unsure"] for record in records),
         content_digest=content_of(shards),
-        listed_at=_in_utc(listing.listed_ns),
+        listed_at=in_utc(listing.listed_ns),
     )
 
 
-def _in_utc(at_ns: int) -> str:
+def in_utc(at_ns: int) -> str:
+    """Return a time, in ns since 1970, as text in UTC."""
     return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="milliseconds")
 
 

@@ -167,7 +167,7 @@ class Kept:
 def kept_of(store: Store, vocabulary: Vocabulary) -> Kept:
     """Return what the record of a vocabulary's training says, and what is left of it."""
     health = vocabulary.health
-    sample = _training_of(store, vocabulary).sample
+    sample = vocabulary.sample or _training_of(store, vocabulary).sample
     if health is None or health.held_rows == 0:
         return Kept(sample, 0, None, None)
     return Kept(sample, health.held_rows, health.held_error, health.recall)

@@ -45,7 +45,7 @@ _AXES = {
 
 def read_image_ids(path: Path) -> NDArray[np.int64]:
     """Map the file of a segment's image ids, (n,)."""
-    return column(map_arrow(path, IMAGE_IDS), "image_id")
+    return column(read_members(path), "image_id")
 
 
 def read_members(path: Path) -> Any:

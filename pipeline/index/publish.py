@@ -1,7 +1,6 @@
-"""The publish stage: totals over all segments, then one snapshot, created once and promoted."""
+"""The publish stage: totals over all segments, then one snapshot, created once."""
 
 import datetime
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,51 +9,40 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamella.pipeline.errors import CorruptFile, MissingFile, SnapshotIncomplete
+from lamella.pipeline.errors import CorruptFile, SnapshotIncomplete
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.encode import Encoding
-from lamella.pipeline.index.expired import check_there, expired_numbers, no_snapshot
+from lamella.pipeline.index.expired import expired_numbers
+from lamella.pipeline.index.promotions import latest_number, read_snapshot
 from lamella.pipeline.index.stage import Index
 from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, create_once, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import cure, parse_record, read_record
+from lamella.pipeline.store.records import cure, parse_record
 from lamella.pipeline.store.tables import column, map_arrow, of, write_arrow
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.query import FusionSpec, Weighting
-from lamella.schemas.snapshot import IndexSnapshot, LayerScale, Promotion, SegmentRef
+from lamella.schemas.snapshot import IndexSnapshot, LayerScale, SegmentRef
 
 TOTALS = "totals"
 """Key of the task that counts the pictures of each word."""
 
 
-def publish(
-    store: Store, draft: IndexSnapshot, instead_of: IndexSnapshot | None = None
-) -> IndexSnapshot:
-    """Return a drafted snapshot, promoted; it is created unless an equal one exists.
+def publish(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
+    """Return a drafted snapshot with its number; it is created unless an equal one exists.
+
+    It is not promoted: `jobs.promoting` judges it first.
 
     Args:
         draft: see `draft_snapshot`.
-        instead_of: the snapshot that this one renews. If nothing has changed, nothing is promoted:
-            another job may have promoted a third one meanwhile.
 
     Raises:
-        SnapshotIncomplete: a file that it names is missing.
         CommitUnknown: the outcome of a commit cannot be read back.
     """
-    if instead_of is not None and instead_of.root_digest == draft.root_digest:
-        return instead_of
-    current = current_snapshot(store)
-    if current is not None and current.root_digest == draft.root_digest:
-        return current
-    snapshot = _create_once(store, draft)
-    current = current_snapshot(store)
-    if current is None or current.number != snapshot.number:
-        promote(store, snapshot.number)
-    return snapshot
+    return _create_once(store, draft)
 
 
 def draft_snapshot(
@@ -191,98 +179,6 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
         if there.root_digest == draft.root_digest and number not in expired_numbers(store):
             return there
         number += 1  # another writer took this number for its own snapshot
-
-
-def promote(store: Store, snapshot: int) -> Promotion:
-    """Make a snapshot the one that queries use, after checking that all its files exist.
-
-    Raises:
-        InputError: there is no such snapshot, or it expired.
-        SnapshotIncomplete: a file that it names is gone, or has another size.
-    """
-    chosen = read_snapshot(store, snapshot)
-    check_there(store, snapshot)
-    _see_all_files(store, chosen)
-    number = latest_number(store, tree.PROMOTION) + 1
-    while True:
-        mine = Promotion(
-            number=number,
-            snapshot=snapshot,
-            root_digest=chosen.root_digest,
-            promoted_at=_now(),
-            commit_id=secrets.token_hex(8),
-        )
-        if create_once(store, tree.PROMOTION.at(number=number), mine.to_json()) == mine.to_json():
-            return mine
-        number += 1
-
-
-def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
-    files = list(snapshot.files())
-    folders = {tree.folder_of(file.path) for file in files}
-    sizes = {
-        found.path: found.size_bytes
-        for folder in sorted(folders)
-        for found in store.walk(folder)
-        if not found.problem
-    }
-    for file in files:
-        if sizes.get(file.path) != file.size_bytes:
-            now = f"{sizes[file.path]:,} bytes" if file.path in sizes else "gone"
-            raise SnapshotIncomplete(
-                f"{file.path} is {now}, snapshot {snapshot.number} names it with "
-                f"{file.size_bytes:,} bytes, so it is not promoted: `lamella repair {store.url}`, "
-                "then give the same command again"
-            )
-
-
-def latest_number(store: Store, series: tree.FileKind) -> int:
-    """Return the highest number of a series, by probing n + 1; 0 if it is empty.
-
-    Numbers of snapshots that expired count: they are not used again.
-    """
-    number = max(expired_numbers(store), default=0) if series is tree.SNAPSHOT else 0
-    while store.exists(series.at(number=number + 1)):
-        number += 1
-    return number
-
-
-MOST_NUMBER = 10**9
-
-
-def read_snapshot(store: Store, number: int) -> IndexSnapshot:
-    """Return a snapshot by number.
-
-    Raises:
-        InputError: there is none, or it expired.
-    """
-    try:
-        if not 0 < number < MOST_NUMBER:
-            raise MissingFile(f"snapshots are numbered from 1; got {number}")
-        return read_record(store, tree.SNAPSHOT.at(number=number), IndexSnapshot)
-    except MissingFile:
-        raise no_snapshot(store, number) from None
-
-
-def current_snapshot(store: Store) -> IndexSnapshot | None:
-    """Return the snapshot that the highest promotion names, or None before the first.
-
-    Raises:
-        CorruptFile: another snapshot lies under its number.
-    """
-    latest = latest_number(store, tree.PROMOTION)
-    if latest == 0:
-        return None
-    promotion = read_record(store, tree.PROMOTION.at(number=latest), Promotion)
-    snapshot = read_snapshot(store, promotion.snapshot)
-    if promotion.root_digest not in ("", snapshot.root_digest):
-        path = tree.SNAPSHOT.at(number=snapshot.number)
-        raise CorruptFile(
-            f"{path} has root digest {snapshot.root_digest[:12]}, promotion {latest} "
-            f"names {promotion.root_digest[:12]}: another snapshot was put in its place; "
-            f"{cure(store)}"
-        )
-    return snapshot
 
 
 def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import datetime
 
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.index.expired import check_there
-from lamella.pipeline.index.publish import read_snapshot
+from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
@@ -21,6 +21,14 @@ def read_tags(store: Store) -> dict[str, int]:
     paths = [f"tags/{name}" for name in store.names("tags")]
     tags = (read_record(store, path, Tag) for path in paths if tree.record_of(path) is Tag)
     return {tag.name: tag.snapshot for tag in tags}
+
+
+def tags_by_snapshot(store: Store) -> dict[int, list[str]]:
+    """Return the tags of each snapshot that has any, by its number. Raises as `read_tags`."""
+    found: dict[int, list[str]] = {}
+    for name, number in sorted(read_tags(store).items()):
+        found.setdefault(number, []).append(name)
+    return found
 
 
 def tag_snapshot(store: Store, name: str, number: int) -> Tag:

@@ -13,6 +13,7 @@ from typing import Any
 from lamella.pipeline.index.shards import finder_of, shards_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.vocabulary.measured import ERROR_UNIT
+from lamella.schemas.corpus import ShardRef
 from lamella.schemas.files import ERROR, MEASURED, DoneRecord
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import Vocabulary
@@ -86,11 +87,18 @@ def fits_of(
 
     Records of earlier versions have no error and are left out; a layer where none has any is too.
     """
+    imported = {layer: each for layer, each in vocabularies.items() if each.imported}
+    return _measured(imported, records)
+
+
+def _measured(
+    vocabularies: Mapping[str, Vocabulary], records: Iterable[DoneRecord]
+) -> dict[str, WordsFit]:
     found = {}
     done = list(records)
     for layer, vocabulary in vocabularies.items():
         rows = sum(record.counts.get(f"{MEASURED}{layer}", 0) for record in done)
-        if not vocabulary.imported or not rows:
+        if not rows:
             continue
         error = sum(record.counts.get(f"{ERROR}{layer}", 0) for record in done)
         health = vocabulary.health
@@ -107,5 +115,24 @@ def snapshot_fits(store: Store, snapshot: IndexSnapshot) -> dict[str, WordsFit]:
     """
     if not any(vocabulary.imported for vocabulary in snapshot.vocabularies.values()):
         return {}
-    found = finder_of(store, snapshot)(shards_of(store, snapshot))
-    return fits_of(snapshot.vocabularies, (records[1] for records in found if records is not None))
+    return fits_of(snapshot.vocabularies, _records(store, snapshot, shards_of(store, snapshot)))
+
+
+def shards_fits(
+    store: Store,
+    snapshot: IndexSnapshot,
+    shards: Iterable[ShardRef],
+    vocabularies: Mapping[str, Vocabulary],
+) -> dict[str, WordsFit]:
+    """Return by layer how these words of a snapshot, wherever they came from, fit some shards.
+
+    Raises:
+        CorruptFile: a record is damaged.
+    """
+    return _measured(vocabularies, _records(store, snapshot, shards)) if vocabularies else {}
+
+
+def _records(store: Store, snapshot: IndexSnapshot, shards: Iterable[ShardRef]) -> list[DoneRecord]:
+    """Return the records of the bags of some shards of a snapshot, those that are there."""
+    found = finder_of(store, snapshot)([shard for shard in shards if shard.images])
+    return [records[1] for records in found if records is not None]

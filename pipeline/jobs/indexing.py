@@ -9,16 +9,13 @@ from typing import Literal
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
-from lamella.pipeline.corpus.stage import corpus_inputs
-from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.publish import (
-    current_snapshot,
-    draft_snapshot,
-    make_totals,
-    publish,
-    read_weights,
-)
+from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
+from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
+from lamella.pipeline.index.promotions import current_snapshot
+from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_weights
 from lamella.pipeline.index.words_fit import fits_of
+from lamella.pipeline.jobs.gate import Gate, open_gate
+from lamella.pipeline.jobs.promoting import Published, publish_and_promote
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
@@ -61,6 +58,7 @@ class Prepared:
     name: str
     shard_size: int
     imports: Mapping[str, str]
+    gate: Gate = field(default_factory=Gate)
     kept: Mapping[str, str] = field(default_factory=dict)
     keep_said: Literal["all", "none"] | None = None
 
@@ -79,6 +77,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
     resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
+    gate = open_gate(job.gate)
     listing = list_source(source)
     imports = find_imports(job, spec)
     return Prepared(
@@ -90,6 +89,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         job.name or corpus_name(source, listing),
         job.corpus.shard_images or choose_shard_size(len(listing.entries)),
         imports,
+        gate,
         keep_said=job.activations.keep,
     )
 
@@ -104,7 +104,10 @@ def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -
         return prepared
     if (before.corpus, before.extraction) != (prepared.name, prepared.spec):
         return prepared
-    last = read_record(store, before.job, JobRecord)
+    try:
+        last = read_record(store, before.job, JobRecord)
+    except (MissingFile, CorruptFile):  # `verify` says so
+        return prepared
     if last.imports or any(
         last.job.vocabulary_of(layer) != prepared.job.vocabulary_of(layer)
         or last.job.encoding_of(layer) != prepared.job.encoding_of(layer)
@@ -143,8 +146,9 @@ def index_prepared(
     watch: Watch,
     retrain: bool = False,
     rehash: bool = False,
+    force: bool = False,
 ) -> IndexSnapshot:
-    """Run what is missing of a job and publish its snapshot.
+    """Run what is missing of a job, publish its snapshot, and promote it if its gate passes.
 
     Words from elsewhere that do not fit the pictures, or cannot be judged, are noted.
 
@@ -152,9 +156,11 @@ def index_prepared(
         threads: threads of a worker in the extract stage.
         retrain: train words although the snapshot before has some.
         rehash: read every picture again, whatever its size and time say.
+        force: promote in spite of gate, order and hold.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
+        NotPromoted: the snapshot is made, and the current one stays.
     """
     prepared = replace(prepared, listing=without_forgotten(store, prepared.listing))
     before = current_snapshot(store)
@@ -175,11 +181,26 @@ def index_prepared(
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
     made = journey.make(hands)
-    snapshot = publish(store, draft_of(store, path, record, made))
-    for fit in fits_of(snapshot.vocabularies, made.encoding.records).values():
+    draft = draft_of(store, path, record, made)
+    # The manifest of an equal listing may be older.
+    draft = draft.model_copy(update={"listed_at": in_utc(prepared.listing.listed_ns)})
+    for fit in fits_of(draft.vocabularies, made.encoding.records).values():
         if not fit.well:
             watch.note(fit.text)
-    return snapshot
+    published = publish_and_promote(store, draft, prepared.gate, force=force)
+    _note_unjudged(published, watch)
+    return published.snapshot
+
+
+def _note_unjudged(published: Published, watch: Watch) -> None:
+    """Say it where shares of pictures could not be judged: then the snapshot passed without them.
+
+    Other rules are often not judged, for want of golden queries or new pictures.
+    """
+    judgement = published.judgement
+    for rule in judgement.rules if judgement is not None else ():
+        if rule.rule == "removed" and rule.state == "not judged":
+            watch.note(f"The gate did not judge what was removed and added: {rule.text}.")
 
 
 def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:

@@ -32,7 +32,8 @@ def record_job(
     Raises:
         InputError: a path cannot be stored because it is not UTF-8.
     """
-    for path in (source, job.network.weights or "", job.vocabulary_from or ""):
+    given = (job.network.weights, job.vocabulary_from, job.gate.golden)
+    for path in (source, *(each or "" for each in given)):
         if not path.isascii() and path != path.encode(errors="replace").decode():
             raise InputError(
                 f"a job's record holds its paths in UTF-8; got {one_line(repr(path))}: rename it, "
@@ -68,9 +69,12 @@ def _settled(job: JobConfig) -> JobConfig:
     words = job.vocabulary_from
     if words is not None:
         words = str(Path(words).expanduser().absolute())
-    return job.model_copy(
-        update={"engine": EngineSettings(), "network": network, "vocabulary_from": words}
-    )
+    gate = job.gate
+    if gate.golden is not None:
+        golden = str(Path(gate.golden).expanduser().absolute())
+        gate = gate.model_copy(update={"golden": golden})
+    changes = {"engine": EngineSettings(), "network": network, "vocabulary_from": words}
+    return job.model_copy(update=changes | {"gate": gate})
 
 
 def read_jobs(store: Store) -> dict[str, JobRecord]:

@@ -13,7 +13,7 @@ from lamella.pipeline.extract.networks import (
     find_weights,
     resolve_layer,
 )
-from lamella.pipeline.index.publish import current_snapshot, read_snapshot
+from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
 from lamella.pipeline.index.tags import snapshot_named
 from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.store.protocol import Store

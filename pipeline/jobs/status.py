@@ -5,7 +5,7 @@ from typing import Any
 
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract.tables import read_refusals
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
 from lamella.pipeline.index.words_fit import snapshot_fits
 from lamella.pipeline.jobs.recorded import job_corpus, read_jobs

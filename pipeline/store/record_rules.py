@@ -11,6 +11,7 @@ from lamella.pipeline.store.form import Form
 from lamella.schemas.base import Record, digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
@@ -45,6 +46,8 @@ def broken_rule(path: str, record: Record) -> str | None:
             return _other(path, tree.TAG.at(tag=record.name))
         case Forgotten():
             return _other(path, tree.FORGOTTEN.at(by=record.by, digest=record.stands_for))
+        case Judgement():
+            return _other(path, judgement_path(record.snapshot, record.subject()))
         case JobRecord():
             return _other(path, tree.JOB.at(keyed=tree.keyed(record.name, record.digest())))
         case Plan():
@@ -64,6 +67,11 @@ def report_run(report: RetrievalReport) -> str:
     """Return the name of the run that a report is stored under, from all it says but its time."""
     facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
     return tree.keyed(f"evaluate {report.protocol}", digest_of(facts))
+
+
+def judgement_path(snapshot: int, subject: str) -> str:
+    """Return the path of a judgement of the gate, from the snapshot and what was judged."""
+    return tree.GATE.at(keyed=tree.keyed(f"{snapshot:06d}", subject))
 
 
 def _other(path: str, expected: str) -> str | None:

@@ -6,10 +6,10 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from lamella.pipeline.errors import CorruptFile, NewerFormat, one_line
+from lamella.pipeline.errors import CorruptFile, NewerFormat, OlderFormat, one_line
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.record_rules import broken_rule
-from lamella.schemas.base import NewerRecord, Record
+from lamella.schemas.base import NewerRecord, OlderRecord, Record
 
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -19,7 +19,7 @@ def read_record(store: Store, path: str, kind: type[RecordT]) -> RecordT:
 
     Raises:
         MissingFile: the file is not there.
-        NewerFormat, CorruptFile: as `parse_record`.
+        NewerFormat, OlderFormat, CorruptFile: as `parse_record`.
     """
     return parse_record(store, path, kind, store.read(path))
 
@@ -31,13 +31,18 @@ def parse_record(store: Store, path: str, kind: type[RecordT], data: bytes) -> R
         path: where the bytes come from; it must be the record's own path.
 
     Raises:
-        NewerFormat: a newer version of this software wrote it.
+        NewerFormat, OlderFormat: another version of this software wrote it.
         CorruptFile: the bytes were changed, they break a rule, or they belong to another path.
     """
     try:
         record = kind.from_json(data)
     except NewerRecord as error:
         raise NewerFormat(f"{path}: {error}: use the newer Lamella that wrote this store") from None
+    except OlderRecord as error:
+        raise OlderFormat(
+            f"{path}: {error}: index the pictures into a new store, or use the older Lamella that "
+            "wrote this one"
+        ) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -20,6 +20,7 @@ from lamella.pipeline.store.form import slug as slug
 from lamella.schemas.base import Record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
+from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
@@ -86,13 +87,14 @@ PROMOTION = FileKind(Form("promotions/{number}.json"), "replace", Promotion)
 EXPIRED = FileKind(Form("expired/{number}.json"), "replace", Expired)
 TAG = FileKind(Form("tags/{tag}.json"), "drop", Tag)
 FORGOTTEN = FileKind(Form("forgotten/{by}-{digest}.json"), "replace", Forgotten)
+GATE = FileKind(Form("gates/{keyed}.json"), "drop", Judgement)
 REPORT = FileKind(Form("runs/{run}/report.json"), "drop", RetrievalReport)
 PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
 RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
 
 FILES = (
     *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
-    *(SNAPSHOT, PROMOTION, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN),
+    *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN),
 )
 
 

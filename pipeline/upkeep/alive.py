@@ -27,6 +27,7 @@ from lamella.pipeline.upkeep.inventory import Inventory, named_files
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.files import DoneRecord
+from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.keeping import Expired
 from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
@@ -36,7 +37,10 @@ LONG_S = 30 * 86_400.0
 """No job takes longer, and caches that are older than this are made again."""
 
 ROOTED = frozenset(
-    {top_of(row.form.text) for row in (tree.JOB, tree.MANIFEST, tree.VOCABULARY, tree.SEGMENT)}
+    {
+        top_of(row.form.text)
+        for row in (tree.JOB, tree.MANIFEST, tree.VOCABULARY, tree.SEGMENT, tree.GATE)
+    }
     | {top_of(step.form.text) for step in tree.STEPS}
 ) - {"runs"}
 """Folders whose records must be reached from a root."""
@@ -87,6 +91,7 @@ class Alive:
             if snapshot.number not in gone:
                 self.paths.add(path)
                 self._snapshot(snapshot)
+        self.paths |= {path for path, judged in found.of(Judgement) if judged.snapshot not in gone}
         for path in _recent(found, now, age_s):
             self._job(path)
             job = found.records[path]

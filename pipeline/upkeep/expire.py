@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.expired import check_there, expired_numbers, snapshot_numbers
-from lamella.pipeline.index.publish import latest_number, read_snapshot
+from lamella.pipeline.index.promotions import current_promotion, now, read_snapshot
 from lamella.pipeline.index.tags import read_tags
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import read_record
 from lamella.schemas.keeping import Expired
-from lamella.schemas.snapshot import IndexSnapshot, Promotion
+from lamella.schemas.snapshot import IndexSnapshot
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def expire_snapshot(store: Store, number: int, reason: str, *, forced: bool = Fa
     if not forced:
         _check_may_go(store, number)
     record = Expired(
-        number=number, root_digest=snapshot.root_digest, expired_at=_now(), reason=reason
+        number=number, root_digest=snapshot.root_digest, expired_at=now(), reason=reason
     )
     path = tree.EXPIRED.at(number=number)
     create_once(store, path, record.to_json())
@@ -116,10 +115,8 @@ def protected(store: Store) -> dict[int, str]:
     why: dict[int, str] = {}
     for name, number in read_tags(store).items():
         why[number] = f"has the tag {name}"
-    if latest := latest_number(store, tree.PROMOTION):
-        promotion = read_record(store, tree.PROMOTION.at(number=latest), Promotion)
-        held = getattr(promotion, "held", False)
-        why[promotion.snapshot] = "is held" if held else "is the current one"
+    if (promotion := current_promotion(store)) is not None:
+        why[promotion.snapshot] = "is held" if promotion.held else "is the current one"
     return why
 
 
@@ -140,7 +137,3 @@ def _age_days(snapshot: IndexSnapshot) -> float:
         return (datetime.datetime.now(datetime.UTC) - at).total_seconds() / 86_400.0
     except (ValueError, TypeError):
         return 0.0
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -11,25 +11,23 @@ The order is such that the same command goes on after it was stopped:
    no record names.
 """
 
-import datetime
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from lamella.pipeline.corpus.forgotten import forgotten_digest, forgotten_path
-from lamella.pipeline.corpus.roots import picture_source
 from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, one_line
 from lamella.pipeline.extract.stage import late_key
-from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.index.promotions import current_snapshot, now
 from lamella.pipeline.index.tags import read_tags, remove_tag
-from lamella.pipeline.jobs.indexing import index_prepared, prepare, with_words, words_of
+from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch, top_of
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import cure, read_record
+from lamella.pipeline.store.records import cure
 from lamella.pipeline.upkeep.contents import Wanted
 from lamella.pipeline.upkeep.expire import expire_snapshot, finish_expiring
 from lamella.pipeline.upkeep.forgotten_check import look_into
@@ -44,10 +42,9 @@ from lamella.pipeline.upkeep.traces import (
 )
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.files import DoneRecord
-from lamella.schemas.job import ActivationSettings
-from lamella.schemas.job_record import JobRecord
+from lamella.schemas.gate import Judgement
 from lamella.schemas.keeping import Expired, Forgotten
-from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.verdict import Verdict
 
 OUT_OF_REACH = (
@@ -129,9 +126,8 @@ def forget_picture(
             "to bar it from ever being indexed"
         )
     twins = count_twins(store, known) if by == "name" else 0
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     digest = forgotten_digest(by, value)
-    record = Forgotten(by=by, stands_for=digest, forgotten_at=now, reason=reason)
+    record = Forgotten(by=by, stands_for=digest, forgotten_at=now(), reason=reason)
     create_once(store, path, record.to_json())
     if not (known.ids or before):
         current = current_snapshot(store)
@@ -142,6 +138,7 @@ def forget_picture(
     current = current_snapshot(store)
     if current is not None and current.number in _holders(store, known):
         current = _made_again(store, runner, current, threads, watch or Watch(), pictures)
+    removed += _reword(store, known)
     expired, tags = _expire(store, known)
     removed += _sweep(store, known)
     return Forgot(
@@ -210,29 +207,25 @@ def _made_again(
 ) -> IndexSnapshot:
     """Return a snapshot of the same job and words, without what is forgotten, and promoted."""
     try:
-        job = read_record(store, before.job, JobRecord)
-        source = picture_source(store, job.source, pictures)
-        # What the record says of activations is for words of then; they are in the store now.
-        update = {"activations": ActivationSettings(), "vocabulary_from": None}
-        prepared = prepare(source, job.job.model_copy(update=update))
-        if prepared.spec != job.extraction:
-            raise InputError(
-                f"weights or network are not those that {job.name} was made with: put the right "
-                "ones back"
-            )
-        prepared = replace(prepared, name=job.name, shard_size=job.shard_images)
-        prepared = with_words(prepared, words_of(before))
-        made = index_prepared(store, runner, prepared, threads=threads, watch=watch)
+        return reindex(store, runner, threads=threads, watch=watch, pictures=pictures, force=True)
     except LamellaError as error:
         raise type(error)(
             f"{error}. What is to be forgotten is on record, and no new index will hold it; "
             f"snapshot {before.number} still does: give the same command again when this is "
             "mended, or remove the store if nothing of it is to stay"
         ) from error
-    current = current_snapshot(store)
-    if current is None or current.number != made.number:
-        promote(store, made.number)
-    return made
+
+
+def _reword(store: Store, known: Pictures) -> int:
+    """Remove judgements that name a picture, and what promotions say of one."""
+    found = take_inventory(store)
+    wanted = Wanted(frozenset(known.names), frozenset(known.hashes), frozenset(known.ids))
+    for path, promotion in found.of(Promotion):
+        if look_into(store, path, wanted) is not None:
+            changed = promotion.model_copy(update={"reason": "its reason named what is forgotten"})
+            store.replace(path, changed.to_json())
+    gates = {p for p, _ in found.of(Judgement) if look_into(store, p, wanted) is not None}
+    return discard_all(store, found, gates)
 
 
 def _expire(store: Store, known: Pictures) -> tuple[tuple[int, ...], tuple[str, ...]]:

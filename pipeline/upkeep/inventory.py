@@ -6,7 +6,7 @@ Files that Lamella did not write, such as a person's notes, are counted and othe
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, StoreError
+from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, OlderFormat, StoreError
 from lamella.pipeline.store.form import CUT_SHORT
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import RecordT, is_sealed, parse_record
@@ -21,8 +21,8 @@ from lamella.schemas.vocabulary import Vocabulary
 IN_THE_WAY = ", and a store holds regular files: move it away"
 """The end of the problem of a link, a pipe or a misplaced folder, which only a person can mend."""
 
-NEWER = "is newer: "
-"""The beginning of the problem of a record that a newer version wrote; it cannot be mended here."""
+OTHER_FORMAT = "is of another version: "
+"""The beginning of the problem of a record that another version wrote; it cannot be mended here."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def read_bytes(store: Store, path: str, data: bytes) -> tuple[Record | None, str
         raise ValueError(f"{path} is no record")
     try:
         record = parse_record(store, path, kind, data)
-    except NewerFormat as error:
-        return None, f"{NEWER}{str(error).partition(': ')[2]}"
+    except (NewerFormat, OlderFormat) as error:
+        return None, f"{OTHER_FORMAT}{str(error).partition(': ')[2]}"
     except CorruptFile as error:
         return None, _without_path(path, error)
     return record, None

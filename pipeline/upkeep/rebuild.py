@@ -12,6 +12,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.index.expired import expired_numbers
+from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
@@ -140,7 +141,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
     """Write a damaged or lost promotion again; return a sentence that says what it promotes now.
 
     If a later promotion follows, it promotes the same, and has no effect. If it is the last, it
-    promotes the newest snapshot.
+    promotes the newest snapshot that did not fail its gate, without a hold.
     """
     number = int(tree.PROMOTION.form.parts(path)["number"])
     found = take_inventory(store)
@@ -149,7 +150,9 @@ def rebuild_promotion(store: Store, path: str) -> str:
     snapshots = {n: s for n, s in snapshots.items() if n not in expired_numbers(store)}
     if not snapshots:
         raise InputError(f"{path} cannot be rebuilt: {store.url} has no snapshot; index anew")
-    named = later[0].snapshot if later else max(snapshots)
+    judged = judgements(store)
+    good = [number for number in snapshots if number not in judged or judged[number].passed]
+    named = later[0].snapshot if later else max(good or snapshots)
     promotion = Promotion(
         number=number,
         snapshot=named,
@@ -161,8 +164,8 @@ def rebuild_promotion(store: Store, path: str) -> str:
     if later:
         return f"{path} was rebuilt; a later promotion holds, so nothing changes"
     return (
-        f"{path} was rebuilt and names snapshot {named}, the newest: if another was promoted, "
-        f"give `lamella snapshots {store.url} --promote NUMBER`"
+        f"{path} was rebuilt and names snapshot {named}, the newest whose gate did not fail: if "
+        f"another was promoted, give `lamella snapshots {store.url} --promote NUMBER`"
     )
 
 

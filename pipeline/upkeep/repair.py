@@ -27,7 +27,7 @@ from lamella.pipeline.stages import Hands, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, record_of
-from lamella.pipeline.upkeep.inventory import IN_THE_WAY, NEWER, take_inventory
+from lamella.pipeline.upkeep.inventory import IN_THE_WAY, OTHER_FORMAT, take_inventory
 from lamella.pipeline.upkeep.rebuild import (
     job_listing,
     rebuild_job,
@@ -75,7 +75,7 @@ def repair_store(
         pictures: where the pictures are now; by default where they were when they were indexed.
 
     Raises:
-        NewerFormat: a newer version wrote a record; nothing was changed.
+        NewerFormat: another version wrote a record; nothing was changed.
         NotAFile: a link, a pipe or a folder is in the way; nothing was changed.
         InputError: pictures or weights are needed, and missing or changed.
         StageFailed: a task failed.
@@ -86,7 +86,7 @@ def repair_store(
     if not found.damage:
         return Repaired((), (), (), ())
     for each in found.damage:
-        if each.problem.startswith(NEWER):
+        if each.problem.startswith(OTHER_FORMAT):
             raise NewerFormat(f"{each.path} {each.problem}; nothing was changed")
         if each.problem.endswith(IN_THE_WAY):
             raise NotAFile(f"{each.path} {each.problem}; nothing was changed")
@@ -125,7 +125,7 @@ def repair_store(
         elif record_of(path) is Plan:
             notes.append(f"{path} was removed: nothing but the end of a run looks at it")
         elif _mend_of(path) == "drop":
-            notes.append(f"{path} was removed: the same query or evaluation makes it again")
+            notes.append(f"{path} was removed: the same command makes it again")
     if MARKER in damaged:
         store.replace(MARKER, MARKER_BYTES)
     after = _commits(store)

@@ -27,8 +27,10 @@ from lamella.pipeline.corpus.verdicts import discard_verdicts
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.extract.stage import Extraction
 from lamella.pipeline.extract.tables import read_refusals
-from lamella.pipeline.index.publish import current_snapshot, publish
+from lamella.pipeline.index.promotions import current_snapshot
+from lamella.pipeline.jobs.gate import open_gate
 from lamella.pipeline.jobs.indexing import draft_of
+from lamella.pipeline.jobs.promoting import publish_and_promote
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.run.drive import OnProgress, Progress
@@ -107,9 +109,11 @@ def retry_store(
         InputError: there is no job to retry, or several and no snapshot; or a store in S3 names a
             folder of this machine.
         StageFailed: a task failed, or too many are still refused; the same command continues.
+        NotPromoted: the new snapshot is made, and its gate or a hold forbids to promote it.
     """
     current = current_snapshot(store)
     path, job = _job(store, current)
+    gate = open_gate(job.job.gate, shares=False)
     sources = RecordedSources(store, job, pictures)
     hands = Hands(runner, threads, watch, before=current)
     found = Journey(store, job, sources).make_corpus(hands)  # it may be lost with a disk
@@ -130,8 +134,9 @@ def retry_store(
                 discard_verdicts(store, folder, shard.key)
     _renew_tables(store, job, found, [(trial, row) for trial, row in tried if row != trial.row])
     made = rebuild_job(store, job, replace(hands, anew=passed), pictures)
-    snapshot = publish(store, draft_of(store, path, job, made), instead_of=current)
-    return Retried(sum(became.values()), dict(sorted(became.items())), snapshot)
+    draft = draft_of(store, path, job, made)
+    published = publish_and_promote(store, draft, gate, instead_of=current)
+    return Retried(sum(became.values()), dict(sorted(became.items())), published.snapshot)
 
 
 def _extraction_of(store: Store, job: JobRecord) -> Extraction | None:

@@ -15,7 +15,7 @@ from lamella.pipeline.store.tree import kind_of, record_of
 from lamella.pipeline.upkeep.checks import neighbour_faults
 from lamella.pipeline.upkeep.inventory import (
     IN_THE_WAY,
-    NEWER,
+    OTHER_FORMAT,
     Fault,
     Inventory,
     is_cut_short,
@@ -25,6 +25,7 @@ from lamella.pipeline.upkeep.inventory import (
     take_inventory,
 )
 from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.gate import Judgement
 from lamella.schemas.keeping import Expired
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
@@ -208,8 +209,8 @@ def _damage(
     if (parts := tree.SNAPSHOT.form.read(fault.path)) is not None:
         hurt.add(int(parts["number"]))
     command = f"lamella repair {store.url}"
-    if fault.problem.startswith(NEWER):
-        command = "none of this version: use the newer Lamella that wrote it"
+    if fault.problem.startswith(OTHER_FORMAT):
+        command = "none of this version: use the Lamella that wrote it"
     if fault.problem.endswith(IN_THE_WAY):
         command = f"none: move {fault.path} away, then lamella repair {store.url}"
     return Damage(fault.path, fault.problem, named_by, tuple(sorted(hurt)), command)
@@ -227,8 +228,9 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
     numbers = [number for number in every if number not in gone]
     if numbers and max(numbers) not in promoted and not damaged:
         lines.append(
-            f"snapshot {max(numbers)} was created and never promoted: give the same `lamella "
-            f"index` again, or `lamella snapshots {store.url} --promote {max(numbers)}`"
+            f"snapshot {max(numbers)} was created and never promoted"
+            f"{_why_not(found, max(numbers))}: give the same `lamella index` again, or `lamella "
+            f"snapshots {store.url} --promote {max(numbers)}`"
         )
     cut = sum(is_cut_short(path) for path in found.files)
     if cut:
@@ -249,6 +251,13 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
                 "the same `lamella query` again"
             )
     return lines
+
+
+def _why_not(found: Inventory, snapshot: int) -> str:
+    """Return which rules of its gate a snapshot failed, in brackets, or nothing."""
+    judged = [record for _, record in found.of(Judgement) if record.snapshot == snapshot]
+    failed = dict.fromkeys(rule.rule for record in judged for rule in record.failed)
+    return f" (its gate failed: {', '.join(failed)})" if failed else ""
 
 
 def _answered(found: Inventory) -> list[tuple[str, DoneRecord]]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import read_parquet
 from lamella.pipeline.vocabulary.exchange import export_vocabulary

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,7 +54,9 @@ def test_extraction(network: str, width: int | None, tmp_path: Path) -> None:
         done, beside = 0, Beside()
         with opened_sinks(network.spec, tmp_path, beside.do) as sinks, beside:
             threads = threads_for(CORES, network)
-            for batch in forward_pictures(network, source, chosen.rows, 0, threads=threads):
+            for batch in forward_pictures(
+                network, source, chosen.rows, np.arange(len(chosen.rows)), threads=threads
+            ):
                 for sink in sinks:
                     sink.add(batch)
                 done += len(batch.image_ids)
@@ -171,7 +174,9 @@ def features(chosen: Pictures, spec: ExtractionSpec, weights: Path) -> Features:
     backbone = Backbone(spec, weights, "cpu")
     source = PictureSource(chosen.root, chosen.limits)
     layers: Features = {layer.name: {} for layer in spec.layers}
-    for batch in forward_pictures(backbone, source, chosen.rows, 0, threads=CORES):
+    for batch in forward_pictures(
+        backbone, source, chosen.rows, np.arange(len(chosen.rows)), threads=CORES
+    ):
         for name, vectors in batch.vectors.items():
             for image_id, vector in zip(batch.image_ids.tolist(), vectors, strict=True):
                 layers[name][image_id] = torch.from_numpy(vector).double()[None]

@@ -299,11 +299,13 @@ def test_the_pipeline_beside_its_parts(
         passing = pass_rate(backbone, batch_size)
         for threads in (4, CORES, 2 * CORES):
             source = PictureSource(root, DecodeLimits())
-            list(forward_pictures(backbone, source, rows[:256], 0, threads=threads))
+            list(forward_pictures(backbone, source, rows[:256], np.arange(256), threads=threads))
             process = time.process_time()
             with busy_share() as shares:
                 start = time.perf_counter()
-                batches = forward_pictures(backbone, source, rows, 0, threads=threads)
+                batches = forward_pictures(
+                    backbone, source, rows, np.arange(len(rows)), threads=threads
+                )
                 done = sum(len(each.image_ids) for each in batches)
                 seconds = time.perf_counter() - start
             process = time.process_time() - process

@@ -71,7 +71,8 @@ def write_activations(store: Store, rows: int) -> Extraction:
             work.add("c4_1", "activations/scale-0/c4_1", "parquet", path, len(wanted))
             images = len(np.unique(found.image_ids))
             records.append(work.finish(indexed=images, refused=0, images=images))
-    return Extraction("activations/scale-0", "0" * 64, spec, (), tuple(records))
+    keys = tuple(record.key for record in records)
+    return Extraction("0" * 64, "0" * 64, spec, (), tuple(records), keys)
 
 
 @pytest.mark.bench

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
-from lamella.pipeline.index import publish
+from lamella.pipeline.index import promotions, publish
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from tests.chaos.world import STAGES, Driver, World, Wrong, stage_of
@@ -197,6 +197,7 @@ def _unsteady(seed: float) -> None:
 
     mock.patch("time.time", jumped).start()
     mock.patch.object(publish, "_now", now).start()
+    mock.patch.object(promotions, "now", now).start()
 
 
 def errors_everywhere(world: World, draw: random.Random, folder: Path, tally: Tally) -> None:

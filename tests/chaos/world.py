@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lamella.cluster.commands.main import main
-from lamella.pipeline.index.publish import current_snapshot, latest_number
+from lamella.pipeline.index.promotions import current_snapshot, latest_number
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.verify import verify_store

@@ -13,7 +13,7 @@ from lamella.pipeline.corpus import image_table, sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits, Probe
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.sandbox import Sandbox
-from lamella.pipeline.corpus.stage import ProbeTask, ProbeWork
+from lamella.pipeline.corpus.stage import LookTask, LookWork
 from lamella.pipeline.run.step import Counts, Do, StoreStep
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt
@@ -68,7 +68,7 @@ def test_signs_of_one_task_do_not_count_for_another_in_the_same_worker(tmp_path:
 
 
 @dataclass(frozen=True)
-class SlowPictures(ProbeWork):
+class SlowPictures(LookWork):
     """Looks at headers in children with flaws; may end its first worker before a picture.
 
     Notes how many children each worker started, and who looked at a picture.
@@ -77,7 +77,7 @@ class SlowPictures(ProbeWork):
     notes: str = ""
     kill_before: int = -1
 
-    def open(self, store: Store) -> Do[ProbeTask]:
+    def open(self, store: Store) -> Do[LookTask]:
         flawed = sandbox._sandbox = Sandbox("tests.hostile_child")
         probe_all, probe = super().open(store), sandbox.probe
         first = _note(self.notes, "opening") == 0
@@ -89,7 +89,7 @@ class SlowPictures(ProbeWork):
 
         image_table.probe = noted  # type: ignore[attr-defined]
 
-        def look(task: ProbeTask, work: Attempt) -> Counts:
+        def look(task: LookTask, work: Attempt) -> Counts:
             counts = probe_all(task, work)
             for _ in range(flawed.started):
                 _note(self.notes, "child")
@@ -106,7 +106,7 @@ def slow_pictures(folder: Path, count: int) -> tuple[Entry, ...]:
     return tuple(Entry(path.name, "", 0, 1) for path in sorted(folder.iterdir()))
 
 
-def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[ProbeTask]:
+def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[LookTask]:
     """Return a step that looks at the pictures, with a new store."""
     store = open_store(str(tmp_path / "store"), create=True)
     (tmp_path / "notes").mkdir()
@@ -117,7 +117,7 @@ def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[ProbeTask]:
         notes=str(tmp_path / "notes"),
         kill_before=kill_before,
     )
-    return StoreStep(tree.CORPUS, store.url, "corpora/c-0123456789ab", "0123456789ab", work)
+    return StoreStep(tree.LOOK, store.url, "corpora/c-0123456789ab", "0123456789ab", work)
 
 
 def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_pa
     step = step_in(tmp_path)
     began = time.monotonic()
     with RayRunner(workers=1, task_timeout_s=5.0) as runner:
-        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [LookTask("00000", entries)])
     assert time.monotonic() - began > 6 * 2 * 0.5
     assert (outcome.attempts, outcome.error) == (1, None)
     assert outcome.record is not None
@@ -137,7 +137,7 @@ def test_one_picture_that_takes_longer_than_a_task_may_be_silent_ends_it(tmp_pat
     entries = slow_pictures(tmp_path / "pictures", 1)
     step = step_in(tmp_path)
     with RayRunner(workers=1, task_timeout_s=0.8) as runner:
-        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [LookTask("00000", entries)])
     assert outcome.error == "no sign of progress in 0.8 s: worker ended"
 
 
@@ -145,7 +145,7 @@ def test_verdicts_survive_the_worker_that_reached_them(tmp_path: Path) -> None:
     entries = slow_pictures(tmp_path / "pictures", 4)
     step = step_in(tmp_path, kill_before=2)
     with RayRunner(workers=1) as runner:
-        (outcome,) = runner.run(step, [ProbeTask("00000", entries)])
+        (outcome,) = runner.run(step, [LookTask("00000", entries)])
     assert outcome.attempts == 2
     assert outcome.record is not None
     assert outcome.record.counts["refused"] == 4

@@ -13,7 +13,7 @@ from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.extract import backbone
-from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.index.promotions import current_snapshot, promote
 from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.serial import SerialRunner

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lamella.pipeline.errors import LamellaError
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import Killed

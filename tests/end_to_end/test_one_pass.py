@@ -10,7 +10,7 @@ from lamella.pipeline.diagnostics.compare_snapshots import draw_others
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract import sink
 from lamella.pipeline.index.files import read_bags, read_dense
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers

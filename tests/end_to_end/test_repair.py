@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.repair import Repaired, repair_store

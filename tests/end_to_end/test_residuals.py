@@ -13,7 +13,7 @@ from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import CorruptFile, InputError
 from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Kind
 from lamella.pipeline.run.serial import SerialRunner

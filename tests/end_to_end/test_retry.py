@@ -10,7 +10,7 @@ import pytest
 
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract.stage import ExtractWork
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lamella.pipeline.errors import CorruptFile
-from lamella.pipeline.index.publish import current_snapshot, latest_number
+from lamella.pipeline.index.promotions import current_snapshot, latest_number
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.files import DoneRecord

@@ -18,7 +18,7 @@ from PIL import Image
 from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, NotAFile, StoreError
-from lamella.pipeline.index.publish import current_snapshot, promote
+from lamella.pipeline.index.promotions import current_snapshot, promote
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.stages import Watch

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lamella.pipeline.errors import MissingFile
-from lamella.pipeline.index.publish import current_snapshot, latest_number, read_snapshot
+from lamella.pipeline.index.promotions import current_snapshot, latest_number, read_snapshot
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.local import LocalStore

@@ -132,7 +132,7 @@ def test_containers_are_listed_and_read_or_refused(tmp_path: Path, examples: int
             one_line(error)
             return
         assert len(listing.digest()) == 64
-        table, ignored = probe_entries(listing.root, listing.kind, listing.entries[:50], LIMITS)
+        table, _, ignored = probe_entries(listing.root, listing.kind, listing.entries[:50], LIMITS)
         assert table.num_rows + ignored.total() == len(listing.entries[:50])
 
     fuzz(containers, st.sampled_from(CONTAINERS), EDITS, st.booleans(), examples=examples)

@@ -30,10 +30,12 @@ def file(sha: str = "a", rows: int = 2, path: str = "folder/1.t.parquet") -> Fil
     return FileRef(path=path, size_bytes=9, sha256=sha * 64, rows=rows)
 
 
-def shard(key: str, first: int, images: int, refused: int = 0) -> ShardRef:
+def shard(key: str, images: int, refused: int = 0) -> ShardRef:
     return ShardRef(
-        key=key,
-        first_image_id=first,
+        key=key * 16,
+        first="a.jpg",
+        last="b.jpg",
+        mark=7,
         images=images,
         refused=refused,
         ignored=0,
@@ -96,12 +98,10 @@ def test_a_checksum_is_64_digits_of_hex(sha: str) -> None:
 
 
 def test_a_manifest_adds_up() -> None:
-    assert manifest(shard("0", 0, 2), shard("1", 2, 3, refused=1)).images == 5
+    assert manifest(shard("0", 2), shard("1", 3, refused=1)).images == 5
     wrong = [
-        ((shard("0", 0, 2), shard("1", 3, 3, 1)), 5, "starts at image id 3; the one before ends"),
-        ((shard("0", 0, 2), shard("0", 2, 3, 1)), 5, "stands twice"),
-        ((shard("0", 0, 2), shard("1", 2, 3, 1)), 6, "images is 6; the shards add up to 5"),
-        ((shard("0", 0, 5),), 5, "refused is 1; the shards add up to 0"),
+        ((shard("0", 2), shard("1", 3, 1)), 6, "images is 6; the shards add up to 5"),
+        ((shard("0", 5),), 5, "refused is 1; the shards add up to 0"),
     ]
     for shards, images, message in wrong:
         with pytest.raises(ValidationError, match=message):
@@ -110,9 +110,9 @@ def test_a_manifest_adds_up() -> None:
 
 def test_a_shard_refuses_no_more_than_it_has_and_has_a_row_an_image() -> None:
     with pytest.raises(ValidationError, match="refuses 3 of 2"):
-        shard("0", 0, 2, refused=3)
+        shard("0", 2, refused=3)
     with pytest.raises(ValidationError, match="2 images, its file 7 rows"):
-        ShardRef(key="0", first_image_id=0, images=2, refused=0, ignored=0, file=file(rows=7))
+        ShardRef(**shard("0", 2).model_dump() | {"file": file(rows=7)})
 
 
 def test_every_reason_has_a_meaning() -> None:

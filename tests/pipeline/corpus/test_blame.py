@@ -315,7 +315,7 @@ def test_an_object_is_refused_only_while_its_server_takes_requests(
 
 def test_see_row_names_the_picture_that_met_the_failure(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(SMALL)
-    table, _ = probe_entries(str(tmp_path), "folder", [Entry("a.png")], DecodeLimits())
+    table, _, _ = probe_entries(str(tmp_path), "folder", [Entry("a.png")], DecodeLimits())
     with pytest.MonkeyPatch.context() as patch, EntryReader(str(tmp_path)) as opened:
         patch.setattr(sandbox, "_sandbox", Sandbox("tests.there_is_none"))
         with pytest.raises(DecoderUnavailable, match=r"^a\.png: "):

@@ -61,7 +61,8 @@ def remote(local: Path, bucket: str) -> str:
 def rows(source: str) -> tuple[Any, Counter[str]]:
     """Return the image table of a source, and how many files of each kind are ignored."""
     listing = list_source(source)
-    return probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
+    images, _, ignored = probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
+    return images, ignored
 
 
 @pytest.mark.parametrize(

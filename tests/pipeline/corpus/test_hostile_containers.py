@@ -73,7 +73,7 @@ def outcomes(source: Path) -> list[str | None]:
     tree = sorted((path, path.lstat().st_mtime_ns) for path in source.parent.parent.rglob("*"))
     with observed() as events:
         listing = list_source(str(source))
-        table, _ = probe_entries(listing.root, listing.kind, listing.entries, LIMITS)
+        table, _, _ = probe_entries(listing.root, listing.kind, listing.entries, LIMITS)
         rows = table.to_pylist()
     canary = str(source.parent.parent / "canary")
     assert not [event for event in events if event[1].startswith(canary)]
@@ -339,7 +339,7 @@ def test_no_list_can_have_anything_fetched(inside: Path, address: str) -> None:
             except InputError as error:
                 seen.append(str(error))
             else:  # a name with a colon in it, of a file that is not there
-                table, _ = probe_entries(listing.root, listing.kind, listing.entries, LIMITS)
+                table, _, _ = probe_entries(listing.root, listing.kind, listing.entries, LIMITS)
                 assert table.column("refusal").to_pylist() == ["missing"]
                 assert "://" not in address or address.startswith("jar:")
         assert not [event for event in events if event[0].startswith("socket.")]

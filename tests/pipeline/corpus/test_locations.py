@@ -177,7 +177,7 @@ def test_in_s3_a_name_is_taken_below_the_prefix_or_refused(
     assert outcome("s3://bucket/p", Entry("a.jpg")) == OWN
     for name in ("s3://other/a.jpg", "../a.jpg", "/a.jpg", "a/../../b.jpg"):
         assert outcome("s3://bucket/p", Entry(name)) is OUTSIDE
-        table, _ = probe_entries("s3://bucket/p", "folder", [Entry(name)], DecodeLimits())
+        table, _, _ = probe_entries("s3://bucket/p", "folder", [Entry(name)], DecodeLimits())
         assert table.column("refusal").to_pylist() == ["outside-source"]
         rows = [{"name": name, "container": "", "size_bytes": 1}]
         with PictureSource("s3://bucket/p", DecodeLimits()).expecting(rows):

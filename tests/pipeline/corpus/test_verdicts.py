@@ -16,7 +16,7 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import Sandbox
-from lamella.pipeline.corpus.stage import ProbeTask, ProbeWork
+from lamella.pipeline.corpus.stage import LookTask, LookWork
 from lamella.pipeline.corpus.verdicts import Verdicts, discard_verdicts, judged
 from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.store import tree
@@ -141,13 +141,13 @@ def test_headers_that_an_attempt_has_tried_cost_the_next_no_process(
 ) -> None:
     pictures = filled(tmp_path / "pictures", "crash", "spin", at="header")
     entries = tuple(Entry(path.name, "", 0, 1) for path in sorted(pictures.iterdir()))
-    work = ProbeWork(str(pictures), "folder", LIMITS)
-    probe = StoreStep(tree.CORPUS, store.url, FOLDER, "0123456789ab", work).open()
+    work = LookWork(str(pictures), "folder", LIMITS)
+    probe = StoreStep(tree.LOOK, store.url, FOLDER, "0123456789ab", work).open()
     with mock.patch.object(Attempt, "finish", side_effect=Killed), pytest.raises(Killed):
-        probe(ProbeTask("00000", entries))
+        probe(LookTask("00000", entries))
     tried = flawed.started
     assert tried >= 4  # two for each
-    record = probe(ProbeTask("00000", entries))
+    record = probe(LookTask("00000", entries))
     assert flawed.started == tried
     rows = read_parquet(open_committed(store, record.files["images"])).to_pylist()
     assert [(row["refusal"], row["detail"]) for row in rows] == [

@@ -115,14 +115,14 @@ def test_a_layer_is_told_whole_and_plainly(indexed: Indexed, store: Store) -> No
 
 
 def test_the_sample_of_a_training_is_found(indexed: Indexed, store: Store) -> None:
-    kept = kept_of(indexed.snapshot.vocabularies["p15"])
+    kept = kept_of(store, indexed.snapshot.vocabularies["p15"])
     assert len(kept.sample) == 3  # 48 pictures in shards of 16
     assert all(store.exists(file.path) for file in kept.sample)
 
 
 def test_what_a_vocabulary_names_of_its_training_is_taken(indexed: Indexed, store: Store) -> None:
     vocabulary = indexed.snapshot.vocabularies["p15"]
-    files = kept_of(vocabulary).sample[:1]
+    files = kept_of(store, vocabulary).sample[:1]
     health = VocabularyHealth(
         held_rows=50,
         held_error=0.25,
@@ -134,10 +134,10 @@ def test_what_a_vocabulary_names_of_its_training_is_taken(indexed: Indexed, stor
         imbalance=1,
     )
     named = vocabulary.model_copy(update={"sample": files, "health": health})
-    assert kept_of(named) == Kept(files, 50, 0.25, 0.5)
+    assert kept_of(store, named) == Kept(files, 50, 0.25, 0.5)
     none = health.model_copy(update={"held_rows": 0})
     named = vocabulary.model_copy(update={"sample": files, "health": none})
-    assert kept_of(named) == Kept(files, 0, None, None)
+    assert kept_of(store, named) == Kept(files, 0, None, None)
 
 
 def test_a_layer_without_words_is_unknown(indexed: Indexed) -> None:

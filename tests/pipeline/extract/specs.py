@@ -59,7 +59,7 @@ def random_weights(network: str, path: Path, *, leave_out: str = "-") -> Path:
 def rows_of(folder: Path) -> tuple[str, list[dict[str, Any]]]:
     """Return the root of the pictures in a folder, and their rows of an image table."""
     listing = list_source(str(folder))
-    table, _ = probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
+    table, _, _ = probe_entries(listing.root, listing.kind, listing.entries, DecodeLimits())
     return listing.root, table.to_pylist()
 
 

@@ -16,7 +16,7 @@ from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.sink import LayerSink
-from lamella.pipeline.extract.stage import Extraction, ExtractWork, extract_corpus
+from lamella.pipeline.extract.stage import Extraction, ExtractTask, ExtractWork, extract_corpus
 from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.encode import describe_file
@@ -28,7 +28,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet
 from lamella.pipeline.vocabulary.assign import ExactAssigner
-from lamella.schemas.corpus import CorpusManifest, ShardRef
+from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import View
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.vocabulary import EncodingSpec
@@ -258,7 +258,7 @@ def test_alexnet_gives_both_kinds_of_layer_through_the_whole_stage(
     assert found.records[0].counts["rows.conv4"] == sum(len(rows[0]) for rows in local.values())
 
 
-def opened(store: Store, manifest: CorpusManifest) -> Callable[[ShardRef], DoneRecord]:
+def opened(store: Store, manifest: CorpusManifest) -> Callable[[ExtractTask], DoneRecord]:
     spec, weights = spec_of(LITE0, "head", "b11", batch_size=8)
     work = ExtractWork(manifest.root, "folder", LIMITS, spec, weights, 2)
     return StoreStep(tree.EXTRACT, store.url, "x", "i" * 64, work).open()
@@ -272,7 +272,7 @@ def test_two_shards_at_once_give_the_bytes_of_one_after_the_other(
         store = open_store(str(tmp_path / str(threads)), create=True)
         manifest = corpus_of(store, pictures, shard_size=8)
         with ThreadPoolExecutor(threads) as pool:
-            records = list(pool.map(opened(store, manifest), manifest.shards))
+            records = list(pool.map(opened(store, manifest), map(ExtractTask, manifest.shards)))
         found.append([{k: f.sha256 for k, f in record.files.items()} for record in records])
     assert len(found[0]) == 3
     assert found[0] == found[1]

@@ -62,7 +62,9 @@ def backbone_of(
 
 def forward(backbone: Backbone, corpus: Corpus, threads: int) -> list[BatchActivations]:
     source = PictureSource(corpus[0], DecodeLimits())
-    return list(forward_pictures(backbone, source, corpus[1], 0, threads=threads))
+    return list(
+        forward_pictures(backbone, source, corpus[1], np.arange(len(corpus[1])), threads=threads)
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

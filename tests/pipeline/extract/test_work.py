@@ -42,8 +42,8 @@ def backbone_of(batch_size: int, *, queues: bool = False) -> Backbone:
 
 
 def forward(backbone: Backbone, corpus: Corpus, threads: int) -> list[BatchActivations]:
-    source = PictureSource(corpus[0], DecodeLimits())
-    return list(forward_pictures(backbone, source, corpus[1], 40, threads=threads))
+    source, ids = PictureSource(corpus[0], DecodeLimits()), np.arange(40, 40 + len(corpus[1]))
+    return list(forward_pictures(backbone, source, corpus[1], ids, threads=threads))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, NotPromoted
 from lamella.pipeline.index.files import read_bags, read_dense, read_postings
-from lamella.pipeline.index.publish import (
+from lamella.pipeline.index.promotions import (
     current_snapshot,
     latest_number,
     promote,
-    read_frequencies,
     read_snapshot,
+    release,
 )
+from lamella.pipeline.index.publish import read_frequencies
 from lamella.pipeline.index.stage import cut_segments
 from lamella.pipeline.search.searcher import layer_weights
 from lamella.pipeline.store import tree
@@ -81,7 +82,7 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
         other = index_into(place, indexed.source, job=small_job(index__segment_images=1))
     assert [segment.images for segment in other.segments] == [16, 16, 16]
     assert {name.split("/")[0] for name in created} == {
-        *("jobs", "segments", "snapshots", "promotions")
+        *("jobs", "segments", "snapshots", "gates", "promotions")
     }
     assert other.document_frequencies["p15"].sha256 == (
         indexed.snapshot.document_frequencies["p15"].sha256
@@ -96,7 +97,11 @@ def test_a_rollback_is_one_more_promotion(indexed: Indexed, tmp_path: Path) -> N
     promote(store, 1)
     assert current_snapshot(store) == indexed.snapshot
     assert latest_number(store, tree.PROMOTION) == 3
-    # Asked for again, the newest snapshot is promoted again and not made again.
+    # A rollback holds; once it is released, what is asked for again is promoted and not made again.
+    with pytest.raises(NotPromoted, match="promotion 3 holds snapshot 1 since"):
+        index_into(place, indexed.source, job=small_job(fusion__preset="scaled"))
+    assert current_snapshot(store) == indexed.snapshot
+    release(store)
     assert index_into(place, indexed.source, job=small_job(fusion__preset="scaled")) == second
     assert latest_number(store, tree.SNAPSHOT) == 2
     assert current_snapshot(store) == second

@@ -10,6 +10,7 @@ import pytest
 
 from lamella.pipeline.errors import AccountMismatch, SnapshotIncomplete
 from lamella.pipeline.index import publish
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.store.local import LocalStore
@@ -58,7 +59,7 @@ def test_no_stage_ends_when_its_pictures_do_not_add_up(
     one_more(store, f"{stage}/done/00000.json", state)
     with pytest.raises(AccountMismatch, match=message.replace("4 images + 1", r"4 images \+ 1")):
         tiny_index(store, pictures)
-    assert publish.current_snapshot(LocalStore(store)) is None
+    assert current_snapshot(LocalStore(store)) is None
 
 
 def test_nothing_is_published_that_does_not_add_up(pictures: Path, store: Path) -> None:
@@ -69,7 +70,7 @@ def test_nothing_is_published_that_does_not_add_up(pictures: Path, store: Path) 
         pytest.raises(SnapshotIncomplete, match=r"2 refusals have a reason, 1 images .*refused"),
     ):
         tiny_index(store, pictures)
-    assert publish.current_snapshot(LocalStore(store)) is None
+    assert current_snapshot(LocalStore(store)) is None
 
 
 def states(store: Path) -> list[dict[str, Any]]:

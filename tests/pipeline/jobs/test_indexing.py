@@ -10,7 +10,7 @@ import pytest
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract import determinism
-from lamella.pipeline.index.publish import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import (
     choose_shard_size,
     corpus_name,
@@ -156,7 +156,7 @@ def test_a_corpus_grown_in_steps_has_the_segments_of_one_built_at_once(tmp_path:
         for path in sorted(every.iterdir())[:count]:
             if not (grown / path.name).exists():
                 shutil.copy2(path, grown)
-        steps.append(tiny_index(store, grown, index__segment_images=8))
+        steps.append(tiny_index(store, grown, index__segment_images=8, gate__added=1))
     assert [[each.images for each in step.segments] for step in steps] == [[4], [8], [8, 4]]
     at_once = tiny_index(tmp_path / "at-once", every, index__segment_images=8)
     assert steps[-1].root_digest == at_once.root_digest
@@ -176,7 +176,7 @@ def test_larger_segments_are_made_of_what_is_there_and_answer_the_same(tmp_path:
     assert (len(small.segments), len(large.segments)) == (2, 1)
     assert (small.number, large.number) == (1, 2)
     kinds = {path.relative_to(tmp_path / "store").parts[0] for path in made}
-    assert kinds == {"jobs", "segments", "snapshots", "promotions"}
+    assert kinds == {"jobs", "segments", "snapshots", "gates", "promotions"}
     answers = []
     for snapshot in (small, large):
         searcher = SegmentSearcher(str(tmp_path / "store"), snapshot)

@@ -12,7 +12,7 @@ import pytest
 
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract import backbone
-from lamella.pipeline.index.publish import read_snapshot
+from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.jobs.query_run import Answered, Place, Question
 from lamella.pipeline.jobs.querying import query_images, query_pictures
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables, stored_run

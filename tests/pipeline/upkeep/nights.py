@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import lamella
 import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from lamella.pipeline.index.publish import read_snapshot
+import lamella
+from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.local import LocalStore
@@ -21,6 +21,15 @@ from tests.builders import reseal
 from tests.tiny import tiny_index, tiny_pictures
 
 SETTLED_S = 60.0
+
+OPEN: dict[str, object] = {
+    "name": "nights",
+    "gate__removed": 1.0,
+    "gate__added": 100.0,
+    "gate__refused": 1.0,
+    "gate__drift": 1_000.0,
+}
+"""Settings of a job whose gate lets all pass: a night here changes a quarter of the pictures."""
 
 
 def settle(folder: Path) -> None:
@@ -47,7 +56,7 @@ def index_nights(folder: Path, nights: int, **settings: object) -> list[IndexSna
     """
     pictures = tiny_pictures(folder / "pictures", 12)
     settle(pictures)
-    settings = {"name": "nights", **settings}
+    settings = OPEN | settings
     made = []
     for number in range(nights):
         if number:

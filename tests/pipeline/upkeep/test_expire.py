@@ -9,19 +9,24 @@ import pytest
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.expired import snapshot_numbers
-from lamella.pipeline.index.publish import current_snapshot, latest_number, promote, read_snapshot
+from lamella.pipeline.index.promotions import (
+    current_snapshot,
+    latest_number,
+    promote,
+    read_snapshot,
+)
 from lamella.pipeline.index.tags import read_tags, remove_tag, tag_snapshot
+from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.expire import expire_one, expire_snapshots, protected
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.verify import verify_store
-from lamella.pipeline.run.serial import SerialRunner
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
 from tests.command_line import complaint, lamella
-from tests.pipeline.upkeep.nights import age, answers, contents, index_nights, settle
+from tests.pipeline.upkeep.nights import OPEN, age, answers, contents, index_nights, settle
 from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
 
 NIGHTS = 5
@@ -66,7 +71,7 @@ def test_after_expire_and_gc_survivors_answer_alike_and_nothing_else_remains(
     with nothing_reaches_the_disk():
         alone = tmp_path / "alone"
         for number in (0, 3, 4):
-            tiny_index(alone, nights.folder / f"night-{number}", name="nights")
+            tiny_index(alone, nights.folder / f"night-{number}", **OPEN)
     assert [s.root_digest for s in map(read_snapshot, [LocalStore(alone)] * 3, (1, 2, 3))] == [
         nights.snapshots[number].root_digest for number in (0, 3, 4)
     ]
@@ -82,13 +87,11 @@ def test_after_expire_and_gc_survivors_answer_alike_and_nothing_else_remains(
     assert collect_garbage(store, older_than_s=-1.0, forced=True).removed == ()
 
 
-def test_the_next_night_finds_all_that_it_may_take_over(
-    nights: Nights, store: LocalStore
-) -> None:
+def test_the_next_night_finds_all_that_it_may_take_over(nights: Nights, store: LocalStore) -> None:
     expire_snapshots(store, keep_last=1, keep_days=0)
     collect(store)
     with nothing_reaches_the_disk(), counted_creates() as created:
-        again = tiny_index(store.root, nights.folder / "pictures", name="nights")
+        again = tiny_index(store.root, nights.folder / "pictures", **OPEN)
     assert (again.number, again.root_digest) == (5, nights.snapshots[4].root_digest)
     assert created == []
 
@@ -120,7 +123,7 @@ def test_an_expired_snapshot_says_so_and_its_number_is_not_used_again(
         tag_snapshot(store, "late", 2)
     assert latest_number(store, tree.SNAPSHOT) == 5
     with nothing_reaches_the_disk():
-        again = tiny_index(store.root, nights.folder / "night-1", name="nights")
+        again = tiny_index(store.root, nights.folder / "night-1", **OPEN)
     assert (again.number, again.root_digest) == (6, nights.snapshots[1].root_digest)
     assert verify_store(store).damage == ()
 
@@ -130,7 +133,7 @@ def test_the_highest_number_is_not_used_again_either(nights: Nights, store: Loca
     expire_one(store, 5)
     assert latest_number(store, tree.SNAPSHOT) == 5
     with nothing_reaches_the_disk():
-        again = tiny_index(store.root, nights.folder / "night-4", name="nights")
+        again = tiny_index(store.root, nights.folder / "night-4", **OPEN)
     assert (again.number, again.root_digest) == (6, nights.snapshots[4].root_digest)
 
 

@@ -45,4 +45,5 @@ def given_activations(
             work.add(LAYER, f"{FOLDER}/{LAYER}", "parquet", path, len(mine))
             images = len(np.unique(found.image_ids))
             records.append(finish_whole(work, indexed=images, images=images))
-    return store, Extraction(FOLDER, INPUTS, spec, (), tuple(records))
+    keys = tuple(record.key for record in records)
+    return store, Extraction(INPUTS, INPUTS, spec, (), tuple(records), keys)

@@ -71,7 +71,7 @@ def test_words_of_another_recipe_are_refused_with_what_differs(tmp_path: Path) -
     other, extraction = given_activations(tmp_path / "other", OTHERS)
     preprocess = extraction.spec.preprocess.model_copy(update={"short_edge": 320})
     spec: ExtractionSpec = extraction.spec.model_copy(update={"preprocess": preprocess})
-    changed = Extraction(extraction.folder, extraction.inputs, spec, (), extraction.records)
+    changed = replace(extraction, spec=spec)
     with pytest.raises(StageFailed, match=r"preprocess\.short_edge is 256, .* here it is 320"):
         take(other, changed, tmp_path / "words")
     assert not list((tmp_path / "other").rglob("vocabulary.json"))
@@ -135,7 +135,7 @@ def test_words_whose_cells_are_to_be_tried_need_descriptors(
         import_vocabulary(other, SerialRunner(), extraction.spec, LAYER, tmp_path / "words", sha256)
     tried = take(other, extraction, tmp_path / "words")
     assert tried.probes > 0
-    gone = replace(extraction, kept=False)
+    gone = replace(extraction, encoded=extraction.records)
     with pytest.raises(InputError, match="activations were not kept: the descriptors of layer b11"):
         take(other, replace(gone, inputs="1" * 64), tmp_path / "words")
     with pytest.raises(InputError, match="activations were not kept: the descriptors of layer b11"):

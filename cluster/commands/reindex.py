@@ -1,0 +1,53 @@
+"""The command that renews an index from its source, as a scheduler gives it every night."""
+
+from functools import partial
+
+import typer
+from rich.console import Console
+
+from lamella.cluster.commands import options
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(reindex)
+
+
+def reindex(
+    store: options.Store,
+    pictures: options.Pictures = None,
+    weights: options.Weights = None,
+    keep_activations: options.KeepActivations = None,
+    force: options.Force = False,
+    retrain: options.Retrain = False,
+    rehash: options.Rehash = False,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Index the source of the current snapshot again, as it is now, by the job on record.
+
+    What a scheduler calls every night. It costs what has changed: pictures of the same
+    size and time are not read, and only new contents go through the network; the words stay.
+
+    Exit code 3: the snapshot is made and not promoted, for its gate failed, a rollback holds,
+    or a newer listing is current; one line says which rule, both values and the way out.
+    """
+    from lamella.cluster.commands.index import Wishes, reindex_store
+    from lamella.cluster.commands.show_indexed import show_indexed
+    from lamella.cluster.ray.engine import engine as opened_engine
+    from lamella.pipeline.jobs.reindexing import prepare_again
+    from lamella.pipeline.jobs.settings import load_job
+
+    said = {"activations.keep": keep_activations}
+    job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
+    keep = job.activations.keep
+    again = partial(prepare_again, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    with opened_engine(job.engine) as running:
+        wishes = Wishes(force, retrain, rehash)
+        indexed = reindex_store(running, store, again, quiet=as_json, wishes=wishes)
+    show_indexed(console, indexed, store, as_json=as_json)
