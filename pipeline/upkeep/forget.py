@@ -7,8 +7,8 @@ The order is such that the same command goes on after it was stopped:
    the rows that words were trained on go;
 3. the current snapshot is made again without it, and promoted;
 4. every snapshot that holds it expires, with its tags;
-5. segments, words, activations and at last the image tables that hold it go, with everything that
-   no record names.
+5. runs of snapshots that are not there, and segments, words, activations and at last the image
+   tables that hold it go, with everything that no record names.
 """
 
 import re
@@ -39,6 +39,7 @@ from lamella.pipeline.upkeep.traces import (
     drop_training_rows,
     find_pictures,
     run_files,
+    stale_run_files,
 )
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.files import DoneRecord
@@ -263,6 +264,7 @@ def _sweep(store: Store, known: Pictures) -> int:
     }
     removed = 0
     for paths in (
+        stale_run_files(found),
         of("segments", segments),
         spent,
         of("bags", bags),

@@ -26,6 +26,9 @@ from lamella.pipeline.upkeep.contents import Says
 from lamella.pipeline.upkeep.inventory import Inventory, named_files
 from lamella.pipeline.vocabulary.sample import read_sample, write_sample
 from lamella.schemas.files import DoneRecord, FileRef
+from lamella.schemas.rankings import QueryRun
+from lamella.schemas.report import RetrievalReport
+from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import Vocabulary
 
 
@@ -154,6 +157,17 @@ def run_files(found: Inventory, holds: Says) -> set[str]:
         if run not in runs and holds(path):
             runs.add(run)
     return {path for path in found.files if run_of(path) in runs}
+
+
+def stale_run_files(found: Inventory) -> set[str]:
+    """Return the files of runs that asked no snapshot that is there.
+
+    A picture may have had another name when they were made, which nothing knows any more.
+    """
+    there = {snapshot.root_digest for _, snapshot in found.of(IndexSnapshot)}
+    asked = {run_of(path): run.snapshot for path, run in found.of(QueryRun)}
+    asked |= {run_of(path): report.snapshot for path, report in found.of(RetrievalReport)}
+    return {p for p in found.files if p.startswith("runs/") and asked.get(run_of(p)) not in there}
 
 
 def run_of(path: str) -> str:
