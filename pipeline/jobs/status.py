@@ -155,6 +155,9 @@ def _segments(store: Store, seen: Seen) -> list[DoneRecord]:
     return [each for each in read_all_done(store, index.folder, keys) if each is not None]
 
 
+_NAMED = ["sha256", "container", "name"]
+
+
 def _repeated(store: Store, manifest: CorpusManifest) -> dict[str, int]:
     """Return how many contents stand under more than one name, and how many pictures these are."""
     seen: set[bytes] = set()
@@ -162,9 +165,8 @@ def _repeated(store: Store, manifest: CorpusManifest) -> dict[str, int]:
     for again in (False, True):
         # The second pass keeps names, and only of what the first has met twice.
         for shard in manifest.shards:
-            columns = ["sha256", "container", "name"]
-            table = read_committed(store, shard.file, lambda path: read_images(path, columns))
-            for sha256, *named in zip(*(table[name].to_pylist() for name in columns), strict=True):
+            table = read_committed(store, shard.file, lambda path: read_images(path, _NAMED))
+            for sha256, *named in zip(*(table[name].to_pylist() for name in _NAMED), strict=True):
                 if again and sha256 in names:
                     names[sha256].append((named[0], named[1]))
                 elif not again and sha256 in seen:

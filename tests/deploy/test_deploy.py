@@ -151,6 +151,7 @@ WORDS: dict[str, str | int] = {
     "tag": "TAG",
     "by": "BY",
     "digest": "DIGEST",
+    "key": "KEY",
 }
 """The words that FORMAT.md uses for the parts of a path that vary."""
 
