@@ -44,6 +44,7 @@ from lamella.pipeline.upkeep.traces import (
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.gate import Judgement
+from lamella.schemas.job_record import JobRecord
 from lamella.schemas.keeping import Expired, Forgotten
 from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.verdict import Verdict
@@ -262,8 +263,16 @@ def _sweep(store: Store, known: Pictures) -> int:
         for path, record in found.of(DoneRecord)
         if top_of(path) == "totals" and not totals & {file.path for file in record.files.values()}
     }
+    jobs = {snapshot.job for _, snapshot in found.of(IndexSnapshot)}
+    ended = {  # they cannot go on: what is forgotten is in the name of a corpus's folder
+        path
+        for path, job in found.of(JobRecord)
+        if path not in jobs
+        and tree.MANIFEST.at(keyed=tree.keyed(job.name, job.corpus_inputs)) not in found.files
+    }
     removed = 0
     for paths in (
+        ended,
         stale_run_files(found),
         of("segments", segments),
         spent,

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from unittest import mock
 
 import pytest
@@ -19,13 +20,16 @@ from lamella.pipeline.index.expired import snapshot_numbers
 from lamella.pipeline.index.promotions import current_snapshot, promote, read_snapshot
 from lamella.pipeline.index.tags import read_tags, tag_snapshot
 from lamella.pipeline.jobs.reindexing import reindex
+from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.forget import Forgot, forget_picture
 from lamella.pipeline.upkeep.forgotten_check import check_forgotten
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.files import DoneRecord
 from tests.builders import Killed
 from tests.command_line import complaint, lamella
 from tests.end_to_end.commands import ENGINE, query_store, tiny_runs
@@ -102,6 +106,7 @@ def test_nothing_is_left_of_a_forgotten_picture(place: Place, by: str) -> None:
         "its hash",
     }
     tag_snapshot(place.store, "before", 2)
+    before = {path.name for path in place.store.root.glob("activations/*/done/*.json")}
     found = place.forget(by)
     assert (found.pictures, found.expired, found.tags, found.current) == (1, (1, 2), ("before",), 3)
     assert traces(place, image_id, sha256) == []
@@ -115,6 +120,14 @@ def test_nothing_is_left_of_a_forgotten_picture(place: Place, by: str) -> None:
     now = ids_of(place.store.root, 3)
     assert NAME not in now
     assert "08.png" in now
+    new = [
+        DoneRecord.from_json(path.read_bytes())
+        for path in place.store.root.glob("activations/*/done/*.json")
+        if path.name not in before
+    ]
+    assert new
+    assert all(each.counts["taken over: images"] == each.counts["indexed"] for each in new)
+    assert len(store_status(place.store)["corpora"]) == 1
     with nothing_reaches_the_disk():  # it is in the source, and stays out of the index
         again = tiny_index(place.store.root, place.pictures, **OPEN)
     assert again.number == 3
@@ -143,34 +156,29 @@ def test_it_comes_back_under_the_same_name_or_bytes_and_stays_out(place: Place, 
 
 @pytest.mark.parametrize("by", ["name", "sha256"])
 def test_an_index_from_nothing_that_forgets_the_same_has_the_same_root(
-    place: Place, tmp_path: Path, by: str, whole: Path
+    place: Place, tmp_path: Path, by: Literal["name", "sha256"], whole: Path
 ) -> None:
     place.forget(by)
     words = tmp_path / "words"
     assert lamella("vocabulary", "export", place.store.root, "--into", words).returncode == 0
+    value = NAME if by == "name" else place.sha256
     roots = []
     with nothing_reaches_the_disk(), tiny_runs():
-        for name, first in (("grown", whole / "night-0"), ("new", None)):
+        for name in ("grown", "new"):
             store = tmp_path / name
-            if first is not None:
-                tiny_index(store, first, vocabulary_from=str(words), **OPEN)
-            else:
+            if name == "grown":
                 tiny_index(store, whole / "night-0", vocabulary_from=str(words), **OPEN)
-                shutil.rmtree(store)
-            from lamella.pipeline.store.storage import open_store
-
-            opened = open_store(str(store), create=True)
-            value = NAME if by == "name" else place.sha256
             forget_picture(
-                opened,
+                open_store(str(store), create=True),
                 SerialRunner(),
-                by=by,  # type: ignore[arg-type]
+                by=by,
                 value=value,
                 reason="asked",
                 threads=1,
                 anyway=True,
             )
             made = tiny_index(store, whole / "night-1", vocabulary_from=str(words), **OPEN)
+            assert NAME not in ids_of(store, made.number)
             roots.append(made.root_digest)
     assert roots[0] == roots[1]
 
