@@ -1,10 +1,8 @@
 """Tags: names for snapshots, which keep them from expiring."""
 
-import datetime
-
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.index.expired import check_there
-from lamella.pipeline.index.promotions import read_snapshot
+from lamella.pipeline.index.promotions import now, read_snapshot
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
@@ -40,8 +38,7 @@ def tag_snapshot(store: Store, name: str, number: int) -> Tag:
     path = _path(name)
     read_snapshot(store, number)
     check_there(store, number)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    mine = Tag(name=name, snapshot=number, tagged_at=now)
+    mine = Tag(name=name, snapshot=number, tagged_at=now())
     data = create_once(store, path, mine.to_json())
     there = parse_record(store, path, Tag, data)
     if there.snapshot != number:

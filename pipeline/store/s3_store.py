@@ -85,11 +85,6 @@ class S3Store:
         return self._cache.get(name, size_bytes, fetch)
 
     def discard(self, path: str) -> None:
-        if path.endswith(".html"):  # no record has the SHA-256 of a page, by which to find its copy
-            facts = self._client.head(self._bucket, self._key(path))
-            if facts is not None:
-                name = self._cache.name(f"{self.url}/{path}", facts.etag, facts.size_bytes)
-                self._cache.drop(name)
         self._client.remove(self._bucket, self._key(path))
 
     def names(self, prefix: str) -> list[str]:

@@ -134,6 +134,6 @@ def _age_days(snapshot: IndexSnapshot) -> float:
     """Return the age of a snapshot in days; one without a time that can be read is new."""
     try:
         at = datetime.datetime.fromisoformat(snapshot.published_at)
-        return (datetime.datetime.now(datetime.UTC) - at).total_seconds() / 86_400.0
+        return (datetime.datetime.fromisoformat(now()) - at).total_seconds() / 86_400.0
     except (ValueError, TypeError):
         return 0.0

@@ -25,6 +25,8 @@ from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch, top_of
 from lamella.pipeline.store import tree
+from lamella.pipeline.store.address import is_s3
+from lamella.pipeline.store.cache import Cache
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure
@@ -143,6 +145,9 @@ def forget_picture(
     removed += _reword(store, known)
     expired, tags = _expire(store, known)
     removed += _sweep(store, known)
+    if is_s3(store.url):
+        # A copy does not say of which file it is, and files that are gone may have had some too.
+        Cache.standard().clear()
     return Forgot(
         len(known.ids),
         expired,

@@ -1,6 +1,5 @@
 """Run parts of a recorded job again: missing tasks, a snapshot, a promotion."""
 
-import datetime
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.index.expired import expired_numbers
+from lamella.pipeline.index.promotions import now
 from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
@@ -157,7 +157,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
         number=number,
         snapshot=named,
         root_digest=snapshots[named].root_digest if named in snapshots else "",
-        promoted_at=_now(),
+        promoted_at=now(),
         commit_id=secrets.token_hex(8),
     )
     store.replace(path, promotion.to_json())
@@ -175,21 +175,17 @@ def rebuild_keeping(store: Store, path: str) -> str:
     What it must say is in its name, all but when and why; return a sentence that says so.
     """
     parts = tree.parts_of(path)
-    lost, now = "this record was damaged, and rebuilt", _now()
+    lost, when = "this record was damaged, and rebuilt", now()
     record: Expired | Forgotten
     if tree.record_of(path) is Expired:
-        record = Expired(number=int(parts["number"]), expired_at=now, reason=lost)
+        record = Expired(number=int(parts["number"]), expired_at=when, reason=lost)
     else:
         value = {
             "by": parts["by"],
             "stands_for": parts["digest"],
-            "forgotten_at": now,
+            "forgotten_at": when,
             "reason": lost,
         }
         record = Forgotten.model_validate(value)
     store.replace(path, record.to_json())
     return f"{path} was rebuilt: when and why it was written is lost"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

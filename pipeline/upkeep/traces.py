@@ -19,7 +19,6 @@ from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.stage import shard_key
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.store import tree
-from lamella.pipeline.store.cache import Cache
 from lamella.pipeline.store.commit import WRONG_FORM, sha256_of
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.upkeep.contents import Says
@@ -127,17 +126,12 @@ def _table(store: Store, path: str) -> Iterator[tuple[Path, Any]]:
 
 
 def discard_all(store: Store, found: Inventory, paths: Iterable[str]) -> int:
-    """Remove files, records before the files that they name, and local copies before all.
+    """Remove files, records before the files that they name.
 
     Returns:
         How many there were.
     """
     going = sorted(set(paths) & found.files.keys(), key=lambda p: (p not in found.records, p))
-    cache = Cache.standard()
-    for path in going:
-        if (record := found.records.get(path)) is not None:
-            for file in named_files(record):
-                cache.drop(file.sha256)
     for path in going:
         store.discard(path)
         found.files.pop(path)
