@@ -10,6 +10,8 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
 from lamella.schemas.keeping import Expired
 
+MOST_NUMBER = 10**9
+
 
 def expired_numbers(store: Store) -> set[int]:
     """Return the numbers of the snapshots that expired; of damaged records too."""
@@ -23,7 +25,8 @@ def snapshot_numbers(store: Store) -> list[int]:
 
 def _numbers(store: Store, series: tree.FileKind, top: str) -> set[int]:
     found = (series.form.read(f"{top}/{name}") for name in store.names(top))
-    return {int(parts["number"]) for parts in found if parts is not None}
+    numbers = {int(parts["number"]) for parts in found if parts is not None}
+    return {number for number in numbers if 0 < number < MOST_NUMBER}
 
 
 def check_there(store: Store, number: int) -> None:

@@ -10,14 +10,17 @@ import secrets
 from dataclasses import dataclass
 
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
-from lamella.pipeline.index.expired import check_there, expired_numbers, no_snapshot
+from lamella.pipeline.index.expired import (
+    MOST_NUMBER,
+    check_there,
+    expired_numbers,
+    no_snapshot,
+)
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure, read_record
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
-
-MOST_NUMBER = 10**9
 
 
 def latest_number(store: Store, series: tree.FileKind) -> int:

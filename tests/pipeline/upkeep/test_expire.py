@@ -1,5 +1,6 @@
 """Old snapshots go with what only they had; the others stay whole, and answer as before."""
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,8 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
 from tests.command_line import complaint, lamella
-from tests.pipeline.upkeep.nights import OPEN, age, answers, contents, index_nights, settle
-from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_pictures
+from tests.pipeline.upkeep.nights import OPEN, age, answers, contents, grow, index_nights, settle
+from tests.tiny import nothing_reaches_the_disk, seeded, tiny_index, tiny_pictures
 
 NIGHTS = 5
 
@@ -90,6 +91,35 @@ def test_after_expire_and_gc_survivors_answer_alike_and_nothing_else_remains(
     assert records(store.root) == records(alone)
     collect(store)  # a second time there is nothing left to do
     assert collect_garbage(store, older_than_s=-1.0, forced=True).removed == ()
+
+
+@pytest.mark.parametrize("seed", ["one", "two", pytest.param("three", marks=pytest.mark.slow)])
+def test_whatever_happens_survivors_answer_alike_and_the_rest_goes(
+    tmp_path: Path, seed: str
+) -> None:
+    chance, store = seeded(seed), LocalStore(tmp_path / "store")
+    pictures = tiny_pictures(tmp_path / "pictures", 9, broken=0)
+    settle(pictures)
+    made: dict[int, str] = {}
+    with nothing_reaches_the_disk():
+        for night in range(4):
+            if night:
+                grow(pictures, night)
+            number = tiny_index(store.root, pictures, **OPEN).number
+            made[number] = answers(store.root, number)
+            if chance.random() < 0.4:
+                tag_snapshot(store, f"night-{night}", chance.choice(snapshot_numbers(store)))
+            if chance.random() < 0.6:
+                keep = chance.randint(1, 2)
+                before, kept = set(snapshot_numbers(store)), set(protected(store))
+                gone = expire_snapshots(store, keep_last=keep, keep_days=0).expired
+                assert set(gone) == before - kept - set(sorted(before)[-keep:])
+            if chance.random() < 0.7:
+                collect(store)
+                assert collect_garbage(store, older_than_s=-1.0, forced=True).removed == ()
+            assert verify_store(store).damage == ()
+            for number in snapshot_numbers(store):
+                assert answers(store.root, number) == made[number]
 
 
 def test_the_next_night_finds_all_that_it_may_take_over(nights: Nights, store: LocalStore) -> None:
@@ -154,6 +184,13 @@ def test_what_must_stay_does_not_expire(store: LocalStore) -> None:
     said = complaint(lamella("expire", store.root, "--snapshot", "3", "--keep-last", 2))
     assert "give one" in said
     assert snapshot_numbers(store) == [1, 2, 3, 4, 5]
+    said = lamella("expire", store.root, "--keep-last", 1, "--keep-days", 0, "--dry-run").stdout
+    assert "snapshots that would expire: 1, 2, 4\n" in said
+    assert "snapshot 3 stays: has the tag keep\n" in said
+    found = json.loads(lamella("expire", store.root, "--json").stdout)
+    assert found["expired"] == []  # the defaults: 7 snapshots, 30 days
+    assert lamella("expire", store.root, "--snapshot", 1).returncode == 0
+    assert snapshot_numbers(store) == [2, 3, 4, 5]
 
 
 def test_a_tag_is_given_once_and_stands_for_its_snapshot(store: LocalStore) -> None:

@@ -291,6 +291,26 @@ def test_without_the_source_the_record_stands_and_the_rest_waits(place: Place) -
     assert check_forgotten(place.store, name=NAME, sha256=digest) == []
 
 
+def test_the_command_says_what_it_did_and_what_it_cannot_reach(place: Place) -> None:
+    shutil.copy(place.pictures / NAME, place.pictures / "twin.png")
+    with nothing_reaches_the_disk(), tiny_runs():
+        reindex(place.store, SerialRunner(), threads=1, watch=Watch())
+    tag_snapshot(place.store, "before", 1)
+    forget = ("forget", place.store.root, "--name", NAME, "--reason", "asked")
+    said = lamella(*forget, "--engine", "serial")
+    assert said.returncode == 0, said.stderr
+    assert "1 pictures forgotten; snapshots that held it and expired: 1, 2, 3; " in said.stdout
+    assert "current snapshot: 4; " in said.stdout
+    assert "the tag before went with its snapshot" in said.stdout
+    assert f"give --sha256 {place.sha256}" in said.stdout
+    assert "what this cannot reach: earlier versions in a bucket" in said.stdout
+    left = json.loads(lamella(*forget[:4], "--check", "--json").stdout)
+    assert left == []
+    left = lamella("forget", place.store.root, "--check", "--sha256", place.sha256)
+    assert left.returncode == 1  # the twin has these bytes
+    assert "holds its hash" in left.stdout
+
+
 def test_check_finds_what_a_person_put_back(place: Place) -> None:
     assert lamella("forget", place.store.root, "--check").returncode == 0
     place.forget()
