@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,8 @@ from lamella.schemas.files import DoneRecord
 from tests.builders import Killed
 from tests.command_line import complaint, lamella
 from tests.end_to_end.commands import ENGINE, query_store, tiny_runs
-from tests.pipeline.upkeep.nights import OPEN, bytes_of, ids_of, index_nights
-from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job
+from tests.pipeline.upkeep.nights import OPEN, bytes_of, ids_of, index_nights, settle
+from tests.tiny import nothing_reaches_the_disk, tiny_index, tiny_job, tiny_pictures
 
 NAME = "07.png"
 
@@ -222,6 +223,8 @@ def test_a_forget_that_dies_ends_the_same_when_it_is_given_again(
     image_id, sha256 = ids_of(place.store.root, 2)[NAME], place.sha256
     with dying_at(int(share * changes)), pytest.raises(Killed):
         place.forget(by)
+    if by == "sha256":  # gc in between takes nothing that the rest must know
+        collect_garbage(place.store, older_than_s=-1.0, forced=True)
     place.forget(by)
     assert traces(place, image_id, sha256) == []
     assert verify_store(place.store).damage == ()
@@ -230,6 +233,37 @@ def test_a_forget_that_dies_ends_the_same_when_it_is_given_again(
     current = current_snapshot(place.store)
     assert current is not None
     assert current.number == snapshot_numbers(place.store)[-1]
+
+
+def test_members_of_tars_and_refused_pictures_are_forgotten(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", 14)
+    source = tmp_path / "tars"
+    source.mkdir()
+    for number in range(2):
+        with tarfile.open(source / f"{number}.tar", "w") as tar:
+            for path in sorted(pictures.iterdir())[number * 7 : number * 7 + 7]:
+                tar.add(path, arcname=path.name)
+    settle(source)
+    store = LocalStore(tmp_path / "store")
+    edge = hashlib.sha256((pictures / "06.png").read_bytes()).hexdigest()  # the last of a shard
+    with nothing_reaches_the_disk(), tiny_runs():
+        tiny_index(store.root, source, **OPEN)
+        asked: tuple[tuple[Literal["name", "sha256"], str], ...] = (
+            ("name", "0.tar/03.png"),
+            ("sha256", edge),
+            ("name", "1.tar/13.png"),
+        )
+        for by, value in asked:
+            found = forget_picture(
+                store, SerialRunner(), by=by, value=value, reason="asked", threads=1
+            )
+            assert found.pictures == 1
+            assert verify_store(store).damage == ()
+            assert check_forgotten(store) == []
+    for name in ("0.tar/03.png", "0.tar/06.png", "1.tar/13.png"):
+        assert check_forgotten(store, name=name) == []
+    assert (current := current_snapshot(store)) is not None
+    assert (current.indexed, current.refused) == (11, 0)
 
 
 def test_gate_and_hold_do_not_stand_against_it(place: Place) -> None:
