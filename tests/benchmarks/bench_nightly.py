@@ -241,7 +241,7 @@ def _segments(store: Store) -> list[str]:
 
 @pytest.mark.bench
 def test_many_nights() -> None:
-    from lamella.pipeline.upkeep.expire import expire
+    from lamella.pipeline.upkeep.expire import expire_snapshots
     from lamella.pipeline.upkeep.gc import collect_garbage
 
     shutil.rmtree(KEPT, ignore_errors=True)
@@ -256,7 +256,7 @@ def test_many_nights() -> None:
             files.write(files.name_of(place))
         last, _ = run(store, files, words)
     before = stored(KEPT / "store")
-    expire(store, keep_last=1, keep_days=0)
+    expire_snapshots(store, keep_last=1, keep_days=0)
     collect_garbage(store, older_than_s=-1.0, forced=True)
     after = stored(KEPT / "store")
     fresh = open_store(str(KEPT / "fresh"), create=True)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamella.pipeline.corpus import image_table
+from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.same_ids import first_equal
@@ -33,10 +34,10 @@ def test_the_ends_of_ranges_belong_to_one(same: int) -> None:
 def test_a_corpus_with_two_pictures_of_one_id_is_refused_and_they_are_named(
     tmp_path: Path,
 ) -> None:
-    pictures, real = tiny_pictures(tmp_path / "pictures", broken=0), image_table.image_id_of
+    pictures = tiny_pictures(tmp_path / "pictures", broken=0)
 
     def alike(container: str, name: str, *rest: object) -> int:
-        return 7 if name in ("01.png", "05.png") else real(container, name, *rest)  # type: ignore[arg-type]
+        return 7 if name in ("01.png", "05.png") else image_id_of(container, name, *rest)  # type: ignore[arg-type]
 
     with (
         mock.patch.object(image_table, "image_id_of", alike),
