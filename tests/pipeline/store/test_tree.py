@@ -13,6 +13,10 @@ PARTS: dict[str, str | int] = {
     "number": 12,
     "round": 3,
     "token": "0123456789ab",
+    "key": "0123456789abcdef",
+    "tag": "before-cleanup",
+    "by": "name",
+    "digest": "0123456789abcdef" * 4,
 }
 
 
