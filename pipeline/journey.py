@@ -20,20 +20,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamella.pipeline.accounts import check_extraction, check_refused, on_several_machines
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.stage import build_corpus
-from lamella.pipeline.errors import InputError, StageFailed
-from lamella.pipeline.extract.stage import (
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.extraction import (
     Extraction,
-    extract_corpus,
     extraction_place,
     find_extracted,
     find_extraction,
 )
+from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_place, find_encoding
 from lamella.pipeline.index.one_pass import WordEncoder
-from lamella.pipeline.index.publish import find_totals, make_totals, refusals_by_reason
+from lamella.pipeline.index.publish import find_totals, make_totals
 from lamella.pipeline.index.reuse import Take, take_over
+from lamella.pipeline.index.same_ids import check_ids
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
@@ -51,9 +53,6 @@ from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.vocabulary import EncodingSpec, Vocabulary
-
-FEW_REFUSED = 3
-"""Up to this many refused pictures never stop a job, however small the corpus is."""
 
 
 def route(
@@ -259,9 +258,9 @@ class Journey:
                 threads=hands.threads,
                 on_progress=hands.watch.progress,
             )
-            _check_extraction(self.store, extraction, manifest, self.job.job)
+            check_extraction(self.store, extraction, manifest, self.job.job)
             if len(extraction.machines) > 1:
-                hands.watch.note(_on_several_machines(manifest.name, extraction.machines))
+                hands.watch.note(on_several_machines(manifest.name, extraction.machines))
             return extraction
 
         return Stage("extract", folder, inputs, find, make)
@@ -361,20 +360,12 @@ class Journey:
         def make(hands: Hands) -> Index:
             progress = hands.watch.progress
             index = index_corpus(self.store, hands.runner, encoding, cuts, on_progress=progress)
+            if find_totals(self.store, index) is None:
+                check_ids(self.store, index)
             make_totals(self.store, encoding, index)
             return index
 
         return Stage("index", folder, inputs, find, make)
-
-
-def _on_several_machines(name: str, machines: Mapping[str, int]) -> str:
-    counted = ", ".join(f"{count:,} on {machine}" for machine, count in machines.items())
-    fewest = min(machines.values())
-    return (
-        f"{name} was extracted on several kinds of machine ({counted}): features differ in their "
-        "last bits, and the root digest may be another than on one kind. Indexed into a new store "
-        f"on one kind of machine, at least {fewest:,} pictures would be made anew"
-    )
 
 
 def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
@@ -406,34 +397,3 @@ def decode_limits(job: JobConfig) -> DecodeLimits:
     """Return the limits for decoding one picture of a job."""
     corpus = job.corpus
     return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
-
-
-def check_refused(refused: int, images: int, share: float, reasons: Mapping[str, int]) -> None:
-    """Stop a job if too many of its pictures are refused.
-
-    Args:
-        share: the share of pictures that may be refused.
-        reasons: how many were refused for each reason, for the message.
-
-    Raises:
-        StageFailed: more than this share and more than `FEW_REFUSED` are refused.
-    """
-    if refused > max(FEW_REFUSED, share * images):
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        detail = f" ({listed})" if listed else ""
-        raise StageFailed(
-            f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
-            f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
-        )
-
-
-def _check_extraction(
-    store: Store, extraction: Extraction, manifest: CorpusManifest, job: JobConfig
-) -> None:
-    reasons = refusals_by_reason(store, extraction.records)
-    check_refused(extraction.refused, manifest.images, job.corpus.max_refused, reasons)
-    if extraction.indexed == 0:
-        raise InputError(
-            f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
-            f"({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
-        )

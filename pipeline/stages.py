@@ -5,13 +5,13 @@ or more steps. `Hands` has what stages are made with, `Made` the outcomes so far
 look at a journey, ended or not.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place
@@ -119,10 +119,12 @@ class Made:
 
     def __init__(self) -> None:
         self._of: dict[str, Any] = {}
+        self._keys: dict[str, frozenset[str]] = {}
 
     def add(self, name: str, outcome: Any) -> None:
         """Add the outcome of a stage."""
         self._of[name] = outcome
+        self._keys.clear()
 
     def has(self, name: str) -> bool:
         """Say whether a stage has ended."""
@@ -163,18 +165,24 @@ class Made:
     def shares(self, file: tree.Found) -> bool:
         """Say whether a file in a folder that all corpora share belongs to a task of this one."""
         top = top_of(file.folder)
-        if top == top_of(tree.LOOK.form.text):
-            looks = (tree.read(shard.file.path) for shard in self.manifest.shards)
-            return any(look is not None and look.key == file.key for look in looks)
-        if top == top_of(tree.EXTRACT.form.text) and self.has("extract"):
-            return file.key in {shard.key for shard in self.extraction.shards}
-        if top == top_of(tree.ENCODE.form.text) and self.has("extract"):
-            return file.key in self.extraction.keys
-        if top == top_of(tree.INDEX.form.text) and self.has("index"):
-            return file.parts.get("key", file.key) in {task.key for task in self.index.tasks}
         if top == top_of(tree.TOTALS.form.text) and self.has("index"):
             return file.folder == totals_place(self.index)[0]
-        return False
+        if top not in self._keys:
+            self._keys[top] = self._keys_in(top)
+        return file.parts.get("key", file.key) in self._keys[top]
+
+    def _keys_in(self, top: str) -> frozenset[str]:
+        """Return the keys of the tasks of this corpus in a folder below the root."""
+        if top == top_of(tree.LOOK.form.text):
+            looks = (tree.read(shard.file.path) for shard in self.manifest.shards)
+            return frozenset(look.key for look in looks if look is not None)
+        if top == top_of(tree.EXTRACT.form.text) and self.has("extract"):
+            return frozenset(shard.key for shard in self.extraction.shards)
+        if top == top_of(tree.ENCODE.form.text) and self.has("extract"):
+            return frozenset(self.extraction.keys)
+        if top == top_of(tree.INDEX.form.text) and self.has("index"):
+            return frozenset(task.key for task in self.index.tasks)
+        return frozenset()
 
 
 SHARED = frozenset(
@@ -217,11 +225,20 @@ class Seen:
         return not self.whole and not any(top_of(path) == top_of(stage.folder) for stage in ended)
 
     def size_bytes(self, store: Store) -> dict[str, int]:
-        """Return the bytes that each stage has stored, by name."""
-        return {
-            stage.name: sum(file.size_bytes for file in store.walk(stage.folder))
-            for stage in self.stages
-        }
+        """Return the bytes that each stage has stored of this corpus, by name."""
+        return {stage.name: sum(self._sizes(store, stage)) for stage in self.stages}
+
+    def _sizes(self, store: Store, stage: Stage) -> Iterator[int]:
+        folders = {stage.folder}
+        if stage.name == "corpus" and self.made.has("corpus"):
+            folders |= {tree.folder_of(shard.file.path) for shard in self.made.manifest.shards}
+        if stage.name == "index" and self.made.has("index"):
+            folders.add(totals_place(self.made.index)[0])
+        for folder in sorted(folders):
+            for file in store.walk(folder):
+                found = tree.read(file.path) if top_of(file.path) in SHARED else None
+                if found is None or self.made.shares(found):
+                    yield file.size_bytes
 
 
 def top_of(path: str) -> str:

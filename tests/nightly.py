@@ -19,9 +19,7 @@ from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.snapshot import IndexSnapshot
-
-LONG_AGO_NS = 1_600_000_000_000_000_001
-"""A time of modification long before any listing, so that files are known by it."""
+from tests.tiny import LONG_AGO_NS
 
 
 @dataclass
@@ -82,10 +80,15 @@ def _swap(source: Source, chance: random.Random) -> None:
     source.move("swap.png", other)
 
 
+def _add_a_few(source: Source, chance: random.Random) -> None:
+    for _ in range(3):
+        source.write(f"m/{chance.randrange(10**6):06d}.png")
+
+
 EDITS: dict[str, Edit] = {
     "add first": lambda s, c: s.write(f"a/{c.randrange(10**6):06d}.png"),
     "add last": lambda s, c: s.write(f"z/{c.randrange(10**6):06d}.png"),
-    "add a few": lambda s, c: [s.write(f"m/{c.randrange(10**6):06d}.png") for _ in range(3)],
+    "add a few": _add_a_few,
     "change": lambda s, c: s.write(_any(s, c)),
     "delete": lambda s, c: s.delete(_any(s, c)) if len(s.names) > 4 else None,
     "rename": lambda s, c: s.move(name := _any(s, c), f"{name[:-4]}-again.png"),

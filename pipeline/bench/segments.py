@@ -15,7 +15,7 @@ from lamella.pipeline.index.files import (
     read_sketch,
 )
 from lamella.pipeline.index.postings import document_frequencies
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.index.weighting import idf
 from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures
 from lamella.pipeline.search.score import bag_norms
@@ -50,7 +50,7 @@ def write_segment_to(
     """Write the files of a segment whose ids begin at `first`; return their bytes."""
     ids = np.arange(first, first + len(vectors), dtype=np.int64)
     size = 0
-    for file in segment_files(ids, {HIGH: vectors, LOW: bags}, {LOW: words}, threads):
+    for file in segment_files(members_of(ids), {HIGH: vectors, LOW: bags}, {LOW: words}, threads):
         path = folder / f"{file.name}.arrow"
         file.write(path)
         size += path.stat().st_size

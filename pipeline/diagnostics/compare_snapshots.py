@@ -7,7 +7,7 @@ import numpy as np
 from lamella.pipeline.diagnostics.drift import MOST_ROWS, SEED, Drift, equal_draw, measure_drift
 from lamella.pipeline.diagnostics.inspect import kept_of
 from lamella.pipeline.errors import IncompatibleInputs, InputError, MissingFile
-from lamella.pipeline.extract.stage import extraction_place, not_kept
+from lamella.pipeline.extract.extraction import extraction_place, not_kept
 from lamella.pipeline.index.encode import open_assigner
 from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import CorruptFile, one_line
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
 from lamella.pipeline.index import residuals
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select

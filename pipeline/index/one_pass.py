@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import IncompatibleInputs
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.taken import Taken, lacks
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import Described, Describes

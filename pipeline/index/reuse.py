@@ -8,7 +8,7 @@ from typing import Any
 from lamella.pipeline.corpus.cut import Nearby
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.errors import StoreError
-from lamella.pipeline.extract.stage import FindRecords
+from lamella.pipeline.extract.extraction import FindRecords
 from lamella.pipeline.extract.tables import read_image_ids
 from lamella.pipeline.extract.taken import Taken
 from lamella.pipeline.index.shards import shards_of

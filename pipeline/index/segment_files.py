@@ -40,14 +40,32 @@ class SegmentFile:
     write: Callable[[Path], int]
 
 
+def members_of(
+    image_ids: NDArray[np.int64],
+    shards: NDArray[np.int32] | None = None,
+    rows: NDArray[np.int32] | None = None,
+) -> Any:
+    """Return the table of a segment's images: each with the shard and the row where it stands.
+
+    Args:
+        image_ids: (n,) rising.
+        shards, rows: (n,); by default all stand in one shard, in this order.
+    """
+    count = len(image_ids)
+    shards = np.zeros(count, np.int32) if shards is None else shards
+    rows = np.arange(count, dtype=np.int32) if rows is None else rows
+    return pa.table(
+        {"image_id": pa.array(image_ids), "shard": pa.array(shards), "row": pa.array(rows)}
+    )
+
+
 def segment_files(
     members: Any, layers: Layers, words: Mapping[str, int], threads: int = 1
 ) -> Iterator[SegmentFile]:
     """Yield the files of a segment one by one, each made on demand.
 
     Args:
-        members: a pyarrow table of n images: image_id (rising), and where each stands, shard and
-            row.
+        members: n images, as `members_of` gives them.
         layers: n bags, n residuals, or (n, D) float32 vectors, in that order.
         words: of each local layer's vocabulary.
         threads: changes no bit.

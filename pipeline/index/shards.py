@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lamella.pipeline.extract.stage import (
+from lamella.pipeline.extract.extraction import (
     FindRecords,
     extraction_place,
     find_extracted,

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.cut import cut_segments
 from lamella.pipeline.corpus.image_table import read_images
-from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.tables import GLOBAL, read_image_ids
 from lamella.pipeline.extract.taken import lacks
 from lamella.pipeline.index import residuals as aggregated
@@ -20,7 +18,7 @@ from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.plan import check_segments
 from lamella.pipeline.index.residual_files import read_residuals
 from lamella.pipeline.index.residuals import Residuals, bytes_of
-from lamella.pipeline.index.segment_files import Layers, segment_counts, segment_files
+from lamella.pipeline.index.segment_files import Layers, members_of, segment_counts, segment_files
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
@@ -98,9 +96,6 @@ def write_segment(work: Attempt, members: Any, layers: Layers, words: Mapping[st
 def _members(store: Store, task: SegmentTask) -> Any:
     """Return a table of the images of a segment, ids rising: each with the number of its shard in
     the segment, and its row in the image table of that shard.
-
-    Raises:
-        InputError: two pictures have the same id.
     """
     ids, shards, rows = [], [], []
     for number, (shard, record) in enumerate(zip(task.shards, task.extracted, strict=True)):
@@ -116,28 +111,7 @@ def _members(store: Store, task: SegmentTask) -> Any:
         rows.append(order[at].astype(np.int32) if len(own) else np.empty(0, np.int32))
     every = np.concatenate(ids)
     order = np.argsort(every, kind="stable")
-    check_ids(every[order])
-    return pa.table(
-        {
-            "image_id": pa.array(every[order]),
-            "shard": pa.array(np.concatenate(shards)[order]),
-            "row": pa.array(np.concatenate(rows)[order]),
-        }
-    )
-
-
-def check_ids(image_ids: NDArray[np.int64]) -> None:
-    """Check that no two images have one id; `image_ids` (n,) are sorted.
-
-    Raises:
-        InputError: two have. Among a billion images the chance of that is 1 in 18.
-    """
-    same = image_ids[1:][image_ids[1:] == image_ids[:-1]]
-    if len(same):
-        raise InputError(
-            f"two pictures have the id {same[0]}, which is made from name and bytes: rename one of "
-            "them, or leave one out of the source"
-        )
+    return members_of(every[order], np.concatenate(shards)[order], np.concatenate(rows)[order])
 
 
 def _bags(store: Store, task: SegmentTask, layer: str, image_ids: NDArray[np.int64]) -> BagsOfWords:
@@ -292,6 +266,11 @@ def segment_tasks(encoding: Encoding, cuts: Cuts) -> list[SegmentTask]:
     for shards in cut_segments(extraction.shards, cuts.shard_images, cuts.segment_images):
         run = slice(first, first + len(shards))
         first = run.stop
-        key = digest_of(extraction.keys[run])[: len(shards[0].key)]
+        key = segment_key(extraction.keys[run])
         tasks.append(SegmentTask(key, shards, extraction.records[run], encoding.records[run]))
     return tasks
+
+
+def segment_key(keys: Sequence[str]) -> str:
+    """Return the key of a segment, from the keys of what was extracted of its shards."""
+    return digest_of(keys)[: len(keys[0])]

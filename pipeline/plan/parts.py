@@ -195,7 +195,8 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
         listed.append(PlannedBytes(kind=kind, stage=stage, size_bytes=figure, kept=kept))
 
     looked_at = found.table_bytes / len(found.rows)
-    add("corpus", "corpora", extent.images * looked_at + shards * RECORD)
+    a_shard = found.shard_bytes + RECORD  # and its part of the manifest
+    add("corpus", "image tables", extent.images * looked_at + shards * a_shard)
     for name, size_bytes in found.extract.sizes.items():
         if at_once(prepared) and name in found.words:
             continue

@@ -14,12 +14,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
-from lamella.pipeline.corpus.image_table import probe_rows
+from lamella.pipeline.corpus.identity import image_id_of
+from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.plan.clock import costing
@@ -29,7 +30,7 @@ from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
 from lamella.pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
 from lamella.pipeline.vocabulary.import_words import find_import
-from lamella.schemas.corpus import IMAGES
+from lamella.schemas.corpus import IMAGES, SEEN
 
 if TYPE_CHECKING:
     from lamella.pipeline.extract.probe import ExtractProbe
@@ -47,7 +48,8 @@ class Probe:
         ignored: entries that are not pictures.
         refused: pictures that gave no activations.
         rows: rows of the image table, with those of refused pictures.
-        table_bytes: size of the image table as Parquet.
+        table_bytes: bytes of the rows in the tables of a look, of images and of what was seen.
+        shard_bytes: bytes of these tables without a row.
         starting: seconds until a new process can open a network.
         looking: seconds of one thread for an entry in the corpus stage, for each chunk.
         extract: measurements of the extract stage.
@@ -64,6 +66,7 @@ class Probe:
     refused: int
     rows: Sequence[Mapping[str, Any]]
     table_bytes: int
+    shard_bytes: int
     starting: float
     looking: Sequence[float]
     extract: "ExtractProbe"
@@ -111,8 +114,9 @@ def probe(
     entries = [listing.entries[n] for n in spread(len(listing.entries), sample, seed)]
     found, looking = _look(prepared, entries, threads, on_progress)
     rows = [row for row in found if row is not None]
-    table = scratch / "images.parquet"
-    write_parquet(pa.Table.from_pylist(rows, schema=IMAGES), table)
+    for row in rows:
+        row["image_id"] = image_id_of(row["container"], row["name"], row["sha256"])
+    table_bytes, empty_bytes = _table_bytes(rows, entries, scratch), _table_bytes([], [], scratch)
     readable = sum(row["refusal"] is None for row in rows)
 
     def seen(done: int) -> None:
@@ -165,7 +169,8 @@ def probe(
         ignored=len(entries) - len(rows),
         refused=len(rows) - indexed,
         rows=rows,
-        table_bytes=table.stat().st_size,
+        table_bytes=table_bytes - empty_bytes,
+        shard_bytes=empty_bytes,
         starting=_starting() if prepared.job.engine.kind == "ray" else 0.0,
         looking=looking,
         extract=extract,
@@ -228,6 +233,19 @@ def _look(
     return found, looking
 
 
+def _table_bytes(rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry], scratch: Path) -> int:
+    """Return the bytes of the tables of a look at these entries, as Parquet."""
+    seen = [{name: getattr(entry, name) for name in ENTRY_FACTS} for entry in entries]
+    size, path = 0, scratch / "table.parquet"
+    for table in (
+        pa.Table.from_pylist(rows, schema=IMAGES),
+        pa.Table.from_pylist(seen, schema=SEEN),
+    ):
+        write_parquet(table, path)
+        size += path.stat().st_size
+    return size
+
+
 def _vectors(path: Path) -> Float32s:
     table = read_parquet(path)
     order = np.argsort(column(table, "image_id"), kind="stable")
@@ -254,7 +272,7 @@ def _index(
             for name, each in layers.items()
         }
         with costing() as cost:
-            for file in segment_files(image_ids[:count], some, sizes):
+            for file in segment_files(members_of(image_ids[:count]), some, sizes):
                 file.write(scratch / "segment")
         return cost.seconds
 

@@ -15,7 +15,7 @@ from lamella.pipeline.vocabulary.rounds import LINK_CELLS, RANGE_WORDS
 OPENED = 2
 """Requests to open a file that a record names: one for its size, one for its bytes."""
 
-GLOBAL_FILES, LOCAL_FILES = 4, 3
+GLOBAL_FILES, LOCAL_FILES = 4, 4
 """Files of a segment for a global and for a local layer."""
 
 LISTED_AT_ONCE = 1_000
@@ -58,7 +58,7 @@ def store_requests(
     locals_, globals_ = list(words), list(globals_)
     found = {
         # A done record is read before a task and created after it.
-        "corpus": {"get": shards + 1, "put": 2 * shards + 1},
+        "corpus": {"get": shards + 1, "put": 3 * shards + 1},
         "extract": {
             "get": shards * (1 + OPENED),
             "put": shards * (sum(parts.values()) + 2 + 1),
@@ -68,9 +68,11 @@ def store_requests(
         found[f"vocabulary {name}"] = _training(words[name], pictures, shards, parts[name])
     read = sum(1 + parts[name] for name in locals_)
     found["encode"] = {"get": shards * (1 + OPENED + read), "put": shards * (len(locals_) + 1)}
-    read = OPENED + OPENED * len(locals_) + sum(1 + parts[name] for name in globals_)
+    # The images of a shard are in its image table and in the record of extraction.
+    read = 2 * OPENED + OPENED * len(locals_) + sum(1 + parts[name] for name in globals_)
     files = 1 + GLOBAL_FILES * len(globals_) + LOCAL_FILES * len(locals_)
-    found["index"] = {"get": segments + shards * read, "put": segments * (files + 1)}
+    # Besides the done record a segment has a manifest, which is looked for before it is created.
+    found["index"] = {"get": 2 * segments + shards * read, "put": segments * (files + 2)}
     found["publish"] = {
         "get": shards * OPENED + segments * OPENED * (2 * len(locals_) + len(globals_)) + 8,
         "put": len(locals_) + 3,

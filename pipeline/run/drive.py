@@ -8,6 +8,7 @@ from lamella.pipeline.errors import AccountMismatch, CommitConflict, StageFailed
 from lamella.pipeline.run.step import Runner, StoreStep, TaskT
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.tree import StepKind
 from lamella.schemas.files import DoneRecord
 
 READERS = 16
@@ -108,7 +109,7 @@ def complete(
         raise StageFailed(f"{step.name}: the runner returned nothing for {', '.join(missing)}")
     if step.kind.states:
         for task in tasks:
-            _check_account(step, records[task.key], sizes[task.key], store)
+            check_account(step.name, step.kind, records[task.key], sizes[task.key], store)
     return [records[task.key] for task in tasks]
 
 
@@ -121,12 +122,17 @@ def read_all_done(store: Store, folder: str, keys: Sequence[str]) -> list[DoneRe
         return list(pool.map(lambda key: read_done(store, folder, key), keys))
 
 
-def _check_account(step: StoreStep[TaskT], record: DoneRecord, units: int, store: Store) -> None:
-    counts = {state: record.counts.get(state, 0) for state in step.kind.states}
+def check_account(name: str, kind: StepKind, record: DoneRecord, units: int, store: Store) -> None:
+    """Check that the counts of a record say of each unit of work how it ended.
+
+    Raises:
+        AccountMismatch: they do not add up, so pictures would be lost.
+    """
+    counts = {state: record.counts.get(state, 0) for state in kind.states}
     if sum(counts.values()) != units:
         listed = " + ".join(f"{count:,} {state}" for state, count in counts.items())
         raise AccountMismatch(
-            f"{step.name} {record.key}: {listed} is not {units:,}: its record is wrong; "
+            f"{name} {record.key}: {listed} is not {units:,}: its record is wrong; "
             f"`lamella verify {store.url}` names the command that rebuilds it"
         )
 

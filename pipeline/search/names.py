@@ -69,10 +69,16 @@ class ImageTable:
             table = read_committed(self._store, segment.files["images"], read_members)
             ids = column(table, "image_id").astype(np.int64)
             shard, row = column(table, "shard"), column(table, "row")
+            sizes = np.array([each.images for each in shards], np.int64)
             if len(ids) and not (int(shard.min()) >= 0 and int(shard.max()) < len(shards)):
                 raise CorruptFile(
                     f"{segment.files['images'].path} names a shard that segment {segment.key} does "
                     f"not have: {cure(self._store)}"
+                )
+            if ((row < 0) | (row >= sizes[shard])).any():
+                raise CorruptFile(
+                    f"{segment.files['images'].path} names a row that its shard does not have: "
+                    f"{cure(self._store)}"
                 )
             found.append((ids, shard.astype(np.int64) + first, row))
             first += len(shards)
@@ -103,20 +109,31 @@ class ImageTable:
         """Return an image's row. Raises KeyError where there is no such id."""
         (shard,), (place,) = self._places(np.array([image_id], np.int64))
         row: dict[str, Any] = self._table(int(shard), "rows").slice(int(place), 1).to_pylist()[0]
+        self._check(int(shard), row["image_id"] == image_id)
         return row
+
+    def _check(self, shard: int, is_of_these: bool) -> None:
+        """Raise CorruptFile where a shard's table has other images in rows that a segment names."""
+        if not is_of_these:
+            raise CorruptFile(
+                f"{self._shards[shard].file.path} has other images than its segment says: "
+                f"{cure(self._store)}"
+            )
 
     def names_of(self, image_ids: NDArray[np.int64] | Sequence[int]) -> Any:
         """Return the names of images, a pyarrow string column in the order named.
 
         Each shard is opened once for all of them. Raises KeyError where there is no such id.
         """
-        shards, places = self._places(np.asarray(image_ids, np.int64))
+        ids = np.asarray(image_ids, np.int64)
+        shards, places = self._places(ids)
         order = np.argsort(shards, kind="stable")
         numbers, starts = np.unique(shards[order], return_index=True)
         parts = [pa.array([], pa.large_string())]
         for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
-            names = self._table(number, "names").column("name").chunk(0)
-            parts.append(names.take(pa.array(places[rows])))
+            table = self._table(number, "names").take(pa.array(places[rows])).combine_chunks()
+            self._check(number, np.array_equal(table.column("image_id"), ids[rows]))
+            parts.append(table.column("name").chunk(0))
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         # Large strings until here: one column may take more than 2 GiB.

@@ -15,7 +15,7 @@ are caches and forecasts: they go after 30 days.
 from collections import defaultdict
 from collections.abc import Iterable
 
-from lamella.pipeline.extract.stage import extraction_place, outcome_key
+from lamella.pipeline.extract.extraction import extraction_place, outcome_key
 from lamella.pipeline.index.encode import encoding_place
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place

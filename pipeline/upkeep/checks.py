@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from lamella.pipeline.extract.stage import extraction_place
+from lamella.pipeline.extract.extraction import extraction_place
 from lamella.pipeline.index.encode import encoding_place
 from lamella.pipeline.index.one_pass import WordEncoder
+from lamella.pipeline.index.stage import segment_key
 from lamella.pipeline.store import tree
 from lamella.pipeline.upkeep.inventory import Fault, Inventory
 from lamella.schemas.corpus import CorpusManifest, ShardRef
@@ -107,7 +108,7 @@ def _training(found: Inventory, path: str, vocabulary: Vocabulary) -> Iterator[F
 
 def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[Fault]:
     who = f"snapshot {snapshot.number}"
-    images = 0
+    images, known = 0, True
     for segment in snapshot.segments:
         folder = tree.folder_of(segment.files["images"].path)
         record, faults = _done(found, folder, segment.key, who)
@@ -120,12 +121,12 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
         manifest = found.records.get(segment.manifest)
         if isinstance(manifest, SegmentManifest):
             images += sum(shard.images for shard in manifest.shards)
-            yield from _features(found, snapshot, manifest.shards, who)
-        elif segment.manifest not in found.files:
-            yield Fault(segment.manifest, f"is gone: {who} was made from it")
+            yield from _features(found, snapshot, manifest, who)
         else:
-            images = snapshot.images  # damaged, which the inventory reports
-    if images != snapshot.images:
+            known = False
+            if segment.manifest not in found.files:  # else damaged, which the inventory reports
+                yield Fault(segment.manifest, f"is gone: {who} was made from it")
+    if known and images != snapshot.images:
         yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
     for file in list(snapshot.document_frequencies.values())[:1]:
         yield from _done(found, tree.folder_of(file.path), "totals", who)[1]
@@ -142,23 +143,22 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
 
 
 def _features(
-    found: Inventory, snapshot: IndexSnapshot, shards: Sequence[ShardRef], who: str
+    found: Inventory, snapshot: IndexSnapshot, segment: SegmentManifest, who: str
 ) -> Iterator[Fault]:
-    """Yield what is missing of the vectors and words of shards, made in one pass or in two."""
+    """Yield what is missing of the vectors and words of a segment, made in one pass or in two."""
     encoder = WordEncoder(snapshot.vocabularies)
     together, _ = extraction_place(snapshot.extraction, encoder)
     apart, _ = extraction_place(snapshot.extraction, None)
     words, _ = encoding_place(snapshot.extraction.digest(), snapshot.vocabularies)
-    for shard in shards:
+    # Words of a shard with pictures that were refused late have a key that a retry makes unknown.
+    all_read = segment_key([shard.key for shard in segment.shards]) == segment.key
+    for shard in segment.shards:
         both = found.records.get(tree.done(together, shard.key))
         one = found.records.get(tree.done(apart, shard.key))
         if both is None and one is None:
             folder = apart if snapshot.keeps_descriptors else together
             yield from _done(found, folder, shard.key, who)[1]
-        elif (
-            both is None and isinstance(one, DoneRecord) and one.counts["refused"] == shard.refused
-        ):
-            words, _ = encoding_place(snapshot.extraction.digest(), snapshot.vocabularies)
+        elif both is None and all_read:
             yield from _done(found, words, shard.key, who)[1]
 
 
@@ -222,8 +222,10 @@ def _jobs(found: Inventory) -> Iterator[Fault]:
             manifest = tree.MANIFEST.at(keyed=tree.keyed(job.name, job.corpus_inputs))
             if manifest not in found.files:
                 yield Fault(manifest, f"is gone: snapshot {snapshot.number} was made from it")
-    for path, _ in found.of(CorpusManifest):
-        if path.rpartition("/")[0] not in known and not damaged:
+    indexed = {snapshot.corpus_content for _, snapshot in found.of(IndexSnapshot)}
+    for path, corpus in found.of(CorpusManifest):
+        named = path.rpartition("/")[0] in known or corpus.content_digest in indexed
+        if not named and not damaged:
             yield Fault(
                 tree.JOB.at(**tree.parts_of(path)), "is gone: no record of a job names its corpus"
             )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from lamella.pipeline.corpus.forgotten import forgotten_digest, forgotten_path
 from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, one_line
-from lamella.pipeline.extract.stage import late_key
+from lamella.pipeline.extract.extraction import late_key
 from lamella.pipeline.index.promotions import current_snapshot, now
 from lamella.pipeline.index.tags import read_tags, remove_tag
 from lamella.pipeline.jobs.reindexing import reindex

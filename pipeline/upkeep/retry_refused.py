@@ -25,7 +25,7 @@ from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.corpus.stage import content_of, look_inputs, shard_key
 from lamella.pipeline.corpus.verdicts import discard_verdicts
 from lamella.pipeline.errors import InputError, MissingFile
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.gate import open_gate

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from lamella.pipeline.arrays import Float32s, UInt32s
 from lamella.pipeline.errors import IncompatibleInputs, InputError
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.run.drive import complete
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep, Whole
 from lamella.pipeline.store import tree

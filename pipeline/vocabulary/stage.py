@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.run.budget import check_memory
 from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet
 from lamella.pipeline.run.step import Runner, StoreStep, Whole

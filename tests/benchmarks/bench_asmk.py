@@ -22,7 +22,7 @@ from lamella.pipeline.bench.segments import HIGH, LOW
 from lamella.pipeline.compiled import numba
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.residuals import Kind, Residuals
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures, draw_queries, groups_of
 from lamella.pipeline.search.exact import search_exact, similarities
 from lamella.pipeline.search.fuse import fuse
@@ -133,7 +133,9 @@ def test_search_of_residuals(tmp_path: Path) -> None:
         assert np.mean(agree) > 0.99 * K, "the peer must give nearly the same pictures"
         peer = QUERIES / seconds_of(partial(plain.search, asked), 2)
         size = 0
-        for file in segment_files(np.arange(PICTURES), {LOW: residuals}, {LOW: SPEC.words}):
+        for file in segment_files(
+            members_of(np.arange(PICTURES)), {LOW: residuals}, {LOW: SPEC.words}
+        ):
             if file.layer == LOW and not file.name.endswith("drawn"):
                 file.write(tmp_path / "file")
                 size += (tmp_path / "file").stat().st_size

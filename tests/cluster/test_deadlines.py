@@ -117,7 +117,7 @@ def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[LookTask]:
         notes=str(tmp_path / "notes"),
         kill_before=kill_before,
     )
-    return StoreStep(tree.LOOK, store.url, "corpora/c-0123456789ab", "0123456789ab", work)
+    return StoreStep(tree.LOOK, store.url, "looks/c-0123456789ab", "0123456789ab", work)
 
 
 def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_pa
     assert time.monotonic() - began > 6 * 2 * 0.5
     assert (outcome.attempts, outcome.error) == (1, None)
     assert outcome.record is not None
-    assert outcome.record.counts == {"images": 6, "refused": 6, "ignored": 0}
+    assert outcome.record.counts == {"images": 6, "refused": 6, "ignored": 0, "unsure": 0}
 
 
 def test_one_picture_that_takes_longer_than_a_task_may_be_silent_ends_it(tmp_path: Path) -> None:

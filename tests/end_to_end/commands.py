@@ -12,8 +12,10 @@ from unittest import mock
 from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
 from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract import backbone
 from lamella.pipeline.index.promotions import current_snapshot, promote
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.serial import SerialRunner
@@ -24,8 +26,10 @@ from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
+from lamella.schemas.corpus import ShardRef
 from lamella.schemas.job import JobConfig
 from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.snapshot import IndexSnapshot
 from tests.faulty import away
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
@@ -115,13 +119,39 @@ def _index(stores: Stores, store: Path) -> Any:
     return tiny_index(store, stores.pictures).root_digest
 
 
+def current(store: Path) -> IndexSnapshot:
+    """Return the snapshot that queries of a store use."""
+    found = current_snapshot(LocalStore(store))
+    assert found is not None
+    return found
+
+
+def rows_of(store: Path) -> dict[str, tuple[ShardRef, dict[str, Any]]]:
+    """Return the shard and the row of each picture of the current snapshot, by name."""
+    return {
+        row["name"]: (shard, row)
+        for shard in shards_of(LocalStore(store), current(store))
+        for row in read_images(store / shard.file.path).to_pylist()
+    }
+
+
+def shard_of(store: Path, name: str) -> ShardRef:
+    """Return the shard of a picture in the current snapshot."""
+    return rows_of(store)[name][0]
+
+
+def id_of(store: Path, name: str) -> int:
+    """Return the id of a picture in the current snapshot."""
+    found: int = rows_of(store)[name][1]["image_id"]
+    return found
+
+
 def exported(stores: Stores) -> Path:
     """Return a folder with the words of the store of one snapshot."""
     words = stores.one.parent / "words"
     if not words.exists():
         store = LocalStore(stores.one)
-        snapshot = current_snapshot(store)
-        assert snapshot is not None
+        snapshot = current(stores.one)
         export_vocabulary(store, snapshot.vocabularies["p15"], snapshot.extraction, words)
     return words
 
@@ -166,8 +196,7 @@ def _evaluate(stores: Stores, store: Path) -> Any:
 
 def _promote(stores: Stores, store: Path) -> Any:
     promote(LocalStore(store), 1)
-    current = current_snapshot(LocalStore(store))
-    return current.number if current else None
+    return current(store).number
 
 
 def _with_garbage(stores: Stores) -> Path:

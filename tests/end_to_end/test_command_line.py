@@ -43,8 +43,13 @@ def test_index_query_status_and_snapshots_speak_json(pictures: Path, tmp_path: P
     assert found["rankings"][0]["S.head"] == pytest.approx(1.0)
     assert found["run"]["certified"] == 1
 
-    by_id = lamella("query", store, "--ids", "1", "--engine", "serial", "-k", "2", "--json")
-    assert json.loads(by_id.stdout)["rankings"][0]["image_id"] == 1
+    known = found["rankings"][0]["image_id"]
+    serial = ("--engine", "serial", "-k", "2", "--json")
+    by_id = json.loads(lamella("query", store, "--ids", known, *serial).stdout)["rankings"]
+    assert (by_id[0]["image_id"], by_id[0]["name"]) == (known, "1.png")
+    assert isinstance(known, str)  # of 63 bits, more than a number of JSON holds everywhere
+    by_name = json.loads(lamella("query", store, "--names", "1.png", *serial).stdout)
+    assert by_name["rankings"] == by_id
 
     table = tmp_path / "rankings.parquet"
     lamella("query", store, "--ids", "all", "--engine", "serial", "--out", table)
@@ -160,8 +165,10 @@ def test_equal_bytes_one_pixel_and_a_sliver_are_indexed(pictures: Path, tmp_path
     status = json.loads(lamella("status", store, "--json").stdout)
     assert status["corpora"][0]["duplicates"] == 1
     asked = lamella("query", store, pictures / "copy.png", "--engine", "serial", "-k2", "--json")
-    # Equal scores: the lower image id first.
-    assert [row["name"] for row in json.loads(asked.stdout)["rankings"]] == ["0.png", "copy.png"]
+    rows = json.loads(asked.stdout)["rankings"]
+    assert {row["name"] for row in rows} == {"0.png", "copy.png"}
+    assert rows[0]["score"] == rows[1]["score"]
+    assert int(rows[0]["image_id"]) < int(rows[1]["image_id"])
 
 
 def test_too_many_refused_pictures_stop_the_job(pictures: Path, tmp_path: Path) -> None:

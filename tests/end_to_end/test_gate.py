@@ -14,7 +14,7 @@ from tests.tiny import tiny_pictures
 
 JOB = """
 [corpus]
-shard_images = 4
+shard_images = 3
 [network.preprocess]
 short_edge = 64
 crop = 64
@@ -103,12 +103,13 @@ def test_a_golden_query_that_is_gone_is_named(night: Night) -> None:
 
 
 def test_a_rollback_holds_for_the_nights_that_follow(night: Night) -> None:
+    more = tiny_pictures(night.pictures.parent / "more", 12, broken=0)
     night.index()
-    night.index("--fusion", "scaled")
+    (more / "10.png").rename(night.pictures / "10.png")
+    night.index()
     back = night.snapshots("--promote", 1)
     assert "snapshot 1 answers queries now and is held: `lamella index` makes snap" in back.stdout
-    tiny_pictures(night.pictures.parent / "more", 11, broken=0)
-    (night.pictures.parent / "more" / "10.png").rename(night.pictures / "10.png")
+    (more / "11.png").rename(night.pictures / "11.png")
     said = complaint(night.index(), 3)
     assert "promotion 3 holds snapshot 1 since" in said
     assert f"`lamella snapshots {night.store} --release`" in said

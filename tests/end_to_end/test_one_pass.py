@@ -10,10 +10,11 @@ from lamella.pipeline.diagnostics.compare_snapshots import draw_others
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract import sink
 from lamella.pipeline.index.files import read_bags, read_dense
-from lamella.pipeline.index.promotions import current_snapshot
+from lamella.pipeline.index.shards import Records, finder_of, shards_of
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
+from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
@@ -24,11 +25,11 @@ from lamella.pipeline.upkeep.retry_refused import retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.refusals import RefusalReason
-from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates, index_into
-from tests.end_to_end.commands import Stores, exported
+from tests.end_to_end.commands import Stores, current, exported, shard_of
 from tests.end_to_end.test_retry import extracted
 from tests.faulty import away
+from tests.nightly import counted
 from tests.tiny import tiny_index, tiny_job
 
 
@@ -45,12 +46,6 @@ def one(stores: Stores, words: str) -> Path:
     return store
 
 
-def current(store: Path) -> IndexSnapshot:
-    found = current_snapshot(LocalStore(store))
-    assert found is not None
-    return found
-
-
 def names(store: Path) -> set[str]:
     return {str(path.relative_to(store)) for path in store.rglob("*") if path.is_file()}
 
@@ -65,11 +60,19 @@ def made(store: Path, folder: str) -> dict[str, object]:
     return found
 
 
-def bags(store: Path, folder: str) -> dict[int, tuple[list[int], list[int]]]:
+def made_from(store: Path) -> list[Records]:
+    """Return what the current snapshot was made from: records of extraction and of words."""
+    place, snapshot = LocalStore(store), current(store)
+    found = finder_of(place, snapshot)(shards_of(place, snapshot))
+    assert len(found) == 2
+    return [records for records in found if records is not None]
+
+
+def bags(store: Path) -> dict[int, tuple[list[int], list[int]]]:
     """Return the words and counts of each image."""
     found = {}
-    for path in sorted((store / folder / "p15").glob("*.arrow")):
-        image_ids, each = read_bags(path)
+    for _, words in made_from(store):
+        image_ids, each = read_bags(store / words.files["p15"].path)
         for image_id, first, stop in zip(
             image_ids, each.offsets[:-1], each.offsets[1:], strict=True
         ):
@@ -77,16 +80,17 @@ def bags(store: Path, folder: str) -> dict[int, tuple[list[int], list[int]]]:
     return found
 
 
-def refusals(store: Path, folder: str) -> list[dict[str, object]]:
-    paths = sorted((store / folder / "refusals").iterdir())
-    return [row for path in paths for row in read_parquet(path).to_pylist()]
+def refusals(store: Path) -> list[dict[str, object]]:
+    files = [extracted.files["refusals"] for extracted, _ in made_from(store)]
+    return [row for file in files for row in read_parquet(store / file.path).to_pylist()]
 
 
 def answers(store: Path) -> bytes:
     snapshot = current(store)
     coordinator = Coordinator(LocalServers(SegmentSearcher(str(store), snapshot)), snapshot.indexed)
     layers = [entry.layer for entry in snapshot.fusion.layers]
-    given = coordinator.answer(coordinator.features(list(range(5)), layers), snapshot.fusion, 5)
+    asked = coordinator.features(coordinator.image_ids().tolist(), layers)
+    given = coordinator.answer(asked, snapshot.fusion, 5)
     return b"".join(
         getattr(given, name).tobytes() for name in ("image_ids", "scores", "similarities")
     )
@@ -100,8 +104,9 @@ def test_one_pass_gives_the_bits_of_two(
     once = current(one)
     assert two.keeps_descriptors
     assert not once.keeps_descriptors
-    mine, theirs = bags(one, once.encoding_folder), bags(tmp_path / "two", two.encoding_folder)
-    assert sorted(mine) == [0, 1, 2, 3, 4]
+    mine, theirs = bags(one), bags(tmp_path / "two")
+    names = ImageTable(LocalStore(one), once).names_of(sorted(mine)).to_pylist()
+    assert sorted(names) == ["00.png", "01.png", "02.png", "03.png", "04.png"]
     assert any(counts for _, counts in mine.values())
     for image_id in mine:
         assert mine[image_id] == theirs[image_id], image_id
@@ -112,9 +117,8 @@ def test_one_pass_gives_the_bits_of_two(
             strict=True,
         ):
             np.testing.assert_array_equal(x, y)
-    assert refusals(one, once.extraction_folder) == refusals(
-        tmp_path / "two", two.extraction_folder
-    )
+    assert refusals(one) == refusals(tmp_path / "two")
+    assert len(refusals(one)) == 1
     assert once.refused_by_reason == {"truncated": 1}
     assert answers(one) == answers(tmp_path / "two")
     assert once.root_digest == two.root_digest
@@ -156,7 +160,7 @@ def test_how_many_descriptors_are_compared_at_once_changes_no_byte(
     monkeypatch.setattr(sink, "GROUP_BYTES", 1)
     tiny_index(tmp_path / "store", stores.pictures, vocabulary_from=words)
     once, again = current(one), current(tmp_path / "store")
-    assert bags(one, once.encoding_folder) == bags(tmp_path / "store", again.encoding_folder)
+    assert bags(one) == bags(tmp_path / "store")
     assert once.root_digest == again.root_digest
 
 
@@ -186,18 +190,22 @@ def test_what_a_grown_corpus_has_in_common_is_taken_over(
     store = Path(shutil.copytree(one, tmp_path / "store"))
     grown = Path(shutil.copytree(stores.pictures, tmp_path / "pictures"))
     shutil.copy(grown / "00.png", grown / "06.png")
-    with extracted() as keys:
+    with extracted() as keys, counted() as cost:
         second = tiny_index(store, grown, vocabulary_from=words)
-    # Shard 00000 holds the pictures it held; 00001 was of two and is of three.
-    assert keys == ["00001"]
+    # The first shard holds the pictures it held; the other one was of two and is of three, of
+    # which one is a copy of a picture that was indexed, and one cannot be read.
+    assert keys == [shard_of(store, "06.png").key]
+    assert shard_of(store, "00.png") == shard_of(one, "00.png")
+    assert cost.through_the_network == 1
     assert (second.number, second.indexed) == (2, 6)
     fresh = tiny_index(tmp_path / "fresh", grown, vocabulary_from=words)
     assert second.root_digest == fresh.root_digest
     assert verify_store(LocalStore(store)).damage == ()
     # Other words are other bags: nothing is taken over, nor where descriptors are to be kept.
-    with extracted() as keys:
+    with extracted() as keys, counted() as cost:
         tiny_index(store, grown, vocabulary_from=words, activations__keep="all")
-    assert keys == ["00000", "00001"]
+    assert keys == [shard_of(store, name).key for name in ("00.png", "06.png")]
+    assert cost.through_the_network == 7
 
 
 @pytest.mark.parametrize("first_reads", [0, 1], ids=["when listed", "when extracted"])
@@ -216,7 +224,7 @@ def test_a_picture_that_was_away_is_read_again_with_its_words(
             threads=1,
             watch=Watch(),
         )
-    assert keys == ["00000"]
+    assert keys == [shard_of(store, "02.png").key]
     assert done.snapshot.root_digest == current(one).root_digest
     assert verify_store(LocalStore(store)).damage == ()
 
@@ -225,7 +233,7 @@ def test_a_picture_that_was_away_is_read_again_with_its_words(
     "pattern",
     [
         "activations/*/p15/*",
-        "activations/*/done/00001.json",
+        "activations/*/done/*.json",
         "vocabularies/*/*/vocabulary.json",
         "segments/*/p15/*.postings.arrow",
     ],

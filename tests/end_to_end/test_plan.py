@@ -71,7 +71,8 @@ def test_the_bytes_of_a_plan_are_those_of_the_run(planned: Plan, indexed: Indexe
 
 def test_a_plan_says_what_a_person_asks(planned: Plan) -> None:
     assert (planned.entries, planned.sampled, planned.pictures.mean) == (48, 24, 48)
-    assert (planned.shards, planned.segments) == (3, 2)  # 16 a shard, two shards a segment
+    assert planned.shards == 4  # cut as the run will cut them
+    assert planned.segments == 2  # of 25 pictures on average; which, only the pictures tell
     assert [stage.name for stage in planned.stages] == [
         "corpus",
         "extract",
@@ -140,15 +141,16 @@ def test_requests_are_those_of_the_run_or_a_few_more(tmp_path: Path) -> None:
         return asked[folder, "read"] + asked[folder, "local_path"]
 
     told = plan.requests
-    assert made("corpora") == told["corpus"]["put"]
+    assert made("corpora") + made("looks") == told["corpus"]["put"]
     assert made("activations") == told["extract"]["put"]
     assert made("bags") == told["encode"]["put"]
-    assert made("segments") == told["index"]["put"] + 2  # totals, and their record
+    assert made("segments") == told["index"]["put"]
+    assert made("totals") == 2  # which are told with the snapshot
     assert made("vocabularies") <= 1.5 * told["vocabulary p15"]["put"]
     everything = sum(each.get("get", 0) for each in told.values())
-    assert sum(map(read, ("corpora", "activations", "vocabularies", "bags", "segments"))) <= (
-        2 * everything  # opening a local file looks it up twice, for its size and for itself
-    )
+    folders = ("corpora", "looks", "activations", "vocabularies", "bags", "segments", "totals")
+    # Opening a local file looks it up twice, for its size and for itself.
+    assert sum(map(read, folders)) <= 2 * everything
 
 
 def test_with_words_at_hand_the_plan_is_of_one_pass(stores: Stores) -> None:

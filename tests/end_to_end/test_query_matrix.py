@@ -31,8 +31,8 @@ from tests.builders import index_into, small_job
 from tests.end_to_end.commands import query_store
 
 IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False, search_on="cpu")
-SEGMENTS = {1: 48, 2: 24, 4: 12}
-"""How many images a segment has where there are 1, 2 and 4, of 48 in shards of 12."""
+SEGMENTS = {1: 48, 2: 64, 4: 16}
+"""How many images a segment is to have where 6 shards of 48 are cut into 1, 2 and 4."""
 ASKED: list[tuple[str, SearchMode]] = [
     ("snapshot", "exact"),
     ("snapshot", "candidates"),
@@ -62,7 +62,7 @@ def made(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
         segments: index_into(
             store,
             planted,
-            job=small_job(corpus__shard_images=12, index__segment_images=images),
+            job=small_job(corpus__shard_images=8, index__segment_images=images),
         )
         for segments, images in SEGMENTS.items()
     }

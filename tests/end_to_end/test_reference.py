@@ -65,7 +65,7 @@ def _reference_table(
     layer: str,
     weighting: Weighting,
 ) -> list[list[float]]:
-    """Return the similarity of each query with every image, by the slow cosines."""
+    """Return the similarity of each query with every image, by rising id, by the slow cosines."""
     items: dict[int, Any] = {}
     for segment in searcher.segments:
         data = segment.layers[layer]
@@ -75,14 +75,15 @@ def _reference_table(
             else:
                 assert isinstance(data, DenseLayer)
                 items[image_id] = data.vectors[row].tolist()
+    held = [items[image_id] for image_id in sorted(items)]
     if layer not in snapshot.vocabularies:
-        return [[reference.cosine_of_vectors(items[q], x) for x in items.values()] for q in asked]
+        return [[reference.cosine_of_vectors(items[q], x) for x in held] for q in asked]
     frequencies = read_frequencies(open_store(str(store)), snapshot.document_frequencies[layer])
     weights = [
         1.0 if weighting == "tf" else float(np.log(snapshot.indexed / df)) if df else 0.0
         for df in frequencies.tolist()
     ]
-    return [[reference.cosine_of_bags(items[q], x, weights) for x in items.values()] for q in asked]
+    return [[reference.cosine_of_bags(items[q], x, weights) for x in held] for q in asked]
 
 
 def _bag(bags: BagsOfWords, row: int) -> dict[int, int]:

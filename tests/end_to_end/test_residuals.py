@@ -13,7 +13,6 @@ from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import CorruptFile, InputError
 from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags
-from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Kind
 from lamella.pipeline.run.serial import SerialRunner
@@ -33,9 +32,8 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.assign import ExactAssigner
 from lamella.pipeline.vocabulary.checkpoint import read_centroids
 from lamella.pipeline.vocabulary.projection import project, read_projection
-from lamella.schemas.snapshot import IndexSnapshot
 from tests import reference
-from tests.end_to_end.commands import COMMANDS, Stores, exported
+from tests.end_to_end.commands import COMMANDS, Stores, current, exported, shard_of
 from tests.end_to_end.test_store_forms import forge, rows, table
 from tests.pipeline.index.test_residuals import as_vectors
 from tests.tiny import tiny_index
@@ -62,12 +60,6 @@ def by_kind(stores: Stores) -> dict[Kind, Path]:
 @pytest.fixture
 def store(by_kind: dict[Kind, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(by_kind["float16"], tmp_path / "store"))
-
-
-def current(store: Path) -> IndexSnapshot:
-    found = current_snapshot(LocalStore(store))
-    assert found is not None
-    return found
 
 
 def slow_residuals(store: Path, layer: str, kind: Kind) -> dict[int, dict[int, np.ndarray]]:
@@ -150,18 +142,19 @@ def test_one_pass_gives_the_segments_of_two(stores: Stores, tmp_path: Path) -> N
     assert [each.content() for each in one.segments] == [each.content() for each in two.segments]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["segments/*/*/00000.*.payload.arrow", "bags/*/*/00000.*.arrow"]
-)
+@pytest.mark.parametrize("folder", ["segments", "bags"])
 def test_damaged_residuals_are_found_and_made_again(
-    pattern: str, store: Path, by_kind: dict[Kind, Path], stores: Stores
+    folder: str, store: Path, by_kind: dict[Kind, Path], stores: Stores
 ) -> None:
-    (path,) = store.glob(pattern)
+    if folder == "segments":
+        (path,) = store.glob(f"segments/*/*/{current(store).segments[0].key}.*.payload.arrow")
+    else:
+        (path,) = store.glob(f"bags/*/*/{shard_of(store, '00.png').key}.*.arrow")
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 4
     path.write_bytes(data)
     assert verify_store(LocalStore(store)).damage
-    if pattern.startswith("segments"):
+    if folder == "segments":
         with pytest.raises(CorruptFile, match="SHA-256"):
             COMMANDS["query ids"].run(stores, store)
     assert repair_store(LocalStore(store), SerialRunner(), threads=1).after == ()
@@ -192,7 +185,7 @@ def test_residuals_that_were_sealed_wrong_are_not_searched(
     name: str, stores: Stores, store: Path
 ) -> None:
     kind, write, said = WRONG[name]
-    forge(store, f"segments/*/*/00000.*.{kind}.arrow", write)
+    forge(store, f"segments/*/*/{current(store).segments[0].key}.*.{kind}.arrow", write)
     with pytest.raises(CorruptFile, match=said) as caught:
         COMMANDS["query ids"].run(stores, store)
     assert "\n" not in str(caught.value)
@@ -215,7 +208,8 @@ def test_residuals_lie_once_beside_the_words_of_images(by_kind: dict[Kind, Path]
         (layer,) = snapshot.vocabularies
         for segment in snapshot.segments:
             names = {name for name in segment.files if name.startswith(f"{layer}.")}
-            assert names == {f"{layer}.{each}" for each in ("bags", "postings", "payload", "drawn")}
+            kinds = ("bags", "postings", "frequencies", "payload", "drawn")
+            assert names == {f"{layer}.{each}" for each in kinds}
             held, dimensions = read_payload(
                 open_committed(place, segment.files[f"{layer}.payload"])
             )

@@ -18,7 +18,7 @@ from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, Retried, retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.refusals import RefusalReason
-from tests.end_to_end.commands import COMMANDS, Stores
+from tests.end_to_end.commands import COMMANDS, Stores, shard_of
 from tests.faulty import away
 from tests.tiny import tiny_index
 
@@ -31,9 +31,9 @@ def extracted() -> Iterator[list[str]]:
     original = ExtractWork._extract
     keys: list[str] = []
 
-    def extract(work, backbone, sink_of, shard, *rest):  # type: ignore[no-untyped-def]
-        keys.append(shard.key)
-        return original(work, backbone, sink_of, shard, *rest)
+    def extract(work, backbone, sink_of, task, *rest):  # type: ignore[no-untyped-def]
+        keys.append(task.key)
+        return original(work, backbone, sink_of, task, *rest)
 
     with mock.patch.object(ExtractWork, "_extract", extract):
         yield keys
@@ -59,9 +59,10 @@ def test_what_can_be_had_again_is_indexed_as_if_it_had_never_been_away(
     with away() as reads, extracted() as shards:
         done = retry(store)
     assert (done.tried, done.became) == (1, {"readable": 1})
-    # 02.png is of the first of two shards; the other's pictures are not even read.
-    assert shards == ["00000"]
-    assert {"04.png", "05.png"}.isdisjoint(reads)
+    # 02.png is of the first of two shards, and no other picture is even read.
+    assert shards == [shard_of(store, "02.png").key]
+    assert shard_of(store, "02.png") != shard_of(store, "04.png")
+    assert set(reads) == {"02.png"}
     assert done.snapshot.number == 2
     assert done.snapshot.refused_by_reason == {"truncated": 1}
     whole = current_snapshot(LocalStore(stores.one))

@@ -46,7 +46,7 @@ def logs_in(folder: Path) -> dict[Path, bytes]:
 def test_no_credential_is_written_or_shown(indexed: Indexed, short_folder: Path) -> None:
     store = short_folder / "store"
     # The network has run already; what is left goes through every other stage, on Ray.
-    for folder in ("probe", "corpora", "activations"):
+    for folder in ("probe", "corpora", "looks", "activations"):
         shutil.copytree(indexed.store / folder, store / folder)
     environment = os.environ | CANARIES | {"RAY_TMPDIR": str(short_folder), "HOME": "/nowhere"}
 

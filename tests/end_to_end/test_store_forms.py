@@ -11,14 +11,15 @@ import pytest
 
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.errors import CorruptFile, LamellaError
-from lamella.pipeline.index.files import read_dense, write_dense, write_postings
+from lamella.pipeline.index.files import read_dense, read_image_ids, write_dense, write_postings
 from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.tables import write_arrow, write_parquet
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.corpus import IMAGES
 from lamella.schemas.files import DoneRecord
-from tests.end_to_end.commands import COMMANDS, Stores
+from tests.end_to_end.commands import COMMANDS, Stores, current
 from tests.fuzz.sealing import Forger
 from tests.tiny import tiny_index
 
@@ -50,8 +51,17 @@ def table(**columns: Any) -> Callable[[Path], Any]:
     return lambda path: write_arrow(pa.table(columns), path)
 
 
+def members(*image_ids: int, shard: int = 0, first_row: int = 0) -> Callable[[Path], Any]:
+    """Return what writes a segment's list of images."""
+    count = len(image_ids)
+    numbers = {"shard": [shard] * count, "row": range(first_row, first_row + count)}
+    columns = {name: pa.array(numbers[name], pa.int32()) for name in numbers}
+    return table(image_id=pa.array(image_ids, pa.int64()), **columns)
+
+
 def image_rows(**changes: Any) -> Callable[[Path], Any]:
     known: dict[str, Any] = dict.fromkeys(IMAGES.names) | {
+        "image_id": 7,
         "name": "00.png",
         "container": "",
         "offset": 0,
@@ -65,14 +75,22 @@ def image_rows(**changes: Any) -> Callable[[Path], Any]:
 
 
 SEGMENTS = {
-    "rows that do not rise": ("p15/*.postings.arrow", rows(2, 1), "must rise"),
-    "rows of no image": ("p15/*.postings.arrow", rows(0, 4_000_000_000), "end at"),
-    "fewer postings": ("p15/*.postings.arrow", rows(0), "postings for"),
-    "ids that fall": ("images/*.arrow", table(image_id=[3, 2, 1, 0]), "must rise"),
-    "ids of no image": ("images/*.arrow", table(image_id=[0, 1, 10**9]), "the snapshot says"),
-    "other columns": ("images/*.arrow", table(image_id=[0.0, 1.0, 2.0]), "image_id double"),
-    "no arrow file": ("head/*.dense.arrow", lambda path: path.write_bytes(b"x" * 999), "no Arrow"),
-    "an empty file": ("head/*.sketch.arrow", lambda path: path.write_bytes(b""), "sketch.arrow"),
+    "rows that do not rise": ("p15/{first}.*.postings.arrow", rows(2, 1), "must rise"),
+    "rows of no image": ("p15/{first}.*.postings.arrow", rows(0, 4_000_000_000), "end at"),
+    "fewer postings": ("p15/{first}.*.postings.arrow", rows(0), "postings for"),
+    "ids that fall": ("images/{first}.*.arrow", members(3, 2, 1, 0), "must rise"),
+    "more ids": ("images/{first}.*.arrow", members(0, 1, 2, 3, 10**9), "the snapshot says"),
+    "other columns": ("images/{first}.*.arrow", table(image_id=[0.0, 1.0, 2.0]), "image_id double"),
+    "no arrow file": (
+        "head/{first}.*.dense.arrow",
+        lambda path: path.write_bytes(b"x" * 999),
+        "no Arrow",
+    ),
+    "an empty file": (
+        "head/{first}.*.sketch.arrow",
+        lambda path: path.write_bytes(b""),
+        "sketch.arrow",
+    ),
 }
 
 
@@ -81,10 +99,32 @@ def test_a_segment_that_was_sealed_wrong_is_not_searched(
     kind: str, stores: Stores, store: Path
 ) -> None:
     pattern, write, said = SEGMENTS[kind]
-    forge(store, f"segments/*/{pattern}", write)
+    first = current(store).segments[0]
+    assert first.images == 4
+    forge(store, f"segments/*/{pattern.format(first=first.key)}", write)
     with pytest.raises(CorruptFile, match=said) as caught:
         COMMANDS["query ids"].run(stores, store)
     assert "\n" not in str(caught.value)
+
+
+TABLES = {
+    "images of no shard": ({"shard": 9}, "names a shard that segment"),
+    "rows of no image": ({"first_row": 3}, "names a row that its shard"),
+    "rows of other images": ({}, "has other images than its segment says"),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_segment_that_misplaces_its_images_names_none(kind: str, store: Path) -> None:
+    changes, said = TABLES[kind]
+    snapshot = current(store)
+    path = snapshot.segments[0].files["images"].path
+    ids = read_image_ids(store / path).tolist()
+    forge(store, path, members(*ids, **changes))
+    with pytest.raises(CorruptFile, match=said):
+        ImageTable(LocalStore(store), current(store)).names_of(ids)
+    with pytest.raises(CorruptFile, match=said):
+        [ImageTable(LocalStore(store), current(store)).row(image_id) for image_id in ids]
 
 
 def not_finite(path: Path) -> None:
@@ -97,12 +137,12 @@ def not_finite(path: Path) -> None:
 
 OTHERS = {
     "frequencies below 0": (
-        "segments/*/totals/p15/*.arrow",
+        "totals/*/p15/*.arrow",
         table(document_frequency=np.array([-1, 0, 1, 2])),
         "query ids",
     ),
     "fewer pictures": (
-        "corpora/*/images/00000.*",
+        "looks/*/images/*",
         lambda path: write_parquet(IMAGES.empty_table(), path),
         "query ids",
     ),
@@ -145,8 +185,10 @@ def test_an_image_table_with_rows_of_no_picture_is_refused(
 
 @pytest.mark.parametrize("command", ["query ids", "evaluate"])
 def test_a_vector_that_is_no_vector_asks_nothing(command: str, stores: Stores, store: Path) -> None:
-    forge(store, "segments/*/head/00000.*.dense.arrow", not_finite)
-    with pytest.raises(CorruptFile, match="image 0 has a vector in layer head that is not finite"):
+    forge(store, "segments/*/head/*.dense.arrow", not_finite)
+    with pytest.raises(
+        CorruptFile, match=r"image \d+ has a vector in layer head that is not finite"
+    ):
         COMMANDS[command].run(stores, store)
 
 

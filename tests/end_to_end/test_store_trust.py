@@ -29,7 +29,7 @@ from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
 from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import reseal
-from tests.end_to_end.commands import COMMANDS, ENGINE, Stores, exported
+from tests.end_to_end.commands import COMMANDS, ENGINE, Stores, exported, id_of
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
 
@@ -124,13 +124,13 @@ PATHS = ["../home/.bashrc", "/etc/passwd", "segments/../../home/.bashrc", "snaps
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "record",
-    ["activations/*/done/00000.json", "corpora/*/done/00000.json", "segments/*/done/00000.json"],
+    ["activations/*/done/*.json", "looks/*/done/*.json", "segments/*/done/*.json"],
 )
 def test_a_path_in_a_done_record_is_one_of_its_own_stage_or_the_record_is_damaged(
     record: str, path: str, store: Path, tmp_path: Path
 ) -> None:
     home = victim(tmp_path)
-    (place,) = store.glob(record)
+    place = min(store.glob(record))
     files = LocalStore(store).read(place.relative_to(store).as_posix())
     assert b'"files"' in files
     stolen = {"path": path, "size_bytes": 4, "sha256": "0" * 64, "rows": 1}
@@ -175,7 +175,7 @@ def links(store: Path, outside: Path) -> dict[str, Callable[[], None]]:
         (store / "snapshots").symlink_to(outside / "snapshots")
 
     def file() -> None:
-        (path,) = store.glob("segments/*/totals/p15/*")
+        (path,) = store.glob("totals/*/p15/*")
         shutil.move(str(path), outside / path.name)
         path.symlink_to(outside / path.name)
 
@@ -215,7 +215,7 @@ def test_no_link_in_a_store_is_followed(
 
 
 @pytest.mark.parametrize(
-    "pattern", ["snapshots/000001.json", "segments/*/p15/*.postings.arrow", "corpora/*/images/*"]
+    "pattern", ["snapshots/000001.json", "segments/*/p15/*.postings.arrow", "looks/*/images/*"]
 )
 def test_a_folder_or_a_pipe_in_a_file_s_place_is_named_and_nothing_is_withdrawn(
     pattern: str, stores: Stores, store: Path
@@ -281,7 +281,7 @@ def test_another_snapshot_under_the_promoted_number_is_not_served(
 
 
 def test_a_snapshot_whose_files_are_gone_is_not_promoted(store: Path) -> None:
-    (path,) = store.glob("segments/*/totals/p15/*.arrow")
+    (path,) = store.glob("totals/*/p15/*.arrow")
     path.unlink()
     with pytest.raises(LamellaError, match=r"totals\.\w+\.arrow is gone, snapshot 1 names it with"):
         promote(LocalStore(store), 1)
@@ -309,8 +309,9 @@ def test_a_page_shows_the_pictures_that_were_indexed_and_no_others(
     snapshot = current_snapshot(store)
     assert snapshot is not None
     table = ImageTable(store, snapshot)
-    assert table.picture_bytes(0) is None
-    assert table.picture_bytes(1) == (pictures / "01.png").read_bytes()
+    first, second = (id_of(tmp_path / "store", name) for name in ("00.png", "01.png"))
+    assert table.picture_bytes(first) is None
+    assert table.picture_bytes(second) == (pictures / "01.png").read_bytes()
 
 
 class InS3:
@@ -332,16 +333,16 @@ def test_a_store_in_s3_reads_no_folder_of_this_machine_unless_told_to(
     assert snapshot is not None
     said = str(stores.pictures)
     with pytest.raises(InputError, match=rf"lie in {said} on this machine.*say so with --pictures"):
-        ImageTable(remote, snapshot).picture_bytes(0)
+        ImageTable(remote, snapshot).picture_bytes(id_of(store, "00.png"))
     told = ImageTable(remote, snapshot, pictures=said)
-    assert told.picture_bytes(0) == (stores.pictures / "00.png").read_bytes()
+    assert told.picture_bytes(id_of(store, "00.png")) == (stores.pictures / "00.png").read_bytes()
     assert picture_root(remote, "s3://bucket/pictures") == "s3://bucket/pictures"
     with pytest.raises(InputError, match="--pictures"):
         repair_store(remote, SerialRunner(), threads=1) if _lose_table(store) else None
 
 
 def _lose_table(store: Path) -> bool:
-    next(store.glob("corpora/*/images/*")).unlink()
+    next(store.glob("looks/*/images/*")).unlink()
     return True
 
 

@@ -15,6 +15,7 @@ from lamella.schemas.base import (
     FORMAT_VERSION,
     BrokenRecord,
     NewerRecord,
+    OlderRecord,
     canonical_json,
     digest_of,
 )
@@ -51,7 +52,7 @@ def test_every_flip_of_every_bit_of_a_record_is_seen() -> None:
             flipped = bytearray(data)
             flipped[place] ^= 1 << bit
             # A flip may make the version a newer one, which is refused as well.
-            with pytest.raises((BrokenRecord, NewerRecord)):
+            with pytest.raises((BrokenRecord, NewerRecord, OlderRecord)):
                 DoneRecord.from_json(bytes(flipped))
 
 
@@ -60,7 +61,7 @@ def test_no_other_bytes_are_taken_for_a_record(start: int, length: int, put: byt
     data = DONE.to_json()
     changed = data[:start] + put + data[start + length :]
     if changed != data:
-        with pytest.raises((BrokenRecord, NewerRecord)):
+        with pytest.raises((BrokenRecord, NewerRecord, OlderRecord)):
             DoneRecord.from_json(changed)
 
 
@@ -77,8 +78,14 @@ def test_a_record_without_a_seal_is_refused() -> None:
 
 def test_a_newer_version_is_named_before_anything_else_is_judged() -> None:
     newer = canonical_json({"format_version": FORMAT_VERSION + 1, "colour": "red", "seal": "?"})
-    with pytest.raises(NewerRecord, match=r"in format version 2, this Lamella reads up to 1"):
+    with pytest.raises(NewerRecord, match=r"in format version 3, this Lamella reads up to 2"):
         Promotion.from_json(newer)
+
+
+def test_an_older_version_is_named_before_anything_else_is_judged() -> None:
+    older = canonical_json({"format_version": FORMAT_VERSION - 1, "colour": "red", "seal": "?"})
+    with pytest.raises(OlderRecord, match=r"in format version 1, this Lamella reads 2"):
+        Promotion.from_json(older)
 
 
 def test_a_broken_record_names_its_file_and_the_way_out(tmp_path: Path) -> None:
@@ -92,7 +99,7 @@ def test_a_broken_record_names_its_file_and_the_way_out(tmp_path: Path) -> None:
         read_record(store, "s/done/1.json", DoneRecord)
     store.create("s/done/2.json", b'{"format_version":7}')
     with pytest.raises(
-        NewerFormat, match=r"s/done/2\.json: .* version 7, .* up to 1: use the newer"
+        NewerFormat, match=r"s/done/2\.json: .* version 7, .* up to 2: use the newer"
     ):
         read_record(store, "s/done/2.json", DoneRecord)
     broken = DONE.to_json().replace(b'"rows":2', b'"rows":-2')

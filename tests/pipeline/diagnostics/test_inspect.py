@@ -18,6 +18,7 @@ from lamella.pipeline.diagnostics.inspect import (
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.publish import read_frequencies
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.protocol import Store
@@ -116,7 +117,7 @@ def test_a_layer_is_told_whole_and_plainly(indexed: Indexed, store: Store) -> No
 
 def test_the_sample_of_a_training_is_found(indexed: Indexed, store: Store) -> None:
     kept = kept_of(store, indexed.snapshot.vocabularies["p15"])
-    assert len(kept.sample) == 3  # 48 pictures in shards of 16
+    assert len(kept.sample) == len(shards_of(store, indexed.snapshot))
     assert all(store.exists(file.path) for file in kept.sample)
 
 

@@ -11,7 +11,7 @@ import pytest
 from lamella.pipeline.corpus import child_process, sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.sandbox import Sandbox
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store

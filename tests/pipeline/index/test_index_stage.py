@@ -16,32 +16,19 @@ from lamella.pipeline.index.promotions import (
     release,
 )
 from lamella.pipeline.index.publish import read_frequencies
-from lamella.pipeline.index.stage import cut_segments
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.search.searcher import layer_weights
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.protocol import Store
-from lamella.schemas.files import DoneRecord
-from tests.builders import copied, counted_creates, index_into, record, small_job
+from tests.builders import copied, counted_creates, index_into, small_job
 from tests.conftest import Indexed
 
 
 @pytest.fixture(scope="module")
 def store(indexed: Indexed) -> Store:
     return LocalStore(indexed.store)
-
-
-def cut(sizes: list[int], segment_images: int) -> list[tuple[str, tuple[str, ...]]]:
-    records: list[DoneRecord] = [record(f"{n:05d}", indexed=size) for n, size in enumerate(sizes)]
-    return [(task.key, task.shards) for task in cut_segments(records, records, segment_images)]
-
-
-def test_segments_are_runs_of_whole_shards() -> None:
-    assert cut([16, 16, 16], 20) == [("00000", ("00000", "00001")), ("00001", ("00002",))]
-    assert cut([16, 16], 16) == [("00000", ("00000",)), ("00001", ("00001",))]
-    assert cut([0, 0, 3], 100) == [("00000", ("00000", "00001", "00002"))]
-    assert cut([], 5) == []
 
 
 def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Store) -> None:
@@ -53,8 +40,9 @@ def test_a_segment_holds_every_image_in_every_layer(indexed: Indexed, store: Sto
         assert ids.tolist() == dense_ids.tolist()
         assert len(bags) == len(vectors) == segment.images
         np.testing.assert_allclose(norms, np.linalg.norm(vectors.astype(float), axis=1), rtol=1e-12)
+        assert ids.tolist() == sorted(ids.tolist())
         seen += ids.tolist()
-    assert seen == list(range(48))
+    assert len(set(seen)) == len(seen) == 48
 
 
 def test_document_frequencies_count_images_of_all_segments(indexed: Indexed, store: Store) -> None:
@@ -79,10 +67,13 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
     folders = [path.name for path in indexed.store.iterdir() if path.is_dir()]
     place = copied(indexed.store, tmp_path / "store", *folders)
     with counted_creates() as created:
-        other = index_into(place, indexed.source, job=small_job(index__segment_images=1))
-    assert [segment.images for segment in other.segments] == [16, 16, 16]
+        other = index_into(place, indexed.source, job=small_job(index__segment_images=100))
+    assert [segment.images for segment in other.segments] != [
+        segment.images for segment in indexed.snapshot.segments
+    ]
+    assert shards_of(LocalStore(place), other) == shards_of(LocalStore(place), indexed.snapshot)
     assert {name.split("/")[0] for name in created} == {
-        *("jobs", "segments", "snapshots", "gates", "promotions")
+        *("jobs", "segments", "totals", "snapshots", "gates", "promotions")
     }
     assert other.document_frequencies["p15"].sha256 == (
         indexed.snapshot.document_frequencies["p15"].sha256

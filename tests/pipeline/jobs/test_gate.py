@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.promotions import read_snapshot
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.index.words_fit import WordsFit, shards_fits
 from lamella.pipeline.jobs import gate
 from lamella.pipeline.jobs.gate import (
@@ -234,9 +235,9 @@ def test_a_retry_is_not_judged_by_what_it_adds(stores: Stores, tmp_path: Path) -
 
 def test_words_that_were_kept_are_measured_on_new_shards(indexed: Indexed) -> None:
     store, new = LocalStore(indexed.store), indexed.snapshot
-    current = new.model_copy(update={"number": 2, "shards": new.shards[:1]})
+    current = new.model_copy(update={"number": 2, "segments": new.segments[:1]})
     (fit,) = gate._fits_of_new(store, new, current)
-    (whole,) = shards_fits(store, new, new.shards, new.vocabularies).values()
+    (whole,) = shards_fits(store, new, shards_of(store, new), new.vocabularies).values()
     assert (fit.layer, whole.layer) == ("p15", "p15")
     assert 0 < fit.rows < whole.rows
     assert fit.ratio == pytest.approx(1.0, abs=0.5)

@@ -19,6 +19,7 @@ from lamella.pipeline.jobs.golden import (
 )
 from lamella.pipeline.store.local import LocalStore
 from tests.conftest import Indexed
+from tests.tiny import ids_by_name
 
 
 def side(rankings: dict[int, list[int]], ids: Sequence[int], **named: int) -> Side:
@@ -90,14 +91,16 @@ def test_overlap_is_over_pictures_that_both_have() -> None:
 def test_a_real_index_is_asked_by_its_own_pictures(indexed: Indexed) -> None:
     store, snapshot = LocalStore(indexed.store), indexed.snapshot
     ids = image_ids(store, snapshot)
-    assert ids.tolist() == list(range(48))
-    names = sorted(str(p.relative_to(indexed.source)) for p in indexed.source.rglob("*.jpg"))
-    opened = open_side(store, snapshot, ids, {names[5], "absent"})
-    assert opened.named == {names[5]: 5}
-    answers = opened.ask([5, 0], 60)
+    named = ids_by_name(indexed.store, snapshot)
+    assert ids.tolist() == sorted(named.values())
+    names = list(named)
+    (first, one), (_, other) = list(named.items())[5:7]
+    opened = open_side(store, snapshot, ids, {first, "absent"})
+    assert opened.named == {first: one}
+    answers = opened.ask([one, other], 60)
     assert answers.shape == (2, 60)
-    assert answers[:, 0].tolist() == [5, 0]
-    assert sorted(answers[0].tolist()) == [-1] * 12 + list(range(48))
+    assert answers[:, 0].tolist() == [one, other]
+    assert sorted(answers[0].tolist()) == [-1] * 12 + sorted(named.values())
     # Four views of one object: each finds the other three.
     opened = open_side(store, snapshot, ids, set(names))
     views = [GoldenQuery(names[0], tuple(names[1:4]))]

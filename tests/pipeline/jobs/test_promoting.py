@@ -32,7 +32,8 @@ from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 from tests.end_to_end.commands import Stores
 
-EARLY, LATE = "2026-11-29T02:00:00+00:00", "2026-11-30T02:00:00+00:00"
+EARLY, LATE = "2126-11-29T02:00:00+00:00", "2126-11-30T02:00:00+00:00"
+"""Both later than the snapshot that the stores have was listed."""
 
 
 @pytest.fixture
@@ -170,13 +171,13 @@ def test_an_older_listing_replaces_no_newer_one(store: LocalStore, draft: IndexS
         f"{re.escape(LATE)}, and an older listing replaces no newer one: index the source",
     )
     # The same contents listed later are as good as any others, though their snapshot is old.
-    done = publish_and_promote(store, listed(third(draft), "2026-11-30T03:00:00+01:00"), Gate())
+    done = publish_and_promote(store, listed(third(draft), "2126-11-30T03:00:00+01:00"), Gate())
     assert done.snapshot.listed_at == EARLY
     made = current_promotion(store)
     assert made is not None
-    assert made.listed_at == "2026-11-30T03:00:00+01:00"
+    assert made.listed_at == "2126-11-30T03:00:00+01:00"
     # A listing of an unknown time is judged by its gate alone, and force goes before order.
-    assert publish_and_promote(store, draft, Gate()).snapshot.number == 2
+    assert publish_and_promote(store, listed(draft, ""), Gate()).snapshot.number == 2
     publish_and_promote(store, listed(third(draft), LATE), Gate())
     publish_and_promote(store, listed(draft, EARLY), Gate(), force=True)
     assert promoted(store) == [1, 2, 3, 2, 3, 2]
@@ -246,7 +247,7 @@ def test_who_loses_the_race_decides_again(store: LocalStore, draft: IndexSnapsho
         promote(store, 1)
 
     with overtaken(store, rollback), pytest.raises(NotPromoted, match="promotion 3 holds"):
-        publish_and_promote(store, newest, Gate())
+        publish_and_promote(store, listed(newest, EARLY), Gate())
     assert promoted(store) == [1, 2, 1]
     release(store)
 

@@ -28,19 +28,25 @@ from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import SearchMode
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
-from tests.tiny import tiny_index, tiny_pictures
-
-ALL = [0, 1, 2, 3, 4]
-"""What is indexed of the six pictures; the last one is cut short."""
+from tests.tiny import ids_by_name, tiny_index, tiny_pictures
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tiny:
     """The pictures, a store of theirs, and what answers for it."""
 
     pictures: Path
     store: Path
     snapshot: IndexSnapshot
+
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        """What is indexed of the six pictures, by name; the last one is cut short."""
+        return ids_by_name(self.store, self.snapshot)
+
+    def of(self, *numbers: int) -> list[int]:
+        """Return the ids of pictures by their numbers."""
+        return [self.ids[f"{number:02d}.png"] for number in numbers]
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +151,11 @@ def test_batches_are_fetched_and_answered_one_after_the_other(tiny: Tiny) -> Non
     assert (run.certified, answered.queries, len(run.rankings)) == (5, 5, 3)
     found = rows(tiny, answered)
     assert [(row["query"], row["rank"]) for row in found] == [
-        (q, r) for q in ALL for r in (1, 2, 3)
+        (q, r) for q in sorted(tiny.ids.values()) for r in (1, 2, 3)
     ]
-    assert [row["image_id"] for row in found if row["rank"] == 1] == ALL
-    assert all(row["query_name"] == f"{row['query']:02d}.png" for row in found)
-    assert all(row["name"] == f"{row['image_id']:02d}.png" for row in found)
+    assert [row["image_id"] for row in found if row["rank"] == 1] == sorted(tiny.ids.values())
+    assert all(row["query"] == tiny.ids[row["query_name"]] for row in found)
+    assert all(row["image_id"] == tiny.ids[row["name"]] for row in found)
     assert [(s.units_done, s.units_total) for s in asker.stands] == [(0, 5), (2, 5), (4, 5), (5, 5)]
 
 
@@ -211,7 +217,8 @@ def test_every_picture_of_a_source_is_answered_or_refused_by_its_number(
     run = answered.run
     assert (run.asked, run.queries, run.answered, run.refused) == ("pictures", 7, 5, 2)
     best = {row["query"]: row for row in rows(tiny, answered) if row["rank"] == 1}
-    assert {query: row["image_id"] for query, row in best.items()} == {0: 0, 2: 1, 4: 2, 5: 3, 6: 4}
+    found = {query: row["image_id"] for query, row in best.items()}
+    assert found == dict(zip([0, 2, 4, 5, 6], tiny.of(0, 1, 2, 3, 4), strict=True))
     assert all(row["query_name"] == row["name"] for row in best.values())
     assert all(row["score"] == pytest.approx(2.0) for row in best.values())
 
@@ -280,14 +287,15 @@ def test_a_run_of_expanded_queries_goes_on_and_takes_nothing_else_in(tiny: Tiny)
 
 
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
-    answered = Asker(tiny).images([4, 0, 4])
-    assert [row["query"] for row in rows(tiny, answered) if row["rank"] == 1] == [4, 0]
+    answered = Asker(tiny).images(tiny.of(4, 0, 4))
+    asked = [row["query"] for row in rows(tiny, answered) if row["rank"] == 1]
+    assert asked == tiny.of(4, 0)
 
 
 @pytest.mark.parametrize(
     ("ids", "said"),
     [
-        ([0, 5], "image 5 is not in the snapshot, which has 5"),
+        ([5], "image 5 is not in the snapshot, which has 5"),
         ([-1, 7, 10**30], "image -1 and 2 more are not in the snapshot"),
         ([], "no image is asked for, the snapshot has 5"),
     ],
@@ -303,7 +311,7 @@ def test_images_that_are_not_there_are_named_before_anything_is_asked(
 
 
 def test_more_than_there_is_gives_all_there_is(tiny: Tiny) -> None:
-    answered = Asker(tiny, k=1000).images([2])
+    answered = Asker(tiny, k=1000).images(tiny.of(2))
     assert [row["rank"] for row in rows(tiny, answered)] == [1, 2, 3, 4, 5]
     assert (answered.run.k, answered.run.images, answered.run.certified) == (1000, 5, 1)
 
@@ -332,7 +340,7 @@ def test_a_complete_run_takes_nothing_else_in(tiny: Tiny) -> None:
     ):
         Asker(tiny, k=4).images(into="mine")
     with pytest.raises(IncompatibleInputs, match="other queries, or batches of another size"):
-        Asker(tiny).images([1], into="mine")
+        Asker(tiny).images(tiny.of(1), into="mine")
     with pytest.raises(IncompatibleInputs, match="asked was images, is pictures"):
         Asker(tiny).pictures(tiny.pictures, into="mine")
     assert Asker(tiny).images(into="mine").run == run

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
 from lamella.pipeline.index.files import write_bags
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.plan.sizes import ARROW, bags_bytes, global_bytes, local_bytes
 from lamella.pipeline.plan.vocabulary_cost import words_among
 
@@ -23,7 +23,7 @@ def test_the_files_of_a_segment_have_the_bytes_that_were_reckoned(tmp_path: Path
     image_ids = np.arange(IMAGES, dtype=np.int64)
     sizes = {}
     layers: dict[str, NDArray[np.float32] | BagsOfWords] = {"head": vectors, "b11": bags}
-    for file in segment_files(image_ids, layers, {"b11": WORDS}):
+    for file in segment_files(members_of(image_ids), layers, {"b11": WORDS}):
         file.write(tmp_path / file.name)
         sizes[file.name] = (tmp_path / file.name).stat().st_size
     for kind, size in global_bytes(IMAGES, DIMENSIONS, 1).items():

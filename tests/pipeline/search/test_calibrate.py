@@ -8,7 +8,7 @@ import pytest
 from lamella.pipeline.index import draw as drawing
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
 from lamella.pipeline.index.draw import draw
-from lamella.pipeline.index.segment_files import segment_files
+from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.store.commit import attempt
 from lamella.pipeline.store.local import LocalStore
@@ -39,7 +39,7 @@ def stored(store: LocalStore, cuts: list[int]) -> list[dict[str, FileRef]]:
             "low": select(BAGS, rows),
         }
         with attempt(store, "segments/x-000000000000", "index", f"{number:05d}", "0" * 64) as work:
-            for file in segment_files(IDS[rows], layers, {"low": WORDS}):
+            for file in segment_files(members_of(IDS[rows]), layers, {"low": WORDS}):
                 work.write(
                     file.name, f"{work.folder}/{file.layer or 'images'}", file.suffix, file.write
                 )

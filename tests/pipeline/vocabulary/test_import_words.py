@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import InputError, StageFailed
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import open_assigner
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.protocol import Store

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
-from lamella.pipeline.extract.stage import Extraction
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import open_assigner
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.run.serial import SerialRunner

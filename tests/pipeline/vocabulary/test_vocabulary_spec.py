@@ -110,4 +110,5 @@ def test_another_attempt_makes_the_same_vocabulary() -> None:
 
     assert made("one").identity() == made("two").identity()
     assert made("one").identity() != made("one", "1").identity()
-    assert made("one").identity() != vocabulary(centroids=file("one")).identity()
+    # What it was trained on may be forgotten, and it stays what it is.
+    assert made("one").identity() == vocabulary(centroids=file("one")).identity()

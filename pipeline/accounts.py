@@ -1,0 +1,61 @@
+"""What a job checks and says of its pictures once they are counted."""
+
+from collections.abc import Mapping
+
+from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.extract.extraction import Extraction
+from lamella.pipeline.index.publish import refusals_by_reason
+from lamella.pipeline.store.protocol import Store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.job import JobConfig
+
+FEW_REFUSED = 3
+"""Up to this many refused pictures never stop a job, however small the corpus is."""
+
+
+def check_refused(refused: int, images: int, share: float, reasons: Mapping[str, int]) -> None:
+    """Stop a job if too many of its pictures are refused.
+
+    Args:
+        share: the share of pictures that may be refused.
+        reasons: how many were refused for each reason, for the message.
+
+    Raises:
+        StageFailed: more than this share and more than `FEW_REFUSED` are refused.
+    """
+    if refused > max(FEW_REFUSED, share * images):
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        detail = f" ({listed})" if listed else ""
+        raise StageFailed(
+            f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
+            f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
+        )
+
+
+def check_extraction(
+    store: Store, extraction: Extraction, manifest: CorpusManifest, job: JobConfig
+) -> None:
+    """Stop a job if too many pictures are refused, or all are.
+
+    Raises:
+        StageFailed: as `check_refused`.
+        InputError: no picture can be read.
+    """
+    reasons = refusals_by_reason(store, extraction.records)
+    check_refused(extraction.refused, manifest.images, job.corpus.max_refused, reasons)
+    if extraction.indexed == 0:
+        raise InputError(
+            f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
+            f"({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+        )
+
+
+def on_several_machines(name: str, machines: Mapping[str, int]) -> str:
+    """Say on which kinds of machine the features of a corpus were made, and of how many images."""
+    counted = ", ".join(f"{count:,} on {machine}" for machine, count in machines.items())
+    fewest = min(machines.values())
+    return (
+        f"{name} was extracted on several kinds of machine ({counted}): features differ in their "
+        "last bits, and the root digest may be another than on one kind. Indexed into a new store "
+        f"on one kind of machine, at least {fewest:,} pictures would be made anew"
+    )
