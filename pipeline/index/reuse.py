@@ -23,8 +23,8 @@ from lamella.schemas.snapshot import IndexSnapshot
 Take = Callable[[Sequence[ShardRef]], Mapping[str, tuple[Taken, ...]]]
 """Returns by key of a shard what is at hand of its pictures."""
 
-Known = tuple[ShardRef, Mapping[bytes, int]]
-"""A shard, and the id of a picture by the SHA-256 of its bytes."""
+Known = tuple[ShardRef, list[tuple[bytes, int]]]
+"""A shard, and of each of its pictures the SHA-256 of its bytes and its id."""
 
 
 def take_over(
@@ -54,8 +54,8 @@ def take_over(
 
     def take(pending: Sequence[ShardRef]) -> dict[str, tuple[Taken, ...]]:
         wanted: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
-        for shard, known in _read(store, pending):
-            for sha256, image_id in known.items():
+        for shard, pictures in _read(store, pending):
+            for sha256, image_id in pictures:
                 wanted[sha256].append((shard.key, image_id))
         taken: dict[str, list[Taken]] = defaultdict(list)
         earlier = shards_of(store, before)
@@ -105,8 +105,8 @@ def _take_part(
 ) -> None:
     """Move what these shards have from `wanted` to `taken`."""
     held = [
-        (shard, {sha256: known[sha256] for sha256 in known.keys() & wanted.keys()})
-        for shard, known in _read(store, shards)
+        (shard, {sha256: image_id for sha256, image_id in pictures if sha256 in wanted})
+        for shard, pictures in _read(store, shards)
     ]
     held = [(shard, known) for shard, known in held if known]
     for (_, known), records in zip(held, find([shard for shard, _ in held]), strict=True):
@@ -135,17 +135,17 @@ def _read(store: Store, shards: Sequence[ShardRef]) -> list[Known]:
         try:
             table = read_committed(store, shard.file, lambda path: read_images(path, columns))
         except StoreError:
-            return shard, {}
+            return shard, []
         return shard, _by_content(table)
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(read, shards))
 
 
-def _by_content(table: Any) -> dict[bytes, int]:
+def _by_content(table: Any) -> list[tuple[bytes, int]]:
     columns = (table.column(name).to_pylist() for name in ("image_id", "sha256", "refusal"))
-    return {
-        sha256: image_id
+    return [
+        (sha256, image_id)
         for image_id, sha256, refusal in zip(*columns, strict=True)
         if refusal is None
-    }
+    ]
