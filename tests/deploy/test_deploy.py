@@ -145,6 +145,7 @@ WORDS: dict[str, str | int] = {
     "keyed": "NAME-DIGEST",
     "layer": "LAYER",
     "run": "RUN",
+    "key": "SEGMENT",
     "number": 1,
     "round": "ROUND",
     "token": "TOKEN",
