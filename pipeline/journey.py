@@ -35,6 +35,7 @@ from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_plac
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import find_totals, make_totals
 from lamella.pipeline.index.reuse import Take, take_over
+from lamella.pipeline.index.same_ids import check_ids
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
@@ -359,6 +360,8 @@ class Journey:
         def make(hands: Hands) -> Index:
             progress = hands.watch.progress
             index = index_corpus(self.store, hands.runner, encoding, cuts, on_progress=progress)
+            if find_totals(self.store, index) is None:
+                check_ids(self.store, index)
             make_totals(self.store, encoding, index)
             return index
 

@@ -181,7 +181,6 @@ DATES = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 TELL_THE_DATE = {
     ("pipeline/index/publish.py", "_now"),  # when a snapshot was published: in no digest
     ("pipeline/index/promotions.py", "now"),  # when it was promoted or judged: in no digest
-    ("pipeline/upkeep/rebuild.py", "rebuild_promotion"),  # when it was rebuilt: in no digest
     ("pipeline/store/cache.py", "_make_room"),  # how long a local copy was not used
 }
 """All functions that may ask what time it is. `time.monotonic` measures how long, not when."""

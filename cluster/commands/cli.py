@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lamella.cluster.commands import (
     bench,
+    keeping,
     maintenance,
     options,
     plan,
@@ -378,5 +379,6 @@ reindex.register(app)
 plan.register(app)
 bench.register(app)
 status.register(app)
+keeping.register(app)
 maintenance.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")

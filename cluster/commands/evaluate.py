@@ -40,7 +40,7 @@ def evaluate_store(
     job: JobConfig,
     asked: Asked,
     *,
-    number: int | None = None,
+    number: int | str | None = None,
     weights: Path | None = None,
     quiet: bool = False,
     page: Path | None = None,

@@ -90,11 +90,11 @@ def gc(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Remove files that no record names: those of dead attempts, and sums of finished rounds.
+    """Remove what no snapshot and no recent job needs, and what dead attempts left.
 
-    Files named by a snapshot, a vocabulary or a done record stay. Files that a
-    running job writes are protected by their age. Files that are not Lamella's
-    are never touched.
+    After [bold]lamella expire[/] that is all that only the expired snapshots had. Runs
+    stay. Files that a running job writes are protected by their age; the newest job of
+    each corpus can go on for 30 days. Files that are not Lamella's are never touched.
     """
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.gc import collect_garbage
@@ -123,7 +123,7 @@ def gc(
         _line(f"{file.path} {file.size_bytes:,} bytes")
     _line(
         f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
-        f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing names are younger "
+        f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing needs are younger "
         f"than {older_than}"
     )
 

@@ -84,9 +84,11 @@ Layers = Annotated[
     str | None, typer.Option(help="Which indexed layers to fuse, such as head,p15. All by default.")
 ]
 Snapshot = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        "--snapshot", help="A snapshot by number; the promoted one by default.", show_default=False
+        "--snapshot",
+        help="A snapshot by number or tag; the promoted one by default.",
+        show_default=False,
     ),
 ]
 Force = Annotated[

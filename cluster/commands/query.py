@@ -71,7 +71,7 @@ def prepare_queries(
     job: JobConfig,
     queries: Queries,
     *,
-    number: int | None = None,
+    number: int | str | None = None,
     layers: list[str] | None = None,
     named_network: bool = False,
 ) -> Prepared:

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from lamella.cluster.commands.show import SHOWN_REFUSALS, plain, show_rankings
 from lamella.pipeline.errors import IncompatibleInputs
-from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import (
     copy_rankings,
@@ -21,6 +20,7 @@ from lamella.pipeline.jobs.rankings import (
     refusal_tables,
     write_trec,
 )
+from lamella.pipeline.jobs.resolve import chosen_snapshot
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.job import WEIGHTING_OF, JobConfig
@@ -50,7 +50,7 @@ class Said:
 
     job: JobConfig
     layers: list[str] | None = None
-    number: int | None = None
+    number: int | str | None = None
 
 
 def show_again(console: Console, url: str, name: str, copies: Copies, said: Said) -> None:
@@ -77,7 +77,7 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
     if "expand" in job.search.model_fields_set:
         pairs["expand"] = (run.expand, job.search.expand)
     if said.number is not None:
-        asked = read_snapshot(store, said.number)
+        asked = chosen_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])
     if said.layers is not None:
         names = {entry.layer for entry in run.fusion.layers}

@@ -151,8 +151,10 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         table.add_row("of the manifest", f"{corpus['images']:,}")
         console.print(table)
         if corpus["duplicates"]:
+            repeated = corpus["repeated"]
             console.print(
-                f"  {corpus['duplicates']:,} pictures have the same bytes as an earlier one"
+                f"  {repeated['contents']:,} contents stand under more than one name, "
+                f"{repeated['pictures']:,} pictures in all"
             )
         show_passed_over(console, corpus["passed_over"])
         for refusal in corpus["refused"]:

@@ -17,8 +17,9 @@ def show_snapshots(
     listed: Sequence[IndexSnapshot],
     now: Standing | None,
     judged: Mapping[int, Judgement],
+    tags: Mapping[int, Sequence[str]],
 ) -> None:
-    """Print a row for each snapshot: which one is current or held, and how its gate judged it."""
+    """Print a row for each snapshot: which one is current or held, its tags, what its gate said."""
     table = Table(
         Column("snapshot\nroot", no_wrap=True),
         Column("gate", overflow="fold"),
@@ -30,8 +31,9 @@ def show_snapshots(
         mark = ""
         if now is not None and snapshot.number == now.snapshot.number:
             mark = " [yellow]held[/]" if now.promotion.held else " [green]current[/]"
+        named = "".join(f"\n[blue]{name}[/]" for name in tags.get(snapshot.number, ()))
         table.add_row(
-            f"{snapshot.number}{mark}\n{snapshot.root_digest[:12]}",
+            f"{snapshot.number}{mark}\n{snapshot.root_digest[:12]}{named}",
             _gate(judged.get(snapshot.number)),
             Text(f"{_minute(snapshot.listed_at)}\n{_minute(snapshot.published_at)}"),
             Text(f"{printable(snapshot.corpus)}\n{printable(snapshot.extraction.network)}"),

@@ -57,8 +57,9 @@ def snapshots(
     """
     from lamella.cluster.commands.show_snapshots import say_promotion, show_snapshots
     from lamella.pipeline.index import promotions
+    from lamella.pipeline.index.expired import snapshot_numbers
+    from lamella.pipeline.index.tags import tags_by_snapshot
     from lamella.pipeline.jobs.gate import judgements
-    from lamella.pipeline.store import tree
     from lamella.pipeline.store.storage import open_store
 
     if promote is not None and release:
@@ -71,12 +72,17 @@ def snapshots(
         made = promotions.release(opened)
     now = promotions.standing(opened)
     judged_so = judgements(opened, 0 if now is None else now.snapshot.number)
-    latest = promotions.latest_number(opened, tree.SNAPSHOT)
-    listed = [promotions.read_snapshot(opened, n) for n in range(1, latest + 1)]
+    listed = [promotions.read_snapshot(opened, n) for n in snapshot_numbers(opened)]
+    tags = tags_by_snapshot(opened)
     if as_json:
-        emit([_standing_of(s, now, judged_so.get(s.number)) for s in listed])
+        emit(
+            [
+                _standing_of(s, now, judged_so.get(s.number)) | {"tags": tags.get(s.number, [])}
+                for s in listed
+            ]
+        )
         return
-    show_snapshots(console, listed, now, judged_so)
+    show_snapshots(console, listed, now, judged_so, tags)
     if made is not None:
         say_promotion(console, store, made, listed, judged_so)
 

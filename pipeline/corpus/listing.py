@@ -48,7 +48,8 @@ class Listing:
     By name, in byte order, for folders and lists; by container, then place within it, for tars
     and Parquet files, so that a shard reads a container from front to back. Names may repeat.
     `passed_over` counts by kind the files that were not listed; it is in no digest. `listed_ns` is
-    when the listing began, in ns since 1970.
+    when the listing began, in ns since 1970. `forgotten` are the keys of what must not be indexed,
+    in order: see `corpus.forgotten`.
     """
 
     kind: SourceKind
@@ -56,6 +57,7 @@ class Listing:
     entries: tuple[Entry, ...]
     passed_over: Mapping[str, int] = field(default_factory=dict)
     listed_ns: int = 0
+    forgotten: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""

@@ -12,10 +12,11 @@ from functools import partial
 
 from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.forgotten import is_forgotten, named_entries
 from lamella.pipeline.corpus.image_table import Known, known_entries, probe_entries, read_images
 from lamella.pipeline.corpus.listing import Entry, Listing
 from lamella.pipeline.corpus.listing import digest_of as digest_of_entries
-from lamella.pipeline.corpus.passed_over import advice, few_kinds, in_words
+from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
@@ -48,11 +49,15 @@ class LookTask:
 class LookWork:
     """Reads each new or changed entry once for its SHA-256, format and size; ignores files that are
     no pictures, and refuses pictures that cannot be read.
+
+    Attributes:
+        forgotten: keys of what must not be indexed; pictures with such bytes leave no row.
     """
 
     root: str
     kind: SourceKind
     limits: DecodeLimits
+    forgotten: frozenset[str] = frozenset()
 
     def open(self, store: Store) -> Do[LookTask]:
         def look(task: LookTask, work: Attempt) -> Counts:
@@ -61,7 +66,13 @@ class LookWork:
             for file in task.known:
                 known = {**known, **_known(store, file)}
             table, seen, ignored = probe_entries(
-                self.root, self.kind, task.entries, self.limits, verdicts, known
+                self.root,
+                self.kind,
+                task.entries,
+                self.limits,
+                verdicts,
+                known,
+                lambda row: is_forgotten(row, self.forgotten),
             )
             for name, value in (("images", table), ("seen", seen)):
                 fill = partial(write_parquet, value)
@@ -127,7 +138,8 @@ def build_corpus(
     there = read_record(store, path, CorpusManifest) if store.exists(path) else None
     if there is not None and not (rehash or mend or (fresh and there.unsure)):
         return _moved(there, listing.root)
-    step = look_step(store, listing.root, listing.kind, limits)
+    forgotten = frozenset(listing.forgotten)
+    step = look_step(store, listing.root, listing.kind, limits, forgotten)
     tasks = _tasks(listing, shard_size, () if rehash else before)
     found = read_all_done(store, step.folder, [task.key for task in tasks])
     anew: set[str] = {task.key for task in tasks} if rehash else set()
@@ -145,7 +157,7 @@ def build_corpus(
         found=found,
         on_progress=on_progress,
     )
-    manifest = _manifest(name, listing, tasks, records)
+    manifest = _manifest(store, name, listing, tasks, records)
     if there is not None and anew:
         store.replace(path, manifest.to_json())
         return manifest
@@ -154,12 +166,17 @@ def build_corpus(
 
 
 def look_step(
-    store: Store, root: str, kind: SourceKind, limits: DecodeLimits
+    store: Store,
+    root: str,
+    kind: SourceKind,
+    limits: DecodeLimits,
+    forgotten: frozenset[str] = frozenset(),
 ) -> StoreStep[LookTask]:
     """Return the step that looks at shards; all corpora of a kind share its folder."""
     inputs = look_inputs(kind, limits)
     folder = tree.LOOK.folder(keyed=tree.keyed(kind, inputs))
-    return StoreStep(tree.LOOK, store.url, folder, inputs, LookWork(root, kind, limits))
+    work = LookWork(root, kind, limits, forgotten)
+    return StoreStep(tree.LOOK, store.url, folder, inputs, work)
 
 
 def look_inputs(kind: SourceKind, limits: DecodeLimits) -> str:
@@ -182,12 +199,17 @@ KEY_DIGITS = 16
 
 
 def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> str:
-    """Return the digest of what decides a corpus."""
-    return digest_of([listing.digest(), shard_size, limits.max_pixels, limits.max_bytes])
+    """Return the digest of what decides a corpus; what is forgotten is in it, if anything is."""
+    facts = [listing.digest(), shard_size, limits.max_pixels, limits.max_bytes]
+    return digest_of([*facts, *([listing.forgotten] if listing.forgotten else [])])
 
 
 def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
-    """Return a shard from its entries and the record of the look at them."""
+    """Return a shard from its entries and the record of the look at them.
+
+    Args:
+        entries: without those that were forgotten; there may be none left.
+    """
     images, counts = record.files["images"], record.counts
     return ShardRef(
         key=shard_key(images),
@@ -195,9 +217,9 @@ def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
         refused=counts["refused"],
         ignored=counts["ignored"],
         file=images,
-        first=entries[0].place,
-        last=entries[-1].place,
-        mark=mark_of(entries[-1]),
+        first=entries[0].place if entries else "",
+        last=entries[-1].place if entries else "",
+        mark=mark_of(entries[-1]) if entries else 0,
     )
 
 
@@ -206,10 +228,25 @@ def shard_key(images: FileRef) -> str:
     return digest_of(images.content())[:KEY_DIGITS]
 
 
+def _remembered(store: Store, task: LookTask, record: DoneRecord) -> Sequence[Entry]:
+    """Return the entries of a shard without those whose bytes are forgotten: these go unnamed."""
+    if not record.counts.get(f"{PASSED_OVER}{FORGOTTEN}"):
+        return task.entries
+    seen = read_committed(store, record.files["seen"], lambda path: read_parquet(path, schema=SEEN))
+    return named_entries(seen.to_pylist())
+
+
 def _manifest(
-    name: str, listing: Listing, tasks: Sequence[LookTask], records: list[DoneRecord]
+    store: Store,
+    name: str,
+    listing: Listing,
+    tasks: Sequence[LookTask],
+    records: list[DoneRecord],
 ) -> CorpusManifest:
-    shards = [shard_of(task.entries, record) for task, record in zip(tasks, records, strict=True)]
+    shards = [
+        shard_of(_remembered(store, task, record), record)
+        for task, record in zip(tasks, records, strict=True)
+    ]
     images = sum(shard.images for shard in shards)
     ignored = sum(shard.ignored for shard in shards)
     passed_over = _passed_over(listing, records)

@@ -178,5 +178,10 @@ def outcome_key(store: Store, shard: ShardRef, record: DoneRecord) -> str:
     """
     if record.counts["refused"] == shard.refused:
         return shard.key
+    return late_key(store, record)
+
+
+def late_key(store: Store, record: DoneRecord) -> str:
+    """Return the key of what was extracted of a shard where pixels failed."""
     refusals = read_committed(store, record.files["refusals"], read_refusals)
-    return digest_of([shard.key, sorted(refusals["image_id"].to_pylist())])[: len(shard.key)]
+    return digest_of([record.key, sorted(refusals["image_id"].to_pylist())])[: len(record.key)]

@@ -10,18 +10,25 @@ import secrets
 from dataclasses import dataclass
 
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, SnapshotIncomplete
+from lamella.pipeline.index.expired import (
+    MOST_NUMBER,
+    check_there,
+    expired_numbers,
+    no_snapshot,
+)
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure, read_record
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
-MOST_NUMBER = 10**9
-
 
 def latest_number(store: Store, series: tree.FileKind) -> int:
-    """Return the highest number of a series, by probing n + 1; 0 if it is empty."""
-    number = 0
+    """Return the highest number of a series, by probing n + 1; 0 if it is empty.
+
+    Numbers of snapshots that expired count: they are not used again.
+    """
+    number = max(expired_numbers(store), default=0) if series is tree.SNAPSHOT else 0
     while store.exists(series.at(number=number + 1)):
         number += 1
     return number
@@ -31,16 +38,14 @@ def read_snapshot(store: Store, number: int) -> IndexSnapshot:
     """Return a snapshot by number.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it expired.
     """
     try:
         if not 0 < number < MOST_NUMBER:
             raise MissingFile(f"snapshots are numbered from 1; got {number}")
         return read_record(store, tree.SNAPSHOT.at(number=number), IndexSnapshot)
     except MissingFile:
-        raise InputError(
-            f"there is no snapshot {number} in {store.url}: see `lamella snapshots`"
-        ) from None
+        raise no_snapshot(store, number) from None
 
 
 @dataclass(frozen=True)
@@ -136,10 +141,11 @@ def promote(store: Store, number: int) -> Promotion:
     rollback, which holds. So does any but the newest snapshot while a hold is on.
 
     Raises:
-        InputError: there is no such snapshot.
+        InputError: there is no such snapshot, or it expired.
         SnapshotIncomplete: a file that it names is gone, or has another size.
     """
     chosen = read_snapshot(store, number)
+    check_there(store, number)
     while True:
         before = current_promotion(store)
         back = before is not None and number < before.snapshot

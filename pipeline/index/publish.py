@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import CorruptFile, SnapshotIncomplete
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.expired import expired_numbers
 from lamella.pipeline.index.promotions import latest_number, read_snapshot
 from lamella.pipeline.index.stage import Index
 from lamella.pipeline.index.weighting import word_weights
@@ -162,8 +163,10 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     A run that died may have created it without promoting it, and another run may create it
     meanwhile. So every number up to the created one is checked, and no root digest gets two.
     """
-    latest = latest_number(store, tree.SNAPSHOT)
+    latest, gone = latest_number(store, tree.SNAPSHOT), expired_numbers(store)
     for number in range(latest, 0, -1):
+        if number in gone:
+            continue  # equal content that comes again gets a new number
         found = read_snapshot(store, number)
         if found.root_digest == draft.root_digest:
             return found
@@ -173,7 +176,7 @@ def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
         path = tree.SNAPSHOT.at(number=number)
         won = create_once(store, path, mine.to_json())
         there = parse_record(store, path, IndexSnapshot, won)
-        if there.root_digest == draft.root_digest:
+        if there.root_digest == draft.root_digest and number not in expired_numbers(store):
             return there
         number += 1  # another writer took this number for its own snapshot
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.cut import cut_segments
 from lamella.pipeline.corpus.image_table import read_images
-from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.tables import GLOBAL, read_image_ids
 from lamella.pipeline.extract.taken import lacks
 from lamella.pipeline.index import residuals as aggregated
@@ -97,9 +96,6 @@ def write_segment(work: Attempt, members: Any, layers: Layers, words: Mapping[st
 def _members(store: Store, task: SegmentTask) -> Any:
     """Return a table of the images of a segment, ids rising: each with the number of its shard in
     the segment, and its row in the image table of that shard.
-
-    Raises:
-        InputError: two pictures have the same id.
     """
     ids, shards, rows = [], [], []
     for number, (shard, record) in enumerate(zip(task.shards, task.extracted, strict=True)):
@@ -115,22 +111,7 @@ def _members(store: Store, task: SegmentTask) -> Any:
         rows.append(order[at].astype(np.int32) if len(own) else np.empty(0, np.int32))
     every = np.concatenate(ids)
     order = np.argsort(every, kind="stable")
-    check_ids(every[order])
     return members_of(every[order], np.concatenate(shards)[order], np.concatenate(rows)[order])
-
-
-def check_ids(image_ids: NDArray[np.int64]) -> None:
-    """Check that no two images have one id; `image_ids` (n,) are sorted.
-
-    Raises:
-        InputError: two have. Among a billion images the chance of that is 1 in 18.
-    """
-    same = image_ids[1:][image_ids[1:] == image_ids[:-1]]
-    if len(same):
-        raise InputError(
-            f"two pictures have the id {same[0]}, which is made from name and bytes: rename one of "
-            "them, or leave one out of the source"
-        )
 
 
 def _bags(store: Store, task: SegmentTask, layer: str, image_ids: NDArray[np.int64]) -> BagsOfWords:

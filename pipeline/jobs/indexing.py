@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
@@ -161,6 +162,7 @@ def index_prepared(
         StageFailed: tasks failed, or more pictures were refused than the job allows.
         NotPromoted: the snapshot is made, and the current one stays.
     """
+    prepared = replace(prepared, listing=without_forgotten(store, prepared.listing))
     before = current_snapshot(store)
     if not retrain and not prepared.kept:
         prepared = keep_words(store, prepared, before)

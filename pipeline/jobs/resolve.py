@@ -14,6 +14,7 @@ from lamella.pipeline.extract.networks import (
     resolve_layer,
 )
 from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
+from lamella.pipeline.index.tags import snapshot_named
 from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
@@ -187,14 +188,14 @@ def scaled_weights(
     return weights
 
 
-def chosen_snapshot(store: Store, number: int | None) -> IndexSnapshot:
-    """Return a snapshot by number, or the promoted one.
+def chosen_snapshot(store: Store, number: int | str | None) -> IndexSnapshot:
+    """Return a snapshot by number or tag, or the promoted one.
 
     Raises:
         InputError: there is none.
     """
     if number is not None:
-        return read_snapshot(store, number)
+        return read_snapshot(store, snapshot_named(store, number))
     snapshot = current_snapshot(store)
     if snapshot is None:
         raise InputError(f"{store.url} holds no snapshot yet: make one with `lamella index`")

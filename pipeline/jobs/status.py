@@ -28,6 +28,9 @@ SHOWN_STEPS = (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX)
 def store_status(store: Store) -> dict[str, Any]:
     """Return the status of a store as plain values.
 
+    `repeated` says how many contents stand under more than one name, and how many pictures these
+    are; `duplicates` are those beyond the first of each.
+
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
     reason. State `unaccounted` appears only if a done record is wrong. Of jobs that share
     activations, only the one that has indexed most is shown.
@@ -44,9 +47,10 @@ def store_status(store: Store) -> dict[str, Any]:
         "store": store.url,
         "corpora": list(accounts.values()),
         "stages": [
-            {"folder": folder, "done": len(done_keys(store, folder))}
+            {"folder": folder, "done": count}
             for step in SHOWN_STEPS
             for folder in step_folders(store, step)
+            if (count := len(done_keys(store, folder)))
         ],
         "current": current
         and {
@@ -79,9 +83,11 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
             "looked_at": min(looked_at, job.entries),
             "refused": [],
             "duplicates": 0,
+            "repeated": {"contents": 0, "pictures": 0},
         }
     manifest = seen.made.manifest
     states, refused = _states(store, manifest, seen)
+    repeated = _repeated(store, manifest)
     return {
         "name": manifest.name,
         "root": manifest.root,
@@ -92,7 +98,8 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "refused": [
             each | {"image_id": str(each["image_id"])} for each in refused[:SHOWN_REFUSALS]
         ],
-        "duplicates": _duplicates(store, manifest),
+        "duplicates": repeated["pictures"] - repeated["contents"],
+        "repeated": repeated,
     }
 
 
@@ -148,14 +155,25 @@ def _segments(store: Store, seen: Seen) -> list[DoneRecord]:
     return [each for each in read_all_done(store, index.folder, keys) if each is not None]
 
 
-def _duplicates(store: Store, manifest: CorpusManifest) -> int:
-    """Return how many pictures have the same bytes as an earlier one."""
+_NAMED = ["sha256", "container", "name"]
+
+
+def _repeated(store: Store, manifest: CorpusManifest) -> dict[str, int]:
+    """Return how many contents stand under more than one name, and how many pictures these are."""
     seen: set[bytes] = set()
-    duplicates = 0
-    for shard in manifest.shards:
-        table = read_committed(store, shard.file, lambda path: read_images(path, ["sha256"]))
-        for digest in table.column("sha256").to_pylist():
-            duplicates += digest is not None and digest in seen
-            if digest is not None:
-                seen.add(digest)
-    return duplicates
+    names: dict[bytes, list[tuple[str, str]]] = {}
+    for again in (False, True):
+        # The second pass keeps names, and only of what the first has met twice.
+        for shard in manifest.shards:
+            table = read_committed(store, shard.file, lambda path: read_images(path, _NAMED))
+            for sha256, *named in zip(*(table[name].to_pylist() for name in _NAMED), strict=True):
+                if again and sha256 in names:
+                    names[sha256].append((named[0], named[1]))
+                elif not again and sha256 in seen:
+                    names[sha256] = []
+                elif not again and sha256 is not None:
+                    seen.add(sha256)
+        if not names:
+            break
+    several = [each for each in names.values() if len(set(each)) > 1]
+    return {"contents": len(several), "pictures": sum(len(set(each)) for each in several)}

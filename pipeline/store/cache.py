@@ -93,6 +93,14 @@ class Cache:
         """Remove a copy that is damaged."""
         self._at(name).unlink(missing_ok=True)
 
+    def clear(self) -> None:
+        """Remove all copies, of whatever store. A process that has one open can go on reading."""
+        if self.folder.is_dir():
+            with (self.folder / "lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                for _, _, path in list(self._copies()):
+                    path.unlink(missing_ok=True)
+
     def _check_private(self) -> None:
         """Refuse a folder in which any user could change a copy between its check and its use."""
         with contextlib.suppress(OSError):  # not there yet, or `get` will say what is wrong

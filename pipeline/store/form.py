@@ -19,6 +19,9 @@ _PARTS = {
     "key": r"[a-z0-9][a-z0-9-]*",
     "token": r"[0-9a-f]{12}",
     "picture": r"[0-9a-f]{32}",
+    "tag": r"[A-Za-z][A-Za-z0-9._-]{0,39}",
+    "by": r"name|sha256",
+    "digest": r"[0-9a-f]{64}",
     "suffix": r"[a-z0-9-]+(?:\.[a-z0-9-]+)*",
 }
 """The named parts that a form may have, each with the regular expression it must match.

@@ -13,6 +13,7 @@ from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
@@ -39,6 +40,12 @@ def broken_rule(path: str, record: Record) -> str | None:
             return _other(path, tree.SNAPSHOT.at(number=record.number)) or _snapshot(record)
         case Promotion():
             return _other(path, tree.PROMOTION.at(number=record.number))
+        case Expired():
+            return _other(path, tree.EXPIRED.at(number=record.number))
+        case Tag():
+            return _other(path, tree.TAG.at(tag=record.name))
+        case Forgotten():
+            return _other(path, tree.FORGOTTEN.at(by=record.by, digest=record.stands_for))
         case Judgement():
             return _other(path, judgement_path(record.snapshot, record.subject()))
         case JobRecord():

@@ -22,6 +22,7 @@ from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.gate import Judgement
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
@@ -83,6 +84,9 @@ VOCABULARY = FileKind(Form("vocabularies/{keyed}/{layer}/vocabulary.json"), "reb
 SEGMENT = FileKind(Form("segments/{keyed}/shards/{key}.json"), "rebuild", SegmentManifest)
 SNAPSHOT = FileKind(Form("snapshots/{number}.json"), "replace", IndexSnapshot)
 PROMOTION = FileKind(Form("promotions/{number}.json"), "replace", Promotion)
+EXPIRED = FileKind(Form("expired/{number}.json"), "replace", Expired)
+TAG = FileKind(Form("tags/{tag}.json"), "drop", Tag)
+FORGOTTEN = FileKind(Form("forgotten/{by}-{digest}.json"), "replace", Forgotten)
 GATE = FileKind(Form("gates/{keyed}.json"), "drop", Judgement)
 REPORT = FileKind(Form("runs/{run}/report.json"), "drop", RetrievalReport)
 PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
@@ -90,7 +94,7 @@ RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
 
 FILES = (
     *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
-    *(SNAPSHOT, PROMOTION, GATE, REPORT, PAGE, RUN),
+    *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN),
 )
 
 
@@ -272,7 +276,7 @@ class Found:
 
     @property
     def number(self) -> int:
-        """The number of a snapshot, a promotion or a plan."""
+        """The number of a snapshot (expired or not), a promotion or a plan."""
         return int(self.parts["number"])
 
     @property

@@ -11,6 +11,7 @@ from lamella.pipeline.upkeep.inventory import Fault, Inventory
 from lamella.schemas.corpus import CorpusManifest, ShardRef
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Tag
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
@@ -40,6 +41,7 @@ def neighbour_faults(found: Inventory) -> Iterator[Fault]:
         for number in range(len(run.rankings)):
             yield from _done(found, folder, tree.shard_key(number), f"run {run.run}")[1]
     yield from _series(found)
+    yield from _tags(found)
     yield from _jobs(found)
 
 
@@ -164,6 +166,8 @@ def _series(found: Inventory) -> Iterator[Fault]:
     """Yield gaps in the numbers of snapshots and promotions, and promotions without a snapshot."""
     for series in (tree.SNAPSHOT, tree.PROMOTION):
         numbers = _numbers(found, series)
+        if series is tree.SNAPSHOT:
+            numbers += _numbers(found, tree.EXPIRED)
         for number in range(1, max(numbers, default=0)):
             if number not in numbers:
                 yield Fault(series.at(number=number), "is gone: later numbers are there")
@@ -177,10 +181,19 @@ def _series(found: Inventory) -> Iterator[Fault]:
                 f"{promotion.root_digest[:12]}",
             )
     named = {p.snapshot for _, p in found.of(Promotion)}
-    last = max(_numbers(found, tree.SNAPSHOT), default=0)
+    both = (*_numbers(found, tree.SNAPSHOT), *_numbers(found, tree.EXPIRED))
+    last = max(both, default=0)
     for number in sorted(named):
         if number > last:
             yield Fault(tree.SNAPSHOT.at(number=number), "is gone: a promotion names it")
+
+
+def _tags(found: Inventory) -> Iterator[Fault]:
+    """Yield tags whose snapshots are gone."""
+    there = set(_numbers(found, tree.SNAPSHOT))
+    for path, tag in found.of(Tag):
+        if tag.snapshot not in there:
+            yield Fault(path, f"names snapshot {tag.snapshot}, which is gone")
 
 
 def _numbers(found: Inventory, series: tree.FileKind) -> list[int]:

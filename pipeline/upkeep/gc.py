@@ -1,4 +1,7 @@
-"""`gc`: remove files that no record names and that are too old for a job to be writing them.
+"""`gc`: remove what nothing alive needs and is too old for a job to be writing it.
+
+`alive` says what is needed: records that no snapshot and no recent job reaches go, and then the
+files that no record names.
 
 The files of an attempt are not named by a record until its done record is created, so their age, by
 the store's own clock, protects a running job. An attempt writes its files at its end, each one is
@@ -17,9 +20,11 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import cure
+from lamella.pipeline.upkeep.alive import Alive, may_go_at, needed_files, spent
 from lamella.pipeline.upkeep.inventory import Inventory, take_inventory
-from lamella.schemas.files import DoneRecord
 from lamella.schemas.job import EngineSettings
+from lamella.schemas.keeping import Expired
+from lamella.schemas.snapshot import IndexSnapshot
 
 DAY_S = 86_400.0
 LEAST_S = EngineSettings().task_timeout_s
@@ -47,11 +52,11 @@ def collect_garbage(
     forced: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Collected:
-    """Remove files that no snapshot, vocabulary, done record or running job needs.
+    """Remove what no snapshot and no recent job needs.
 
-    These are data files that no record names, writes that were cut short, verdicts on pictures of
-    shards that are done, and sums of rounds whose checkpoint is there. Files that Lamella did not
-    write stay.
+    These are records that none of them reaches, with their files; data files that no record names,
+    writes that were cut short, verdicts on pictures of shards that are done, and sums of rounds
+    whose checkpoint is there. Runs stay. Files that Lamella did not write stay.
 
     Args:
         older_than_s: only remove files older than this.
@@ -77,29 +82,64 @@ def collect_garbage(
             f"{first.path} {first.problem}, so the files that it needs are not known and nothing "
             f"was removed: {cure(store)}"
         )
-    spent = {path: record for path, record in found.of(DoneRecord) if _is_spent(found, path)}
-    needed = {
-        path
-        for path, named_by in found.references().items()
-        if any(record not in spent for record in named_by)
+    roots = _roots(store)
+    age = {path: now - file.modified for path, file in found.files.items()}
+    loose = _loose_records(found, Alive(store, found, now, older_than_s), older_than_s)
+    going = {path for path, least in loose.items() if age[path] > least}
+    needed = needed_files(found, without=going)
+    files = {
+        path: older_than_s
+        for path in found.files
+        if path not in found.records and path not in needed and _is_garbage(found, path)
     }
-    loose = [
-        file
-        for path, file in sorted(found.files.items())
-        if path in spent or (path not in needed and _is_garbage(found, path))
-    ]
-    old = [file for file in loose if now - file.modified > older_than_s]
-    # Remove a record before the files it names, so that no record names a missing file.
-    old.sort(key=lambda file: file.path not in spent)
+    every = loose | files
+    old = sorted((path for path, least in every.items() if age[path] > least), key=_turn)
     removed: list[StoredFile] = []
-    for number, file in enumerate(old):
-        if file.path in spent or not _named_meanwhile(store, file.path, set(spent)):
+    for number, path in enumerate(old):
+        if path in going and number % AT_ONCE == 0 and _roots(store) != roots:
+            break  # a job has begun, or a tag was given: what it needs is not known yet
+        if path in going or not _named_meanwhile(store, path, going):
             if not dry_run:
-                store.discard(file.path)
-            removed.append(file)
+                store.discard(path)
+            removed.append(found.files[path])
         on_progress(Progress("gc", number + 1, len(old), number + 1, len(old)))
-    kept = {file.path for file in removed}
-    return Collected(tuple(removed), tuple(file for file in loose if file.path not in kept))
+    gone = {file.path for file in removed}
+    young = (found.files[path] for path in sorted(every) if path not in gone)
+    return Collected(tuple(removed), tuple(young))
+
+
+AT_ONCE = 256
+"""Records that are removed before it is seen again whether a job has begun."""
+
+_ORDER = (tree.SNAPSHOT, tree.MANIFEST, tree.SEGMENT, tree.VOCABULARY, tree.JOB, tree.PLAN)
+
+
+def _turn(path: str) -> tuple[int, str]:
+    """Return a key to sort by: what names others goes before them, so that none is missed."""
+    file = tree.read(path)
+    if file is not None and file.row in _ORDER:
+        return _ORDER.index(file.row), path
+    is_record = file is not None and file.kind == "record"
+    return len(_ORDER) + (0 if is_record else 1), path
+
+
+def _loose_records(found: Inventory, alive: Alive, age_s: float) -> dict[str, float]:
+    """Return the records that nothing needs, and from what age on each may go, in seconds."""
+    loose = dict.fromkeys(spent(found), age_s)
+    gone = {record.number for _, record in found.of(Expired)}
+    for path, snapshot in found.of(IndexSnapshot):
+        if snapshot.number in gone:
+            loose[path] = float("-inf")  # whoever removed it died before the end
+    for path in found.records:
+        least = may_go_at(path, age_s)
+        if least is not None and not alive.reaches(path):
+            loose[path] = least
+    return loose
+
+
+def _roots(store: Store) -> list[list[str]]:
+    """Return what everything alive is reached from; a change of it means that a job has begun."""
+    return [store.names(top) for top in ("jobs", "snapshots", "tags")]
 
 
 def _is_garbage(found: Inventory, path: str) -> bool:
@@ -110,16 +150,10 @@ def _is_garbage(found: Inventory, path: str) -> bool:
     return file is not None and file.kind in ("data", "leftover")
 
 
-def _is_spent(found: Inventory, path: str) -> bool:
-    """Say whether a done record is one of a round's sums, and the round's checkpoint is there."""
-    file = tree.read(path)
-    return file is not None and file.until() in found.records
-
-
-def _named_meanwhile(store: Store, path: str, spent: set[str]) -> bool:
+def _named_meanwhile(store: Store, path: str, going: set[str]) -> bool:
     """Say whether the done record of a file's task has been created since and names the file."""
     file = tree.read(path)
-    if file is None or not file.key or tree.done(file.folder, file.key) in spent:
+    if file is None or not file.key or tree.done(file.folder, file.key) in going:
         return False
     record = read_done(store, file.folder, file.key)
     return record is not None and any(each.path == path for each in record.files.values())

@@ -1,15 +1,17 @@
 """Run parts of a recorded job again: missing tasks, a snapshot, a promotion."""
 
-import datetime
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamella.pipeline.corpus.forgotten import earlier_listings
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.roots import picture_root, picture_source
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
+from lamella.pipeline.index.expired import expired_numbers
+from lamella.pipeline.index.promotions import now
 from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
@@ -21,6 +23,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.upkeep.inventory import take_inventory
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Expired, Forgotten
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 
@@ -90,15 +93,17 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
         InputError: it is missing or has changed.
     """
     source = picture_source(store, job.source, pictures)
-    listing = list_source(source)
-    inputs = corpus_inputs(listing, job.shard_images, decode_limits(job.job))
-    if inputs != job.corpus_inputs:
-        raise InputError(
-            f"{source} has changed since corpus {job.name} was made of it (names, sizes or "
-            f"times: {inputs[:12]}, {job.corpus_inputs[:12]} on record): put it back as it was, "
-            "or index it anew"
-        )
-    return listing
+    limits, inputs = decode_limits(job.job), ""
+    # A picture may have been forgotten since, which this corpus did not hold.
+    for listing in earlier_listings(store, list_source(source)):
+        inputs = corpus_inputs(listing, job.shard_images, limits)
+        if inputs == job.corpus_inputs:
+            return listing
+    raise InputError(
+        f"{source} has changed since corpus {job.name} was made of it (names, sizes or "
+        f"times: {inputs[:12]}, {job.corpus_inputs[:12]} on record): put it back as it was, "
+        "or index it anew"
+    )
 
 
 def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None = None) -> None:
@@ -142,6 +147,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
     found = take_inventory(store)
     later = [p for _, p in found.of(Promotion) if p.number > number]
     snapshots = {s.number: s for _, s in found.of(IndexSnapshot)}
+    snapshots = {n: s for n, s in snapshots.items() if n not in expired_numbers(store)}
     if not snapshots:
         raise InputError(f"{path} cannot be rebuilt: {store.url} has no snapshot; index anew")
     judged = judgements(store)
@@ -151,7 +157,7 @@ def rebuild_promotion(store: Store, path: str) -> str:
         number=number,
         snapshot=named,
         root_digest=snapshots[named].root_digest if named in snapshots else "",
-        promoted_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        promoted_at=now(),
         commit_id=secrets.token_hex(8),
     )
     store.replace(path, promotion.to_json())
@@ -161,3 +167,25 @@ def rebuild_promotion(store: Store, path: str) -> str:
         f"{path} was rebuilt and names snapshot {named}, the newest whose gate did not fail: if "
         f"another was promoted, give `lamella snapshots {store.url} --promote NUMBER`"
     )
+
+
+def rebuild_keeping(store: Store, path: str) -> str:
+    """Write a damaged record of an expired snapshot, or of a forgotten picture, again.
+
+    What it must say is in its name, all but when and why; return a sentence that says so.
+    """
+    parts = tree.parts_of(path)
+    lost, when = "this record was damaged, and rebuilt", now()
+    record: Expired | Forgotten
+    if tree.record_of(path) is Expired:
+        record = Expired(number=int(parts["number"]), expired_at=when, reason=lost)
+    else:
+        value = {
+            "by": parts["by"],
+            "stands_for": parts["digest"],
+            "forgotten_at": when,
+            "reason": lost,
+        }
+        record = Forgotten.model_validate(value)
+    store.replace(path, record.to_json())
+    return f"{path} was rebuilt: when and why it was written is lost"

@@ -31,12 +31,14 @@ from lamella.pipeline.upkeep.inventory import IN_THE_WAY, OTHER_FORMAT, take_inv
 from lamella.pipeline.upkeep.rebuild import (
     job_listing,
     rebuild_job,
+    rebuild_keeping,
     rebuild_promotion,
     rebuild_snapshot,
 )
 from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
@@ -116,6 +118,10 @@ def repair_store(
             notes.append(rebuild_promotion(store, path))
         elif record_of(path) is JobRecord:
             notes.append(f"{path}: give the same `lamella index` again, which records its job")
+        elif record_of(path) in (Expired, Forgotten):
+            notes.append(rebuild_keeping(store, path))
+        elif record_of(path) is Tag:
+            notes.append(f"{path} was removed: give the tag again, or its snapshot may expire")
         elif record_of(path) is Plan:
             notes.append(f"{path} was removed: nothing but the end of a run looks at it")
         elif _mend_of(path) == "drop":

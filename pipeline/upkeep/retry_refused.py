@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.forgotten import is_forgotten, read_forgotten
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import probe_entry, read_images
 from lamella.pipeline.corpus.listing import Entry
@@ -119,7 +120,8 @@ def retry_store(
     manifest = found.model_copy(update={"root": picture_root(store, found.root, pictures)})
     limits = decode_limits(job.job)
     became: Counter[str] = Counter()
-    tried = _try_rows(manifest, _refused_rows(store, manifest, states), limits, watch.progress)
+    refused, barred = _refused_rows(store, manifest, states), frozenset(read_forgotten(store))
+    tried = _try_rows(manifest, refused, limits, barred, watch.progress)
     became.update(row["refusal"] or READABLE for _, row in tried)
     extraction = _extraction_of(store, job)
     late = list(_refused_late(store, extraction, states)) if extraction is not None else []
@@ -176,6 +178,7 @@ def _try_rows(
     manifest: CorpusManifest,
     trials: Sequence[Trial],
     limits: DecodeLimits,
+    forgotten: Set[str],
     on_progress: OnProgress,
 ) -> list[tuple[Trial, dict[str, Any]]]:
     """Probe these pictures again; return the row of the image table that each has now."""
@@ -191,7 +194,8 @@ def _try_rows(
             )
             # Each keeps its row, whatever it turns out to be; its id is made anew with its bytes.
             row = probe_entry(reader, entry, limits) | {"image_id": trial.row["image_id"]}
-            found.append((trial, row))
+            # What is forgotten stays refused; the next `index` leaves it out.
+            found.append((trial, trial.row if is_forgotten(row, forgotten) else row))
             done = number + 1
             on_progress(Progress("retry headers", done, len(trials), done, len(trials)))
     return found

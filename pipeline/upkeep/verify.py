@@ -26,6 +26,7 @@ from lamella.pipeline.upkeep.inventory import (
 )
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.gate import Judgement
+from lamella.schemas.keeping import Expired
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 READERS = 4
@@ -220,7 +221,11 @@ def _unfinished(store: Store, found: Inventory) -> list[str]:
     lines: list[str] = []
     promoted = {promotion.snapshot for _, promotion in found.of(Promotion)}
     damaged = any(record_of(fault.path) is Promotion for fault in found.faults)
-    numbers = [snapshot.number for _, snapshot in found.of(IndexSnapshot)]
+    gone = {record.number for _, record in found.of(Expired)}
+    every = [snapshot.number for _, snapshot in found.of(IndexSnapshot)]
+    if half := sorted(gone & set(every)):
+        lines.append(f"snapshot {half[0]} expired and its file is there: `lamella gc` removes it")
+    numbers = [number for number in every if number not in gone]
     if numbers and max(numbers) not in promoted and not damaged:
         lines.append(
             f"snapshot {max(numbers)} was created and never promoted"

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Any] = json.loads(os.environ.get("ANSWERS_SETTINGS", "{}"))
 WORDS = os.environ.get("ANSWERS_WORDS", "corpus,other").split(",")
 EXPAND = int(os.environ.get("ANSWERS_EXPAND", "0"))
 NAME = os.environ.get("ANSWERS_NAME", "answers")
+WEIGHTS = Path(SETTINGS["network.weights"]) if "network.weights" in SETTINGS else None
 THREADS = len(os.sched_getaffinity(0))
 
 
@@ -97,7 +98,7 @@ def score(
     layers = [layer.name for layer in place.snapshot.extraction.layers]
     plan = plan_sweep(truth, names, specs["published"])
     image_ids = coordinator.image_ids()
-    batches = query_features(place, coordinator, image_ids, truth, layers, None, plan)
+    batches = query_features(place, coordinator, image_ids, truth, layers, WEIGHTS, plan)
     scores: dict[str, list[float]] = {name: [] for name in specs}
     for first, batch in batches:
         asked = coordinator.expanded(batch, place.snapshot.fusion, EXPAND)

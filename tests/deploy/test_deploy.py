@@ -149,6 +149,10 @@ WORDS: dict[str, str | int] = {
     "number": 1,
     "round": "ROUND",
     "token": "TOKEN",
+    "tag": "TAG",
+    "by": "BY",
+    "digest": "DIGEST",
+    "key": "KEY",
 }
 """The words that FORMAT.md uses for the parts of a path that vary."""
 
