@@ -152,7 +152,6 @@ WORDS: dict[str, str | int] = {
     "tag": "TAG",
     "by": "BY",
     "digest": "DIGEST",
-    "key": "KEY",
 }
 """The words that FORMAT.md uses for the parts of a path that vary."""
 
