@@ -11,13 +11,14 @@ import pytest
 
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.promotions import current_snapshot, latest_number
+from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.files import DoneRecord
 from tests.builders import Killed, copied, counted_creates, index_into, reseal
 from tests.conftest import Indexed
 from tests.end_to_end.commands import Stores, current
-from tests.tiny import tiny_index, tiny_job
+from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
 HEAVY = ("jobs", "corpora", "looks", "activations")
 """What takes the network to make, and what it stands on."""
@@ -140,6 +141,17 @@ def test_a_driver_killed_at_many_moments_loses_nothing(
     store = tmp_path / "store"
     _kill(store, indexed.source, random.Random(seed).randrange(3, SYNCS))
     assert index_into(store, indexed.source).root_digest == indexed.snapshot.root_digest
+
+
+def test_status_tells_how_far_a_run_that_died_has_looked(stores: Stores, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(stores.one, tmp_path / "store"))
+    more = tiny_pictures(tmp_path / "more", 8, broken=0)
+    with pytest.raises(Killed), counted_creates(die_before=2) as before:  # its job, and one look
+        tiny_index(store, more)
+    assert [_kind(name) for name in before] == ["job", "look"]
+    (account,) = (c for c in store_status(LocalStore(store))["corpora"] if c["name"] == "more")
+    assert account["states"] == {"listed": 8}
+    assert account["looked_at"] == 3  # a shard has so many on average
 
 
 @pytest.mark.parametrize(
