@@ -15,6 +15,7 @@ from lamella.pipeline.stages import Seen
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import done_keys, read_committed, step_folders
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job_record import JobRecord
@@ -69,11 +70,22 @@ def store_status(store: Store) -> dict[str, Any]:
     }
 
 
+def _new_looks(store: Store) -> int:
+    """Return how many shards were looked at that are in no manifest yet: by a job that goes on."""
+    done = {key for folder in step_folders(store, tree.LOOK) for key in done_keys(store, folder)}
+    for keyed in store.folders(tree.MANIFEST.form.text.partition("/")[0]):
+        path = tree.MANIFEST.at(keyed=keyed)
+        if tree.record_of(path) is not None and store.exists(path):
+            shards = read_record(store, path, CorpusManifest).shards
+            found = (tree.read(shard.file.path) for shard in shards)
+            done -= {look.key for look in found if look is not None}
+    return len(done)
+
+
 def _account(store: Store, job: JobRecord) -> dict[str, Any]:
     seen = Journey(store, job).look()
-    corpus = seen.stages[0]
     if len(seen.stages) == 1:  # no manifest yet
-        looked_at = len(done_keys(store, corpus.folder)) * job.shard_images
+        looked_at = _new_looks(store) * job.shard_images
         return {
             "name": job.name,
             "root": job.source,

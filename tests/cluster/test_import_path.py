@@ -32,7 +32,7 @@ MODULES = (
 PACKAGES = ("cluster", "pipeline", "schemas", "PIL")
 JOB = """
 [corpus]
-shard_images = 4
+shard_images = 3
 [network.preprocess]
 short_edge = 32
 crop = 32

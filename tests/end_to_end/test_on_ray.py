@@ -18,9 +18,10 @@ from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store.storage import open_store
 from tests.builders import index_into
-from tests.command_line import complaint, lamella, lamella_apart
+from tests.command_line import lamella, lamella_apart
 from tests.conftest import Indexed
 from tests.end_to_end.commands import ENGINE, Stores, exported
+from tests.end_to_end.test_command_line import is_whole
 from tests.end_to_end.test_one_pass import made
 from tests.end_to_end.test_query_runs import ask
 from tests.end_to_end.test_query_runs import contents as contents_of_run
@@ -67,10 +68,19 @@ def expected(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> 
 every_run = pytest.mark.parametrize("name", ["index", "index with words", "query"])
 
 
-@every_run
 @pytest.mark.usefixtures("two_cpus", "stores")
 @pytest.mark.parametrize(
-    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+    ("name", "workers"),
+    [
+        ("index", 2),
+        ("query", 2),
+        pytest.param("index with words", 2, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, workers, marks=pytest.mark.slow)
+            for name in ("index", "index with words", "query")
+            for workers in (1, 3)
+        ),
+    ],
 )
 def test_workers_give_the_bytes_of_one_process(
     name: str, workers: int, runs: dict[str, Run], expected: dict[str, Any], tmp_path: Path
@@ -99,21 +109,11 @@ def test_two_nodes_give_the_bytes_of_one_process(
         assert runs[name](runner, tmp_path / "store") == expected[name]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
-def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    shown = lamella_apart("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
-    assert shown.returncode == 0, shown.stderr
-    for row in ("head alone", "p15 alone", "direct sum", "mapped fusion"):
-        assert row in shown.stdout
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64") > 8
-
-    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
-    assert json.loads(again.stdout)["report"]["queries"] == 32
-
-    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
-    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
+def test_the_demo_runs_on_ray_as_everyone_first_meets_it(tmp_path: Path) -> None:
+    shown = lamella_apart("demo", tmp_path / "demo", "--objects", "8")
+    is_whole(shown, tmp_path / "demo")
 
 
 @pytest.mark.ray

@@ -171,8 +171,9 @@ def test_servers_on_one_node_give_the_files_of_one_process(
     _serve_and_compare(made, expected, servers, segments, killed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_nodes")
-@pytest.mark.parametrize("killed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("killed", [True, False])
 def test_servers_on_two_nodes_give_the_files_of_one_process(
     made: Made, expected: Expected, killed: bool
 ) -> None:
