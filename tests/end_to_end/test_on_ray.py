@@ -15,13 +15,16 @@ import pytest
 
 from lamella.cluster.ray.engine import Engine
 from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.storage import open_store
 from tests.builders import index_into
 from tests.command_line import lamella, lamella_apart
 from tests.conftest import Indexed
 from tests.end_to_end.commands import ENGINE, Stores, exported
 from tests.end_to_end.test_command_line import is_whole
+from tests.end_to_end.test_nightly import changed, filled, index
 from tests.end_to_end.test_one_pass import made
 from tests.end_to_end.test_query_runs import ask
 from tests.end_to_end.test_query_runs import contents as contents_of_run
@@ -87,6 +90,19 @@ def test_workers_give_the_bytes_of_one_process(
 ) -> None:
     with RayRunner(workers=workers) as runner:
         assert runs[name](runner, tmp_path / "store") == expected[name]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
+def test_an_index_is_renewed_as_by_one_process(stores: Stores, tmp_path: Path) -> None:
+    words = str(exported(stores))
+    source = filled(tmp_path / "pictures")
+    index(tmp_path / "store", source, words)
+    changed(source)
+    with RayRunner(workers=2) as runner:
+        opened = open_store(str(tmp_path / "store"))
+        snapshot = reindex(opened, runner, threads=1, watch=Watch())
+    assert snapshot.root_digest == index(tmp_path / "fresh", source, words).root_digest
 
 
 @pytest.mark.slow
