@@ -8,7 +8,7 @@ from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
 from lamella.pipeline.index.words_fit import snapshot_fits
-from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.drive import read_all_done
 from lamella.pipeline.stages import Seen
@@ -33,20 +33,25 @@ def store_status(store: Store) -> dict[str, Any]:
     are; `duplicates` are those beyond the first of each.
 
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
-    reason. State `unaccounted` appears only if a done record is wrong. Of jobs that share
-    activations, only the one that has indexed most is shown.
+    reason. State `unaccounted` appears only if a done record is wrong. Of the jobs of a corpus and
+    a network, those of every night, the one that made the current snapshot is shown, and the last
+    one if it has not ended.
     """
     current = current_snapshot(store)
-    accounts: dict[tuple[str, str], dict[str, Any]] = {}
-    for job in read_jobs(store).values():
-        key = (job_corpus(job), job.extraction.digest())
-        account = _account(store, job)
-        known = accounts.get(key)
-        if known is None or _indexed(account) > _indexed(known):
-            accounts[key] = account
+    written = {file.path: file.modified for file in store.walk("jobs")}
+    nights: dict[tuple[str, str], list[tuple[str, JobRecord]]] = {}
+    for path, job in sorted(read_jobs(store).items(), key=lambda each: written.get(each[0], 0.0)):
+        nights.setdefault((job.name, job.extraction.digest()), []).append((path, job))
+    shown: list[JobRecord] = []
+    for jobs in nights.values():
+        ended = [job for path, job in jobs if current is not None and path == current.job]
+        last = jobs[-1][1]
+        shown += ended
+        if not ended or (last is not ended[0] and not Journey(store, last).look().whole):
+            shown.append(last)
     return {
         "store": store.url,
-        "corpora": list(accounts.values()),
+        "corpora": [_account(store, job) for job in shown],
         "stages": [
             {"folder": folder, "done": count}
             for step in SHOWN_STEPS
@@ -63,10 +68,6 @@ def store_status(store: Store) -> dict[str, Any]:
             "words_fit": [fit.plain() for fit in snapshot_fits(store, current).values()],
         },
     }
-
-
-def _indexed(account: dict[str, Any]) -> int:
-    return int(account["states"].get("indexed", 0))
 
 
 def _new_looks(store: Store) -> int:
