@@ -1,6 +1,7 @@
 """What a report says in words, by what its intervals show; and old reports, which have none."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lamella.pipeline.evaluate.figures import difference_text, map_text, setting
 from lamella.pipeline.evaluate.headline import background_warning, method, story
 from lamella.pipeline.evaluate.page import gain_lines, render, score_lines
 from lamella.pipeline.evaluate.table import gain_table, score_table
-from lamella.pipeline.store.record_rules import report_run
+from lamella.schemas.base import FORMAT_VERSION, OlderRecord
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import (
     BackgroundSimilarity,
@@ -233,10 +234,12 @@ def test_a_report_with_intervals_is_read_back_as_it_was_stored() -> None:
     assert RetrievalReport.from_json(stored.to_json()) == stored
 
 
-def test_an_old_report_is_read_keeps_its_bytes_and_its_path_and_claims_nothing() -> None:
-    old = RetrievalReport.from_json(OLD)  # written before there were intervals and weights
-    assert old.to_json() == OLD
-    assert report_run(old) == "evaluate-groups-d448e8478dd3"
+def test_a_report_of_the_first_format_is_refused_and_one_without_intervals_claims_nothing() -> None:
+    with pytest.raises(OlderRecord, match="format version 1, this Lamella reads 2"):
+        RetrievalReport.from_json(OLD)
+    said = {name: value for name, value in json.loads(OLD).items() if name != "seal"}
+    old = RetrievalReport.model_validate(said | {"format_version": FORMAT_VERSION})
+    assert RetrievalReport.from_json(old.to_json()) == old
     assert [each.weights for each in old.rows] == [(1.0,), (1.0,), (1.0, 1.0), (1.0, 1.0)]
     assert (old.bootstrap, old.gains, method(old), gain_lines(old)) == (None, (), "", [])
     assert gain_table(old) is None
