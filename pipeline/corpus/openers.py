@@ -20,6 +20,7 @@ from PIL import (
 )
 
 from lamella.pipeline.corpus.formats import SUPPORTED
+from lamella.pipeline.corpus.png_chunks import without_metadata
 from lamella.pipeline.corpus.tiff import TiffFile
 
 _GREYS = {"1": (1, (0, 255)), "L": (8, range(256))}
@@ -79,7 +80,7 @@ OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "bmp": BmpFile,
     "gif": GifImagePlugin.GifImageFile,
     "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngFile,
+    "png": lambda file: PngFile(io.BytesIO(without_metadata(file.getvalue()))),
     "pnm": PpmImagePlugin.PpmImageFile,
     "tiff": TiffFile,
     "webp": WebPImagePlugin.WebPImageFile,

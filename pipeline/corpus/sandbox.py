@@ -184,7 +184,8 @@ def probe(data: bytes, limits: DecodeLimits) -> Probe:
     """
 
     def read(header: dict[str, Any], _: bytearray) -> Probe:
-        return Probe(str(header["format"]), int(header["width"]), int(header["height"]))
+        size = int(header["width"]), int(header["height"])
+        return Probe(str(header["format"]), *size, str(header["detail"]))
 
     return _sandbox.ask({"do": "probe"}, data, limits, 0, read)
 
