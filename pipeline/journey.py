@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamella.pipeline.accounts import check_extraction, check_refused, on_several_machines
+from lamella.pipeline.accounts import check_extraction, check_manifest, on_several_machines
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.errors import InputError
@@ -242,8 +242,7 @@ class Journey:
             return take_over(self.store, before, lookup, hands.watch.progress)
 
         def make(hands: Hands) -> Extraction:
-            most = self.job.job.corpus.max_refused
-            check_refused(manifest.refused, manifest.images, most, {})
+            check_manifest(self.store, manifest, self.job.job.corpus.max_refused)
             extraction = extract_corpus(
                 self.store,
                 hands.runner,

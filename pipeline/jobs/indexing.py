@@ -8,7 +8,7 @@ from typing import Literal
 
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.sources import list_source, plain_source
 from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
@@ -74,11 +74,12 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     Raises:
         InputError: the settings or the source cannot be used.
     """
+    source = plain_source(source)
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
     resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
     gate = open_gate(job.gate)
-    listing = list_source(source)
+    listing = list_source(source, job.corpus.column)
     imports = find_imports(job, spec)
     return Prepared(
         source,
