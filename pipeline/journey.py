@@ -389,7 +389,7 @@ def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
 
 def words_folder(job: JobConfig) -> Path:
     """Return the folder that a job imports its vocabulary from."""
-    return Path(job.vocabulary_from or "").expanduser()
+    return Path(job.vocabulary_from or "").expanduser().absolute()  # for workers elsewhere
 
 
 def decode_limits(job: JobConfig) -> DecodeLimits:

@@ -80,6 +80,7 @@ class Probe:
     detail: str = ""
 
 
+_IN_WORDS = {"jpegxl": "JPEG XL: convert it, such as to PNG with djxl"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -201,7 +202,7 @@ def check_format(data: bytes, limits: DecodeLimits) -> str:
     if name is None:
         raise Refused(RefusalReason.NOT_AN_IMAGE, f"it starts with {data[:12]!r}")
     if name not in SUPPORTED:
-        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, name)
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, _IN_WORDS.get(name, name))
     return name
 
 

@@ -49,7 +49,6 @@ _HADOOP_S3 = ("s3a", "s3n")
 """Names of Hadoop's clients; the objects are those of S3."""
 
 
-
 class FetchFailed(OSError):
     """An object cannot be fetched, though its server answers other requests."""
 

@@ -71,7 +71,9 @@ _KINDS = {
 }
 FOLLOWED = "a link to a folder is followed only where it is the source: give what it leads to"
 
-_PACKED_TAR = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4|lzma|z)|t[gbx]z|tbz2|tzst|taz)$", re.IGNORECASE)
+_PACKED_TAR = re.compile(
+    r"\.(tar\.(gz|bz2|xz|zst|lz4|lzma|z)|t[gbx]z|tbz2|tzst|taz)$", re.IGNORECASE
+)
 
 
 def plain_source(source: str) -> str:
@@ -84,9 +86,9 @@ def plain_source(source: str) -> str:
 def list_source(source: str, column: str | None = None) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
-    A folder is listed with its subfolders. Names that start with a dot, and stores, are passed over;
-    a linked file is followed as long as it stays in the folder, a linked folder never. A folder
-    that holds only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever
+    A folder is listed with its subfolders. Names that start with a dot, and stores, are passed
+    over; a linked file is followed as long as it stays in the folder, a linked folder never. A
+    folder that holds only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever
     notes lie beside them. Beside other files tars and Parquet files are passed over, with a
     warning. A list file (.txt, .lst) names one path a line, relative to its own folder; blank lines
     and lines that start with "#" are left out. Any other file is like a folder with one file. The
@@ -289,7 +291,9 @@ def _list_containers(
     parts: list[Entry] = []
     for entry in containers:
         if entry.fault:
-            raise InputError(f"{_KINDS[kind.partition(':')[0]]} file {entry.name}: {entry.fault.meaning}")
+            raise InputError(
+                f"{_KINDS[kind.partition(':')[0]]} file {entry.name}: {entry.fault.meaning}"
+            )
         if kind == "webdataset":
             parts += list_tar(root, entry.name, passed_over)
         else:

@@ -17,7 +17,12 @@ from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
 from lamella.pipeline.jobs.promoting import Published, publish_and_promote
 from lamella.pipeline.jobs.recorded import record_job
-from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
+from lamella.pipeline.jobs.resolve import (
+    check_weights,
+    resolve_extraction,
+    resolve_fusion,
+    settle_profile,
+)
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
@@ -78,6 +83,8 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
     resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
+    if spec.weights.source == "file":
+        check_weights(spec, weights)  # and wrong weights before hours of listing and looking
     gate = open_gate(job.gate)
     listing = list_source(source, job.corpus.column)
     imports = find_imports(job, spec)

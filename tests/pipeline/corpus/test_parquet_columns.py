@@ -42,8 +42,10 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
 )
 @pytest.mark.parametrize("inside", [False, True])
 def test_bytes_of_every_layout_are_read(tmp_path: Path, kind: pa.DataType, inside: bool) -> None:
-    values = pa.array(PICTURES, pa.binary()).cast(kind) if "dict" not in str(kind) else (
-        pa.array(PICTURES, pa.binary()).dictionary_encode()
+    values = (
+        pa.array(PICTURES, pa.binary()).cast(kind)
+        if "dict" not in str(kind)
+        else (pa.array(PICTURES, pa.binary()).dictionary_encode())
     )
     if inside and "dict" in str(kind):
         pytest.skip("Parquet has no dictionaries in structs")
@@ -138,7 +140,9 @@ def test_a_column_is_refused_where_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "list.txt").write_text("a.jpg\n")
     for source in (tmp_path, tmp_path / "a.jpg", tmp_path / "list.txt"):
-        with pytest.raises(InputError, match=r"--column.* is one of Parquet files; .* is read as a"):
+        with pytest.raises(
+            InputError, match=r"--column.* is one of Parquet files; .* is read as a"
+        ):
             list_source(str(source), "jpg")
 
 
