@@ -88,11 +88,11 @@ def list_source(source: str, column: str | None = None) -> Listing:
 
     A folder is listed with its subfolders. Names that start with a dot, and stores, are passed
     over; a linked file is followed as long as it stays in the folder, a linked folder never. A
-    folder that holds only tars, or only Parquet files, is a WebDataset or a Parquet data set, whatever
-    notes lie beside them. Beside other files tars and Parquet files are passed over, with a
-    warning. A list file (.txt, .lst) names one path a line, relative to its own folder; blank lines
-    and lines that start with "#" are left out. Any other file is like a folder with one file. The
-    source itself may be a link, which is followed. In S3 a prefix is a folder, and there are no
+    folder that holds only tars, or only Parquet files, is a WebDataset or a Parquet data set,
+    whatever notes lie beside them. Beside other files tars and Parquet files are passed over, with
+    a warning. A list file (.txt, .lst) names one path a line, relative to its own folder; blank
+    lines and lines that start with "#" are left out. Any other file is like a folder with one file.
+    The source itself may be a link, which is followed. In S3 a prefix is a folder, and there are no
     links.
 
     Args:

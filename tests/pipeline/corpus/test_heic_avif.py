@@ -18,9 +18,8 @@ from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
 from lamella.pipeline.corpus.formats import has_picture_name, sniff
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import Look
-from lamella.pipeline.corpus.sandbox import Sandbox, end_idle_processes
+from lamella.pipeline.corpus.sandbox import Sandbox, end_idle_processes, see, shrink
 from lamella.pipeline.corpus.sandbox import probe as probe_apart
-from lamella.pipeline.corpus.sandbox import see, shrink
 from lamella.schemas.refusals import RefusalReason
 from tests.tiny import tiny_index, tiny_pictures
 
@@ -81,7 +80,7 @@ def test_it_is_the_picture_in_the_sandbox_as_out_of_it(name: str, mode: str) -> 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_it_is_turned_once(name: str, orientation: int) -> None:
-    """Writers store the turn in boxes beside the pixels; what EXIF says of it is not applied too."""
+    """Writers store the turn in boxes beside the pixels; that of EXIF is not applied too."""
     exif = Image.Exif()
     exif[274] = orientation
     data = written(name, exif=exif.tobytes())
@@ -242,6 +241,16 @@ def test_threads_may_start_and_processes_may_not() -> None:
     )
     assert (ran.stdout, ran.stderr[-500:]) == ("held", "")
     assert os.getpid()
+
+
+def test_a_plain_user_decodes_heic_too() -> None:
+    box = Sandbox("tests.plain_heic_child")
+    try:
+        request = {"do": "shrink", "width": 16, "height": 16}
+        size = box.ask(request, written("heic"), LIMITS, 768, lambda header, _: header["width"])
+    finally:
+        box.close()
+    assert size == 16
 
 
 def test_a_folder_of_a_phone_is_indexed(tmp_path: Path) -> None:
