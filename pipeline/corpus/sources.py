@@ -77,7 +77,12 @@ _PACKED_TAR = re.compile(
 
 
 def plain_source(source: str) -> str:
-    """Return a source as a path or an address, with the home folder in the place of a `~`."""
+    """Return a source as people mean it: `~` is the home folder, `s3a://` S3, `file:/x` a file."""
+    head, colon, rest = source.partition(":")
+    if colon and head.lower() in ("s3a", "s3n") and rest.startswith("//"):
+        return f"s3:{rest}"
+    if colon and head.lower() == "file" and rest.startswith("/") and not rest.startswith("//"):
+        return f"file://{rest}"
     if source.startswith("~") and not os.path.lexists(source):
         return os.path.expanduser(source)
     return source

@@ -1,10 +1,11 @@
 """Stores that lie in a source: their files are not its pictures, and change with every run."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lamella.pipeline.corpus.locations import is_s3
+from lamella.pipeline.corpus.locations import is_s3, named_by
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.address import parse_s3
 from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, tops
@@ -49,6 +50,8 @@ def check_apart(source: str, into: str) -> None:
     Raises:
         InputError: it is.
     """
+    with contextlib.suppress(ValueError):
+        source = source if is_s3(source) else named_by("/", source)
     if is_s3(source) and is_s3(into):
         same = parse_s3(source) == parse_s3(into)
     elif is_s3(source) or is_s3(into) or "\0" in source + into or not into:

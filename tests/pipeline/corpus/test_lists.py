@@ -7,7 +7,7 @@ import pytest
 from lamella.pipeline.corpus.lists import MOST_LINE_BYTES
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
-from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.sources import list_source, plain_source
 from lamella.pipeline.errors import InputError
 
 NAMES = ("a.jpg", "b c.jpg", "d.JPEG", "e, f.png", "ü.jpg")
@@ -119,6 +119,13 @@ def test_addresses_as_java_writes_them_lead_to_the_file(folder: Path) -> None:
     (folder / "x.txt").write_text("file://other/a.jpg")
     with pytest.raises(InputError, match="must name an absolute path"):
         list_source(str(folder / "x.txt"))
+
+
+def test_a_source_is_what_people_mean() -> None:
+    assert plain_source("s3a://bucket/a") == plain_source("S3N://bucket/a") == "s3://bucket/a"
+    assert plain_source("file:/a b") == "file:///a b"
+    for same in ("file:///a", "s3://bucket/a", "a:b", "file:a", "/a/~", "a~"):
+        assert plain_source(same) == same
 
 
 def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

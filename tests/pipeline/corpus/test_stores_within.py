@@ -52,6 +52,7 @@ def test_a_store_that_is_its_source_is_refused_before_anything_is_written(
     for source, into in (
         (str(pictures), str(pictures)),
         (f"{pictures}/", str(tmp_path / "link")),
+        (f"file:{pictures}", str(pictures)),
         ("~/pictures", "~/pictures"),
     ):
         for command in ("index", "plan"):
