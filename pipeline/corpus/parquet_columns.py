@@ -103,7 +103,8 @@ def _no_pictures(container: str, column: str | None, types: Mapping[str, Any]) -
     nearest = difflib.get_close_matches("image", types, n=1, cutoff=0.6)
     likely = next(iter([*may, *nearest]), None)
     if may:
-        way_out = f"name the column with --column (corpus.column), such as --column {shlex.quote(_shown(may[0]))}"
+        such = shlex.quote(_shown(may[0]))
+        way_out = f"name the column with --column (corpus.column), such as --column {such}"
     elif likely is not None:
         way_out = (
             f"{_shown(likely)} is the nearest, and is {_type(types[likely])}: write it as binary"
