@@ -34,7 +34,7 @@ from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_place, find_encoding
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import find_totals, make_totals
-from lamella.pipeline.index.reuse import Take, take_over
+from lamella.pipeline.index.reuse import take_over
 from lamella.pipeline.index.same_ids import check_ids
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
@@ -228,19 +228,6 @@ class Journey:
         def find() -> Extraction | None:
             return find_extraction(self.store, manifest, spec, lookup, kept=encoder is None)
 
-        def take(hands: Hands) -> Take:
-            before = hands.before
-            if before is None or before.extraction != spec:
-                return lambda shards: {}
-            if encoder is None and not before.keeps_descriptors:
-                return lambda shards: {}
-            decided = spec.digest()
-            if encoder and WordEncoder(before.vocabularies).inputs(decided) != encoder.inputs(
-                decided
-            ):
-                return lambda shards: {}
-            return take_over(self.store, before, lookup, hands.watch.progress)
-
         def make(hands: Hands) -> Extraction:
             check_manifest(self.store, manifest, self.job.job.corpus.max_refused)
             extraction = extract_corpus(
@@ -251,7 +238,15 @@ class Journey:
                 lambda: (self._asked().root(manifest), self._asked().weights()),
                 find=lookup,
                 encoder=encoder,
-                take=take(hands),
+                take=take_over(
+                    self.store,
+                    hands.before,
+                    spec,
+                    encoder,
+                    lookup,
+                    on_progress=hands.watch.progress,
+                    note=hands.watch.note,
+                ),
                 anew=hands.anew,
                 limits=decode_limits(self.job.job),
                 threads=hands.threads,

@@ -1,11 +1,11 @@
 """The extract stage: from a shard of images to one file a layer, and a table of refusals."""
 
-import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +58,8 @@ class ExtractTask:
 
 @dataclass(frozen=True)
 class ExtractWork:
-    """Runs the pictures of a shard through the network, which each worker opens once.
+    """Runs the pictures of a shard through the network, which each worker opens once, and not
+    before there is a picture for it.
 
     A worker has two shards at a time: while the pictures of one are in the network, the files of
     the last are written, hashed and put into the store. A lock lets one shard at a time into the
@@ -87,17 +88,26 @@ class ExtractWork:
         from lamella.pipeline.extract.sink import LayerSink
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        backbone = Backbone(self.spec, self.weights, device)
-        machine = kind_of_machine(torch.device(device))
+        machine, turn, opening = kind_of_machine(torch.device(device)), Lock(), Lock()
+
+        @cache
+        def network() -> Backbone:
+            return Backbone(self.spec, self.weights, device)
+
+        def opened() -> Backbone:
+            with opening:
+                return network()
+
         sink_of: MakeSink = LayerSink
         if self.encoder is not None:
             sink_of = self.encoder.open(store, LayerSink)
-        turn = threading.Lock()
 
         def extract(task: ExtractTask, work: Attempt) -> Counts:
             rows = read_committed(store, task.shard.file, read_images).to_pylist()
             verdicts = Verdicts(store, work.folder, task.key)
-            makers = {machine} | {part.extracted.machine for part in task.taken}
+            backbone = opened() if _is_for_network(task, rows) else None
+            makers = {part.extracted.machine for part in task.taken}
+            makers |= {machine} if backbone is not None else set()
             work.machine = " | ".join(sorted(makers - {""}))
             return self._extract(backbone, sink_of, task, rows, work, turn, verdicts, store)
 
@@ -105,18 +115,19 @@ class ExtractWork:
 
     def _extract(
         self,
-        backbone: "Backbone",
+        backbone: "Backbone | None",
         sink_of: "MakeSink",
         task: ExtractTask,
         rows: list[dict[str, Any]],
         work: Attempt,
-        turn: threading.Lock,
+        turn: Lock,
         verdicts: Verdicts,
         store: Store,
     ) -> Counts:
         from lamella.pipeline.extract.background_writer import Beside
         from lamella.pipeline.extract.work import (
             PictureSource,
+            batches_at_hand,
             forward_pictures,
             threads_for,
         )
@@ -128,8 +139,19 @@ class ExtractWork:
         refusals = _refused_before(rows)
         indexed: list[int] = []
         counts: dict[str, int] = {}
-        source = PictureSource(self.root, self.limits, self.kind, verdicts)
-        threads = threads_for(self.threads, backbone)
+        image_ids = np.array([row["image_id"] for row in rows], np.int64)
+        if backbone is None:
+            batches = batches_at_hand(rows, image_ids, self.spec)
+        else:
+            batches = forward_pictures(
+                backbone,
+                PictureSource(self.root, self.limits, self.kind, verdicts),
+                rows,
+                image_ids,
+                threads=threads_for(self.threads, backbone),
+                at_hand=frozenset(taken.image_ids.tolist()) if taken else frozenset(),
+                turn=turn,
+            )
         beside = Beside()
         with ExitStack() as stack:
             sinks = [
@@ -140,15 +162,6 @@ class ExtractWork:
             ]
             for sink in sinks:
                 sink.take(store, task.taken)
-            batches = forward_pictures(
-                backbone,
-                source,
-                rows,
-                np.array([row["image_id"] for row in rows], np.int64),
-                threads=threads,
-                at_hand=frozenset(taken.image_ids.tolist()) if taken else frozenset(),
-                turn=turn,
-            )
             with beside, closing(batches):
                 for batch in signed(batches):
                     if taken is not None:
@@ -157,10 +170,10 @@ class ExtractWork:
                     refusals += batch.refusals
                     for sink in sinks:
                         sink.add(batch)
-            image_ids = np.array(sorted(indexed), np.int64)
+            found = np.array(sorted(indexed), np.int64)
             for sink in sinks:
-                counts |= sink.commit(work, work.folder, image_ids)
-        ids = partial(write_parquet, pa.table({"image_id": pa.array(image_ids)}))
+                counts |= sink.commit(work, work.folder, found)
+        ids = partial(write_parquet, pa.table({"image_id": pa.array(found)}))
         work.write("images", f"{work.folder}/images", "parquet", ids)
         fill = partial(write_parquet, _refusal_table(refusals))
         work.write("refusals", f"{work.folder}/refusals", "parquet", fill)
@@ -172,6 +185,12 @@ class ExtractWork:
         own = {"images": shard.images, "indexed": len(indexed), "refused": len(refusals)}
         own[f"{TAKEN}images"] = sum(len(part.new_ids) for part in task.taken)
         return own | counts
+
+
+def _is_for_network(task: ExtractTask, rows: Sequence[dict[str, Any]]) -> bool:
+    """Say whether a picture of a shard is sound and not at hand."""
+    at_hand = {image_id for part in task.taken for image_id in part.new_ids}
+    return any(row["refusal"] is None and row["image_id"] not in at_hand for row in rows)
 
 
 def _refused_before(rows: Sequence[dict[str, Any]]) -> "list[Refusal]":

@@ -27,7 +27,7 @@ class Taken:
     Attributes:
         extracted, encoded: the records of the earlier shard; one and the same if it was extracted
             and encoded in one pass.
-        old_ids, new_ids: of each picture, there and here.
+        old_ids, new_ids: of each picture, there and here; one there may be several here.
     """
 
     extracted: DoneRecord
@@ -87,11 +87,11 @@ def _vectors(
             part.extracted.files[layer],
             lambda path: read_parquet(path, schema=GLOBAL),
         )
-        renamed, mine = _renamed(column(table, "image_id").astype(np.int64), part)
-        if mine.sum() != len(part.old_ids):
+        renamed, rows = _renamed(column(table, "image_id").astype(np.int64), part)
+        if not np.array_equal(renamed, np.array(part.new_ids, np.int64)):
             raise lacks(part.extracted.files[layer])
         ids.append(renamed)
-        vectors.append(binary_vectors_of(table, "vector", np.float32)[mine])
+        vectors.append(binary_vectors_of(table, "vector", np.float32)[rows])
     return np.concatenate(ids), np.concatenate(vectors)
 
 
@@ -106,13 +106,13 @@ def _descriptors(store: Store, taken: Sequence[Taken], layer: str) -> "Descripto
         table = read_committed(
             store, part.extracted.files[layer], lambda path: read_parquet(path, schema=LOCAL)
         )
-        renamed, mine = _renamed(column(table, "image_id").astype(np.int64), part)
+        renamed, rows = _renamed(column(table, "image_id").astype(np.int64), part)
         parts.append(
             Descriptors(
                 renamed,
-                column(table, "y").astype(np.uint16)[mine],
-                column(table, "x").astype(np.uint16)[mine],
-                binary_vectors_of(table, "vector", np.float16)[mine],
+                column(table, "y").astype(np.uint16)[rows],
+                column(table, "x").astype(np.uint16)[rows],
+                binary_vectors_of(table, "vector", np.float16)[rows],
             )
         )
     return _joined(parts)
@@ -164,12 +164,17 @@ def _places(ids: NDArray[np.int64], image_ids: NDArray[np.int64]) -> NDArray[np.
     return np.where(image_ids[found] == ids, found, -1)
 
 
-def _renamed(ids: NDArray[np.int64], part: Taken) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the new ids of the rows that are taken, and which rows those are."""
+def _renamed(ids: NDArray[np.int64], part: Taken) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the new ids of the rows that are taken, and which rows those are, picture by picture.
+
+    One old picture may have become several new ones: copies of it.
+    """
     old, new = np.array(part.old_ids, np.int64), np.array(part.new_ids, np.int64)
-    place = _places(ids, old)
-    mine = place >= 0
-    return new[place[mine]], mine
+    order = np.argsort(ids, kind="stable")
+    first = np.searchsorted(ids, old, side="left", sorter=order)
+    counts = np.searchsorted(ids, old, side="right", sorter=order) - first
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(new, counts), order[np.repeat(first, counts) + within]
 
 
 def lacks(file: FileRef) -> CorruptFile:

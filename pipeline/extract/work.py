@@ -39,7 +39,7 @@ from lamella.pipeline.extract.passes import Pass, ask
 from lamella.pipeline.extract.preprocess import look_of, reduction_of, view_shape
 from lamella.pipeline.signs import signer
 from lamella.schemas.corpus import SourceKind
-from lamella.schemas.extraction import PreprocessSpec, View
+from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec, View
 from lamella.schemas.refusals import RefusalReason
 
 Row = Mapping[str, Any]
@@ -219,6 +219,18 @@ def forward_pictures(
                 yield waiting.popleft().result().activations()
         while waiting:
             yield waiting.popleft().result().activations()
+
+
+def batches_at_hand(
+    rows: Sequence[Row], image_ids: NDArray[np.int64], spec: ExtractionSpec
+) -> Generator[BatchActivations, None, None]:
+    """Yield the batches of pictures that are all at hand, which need no network: without any
+    activations, in the order of `forward_pictures`.
+    """
+    sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
+    none = np.empty(0, np.int64)
+    for batch in plan_batches(sizes, spec):
+        yield BatchActivations(none, {}, {}, (), image_ids[np.array(batch.rows, np.int64)])
 
 
 def _pool(stack: ExitStack, threads: int) -> ThreadPoolExecutor:

@@ -202,6 +202,12 @@ def _see_all_files(store: Store, snapshot: IndexSnapshot) -> None:
                 f"{file.size_bytes:,} bytes, so it is not promoted: `lamella repair {store.url}`, "
                 "then give the same command again"
             )
+    for segment in snapshot.segments:
+        if segment.manifest not in sizes:
+            raise SnapshotIncomplete(
+                f"{segment.manifest} is gone, snapshot {snapshot.number} names it, so it is not "
+                f"promoted: `lamella repair {store.url}`, then give the same command again"
+            )
 
 
 def now() -> str:

@@ -11,37 +11,51 @@ from lamella.pipeline.errors import StoreError
 from lamella.pipeline.extract.extraction import FindRecords
 from lamella.pipeline.extract.tables import read_image_ids
 from lamella.pipeline.extract.taken import Taken
+from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.corpus import ShardRef
+from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.snapshot import IndexSnapshot
 
 Take = Callable[[Sequence[ShardRef]], Mapping[str, tuple[Taken, ...]]]
 """Returns by key of a shard what is at hand of its pictures."""
 
-Known = tuple[ShardRef, Mapping[bytes, int]]
-"""A shard, and the id of a picture by the SHA-256 of its bytes."""
+Known = tuple[ShardRef, list[tuple[bytes, int]]]
+"""A shard, and of each of its pictures the SHA-256 of its bytes and its id."""
 
 
 def take_over(
-    store: Store, before: IndexSnapshot, find: FindRecords, on_progress: OnProgress = quiet
+    store: Store,
+    before: IndexSnapshot | None,
+    spec: ExtractionSpec,
+    encoder: WordEncoder | None,
+    find: FindRecords,
+    *,
+    on_progress: OnProgress = quiet,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Take:
-    """Return what takes pictures over from a snapshot that was made by the same recipe and words.
+    """Return what takes pictures over from a snapshot; nothing if that is of another recipe.
 
     The activations of a picture depend on its bytes alone, so those of a copy, or of the same
     picture under another name, are its own. Pictures whose pixels could not be read are not taken
     over, so that they are tried again.
 
     Args:
-        find: looks up the records of the snapshot's shards.
+        before: the snapshot, if there is one.
+        encoder: the words that extraction assigns; None if it keeps descriptors.
+        find: looks up the records of shards.
+        note: takes a line for a person that says how many were known.
     """
+    if before is None or not _is_alike(before, spec, encoder):
+        return lambda pending: {}
 
     def take(pending: Sequence[ShardRef]) -> dict[str, tuple[Taken, ...]]:
         wanted: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
-        for shard, known in _read(store, pending):
-            for sha256, image_id in known.items():
+        for shard, pictures in _read(store, pending):
+            for sha256, image_id in pictures:
                 wanted[sha256].append((shard.key, image_id))
         taken: dict[str, list[Taken]] = defaultdict(list)
         earlier = shards_of(store, before)
@@ -57,9 +71,25 @@ def take_over(
                 _take_part(store, find, part, wanted, taken)
                 done += len(part)
                 on_progress(Progress("take over", done, len(earlier), done, len(earlier)))
+        at_hand = sum(len(part.new_ids) for parts in taken.values() for part in parts)
+        sound = sum(shard.images - shard.refused for shard in pending)
+        note(
+            f"{at_hand:,} of {sound:,} pictures in changed shards are known from snapshot "
+            f"{before.number}; {sound - at_hand:,} go through the network"
+        )
         return {key: tuple(parts) for key, parts in taken.items()}
 
     return take
+
+
+def _is_alike(before: IndexSnapshot, spec: ExtractionSpec, encoder: WordEncoder | None) -> bool:
+    """Say whether a snapshot was made by the same recipe, and has what is to be stored."""
+    if before.extraction != spec:
+        return False
+    if encoder is None:
+        return before.keeps_descriptors
+    own = WordEncoder(before.vocabularies)
+    return own.inputs(spec.digest()) == encoder.inputs(spec.digest())
 
 
 AT_ONCE = 256
@@ -75,8 +105,8 @@ def _take_part(
 ) -> None:
     """Move what these shards have from `wanted` to `taken`."""
     held = [
-        (shard, {sha256: known[sha256] for sha256 in known.keys() & wanted.keys()})
-        for shard, known in _read(store, shards)
+        (shard, {sha256: image_id for sha256, image_id in pictures if sha256 in wanted})
+        for shard, pictures in _read(store, shards)
     ]
     held = [(shard, known) for shard, known in held if known]
     for (_, known), records in zip(held, find([shard for shard, _ in held]), strict=True):
@@ -105,17 +135,17 @@ def _read(store: Store, shards: Sequence[ShardRef]) -> list[Known]:
         try:
             table = read_committed(store, shard.file, lambda path: read_images(path, columns))
         except StoreError:
-            return shard, {}
+            return shard, []
         return shard, _by_content(table)
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(read, shards))
 
 
-def _by_content(table: Any) -> dict[bytes, int]:
+def _by_content(table: Any) -> list[tuple[bytes, int]]:
     columns = (table.column(name).to_pylist() for name in ("image_id", "sha256", "refusal"))
-    return {
-        sha256: image_id
+    return [
+        (sha256, image_id)
         for image_id, sha256, refusal in zip(*columns, strict=True)
         if refusal is None
-    }
+    ]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.cut import cut_segments
 from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.tables import GLOBAL, read_image_ids
 from lamella.pipeline.extract.taken import lacks
 from lamella.pipeline.index import residuals as aggregated
@@ -259,16 +260,33 @@ def _manifests(folder: str, tasks: Sequence[SegmentTask]) -> list[str]:
 
 
 def segment_tasks(encoding: Encoding, cuts: Cuts) -> list[SegmentTask]:
-    """Return the segments of a corpus; a segment's key is made of what its shards gave."""
+    """Return the segments of a corpus; a segment's key is made of what its shards gave.
+
+    A run of shards without any indexed image is no segment by itself: it goes with the one before,
+    or, as the first, with the next.
+    """
     extraction = encoding.extraction
-    tasks: list[SegmentTask] = []
+    runs: list[slice] = []
     first = 0
     for shards in cut_segments(extraction.shards, cuts.shard_images, cuts.segment_images):
         run = slice(first, first + len(shards))
         first = run.stop
-        key = segment_key(extraction.keys[run])
-        tasks.append(SegmentTask(key, shards, extraction.records[run], encoding.records[run]))
-    return tasks
+        if runs and not (_has_images(extraction, run) and _has_images(extraction, runs[-1])):
+            run = slice(runs.pop().start, run.stop)
+        runs.append(run)
+    return [
+        SegmentTask(
+            segment_key(extraction.keys[run]),
+            extraction.shards[run],
+            extraction.records[run],
+            encoding.records[run],
+        )
+        for run in runs
+    ]
+
+
+def _has_images(extraction: Extraction, run: slice) -> bool:
+    return any(record.counts["indexed"] for record in extraction.records[run])
 
 
 def segment_key(keys: Sequence[str]) -> str:

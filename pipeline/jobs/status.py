@@ -10,13 +10,14 @@ from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
 from lamella.pipeline.index.words_fit import snapshot_fits
-from lamella.pipeline.jobs.recorded import job_corpus, read_jobs
+from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.drive import read_all_done
 from lamella.pipeline.stages import Seen
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import done_keys, read_committed, step_folders
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.records import read_record
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job_record import JobRecord
@@ -35,20 +36,25 @@ def store_status(store: Store) -> dict[str, Any]:
     that are read all the same.
 
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
-    reason. State `unaccounted` appears only if a done record is wrong. Of jobs that share
-    activations, only the one that has indexed most is shown.
+    reason. State `unaccounted` appears only if a done record is wrong. Of the jobs of a corpus and
+    a network, those of every night, the one that made the current snapshot is shown, and the last
+    one if it has not ended.
     """
     current = current_snapshot(store)
-    accounts: dict[tuple[str, str], dict[str, Any]] = {}
-    for job in read_jobs(store).values():
-        key = (job_corpus(job), job.extraction.digest())
-        account = _account(store, job)
-        known = accounts.get(key)
-        if known is None or _indexed(account) > _indexed(known):
-            accounts[key] = account
+    written = {file.path: file.modified for file in store.walk("jobs")}
+    nights: dict[tuple[str, str], list[tuple[str, JobRecord]]] = {}
+    for path, job in sorted(read_jobs(store).items(), key=lambda each: written.get(each[0], 0.0)):
+        nights.setdefault((job.name, job.extraction.digest()), []).append((path, job))
+    shown: list[JobRecord] = []
+    for jobs in nights.values():
+        ended = [job for path, job in jobs if current is not None and path == current.job]
+        last = jobs[-1][1]
+        shown += ended
+        if not ended or (last is not ended[0] and not Journey(store, last).look().whole):
+            shown.append(last)
     return {
         "store": store.url,
-        "corpora": list(accounts.values()),
+        "corpora": [_account(store, job) for job in shown],
         "stages": [
             {"folder": folder, "done": count}
             for step in SHOWN_STEPS
@@ -67,15 +73,22 @@ def store_status(store: Store) -> dict[str, Any]:
     }
 
 
-def _indexed(account: dict[str, Any]) -> int:
-    return int(account["states"].get("indexed", 0))
+def _new_looks(store: Store) -> int:
+    """Return how many shards were looked at that are in no manifest yet: by a job that goes on."""
+    done = {key for folder in step_folders(store, tree.LOOK) for key in done_keys(store, folder)}
+    for keyed in store.folders(tree.MANIFEST.form.text.partition("/")[0]):
+        path = tree.MANIFEST.at(keyed=keyed)
+        if tree.record_of(path) is not None and store.exists(path):
+            shards = read_record(store, path, CorpusManifest).shards
+            found = (tree.read(shard.file.path) for shard in shards)
+            done -= {look.key for look in found if look is not None}
+    return len(done)
 
 
 def _account(store: Store, job: JobRecord) -> dict[str, Any]:
     seen = Journey(store, job).look()
-    corpus = seen.stages[0]
     if len(seen.stages) == 1:  # no manifest yet
-        looked_at = len(done_keys(store, corpus.folder)) * job.shard_images
+        looked_at = _new_looks(store) * job.shard_images
         return {
             "name": job.name,
             "root": job.source,

@@ -27,14 +27,19 @@ from lamella.pipeline.extract import backbone, work
 from lamella.pipeline.extract.descriptors import Descriptors
 from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.jobs import indexing
+from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch
+from lamella.pipeline.store.address import parse_s3
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.s3 import client
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.benchmarks.memory import memory_now, peak_memory
 from tests.benchmarks.record import write_json
 from tests.builders import small_job
+from tests.nightly import Source, counted, identities, shard_files
+from tests.s3 import upload
 from tests.tiny import tiny_index, tiny_pictures
 
 KEPT = Path("build/bench/nightly")
@@ -190,6 +195,81 @@ def trained(folder: Path) -> Path:
 def stored(folder: Path) -> int:
     """Return the bytes of all files of a store."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+CHANGES_OF_96 = {
+    "nothing": (),
+    "add last": ("write z.png",),
+    "change in place": ("write b/036.png", "write d/041.png"),
+    "delete in the middle": ("delete b/036.png", "delete d/041.png", "delete d/045.png"),
+    "delete last": ("delete h/095.png",),
+    "rename": ("move b/036.png b/036b.png",),
+    "rename across": ("move b/036.png z.png",),
+    "insert first": ("write a.png",),
+    "all together": (
+        *("write a.png", "write b/036.png", "delete d/041.png"),
+        *("move f/002.png z.png", "touch h/095.png"),
+    ),
+    "touch": ("touch b/036.png",),
+}
+
+
+@pytest.mark.bench
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_changes_of_96_pictures(where: str, tmp_path: Path, request: Any) -> None:
+    """Print what each change costs, with source and store in a folder or in S3."""
+    words = trained(tmp_path)
+    found = []
+    for number, (name, edits) in enumerate(CHANGES_OF_96.items()):
+        source = Source(tmp_path / f"pictures-{number}")
+        for picture in range(96):
+            source.write(f"{'bdfh'[picture % 4]}/{picture:03d}.png", seed=picture)
+        place, store = str(source.folder), str(tmp_path / f"store-{number}")
+        if where == "s3":
+            bucket = request.getfixturevalue("bucket")
+            place, store = f"s3://{bucket}/p{number}", f"s3://{bucket}/s{number}"
+            upload(source.folder, place)
+        given: dict[str, object] = {"name": "pictures", "vocabulary_from": str(words)}
+        before = tiny_index(store, place, **given, corpus__shard_images=8)
+        opened = open_store(store)
+        size, tables = _bytes_of(opened), shard_files(store, before)
+        for edit in edits:
+            verb, *names = edit.split()
+            getattr(source, verb)(*names)
+            if where == "s3":
+                _follow(source, place, verb, names)
+        with counted() as cost:
+            after = reindex(opened, SerialRunner(), threads=1, watch=Watch(), pictures=place)
+        fresh = tiny_index(f"{store}-fresh", place, **given, corpus__shard_images=8)
+        assert after.root_digest == fresh.root_digest
+        old, new = identities(store, before), identities(store, after)
+        made = shard_files(store, after) - tables
+        row = {
+            "change": name,
+            "pictures read": cost.looked_at,
+            "through the network": cost.through_the_network,
+            "shards made": sum(path.startswith("looks/") for path in made),
+            "segments made": len({p.split("/")[-1].split(".")[0] for p in made if "segm" in p}),
+            "new bytes": _bytes_of(opened) - size,
+            "ids kept": f"{len(old.keys() & new.keys())} of {len(new)}",
+        }
+        found.append(row)
+        print(where, row)
+    write_json(f"nightly_changes_{where}.json", found)
+
+
+def _follow(source: Source, place: str, verb: str, names: list[str]) -> None:
+    """Bring an edit of a folder to its copy in S3."""
+    address = parse_s3(place)
+    gone = names[:1] if verb in ("delete", "move") else []
+    for name in gone:
+        client().remove(address.bucket, address.key(name))
+    for name in [] if verb == "delete" else names[-1:]:
+        client().put(address.bucket, address.key(name), (source.folder / name).read_bytes())
+
+
+def _bytes_of(store: Store) -> int:
+    return sum(file.size_bytes for file in store.walk(""))
 
 
 @pytest.mark.bench

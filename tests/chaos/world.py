@@ -25,13 +25,16 @@ from tests.tiny import tiny_pictures
 # What a driver would import first thing; shared by all that are forked.
 import torch  # noqa: F401  # isort: skip
 
-STAGES = ("corpora", "activations", "vocabularies", "bags", "segments", "snapshots", "promotions")
+STAGES = (
+    *("looks", "corpora", "activations", "vocabularies", "bags", "segments", "totals"),
+    *("snapshots", "promotions"),
+)
 LONGEST_S = 120.0
 """No driver takes so long unless it hangs."""
 
 JOB = """
 [corpus]
-shard_images = 4
+shard_images = 3
 max_refused = 0.5
 [network.preprocess]
 short_edge = 32

@@ -50,6 +50,7 @@ def test_a_task_that_gets_stuck_is_ended_so_long_after_its_last_sign(tmp_path: P
     assert time.monotonic() - began > 1.5 * SLOW_S
 
 
+@pytest.mark.slow
 def test_a_worker_that_can_answer_nothing_is_ended(tmp_path: Path) -> None:
     stage = Scripted(str(tmp_path), {"000": ("holds", "ok")})
     with RayRunner(workers=1, task_timeout_s=1.5) as runner:
@@ -58,6 +59,7 @@ def test_a_worker_that_can_answer_nothing_is_ended(tmp_path: Path) -> None:
     assert all(each.record is not None for each in outcomes.values())
 
 
+@pytest.mark.slow
 def test_signs_of_one_task_do_not_count_for_another_in_the_same_worker(tmp_path: Path) -> None:
     stage = Overlapped(str(tmp_path), {"000": ("hang", "ok"), "001": ("gets-on", "ok")})
     with RayRunner(workers=1, task_timeout_s=0.8 * SLOW_S) as runner:
@@ -120,6 +122,7 @@ def step_in(tmp_path: Path, kill_before: int = -1) -> StoreStep[LookTask]:
     return StoreStep(tree.LOOK, store.url, "looks/c-0123456789ab", "0123456789ab", work)
 
 
+@pytest.mark.slow
 def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_path: Path) -> None:
     # Each takes two children of half a second of processor time, and their starts.
     entries = slow_pictures(tmp_path / "pictures", 6)
@@ -133,6 +136,7 @@ def test_slow_pictures_may_take_longer_together_than_a_task_may_be_silent(tmp_pa
     assert outcome.record.counts == {"images": 6, "refused": 6, "ignored": 0, "unsure": 0}
 
 
+@pytest.mark.slow
 def test_one_picture_that_takes_longer_than_a_task_may_be_silent_ends_it(tmp_path: Path) -> None:
     entries = slow_pictures(tmp_path / "pictures", 1)
     step = step_in(tmp_path)

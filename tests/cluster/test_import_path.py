@@ -32,7 +32,7 @@ MODULES = (
 PACKAGES = ("cluster", "pipeline", "schemas", "PIL")
 JOB = """
 [corpus]
-shard_images = 4
+shard_images = 3
 [network.preprocess]
 short_edge = 32
 crop = 32
@@ -95,15 +95,28 @@ def test_a_namesake_leaves_its_canary_where_it_is_imported(hostile: Path) -> Non
     assert [name.partition(".")[0] for name in canaries(hostile)] == ["pydantic"]
 
 
-@pytest.mark.ray
+ON_RAY_TOO = [pytest.mark.ray, pytest.mark.slow]
+
+
 @pytest.mark.skipif(not Path(INSTALLED[0]).exists(), reason="lamella is not installed")
-@pytest.mark.parametrize("engine", ["each", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "one process",
+        pytest.param("each", marks=ON_RAY_TOO),
+        pytest.param("both", marks=ON_RAY_TOO),
+    ],
+)
 def test_commands_run_beside_namesakes_of_their_modules(hostile: Path, engine: str) -> None:
-    """Index on Ray and ask in one process, or do each of them both ways."""
+    """Index and ask in one process; or index on Ray; or do each of them both ways.
+
+    That workers look nowhere else either is tested below.
+    """
     job = ("--job", hostile.parent / "job.toml")
     if engine == "both":
         run(hostile, INSTALLED, "index", ".", "--into", "../one", *job, "--engine", "serial")
-    run(hostile, INSTALLED, "index", ".", "--into", "../two", *job, "--workers", "1")
+    on = ("--engine", "serial") if engine == "one process" else ("--workers", "1")
+    run(hostile, INSTALLED, "index", ".", "--into", "../two", *job, *on)
     one = ("--workers", "1") if engine == "both" else ("--engine", "serial")
     run(hostile, INSTALLED, "query", "../two", "00.png", "-k", "2", *one)
     assert canaries(hostile) == []

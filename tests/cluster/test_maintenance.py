@@ -62,7 +62,7 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
     loose = store / "bags/p15-000000000000/p15/00000.aaaaaaaaaaaa.arrow"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(b"lost")
-    assert "0 files would be removed, 0 bytes; 1 that nothing names are younger than 24h" in call(
+    assert "0 files would be removed, 0 bytes; 1 that nothing needs are younger than 24h" in call(
         "gc", store, "--dry-run"
     )
     os.utime(loose, (0, 0))

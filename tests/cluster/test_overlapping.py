@@ -62,6 +62,7 @@ def test_a_task_waits_in_no_worker_that_another_could_do(tmp_path: Path) -> None
         assert len(set(counts(ended(runner, stage, 2), "pid").values())) == 2
 
 
+@pytest.mark.slow
 def test_other_stages_get_one_task_at_a_time_again(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with RayRunner(workers=1) as runner:
@@ -82,6 +83,7 @@ def test_what_goes_down_with_another_task_is_done_by_itself(tmp_path: Path) -> N
     assert max(each.attempts for each in outcomes.values()) <= 2
 
 
+@pytest.mark.slow
 def test_two_that_are_lost_together_are_told_apart(tmp_path: Path) -> None:
     script = {"000": ("meet-kill", "kill"), "001": ("meet-kill", "ok")}
     with RayRunner(workers=1) as runner:
@@ -99,6 +101,7 @@ def test_a_task_that_hangs_gives_back_what_waits_behind_it(tmp_path: Path) -> No
     assert [outcomes[f"{n:03d}"].attempts for n in range(4)] == [2, 2, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_lost_card_gives_back_both(tmp_path: Path) -> None:
     with RayRunner(workers=1) as runner:
         outcomes = ended(
@@ -108,6 +111,7 @@ def test_a_lost_card_gives_back_both(tmp_path: Path) -> None:
     assert all(each.record is not None for each in outcomes.values())
 
 
+@pytest.mark.slow
 def test_what_a_straggler_holds_is_done_elsewhere(tmp_path: Path) -> None:
     # 000 hangs; what waits behind it goes back when its second try ends.
     stage = Overlapped(str(tmp_path), {"000": ("hang", "ok")}, in_turn=True)

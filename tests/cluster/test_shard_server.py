@@ -17,7 +17,7 @@ from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.schemas.query import SearchMode
-from tests.conftest import Indexed
+from tests.conftest import Indexed, RaySwitch
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 LAYERS = ["head", "p15"]
@@ -30,14 +30,28 @@ def local(indexed: Indexed) -> Coordinator:
 
 
 @pytest.fixture(scope="module")
-def queries(local: Coordinator) -> QueryBatch:
-    return local.features([0, 5, 17, 40], LAYERS)
+def asked(local: Coordinator) -> list[int]:
+    """The ids of four images, of more than one segment."""
+    ids = local.image_ids().tolist()
+    return [ids[row] for row in (0, 5, 17, 40)]
+
+
+@pytest.fixture(scope="module")
+def queries(local: Coordinator, asked: list[int]) -> QueryBatch:
+    return local.features(asked, LAYERS)
+
+
+@pytest.fixture(scope="module")
+def open_servers(ray_switch: RaySwitch, indexed: Indexed) -> Iterator[RayServers]:
+    ray_switch.use("two cpus")
+    with RayServers(str(indexed.store), indexed.snapshot, servers=2) as opened:
+        yield opened
 
 
 @pytest.fixture
-def servers(two_cpus: None, indexed: Indexed) -> Iterator[RayServers]:
-    with RayServers(str(indexed.store), indexed.snapshot, servers=2) as opened:
-        yield opened
+def servers(two_cpus: None, open_servers: RayServers) -> RayServers:
+    """Two servers that the tests of this file share; one that is killed is opened again."""
+    return open_servers
 
 
 def equal(one: Answer, other: Answer) -> bool:
@@ -58,6 +72,7 @@ def test_answers_are_those_of_one_process(
     local: Coordinator,
     queries: QueryBatch,
     indexed: Indexed,
+    asked: list[int],
     mode: SearchMode,
 ) -> None:
     spread = Coordinator(servers, indexed.snapshot.indexed)
@@ -65,14 +80,20 @@ def test_answers_are_those_of_one_process(
     fusion = indexed.snapshot.fusion
     mine = spread.answer(queries, fusion, 10, mode=mode, candidates=12)
     assert equal(mine, local.answer(queries, fusion, 10, mode=mode, candidates=12))
-    assert mine.image_ids[:, 0].tolist() == [0, 5, 17, 40]  # each is nearest to itself
+    assert mine.image_ids[:, 0].tolist() == asked  # each is nearest to itself
 
 
 def test_features_and_similarities_are_those_of_one_process(
-    servers: RayServers, local: Coordinator, queries: QueryBatch, indexed: Indexed
+    servers: RayServers,
+    local: Coordinator,
+    queries: QueryBatch,
+    indexed: Indexed,
+    asked: list[int],
 ) -> None:
     spread = Coordinator(servers, indexed.snapshot.indexed)
-    ids = [40, 0, 17, 0]  # from both servers, out of order, one twice
+    ids = [asked[3], asked[0], asked[2], asked[0]]  # from both servers, out of order, one twice
+    segments = [segment.image_ids for segment in local._servers._searcher.segments]  # type: ignore[attr-defined]
+    assert len({number for number, held in enumerate(segments) if np.isin(ids, held).any()}) > 1
     mine, theirs = spread.features(ids, LAYERS), local.features(ids, LAYERS)
     np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
     np.testing.assert_array_equal(mine.layers["p15"].words, theirs.layers["p15"].words)  # type: ignore[union-attr]
@@ -116,25 +137,25 @@ def test_a_server_that_dies_twice_fails_the_batch_and_names_its_segments(
         ray.kill(actor)
         return actor
 
-    (key,) = servers._keys[1]
+    keys = ", ".join(servers._keys[1])
     kill(servers, 1)
     with (
         mock.patch.object(servers, "_start", stillborn),
         pytest.raises(
-            ShardUnavailable, match=rf"segments {key} did not answer, twice .*not answered"
+            ShardUnavailable, match=rf"segments {keys} did not answer, twice .*not answered"
         ),
     ):
         spread.answer(queries, indexed.snapshot.fusion, 3)
 
 
 def test_a_wrong_question_arrives_as_the_error_that_the_server_raised(
-    servers: RayServers, queries: QueryBatch, indexed: Indexed
+    servers: RayServers, queries: QueryBatch, indexed: Indexed, asked: list[int]
 ) -> None:
     spread = Coordinator(servers, indexed.snapshot.indexed)
     with pytest.raises(InputError, match="the index has no layer conv4: it has head, p15"):
-        spread.features([0], ["conv4"])
+        spread.features(asked[:1], ["conv4"])
     with pytest.raises(InputError, match="image 48 is not in the snapshot"):
-        spread.features([0, 48], LAYERS)
+        spread.features([asked[0], 48], LAYERS)
     # The servers are none the worse for it.
     assert len(spread.answer(queries, indexed.snapshot.fusion, 3)) == 4
 
@@ -171,7 +192,8 @@ def test_a_damaged_segment_fails_the_batch_with_the_error_of_one_process(
 
 
 def test_there_are_no_more_servers_than_segments(indexed: Indexed) -> None:
-    assert len(indexed.snapshot.segments) == 2
+    sizes = [segment.images for segment in indexed.snapshot.segments]
+    assert len(sizes) == 4
     with RayServers(str(indexed.store), indexed.snapshot, servers=9) as opened:
-        assert sorted(opened.ask("ready")) == [16, 32]
+        assert sorted(opened.ask("ready")) == sorted(sizes)
     assert shard_server.ATTEMPTS == 2

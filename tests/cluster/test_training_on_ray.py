@@ -37,7 +37,7 @@ def several_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_cpus")
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_workers_train_the_words_of_one_process(
     tmp_path: Path, expected: str, workers: int
 ) -> None:
@@ -57,6 +57,7 @@ def test_four_workers_train_the_words_of_one_process(tmp_path: Path, expected: s
     assert vocabulary.identity() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_nodes")
 def test_two_nodes_train_the_words_of_one_process(tmp_path: Path, expected: str) -> None:
     store, extraction = given_activations(tmp_path, ROWS)

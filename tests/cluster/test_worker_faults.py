@@ -44,6 +44,7 @@ def test_a_task_that_kills_every_worker_fails_by_name_and_alone(tmp_path: Path) 
     assert all(outcome.record is not None for outcome in [*outcomes.values(), *again.values()])
 
 
+@pytest.mark.slow
 def test_a_worker_whose_card_is_lost_is_replaced_and_its_task_done(tmp_path: Path) -> None:
     with RayRunner(workers=1) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"002": ("card-lost", "ok")}), 5)
@@ -53,6 +54,7 @@ def test_a_worker_whose_card_is_lost_is_replaced_and_its_task_done(tmp_path: Pat
     assert tries(tmp_path, "opening") == 2
 
 
+@pytest.mark.slow
 def test_a_task_whose_card_is_always_lost_fails_with_what_was_said(tmp_path: Path) -> None:
     with RayRunner(workers=1) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("card-lost",)}), 2)
@@ -68,6 +70,7 @@ def test_a_task_that_hangs_is_given_to_another_worker(tmp_path: Path) -> None:
     assert len(pids(outcomes)) == 1  # that of the second worker: the first answered nothing
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
     # It can do nothing itself, not even end when it is asked to.
     with RayRunner(workers=1, task_timeout_s=3.0) as runner:
@@ -81,6 +84,7 @@ def test_a_worker_that_is_stopped_is_replaced_and_ended(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_task_that_always_hangs_fails_by_name(tmp_path: Path) -> None:
     with RayRunner(workers=2, task_timeout_s=2.5) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path), {"000": ("hang",)}), 3)
@@ -101,6 +105,7 @@ def test_no_more_tasks_run_at_once_than_there_are_workers(tmp_path: Path) -> Non
     assert len(pids(outcomes)) == 2
 
 
+@pytest.mark.slow
 def test_workers_serve_one_stage_after_the_other(tmp_path: Path) -> None:
     with RayRunner(workers=1) as runner:
         first = ended(runner, Scripted(str(tmp_path)), 2)
@@ -108,6 +113,7 @@ def test_workers_serve_one_stage_after_the_other(tmp_path: Path) -> None:
     assert pids(first) == pids(second)
 
 
+@pytest.mark.slow
 def test_a_caller_who_stops_early_leaves_nothing_running(tmp_path: Path) -> None:
     with RayRunner(workers=2) as runner:
         outcomes = runner.run(Scripted(str(tmp_path), {"001": ("hang",)}), items(3))
@@ -129,6 +135,7 @@ def test_a_straggler_is_begun_once_more_and_the_first_to_end_counts(tmp_path: Pa
         ended(runner, Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)}), 2)
 
 
+@pytest.mark.slow
 def test_a_second_try_that_fails_leaves_the_straggler_alone(tmp_path: Path) -> None:
     stage = Scripted(str(tmp_path), {"000": ("outlast", "os-error")})
     with RayRunner(straggler_s=0.2) as runner:
@@ -137,6 +144,7 @@ def test_a_second_try_that_fails_leaves_the_straggler_alone(tmp_path: Path) -> N
     assert (outcomes["000"].attempts, tries(tmp_path, "try.000")) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_straggler_that_dies_leaves_the_second_try_alone(tmp_path: Path) -> None:
     stage = Scripted(str(tmp_path), {"000": ("outlast-kill", "slow")})
     with RayRunner(straggler_s=0.2) as runner:
@@ -173,6 +181,7 @@ def test_a_worker_that_is_killed_before_it_stands_is_replaced(tmp_path: Path) ->
     assert tries(tmp_path, "start") == 3
 
 
+@pytest.mark.slow
 def test_workers_that_never_stand_end_the_stage_with_what_became_of_them(tmp_path: Path) -> None:
     wanted = (
         r"scripted: [67] workers died in a row before one could take a task, the last after "
@@ -194,6 +203,7 @@ def test_a_cluster_too_small_for_a_worker_is_told_so(tmp_path: Path) -> None:
         list(runner.run(Scripted(str(tmp_path)), items(1)))
 
 
+@pytest.mark.slow
 def test_pool_size_follows_cpus_and_is_never_above_the_tasks(tmp_path: Path) -> None:
     # Two tasks that wait for each other need two workers; by default there is one a CPU.
     stage = Scripted(str(tmp_path), {"000": ("meet",), "001": ("meet",)})

@@ -145,13 +145,13 @@ WORDS: dict[str, str | int] = {
     "keyed": "NAME-DIGEST",
     "layer": "LAYER",
     "run": "RUN",
+    "key": "SEGMENT",
     "number": 1,
     "round": "ROUND",
     "token": "TOKEN",
     "tag": "TAG",
     "by": "BY",
     "digest": "DIGEST",
-    "key": "KEY",
 }
 """The words that FORMAT.md uses for the parts of a path that vary."""
 

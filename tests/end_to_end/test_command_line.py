@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lamella.pipeline.store.storage import open_store
-from tests.command_line import complaint, lamella, lamella_apart
+from tests.command_line import Said, complaint, lamella, lamella_apart
 from tests.conftest import Indexed
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -243,3 +243,22 @@ def test_the_robustness_folder_loses_nothing(tmp_path: Path) -> None:
     assert found["images"] == 17
     assert found["indexed"] + found["refused"] == 17
     assert found["refused_by_reason"] == {"not-an-image": 4}
+
+
+def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
+    folder, few = tmp_path / "demo", ("--objects", 4, "--engine", "serial")
+    is_whole(lamella("demo", folder, *few), folder)
+
+    again = lamella("demo", folder, *few, "--json")
+    assert json.loads(again.stdout)["report"]["queries"] == 16
+
+    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
+    assert "holds 4 objects, 9 are wanted: give another folder" in complaint(other)
+
+
+def is_whole(shown: Said, folder: Path) -> None:
+    """Check what the demo showed and wrote."""
+    assert shown.returncode == 0, shown.stderr
+    for row in ("head alone", "p15 alone", "direct sum", "mapped fusion"):
+        assert row in shown.stdout
+    assert (folder / "report.html").read_text().count("data:image/jpeg;base64") > 8

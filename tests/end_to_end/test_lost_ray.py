@@ -161,6 +161,7 @@ def test_a_command_whose_ray_is_killed_says_so_in_a_line_and_continues(
             assert command.process.wait(300) == 0, command.said
 
 
+@pytest.mark.slow
 def test_a_program_of_its_own_is_told_by_an_error_and_may_start_another_ray(
     ray_switch: RaySwitch, tmp_path: Path
 ) -> None:

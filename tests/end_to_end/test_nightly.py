@@ -9,17 +9,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lamella.pipeline.corpus.locations import version
 from lamella.pipeline.errors import InputError, OlderFormat
+from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.stages import Watch
+from lamella.pipeline.store.address import parse_s3
+from lamella.pipeline.store.s3 import Facts, client
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
+from tests.builders import Killed, counted_creates
 from tests.end_to_end.commands import Stores, exported
 from tests.nightly import EDITS, Cost, Source, contents, counted, identities, shard_files
+from tests.s3 import upload
 from tests.tiny import tiny_index
 
 PICTURES = 24
@@ -102,7 +108,7 @@ def test_a_night_costs_what_changed(name: str, words: str, tmp_path: Path) -> No
 
 
 @settings(
-    max_examples=4,
+    max_examples=2,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
@@ -264,3 +270,66 @@ def test_a_store_of_the_first_format_is_refused_in_a_sentence(tmp_path: Path) ->
         (store / folder / "000001.json").write_bytes(old)
     with pytest.raises(OlderFormat, match="format version 1, this Lamella reads 2: index the pict"):
         reindex(open_store(str(store)), SerialRunner(), threads=1, watch=Watch())
+
+
+def changed(source: Source) -> None:
+    """Add, change, rename and delete a few."""
+    source.write("a.png")
+    source.write("d/001.png")
+    source.move("b/000.png", "z.png")
+    source.delete("f/002.png")
+
+
+def killed(before: int, words: str, folder: Path) -> None:
+    """Kill a reindex before a commit, and give it again."""
+    source = filled(folder / "pictures")
+    index(folder / "store", source, words)
+    changed(source)
+    with pytest.raises(Killed), counted_creates(die_before=before):
+        again(folder / "store")
+    snapshot, _ = again(folder / "store")
+    fresh = index(folder / "fresh", source, words)
+    assert snapshot.root_digest == fresh.root_digest
+    found = verify_store(open_store(str(folder / "store")))
+    assert (found.damage, found.unfinished) == ((), ())
+    current = current_snapshot(open_store(str(folder / "store")))
+    assert current == snapshot
+
+
+@pytest.mark.parametrize("before", [2, 6])
+def test_a_reindex_that_was_killed_ends_the_same(before: int, words: str, tmp_path: Path) -> None:
+    killed(before, words, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", [1, 3, 4, 5, *range(7, 20)])
+def test_a_reindex_killed_before_any_commit_ends_the_same(
+    before: int, words: str, tmp_path: Path
+) -> None:
+    killed(before, words, tmp_path)
+
+
+def test_a_source_and_a_store_in_s3_cost_what_changed_too(
+    words: str, tmp_path: Path, bucket: str
+) -> None:
+    source = filled(tmp_path / "pictures")
+    place, store = upload(source.folder, f"s3://{bucket}/source"), f"s3://{bucket}/store"
+    given_: dict[str, object] = {"name": "pictures", "vocabulary_from": words}
+    tiny_index(store, place, **given_)
+    target = parse_s3(place)
+    for name in ("a.png", "d/001.png"):
+        source.write(name)
+        client().put(target.bucket, target.key(name), (source.folder / name).read_bytes())
+    client().remove(target.bucket, target.key("f/002.png"))
+    with counted() as cost:
+        opened = open_store(store)
+        snapshot = reindex(opened, SerialRunner(), threads=1, watch=Watch(), pictures=place)
+    assert (cost.looked_at, cost.through_the_network) == (2, 2)
+    fresh = tiny_index(f"s3://{bucket}/fresh", place, **given_)
+    assert snapshot.root_digest == fresh.root_digest
+
+
+def test_a_server_that_tells_neither_etag_nor_time_has_every_picture_read() -> None:
+    assert version(Facts("a", 1, 0.0, "")) is None
+    assert version(Facts("a", 1, 0.0, "x")) != version(Facts("a", 1, 0.0, "y"))
+    assert version(Facts("a", 1, 1.0, "")) is not None

@@ -15,12 +15,16 @@ import pytest
 
 from lamella.cluster.ray.engine import Engine
 from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.storage import open_store
 from tests.builders import index_into
-from tests.command_line import complaint, lamella, lamella_apart
+from tests.command_line import lamella, lamella_apart
 from tests.conftest import Indexed
 from tests.end_to_end.commands import ENGINE, Stores, exported
+from tests.end_to_end.test_command_line import is_whole
+from tests.end_to_end.test_nightly import changed, filled, index
 from tests.end_to_end.test_one_pass import made
 from tests.end_to_end.test_query_runs import ask
 from tests.end_to_end.test_query_runs import contents as contents_of_run
@@ -67,16 +71,38 @@ def expected(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> 
 every_run = pytest.mark.parametrize("name", ["index", "index with words", "query"])
 
 
-@every_run
 @pytest.mark.usefixtures("two_cpus", "stores")
 @pytest.mark.parametrize(
-    "workers", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+    ("name", "workers"),
+    [
+        ("index", 2),
+        ("query", 2),
+        pytest.param("index with words", 2, marks=pytest.mark.slow),
+        *(
+            pytest.param(name, workers, marks=pytest.mark.slow)
+            for name in ("index", "index with words", "query")
+            for workers in (1, 3)
+        ),
+    ],
 )
 def test_workers_give_the_bytes_of_one_process(
     name: str, workers: int, runs: dict[str, Run], expected: dict[str, Any], tmp_path: Path
 ) -> None:
     with RayRunner(workers=workers) as runner:
         assert runs[name](runner, tmp_path / "store") == expected[name]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
+def test_an_index_is_renewed_as_by_one_process(stores: Stores, tmp_path: Path) -> None:
+    words = str(exported(stores))
+    source = filled(tmp_path / "pictures")
+    index(tmp_path / "store", source, words)
+    changed(source)
+    with RayRunner(workers=2) as runner:
+        opened = open_store(str(tmp_path / "store"))
+        snapshot = reindex(opened, runner, threads=1, watch=Watch())
+    assert snapshot.root_digest == index(tmp_path / "fresh", source, words).root_digest
 
 
 @pytest.mark.slow
@@ -99,21 +125,11 @@ def test_two_nodes_give_the_bytes_of_one_process(
         assert runs[name](runner, tmp_path / "store") == expected[name]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
-def test_the_demo_indexes_evaluates_and_draws_a_page(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    shown = lamella_apart("demo", folder, "--objects", "8")  # on Ray, as everyone first meets it
-    assert shown.returncode == 0, shown.stderr
-    for row in ("head alone", "p15 alone", "direct sum", "mapped fusion"):
-        assert row in shown.stdout
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/jpeg;base64") > 8
-
-    again = lamella("demo", folder, "--objects", "8", "--engine", "serial", "--json")
-    assert json.loads(again.stdout)["report"]["queries"] == 32
-
-    other = lamella("demo", folder, "--objects", "9", "--engine", "serial")
-    assert "holds 8 objects, 9 are wanted: give another folder" in complaint(other)
+def test_the_demo_runs_on_ray_as_everyone_first_meets_it(tmp_path: Path) -> None:
+    shown = lamella_apart("demo", tmp_path / "demo", "--objects", "8")
+    is_whole(shown, tmp_path / "demo")
 
 
 @pytest.mark.ray

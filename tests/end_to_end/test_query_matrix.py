@@ -155,14 +155,21 @@ def test_one_process_gives_the_files_of_one_segment(
 
 
 @pytest.mark.usefixtures("two_cpus")
+def test_a_server_that_is_killed_changes_no_file(made: Made, expected: Expected) -> None:
+    some = {each: expected[each] for each in ASKED[:2]}
+    _serve_and_compare(made, some, 3, 4, killed=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
 @pytest.mark.parametrize(
     ("servers", "segments", "killed"),
     [
         (3, 4, True),
-        pytest.param(1, 4, False, marks=pytest.mark.slow),
-        pytest.param(1, 1, False, marks=pytest.mark.slow),
-        pytest.param(1, 2, True, marks=pytest.mark.slow),
-        pytest.param(3, 4, False, marks=pytest.mark.slow),
+        (1, 4, False),
+        (1, 1, False),
+        (1, 2, True),
+        (3, 4, False),
     ],
 )
 def test_servers_on_one_node_give_the_files_of_one_process(
@@ -171,8 +178,9 @@ def test_servers_on_one_node_give_the_files_of_one_process(
     _serve_and_compare(made, expected, servers, segments, killed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_nodes")
-@pytest.mark.parametrize("killed", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("killed", [True, False])
 def test_servers_on_two_nodes_give_the_files_of_one_process(
     made: Made, expected: Expected, killed: bool
 ) -> None:
@@ -192,6 +200,6 @@ def _serve_and_compare(
             last = servers._actors[-1]
             if killed:
                 in_actor(last, lay_mine, ASKED_LAST[mode])
-            label = f"ray-{nodes}-{count}-{killed:d}"
+            label = f"ray-{nodes}-{count}-{killed:d}-{len(expected)}"
             equal(made, segments, ask(made, engine, segments, asked, mode, label), wanted)
             assert (servers._actors[-1] is not last) == killed

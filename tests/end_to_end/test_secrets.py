@@ -42,6 +42,7 @@ def logs_in(folder: Path) -> dict[Path, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_no_credential_is_written_or_shown(indexed: Indexed, short_folder: Path) -> None:
     store = short_folder / "store"

@@ -280,10 +280,11 @@ def test_another_snapshot_under_the_promoted_number_is_not_served(
     assert COMMANDS["query ids"].run(stores, store) == right
 
 
-def test_a_snapshot_whose_files_are_gone_is_not_promoted(store: Path) -> None:
-    (path,) = store.glob("totals/*/p15/*.arrow")
+@pytest.mark.parametrize("pattern", ["totals/*/p15/*.arrow", "segments/*/shards/*.json"])
+def test_a_snapshot_whose_files_are_gone_is_not_promoted(pattern: str, store: Path) -> None:
+    path = min(store.glob(pattern))
     path.unlink()
-    with pytest.raises(LamellaError, match=r"totals\.\w+\.arrow is gone, snapshot 1 names it with"):
+    with pytest.raises(LamellaError, match=rf"{path.name} is gone, snapshot 1 names it"):
         promote(LocalStore(store), 1)
     assert not (store / "promotions/000002.json").exists()
 

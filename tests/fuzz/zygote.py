@@ -18,7 +18,10 @@ SECONDS = 120
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """Run the commands one after the other in one fork; return what became of it."""
+    """Run the commands one after the other in one fork; return what became of it.
+
+    Its code is the greatest of those of the commands.
+    """
     log = Path(question["folder"], "log")
     log.write_bytes(b"")
     began = time.monotonic()
@@ -47,7 +50,7 @@ def _run(calls: list[list[str]], log: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    code = 70
+    code, worst = 70, 0
     try:
         for call in calls:
             sys.argv = ["lamella", *call]
@@ -57,8 +60,10 @@ def _run(calls: list[list[str]], log: Path) -> None:
                 code = 0
             except SystemExit as ended:
                 code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+            worst = max(worst, code)
             sys.stdout.flush()
             sys.stderr.flush()
+        code = worst
     finally:
         os._exit(code)
 

@@ -22,8 +22,10 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.local import LocalStore
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.upkeep.verify import verify_store
 from tests.builders import copied, counted_creates, index_into, small_job
 from tests.conftest import Indexed
+from tests.tiny import ids_by_name, tiny_index, tiny_pictures
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,22 @@ def test_how_segments_are_cut_changes_no_vocabulary_and_no_bag(
     assert other.document_frequencies["p15"].sha256 == (
         indexed.snapshot.document_frequencies["p15"].sha256
     )
+
+
+@pytest.mark.parametrize("broken", [[0, 1, 2, 3], [4, 5], [8, 9, 10, 11]])
+def test_shards_without_a_sound_picture_are_no_segment_of_their_own(
+    broken: list[int], tmp_path: Path
+) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", 12, broken=0)
+    for number in broken:
+        path = pictures / f"{number:02d}.png"
+        path.write_bytes(path.read_bytes()[:-40])
+    settings = {"index__segment_images": 1, "corpus__max_refused": 1}
+    snapshot = tiny_index(tmp_path / "store", pictures, **settings)
+    assert all(segment.images for segment in snapshot.segments)
+    assert snapshot.indexed == 12 - len(broken)
+    assert len(ids_by_name(tmp_path / "store", snapshot)) == snapshot.indexed
+    assert verify_store(LocalStore(tmp_path / "store")).damage == ()
 
 
 def test_a_rollback_is_one_more_promotion(indexed: Indexed, tmp_path: Path) -> None:

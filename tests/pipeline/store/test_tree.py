@@ -14,6 +14,9 @@ PARTS: dict[str, str | int] = {
     "round": 3,
     "token": "0123456789ab",
     "key": "0123456789abcdef",
+    "tag": "before-cleanup",
+    "by": "name",
+    "digest": "0123456789abcdef" * 4,
 }
 
 
