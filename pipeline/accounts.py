@@ -1,14 +1,22 @@
 """What a job checks and says of its pictures once they are counted."""
 
+from collections import Counter
 from collections.abc import Mapping
 
+from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.publish import refusals_by_reason
+from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.job import JobConfig
+from lamella.schemas.refusals import RefusalReason
 
+_LINKS = (
+    "Links out of a folder are not followed: name the pictures in a list, which may lead anywhere, "
+    "or index the folder that they lead to"
+)
 FEW_REFUSED = 3
 """Up to this many refused pictures never stop a job, however small the corpus is."""
 
@@ -26,10 +34,26 @@ def check_refused(refused: int, images: int, share: float, reasons: Mapping[str,
     if refused > max(FEW_REFUSED, share * images):
         listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
         detail = f" ({listed})" if listed else ""
+        links = f". {_LINKS}" if RefusalReason.OUTSIDE_SOURCE in reasons else ""
         raise StageFailed(
             f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
             f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
+            f"{links}"
         )
+
+
+def check_manifest(store: Store, manifest: CorpusManifest, share: float) -> None:
+    """Stop a job if too many of its pictures are refused before any is decoded.
+
+    Raises:
+        StageFailed: as `check_refused`.
+    """
+    reasons: Counter[str] = Counter()
+    if manifest.refused > max(FEW_REFUSED, share * manifest.images):
+        for shard in manifest.shards:
+            table = read_committed(store, shard.file, lambda path: read_images(path, ["refusal"]))
+            reasons.update(table.column("refusal").drop_null().to_pylist())
+    check_refused(manifest.refused, manifest.images, share, dict(reasons.most_common()))
 
 
 def check_extraction(

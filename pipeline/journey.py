@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamella.pipeline.accounts import check_extraction, check_refused, on_several_machines
+from lamella.pipeline.accounts import check_extraction, check_manifest, on_several_machines
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.errors import InputError
@@ -229,8 +229,7 @@ class Journey:
             return find_extraction(self.store, manifest, spec, lookup, kept=encoder is None)
 
         def make(hands: Hands) -> Extraction:
-            most = self.job.job.corpus.max_refused
-            check_refused(manifest.refused, manifest.images, most, {})
+            check_manifest(self.store, manifest, self.job.job.corpus.max_refused)
             extraction = extract_corpus(
                 self.store,
                 hands.runner,
@@ -385,7 +384,7 @@ def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
 
 def words_folder(job: JobConfig) -> Path:
     """Return the folder that a job imports its vocabulary from."""
-    return Path(job.vocabulary_from or "").expanduser()
+    return Path(job.vocabulary_from or "").expanduser().absolute()  # for workers elsewhere
 
 
 def decode_limits(job: JobConfig) -> DecodeLimits:

@@ -1,6 +1,6 @@
 """What a corpus is: its images in order, cut into shards, with a reason for each refused one."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import pyarrow as pa
 from pydantic import Field, model_validator
@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.files import FileRef
 
-SourceKind = Literal["folder", "list", "parquet", "webdataset"]
+SourceKind = Annotated[
+    str, Field(pattern=r"^(folder|list|webdataset|parquet(:[^\x00-\x1f]{1,512})?)$")
+]
+"""How entries are read. `parquet:NAME` has its pictures in the column of that name."""
 
 
 IMAGES: Any = pa.schema(

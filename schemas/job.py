@@ -34,6 +34,19 @@ class CorpusSettings(Stored):
     max_bytes: int = Field(default=256 * 2**20, ge=1)
     max_seconds: float = Field(default=30.0, gt=0, le=3600, description="of processor time")
     max_memory: int = Field(default=3 * 2**30, ge=2**20, description="bytes, while it is decoded")
+    column: str | None = Field(
+        default=None,
+        pattern=r"^[^\x00-\x1f]{1,512}$",
+        description="of a Parquet source, the column that holds the pictures",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave no column out, as before it could be named: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.column is None:
+            value.pop("column", None)
+        return value
 
 
 class EncodingSettings(Stored):

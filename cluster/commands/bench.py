@@ -154,7 +154,12 @@ def extract(
             generate_pictures(folder / "pictures", pictures)
         found = try_extraction(
             folder,
-            choose_pictures(source or str(folder / "pictures"), pictures, decode_limits(job)),
+            choose_pictures(
+                source or str(folder / "pictures"),
+                pictures,
+                decode_limits(job),
+                job.corpus.column if source else None,
+            ),
             spec,
             path,
             threads=threads or len(os.sched_getaffinity(0)),

@@ -98,6 +98,7 @@ def index(
     into: options.Into,
     job_file: options.Job = None,
     name: options.Name = None,
+    column: options.Column = None,
     network: options.Network = None,
     layers: options.NewLayers = None,
     weights: options.Weights = None,
@@ -146,7 +147,7 @@ def index(
 
     overrides = {
         **options.index_overrides(
-            name, network, layers, weights, words, vocabulary, keep_activations
+            name, column, network, layers, weights, words, vocabulary, keep_activations
         ),
         "profile": profile,
         **options.fusion_overrides(t, p, w, fusion),
@@ -180,6 +181,7 @@ def query(
         str | None,
         typer.Option(help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg."),
     ] = None,
+    column: options.Column = None,
     k: Annotated[
         int | None,
         typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
@@ -261,7 +263,7 @@ def query(
     prepared = prepare_queries(
         store,
         job,
-        Queries(pictures or queries, ids, names, into),
+        Queries(pictures or queries, ids, names, into, column),
         number=number,
         layers=options.words(layers),
         named_network=job_file is not None,

@@ -7,6 +7,8 @@ from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.corpus.sources import plain_source
+from lamella.pipeline.corpus.stores_within import check_apart
 from lamella.pipeline.errors import CorruptFile, NotPromoted
 from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
@@ -65,6 +67,7 @@ def index_store(
 
     It is promoted if its gate passes, and no order or hold forbids it; or with `force`.
     """
+    check_apart(plain_source(source), into)
     store = open_store(into, create=True)
     return _indexed(engine, store, lambda: prepare(source, job), wishes, quiet=quiet)
 

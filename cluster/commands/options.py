@@ -125,6 +125,13 @@ Source = Annotated[
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="The column of a Parquet source that holds the pictures, whatever it is called.",
+        show_default="found by its name",
+    ),
+]
 Pictures = Annotated[
     str | None,
     typer.Option(
@@ -232,6 +239,7 @@ def words(text: str | None) -> list[str] | None:
 
 def index_overrides(
     name: str | None,
+    column: str | None,
     network: str | None,
     layers: str | None,
     weights: Path | None,
@@ -242,6 +250,7 @@ def index_overrides(
     """Return the settings that the options of `index` override."""
     return {
         "name": name,
+        "corpus.column": column,
         "network.name": network,
         "network.layers": words(layers),
         "network.weights": str(weights) if weights else None,

@@ -39,6 +39,7 @@ def plan(
     ] = None,
     job_file: options.Job = None,
     name: options.Name = None,
+    column: options.Column = None,
     network: options.Network = None,
     layers: options.NewLayers = None,
     weights: options.Weights = None,
@@ -63,6 +64,8 @@ def plan(
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
     [bold]lamella index[/] with the same settings.
     """
+    from lamella.pipeline.corpus.sources import plain_source
+    from lamella.pipeline.corpus.stores_within import check_apart
     from lamella.pipeline.jobs.indexing import prepare
     from lamella.pipeline.plan.history import keep_plan
     from lamella.pipeline.plan.make import make_plan
@@ -72,11 +75,13 @@ def plan(
         job_file,
         {
             **options.index_overrides(
-                name, network, layers, weights, words, vocabulary, keep_activations
+                name, column, network, layers, weights, words, vocabulary, keep_activations
             ),
             **options.engine_overrides(engine, None, workers),
         },
     )
+    if into:
+        check_apart(plain_source(source), into)
     store = open_store(into, create=True) if into else None
     free = shutil.disk_usage(Path(store.url)).free if store and not is_s3(store.url) else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:

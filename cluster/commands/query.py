@@ -37,6 +37,7 @@ class Queries:
     ids: str | None = None
     names: str | None = None
     into: str | None = None
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def prepare_queries(
     question = Question(*asked_fusion(snapshot, job, layers), job.search)
     asked: Listing | list[int] | None = None
     if queries.pictures not in (None, ALL):
-        asked = list_source(queries.pictures)
+        asked = list_source(queries.pictures, queries.column)
     elif queries.pictures is None and queries.ids not in (None, "all"):
         asked = _image_ids(queries.ids)
     elif queries.names is not None:

@@ -157,6 +157,9 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
                 f"{repeated['pictures']:,} pictures in all"
             )
         show_passed_over(console, corpus["passed_over"])
+        for said, remark in corpus["remarks"].items():
+            text = f"  {remark['count']:,} read all the same: {said}, such as {remark['first']}"
+            console.print(plain(text), style="yellow", soft_wrap=True)
         for refusal in corpus["refused"]:
             line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
             console.print(line, style="yellow")

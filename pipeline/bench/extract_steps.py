@@ -55,7 +55,9 @@ class Pictures:
     kind: SourceKind = "folder"
 
 
-def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
+def choose_pictures(
+    source: str, count: int, limits: DecodeLimits, column: str | None = None
+) -> Pictures:
     """Return up to `count` pictures of a source on local disk, spread evenly over its listing.
 
     Each is decoded once, to leave out those that cannot be, and to fill the disk's cache.
@@ -63,7 +65,7 @@ def choose_pictures(source: str, count: int, limits: DecodeLimits) -> Pictures:
     Raises:
         InputError: there are none, or they lie in S3, where reading is not work of the cores.
     """
-    listing = list_source(source)
+    listing = list_source(source, column)
     if is_s3(listing.root):
         raise InputError(f"extraction is tried on local pictures; {source} is in S3: copy some")
     held = len(listing.entries)

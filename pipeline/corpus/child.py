@@ -21,7 +21,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from PIL import ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, features
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    ImageMode,
+    ImagePalette,
+    ImageSequence,
+    TiffTags,
+    features,
+)
 
 from lamella.pipeline.corpus.confine import filter_calls, forbid_files
 from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
@@ -41,8 +49,13 @@ _MOST_BYTES_A_PIXEL = 16
 _NEEDED_LATER = (ExifTags, ImageMode, ImagePalette, ImageSequence, TiffTags, encodings)
 
 
-def main() -> None:
-    """Answer frames on standard input until it ends."""
+def main(threads: bool = False) -> None:
+    """Answer frames on standard input until it ends.
+
+    Args:
+        threads: let decoders start threads.
+    """
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # it starts none then
     if lacking := [name for name in _CODECS if not features.check(name)]:
         raise SystemExit(f"Pillow was built without {', '.join(lacking)} here")
     answers = os.dup(1)
@@ -52,8 +65,8 @@ def main() -> None:
     own_bytes = _own_memory_bytes()
     _prefer_for_killing()
     held = forbid_files()  # Landlock itself needs one more descriptor
-    _restrict()
-    held += filter_calls()
+    _restrict(threads)
+    held += filter_calls(threads=True) if threads else filter_calls()
     send(answers, {"ready": os.getpid(), "held": held})
     with contextlib.suppress(EOFError):
         while True:
@@ -164,17 +177,14 @@ def _prefer_for_killing() -> None:
         file.write("1000")
 
 
-def _restrict() -> None:
+def _restrict(threads: bool) -> None:
     for number in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)  # ends the process, whatever it is doing
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the job, which ends this process itself
-    for limit in (
-        resource.RLIMIT_NOFILE,
-        resource.RLIMIT_NPROC,
-        resource.RLIMIT_FSIZE,
-        resource.RLIMIT_CORE,
-    ):
+    limits = [resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE]
+    # A thread counts as a process here; where it may start threads, the filter knows them apart.
+    for limit in limits if threads else [*limits, resource.RLIMIT_NPROC]:
         resource.setrlimit(limit, (0, 0))
 
 

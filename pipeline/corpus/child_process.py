@@ -18,6 +18,7 @@ from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.schemas.refusals import RefusalReason
 
 CHILD = "lamella.pipeline.corpus.child"
+HEIC_CHILD = "lamella.pipeline.corpus.child_heic"
 RUN = "import runpy; runpy.run_module('{}', None, '__main__')"
 
 START_SECONDS = 300.0
@@ -42,6 +43,8 @@ _FIXED = {
     # Libraries would start a thread a core; one picture has no work for them.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
+    # Each thread would reserve 64 MiB of address space, which the limit on memory counts.
+    "MALLOC_ARENA_MAX": "1",
     # Keeps glibc from returning a picture's memory to the kernel, which would map and zero it
     # again, page by page, for the next one. Free memory above 64 MiB still goes back.
     "MALLOC_MMAP_THRESHOLD_": str(2**26),

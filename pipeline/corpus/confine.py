@@ -25,6 +25,7 @@ _NETWORK, _SCOPES = 0b11, 0b11
 _SET_FILTER, _ALL_THREADS = 1, 1
 _LOAD, _IS, _HAS, _RETURN = 0x20, 0x15, 0x45, 0x06
 _ALLOWED, _DENIED = 0x7FFF0000, 0x00050000 | errno.EPERM
+_UNKNOWN = 0x00050000 | errno.ENOSYS
 _NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16
 _SELF, _ADDRESS_SPACE, _EXECUTABLE, _ABORT = 0, 9, 4, 6
 
@@ -63,6 +64,13 @@ _FREE = {
     "exit_group": (231, 94),
 }
 """System calls allowed with any arguments: memory, time, its own pipes, exit."""
+
+_FOR_THREADS = {"set_robust_list": (273, 99), "rseq": (334, 293)}
+"""What a thread calls as it starts."""
+
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_THREAD = 0x3D0F00
+"""The flags with which glibc starts a thread: it shares everything, and is no process."""
 
 _MMAP, _MPROTECT, _PRLIMIT, _TGKILL, _SECCOMP = (
     (9, 222),
@@ -106,10 +114,11 @@ def forbid_files() -> list[str]:
     return [] if failed else [f"landlock {abi}"]
 
 
-def filter_calls() -> list[str]:
+def filter_calls(threads: bool = False) -> list[str]:
     """Forbid this process all system calls except those that decoding needs.
 
-    Others fail with EPERM. Memory cannot be made executable, no limit can be set except on its own
+    With `threads` it may start threads, which are held in the same way; never a process. Others
+    fail with EPERM. Memory cannot be made executable, no limit can be set except on its own
     memory, and no signal sent except its own abort. Returns the name of what took effect, or
     nothing on an architecture that is not known here.
     """
@@ -117,7 +126,7 @@ def filter_calls() -> list[str]:
     libc = _libc()
     if machine is None or sys.byteorder != "little" or libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0):
         return []
-    program = _program(*machine, os.getpid())
+    program = _program(*machine, os.getpid(), threads)
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     held = ctypes.create_string_buffer(code, len(code))
     head = struct.pack("HxxxxxxP", len(program), ctypes.addressof(held))
@@ -126,11 +135,17 @@ def filter_calls() -> list[str]:
     return [] if failed else ["seccomp"]
 
 
-def _program(machine: int, column: int, process: int) -> list[Instruction]:
+def _program(machine: int, column: int, process: int, threads: bool = False) -> list[Instruction]:
     """Return the filter as BPF instructions: load, compare, return."""
     program = [(_LOAD, 0, 0, _MACHINE_AT), *_unless(_IS, machine), (_LOAD, 0, 0, _NUMBER_AT)]
     for numbers in _FREE.values():
         program += _rule(numbers[column], [])
+    if threads:
+        for numbers in _FOR_THREADS.values():
+            program += _rule(numbers[column], [])
+        program += _rule(_CLONE[column], _equal({0: _THREAD}))
+        # Its flags lie in memory, where a filter cannot look: glibc then takes the older call.
+        program += [(_IS, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _UNKNOWN)]
     not_executable = [(_LOAD, 0, 0, _argument(2)), (_HAS, 0, 1, _EXECUTABLE), _no()]
     for numbers in (_MMAP, _MPROTECT):
         program += _rule(numbers[column], not_executable)

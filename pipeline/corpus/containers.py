@@ -6,7 +6,6 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from lamella.pipeline.corpus.formats import has_picture_name
 from lamella.pipeline.corpus.listing import Entry, storable
 from lamella.pipeline.corpus.locations import facts_of, is_s3, named_by, open_place, place_of
+from lamella.pipeline.corpus.parquet_columns import ParquetColumns
 from lamella.pipeline.corpus.passed_over import HIDDEN, LINKS, NO_FILES
 from lamella.pipeline.errors import InputError, LamellaError, one_line
 from lamella.schemas.refusals import RefusalReason
@@ -22,6 +22,14 @@ from lamella.schemas.refusals import RefusalReason
 _BLOCK_BYTES = 512
 _ZEROS_AT_ONCE = 2**16
 _LONG_NUMBER = re.compile(rb"\d{256}")
+_PACKINGS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x04\x22\x4d\x18", "LZ4"),
+    (b"PK\3\4", "zip"),
+)
 MOST_HEADER_BYTES = 2**20
 """The most bytes of one member's headers: far above the longest path with its attributes."""
 
@@ -30,10 +38,6 @@ MOST_GROUP_BYTES = 2**31
 
 _ROWS_AT_ONCE = 64
 """Few: a small file may repeat the same megabytes a thousand times."""
-
-_PATHS = ("uri", "path", "url", "image")
-_BYTES = ("bytes", "image")
-_NAMES = ("name", "id", "key")
 
 
 class _Headers:
@@ -65,13 +69,14 @@ class _Headers:
 def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry]:
     """Return the regular files of an uncompressed tar, in the order they stand in it.
 
-    A name is `container/member`. Members with an absolute name or ".." in it, sparse ones, and
-    links named like pictures are listed with a fault: they are refused, not the tar with them.
+    A name is `container/member`. A hard link is a second name of a file before it. Members with an
+    absolute name or ".." in it, sparse ones, and other links named like pictures are listed with a
+    fault: they are refused, not the tar with them.
     Tars that were joined are read to the end of the last.
 
     Args:
-        passed_over: counts members that are not listed, by kind, without folders. A Mac writes
-            `._name` beside each name, which counts as hidden.
+        passed_over: counts members that are not listed, by kind, without folders. Hidden ones are
+            passed over as in a folder; a Mac writes `._name` beside each name.
 
     Raises:
         InputError: the tar is missing, compressed, damaged, or cut short; a member's headers are
@@ -80,15 +85,17 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
     path = place_of(root, container)
     version = facts_of(path)[1]
     entries: list[Entry] = []
+    files: dict[str, tuple[int, int]] = {}
     try:
         with open_place(path) as handle:
             start: int | None = 0
             while start is not None:
                 first = len(entries)
                 for member in _members(handle, start):
-                    kind = _kind_passed_over(member)
+                    linked = _follow(member, files)
+                    kind = _kind_passed_over(member, linked)
                     if kind is None:
-                        entries.append(_tar_entry(container, member, version))
+                        entries.append(_tar_entry(container, member, version, linked))
                     elif kind:
                         passed_over[kind] += 1
                 if handle.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
@@ -97,8 +104,44 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind
+        if (packing := _packing(path)) is not None:
+            raise InputError(f"tar {container} {compressed(packing)}") from error
         raise InputError(f"tar {container} cannot be read: {_said(error)}") from error
     return entries
+
+
+def compressed(packing: str = "") -> str:
+    """Say of a tar that it is compressed, and what to do; `packing` names how."""
+    how = f" ({packing})" if packing else ""
+    return f"is compressed{how}, so it has no random access: unpack it, or write it as a plain .tar"
+
+
+def _packing(path: str) -> str | None:
+    """Return how a file is compressed by its first bytes, None where it is not or is gone."""
+    try:
+        with open_place(path) as handle:
+            head = handle.read(6)
+    except OSError:
+        return None
+    return next((name for magic, name in _PACKINGS if head.startswith(magic)), None)
+
+
+def _follow(member: tarfile.TarInfo, files: dict[str, tuple[int, int]]) -> tuple[int, int] | None:
+    """Note where the data of a file lies; return that of the one that a hard link names.
+
+    A hard link is a second name of a file before it: `tar` writes one where files share their data.
+
+    Args:
+        files: (offset, size) by name of what was met before.
+    """
+    name = posixpath.normpath(member.name)
+    if member.isfile() and not member.issparse():
+        files[name] = member.offset_data, member.size
+        return None
+    found = files.get(posixpath.normpath(member.linkname)) if member.islnk() else None
+    if found is not None:
+        files[name] = found
+    return found
 
 
 def _damaged(container: str, start: int, entries: Sequence[Entry]) -> InputError:
@@ -133,17 +176,22 @@ def _members(handle: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
         handle.seek(tar.offset)
 
 
-def _kind_passed_over(member: tarfile.TarInfo) -> str | None:
+def _kind_passed_over(member: tarfile.TarInfo, linked: tuple[int, int] | None) -> str | None:
     """Return the kind of a member that is not listed, "" for a folder; None for one that is."""
     if member.isdir():
         return ""
-    if posixpath.basename(member.name).startswith("._"):
+    if is_hidden(member.name):
         return HIDDEN
-    if member.isfile():
+    if member.isfile() or linked is not None:
         return None
     if member.issym() or member.islnk():
         return None if has_picture_name(member.name) else LINKS
     return NO_FILES
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or a folder of a path has a name that starts with one dot."""
+    return any(part[:1] == "." and part[1:2] not in ("", ".") for part in name.split("/"))
 
 
 def _next_byte(handle: BinaryIO) -> int | None:
@@ -161,76 +209,27 @@ def _said(error: Exception) -> str:
     return one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
-def _tar_entry(container: str, member: tarfile.TarInfo, version: int | None) -> Entry:
+def _tar_entry(
+    container: str, member: tarfile.TarInfo, version: int | None, linked: tuple[int, int] | None
+) -> Entry:
     stored, fault = storable(member.name)
     if stored.startswith("/") or ".." in stored.split("/"):
         fault = RefusalReason.OUTSIDE_SOURCE
-    elif member.issparse() or not member.isfile():
+    elif linked is None and (member.issparse() or not member.isfile()):
         fault = RefusalReason.UNREADABLE
     name = f"{container}/{stored}"
-    return Entry(name, container, member.offset_data, member.size, version, fault)
+    offset, size_bytes = linked or (member.offset_data, member.size)
+    return Entry(name, container, offset, size_bytes, version, fault)
 
 
-@dataclass(frozen=True)
-class ParquetColumns:
-    """Which columns of a Parquet file hold the pictures: `data`, and perhaps their names.
-
-    `embedded` is true for bytes, or a struct of bytes and path; false for a column of paths.
-    """
-
-    data: str
-    embedded: bool
-    is_struct: bool
-    name: str | None
-
-    @classmethod
-    def of(cls, schema: Any, container: str) -> "ParquetColumns":
-        """Choose from a file's Arrow schema.
-
-        Raises:
-            InputError: no column has a name and a type that pictures may have.
-        """
-        types = {field.name: field.type for field in schema}
-        if len(types) < len(schema):
-            raise InputError(f"Parquet {container} has two columns of one name: rename one")
-        name = next((name for name in _NAMES if name in types and _names(types[name])), None)
-        for column in _BYTES:
-            kind = types.get(column)
-            if kind is not None and _is_binary(kind):
-                paths = (path for path in _PATHS if path in types and _is_text(types[path]))
-                return cls(column, True, False, name or next(paths, None))
-            if kind is not None and pa.types.is_struct(kind):
-                fields = {field.name: field.type for field in kind}
-                if "bytes" in fields and _is_binary(fields["bytes"]) and "path" in fields:
-                    return cls(column, True, True, name)
-        for column in _PATHS:
-            if column in types and _is_text(types[column]):
-                return cls(column, False, False, name)
-        raise InputError(
-            f"Parquet {container} has columns {', '.join(types) or 'none'}; pictures are read from "
-            "uri, path or url (text), or bytes or image (binary, or a struct of bytes and path)"
-        )
-
-
-def _names(kind: Any) -> bool:
-    return _is_text(kind) or bool(pa.types.is_integer(kind))
-
-
-def _is_binary(kind: Any) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def list_parquet(root: str, container: str) -> list[Entry]:
+def list_parquet(root: str, container: str, column: str | None = None) -> list[Entry]:
     """Return one entry a row of a Parquet file, in row order; the pictures are not read.
 
     The name comes from the name, id or key column, else from the path, else it is `container#row`.
     The size is known where the row holds a path.
+
+    Args:
+        column: of the pictures, where the user names it.
 
     Raises:
         InputError: the file is missing or damaged, has no column of pictures, or a row names what
@@ -240,7 +239,7 @@ def list_parquet(root: str, container: str) -> list[Entry]:
     size_bytes, version = facts_of(path)
     try:
         with open_parquet(path) as file:
-            columns = ParquetColumns.of(file.schema_arrow, container)
+            columns = ParquetColumns.of(file.schema_arrow, container, column)
             if not 0 <= file.metadata.num_rows <= size_bytes:
                 raise InputError(
                     f"Parquet {container} names {file.metadata.num_rows:,} rows in "
@@ -280,6 +279,7 @@ def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]
             found = paths[row].as_py() if paths is not None else None
             if columns.is_struct:
                 found = (found or {}).get("path")
+                found = found if isinstance(found, str) else None
             yield names[row].as_py() if names is not None else None, found
 
 

@@ -11,6 +11,7 @@ Decode foreign pictures through `pipeline/corpus/sandbox.py`, in another process
 it changes no state of Pillow and shares nothing.
 """
 
+import hashlib
 import io
 import math
 import struct
@@ -21,6 +22,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from lamella.pipeline.corpus.deep import deepened, grey_of, layout_of
 from lamella.pipeline.corpus.formats import SUPPORTED, sniff, webp_size
+from lamella.pipeline.corpus.jpeg_end import END, NO_END, is_whole, lacks_end
 from lamella.pipeline.corpus.openers import OPENERS, unread_variant
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import Picture
@@ -67,13 +69,18 @@ class DecodeLimits:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a header says: the format, and the size in pixels after EXIF orientation."""
+    """What a header says: the format, and the size in pixels after EXIF orientation.
+
+    `detail` says what is wrong with a picture that is read all the same, or is "".
+    """
 
     format: str
     width: int
     height: int
+    detail: str = ""
 
 
+_IN_WORDS = {"jpegxl": "JPEG XL: convert it, such as to PNG with djxl"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -95,6 +102,8 @@ _ORIENTATION, _SUBFILE, _DNG_VERSION = 274, 254, 50706
 def probe(data: bytes, limits: DecodeLimits) -> Probe:
     """Return format and size from the header alone; no pixel is decoded.
 
+    Only a JPEG without an end marker is decoded, to say in the detail whether all of it is there.
+
     Raises:
         Refused: empty, too large, in no format read here, too many pixels, or a damaged header.
     """
@@ -106,7 +115,16 @@ def probe(data: bytes, limits: DecodeLimits) -> Probe:
         raise
     except Exception as error:
         raise _refusal(error, data) from error
-    return Probe(name, width, height)
+    detail = NO_END if name == "jpeg" and lacks_end(data) and _is_whole(data, limits) else ""
+    return Probe(name, width, height, detail)
+
+
+def _is_whole(data: bytes, limits: DecodeLimits) -> bool:
+    def pixels(ended: bytes) -> bytes:
+        image, _ = _open(ended, "jpeg", limits)
+        return hashlib.sha256(image.tobytes()).digest()  # to hold one picture and not two
+
+    return is_whole(data, pixels)
 
 
 def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
@@ -138,6 +156,8 @@ def decode(data: bytes, limits: DecodeLimits, reduction: int = 1) -> Picture:
     except MemoryError:
         raise
     except Exception as error:
+        if name == "jpeg" and lacks_end(data) and _is_whole(data, limits):
+            return decode(data + END, limits, reduction)
         raise _refusal(error, data) from error
     if rgb.size != (math.ceil(width / reduction), math.ceil(height / reduction)):
         shape = f"{rgb.width} x {rgb.height}" + (f" at 1/{reduction}" if reduction > 1 else "")
@@ -182,7 +202,7 @@ def check_format(data: bytes, limits: DecodeLimits) -> str:
     if name is None:
         raise Refused(RefusalReason.NOT_AN_IMAGE, f"it starts with {data[:12]!r}")
     if name not in SUPPORTED:
-        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, name)
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, _IN_WORDS.get(name, name))
     return name
 
 

@@ -5,11 +5,11 @@ import re
 HEAD_BYTES = 1024
 """How many bytes from the start `sniff` wants; more are not looked at."""
 
-SUPPORTED = frozenset({"jpeg", "png", "webp", "tiff", "bmp", "gif", "pnm"})
+SUPPORTED = frozenset({"jpeg", "png", "webp", "tiff", "bmp", "gif", "pnm", "heic", "avif"})
 """Formats that `decode` reads; `sniff` names others too, so that they are refused by name."""
 
 PICTURE_SUFFIXES = re.compile(
-    r"\.(jpe?g|jpe|jfif|a?png|webp|tiff?|bmp|dib|gif|p[nbgpaf]m|hei[cf]|avif|svgz?|jp2|j2k|jpx|jxl"
+    r"\.(jpe?g|jpe|jfif|a?png|webp|tiff?|bmp|dib|gif|p[nbgpaf]m|hei[cf]s?|hif|avifs?|svgz?|jp2|j2k|jpx|jxl"
     r"|psd|ico|exr|hdr|qoi|tga|dds|cr[23]|nef|dng|arw|orf|rw2|raf)$",
     re.IGNORECASE,
 )
@@ -27,6 +27,7 @@ _MAGICS: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg2000"),
     (b"\xff\x4f\xff\x51", "jpeg2000"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "jpegxl"),
+    (b"\xff\x0a", "jpegxl"),
     (b"\x76\x2f\x31\x01", "openexr"),
     (b"#?RADIANCE", "radiance"),
     (b"qoif", "qoi"),
@@ -41,10 +42,15 @@ _PNM = re.compile(rb"P[1-6][ \t\r\n]\s*[#0-9]")
 _BMP_HEADER_SIZES = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), "heic"),
-    **dict.fromkeys((b"mif1", b"msf1"), "heic"),
+    **dict.fromkeys((b"hevm", b"hevs"), "heic"),
     **dict.fromkeys((b"avif", b"avis"), "avif"),
     b"crx ": "raw",
 }
+_GENERAL_BRANDS = frozenset(
+    (b"mif1", b"mif2", b"msf1", b"miaf", b"1pic", b"MiHE", b"MiHB", b"MA1B")
+)
+"""Brands of pictures of any codec; those behind them say which."""
+
 # Possessive, so that it never backtracks: a file of nothing but comments would take years.
 _SVG = re.compile(rb"(?>\s+|<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg[^>]*>)*+<(svg:)?svg[\s>]", re.S)
 
@@ -70,10 +76,19 @@ def sniff(head: bytes) -> str | None:
     if _PNM.match(head):
         return "pnm"
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12])
+        return _of_brands(head)
     if _SVG.match(head.removeprefix(b"\xef\xbb\xbf")):
         return "svg"
     return None
+
+
+def _of_brands(head: bytes) -> str | None:
+    """Return the format that the brands of an ISO media file announce."""
+    major, end = head[8:12], int.from_bytes(head[:4], "big")
+    if major not in _GENERAL_BRANDS:
+        return _BRANDS.get(major)
+    others = (_BRANDS.get(head[at : at + 4]) for at in range(16, min(end, len(head)), 4))
+    return next((name for name in others if name is not None), "heic")
 
 
 def has_picture_name(name: str) -> bool:

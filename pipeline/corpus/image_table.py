@@ -182,7 +182,7 @@ def probe_bytes(
     row["format"] = sniff(data)
     with naming(row["name"]):
         found = judged(verdicts, row["sha256"], limits, lambda: probe(data, limits))
-    row["width"], row["height"] = found.width, found.height
+    row["width"], row["height"], row["detail"] = found.width, found.height, found.detail
 
 
 def read_row(reader: EntryReader, row: Mapping[str, Any]) -> bytes:

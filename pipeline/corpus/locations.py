@@ -41,7 +41,12 @@ BUFFER_BYTES = 1024**2
 """Bytes a request for a tar or a Parquet file: many small pictures come together."""
 
 LOOKS_AT_ONCE = 32
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|(?<=data):)", re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|(?<=data):|(?<=file):(?=/))", re.IGNORECASE)
+_LOCAL_FILE = re.compile(r"file:(?://(?:localhost)?(?=/)|(?=/(?!/)))", re.IGNORECASE)
+"""A file of this machine: file:///x, or file:/x as Java writes it."""
+
+_HADOOP_S3 = ("s3a", "s3n")
+"""Names of Hadoop's clients; the objects are those of S3."""
 
 
 class FetchFailed(OSError):
@@ -62,6 +67,8 @@ def named_by(root: str, text: str) -> str:
     """
     match = _SCHEME.match(text)
     scheme = match[1].lower() if match else ""
+    if match and scheme in _HADOOP_S3:
+        scheme, text = "s3", f"{S3}{text[match.end() :]}"
     if scheme == "s3":
         try:
             address = parse_s3(text)
@@ -79,9 +86,8 @@ def named_by(root: str, text: str) -> str:
     if match is None:
         return text
     if scheme == "file":
-        path = unquote(text[match.end() :])
-        if path.startswith("/"):
-            return path
+        if local := _LOCAL_FILE.match(text):
+            return unquote(text[local.end() :])
         raise ValueError("a file:// address must name an absolute path: file:///folder/a.jpg")
     raise ValueError(
         f"scheme {match[1]}:// is not read here; allowed: a local path, file:// or s3://"

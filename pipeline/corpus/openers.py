@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     ImageFile,
@@ -17,10 +18,14 @@ from PIL import (
     PngImagePlugin,
     PpmImagePlugin,
     WebPImagePlugin,
+    features,
 )
 
 from lamella.pipeline.corpus.formats import SUPPORTED
+from lamella.pipeline.corpus.png_chunks import without_metadata
+from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.tiff import TiffFile
+from lamella.schemas.refusals import RefusalReason
 
 _GREYS = {"1": (1, (0, 255)), "L": (8, range(256))}
 """Modes that Pillow chooses for a palette of greys: the bits of a pixel, and its greys."""
@@ -32,6 +37,13 @@ _UNREAD = (
 )
 """Pillow's messages about sound files that it cannot read, and plainer words for them."""
 
+
+_BEYOND = re.compile(
+    "unsupported|not supported|not implemented|no codec|no decod|no (top.?level|primary) im"
+    "|security limit|no content",
+    re.IGNORECASE,
+)
+"""What libheif and libavif say of sound files of kinds that they do not read."""
 
 _JPEG_LS = 0xF7
 _HIERARCHICAL = dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE), "a hierarchical JPEG")
@@ -75,11 +87,36 @@ class PngFile(PngImagePlugin.PngImageFile):
             self.info["transparency"] = (transparent & most) * 255 // most
 
 
+def _open_heic(file: io.BytesIO) -> ImageFile.ImageFile:
+    """Open the picture of a HEIC; libheif turns and mirrors it as its own boxes say."""
+    try:
+        from pi_heif import options  # 4 MB, and only its own process needs it
+        from pi_heif.as_plugin import HeifImageFile
+    except ImportError:
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, _NO_HEIC) from None
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
+    options.DECODE_THREADS = 0
+    image: ImageFile.ImageFile = HeifImageFile(file)
+    return image
+
+
+def _open_avif(file: io.BytesIO) -> ImageFile.ImageFile:
+    """Open the picture of an AVIF; Pillow gives the turns of its boxes as an EXIF orientation."""
+    if not features.check("avif"):
+        raise Refused(RefusalReason.UNSUPPORTED_FORMAT, _NO_AVIF)
+    return AvifImagePlugin.AvifImageFile(file)
+
+
+_NO_HEIC = "HEIC needs pi-heif: pip install pi-heif, then `lamella retry`"
+_NO_AVIF = "this Pillow lacks AVIF: pip install --force-reinstall pillow, then `lamella retry`"
+
 OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "avif": _open_avif,
     "bmp": BmpFile,
     "gif": GifImagePlugin.GifImageFile,
+    "heic": _open_heic,
     "jpeg": JpegImagePlugin.JpegImageFile,
-    "png": PngFile,
+    "png": lambda file: PngFile(io.BytesIO(without_metadata(file.getvalue()))),
     "pnm": PpmImagePlugin.PpmImageFile,
     "tiff": TiffFile,
     "webp": WebPImagePlugin.WebPImageFile,
@@ -97,6 +134,10 @@ def unread_variant(message: str, data: bytes) -> str | None:
     for pattern, words in _UNREAD:
         if match := pattern.search(message):
             return match.expand(words)
+    if data[4:8] == b"ftyp" and "not identified" in message and b"hvc1" not in data:
+        return "a HEIF whose picture is coded in another way than HEVC"
+    if data[4:8] == b"ftyp" and _BEYOND.search(message):
+        return f"a picture of a kind that its decoder does not read: {message}"
     if data[12:16] == b"CgBI":
         return "a PNG of Xcode's own kind"
     if not data.startswith(b"\xff\xd8"):

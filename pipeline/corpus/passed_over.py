@@ -1,6 +1,7 @@
 """Count by kind, and describe, the files that are not pictures."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 
@@ -11,6 +12,8 @@ NO_FILES = "pipes, sockets and devices"
 UNREADABLE = "not readable"
 TABLES = "parquet beside their tars"
 NO_ENDING = "no ending"
+STORES = "parts of a Lamella store"
+UNDERLINED = "parquet of names with _ in front"
 FORGOTTEN = "forgotten on request"
 OTHERS = "other endings"
 
@@ -24,7 +27,10 @@ _CONTAINERS = {
     "pq": ("Parquet file", "Parquet files"),
     "lst": ("list", "lists"),
 }
-_PACKED = {"zip", "7z", "rar", "tgz", "tar.gz", "tar.bz2", "tar.xz", "tar.zst"}
+_PACKED = frozenset(
+    {"zip", "7z", "rar", "tgz", "tbz", "tbz2", "txz", "tzst", "zst"}
+    | {f"tar.{how}" for how in ("gz", "bz2", "xz", "zst", "lz4", "lzma", "z")}
+)
 
 
 def kind_of(name: str) -> str:
@@ -46,6 +52,21 @@ def in_words(counted: Mapping[str, int]) -> str:
     """Return counts by kind as one line, the largest first; "" for none."""
     ranked = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {kind}" for kind, count in ranked)
+
+
+def links_out(count: int, root: str) -> str:
+    """Return what to do about links to files outside a folder, as Hugging Face and DVC make them.
+
+    Args:
+        root: the folder.
+    """
+    links, lead = ("link leads", "is") if count == 1 else ("links lead", "are")
+    return (
+        f"{count:,} {links} out of the folder, as in a cache of Hugging Face or a tree of DVC, and "
+        f"{lead} refused, for whoever can write there could show any file of this machine: name "
+        f"the pictures in a list, which may lead anywhere (find -L {shlex.quote(root)} -type f "
+        "-iname '*.jpg' > pictures.txt), and index that; or index the folder they lead to"
+    )
 
 
 def advice(counted: Mapping[str, int]) -> str | None:

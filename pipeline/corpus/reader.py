@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from lamella.pipeline.corpus.blame import check_own_fault
-from lamella.pipeline.corpus.containers import ParquetColumns, open_parquet, read_group
+from lamella.pipeline.corpus.containers import open_parquet, read_group
 from lamella.pipeline.corpus.decode import DecodeLimits, too_large
 from lamella.pipeline.corpus.formats import HEAD_BYTES
 from lamella.pipeline.corpus.listing import Entry
@@ -26,6 +26,7 @@ from lamella.pipeline.corpus.locations import (
     place_of,
     read_object,
 )
+from lamella.pipeline.corpus.parquet_columns import ParquetColumns, column_of
 from lamella.pipeline.corpus.prefetch import ReadAhead
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.errors import InputError, one_line
@@ -62,6 +63,7 @@ class EntryReader:
         self._root = root
         self._real_root = "" if is_s3(root) else os.path.realpath(root)
         self._names_places = kind == "list"
+        self._column = column_of(kind)
         self._max_bytes = (limits or DecodeLimits()).max_bytes
         self._tar: tuple[str, BinaryIO] | None = None
         self._parquet: _ParquetRows | None = None
@@ -184,11 +186,11 @@ class EntryReader:
     def _row(self, entry: Entry, at_most: int | None) -> bytes:
         if self._parquet is None or self._parquet.container != entry.container:
             self.close()
-            self._parquet = _ParquetRows(self._root, entry.container)
+            self._parquet = _ParquetRows(self._root, entry.container, self._column)
         value = self._parquet.value(entry.offset)
         folder = os.path.dirname(place_of(self._root, entry.container))
         if isinstance(value, dict):
-            if value["bytes"] is None and value["path"] is not None:
+            if value["bytes"] is None and isinstance(value.get("path"), str):
                 return self._beside(folder, value["path"], at_most)
             value = value["bytes"]
         if isinstance(value, str):
@@ -216,10 +218,10 @@ class EntryReader:
 class _ParquetRows:
     """An open Parquet file, and the pictures of the row group read last."""
 
-    def __init__(self, root: str, container: str) -> None:
+    def __init__(self, root: str, container: str, column: str | None) -> None:
         self.container = container
         self._file = open_parquet(place_of(root, container))
-        self._columns = ParquetColumns.of(self._file.schema_arrow, container)
+        self._columns = ParquetColumns.of(self._file.schema_arrow, container, column)
         metadata = self._file.metadata
         counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
         self._starts = list(itertools.accumulate(counts, initial=0))

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.corpus.child_process import CHILD, ChildProcess, Lost
+from lamella.pipeline.corpus.child_process import CHILD, HEIC_CHILD, ChildProcess, Lost
 from lamella.pipeline.corpus.decode import MAX_PIXELS, DecodeLimits, Probe, check_format
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import Look
@@ -46,6 +46,7 @@ class Sandbox:
         self._module = module
         self._idle: list[ChildProcess] = []
         self._lock = threading.Lock()
+        self._for_heic = Sandbox(HEIC_CHILD) if module == CHILD else None
         self.started = 0
 
     def ask(
@@ -68,7 +69,9 @@ class Sandbox:
             DecoderUnavailable: no child starts, or the machine ends them, or lets them have less
                 memory than the limits.
         """
-        check_format(data, limits)  # here, so that only pictures are sent to a child
+        name = check_format(data, limits)  # here, so that only pictures are sent to a child
+        if name == "heic" and self._for_heic is not None:
+            return self._for_heic.ask(request, data, limits, most_bytes, read)
         lost = Lost(RefusalReason.DECODER_CRASHED, "")
         for number in range(TRIES):
             child = self._take(fresh=number > 0)
@@ -142,11 +145,15 @@ class Sandbox:
             idle, self._idle = self._idle, []
         for child in idle:
             child.end()
+        if self._for_heic is not None:
+            self._for_heic.close()
 
     def forget(self) -> None:
         """After a fork, leave the children to the parent process."""
         self._lock = threading.Lock()
         self._idle = []
+        if self._for_heic is not None:
+            self._for_heic.forget()
 
 
 def _for_sound(limits: DecodeLimits) -> DecodeLimits:
@@ -184,7 +191,8 @@ def probe(data: bytes, limits: DecodeLimits) -> Probe:
     """
 
     def read(header: dict[str, Any], _: bytearray) -> Probe:
-        return Probe(str(header["format"]), int(header["width"]), int(header["height"]))
+        size = int(header["width"]), int(header["height"])
+        return Probe(str(header["format"]), *size, str(header["detail"]))
 
     return _sandbox.ask({"do": "probe"}, data, limits, 0, read)
 

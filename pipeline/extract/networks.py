@@ -1,5 +1,6 @@
 """The networks, the names of their layers, and the sources of their weights."""
 
+import contextlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -213,22 +214,33 @@ def node_names(network: str) -> list[str]:
 
 
 def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
-    """Return which weights a job uses and where they lie on this machine.
+    """Return which weights a job uses and where they lie on this machine, as an absolute path.
 
     Raises:
         InputError: the file is absent, of another kind, or cannot be downloaded; or the package of
             the weights is not installed, or has another file than was published.
     """
     if file is not None:
+        file = file.expanduser().absolute()  # workers may start in other folders
         if not file.is_file():
             raise InputError(f"there is no weights file {file}")
         if file.suffix not in (".safetensors", ".pth", ".pt"):
             raise InputError(f"weights are .safetensors or .pth; got {file.name}")
-        return WeightsRef(source="file", name=file.name, sha256=sha256_of(file)), file
+        return _of_file(network, file), file
     if network in LITE_WEIGHTS:
         return _packaged(network)
     path = _torchvision_file(network)
     return WeightsRef(source="torchvision", name=path.name, sha256=sha256_of(path)), path
+
+
+def _of_file(network: str, file: Path) -> WeightsRef:
+    """Return what a file of weights is; the one that a network has by default is known as that."""
+    found = sha256_of(file)
+    if network in LITE_WEIGHTS and found == LITE_WEIGHTS[network][2]:
+        with contextlib.suppress(InputError):  # its package is not installed
+            return _packaged(network)[0]
+        return WeightsRef(source="package", name=file.name, sha256=found)
+    return WeightsRef(source="file", name=file.name, sha256=found)
 
 
 def _packaged(network: str) -> tuple[WeightsRef, Path]:

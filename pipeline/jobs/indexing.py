@@ -8,7 +8,7 @@ from typing import Literal
 
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.sources import list_source, plain_source
 from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
@@ -17,7 +17,12 @@ from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
 from lamella.pipeline.jobs.promoting import Published, publish_and_promote
 from lamella.pipeline.jobs.recorded import record_job
-from lamella.pipeline.jobs.resolve import resolve_extraction, resolve_fusion, settle_profile
+from lamella.pipeline.jobs.resolve import (
+    check_weights,
+    resolve_extraction,
+    resolve_fusion,
+    settle_profile,
+)
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
@@ -74,11 +79,14 @@ def prepare(source: str, job: JobConfig) -> Prepared:
     Raises:
         InputError: the settings or the source cannot be used.
     """
+    source = plain_source(source)
     job = settle_profile(job)
     spec, weights = resolve_extraction(job)
     resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
+    if spec.weights.source == "file":
+        check_weights(spec, weights)  # and wrong weights before hours of listing and looking
     gate = open_gate(job.gate)
-    listing = list_source(source)
+    listing = list_source(source, job.corpus.column)
     imports = find_imports(job, spec)
     return Prepared(
         source,

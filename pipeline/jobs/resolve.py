@@ -80,7 +80,7 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
     usual = PAPER_LAYERS.get(settings.name) if job.profile == "paper" else None
     named = settings.layers or usual or default_layers(settings.name)
     layers = tuple(_layer(settings.name, layer) for layer in named)
-    weights = Path(settings.weights).expanduser() if settings.weights else None
+    weights = Path(settings.weights) if settings.weights else None
     reference, path = find_weights(settings.name, weights)
     if settings.weights_sha256 and settings.weights_sha256 != reference.sha256:
         raise InputError(
@@ -99,6 +99,21 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
     except ValidationError as error:
         raise InputError(f"network: {explain(error)}") from None
     return spec, path
+
+
+def check_weights(spec: ExtractionSpec, weights: Path) -> None:
+    """Check that a file holds the weights of a network, as far down as its layers need them.
+
+    Takes as long as a worker takes to open the network.
+
+    Raises:
+        InputError: it cannot be read, or belongs to another network.
+    """
+    from lamella.pipeline.extract.backbone import Backbone
+
+    usual = spec.preprocess.model_copy(update={"rgb_recipe": "rgb-1"})
+    # Only workers need what decodes pictures on a card.
+    Backbone(spec.model_copy(update={"preprocess": usual}), weights)
 
 
 def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:

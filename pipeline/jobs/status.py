@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import Any
 
+import pyarrow.compute as pc
+
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
@@ -30,7 +32,8 @@ def store_status(store: Store) -> dict[str, Any]:
     """Return the status of a store as plain values.
 
     `repeated` says how many contents stand under more than one name, and how many pictures these
-    are; `duplicates` are those beyond the first of each.
+    are; `duplicates` are those beyond the first of each. `remarks` say what is wrong with pictures
+    that are read all the same.
 
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
     reason. State `unaccounted` appears only if a done record is wrong. Of the jobs of a corpus and
@@ -95,6 +98,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
             "states": {"listed": job.entries},
             "looked_at": min(looked_at, job.entries),
             "refused": [],
+            "remarks": {},
             "duplicates": 0,
             "repeated": {"contents": 0, "pictures": 0},
         }
@@ -111,6 +115,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "refused": [
             each | {"image_id": str(each["image_id"])} for each in refused[:SHOWN_REFUSALS]
         ],
+        "remarks": _remarks(store, manifest),
         "duplicates": repeated["pictures"] - repeated["contents"],
         "repeated": repeated,
     }
@@ -168,6 +173,20 @@ def _segments(store: Store, seen: Seen) -> list[DoneRecord]:
     return [each for each in read_all_done(store, index.folder, keys) if each is not None]
 
 
+def _remarks(store: Store, manifest: CorpusManifest) -> dict[str, dict[str, Any]]:
+    """Return what is wrong with pictures that are read all the same: how many, and the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for shard in manifest.shards:
+        table = read_committed(store, shard.file, lambda path: read_images(path, _SAID))
+        read = pc.is_null(table["refusal"])
+        said = table.filter(pc.and_(read, pc.not_equal(table["detail"], "")))
+        for row in said.to_pylist():
+            entry = found.setdefault(row["detail"], {"count": 0, "first": row["name"]})
+            entry["count"] += 1
+    return found
+
+
+_SAID = ["name", "refusal", "detail"]
 _NAMED = ["sha256", "container", "name"]
 
 

@@ -95,7 +95,7 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
     source = picture_source(store, job.source, pictures)
     limits, inputs = decode_limits(job.job), ""
     # A picture may have been forgotten since, which this corpus did not hold.
-    for listing in earlier_listings(store, list_source(source)):
+    for listing in earlier_listings(store, list_source(source, job.job.corpus.column)):
         inputs = corpus_inputs(listing, job.shard_images, limits)
         if inputs == job.corpus_inputs:
             return listing

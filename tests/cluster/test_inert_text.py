@@ -77,6 +77,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
         "name": text,
         "states": {text: 1},
         "images": 1,
+        "remarks": {},
         "duplicates": 0,
         "repeated": {"contents": 0, "pictures": 0},
         "passed_over": {text: 1},

@@ -1,9 +1,14 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from lamella.pipeline.errors import InputError, UnknownLayer
-from lamella.pipeline.extract.networks import LITE0_SHA256
+from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite
+from lamella.pipeline.extract.networks import LITE0, LITE0_SHA256
+from lamella.pipeline.jobs.indexing import Prepared, prepare
 from lamella.pipeline.jobs.resolve import (
     asked_fusion,
     resolve_extraction,
@@ -12,12 +17,14 @@ from lamella.pipeline.jobs.resolve import (
     settle_profile,
 )
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.journey import words_folder
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.job import FusionSettings
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.snapshot import IndexSnapshot, LayerScale
 from lamella.schemas.vocabulary import EncodingSpec, ProjectionSpec
 from tests.conftest import Indexed
+from tests.tiny import tiny_pictures
 
 LAYERS = tuple(LayerSpec(name=name, node="n", kind="global") for name in ("high", "middle", "low"))
 
@@ -174,3 +181,48 @@ def test_a_snapshot_without_calibration_cannot_be_scaled(indexed: Indexed) -> No
     old = indexed.snapshot.model_copy(update={"calibration": ()})
     with pytest.raises(InputError, match="snapshot 1 was made before layers were calibrated"):
         weights_asked(old, preset="scaled")
+
+
+def test_the_networks_own_weights_are_known_when_they_are_named(tmp_path: Path) -> None:
+    usual, packaged = resolve_extraction(load_job(None))
+    named = tmp_path / "copy.pth"
+    named.write_bytes(packaged.read_bytes())
+    spec, path = resolve_extraction(load_job(None, {"network.weights": str(named)}))
+    assert (spec, path) == (usual, named)
+    assert prepared(tmp_path, str(named)).spec == usual
+
+
+def prepared(folder: Path, weights: str) -> Prepared:
+    if not (folder / "pictures").exists():
+        tiny_pictures(folder / "pictures")
+    return prepare(str(folder / "pictures"), load_job(None, {"network.weights": weights}))
+
+
+def test_weights_of_another_network_are_refused_before_the_source_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other.pth"
+    torch.save({"a.weight": torch.zeros(3)}, other)
+    with pytest.raises(InputError, match=r"other\.pth .*(lack|belong to another network)"):
+        prepare(str(tmp_path / "no source"), load_job(None, {"network.weights": str(other)}))
+    whole = {name: tensor.float() for name, tensor in EfficientNetLite(LITE0).state_dict().items()}
+    del whole["stem.weight" if "stem.weight" in whole else next(iter(whole))]
+    save_file(whole, tmp_path / "part.safetensors")
+    with pytest.raises(InputError, match=r"part\.safetensors lack "):
+        prepared(tmp_path, str(tmp_path / "part.safetensors"))
+
+
+def test_relative_weights_and_words_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, packaged = resolve_extraction(load_job(None))
+    (tmp_path / "copy.pth").write_bytes(packaged.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for said in ("copy.pth", "./copy.pth", "~/copy.pth"):
+        job = load_job(None, {"network.weights": said, "vocabulary_from": said})
+        assert resolve_extraction(job)[1].resolve() == tmp_path / "copy.pth"
+        assert resolve_extraction(job)[1].is_absolute()
+        assert words_folder(job).resolve() == tmp_path / "copy.pth"
+        assert words_folder(job).is_absolute()
+    assert prepared(tmp_path, "copy.pth").weights.is_absolute()
