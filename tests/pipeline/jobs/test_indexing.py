@@ -64,7 +64,8 @@ def test_too_many_refused_headers_stop_a_job_before_the_network(
         (pictures / f"{number}.jpg").write_bytes(b"")
     # 4 is above the 3 that never stop a job, and 50 % above the 10 % allowed.
     with pytest.raises(
-        StageFailed, match=r"^4 of 8 pictures were refused \(4 empty-file\), 50\.0%; the job allows 10\.0%: see"
+        StageFailed,
+        match=r"^4 of 8 pictures were refused \(4 empty-file\), 50\.0%; the job allows 10\.0%: see",
     ):
         index_into(tmp_path / "store", pictures)
     assert not (tmp_path / "store" / "activations").exists()
