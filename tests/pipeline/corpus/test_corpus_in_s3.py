@@ -15,12 +15,14 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_entries
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.locations import named_by, place_of
+from lamella.pipeline.corpus.passed_over import STORES
 from lamella.pipeline.corpus.reader import EntryReader, read_entry
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError, LoginFailed, NoSuchBucket, StoreUnavailable
 from lamella.pipeline.store import s3
 from lamella.pipeline.store.retry import Patience
+from lamella.pipeline.store.storage import open_store
 from lamella.schemas.refusals import RefusalReason
 from tests.faults import Request, faulty
 from tests.s3 import S3Server, environ, environment, upload
@@ -226,3 +228,15 @@ def test_an_object_over_the_limit_is_not_fetched(remote: str) -> None:
     with EntryReader(remote, DecodeLimits(max_bytes=10)) as reader, pytest.raises(Refused) as found:
         reader.read(Entry("pictures/00.png"))
     assert found.value.reason is RefusalReason.TOO_LARGE_FILE
+
+
+def test_a_store_in_its_own_prefix_is_no_part_of_the_source(local: Path, bucket: str) -> None:
+    source = upload(local / "pictures", f"s3://{bucket}/with-a-store")
+    before = list_source(source)
+    open_store(f"{source}/deep/index", create=True)
+    after = list_source(source)
+    assert [each.name for each in after.entries] == [each.name for each in before.entries]
+    assert after.digest() == before.digest()
+    assert after.passed_over[STORES] == 1
+    hadoop = list_source(source.replace("s3://", "s3a://"))
+    assert (hadoop.root, hadoop.digest()) == (before.root, before.digest())
