@@ -105,7 +105,7 @@ def nothing_decoded() -> Iterator[None]:
     """Let headers say 64 x 64, and pictures have drawn activations."""
     lane = SimpleNamespace(queues=False)
     with ExitStack() as stack:
-        header = SimpleNamespace(width=64, height=64)
+        header = SimpleNamespace(width=64, height=64, detail="")
         stack.enter_context(mock.patch.object(image_table, "probe", return_value=header))
         stack.enter_context(mock.patch.object(work, "forward_pictures", drawn_batches))
         stack.enter_context(mock.patch.object(work, "threads_for", return_value=1))

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lamella.pipeline.corpus.locations import version
-from lamella.pipeline.errors import InputError, OlderFormat
+from lamella.pipeline.errors import InputError, NotPromoted, OlderFormat
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.serial import SerialRunner
@@ -333,3 +334,37 @@ def test_a_server_that_tells_neither_etag_nor_time_has_every_picture_read() -> N
     assert version(Facts("a", 1, 0.0, "")) is None
     assert version(Facts("a", 1, 0.0, "x")) != version(Facts("a", 1, 0.0, "y"))
     assert version(Facts("a", 1, 1.0, "")) is not None
+
+
+def test_a_snapshot_whose_job_is_gone_cannot_be_renewed(words: str, tmp_path: Path) -> None:
+    source = filled(tmp_path / "pictures")
+    snapshot = index(tmp_path / "store", source, words)
+    (tmp_path / "store" / snapshot.job).unlink()
+    store = open_store(str(tmp_path / "store"))
+    with pytest.raises(InputError, match=r"the record of the job of snapshot 1, jobs/.*\.json, is"):
+        reindex(store, SerialRunner(), threads=1, watch=Watch())
+
+
+def test_a_source_that_is_empty_or_gone_leaves_the_snapshot_as_it_is(
+    words: str, tmp_path: Path
+) -> None:
+    source = filled(tmp_path / "pictures")
+    first = index(tmp_path / "store", source, words)
+    for name in source.names:
+        source.delete(name)
+    with pytest.raises(InputError, match="holds no files"):
+        again(tmp_path / "store")
+    shutil.rmtree(source.folder)
+    with pytest.raises(InputError, match="cannot be opened"):
+        again(tmp_path / "store")
+    assert current_snapshot(open_store(str(tmp_path / "store"))) == first
+
+
+def test_one_picture_left_is_made_and_not_promoted(words: str, tmp_path: Path) -> None:
+    source = filled(tmp_path / "pictures")
+    first = index(tmp_path / "store", source, words)
+    for name in source.names[1:]:
+        source.delete(name)
+    with pytest.raises(NotPromoted, match=r"23 of 24 pictures of snapshot 1 are gone or changed"):
+        again(tmp_path / "store")
+    assert current_snapshot(open_store(str(tmp_path / "store"))) == first
