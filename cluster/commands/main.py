@@ -3,8 +3,13 @@
 import lamella.cluster.start  # noqa: F401 - before anything can be imported from the current folder
 
 # isort: split
+import contextlib
+import signal
 import sys
+import time
 import traceback
+from collections.abc import Iterator
+from types import FrameType
 
 from lamella.cluster.commands.cli import app
 from lamella.cluster.ray import lifeline
@@ -15,6 +20,33 @@ WRONG_CALL, FAILED_JOB, NOT_PROMOTED, STOPPED = 2, 1, 3, 130
 
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
+
+
+class Stopped(BaseException):
+    """Ctrl-C. Of a kind of its own, because the command line's library ends a command at Python's
+    before it can say that it continues.
+    """
+
+
+PATIENCE_S = 5.0
+"""For so long after Ctrl-C another one is not heard, while what was open is closed."""
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raise `Stopped` at Ctrl-C inside the block."""
+    heard: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not heard or time.monotonic() - heard[-1] > PATIENCE_S:
+            heard.append(time.monotonic())
+            raise Stopped
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _show_plainly(error: BaseException) -> None:
@@ -38,12 +70,14 @@ def _code(error: BaseException) -> int:
 def main() -> None:
     """Run the command line.
 
-    Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted.
+    Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted,
+    130: stopped by Ctrl-C.
     """
     lifeline.in_command = True
     try:
-        app(prog_name="lamella")
-    except KeyboardInterrupt:
+        with _stoppable():
+            app(prog_name="lamella")
+    except Stopped:
         print("stopped; what is done stays done: the same command continues", file=sys.stderr)
         sys.exit(STOPPED)
     except EngineLost as error:

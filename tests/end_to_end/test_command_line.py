@@ -2,6 +2,10 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from PIL import Image
 from lamella.pipeline.store.storage import open_store
 from tests.command_line import Said, complaint, lamella, lamella_apart
 from tests.conftest import Indexed
+from tests.tiny import tiny_pictures
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SMALL = ["--engine", "serial", "--words", "32"]
@@ -262,3 +267,26 @@ def is_whole(shown: Said, folder: Path) -> None:
     for row in ("head alone", "p15 alone", "direct sum", "mapped fusion"):
         assert row in shown.stdout
     assert (folder / "report.html").read_text().count("data:image/jpeg;base64") > 8
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_says_that_the_same_command_continues(times: int, tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", 40)
+    command = [sys.executable, "-m", "lamella", "index", pictures, "--into", tmp_path / "store"]
+    with subprocess.Popen(
+        [*map(str, command), "--engine", "serial", "--words", "12"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as running:
+        while not any(tmp_path.glob("store/looks/*/done/*.json")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        for _ in range(times):
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "stopped; what is done stays done: the same command continues" in said
+    assert "Traceback" not in said
+    assert "Aborted" not in said
