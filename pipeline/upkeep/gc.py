@@ -96,7 +96,7 @@ def collect_garbage(
     old = sorted((path for path, least in every.items() if age[path] > least), key=_turn)
     removed: list[StoredFile] = []
     for number, path in enumerate(old):
-        if path in going and number % AT_ONCE == 0 and _roots(store) != roots:
+        if path in going and number % AT_ONCE == 0 and not _roots(store) <= roots:
             break  # a job has begun, or a tag was given: what it needs is not known yet
         if path in going or not _named_meanwhile(store, path, going):
             if not dry_run:
@@ -137,9 +137,9 @@ def _loose_records(found: Inventory, alive: Alive, age_s: float) -> dict[str, fl
     return loose
 
 
-def _roots(store: Store) -> list[list[str]]:
-    """Return what everything alive is reached from; a change of it means that a job has begun."""
-    return [store.names(top) for top in ("jobs", "snapshots", "tags")]
+def _roots(store: Store) -> set[str]:
+    """Return what everything alive is reached from; a new one means that a job has begun."""
+    return {f"{top}/{name}" for top in ("jobs", "snapshots", "tags") for name in store.names(top)}
 
 
 def _is_garbage(found: Inventory, path: str) -> bool:

@@ -21,6 +21,7 @@ from lamella.pipeline.index.tags import read_tags, remove_tag, tag_snapshot
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep import gc
 from lamella.pipeline.upkeep.expire import expire_one, expire_snapshots, protected
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store
@@ -49,6 +50,12 @@ def nights(tmp_path_factory: pytest.TempPathFactory) -> Nights:
         return Nights(folder, index_nights(folder, NIGHTS))
 
 
+@pytest.fixture(params=[1, gc.AT_ONCE])
+def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After how many removals gc looks for new roots; its own removals are none."""
+    monkeypatch.setattr(gc, "AT_ONCE", request.param)
+
+
 @pytest.fixture
 def store(nights: Nights, tmp_path: Path) -> LocalStore:
     return LocalStore(Path(shutil.copytree(nights.folder / "store", tmp_path / "store")))
@@ -68,6 +75,7 @@ def records(store: Path) -> set[str]:
     return {str(path) for path in named}
 
 
+@pytest.mark.usefixtures("at_once")
 def test_after_expire_and_gc_survivors_answer_alike_and_nothing_else_remains(
     nights: Nights, store: LocalStore, tmp_path: Path
 ) -> None:
