@@ -131,7 +131,7 @@ def index(
     As in the paper:
     [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/]
 
-    A store that has a snapshot of the same corpus and settings keeps its words, and what
+    A store that has a snapshot of the same source and settings keeps its words, and what
     it knows of pictures that are still there: so only what changed costs anything. See
     [bold]lamella reindex[/].
 

@@ -212,6 +212,11 @@ def test_the_second_index_keeps_the_words_that_the_first_trained(tmp_path: Path)
     assert second.vocabularies == first.vocabularies
     assert first.keeps_descriptors
     assert not second.keeps_descriptors
+    # Another folder of the same name is another corpus.
+    other = filled(tmp_path / "elsewhere" / "pictures")
+    other.write("q.png")
+    apart = tiny_index(tmp_path / "store", other.folder, gate__removed=1)
+    assert apart.vocabularies["p15"].identity() != first.vocabularies["p15"].identity()
     # Asked for other words it trains them.
     third = tiny_index(tmp_path / "store", source.folder, vocabulary__words=8)
     assert third.vocabularies["p15"].words == 8
