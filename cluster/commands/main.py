@@ -46,7 +46,8 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        # Once stopped, the process ends, and another Ctrl-C shall not change its exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN if heard else before)
 
 
 def _show_plainly(error: BaseException) -> None:
