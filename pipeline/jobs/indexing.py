@@ -105,8 +105,9 @@ def prepare(source: str, job: JobConfig) -> Prepared:
 def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -> Prepared:
     """Return the job with the words of the snapshot before, if that was made by the same settings.
 
-    So what is known of its pictures stays as it is. Words are trained anew for another source, for
-    other layers, words or encodings, and where the words before had come from elsewhere.
+    So what is known of its pictures stays as it is. Words are trained anew for another source
+    (unless its corpus was given the same name), for other layers, words or encodings, and where the
+    words before had come from elsewhere.
     """
     if before is None or prepared.imports or not before.job:
         return prepared
@@ -124,10 +125,8 @@ def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -
         return prepared
     if last.corpus_inputs == prepared.corpus_inputs:
         return with_words(prepared, last.kept)  # the same job, given again
-    if before.root != prepared.listing.root:
-        return (
-            prepared  # another folder of the same name; `reindex --pictures` is for one that moved
-        )
+    if before.root != prepared.listing.root and prepared.job.name is None:
+        return prepared  # another folder, whose last name happens to be the same
     return with_words(prepared, words_of(before))
 
 
