@@ -17,7 +17,7 @@ from lamella.pipeline.planted.generate import generate
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into
 from tests.s3 import S3Server, environ, environment, make_bucket
-from tests.tiny import nothing_reaches_the_disk
+from tests.tiny import LONG_AGO_NS, nothing_reaches_the_disk
 
 if TYPE_CHECKING:
     from tests.end_to_end.commands import Stores
@@ -41,6 +41,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 48 pictures: 12 objects in 4 views."""
     folder = tmp_path_factory.mktemp("planted") / "pictures"
     generate(folder, objects=12, views=4)
+    for path in folder.rglob("*.jpg"):  # what is written right before a listing is read again
+        os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
     return folder
 
 
