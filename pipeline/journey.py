@@ -35,7 +35,6 @@ from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_plac
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import find_totals, make_totals
 from lamella.pipeline.index.reuse import take_over
-from lamella.pipeline.index.same_ids import check_ids
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
@@ -276,12 +275,10 @@ class Journey:
         """Return the stage of words that an earlier snapshot has: they are there, or damaged."""
         path = self.job.kept[layer]
         parts = tree.VOCABULARY.form.parts(path)
-        key, encoding = parts["keyed"], self.job.job.encoding_of(layer)
+        key = parts["keyed"]
 
         def find() -> Vocabulary | None:
-            if not self.store.exists(path):
-                return None
-            return in_use(read_record(self.store, path, Vocabulary), encoding)
+            return self._find_words(path, layer)
 
         def make(hands: Hands) -> Vocabulary:
             found = find()
@@ -315,18 +312,21 @@ class Journey:
     def _words(self, layer: str, inputs: str, make: Callable[[Hands], Vocabulary]) -> Stage:
         key = tree.keyed(layer, inputs)
         path = tree.VOCABULARY.at(keyed=key, layer=layer)
-
         encoding = self.job.job.encoding_of(layer)
 
         def find() -> Vocabulary | None:
-            if not self.store.exists(path):
-                return None
-            return in_use(read_record(self.store, path, Vocabulary), encoding)
+            return self._find_words(path, layer)
 
         folder = tree.SEED.folder(keyed=key, layer=layer)
         return Stage(
             f"vocabulary {layer}", folder, inputs, find, lambda hands: in_use(make(hands), encoding)
         )
+
+    def _find_words(self, path: str, layer: str) -> Vocabulary | None:
+        """Return the words of a layer as the job uses them, None where they are missing."""
+        if not self.store.exists(path):
+            return None
+        return in_use(read_record(self.store, path, Vocabulary), self.job.job.encoding_of(layer))
 
     def _encode(self, made: Made) -> Stage:
         extraction, words = made.extraction, made.vocabularies
@@ -354,8 +354,6 @@ class Journey:
         def make(hands: Hands) -> Index:
             progress = hands.watch.progress
             index = index_corpus(self.store, hands.runner, encoding, cuts, on_progress=progress)
-            if find_totals(self.store, index) is None:
-                check_ids(self.store, index)
             make_totals(self.store, encoding, index)
             return index
 

@@ -180,8 +180,7 @@ def test_only_named_files_talk_to_the_network() -> None:
 DATES = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 TELL_THE_DATE = {
     ("pipeline/corpus/sources.py", "list_source"),  # which files may change unnoticed; in no digest
-    ("pipeline/index/publish.py", "_now"),  # when a snapshot was published: in no digest
-    ("pipeline/index/promotions.py", "now"),  # when it was promoted or judged: in no digest
+    ("pipeline/index/promotions.py", "now"),  # when made, promoted or judged: in no digest
     ("pipeline/store/cache.py", "_make_room"),  # how long a local copy was not used
 }
 """All functions that may ask what time it is. `time.monotonic` measures how long, not when."""

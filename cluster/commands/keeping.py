@@ -5,16 +5,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.text import printable
-
-SHOWN = 20
-console = Console()
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +17,6 @@ def register(app: typer.Typer) -> None:
     app.command()(expire)
     app.command()(tag)
     app.command()(forget)
-
-
-def _line(text: str, style: str = "") -> None:
-    console.print(Text(printable(text)), style=style, soft_wrap=True)
 
 
 def expire(
@@ -86,11 +77,11 @@ def expire(
         return
     verb = "would expire" if dry_run else "expired"
     listed = ", ".join(str(number) for number in found.expired) or "none"
-    _line(f"snapshots that {verb}: {listed}")
+    say(f"snapshots that {verb}: {listed}")
     for one, why in found.kept.items():
-        _line(f"  snapshot {one} stays: {why}")
+        say(f"  snapshot {one} stays: {why}")
     if found.expired and not dry_run:
-        _line(f"their files go once they are old: `lamella gc {store}`")
+        say(f"their files go once they are old: `lamella gc {store}`")
 
 
 def tag(
@@ -129,9 +120,9 @@ def tag(
         emit(tags)
         return
     for each, number in sorted(tags.items()):
-        _line(f"{each}: snapshot {number}")
+        say(f"{each}: snapshot {number}")
     if not tags:
-        _line("no tags")
+        say("no tags")
 
 
 def forget(
@@ -183,8 +174,8 @@ def forget(
             emit([{"path": each.path, "holds": each.holds} for each in left])
         else:
             for each in left[:SHOWN]:
-                _line(f"{each.path} holds {each.holds}", "red")
-            _line(f"{len(left):,} files hold something of it" if left else "nothing is left of it")
+                say(f"{each.path} holds {each.holds}", "red")
+            say(f"{len(left):,} files hold something of it" if left else "nothing is left of it")
         if left:
             sys.exit(1)
         return
@@ -216,17 +207,17 @@ def forget(
     if as_json:
         emit(found.plain() | {"out_of_reach": OUT_OF_REACH})
         return
-    _line(
+    say(
         f"{found.pictures:,} pictures forgotten; snapshots that held it and expired: "
         f"{', '.join(map(str, found.expired)) or 'none'}; current snapshot: "
         f"{found.current or 'none'}; {found.removed:,} files removed"
     )
     for tag_name in found.tags:
-        _line(f"the tag {tag_name} went with its snapshot", "yellow")
+        say(f"the tag {tag_name} went with its snapshot", "yellow")
     if found.twins:
-        _line(
+        say(
             f"{found.twins:,} pictures with the same bytes stand under other names, and stay: to "
             f"forget them as well, give --sha256 {found.sha256}",
             "yellow",
         )
-    _line(f"what this cannot reach: {'; '.join(OUT_OF_REACH)}", "yellow")
+    say(f"what this cannot reach: {'; '.join(OUT_OF_REACH)}", "yellow")

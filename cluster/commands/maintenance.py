@@ -5,16 +5,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
-from lamella.pipeline.text import printable
-
-SHOWN = 20
-console = Console()
 
 
 def register(app: typer.Typer) -> None:
@@ -23,10 +18,6 @@ def register(app: typer.Typer) -> None:
     app.command()(gc)
     app.command()(repair)
     app.command()(retry)
-
-
-def _line(text: str, style: str = "") -> None:
-    console.print(Text(printable(text)), style=style, soft_wrap=True)
 
 
 def verify(
@@ -48,29 +39,29 @@ def verify(
     else:
         for damage in found.damage[:SHOWN]:
             hurt = ", ".join(str(number) for number in damage.snapshots)
-            _line(
+            say(
                 f"{damage.path} {damage.problem}"
                 + (f"; snapshot {hurt} answers from it" if hurt else "; no query reads it"),
                 "red",
             )
         if len(found.damage) > SHOWN:
-            _line(f"and {len(found.damage) - SHOWN:,} more: see --json")
+            say(f"and {len(found.damage) - SHOWN:,} more: see --json")
         for sentence in found.unfinished:
-            _line(sentence, "yellow")
+            say(sentence, "yellow")
         if found.orphans:
             size = sum(file.size_bytes for file in found.orphans)
-            _line(
+            say(
                 f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
                 f"`lamella gc {store}` removes them once they are old"
             )
         if found.strangers:
-            _line(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
-        _line(
+            say(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
+        say(
             f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
             f"{len(found.damage):,} damaged"
         )
         if found.damage:
-            _line(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
+            say(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
     if found.damage:
         sys.exit(1)
 
@@ -120,8 +111,8 @@ def gc(
         )
         return
     for file in found.removed[: SHOWN if dry_run else 0]:
-        _line(f"{file.path} {file.size_bytes:,} bytes")
-    _line(
+        say(f"{file.path} {file.size_bytes:,} bytes")
+    say(
         f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
         f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing needs are younger "
         f"than {older_than}"
@@ -185,10 +176,10 @@ def repair(
         )
     else:
         for note in found.notes:
-            _line(note, "yellow")
+            say(note, "yellow")
         for each in found.after[:SHOWN]:
-            _line(f"still damaged: {each.path} {each.problem}", "red")
-        _line(
+            say(f"still damaged: {each.path} {each.problem}", "red")
+        say(
             f"damaged: {len(found.before):,}; tasks run again: {len(found.tasks):,}; "
             f"still damaged: {len(found.after):,}"
         )
@@ -249,5 +240,5 @@ def retry(
         emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
         return
     became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
-    _line(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
-    _line(f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} refused")
+    say(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
+    say(f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} refused")

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from lamella.schemas.corpus import SourceKind
@@ -61,6 +62,10 @@ class Listing:
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:  # seconds for a million entries, and asked for several times
         return hashlib.sha256(self.kind.encode() + digest_of(self.entries)).hexdigest()
 
     def settled(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -188,14 +188,10 @@ def _tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) -> lis
     """Cut a listing; join to each part the earlier shards whose entries may be the same."""
     tasks, near = [], Nearby(before)
     for entries in cut_shards(listing.entries, shard_size):
-        key = digest_of_entries(entries).hex()[:KEY_DIGITS]
+        key = tree.content_key(digest_of_entries(entries).hex())
         files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
         tasks.append(LookTask(key, listing.settled(entries), tuple(files)))
     return tasks
-
-
-KEY_DIGITS = 16
-"""Hex digits of a digest that name a shard: two of a billion shards are alike once in forty."""
 
 
 def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> str:
@@ -225,7 +221,7 @@ def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
 
 def shard_key(images: FileRef) -> str:
     """Return the key of a shard with this image table."""
-    return digest_of(images.content())[:KEY_DIGITS]
+    return tree.content_key(digest_of(images.content()))
 
 
 def _remembered(store: Store, task: LookTask, record: DoneRecord) -> Sequence[Entry]:

@@ -184,4 +184,5 @@ def outcome_key(store: Store, shard: ShardRef, record: DoneRecord) -> str:
 def late_key(store: Store, record: DoneRecord) -> str:
     """Return the key of what was extracted of a shard where pixels failed."""
     refusals = read_committed(store, record.files["refusals"], read_refusals)
-    return digest_of([record.key, sorted(refusals["image_id"].to_pylist())])[: len(record.key)]
+    failed = sorted(refusals["image_id"].to_pylist())
+    return tree.content_key(digest_of([record.key, failed]))

@@ -1,6 +1,5 @@
 """The publish stage: totals over all segments, then one snapshot, created once."""
 
-import datetime
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from lamella.pipeline.errors import CorruptFile, SnapshotIncomplete
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.expired import expired_numbers
-from lamella.pipeline.index.promotions import latest_number, read_snapshot
+from lamella.pipeline.index.promotions import latest_number, now, read_snapshot
+from lamella.pipeline.index.same_ids import check_ids
 from lamella.pipeline.index.stage import Index
 from lamella.pipeline.index.weighting import word_weights
 from lamella.pipeline.store import tree
@@ -34,7 +34,9 @@ TOTALS = "totals"
 def publish(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     """Return a drafted snapshot with its number; it is created unless an equal one exists.
 
-    It is not promoted: `jobs.promoting` judges it first.
+    A run that died may have created it without promoting it, and another run may create it
+    meanwhile. So every number up to the created one is checked, and no root digest gets two. It is
+    not promoted: `jobs.promoting` judges it first.
 
     Args:
         draft: see `draft_snapshot`.
@@ -42,7 +44,22 @@ def publish(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
     Raises:
         CommitUnknown: the outcome of a commit cannot be read back.
     """
-    return _create_once(store, draft)
+    latest, gone = latest_number(store, tree.SNAPSHOT), expired_numbers(store)
+    for number in range(latest, 0, -1):
+        if number in gone:
+            continue  # equal content that comes again gets a new number
+        found = read_snapshot(store, number)
+        if found.root_digest == draft.root_digest:
+            return found
+    number = latest + 1
+    while True:
+        mine = draft.model_copy(update={"number": number})
+        path = tree.SNAPSHOT.at(number=number)
+        won = create_once(store, path, mine.to_json())
+        there = parse_record(store, path, IndexSnapshot, won)
+        if there.root_digest == draft.root_digest and number not in expired_numbers(store):
+            return there
+        number += 1  # another writer took this number for its own snapshot
 
 
 def draft_snapshot(
@@ -85,7 +102,7 @@ def draft_snapshot(
         )
     return IndexSnapshot(
         number=1,
-        published_at=_now(),
+        published_at=now(),
         listed_at=manifest.listed_at,
         corpus=manifest.name,
         kind=manifest.kind,
@@ -139,9 +156,14 @@ def totals_place(index: Index) -> tuple[str, str]:
 
 
 def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, FileRef]:
-    """Return the files of document frequencies over all segments, made once."""
+    """Return the files of document frequencies over all segments, made once.
+
+    Raises:
+        InputError: two indexed images have one id.
+    """
     if (found := find_totals(store, index)) is not None:
         return found
+    check_ids(store, index)
     totals_folder, inputs = totals_place(index)
     with attempt(store, totals_folder, tree.TOTALS.name, TOTALS, inputs) as work:
         for layer, vocabulary in encoding.vocabularies.items():
@@ -155,30 +177,6 @@ def make_totals(store: Store, encoding: Encoding, index: Index) -> dict[str, Fil
 
             work.write(layer, tree.layer_folder(totals_folder, layer), "arrow", fill)
         return work.finish().files
-
-
-def _create_once(store: Store, draft: IndexSnapshot) -> IndexSnapshot:
-    """Return the one snapshot with the draft's root digest, created under the next number.
-
-    A run that died may have created it without promoting it, and another run may create it
-    meanwhile. So every number up to the created one is checked, and no root digest gets two.
-    """
-    latest, gone = latest_number(store, tree.SNAPSHOT), expired_numbers(store)
-    for number in range(latest, 0, -1):
-        if number in gone:
-            continue  # equal content that comes again gets a new number
-        found = read_snapshot(store, number)
-        if found.root_digest == draft.root_digest:
-            return found
-    number = latest + 1
-    while True:
-        mine = draft.model_copy(update={"number": number})
-        path = tree.SNAPSHOT.at(number=number)
-        won = create_once(store, path, mine.to_json())
-        there = parse_record(store, path, IndexSnapshot, won)
-        if there.root_digest == draft.root_digest and number not in expired_numbers(store):
-            return there
-        number += 1  # another writer took this number for its own snapshot
 
 
 def read_frequencies(store: Store, reference: FileRef) -> NDArray[np.int64]:
@@ -207,7 +205,3 @@ def read_weights(
         layer: word_weights(weighting, read_frequencies(store, file), images)
         for layer, file in frequencies.items()
     }
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -291,4 +291,4 @@ def _has_images(extraction: Extraction, run: slice) -> bool:
 
 def segment_key(keys: Sequence[str]) -> str:
     """Return the key of a segment, from the keys of what was extracted of its shards."""
-    return digest_of(keys)[: len(keys[0])]
+    return tree.content_key(digest_of(keys))

@@ -1,8 +1,10 @@
 """The status of a store: how many pictures are in each state, and the done tasks of each stage."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lamella.pipeline.corpus.image_table import read_images
@@ -104,7 +106,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         }
     manifest = seen.made.manifest
     states, refused = _states(store, manifest, seen)
-    repeated = _repeated(store, manifest)
+    remarks, repeated = _remarks_and_repeated(store, manifest)
     return {
         "name": manifest.name,
         "root": manifest.root,
@@ -115,7 +117,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "refused": [
             each | {"image_id": str(each["image_id"])} for each in refused[:SHOWN_REFUSALS]
         ],
-        "remarks": _remarks(store, manifest),
+        "remarks": remarks,
         "duplicates": repeated["pictures"] - repeated["contents"],
         "repeated": repeated,
     }
@@ -173,39 +175,35 @@ def _segments(store: Store, seen: Seen) -> list[DoneRecord]:
     return [each for each in read_all_done(store, index.folder, keys) if each is not None]
 
 
-def _remarks(store: Store, manifest: CorpusManifest) -> dict[str, dict[str, Any]]:
-    """Return what is wrong with pictures that are read all the same: how many, and the first."""
-    found: dict[str, dict[str, Any]] = {}
-    for shard in manifest.shards:
-        table = read_committed(store, shard.file, lambda path: read_images(path, _SAID))
-        read = pc.is_null(table["refusal"])
-        said = table.filter(pc.and_(read, pc.not_equal(table["detail"], "")))
-        for row in said.to_pylist():
-            entry = found.setdefault(row["detail"], {"count": 0, "first": row["name"]})
-            entry["count"] += 1
-    return found
+def _remarks_and_repeated(
+    store: Store, manifest: CorpusManifest
+) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """Return what is wrong with pictures that are read all the same, and what stands twice.
 
-
-_SAID = ["name", "refusal", "detail"]
-_NAMED = ["sha256", "container", "name"]
-
-
-def _repeated(store: Store, manifest: CorpusManifest) -> dict[str, int]:
-    """Return how many contents stand under more than one name, and how many pictures these are."""
+    Remarks have their number and the first picture. Of contents that stand under more than one
+    name, it returns how many these are, and how many pictures.
+    """
+    remarks: dict[str, dict[str, Any]] = {}
     seen: set[bytes] = set()
-    names: dict[bytes, list[tuple[str, str]]] = {}
-    for again in (False, True):
-        # The second pass keeps names, and only of what the first has met twice.
-        for shard in manifest.shards:
-            table = read_committed(store, shard.file, lambda path: read_images(path, _NAMED))
-            for sha256, *named in zip(*(table[name].to_pylist() for name in _NAMED), strict=True):
-                if again and sha256 in names:
-                    names[sha256].append((named[0], named[1]))
-                elif not again and sha256 in seen:
-                    names[sha256] = []
-                elif not again and sha256 is not None:
-                    seen.add(sha256)
-        if not names:
-            break
-    several = [each for each in names.values() if len(set(each)) > 1]
-    return {"contents": len(several), "pictures": sum(len(set(each)) for each in several)}
+    names: dict[bytes, set[tuple[str, str]]] = {}
+    for table in _image_tables(store, manifest, ["sha256", "name", "refusal", "detail"]):
+        read = pc.is_null(table["refusal"])
+        for row in table.filter(pc.and_(read, pc.not_equal(table["detail"], ""))).to_pylist():
+            remark = remarks.setdefault(row["detail"], {"count": 0, "first": row["name"]})
+            remark["count"] += 1
+        for sha256 in table["sha256"].drop_null().to_pylist():
+            if sha256 in seen:
+                names[sha256] = set()
+            seen.add(sha256)
+    if names:  # a second pass keeps names, and only of what the first has met twice
+        for table in _image_tables(store, manifest, ["sha256", "container", "name"]):
+            for row in table.to_pylist():
+                if row["sha256"] in names:
+                    names[row["sha256"]].add((row["container"], row["name"]))
+    several = [len(each) for each in names.values() if len(each) > 1]
+    return remarks, {"contents": len(several), "pictures": sum(several)}
+
+
+def _image_tables(store: Store, manifest: CorpusManifest, columns: list[str]) -> Iterator[pa.Table]:
+    for shard in manifest.shards:
+        yield read_committed(store, shard.file, lambda path: read_images(path, columns))

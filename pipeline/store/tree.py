@@ -35,6 +35,11 @@ def keyed(name: str, digest: str) -> str:
     return f"{slug(name)}-{digest[:12]}"
 
 
+def content_key(digest: str) -> str:
+    """Return the key of what has this digest: two of a billion are alike once in forty."""
+    return digest[:16]
+
+
 def shard_key(number: int) -> str:
     """Return a shard's key, such as `00042`."""
     return f"{number:05d}"

@@ -112,12 +112,17 @@ def test_a_night_costs_what_changed(name: str, words: str, tmp_path: Path) -> No
     }
 
 
-@settings(
-    max_examples=2,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
+def histories(count: int) -> settings:
+    """Return the settings of a test that is given so many histories, the same at every run."""
+    return settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        derandomize=True,
+    )
+
+
+@histories(2)
 @given(days=st.lists(st.lists(st.sampled_from(sorted(EDITS)), max_size=3), max_size=2, min_size=1))
 def test_any_history_ends_in_the_bytes_of_an_index_from_nothing(
     days: list[list[str]], words: str, tmp_path_factory: pytest.TempPathFactory
@@ -126,12 +131,7 @@ def test_any_history_ends_in_the_bytes_of_an_index_from_nothing(
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize=True,
-)
+@histories(60)
 @given(days=st.lists(st.lists(st.sampled_from(sorted(EDITS)), max_size=5), max_size=4, min_size=1))
 def test_long_histories_end_in_the_bytes_of_an_index_from_nothing(
     days: list[list[str]], words: str, tmp_path_factory: pytest.TempPathFactory
