@@ -5,7 +5,7 @@ import posixpath
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -66,8 +66,8 @@ class _Headers:
         return self._handle.tell()
 
 
-def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry]:
-    """Return the regular files of an uncompressed tar, in the order they stand in it.
+def list_tar(root: str, container: str, passed_over: Counter[str]) -> Iterator[Entry]:
+    """Yield the regular files of an uncompressed tar, in the order they stand in it.
 
     A name is `container/member`. A hard link is a second name of a file before it. Members with an
     absolute name or ".." in it, sparse ones, and other links named like pictures are listed with a
@@ -84,22 +84,23 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
     """
     path = place_of(root, container)
     version = facts_of(path)[1]
-    entries: list[Entry] = []
     files: dict[str, tuple[int, int]] = {}
     try:
         with open_place(path) as handle:
             start: int | None = 0
             while start is not None:
-                first = len(entries)
+                last = ""
                 for member in _members(handle, start):
                     linked = _follow(member, files)
                     kind = _kind_passed_over(member, linked)
                     if kind is None:
-                        entries.append(_tar_entry(container, member, version, linked))
+                        entry = _tar_entry(container, member, version, linked)
+                        last = entry.name
+                        yield entry
                     elif kind:
                         passed_over[kind] += 1
                 if handle.read(_BLOCK_BYTES) != bytes(_BLOCK_BYTES):
-                    raise _damaged(container, start, entries[first:])
+                    raise _damaged(container, start, last)
                 start = _next_byte(handle)
     except LamellaError:
         raise
@@ -107,7 +108,6 @@ def list_tar(root: str, container: str, passed_over: Counter[str]) -> list[Entry
         if (packing := _packing(path)) is not None:
             raise InputError(f"tar {container} {compressed(packing)}") from error
         raise InputError(f"tar {container} cannot be read: {_said(error)}") from error
-    return entries
 
 
 def compressed(packing: str = "") -> str:
@@ -144,20 +144,20 @@ def _follow(member: tarfile.TarInfo, files: dict[str, tuple[int, int]]) -> tuple
     return found
 
 
-def _damaged(container: str, start: int, entries: Sequence[Entry]) -> InputError:
+def _damaged(container: str, start: int, last_name: str) -> InputError:
     """Return the error for a tar without an end: to the library a damaged header looks like one.
 
     Args:
         start: where it starts in its file; above 0 if it follows another tar.
-        entries: what was read of it.
+        last_name: of the last entry that was read of it, "" if there is none.
     """
-    if start and not entries:
+    if start and not last_name:
         return InputError(
             f"tar {container} ends before byte {start:,}, and what stands from there on is no tar: "
             "write it again, or cut it there"
         )
-    last_name = entries[-1].name if entries else "its start"
-    return InputError(f"tar {container} is damaged or cut short after {last_name}: write it again")
+    after = last_name or "its start"
+    return InputError(f"tar {container} is damaged or cut short after {after}: write it again")
 
 
 def _members(handle: BinaryIO, start: int) -> Iterator[tarfile.TarInfo]:
@@ -222,8 +222,8 @@ def _tar_entry(
     return Entry(name, container, offset, size_bytes, version, fault)
 
 
-def list_parquet(root: str, container: str, column: str | None = None) -> list[Entry]:
-    """Return one entry a row of a Parquet file, in row order; the pictures are not read.
+def list_parquet(root: str, container: str, column: str | None = None) -> Iterator[Entry]:
+    """Yield one entry a row of a Parquet file, in row order; the pictures are not read.
 
     The name comes from the name, id or key column, else from the path, else it is `container#row`.
     The size is known where the row holds a path.
@@ -245,8 +245,8 @@ def list_parquet(root: str, container: str, column: str | None = None) -> list[E
                     f"Parquet {container} names {file.metadata.num_rows:,} rows in "
                     f"{size_bytes:,} bytes: it is damaged, or holds no pictures"
                 )
-            rows = enumerate(_rows(file, columns))
-            return [_parquet_entry(path, container, columns, row, version) for row in rows]
+            for row in enumerate(_rows(file, columns)):
+                yield _parquet_entry(path, container, columns, row, version)
     except LamellaError:
         raise
     except Exception as error:  # foreign bytes through a library that raises of every kind

@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from lamella.pipeline.corpus.listing import Entry, Listing
+from lamella.pipeline.corpus.entries import Entries, Entry
+from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.passed_over import FORGOTTEN
 from lamella.pipeline.errors import StoreError
 from lamella.pipeline.store import tree
@@ -67,7 +68,7 @@ def leave_out(listing: Listing, keys: Collection[str]) -> Listing:
     if not keys:
         return listing
     known = frozenset(keys)
-    kept = tuple(e for e in listing.entries if forgotten_key("name", e.name) not in known)
+    kept = Entries(e for e in listing.entries if forgotten_key("name", e.name) not in known)
     passed_over = dict(listing.passed_over)
     if gone := len(listing.entries) - len(kept):
         passed_over[FORGOTTEN] = passed_over.get(FORGOTTEN, 0) + gone

@@ -9,7 +9,8 @@ import codecs
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 from lamella.pipeline.corpus.formats import has_picture_name
@@ -21,16 +22,16 @@ from lamella.schemas.refusals import RefusalReason
 MOST_LINE_BYTES = 65536
 """A longer line is no path, so the file is no list."""
 
+LINES_AT_ONCE = 1_000
 _SAMPLE_BYTES = 4096
 _MOST_LABELS = 16
 _SPACES = " \t\r\n\v\f"
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"|\'([^\']*)\'')
 _SEPARATORS = re.compile(r"[\s,;|]+")
-_Found = tuple[str, RefusalReason | None, str]
 
 
-def list_lines(root: str, name: str) -> tuple[Entry, ...]:
-    """Return an entry for each path of a list, in byte order of the names.
+def list_lines(root: str, name: str) -> Iterator[Entry]:
+    """Yield an entry for each path of a list, in the order of its lines.
 
     Args:
         root: the folder of the list; paths are relative to it.
@@ -38,32 +39,37 @@ def list_lines(root: str, name: str) -> tuple[Entry, ...]:
     Raises:
         InputError: it cannot be read, is no text, or names what is not read here.
     """
-    found: list[_Found] = []
-    texts: list[str] = []
     try:
-        for number, text in _texts(root, name):
-            try:
-                path = named_by(root, text)
-            except ValueError as error:
-                raise InputError(f"list {name}, line {number}: {error}") from error
-            found.append((*storable(path), path))
-            texts.append(text)
+        lines = _texts(root, name)
+        while part := list(islice(lines, LINES_AT_ONCE)):
+            yield from _entries(root, name, part)
     except OSError as error:
         raise InputError(f"list {name} cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:
         raise InputError(
             f"list {name} is neither whole UTF-16 nor UTF-8: save it as UTF-8"
         ) from error
+
+
+def _entries(root: str, name: str, lines: Sequence[tuple[int, str]]) -> list[Entry]:
+    """Return the entry of each of some numbered lines, all of which are looked up at once."""
+    found: list[tuple[str, RefusalReason | None, str]] = []
+    for number, text in lines:
+        try:
+            path = named_by(root, text)
+        except ValueError as error:
+            raise InputError(f"list {name}, line {number}: {error}") from error
+        found.append((*storable(path), path))
     facts = iter(facts_of_all([place_of(root, path) for _, fault, path in found if not fault]))
     entries = [
         Entry(stored, "", 0, *((-1, 0) if fault else next(facts)), fault)
         for stored, fault, _ in found
     ]
-    _read_otherwise(root, entries, texts)
-    return tuple(sorted(entries, key=lambda entry: entry.name.encode()))
+    _read_otherwise(root, entries, [text for _, text in lines])
+    return entries
 
 
-def _read_otherwise(root: str, entries: list[Entry], texts: list[str]) -> None:
+def _read_otherwise(root: str, entries: list[Entry], texts: Sequence[str]) -> None:
     """Replace entries that lead nowhere where their line, read in another way, leads to a file."""
     tried: list[tuple[int, str]] = []
     for number, entry in enumerate(entries):

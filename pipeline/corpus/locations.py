@@ -12,7 +12,7 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
@@ -33,7 +33,7 @@ from lamella.pipeline.store.retry import Patience
 from lamella.pipeline.store.s3 import Facts, TooLong, client
 from lamella.schemas.refusals import RefusalReason
 
-__all__ = ["FetchFailed", "TooLong", "facts_of", "is_s3", "objects_under", "open_place"]
+__all__ = ["FetchFailed", "TooLong", "facts_of", "is_s3", "open_place"]
 
 T = TypeVar("T")
 A_PICTURE = Patience(total_s=30.0, tries=12)
@@ -172,15 +172,6 @@ def version(facts: Facts) -> int | None:
         return None
     text = f"{facts.etag} {facts.modified}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
-
-
-def objects_under(place: str) -> Iterator[tuple[str, Facts]]:
-    """Yield (name under the place, facts) of every object, in the server's order."""
-    address = parse_s3(place)
-    under = address.key("")
-    for page in client().pages(address.bucket, under, deep=True):
-        for facts in page.files:
-            yield facts.key.removeprefix(under), facts
 
 
 def open_place(place: str) -> BinaryIO:

@@ -6,40 +6,34 @@ import re
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
+from lamella.pipeline.corpus.at_once import in_turn
 from lamella.pipeline.corpus.containers import compressed, list_parquet, list_tar
+from lamella.pipeline.corpus.entries import Entries, Entry, in_order
 from lamella.pipeline.corpus.formats import has_picture_name
-from lamella.pipeline.corpus.listing import Entry, Listing, numbered, storable
+from lamella.pipeline.corpus.layout import PARQUET_ENDINGS, TAR, DataSet, Layout
+from lamella.pipeline.corpus.listing import Listing, numbered, storable
 from lamella.pipeline.corpus.lists import list_lines
-from lamella.pipeline.corpus.locations import (
-    facts_of,
-    is_s3,
-    named_by,
-    objects_under,
-    place_of,
-    version,
-)
+from lamella.pipeline.corpus.locations import facts_of, is_s3, named_by, place_of, version
+from lamella.pipeline.corpus.objects import Named, OutOfOrder, objects_at_once, objects_under
 from lamella.pipeline.corpus.parquet_columns import PARQUET, column_of, parquet_kind
 from lamella.pipeline.corpus.passed_over import (
     FOLDER_LINKS,
     HIDDEN,
     LINKS,
-    NO_FILES,
     STORES,
-    TABLES,
-    UNDERLINED,
     advice,
     few_kinds,
     in_words,
     kind_of,
     links_out,
 )
-from lamella.pipeline.corpus.stores_within import is_own, is_store, is_within, marked
+from lamella.pipeline.corpus.stores_within import is_within, marked
+from lamella.pipeline.corpus.walk import walk
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.address import parse_s3
-from lamella.pipeline.store.tree import MARKER
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
 
@@ -47,22 +41,7 @@ log = logging.getLogger("lamella.corpus")
 
 __all__ = ["Entry", "Listing", "list_source"]
 
-_TAR = (".tar",)
-_PARQUET = (".parquet", ".pq")
 _LIST = (".txt", ".lst")
-_NOTE = re.compile(
-    r"(^|/)(_[^/]*|(readme|licen[cs]e|notice|copying|changelog|citation|authors|manifest"
-    r"|(sha\d+|md5)sums|checksums)[^/]*"
-    r"|[^/]*\.((md|rst|txt|jsonl?|ya?ml|toml|csv|tsv|xml)(\.gz)?|ini|cfg|cff|bib|html?|pdf|py|ipynb|sh"
-    r"|crc|log|lock|idx|index|sha\d+|md5|np[yz]|arrow|feather|pkl|h5|hdf5|faiss|db|sqlite))$",
-    re.IGNORECASE,
-)
-"""Names of notes that writers of data sets leave beside tars and Parquet files."""
-
-_UNDERLINED = re.compile(r"(^|/)_[^/=]*(/|$)")
-"""Paths that readers of Spark's folders leave out; `_name=value` is a partition."""
-
-_MARKED_FOLDER = MARKER.partition("/")[0]
 _KINDS = {
     "folder": "a folder of pictures",
     "list": "a list",
@@ -88,7 +67,15 @@ def plain_source(source: str) -> str:
     return source
 
 
-def list_source(source: str, column: str | None = None) -> Listing:
+OnEntries = Callable[[int], None]
+"""Called with the number of entries so far, every `SAID_EVERY`."""
+
+SAID_EVERY = 1_000
+
+
+def list_source(
+    source: str, column: str | None = None, on_entries: OnEntries = lambda number: None
+) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
     A folder is listed with its subfolders. Names that start with a dot, and stores, are passed
@@ -103,6 +90,7 @@ def list_source(source: str, column: str | None = None) -> Listing:
     Args:
         source: a local path, a file:// address, or s3://bucket/prefix.
         column: the column of a Parquet source that holds the pictures; by default it is found.
+        on_entries: called now and then with the number of entries so far.
 
     Raises:
         InputError: the source is missing, unreadable, empty or damaged, or has an address of
@@ -112,55 +100,83 @@ def list_source(source: str, column: str | None = None) -> Listing:
     began = time.time_ns()
     source = plain_source(source)
     path, is_folder = _find(source)
+    layout = Layout()
     if is_folder:
-        listing = _list_folder(path, column)
+        found = _list_folder(path, layout, on_entries)
     else:
-        root, name = os.path.split(path)
-        lowered = name.lower()
-        if _PACKED_TAR.search(name):
-            raise InputError(f"tar {source} {compressed()}")
-        if lowered.endswith(_TAR):
-            inside: Counter[str] = Counter()
-            members = tuple(list_tar(root, name, inside))
-            listing = Listing("webdataset", root, members, few_kinds(inside))
-        elif lowered.endswith(_PARQUET):
-            rows = tuple(list_parquet(root, name, column))
-            listing = Listing(parquet_kind(column), root, rows)
-        elif lowered.endswith(_LIST):
-            listing = Listing("list", root, list_lines(root, name))
-        elif not is_s3(path) and os.path.islink(path):
-            stored, fault = storable(name)
-            facts = (-1, 0) if fault else facts_of(path)
-            # Whoever names a link chose what it leads to, as in a list.
-            listing = Listing("list", root, (Entry(stored, "", 0, *facts, fault),))
-        else:
-            listing = Listing("folder", root, (_plain_file(root, name),))
-    if column is not None and column_of(listing.kind) is None:
+        found = _list_file(source, path, column, on_entries)
+    tally, entries = _kept(found)
+    if (data_set := layout.data_set()) is not None:
+        found = _list_data_set(found, data_set, column, on_entries)
+        tally, entries = _kept(found)
+    if column is not None and column_of(found.kind) is None:
         raise InputError(
             f"a column (--column, corpus.column) is one of Parquet files; {source} is read as "
-            f"{_KINDS[listing.kind]}: leave the column out, or give Parquet files"
+            f"{_KINDS[found.kind]}: leave the column out, or give Parquet files"
         )
-    outside = _links_out(listing)
-    for said in (advice(Counter(listing.passed_over) + _by_ending(listing)), outside):
+    passed_over = few_kinds(found.passed_over)
+    outside = None
+    if found.kind == "folder" and not is_s3(found.root) and tally.outside:
+        outside = links_out(tally.outside, found.root)
+    for said in (advice(passed_over + tally.endings), outside):
         if said is not None:
             log.warning("%s: %s", source, said)
-    if not listing.entries:
-        kinds = in_words(listing.passed_over)
+    if not entries:
+        kinds = in_words(passed_over)
         beside = f" but {kinds}" if kinds else ""
-        links = f" ({FOLLOWED})" if FOLDER_LINKS in listing.passed_over else ""
+        links = f" ({FOLLOWED})" if FOLDER_LINKS in passed_over else ""
         raise InputError(
             f"source {source} holds no files{beside}: give one that holds pictures{links}"
         )
-    unsure = sum(entry.version is None for entry in listing.entries)
-    if unsure:
+    if tally.unsure:
         log.warning(
             "%s: the server gives neither ETag nor time for %s objects, so each of them is read "
             "every time",
             source,
-            f"{unsure:,}",
+            f"{tally.unsure:,}",
         )
-    entries = tuple(numbered(listing.entries))
-    return replace(listing, entries=entries, listed_ns=began)
+    return Listing(found.kind, found.root, entries, passed_over, listed_ns=began)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a source holds, in order; `passed_over` is whole once the entries were read."""
+
+    kind: SourceKind
+    root: str
+    entries: Iterable[Entry]
+    passed_over: Counter[str]
+
+
+@dataclass
+class _Tally:
+    """Counts entries that go by: by ending, those outside, those without version."""
+
+    endings: Counter[str] = field(default_factory=Counter)
+    outside: int = 0
+    unsure: int = 0
+
+
+def _kept(found: _Found) -> tuple[_Tally, Entries]:
+    """Read what a source holds; endings are counted for the files of folders and tars alone."""
+    tally, by_ending = _Tally(), found.kind in ("folder", "webdataset")
+
+    def counted() -> Iterator[Entry]:
+        for entry in numbered(found.entries):
+            if by_ending:
+                tally.endings[kind_of(entry.name)] += 1
+            tally.outside += entry.fault is RefusalReason.OUTSIDE_SOURCE
+            tally.unsure += entry.version is None
+            yield entry
+
+    return tally, Entries(counted())
+
+
+def _counted(entries: Iterable[Entry], on_entries: OnEntries) -> Iterator[Entry]:
+    for number, entry in enumerate(entries):
+        if number % SAID_EVERY == 0:
+            on_entries(number)
+        yield entry
 
 
 def source_root(source: str) -> str:
@@ -194,162 +210,123 @@ def _look_up(source: str) -> tuple[str, bool]:
     return address.url, not is_object
 
 
-def _links_out(listing: Listing) -> str | None:
-    """Return what to do about links that leave a folder; None where there are none."""
-    if listing.kind != "folder" or is_s3(listing.root):
-        return None
-    count = sum(entry.fault is RefusalReason.OUTSIDE_SOURCE for entry in listing.entries)
-    return links_out(count, listing.root) if count else None
+def _list_file(source: str, path: str, column: str | None, on_entries: OnEntries) -> _Found:
+    root, name = os.path.split(path)
+    lowered = name.lower()
+    inside: Counter[str] = Counter()
+    if _PACKED_TAR.search(name):
+        raise InputError(f"tar {source} {compressed()}")
+    if lowered.endswith(TAR):
+        kind, entries = "webdataset", list_tar(root, name, inside)
+    elif lowered.endswith(PARQUET_ENDINGS):
+        kind, entries = parquet_kind(column), list_parquet(root, name, column)
+    elif lowered.endswith(_LIST):
+        kind, entries = "list", list_lines(root, name)
+    else:
+        # Whoever names a link chose what it leads to, as in a list.
+        is_link = not is_s3(path) and os.path.islink(path)
+        kind, entries = "list" if is_link else "folder", iter([_file(root, name)])
+    counted = _counted(entries, on_entries)
+    return _Found(kind, root, in_order(counted) if kind == "list" else counted, inside)
 
 
-def _by_ending(listing: Listing) -> Counter[str]:
-    """Count the files of a folder or of tars by ending; nothing for lists and rows."""
-    if listing.kind not in ("folder", "webdataset"):
-        return Counter()
-    return Counter(kind_of(entry.name) for entry in listing.entries)
+def _file(root: str, name: str) -> Entry:
+    stored, fault = storable(name)
+    facts = (-1, 0) if fault else facts_of(place_of(root, name))
+    return Entry(stored, "", 0, *facts, fault)
 
 
-def _folder_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
-    """Return the entries of a local folder; count everything else by kind."""
-    entries: list[Entry] = []
-    try:
-        for name, other in _walk(root):
-            if other is None:
-                entries.append(_plain_file(root, name))
-            else:
-                passed_over[other] += 1
-    except OSError as error:
-        raise InputError(f"folder {error.filename} cannot be listed: {_why(error)}") from error
-    return entries
-
-
-def _prefix_entries(root: str, passed_over: Counter[str]) -> list[Entry]:
-    entries: list[Entry] = []
-    objects = list(objects_under(root))
-    stores = marked(name for name, _ in objects)
-    for name, facts in objects:
-        parts = name.split("/")
-        if stores and is_within(name, stores):
-            passed_over[STORES] += 1
-        elif any(part.startswith(".") for part in parts):
-            passed_over[HIDDEN] += 1
-        else:
-            stored, fault = storable(name)
-            # Such a name is no path below the prefix; `s3://other/a.jpg` would even leave it.
-            fault = RefusalReason.OUTSIDE_SOURCE if "" in parts else fault
-            size_bytes, changed = (-1, 0) if fault else (facts.size_bytes, version(facts))
-            entries.append(Entry(stored, "", 0, size_bytes, changed, fault))
-    return entries
-
-
-def _list_folder(root: str, column: str | None) -> Listing:
+def _list_folder(root: str, layout: Layout, on_entries: OnEntries) -> _Found:
+    """Return the files of a folder; `layout` has seen them once they were read."""
     passed_over: Counter[str] = Counter()
     find = _prefix_entries if is_s3(root) else _folder_entries
-    entries = find(root, passed_over)
-    entries.sort(key=lambda entry: entry.name.encode())
-    for suffixes in (_TAR, _PARQUET):
-        containers, others = _containers(entries, suffixes)
-        if containers:
-            for entry in others:
-                kind = kind_of(entry.name)
-                if kind == "parquet":
-                    kind = TABLES if suffixes == _TAR else UNDERLINED
-                passed_over[kind] += 1
-            return _list_containers(root, containers, suffixes, passed_over, column)
-    # A link out of the folder is refused only where its name is that of a picture.
-    kept = [entry for entry in entries if not entry.fault or has_picture_name(entry.name)]
-    if len(kept) < len(entries):
-        passed_over[LINKS] += len(entries) - len(kept)
-    return Listing("folder", root, tuple(kept), few_kinds(passed_over))
+
+    def kept() -> Iterator[Entry]:
+        for entry in find(root, passed_over, on_entries):
+            layout.see(entry)
+            # A link out of the folder is refused only where its name is that of a picture.
+            if entry.fault and not has_picture_name(entry.name):
+                passed_over[LINKS] += 1
+            else:
+                yield entry
+
+    return _Found("folder", root, kept(), passed_over)
 
 
-def _containers(
-    entries: Sequence[Entry], suffixes: tuple[str, ...]
-) -> tuple[list[Entry], list[Entry]]:
-    """Return the files of these endings, and the others; none where the others may be pictures.
+def _list_data_set(
+    folder: _Found, data_set: DataSet, column: str | None, on_entries: OnEntries
+) -> _Found:
+    """Return what the tars or the Parquet files of a folder hold; several are listed at once."""
+    root, is_tar = folder.root, data_set.kind == "tar"
+    kind: SourceKind = "webdataset" if is_tar else parquet_kind(column)
+    for container in data_set.containers:
+        if container.fault:
+            named = _KINDS[kind.partition(":")[0]]
+            raise InputError(f"{named} file {container.name}: {container.fault.meaning}")
 
-    Notes may lie beside them, and beside tars Parquet files of their names: so img2dataset tells
-    where its pictures came from.
-    """
-    found = [entry for entry in entries if entry.name.lower().endswith(suffixes)]
-    if suffixes == _PARQUET:  # what Spark, Hive and Delta write beside the data starts with _
-        found = [entry for entry in found if not _UNDERLINED.search(entry.name)] or found
-    chosen = {id(entry) for entry in found}
-    others = [entry for entry in entries if id(entry) not in chosen]
-    stems = {os.path.splitext(entry.name)[0] for entry in found}
-    for entry in others:
-        stem, ending = os.path.splitext(entry.name)
-        noted = _NOTE.search(entry.name) or _UNDERLINED.search(entry.name)
-        if not (noted or (ending == ".parquet" and stem in stems)):
-            return [], []
-    return found, others
+    def listed(container: Entry) -> tuple[Entries, Counter[str]]:
+        inside: Counter[str] = Counter()
+        if is_tar:
+            return Entries(list_tar(root, container.name, inside)), inside
+        return Entries(list_parquet(root, container.name, column)), inside
 
+    passed_over = folder.passed_over + data_set.beside
+    del passed_over[LINKS]  # these files are counted among those beside
 
-def _list_containers(
-    root: str,
-    containers: Sequence[Entry],
-    suffixes: tuple[str, ...],
-    passed_over: Counter[str],
-    column: str | None,
-) -> Listing:
-    kind: SourceKind = "webdataset" if suffixes == _TAR else parquet_kind(column)
-    parts: list[Entry] = []
-    for entry in containers:
-        if entry.fault:
-            raise InputError(
-                f"{_KINDS[kind.partition(':')[0]]} file {entry.name}: {entry.fault.meaning}"
-            )
-        if kind == "webdataset":
-            parts += list_tar(root, entry.name, passed_over)
-        else:
-            parts += list_parquet(root, entry.name, column)
-    return Listing(kind, root, tuple(parts), few_kinds(passed_over))
+    def members() -> Iterator[Entry]:
+        for found, inside in in_turn(listed, data_set.containers):
+            passed_over.update(inside)
+            yield from found
+
+    return _Found(kind, root, _counted(members(), on_entries), passed_over)
 
 
-def _walk(root: str) -> Iterator[tuple[str, str | None]]:
-    """Yield (name under root, None) of all files to list, and of all else its kind."""
+def _folder_entries(root: str, passed_over: Counter[str], on_entries: OnEntries) -> Iterator[Entry]:
+    """Return the entries of a local folder in order; count everything else by kind."""
 
-    def fail(error: OSError) -> None:
-        raise error
+    def files() -> Iterator[Entry]:
+        try:
+            for found in walk(root):
+                if isinstance(found, str):
+                    passed_over[found] += 1
+                else:
+                    yield found
+        except OSError as error:
+            raise InputError(f"folder {error.filename} cannot be listed: {_why(error)}") from error
 
-    for folder, folders, files in os.walk(root, onerror=fail):
-        if _MARKED_FOLDER in folders and is_store(folder):
-            yield from ((name, STORES) for name in folders if is_own(name))
-            folders[:] = [name for name in folders if folder == root and not is_own(name)]
-            if folder != root:
-                continue
-        for name in (*folders, *files):
-            if name.startswith("."):
-                yield name, HIDDEN
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = os.path.relpath(folder, root)
-        for name in folders:
-            if os.path.islink(os.path.join(folder, name)):
-                yield name, FOLDER_LINKS
-        for name in files:
-            if not name.startswith("."):
-                below = name if prefix == "." else f"{prefix}/{name}"
-                is_file = _is_file_or_broken_link(os.path.join(folder, name))
-                yield below, None if is_file else NO_FILES
+    return in_order(_counted(files(), on_entries))
 
 
-def _is_file_or_broken_link(path: str) -> bool:
-    # Opening a pipe would wait for ever, so pipes, sockets and devices are not listed.
+def _prefix_entries(root: str, passed_over: Counter[str], on_entries: OnEntries) -> Iterator[Entry]:
+    """Yield the entries of a prefix in S3 in order; count everything else by kind."""
+    stores: list[str] = []
+
+    def sort(objects: Iterator[Named]) -> Iterator[Entry]:
+        stores.clear()
+        return in_order(_counted(_object_entries(objects, stores), on_entries))
+
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
-    except OSError:
-        return True
+        entries = sort(objects_at_once(root))
+    except OutOfOrder:
+        entries = sort(objects_under(root))
+    for entry in entries:
+        if stores and is_within(entry.name, stores):
+            passed_over[STORES] += 1
+        elif any(part.startswith(".") for part in entry.name.split("/")):
+            passed_over[HIDDEN] += 1
+        else:
+            yield entry
 
 
-def _plain_file(root: str, name: str) -> Entry:
-    path = place_of(root, name)
-    stored, fault = storable(name)
-    if not is_s3(path) and os.path.islink(path):
-        real_root = os.path.realpath(root)
-        if os.path.commonpath([real_root, os.path.realpath(path)]) != real_root:
-            fault = fault or RefusalReason.OUTSIDE_SOURCE
-    size_bytes, changed = (-1, 0) if fault else facts_of(path)
-    return Entry(stored, "", 0, size_bytes, changed, fault)
+def _object_entries(objects: Iterable[Named], stores: list[str]) -> Iterator[Entry]:
+    """Yield an entry for each object, and note the prefixes of stores among them."""
+    for name, facts in objects:
+        stores += marked([name])
+        stored, fault = storable(name)
+        # Such a name is no path below the prefix; `s3://other/a.jpg` would even leave it.
+        fault = RefusalReason.OUTSIDE_SOURCE if "" in name.split("/") else fault
+        size_bytes, changed = (-1, 0) if fault else (facts.size_bytes, version(facts))
+        yield Entry(stored, "", 0, size_bytes, changed, fault)
 
 
 def _why(error: Exception) -> str:

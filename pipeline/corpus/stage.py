@@ -4,6 +4,7 @@ A shard that was looked at before, with the same entries of the same sizes and v
 them; of any other one only the entries that are new or changed are read.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,11 @@ from functools import partial
 
 from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.entries import Entry
+from lamella.pipeline.corpus.entries import digest_of as digest_of_entries
 from lamella.pipeline.corpus.forgotten import is_forgotten, named_entries
 from lamella.pipeline.corpus.image_table import Known, known_entries, probe_entries, read_images
-from lamella.pipeline.corpus.listing import Entry, Listing
-from lamella.pipeline.corpus.listing import digest_of as digest_of_entries
+from lamella.pipeline.corpus.listing import Listing, settled
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError, StoreError
@@ -37,11 +39,12 @@ class LookTask:
 
     Attributes:
         key: made from the entries, with their sizes and versions.
+        entries: read from the listing when the task runs, so that only their numbers wait.
         known: image tables of earlier shards that may hold the same entries.
     """
 
     key: str
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     known: tuple[FileRef, ...] = ()
 
 
@@ -52,23 +55,26 @@ class LookWork:
 
     Attributes:
         forgotten: keys of what must not be indexed; pictures with such bytes leave no row.
+        listed_ns: when the source was listed, in ns since 1970; see `listing.settled`.
     """
 
     root: str
     kind: SourceKind
     limits: DecodeLimits
     forgotten: frozenset[str] = frozenset()
+    listed_ns: int = sys.maxsize
 
     def open(self, store: Store) -> Do[LookTask]:
         def look(task: LookTask, work: Attempt) -> Counts:
             verdicts = Verdicts(store, work.folder, task.key)
+            entries = settled(task.entries, self.listed_ns)
             known: Known = {}
             for file in task.known:
                 known = {**known, **_known(store, file)}
             table, seen, ignored = probe_entries(
                 self.root,
                 self.kind,
-                task.entries,
+                entries,
                 self.limits,
                 verdicts,
                 known,
@@ -82,7 +88,7 @@ class LookWork:
                 "images": table.num_rows,
                 "refused": table.num_rows - table.column("refusal").null_count,
                 "ignored": ignored.total(),
-                "unsure": sum(each.version is None for each in task.entries),
+                "unsure": sum(each.version is None for each in entries),
             }
 
         return look
@@ -139,8 +145,11 @@ def build_corpus(
     if there is not None and not (rehash or mend or (fresh and there.unsure)):
         return _moved(there, listing.root)
     forgotten = frozenset(listing.forgotten)
-    step = look_step(store, listing.root, listing.kind, limits, forgotten)
-    tasks = _tasks(listing, shard_size, () if rehash else before)
+    kind, looked = listing.kind, look_inputs(listing.kind, limits)
+    folder = tree.LOOK.folder(keyed=tree.keyed(kind, looked))
+    work = LookWork(listing.root, kind, limits, forgotten, listing.listed_ns)
+    step = StoreStep(tree.LOOK, store.url, folder, looked, work)
+    tasks = look_tasks(listing, shard_size, () if rehash else before)
     found = read_all_done(store, step.folder, [task.key for task in tasks])
     anew: set[str] = {task.key for task in tasks} if rehash else set()
     for number, record in enumerate(found):
@@ -165,32 +174,22 @@ def build_corpus(
     return _moved(parse_record(store, path, CorpusManifest, won), listing.root)
 
 
-def look_step(
-    store: Store,
-    root: str,
-    kind: SourceKind,
-    limits: DecodeLimits,
-    forgotten: frozenset[str] = frozenset(),
-) -> StoreStep[LookTask]:
-    """Return the step that looks at shards; all corpora of a kind share its folder."""
-    inputs = look_inputs(kind, limits)
-    folder = tree.LOOK.folder(keyed=tree.keyed(kind, inputs))
-    work = LookWork(root, kind, limits, forgotten)
-    return StoreStep(tree.LOOK, store.url, folder, inputs, work)
-
-
 def look_inputs(kind: SourceKind, limits: DecodeLimits) -> str:
-    """Return the digest of what decides an image table besides the entries."""
+    """Return the digest of what decides an image table besides the entries; all corpora of a kind
+    share the folder of their looks.
+    """
     return digest_of([kind, limits.max_pixels, limits.max_bytes])
 
 
-def _tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) -> list[LookTask]:
+def look_tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) -> list[LookTask]:
     """Cut a listing; join to each part the earlier shards whose entries may be the same."""
-    tasks, near = [], Nearby(before)
+    tasks, near, start = list[LookTask](), Nearby(before), 0
     for entries in cut_shards(listing.entries, shard_size):
         key = tree.content_key(digest_of_entries(entries).hex())
         files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
-        tasks.append(LookTask(key, listing.settled(entries), tuple(files)))
+        stop = start + len(entries)
+        tasks.append(LookTask(key, listing.entries[start:stop], tuple(files)))
+        start = stop
     return tasks
 
 

@@ -10,7 +10,8 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.address import parse_s3
 from lamella.pipeline.store.tree import MARKER, MARKER_BYTES, tops
 
-_MARKED = MARKER.partition("/")[0]
+MARKED = MARKER.partition("/")[0]
+"""The folder in a store that holds its marker."""
 
 
 def is_store(folder: str) -> bool:
@@ -24,7 +25,7 @@ def is_store(folder: str) -> bool:
 
 def is_own(top: str) -> bool:
     """Say whether a store has a folder of this name right below its root."""
-    return top == _MARKED or top in tops()
+    return top == MARKED or top in tops()
 
 
 def marked(names: Iterable[str]) -> list[str]:

@@ -93,7 +93,7 @@ class EntriesTask:
     key: str
     first: int
     kind: SourceKind
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
 
     def __len__(self) -> int:
         """The number of entries."""

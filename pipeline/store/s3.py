@@ -54,6 +54,10 @@ class Facts:
     etag: str
 
 
+PAGE_KEYS = 1_000
+"""Entries of a page of a listing: the most that S3 gives at once."""
+
+
 @dataclass(frozen=True)
 class Page:
     """A page of a listing: objects, and the prefixes right below the one that was listed."""
@@ -167,20 +171,28 @@ class S3Client:
         )
 
     def pages(
-        self, bucket: str, prefix: str, *, deep: bool, at_most: int | None = None
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        deep: bool,
+        at_most: int | None = None,
+        after: str | None = None,
     ) -> Iterator[Page]:
-        """Yield a listing page by page, at most 1,000 entries each, in the server's order.
+        """Yield a listing page by page, at most `PAGE_KEYS` entries each, in the server's order.
 
         Args:
             deep: list everything below the prefix; otherwise only what is right below it, with
                 folders listed apart.
             at_most: entries of a page; then only the first page is yielded.
+            after: leave out this key and those before it, in the server's order.
         """
         wanted: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix}
+        wanted["MaxKeys"] = PAGE_KEYS if at_most is None else at_most
         if not deep:
             wanted["Delimiter"] = "/"
-        if at_most is not None:
-            wanted["MaxKeys"] = at_most
+        if after:
+            wanted["StartAfter"] = after
         token: str | None = None
         while True:
             more = {"ContinuationToken": token} if token else {}

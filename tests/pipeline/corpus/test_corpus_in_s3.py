@@ -81,7 +81,8 @@ def test_a_corpus_in_s3_has_the_rows_of_the_same_corpus_in_a_folder(
 
 
 def test_a_prefix_ends_at_a_slash(local: Path, remote: str) -> None:
-    assert list_source(f"{remote}/pictures/").entries == list_source(f"{remote}/pictures").entries
+    whole, cut = (list_source(f"{remote}/pictures{end}") for end in ("", "/"))
+    assert tuple(whole.entries) == tuple(cut.entries)
     with pytest.raises(InputError, match="holds no files"):
         list_source(f"{remote}/pict")
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from lamella.pipeline.corpus.cut import LEAST, MOST, Nearby, cut_segments, cut_shards, mark_of
 from lamella.pipeline.corpus.identity import image_id_of
-from lamella.pipeline.corpus.listing import Entry, Listing, numbered
+from lamella.pipeline.corpus.listing import Entry, numbered, settled
 from lamella.schemas.corpus import ShardRef
 from lamella.schemas.files import FileRef
 
@@ -103,10 +103,9 @@ def test_equal_names_of_a_container_are_counted() -> None:
 
 def test_what_was_written_right_before_it_was_listed_is_not_sure() -> None:
     second = 1_000_000_000
-    listing = Listing("folder", "/", (), listed_ns=100 * second)
 
     def is_sure(version: int | None) -> bool:
-        (entry,) = listing.settled([Entry("a", version=version)])
+        (entry,) = settled([Entry("a", version=version)], 100 * second)
         return entry.version is not None
 
     assert is_sure(99 * second + 900_000_000)
