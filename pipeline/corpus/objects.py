@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from lamella.pipeline.corpus.at_once import Request, all_at_once
 from lamella.pipeline.store.address import parse_s3
@@ -65,9 +65,9 @@ def _cuts(bucket: str, under: str) -> list[str]:
 
 
 def _folders(bucket: str, under: str) -> list[str]:
-    """Return the prefixes on the first page of what is right below a prefix."""
-    page = next(client().pages(bucket, under, deep=False))
-    return sorted(page.folders, key=str.encode)
+    """Return the prefixes right below a prefix, as far as the first pages tell."""
+    pages = islice(client().pages(bucket, under, deep=False), RANGES)
+    return sorted({folder for page in pages for folder in page.folders}, key=str.encode)
 
 
 @dataclass(frozen=True)
