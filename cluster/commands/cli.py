@@ -1,5 +1,6 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from lamella.cluster.commands import (
     status,
     vocabulary,
 )
+from lamella.cluster.commands.failures import Commands
 from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
@@ -27,7 +29,12 @@ app = typer.Typer(
     name="lamella",
     help="Index pictures by several layers of a network, and rank by all of them together.\n\n"
     "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
-    "To continue a command that was stopped, give it again.",
+    "To continue a command that was stopped, give it again.\n\n"
+    "Exit codes: 0 done, 1 the work failed or a check found something, 2 what was given cannot be "
+    "used, 3 a snapshot was made and not promoted, 130 stopped. A query of which nothing was "
+    "answered ends with 2. With [bold]--json[/], stdout has one JSON value; if a command fails, "
+    "an object with [bold]error[/].",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -165,21 +172,30 @@ def index(
 def query(
     store: options.Store,
     pictures: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            help="The query pictures: one picture, any source that `index` takes, or "
-            "[bold]snapshot[/] for every indexed picture."
+            help="The query pictures: pictures, folders, lists, patterns such as 'cats/*.jpg'; or "
+            "one source of any kind that `index` takes; [bold]-[/] for standard input, which is a "
+            "picture or a list; [bold]snapshot[/] for every indexed picture.",
+            show_default=False,
         ),
     ] = None,
     queries: Annotated[
         str | None, typer.Option(help="The query pictures, given as an option.")
     ] = None,
     ids: Annotated[
-        str | None, typer.Option(help="Query by indexed images instead, given by id: 3,17, or all.")
+        str | None,
+        typer.Option(
+            help="Query by indexed images instead, given by id: 3,17, or all; [bold]-[/] for ids "
+            "on standard input, one a line."
+        ),
     ] = None,
     names: Annotated[
         str | None,
-        typer.Option(help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg."),
+        typer.Option(
+            help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg; [bold]-[/] for "
+            "names on standard input, one a line."
+        ),
     ] = None,
     column: options.Column = None,
     k: Annotated[
@@ -195,6 +211,13 @@ def query(
         ),
     ] = None,
     expand: options.Expand = None,
+    exclude_self: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-self",
+            help="Leave an indexed picture out of its own answer, which then has k others.",
+        ),
+    ] = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -206,19 +229,30 @@ def query(
         typer.Option(
             metavar="RUN",
             help="Keep the answers in the store under this name; given alone, show them again.",
-            show_default="a digest",
+            show_default="kept under a digest from 65 queries on",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Copy the rankings to this Parquet file.")
+        Path | None,
+        typer.Option(
+            "--out", help="Copy the rankings to this file: .parquet, .csv or .json.", metavar="FILE"
+        ),
     ] = None,
     trec: Annotated[
         Path | None,
         typer.Option(
-            help="Copy the rankings to a TREC run: qid is the image id of an indexed query, else "
-            "its number in the source; docid is the image id."
+            help="Copy the rankings to a TREC run by names of pictures; what splits lines or "
+            "columns is percent-encoded in them.",
+            metavar="FILE",
         ),
     ] = None,
+    trec_ids: Annotated[
+        bool,
+        typer.Option(
+            "--trec-ids",
+            help="Have ids in the TREC run: of images, and the numbers of pictures from elsewhere.",
+        ),
+    ] = False,
     job_file: options.Job = None,
     weights: options.Weights = None,
     number: options.Snapshot = None,
@@ -230,21 +264,23 @@ def query(
 ) -> None:
     """Rank the index for pictures, folders of pictures, or indexed images.
 
-    By one picture:
+    By one picture, or several:
     [bold]lamella query ./index photo.jpg -k 10[/]
 
-    By every indexed picture, keeping the answers as a run named pairs:
-    [bold]lamella query ./index --queries snapshot --into pairs[/]
+    By every indexed picture, itself left out, keeping the answers as a run named pairs:
+    [bold]lamella query ./index --queries snapshot --exclude-self --into pairs[/]
 
-    To continue a run that was stopped, give the same command again.
-    Up to 64 pictures are answered in this process, unless engine, workers or address are given.
+    Up to 64 queries are answered in this process, unless engine, workers or address are given, and
+    the store keeps nothing of them, unless [bold]--into[/] names a run. The answers to more are
+    kept: to continue a run that was stopped, give the same command again.
     """
     from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
 
     options.check_output("--out", out)
     options.check_output("--trec", trec)
-    copies = Copies(out, trec, as_json)
+    copies = Copies(out, trec, as_json, trec_ids)
+    pictures = pictures or None
     given = [each for each in (pictures, queries, ids, names) if each is not None]
     if len(given) != 1 and (given or into is None):
         raise typer.BadParameter("give one of PICTURES, --queries, --ids and --names")
@@ -253,6 +289,7 @@ def query(
         "search.mode": mode,
         **options.fusion_overrides(t, p, w, fusion),
         "search.expand": expand,
+        "search.exclude_self": exclude_self,
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }
@@ -260,17 +297,19 @@ def query(
     if into is not None and not given:
         show_again(console, store, into, copies, Said(job, options.words(layers), number))
         return
-    prepared = prepare_queries(
-        store,
-        job,
-        Queries(pictures or queries, ids, names, into, column),
-        number=number,
-        layers=options.words(layers),
-        named_network=job_file is not None,
-    )
-    with _engine(prepared.engine(job.engine)) as opened:
-        answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
-    hand_out(console, store, answered, copies)
+    with tempfile.TemporaryDirectory(prefix="lamella-query-") as scratch:
+        prepared = prepare_queries(
+            store,
+            job,
+            Queries(pictures or queries, ids, names, into, column),
+            number=number,
+            layers=options.words(layers),
+            named_network=job_file is not None,
+            scratch=Path(scratch),
+        )
+        with _engine(prepared.engine(job.engine)) as opened:
+            answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
+        hand_out(console, answered, copies)
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.failures import emit_failed
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
@@ -93,14 +94,18 @@ def plan(
             on_progress=lines.stage,
         )
     kept = keep_plan(store, made) if store else None
+    misfit = None if made.fits else DoesNotFit("; ".join(made.refusals))
     if as_json:
-        emit(made.model_dump(mode="json") | {"kept": kept})
-    else:
-        from lamella.cluster.commands.show_plan import show_plan
+        value = made.model_dump(mode="json") | {"kept": kept}
+        if misfit is not None:
+            emit_failed(value, misfit)
+        emit(value)
+        return
+    from lamella.cluster.commands.show_plan import show_plan
 
-        show_plan(console, made)
-    if not made.fits:
-        raise DoesNotFit("; ".join(made.refusals))
+    show_plan(console, made)
+    if misfit is not None:
+        raise misfit
 
 
 def compared_values(rows: "Sequence[Comparison] | None") -> dict[str, Any]:
