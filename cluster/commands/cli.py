@@ -117,10 +117,7 @@ def index(
     p: options.Powers = None,
     w: options.LayerWeights = None,
     fusion: options.Fusion = None,
-    max_refused: Annotated[
-        float | None,
-        typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
-    ] = None,
+    max_refused: options.MaxRefused = None,
     force: options.Force = False,
     retrain: options.Retrain = False,
     rehash: options.Rehash = False,

@@ -18,7 +18,9 @@ FAILED_JOB, WRONG_CALL, NOT_PROMOTED, STOPPED = 1, 2, 3, 130
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
 
-_ClickException = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_ClickException: type[Exception] = next(
+    each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
+)
 """What typer raises for a wrong call. Newer versions bring a click of their own."""
 
 

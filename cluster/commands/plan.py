@@ -47,6 +47,7 @@ def plan(
     words: options.Words = None,
     vocabulary: options.GivenWords = None,
     keep_activations: options.KeepActivations = None,
+    max_refused: options.MaxRefused = None,
     sample: Annotated[int, typer.Option(min=2, help="Files in the sample, evenly spread.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     engine: options.Engine = None,
@@ -59,7 +60,8 @@ def plan(
     Runs every stage on a sample of the pictures, on this machine, and
     extrapolates. Takes the options of [bold]lamella index[/]. The figure after ± is the
     standard error over the sample. Figures for GPUs need a machine that has one.
-    Exit code 1 if disk or memory is too small; the message says what would fit.
+    Exit code 1 if disk or memory is too small, or more pictures will be refused than the job
+    allows; the message says what would fit.
 
     Examples: [bold]lamella plan ~/Pictures[/];
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
@@ -78,6 +80,7 @@ def plan(
             **options.index_overrides(
                 name, column, network, layers, weights, words, vocabulary, keep_activations
             ),
+            "corpus.max_refused": max_refused,
             **options.engine_overrides(engine, None, workers),
         },
     )

@@ -96,6 +96,7 @@ class Asker:
     mode: SearchMode = "exact"
     candidates: int = 1_000
     expand: int = 0
+    exclude_self: bool = False
     asked: list[tuple[str, int]] = field(default_factory=list)
     stands: list[Progress] = field(default_factory=list)
 
@@ -111,6 +112,7 @@ class Asker:
             mode=self.mode,
             candidates=self.candidates,
             expand=self.expand,
+            exclude_self=self.exclude_self,
         )
         return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
 
@@ -286,6 +288,46 @@ def test_a_run_of_expanded_queries_goes_on_and_takes_nothing_else_in(tiny: Tiny)
         Asker(tiny).images(into="mine")
 
 
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("mode", ["exact", "candidates"])
+@pytest.mark.parametrize("expand", [0, 2])
+def test_a_picture_that_is_left_out_of_its_answer_makes_room_for_one_more(
+    mode: SearchMode, expand: int, size: int, tiny: Tiny
+) -> None:
+    common: dict[str, Any] = {"mode": mode, "candidates": 4, "expand": expand, "size": size}
+    # What is left of the four best once the picture itself, or else the fourth, is taken out.
+    wanted: list[dict[str, Any]] = []
+    whole = rows(tiny, Asker(tiny, k=4, **common).images())
+    for query in sorted(tiny.ids.values()):
+        mine = [row for row in whole if row["query"] == query]
+        others = [row for row in mine if row["image_id"] != query][:3]
+        wanted += [row | {"rank": rank} for rank, row in enumerate(others, 1)]
+    answered = Asker(tiny, k=3, exclude_self=True, **common).images()
+    assert rows(tiny, answered) == wanted
+    run = answered.run
+    assert run.exclude_self
+    assert run.certified == (5 if mode == "exact" else 0)
+    if mode == "candidates":  # audited too: three others are wanted of each query
+        assert run.audit_wanted == 3 * run.audited
+
+
+def test_all_others_are_an_answer_where_k_is_larger(tiny: Tiny) -> None:
+    answered = Asker(tiny, k=9, exclude_self=True).images(tiny.of(2, 4))
+    assert (answered.run.longest, answered.run.certified) == (4, 2)
+    for query in tiny.of(2, 4):
+        found = [row["image_id"] for row in rows(tiny, answered) if row["query"] == query]
+        assert sorted(found) == sorted(set(tiny.ids.values()) - {query})
+
+
+def test_a_run_with_the_pictures_themselves_is_another_run(tiny: Tiny) -> None:
+    plain = Asker(tiny).images(into="mine").run
+    assert "exclude_self" not in plain.model_dump()
+    with pytest.raises(IncompatibleInputs, match=r"\(exclude_self was False, is True\)"):
+        Asker(tiny, exclude_self=True).images(into="mine")
+    with pytest.raises(InputError, match="pictures from elsewhere are not in their own answers"):
+        Asker(tiny, exclude_self=True).pictures(tiny.pictures)
+
+
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
     answered = Asker(tiny).images(tiny.of(4, 0, 4))
     asked = [row["query"] for row in rows(tiny, answered) if row["rank"] == 1]
@@ -375,6 +417,6 @@ def test_how_fast_a_call_was_counts_its_own_queries(tiny: Tiny) -> None:
         Asker(tiny, die_before=2).images()
     answered = Asker(tiny).images()
     assert answered.run.answered == 5
-    assert Answered(answered.run, 30, 1.5).queries_per_second == 20.0
+    assert Answered(answered.run, 30, 1.5, answered.store).queries_per_second == 20.0
     assert "this call answered 1 in" in answered.summary()
     assert "this run was complete" in Asker(tiny).images().summary()
