@@ -288,9 +288,10 @@ def test_a_run_of_expanded_queries_goes_on_and_takes_nothing_else_in(tiny: Tiny)
         Asker(tiny).images(into="mine")
 
 
-@pytest.mark.parametrize("size", [1, 2, 5])
-@pytest.mark.parametrize("mode", ["exact", "candidates"])
-@pytest.mark.parametrize("expand", [0, 2])
+@pytest.mark.parametrize(
+    ("mode", "expand", "size"),
+    [("exact", 0, 2), ("exact", 2, 5), ("candidates", 0, 2), ("candidates", 2, 2)],
+)
 def test_a_picture_that_is_left_out_of_its_answer_makes_room_for_one_more(
     mode: SearchMode, expand: int, size: int, tiny: Tiny
 ) -> None:
