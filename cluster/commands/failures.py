@@ -18,7 +18,7 @@ FAILED_JOB, WRONG_CALL, NOT_PROMOTED, STOPPED = 1, 2, 3, 130
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
 
-_ClickException: type[Exception] = next(
+_ClickException: Any = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
 """What typer raises for a wrong call. Newer versions bring a click of their own."""

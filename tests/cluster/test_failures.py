@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,8 +145,8 @@ def test_a_lost_ray_is_told_in_json_by_whichever_thread_ends_the_command(
 ) -> None:
     monkeypatch.setattr(lifeline, "last_words", None)
     monkeypatch.setattr(lifeline, "_leaving", mock.Mock())
-    monkeypatch.setattr(lifeline, "_said", lifeline.threading.Event())
-    ended = mock.patch.object(lifeline.os, "_exit", side_effect=SystemExit)
+    monkeypatch.setattr(lifeline, "_said", threading.Event())
+    ended = mock.patch.object(os, "_exit", side_effect=SystemExit)
     with raising(EngineLost("lost")), ended as exit_code:
         said = lamella("status", stores.one, "--json")
     assert exit_code.call_args.args == (1,)

@@ -15,7 +15,7 @@ import pytest
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs import ranking_copies
 from lamella.pipeline.jobs.ranking_copies import check_kind, copy_rankings, json_of, write_trec
-from lamella.pipeline.jobs.rankings import read_rankings
+from lamella.pipeline.jobs.rankings import ranking_tables, read_rankings
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.rankings import QueryRun
 from tests.pipeline.jobs.ranked import ranked, refusing
@@ -55,7 +55,7 @@ def test_a_copy_whose_name_says_nothing_is_refused(name: str) -> None:
 def test_a_copy_that_fails_leaves_what_was_there(
     name: str, run: tuple[LocalStore, QueryRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, *_ = ranking_copies.ranking_tables(*run)
+    first, *_ = ranking_tables(*run)
 
     def cut_short(store: LocalStore, made: QueryRun) -> Iterator[Any]:
         yield first
@@ -156,7 +156,7 @@ def test_names_that_stand_for_two_are_no_ids(
             table.schema.field(column),
             pa.array(["same"] * table.num_rows, pa.string()),
         )
-        for table in ranking_copies.ranking_tables(*run)
+        for table in ranking_tables(*run)
     ]
     monkeypatch.setattr(ranking_copies, "ranking_tables", lambda store, made: iter(tables))
     with pytest.raises(InputError, match=f"{said}.*--trec-ids"):
