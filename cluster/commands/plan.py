@@ -60,8 +60,8 @@ def plan(
     Runs every stage on a sample of the pictures, on this machine, and
     extrapolates. Takes the options of [bold]lamella index[/]. The figure after ± is the
     standard error over the sample. Figures for GPUs need a machine that has one.
-    Exit code 1 if disk or memory is too small, or more pictures will be refused than the job
-    allows; the message says what would fit.
+    Exit code 1 if disk or memory is too small, or more pictures will be refused
+    than the job allows; the message says what would fit.
 
     Examples: [bold]lamella plan ~/Pictures[/];
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then

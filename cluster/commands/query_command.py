@@ -116,12 +116,13 @@ def query(
     By one picture, or several:
     [bold]lamella query ./index photo.jpg -k 10[/]
 
-    By every indexed picture, itself left out, keeping the answers as a run named pairs:
+    By every indexed picture, itself left out, keeping the answers as the run pairs:
     [bold]lamella query ./index --queries snapshot --exclude-self --into pairs[/]
 
-    Up to 64 queries are answered in this process, unless engine, workers or address are given, and
-    the store keeps nothing of them, unless [bold]--into[/] names a run. The answers to more are
-    kept: to continue a run that was stopped, give the same command again.
+    Up to 64 queries are answered in this process, unless engine, workers or
+    address are given, and the store keeps nothing of them, unless
+    [bold]--into[/] names a run. The answers to more are kept: to continue a
+    run that was stopped, give the same command again.
     """
     from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
