@@ -28,7 +28,7 @@ class Copies:
     """Where the rankings go beside the store: a file, a TREC run, or JSON in place of tables.
 
     Raises:
-        InputError: the name of the file says no kind that is known.
+        InputError: the name of the file says no kind that is known, or ids are wanted in no run.
     """
 
     out: Path | None = None
@@ -39,6 +39,8 @@ class Copies:
     def __post_init__(self) -> None:
         if self.out is not None:
             check_kind(self.out)
+        if self.trec_ids and self.trec is None:
+            raise InputError("--trec-ids says what --trec FILE is to hold: give both")
 
 
 def hand_out(console: Console, answered: Answered, copies: Copies) -> None:

@@ -11,7 +11,6 @@ from unittest import mock
 import pytest
 
 from lamella.cluster.commands import query
-from lamella.cluster.commands.query_output import Copies
 from lamella.pipeline.jobs import ranking_copies
 from tests.command_line import Said, complaint, lamella
 from tests.end_to_end.commands import Stores, current
@@ -161,6 +160,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
 ) -> None:
     with mock.patch.object(query, "prepare_queries", side_effect=AssertionError):
         complaint(ask(stores.one, "--ids", "all", "--out", tmp_path / name))
+        assert "--trec FILE" in complaint(ask(stores.one, "--ids", "all", "--trec-ids"))
 
 
 def test_a_full_disk_is_told_with_the_way_to_have_the_file_later(
@@ -173,7 +173,3 @@ def test_a_full_disk_is_told_with_the_way_to_have_the_file_later(
     assert said.endswith("make room, then give the same command again")
     said = complaint(ask(store, "--ids", "all", "--out", out, "--into", "mine"), code=1)
     assert f"the answers are kept: lamella query {store} --into mine --out {out}" in said
-
-
-def test_copies_check_themselves() -> None:
-    assert Copies(Path("a.csv")).out == Path("a.csv")
