@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.publish import refusals_by_reason
@@ -32,8 +33,7 @@ def check_refused(refused: int, images: int, share: float, reasons: Mapping[str,
         StageFailed: more than this share and more than `FEW_REFUSED` are refused.
     """
     if refused > max(FEW_REFUSED, share * images):
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        detail = f" ({listed})" if listed else ""
+        detail = f" ({top_reasons(reasons)})" if reasons else ""
         links = f". {_LINKS}" if RefusalReason.OUTSIDE_SOURCE in reasons else ""
         raise StageFailed(
             f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
@@ -53,7 +53,7 @@ def check_manifest(store: Store, manifest: CorpusManifest, share: float) -> None
         for shard in manifest.shards:
             table = read_committed(store, shard.file, lambda path: read_images(path, ["refusal"]))
             reasons.update(table.column("refusal").drop_null().to_pylist())
-    check_refused(manifest.refused, manifest.images, share, dict(reasons.most_common()))
+    check_refused(manifest.refused, manifest.images, share, reasons)
 
 
 def check_extraction(
@@ -70,7 +70,7 @@ def check_extraction(
     if extraction.indexed == 0:
         raise InputError(
             f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
-            f"({', '.join(f'{count} {reason}' for reason, count in reasons.items())})"
+            f"({top_reasons(reasons)})"
         )
 
 

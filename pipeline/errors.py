@@ -99,7 +99,7 @@ class EngineLost(LamellaError):
 
 
 class DoesNotFit(LamellaError):
-    """A job needs more disk or memory than there is."""
+    """A job needs more disk or memory than there is, or its plan says that it will stop."""
 
 
 class AccountMismatch(LamellaError):

@@ -155,13 +155,17 @@ class SearchSettings(Stored):
     expand: int = Field(
         default=0, ge=0, le=100, description="best pictures that a query is averaged with"
     )
+    exclude_self: bool = Field(
+        default=False, description="an indexed picture is no answer to itself"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave no expansion out, as before there was one: digests stay what they were."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
         value: dict[str, Any] = dump(self)
-        if self.expand == 0:
-            value.pop("expand", None)
+        for name in ("expand", "exclude_self"):
+            if not value.get(name):
+                value.pop(name, None)
         return value
 
 

@@ -60,7 +60,8 @@ class Plan(Record):
     bytes that a worker holds at most, by stage and by what holds them; `requests` those to an
     object store, by stage and kind, at most. Hours are by number of workers, each a core as those
     of the machine, and by number of GPUs, each with its share of the machine's cores; None without
-    a GPU to measure. `refusals` say what does not fit.
+    a GPU to measure. `refusals` say what does not fit, and what else
+    would stop the job.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -70,6 +71,8 @@ class Plan(Record):
     sampled: int = Field(ge=0)
     refused: int = Field(ge=0, description="of the sampled")
     ignored: int = Field(ge=0, description="of the sampled")
+    refused_by_reason: dict[str, int] = Field(default_factory=dict)
+    max_refused: float = Field(default=1.0, ge=0, le=1, description="share that the job allows")
     pictures: Figure
     shards: int = Field(ge=0)
     segments: int = Field(ge=0)

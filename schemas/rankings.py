@@ -71,8 +71,14 @@ class QueryRun(Record):
     audited: int = Field(default=0, ge=0)
     audit_wanted: int = Field(default=0, ge=0)
     audit_found: int = Field(default=0, ge=0)
+    exclude_self: bool = Field(default=False, description="no picture is in its own ranking")
     rankings: tuple[FileRef, ...] = Field(description="one a batch, in order")
     refusals: tuple[FileRef, ...] = Field(description="of the batches that have any, in order")
+
+    @property
+    def longest(self) -> int:
+        """The most images that a ranking can hold."""
+        return min(self.k, max(self.images - self.exclude_self, 0))
 
     @property
     def recall(self) -> float | None:
@@ -80,11 +86,12 @@ class QueryRun(Record):
         return self.audit_found / self.audit_wanted if self.audit_wanted else None
 
     @model_serializer(mode="wrap")
-    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave no expansion out, as before there was one: records stay what they were."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: records stay what they were."""
         value: dict[str, Any] = dump(self)
-        if self.expand == 0:
-            value.pop("expand", None)
+        for name in ("expand", "exclude_self"):
+            if not value.get(name):
+                value.pop(name, None)
         return value
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
 """What an open index holds in memory, and the queries of a call as batches of features."""
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,9 +80,7 @@ class Opened:
 
     def question(
         self,
-        k: int,
-        mode: str,
-        expand: int,
+        search: Mapping[str, Any],
         layers: str | Sequence[str] | None,
         t: float | Sequence[float] | None,
         p: float | Sequence[float] | None,
@@ -92,11 +90,14 @@ class Opened:
     ) -> Question:
         """Return how queries are to be answered.
 
+        Args:
+            search: by name, what is said of `SearchSettings`.
+
         Raises:
             InputError: a value is out of range.
             UnknownLayer: the snapshot has no such layer.
         """
-        settings: dict[str, Any] = {"search.k": k, "search.mode": mode, "search.expand": expand}
+        settings: dict[str, Any] = {f"search.{name}": value for name, value in search.items()}
         settings |= {"profile": profile, "fusion.preset": fusion}
         for name, given in (("fusion.t", t), ("fusion.p", p), ("fusion.weights", w)):
             settings[name] = [given] if isinstance(given, int | float) else given

@@ -145,6 +145,7 @@ class Index:
         w: float | Sequence[float] | None = None,
         fusion: Literal["published", "scaled"] | None = None,
         profile: Literal["paper", "production"] | None = None,
+        exclude_self: bool = False,
     ) -> Result:
         """Return the k best images of each query.
 
@@ -169,15 +170,18 @@ class Index:
             fusion: `published` has the paper's t and p and weights of 1, `scaled` weights by how
                 similar random pictures are in each layer; t, p and w go before.
             profile: weights of visual words: `production` is tf-idf, `paper` is tf.
+            exclude_self: leave an indexed image out of its own answer, which then has k others.
 
         Raises:
-            InputError: something is no picture, or no image of the index; a value out of range; or
-                the index was closed.
+            InputError: something is no picture, or no image of the index; a value out of range;
+                pictures are to be left out of their own answers; or the index was closed.
             UnknownLayer: the snapshot has no such layer.
             StoreError, DecoderUnavailable: the store or this machine failed.
         """
         with self._turn() as opened:
-            question = opened.question(k, mode, expand, layers, t, p, w, fusion, profile)
+            search_settings = {"k": k, "mode": mode, "expand": expand, "exclude_self": exclude_self}
+            question = opened.question(search_settings, layers, t, p, w, fusion, profile)
+            question.check("images" if pictures is None else "pictures")
             search, spec = question.search, question.fusion
             fused = [entry.layer for entry in spec.layers]
             queries, batches = opened.asked(pictures, ids, names, fused)
@@ -187,13 +191,8 @@ class Index:
             for places, batch in batches:
                 refused |= _refusals(queries, batch)
                 if batch.features is not None:
-                    answer = coordinator.answer(
-                        coordinator.expanded(batch.features, spec, search.expand),
-                        spec,
-                        search.k,
-                        mode=search.mode,
-                        candidates=search.candidates,
-                    )
+                    features = coordinator.expanded(batch.features, spec, search.expand)
+                    answer = question.answer(coordinator, batch.ids, features)
                     table = ranking_table(batch.ids, batch.names, answer, spec, opened.images)
                     answers.append((places, answer, table))
             return result_of(queries, search.k, fused, answers, refused, search.expand)

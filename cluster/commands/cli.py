@@ -13,10 +13,12 @@ from lamella.cluster.commands import (
     maintenance,
     options,
     plan,
+    query_command,
     reindex,
     status,
     vocabulary,
 )
+from lamella.cluster.commands.failures import Commands
 from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
@@ -27,7 +29,12 @@ app = typer.Typer(
     name="lamella",
     help="Index pictures by several layers of a network, and rank by all of them together.\n\n"
     "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
-    "To continue a command that was stopped, give it again.",
+    "To continue a command that was stopped, give it again.\n\n"
+    "Exit codes: 0 done, 1 the work failed or a check found something, 2 what was given cannot be "
+    "used, 3 a snapshot was made and not promoted, 130 stopped. A query of which nothing was "
+    "answered ends with 2. With [bold]--json[/], stdout has one JSON value; if a command fails, "
+    "an object with [bold]error[/].",
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -110,10 +117,7 @@ def index(
     p: options.Powers = None,
     w: options.LayerWeights = None,
     fusion: options.Fusion = None,
-    max_refused: Annotated[
-        float | None,
-        typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
-    ] = None,
+    max_refused: options.MaxRefused = None,
     force: options.Force = False,
     retrain: options.Retrain = False,
     rehash: options.Rehash = False,
@@ -161,116 +165,7 @@ def index(
     show_indexed(console, indexed, into, as_json=as_json)
 
 
-@app.command()
-def query(
-    store: options.Store,
-    pictures: Annotated[
-        str | None,
-        typer.Argument(
-            help="The query pictures: one picture, any source that `index` takes, or "
-            "[bold]snapshot[/] for every indexed picture."
-        ),
-    ] = None,
-    queries: Annotated[
-        str | None, typer.Option(help="The query pictures, given as an option.")
-    ] = None,
-    ids: Annotated[
-        str | None, typer.Option(help="Query by indexed images instead, given by id: 3,17, or all.")
-    ] = None,
-    names: Annotated[
-        str | None,
-        typer.Option(help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg."),
-    ] = None,
-    column: options.Column = None,
-    k: Annotated[
-        int | None,
-        typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
-    ] = None,
-    mode: Annotated[
-        str | None,
-        typer.Option(
-            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
-            "layer, [bold]paper[/] those of the high layer alone.",
-            show_default="exact",
-        ),
-    ] = None,
-    expand: options.Expand = None,
-    layers: options.Layers = None,
-    t: options.Thresholds = None,
-    p: options.Powers = None,
-    w: options.LayerWeights = None,
-    fusion: options.Fusion = None,
-    profile: options.Profile = None,
-    into: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN",
-            help="Keep the answers in the store under this name; given alone, show them again.",
-            show_default="a digest",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Copy the rankings to this Parquet file.")
-    ] = None,
-    trec: Annotated[
-        Path | None,
-        typer.Option(
-            help="Copy the rankings to a TREC run: qid is the image id of an indexed query, else "
-            "its number in the source; docid is the image id."
-        ),
-    ] = None,
-    job_file: options.Job = None,
-    weights: options.Weights = None,
-    number: options.Snapshot = None,
-    engine: options.Engine = None,
-    address: options.Address = None,
-    workers: options.Workers = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Rank the index for pictures, folders of pictures, or indexed images.
-
-    By one picture:
-    [bold]lamella query ./index photo.jpg -k 10[/]
-
-    By every indexed picture, keeping the answers as a run named pairs:
-    [bold]lamella query ./index --queries snapshot --into pairs[/]
-
-    To continue a run that was stopped, give the same command again.
-    Up to 64 pictures are answered in this process, unless engine, workers or address are given.
-    """
-    from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
-    from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
-
-    options.check_output("--out", out)
-    options.check_output("--trec", trec)
-    copies = Copies(out, trec, as_json)
-    given = [each for each in (pictures, queries, ids, names) if each is not None]
-    if len(given) != 1 and (given or into is None):
-        raise typer.BadParameter("give one of PICTURES, --queries, --ids and --names")
-    overrides = {
-        "search.k": k,
-        "search.mode": mode,
-        **options.fusion_overrides(t, p, w, fusion),
-        "search.expand": expand,
-        "profile": profile,
-        **options.engine_overrides(engine, address, workers),
-    }
-    job = load_job(job_file, overrides)
-    if into is not None and not given:
-        show_again(console, store, into, copies, Said(job, options.words(layers), number))
-        return
-    prepared = prepare_queries(
-        store,
-        job,
-        Queries(pictures or queries, ids, names, into, column),
-        number=number,
-        layers=options.words(layers),
-        named_network=job_file is not None,
-    )
-    with _engine(prepared.engine(job.engine)) as opened:
-        answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
-    hand_out(console, store, answered, copies)
+query_command.register(app)
 
 
 @app.command()

@@ -12,21 +12,18 @@ from collections.abc import Iterator
 from types import FrameType
 
 from lamella.cluster.commands.cli import app
+from lamella.cluster.commands.failures import (
+    FAILED_JOB,
+    Stopped,
+    Told,
+    code_of,
+    in_one_line,
+    json_wanted,
+    tell,
+)
 from lamella.cluster.ray import lifeline
-from lamella.pipeline.errors import EngineLost, InputError, LamellaError, NotPromoted
+from lamella.pipeline.errors import EngineLost, LamellaError
 from lamella.pipeline.text import printable
-
-WRONG_CALL, FAILED_JOB, NOT_PROMOTED, STOPPED = 2, 1, 3, 130
-
-LONGEST = 2_000
-"""The most characters of a message: some file systems allow names of thousands."""
-
-
-class Stopped(BaseException):
-    """Ctrl-C. Of a kind of its own, because the command line's library ends a command at Python's
-    before it can say that it continues.
-    """
-
 
 PATIENCE_S = 5.0
 """For so long after Ctrl-C another one is not heard, while what was open is closed."""
@@ -56,36 +53,49 @@ def _show_plainly(error: BaseException) -> None:
     print("\n".join(printable(line) for line in text.split("\n")), end="", file=sys.stderr)
 
 
-def _in_one_line(error: BaseException) -> str:
-    """Return a message as one line; cut a long one in the middle: its end says what to do."""
-    text = printable(" ".join(str(error).split()))
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
+def _tell(error: BaseException) -> None:
+    """Print an error as JSON, where the command was to print JSON."""
+    if json_wanted():
+        tell(error)
 
 
-def _code(error: BaseException) -> int:
-    if isinstance(error, NotPromoted):
-        return NOT_PROMOTED
-    return WRONG_CALL if isinstance(error, InputError) else FAILED_JOB
+def _say(error: BaseException) -> None:
+    """Print an error for a person, and end with its exit code."""
+    if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
+        _show_plainly(error)
+        sys.exit(FAILED_JOB)
+    print(f"lamella: {in_one_line(error)}", file=sys.stderr)
+    sys.exit(code_of(error))
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted,
-    130: stopped by Ctrl-C.
+    One rule gives the exit code, for all commands:
+
+    - 0: done. Of a query: at least one picture was answered.
+    - 1: the work failed, or `verify`, `repair` or `forget --check` found something.
+    - 2: what was given cannot be used: options, settings, a source, or pictures of which none can
+      be read.
+    - 3: a snapshot was made and not promoted.
+    - 130: stopped by Ctrl-C.
+
+    With `--json` stdout has one JSON value in any case. That of a command that fails is an object
+    with `error`; stderr has the same in a line for a person.
     """
     lifeline.in_command = True
+    lifeline.last_words = lambda line: _tell(EngineLost(line))
     try:
         with _stoppable():
             app(prog_name="lamella")
-    except Stopped:
-        print("stopped; what is done stays done: the same command continues", file=sys.stderr)
-        sys.exit(STOPPED)
+    except Stopped as stopped:
+        _tell(stopped)
+        print(stopped, file=sys.stderr)
+        sys.exit(code_of(stopped))
     except EngineLost as error:
         lifeline.leave(str(error))
+    except Told as told:
+        _say(told.__cause__ or told)
     except Exception as error:
-        if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
-            _show_plainly(error)
-            sys.exit(FAILED_JOB)
-        print(f"lamella: {_in_one_line(error)}", file=sys.stderr)
-        sys.exit(_code(error))
+        _tell(error)
+        _say(error)

@@ -210,6 +210,7 @@ def retry(
     refused.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
+    from lamella.pipeline.corpus.refused import top_reasons
     from lamella.pipeline.jobs.settings import load_job
     from lamella.pipeline.stages import Watch
     from lamella.pipeline.store.storage import open_store
@@ -241,4 +242,8 @@ def retry(
         return
     became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
     say(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
-    say(f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} refused")
+    why = f" ({top_reasons(snapshot.refused_by_reason)})" if snapshot.refused else ""
+    say(
+        f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} "
+        f"refused{why}"
+    )

@@ -16,6 +16,10 @@ Job = Annotated[
         "--job", help="A TOML file with any of the settings; see deploy/job.example.toml."
     ),
 ]
+MaxRefused = Annotated[
+    float | None,
+    typer.Option(help="Share of unreadable pictures above which the job stops, 0 to 1."),
+]
 Engine = Annotated[
     str | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.failures import emit_failed
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
@@ -46,6 +47,7 @@ def plan(
     words: options.Words = None,
     vocabulary: options.GivenWords = None,
     keep_activations: options.KeepActivations = None,
+    max_refused: options.MaxRefused = None,
     sample: Annotated[int, typer.Option(min=2, help="Files in the sample, evenly spread.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     engine: options.Engine = None,
@@ -58,7 +60,8 @@ def plan(
     Runs every stage on a sample of the pictures, on this machine, and
     extrapolates. Takes the options of [bold]lamella index[/]. The figure after ± is the
     standard error over the sample. Figures for GPUs need a machine that has one.
-    Exit code 1 if disk or memory is too small; the message says what would fit.
+    Exit code 1 if disk or memory is too small, or more pictures will be refused
+    than the job allows; the message says what would fit.
 
     Examples: [bold]lamella plan ~/Pictures[/];
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
@@ -77,6 +80,7 @@ def plan(
             **options.index_overrides(
                 name, column, network, layers, weights, words, vocabulary, keep_activations
             ),
+            "corpus.max_refused": max_refused,
             **options.engine_overrides(engine, None, workers),
         },
     )
@@ -93,14 +97,18 @@ def plan(
             on_progress=lines.stage,
         )
     kept = keep_plan(store, made) if store else None
+    misfit = None if made.fits else DoesNotFit("; ".join(made.refusals))
     if as_json:
-        emit(made.model_dump(mode="json") | {"kept": kept})
-    else:
-        from lamella.cluster.commands.show_plan import show_plan
+        value = made.model_dump(mode="json") | {"kept": kept}
+        if misfit is not None:
+            emit_failed(value, misfit)
+        emit(value)
+        return
+    from lamella.cluster.commands.show_plan import show_plan
 
-        show_plan(console, made)
-    if not made.fits:
-        raise DoesNotFit("; ".join(made.refusals))
+    show_plan(console, made)
+    if misfit is not None:
+        raise misfit
 
 
 def compared_values(rows: "Sequence[Comparison] | None") -> dict[str, Any]:

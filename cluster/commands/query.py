@@ -1,6 +1,9 @@
 """`lamella query`: pictures or image ids against a store's snapshot, with progress."""
 
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from rich.console import Console
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.corpus.sources import list_source
+from lamella.pipeline.corpus.several import list_piped, list_several
 from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
 from lamella.pipeline.jobs.query_run import Answered, Place, Question
 from lamella.pipeline.jobs.querying import query_images, query_pictures
@@ -23,17 +26,21 @@ from lamella.schemas.snapshot import IndexSnapshot
 ALL = "snapshot"
 """Asks for every indexed picture, in the place of a source."""
 
+PIPED = "-"
+"""Stands for what comes on standard input: a picture, a list of pictures, names or ids."""
+
 FEW = 64
-"""One process answers so many pictures before a Ray of our own would have started."""
+"""One process answers so many pictures before a Ray of our own would have started, and so soon that
+there is nothing to continue: their answers are not kept unless a run is named."""
 
 
 @dataclass(frozen=True)
 class Queries:
     """What is asked: pictures, or indexed images by ids (`3,17`, or `all`) or by names; and the run
-    that answers it.
+    that answers it. `-` stands for what is piped in.
     """
 
-    pictures: str | None = None
+    pictures: str | Sequence[str] | None = None
     ids: str | None = None
     names: str | None = None
     into: str | None = None
@@ -42,13 +49,22 @@ class Queries:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Queries that were looked at, of a snapshot: a source's listing, or image ids; None is all."""
+    """Queries that were looked at, of a snapshot: a listing, or image ids; None is all.
+
+    `scratch` is a folder for answers that are not kept; without one all are.
+    """
 
     store: Store
     snapshot: IndexSnapshot
     question: Question
     asked: Listing | list[int] | None
     into: str | None
+    scratch: Path | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the store keeps the answers: where a run is named, and of many queries."""
+        return self.scratch is None or self.into is not None or len(self) > FEW
 
     def __len__(self) -> int:
         """How many pictures are asked for, at most."""
@@ -75,8 +91,12 @@ def prepare_queries(
     number: int | str | None = None,
     layers: list[str] | None = None,
     named_network: bool = False,
+    scratch: Path | None = None,
 ) -> Prepared:
     """Return what is asked of which snapshot, before an engine is started for it.
+
+    Args:
+        scratch: an empty folder for what is piped in, and for answers that are not kept.
 
     Raises:
         IncompatibleInputs: the job file is for another network than the snapshot.
@@ -91,14 +111,17 @@ def prepare_queries(
             "query with the job it was made by, or choose another --snapshot"
         )
     question = Question(*asked_fusion(snapshot, job, layers), job.search)
+    given = queries.pictures
+    pictures = [given] if isinstance(given, str) else list(given or ())
     asked: Listing | list[int] | None = None
-    if queries.pictures not in (None, ALL):
-        asked = list_source(queries.pictures, queries.column)
-    elif queries.pictures is None and queries.ids not in (None, "all"):
+    if pictures and pictures != [ALL]:
+        question.check("pictures")
+        asked = _listed(pictures, queries.column, scratch)
+    elif not pictures and queries.ids not in (None, "all"):
         asked = _image_ids(queries.ids)
     elif queries.names is not None:
         asked = _named(store, snapshot, queries.names)
-    return Prepared(store, snapshot, question, asked, queries.into)
+    return Prepared(store, snapshot, question, asked, queries.into, scratch)
 
 
 def answer_queries(
@@ -113,7 +136,8 @@ def answer_queries(
     store, snapshot, question = prepared.store, prepared.snapshot, prepared.question
     asked, into = prepared.asked, prepared.into
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage)
+        answers = None if prepared.kept else open_store(f"{prepared.scratch}/answers", create=True)
+        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage, scratch=answers)
         with engine.coordinator(store, snapshot, question.weighting) as coordinator:
             if isinstance(asked, Listing):
                 return query_pictures(
@@ -122,12 +146,49 @@ def answer_queries(
             return query_images(place, coordinator, asked, question, into=into)
 
 
+def _listed(pictures: Sequence[str], column: str | None, scratch: Path | None) -> Listing:
+    """Return the listing of the pictures given, or of those that are piped in."""
+    if pictures == [PIPED] and scratch is not None:
+        with _piped():
+            return list_piped(sys.stdin.buffer, scratch)
+    for alone in (PIPED, ALL):
+        if alone in pictures:
+            raise InputError(f"`{alone}` is asked alone; to name a file, write ./{alone}")
+    return list_several(pictures, column)
+
+
+@contextmanager
+def _piped() -> Iterator[None]:
+    """Check that standard input is not a person at a keyboard, who would wonder what it waits for.
+
+    Raises:
+        InputError: it is, or it is closed, or cannot be read.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            "`-` reads standard input, and nothing is piped in: find . -name '*.jpg' | lamella "
+            "query STORE -"
+        )
+    try:
+        yield
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"standard input cannot be read: {one_line(error)}") from error
+
+
+def _lines() -> list[str]:
+    """Return what is piped in, a line each."""
+    with _piped():
+        return [line for line in sys.stdin.read().splitlines() if line]
+
+
 def _named(store: Store, snapshot: IndexSnapshot, text: str) -> list[int]:
-    """Return the ids of indexed images given by name: one name, or several with commas between."""
-    found = ImageTable(store, snapshot).ids_of({text, *text.split(",")})
-    if text in found:
+    """Return the ids of indexed images given by name: one name, several with commas between, or
+    piped in, one a line.
+    """
+    names = _lines() if text == PIPED else text.split(",")
+    found = ImageTable(store, snapshot).ids_of({text, *names})
+    if text in found and text != PIPED:
         return [found[text]]
-    names = text.split(",")
     if absent := [name for name in names if name not in found]:
         raise InputError(
             f"snapshot {snapshot.number} has no indexed image of name "
@@ -138,8 +199,9 @@ def _named(store: Store, snapshot: IndexSnapshot, text: str) -> list[int]:
 
 
 def _image_ids(text: str) -> list[int]:
+    parts = _lines() if text == PIPED else text.split(",")
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in parts]
     except ValueError:
-        said = one_line(repr(text), 60)
+        said = one_line(repr(",".join(parts)), 60)
         raise InputError(f"--ids takes image ids such as 3,17, or all; got {said}") from None

@@ -1,25 +1,21 @@
 """What a run of queries found, for people, for scripts, and in files."""
 
-import itertools
-import json
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from lamella.cluster.commands.show import SHOWN_REFUSALS, plain, show_rankings
-from lamella.pipeline.errors import IncompatibleInputs
+from lamella.cluster.commands.failures import Told, as_value
+from lamella.cluster.commands.show import plain
+from lamella.cluster.commands.show_query import show_answered
+from lamella.pipeline.corpus.refused import top_reasons
+from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
 from lamella.pipeline.jobs.query_run import Answered
-from lamella.pipeline.jobs.rankings import (
-    copy_rankings,
-    first_rankings,
-    known_run,
-    ranking_tables,
-    refusal_tables,
-    write_trec,
-)
+from lamella.pipeline.jobs.ranking_copies import check_kind, copy_rankings, json_of, write_trec
+from lamella.pipeline.jobs.rankings import known_run, refused_by
 from lamella.pipeline.jobs.resolve import chosen_snapshot
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -29,19 +25,35 @@ from lamella.schemas.rankings import QueryRun
 
 @dataclass(frozen=True)
 class Copies:
-    """Where the rankings go beside the store: Parquet, a TREC run, or JSON in place of tables."""
+    """Where the rankings go beside the store: a file, a TREC run, or JSON in place of tables.
 
-    parquet: Path | None = None
+    Raises:
+        InputError: the name of the file says no kind that is known, or ids are wanted in no run.
+    """
+
+    out: Path | None = None
     trec: Path | None = None
     as_json: bool = False
+    trec_ids: bool = False
+
+    def __post_init__(self) -> None:
+        if self.out is not None:
+            check_kind(self.out)
+        if self.trec_ids and self.trec is None:
+            raise InputError("--trec-ids says what --trec FILE is to hold: give both")
 
 
-def hand_out(console: Console, url: str, answered: Answered, copies: Copies) -> None:
-    """Give what a call answered, and say how fast it was."""
-    store = open_store(url)
-    _give(console, store, answered.run, copies)
+def hand_out(console: Console, answered: Answered, copies: Copies) -> None:
+    """Give what a call answered, and say how fast it was.
+
+    Raises:
+        InputError: nothing was answered.
+        Told: likewise, and the JSON says so.
+    """
+    _give(console, answered, copies)
     if not copies.as_json:
         console.print(plain(answered.summary()))
+    _check_answered(answered, copies)
 
 
 @dataclass(frozen=True)
@@ -57,13 +69,16 @@ def show_again(console: Console, url: str, name: str, copies: Copies, said: Said
     """Give what a complete run found.
 
     Raises:
-        InputError: there is no such run.
+        InputError: there is no such run, or nothing in it was answered.
+        Told: nothing was answered, and the JSON says so.
         IncompatibleInputs: it was made in another way than the call says.
     """
     store = open_store(url)
     run = known_run(store, name)
     _check_said(store, run, said)
-    _give(console, store, run, copies)
+    answered = Answered(run, 0, 0.0, store)
+    _give(console, answered, copies)
+    _check_answered(answered, copies)
 
 
 def _check_said(store: Store, run: QueryRun, said: Said) -> None:
@@ -76,6 +91,8 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
         pairs["mode"] = (run.mode, job.search.mode)
     if "expand" in job.search.model_fields_set:
         pairs["expand"] = (run.expand, job.search.expand)
+    if "exclude_self" in job.search.model_fields_set:
+        pairs["exclude_self"] = (run.exclude_self, job.search.exclude_self)
     if said.number is not None:
         asked = chosen_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])
@@ -100,40 +117,56 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
         )
 
 
-def _give(console: Console, store: Store, run: QueryRun, copies: Copies) -> None:
-    if copies.parquet is not None:
-        copy_rankings(store, run, copies.parquet)
+def _give(console: Console, answered: Answered, copies: Copies) -> None:
+    store, run = answered.store, answered.run
+    if copies.out is not None:
+        with _written(answered, "--out", copies.out):
+            copy_rankings(store, run, copies.out, kept=answered.kept)
     if copies.trec is not None:
-        write_trec(store, run, copies.trec)
+        with _written(answered, "--trec", copies.trec):
+            write_trec(store, run, copies.trec, ids=copies.trec_ids)
     if copies.as_json:
-        for part in json_of(store, run):
+        nothing = _nothing_answered(answered)
+        error = None if nothing is None else as_value(nothing)
+        for part in json_of(store, run, kept=answered.kept, error=error):
             print(part, end="")
         print()
         return
-    table, more = first_rankings(store, run)
-    refused = (row for table in refusal_tables(store, run) for row in table.to_pylist())
-    show_rankings(console, store, run, table, more, list(itertools.islice(refused, SHOWN_REFUSALS)))
+    show_answered(console, answered, copied=copies.out is not None)
 
 
-def json_of(store: Store, run: QueryRun) -> Iterator[str]:
-    """Yield one JSON object in pieces: `run`, `rankings` and `refusals`, a row at a time."""
-    yield f'{{"run": {json.dumps(run.model_dump(mode="json"))}'
-    for name, tables in (
-        ("rankings", ranking_tables(store, run)),
-        ("refusals", refusal_tables(store, run)),
-    ):
-        yield f', "{name}": ['
-        yield from _rows(tables, run.asked)
-        yield "]"
-    yield "}"
+@contextmanager
+def _written(answered: Answered, option: str, path: Path) -> Iterator[None]:
+    """Say of a copy that cannot be written how to have it after all.
+
+    Raises:
+        OSError: it cannot.
+    """
+    try:
+        yield
+    except OSError as error:
+        again = "give the same command again"
+        if answered.kept:
+            given = shlex.join(["--into", answered.run.run, option, str(path)])
+            again = f"the answers are kept: lamella query {shlex.quote(answered.store.url)} {given}"
+        raise OSError(
+            f"{path} cannot be written ({one_line(error)}): make room, then {again}"
+        ) from error
 
 
-def _rows(tables: Iterator[Any], asked: str) -> Iterator[str]:
-    """Yield the rows of tables as JSON; ids are text, for they have more digits than a float."""
-    ids = ("image_id", "query") if asked == "images" else ("image_id",)
-    comma = ""
-    for table in tables:
-        for row in table.to_pylist():
-            row |= {name: str(row[name]) for name in ids if name in row}
-            yield f"{comma}\n{json.dumps(row)}"
-            comma = ","
+def _nothing_answered(answered: Answered) -> InputError | None:
+    """Return the error of a call that has no ranking to give, None where it has one."""
+    run = answered.run
+    if run.answered:
+        return None
+    return InputError(
+        f"none of the query pictures was answered: {run.refused:,} of {run.queries:,} were refused "
+        f"({top_reasons(refused_by(answered.store, run))}): mend them, or ask by others"
+    )
+
+
+def _check_answered(answered: Answered, copies: Copies) -> None:
+    if (nothing := _nothing_answered(answered)) is not None:
+        if copies.as_json:
+            raise Told from nothing
+        raise nothing

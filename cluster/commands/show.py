@@ -4,8 +4,6 @@ Names go through `plain` and never into a string: rich would interpret brackets 
 string as markup.
 """
 
-import itertools
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,88 +15,13 @@ from lamella.pipeline.corpus.passed_over import advice, in_words
 from lamella.pipeline.evaluate.figures import short_score
 from lamella.pipeline.evaluate.page import heat_rows
 from lamella.pipeline.evaluate.table import gain_table, score_table
-from lamella.pipeline.store import tree
-from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.text import printable
-from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
-
-SHOWN_REFUSALS = 10
 
 
 def plain(value: object) -> Text:
     """Return a value as plain text: no markup, no escape sequences, one line."""
     return Text(printable(str(value)))
-
-
-def show_rankings(
-    console: Console,
-    store: Store,
-    run: QueryRun,
-    table: Any,
-    more: int,
-    refusals: Sequence[dict[str, Any]],
-) -> None:
-    """Print the first ranks of the first queries, and the account of all queries.
-
-    Args:
-        table: the rankings of the first queries, up to the ranks shown.
-        more: how many further queries there are.
-        refusals: the first refused query pictures.
-    """
-    layers = [entry.layer for entry in run.fusion.layers]
-    for _, rows in itertools.groupby(table.to_pylist(), key=lambda row: row["query"]):
-        mine = list(rows)
-        shown = Table(title=plain(mine[0]["query_name"]), title_justify="left")
-        shown.add_column("rank", justify="right")
-        shown.add_column("picture", overflow="fold")
-        shown.add_column("id", justify="right")
-        shown.add_column("score", justify="right")
-        for layer in layers:
-            shown.add_column(plain(f"S {layer}"), justify="right")
-        for row in mine:
-            shown.add_row(
-                str(row["rank"]),
-                plain(row["name"]),
-                str(row["image_id"]),
-                f"{row['score']:.4f}",
-                *(f"{row[f'S.{layer}']:.4f}" for layer in layers),
-            )
-        console.print(shown)
-    if more:
-        console.print(f"and {more:,} more queries")
-    for refusal in refusals:
-        line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
-        console.print(line, style="yellow")
-    if run.k > run.images:
-        console.print(
-            f"k is {run.k:,} and {run.images:,} pictures are indexed: no ranking can hold more",
-            style="yellow",
-            highlight=False,
-        )
-    console.print(
-        plain(
-            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
-            f"{run.refused:,} refused: run {run.run}"
-        )
-    )
-    if run.expand:
-        console.print(
-            plain(
-                f"expanded by {run.expand}: scores and proofs are those of the mean of each query "
-                f"and its {run.expand} best pictures"
-            ),
-            soft_wrap=True,
-        )
-    if run.recall is not None:
-        console.print(
-            plain(
-                f"recall {run.recall:.3f} of the exact answers, measured on {run.audited:,} of the "
-                f"queries (mode {run.mode})"
-            )
-        )
-    named_by = f"{store.url}/{tree.RUN.at(run=run.run)}"
-    console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
 
 
 def show_report(

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lamella.cluster.commands import plan, status
+from lamella.cluster.commands.failures import emit_failed
 from lamella.cluster.commands.index import Indexed
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.status import summary
@@ -20,6 +21,7 @@ def show_indexed(console: Console, indexed: Indexed, into: str, *, as_json: bool
 
     Raises:
         NotPromoted: the snapshot is not promoted; it is shown all the same.
+        Told: likewise, and the JSON says so.
     """
     snapshot = indexed.snapshot
     others = sum(indexed.passed_over.values()) or snapshot.ignored
@@ -27,9 +29,10 @@ def show_indexed(console: Console, indexed: Indexed, into: str, *, as_json: bool
         values = summary(snapshot) | {"passed_over": indexed.passed_over}
         values["words_fit"] = [fit.plain() for fit in indexed.fits]
         values |= status.judged(indexed.judgement, indexed.withheld)
-        emit(values | plan.compared_values(indexed.compared))
+        values |= plan.compared_values(indexed.compared)
         if indexed.withheld is not None:
-            raise indexed.withheld
+            emit_failed(values, indexed.withheld)
+        emit(values)
         return
     console.print(
         f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "

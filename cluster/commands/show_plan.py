@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.cluster.commands.show import plain
+from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.plan.actuals import Comparison
 from lamella.pipeline.plan.fitting import needed_bytes
 from lamella.schemas.plan import Figure, Plan, ProbedMachine
@@ -25,7 +26,7 @@ def show_plan(console: Console, plan: Plan) -> None:
             f"{plan.name}: {plan.entries:,} files, {plan.pictures.mean:,.0f}"
             f"{_within(plan.pictures)} to be indexed in {_count(plan.shards, 'shard')} and "
             f"{_count(plan.segments, 'segment')}; tried {plan.sampled:,} "
-            f"({plan.refused:,} refused, {plan.ignored:,} no pictures)"
+            f"({plan.refused:,} refused{_why_refused(plan)}, {plan.ignored:,} no pictures)"
         )
     )
     console.print(plain(f"here: {_count(machine.cores, 'core')}, {_at_work(machine)}"), style="dim")
@@ -33,6 +34,14 @@ def show_plan(console: Console, plan: Plan) -> None:
     _show_hours(console, plan)
     _show_bytes(console, plan)
     _show_memory(console, plan)
+
+
+def _why_refused(plan: Plan) -> str:
+    if not plan.refused_by_reason:
+        return ""
+    share = plan.refused / (plan.sampled - plan.ignored)
+    why = top_reasons(plan.refused_by_reason)
+    return f": {why}; {share:.1%}, and the job allows {plan.max_refused:.1%}"
 
 
 def _at_work(machine: ProbedMachine) -> str:

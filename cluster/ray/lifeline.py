@@ -39,8 +39,12 @@ CALLED = {"gcs_server": "control plane (gcs_server)", "raylet": "scheduler (rayl
 in_command = False
 """Whether this process is our command line, which a loss of Ray ends, and not a user's program."""
 
+last_words: Callable[[str], None] | None = None
+"""Called with the line by the process that ends: the command line may have more to print."""
+
 _current: "Lifeline | None" = None
 _said = threading.Event()
+_leaving = threading.Lock()
 
 
 class Lifeline:
@@ -248,7 +252,10 @@ def say(line: str) -> None:
 
 def leave(line: str) -> NoReturn:
     """End this process with exit code 1. Ray's own shutdown would wait for lost processes."""
+    _leaving.acquire()  # for ever: two threads may notice the loss, and one ends the process
     say(line)
+    if last_words is not None:
+        last_words(line)
     if sys.stderr.isatty():
         print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # a progress bar hides the cursor
     os._exit(1)

@@ -1,6 +1,7 @@
 """Run the extract stage on some pictures and time each step, for a plan."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class ExtractProbe:
         times: of single calls.
         image_ids: (n,) of the pictures that gave activations.
         files, sizes, rows: by layer: its Parquet file, its bytes, its rows of each of the n.
+        refused: by reason, how many others turned out to give none.
     """
 
     device: str
@@ -119,6 +121,7 @@ class ExtractProbe:
     files: Mapping[str, Path]
     sizes: Mapping[str, int]
     rows: Mapping[str, NDArray[np.int64]]
+    refused: Mapping[str, int]
 
 
 def probe_extraction(
@@ -156,6 +159,7 @@ def probe_extraction(
     (scratch / "store").mkdir()
     store = LocalStore(scratch / "store")
     indexed: list[int] = []
+    refused: Counter[str] = Counter()
     counts: dict[str, list[int]] = {layer.name: [] for layer in spec.layers}
     began = time.perf_counter()
     with attempt(store, "probe", "probe", "probe", "") as work, ExitStack() as stack:
@@ -165,6 +169,7 @@ def probe_extraction(
         ]
         for batch in forward_pictures(backbone, source, rows, ids, threads=at_work):
             indexed += batch.image_ids.tolist()
+            refused.update(each.reason.value for each in batch.refusals)
             for sink in sinks:
                 with _writing(times, sink):
                     sink.add(batch)
@@ -191,6 +196,7 @@ def probe_extraction(
         files,
         {name: path.stat().st_size for name, path in files.items()},
         {name: np.array(each, np.int64) for name, each in counts.items()},
+        refused,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lamella.pipeline.arrays import Int64s
+from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.files import read_image_ids
 from lamella.pipeline.index.promotions import now
@@ -210,11 +211,12 @@ def refused_rule(settings: GateSettings, new: IndexSnapshot, current: IndexSnaps
         each.refused / each.images if each.images else 0.0 for each in (new, current)
     )
     rise = now_share - before
+    why = f" ({top_reasons(new.refused_by_reason)})" if new.refused_by_reason else ""
     return _at_most(
         "refused",
         rise,
         settings.refused,
-        f"{now_share:.1%} of the pictures are refused, {before:.1%} were in snapshot "
+        f"{now_share:.1%} of the pictures are refused{why}, {before:.1%} were in snapshot "
         f"{current.number}, and the share may rise by at most {settings.refused:.1%} "
         "(gate.refused)",
         few=new.refused - current.refused <= FEW_PICTURES,

@@ -12,12 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from lamella.pipeline.arrays import Int64s
-from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.audit import Recall, audited_queries, measure_recall
 from lamella.pipeline.search.coordinator import Coordinator
+from lamella.pipeline.search.merge import without_own
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
@@ -50,12 +51,46 @@ class Question:
             "search": self.search.model_dump(mode="json"),
         }
 
+    def check(self, asked: Literal["pictures", "images"]) -> None:
+        """Check that such queries can be asked so.
+
+        Raises:
+            InputError: pictures from elsewhere are to be left out of their own answers.
+        """
+        if self.search.exclude_self and asked == "pictures":
+            raise InputError(
+                "--exclude-self (search.exclude_self) is for indexed pictures, asked by --ids, "
+                "--names or `snapshot`; pictures from elsewhere are not in their own answers: "
+                "leave it out"
+            )
+
+    def answer(
+        self, coordinator: Coordinator, ids: Int64s, features: QueryBatch, *, exactly: bool = False
+    ) -> Answer:
+        """Return the answer to queries, (Q, k) as far as there are so many images.
+
+        Args:
+            ids: (Q,) of indexed images, where the question excludes them; else not looked at.
+            features: expanded, where the question expands them.
+            exactly: answer in the exact mode, whatever the question says.
+        """
+        search = self.search
+        answer = coordinator.answer(
+            features,
+            self.fusion,
+            search.k + search.exclude_self,
+            mode="exact" if exactly else search.mode,
+            candidates=search.candidates,
+        )
+        return without_own(answer, ids) if search.exclude_self else answer
+
 
 @dataclass(frozen=True)
 class Place:
     """Where a job works: its store, its snapshot, its workers and their threads.
 
     `pictures` is the source of the indexed pictures as the user names it now, where it is named.
+    `scratch` is where answers go that are not to be kept: a store of their own.
     """
 
     store: Store
@@ -64,18 +99,27 @@ class Place:
     threads: int
     progress: OnProgress = quiet
     pictures: str | None = None
+    scratch: Store | None = None
+
+    @property
+    def runs(self) -> Store:
+        """The store that answers are written to."""
+        return self.scratch or self.store
 
 
 @dataclass(frozen=True)
 class Answered:
     """A complete run; how many of its queries this call answered, and in how many seconds.
 
-    The seconds are 0 where the run was complete before.
+    The seconds are 0 where the run was complete before. `store` has the files of the run, and
+    `kept` says whether they stay when the call has ended.
     """
 
     run: QueryRun
     queries: int
     seconds: float
+    store: Store
+    kept: bool = True
 
     @property
     def queries_per_second(self) -> float:
@@ -143,10 +187,11 @@ def plan_run(
         into: the run's name; by default one made from all that decides the answers.
 
     Raises:
-        InputError: it may not have that name.
+        InputError: it may not have that name, or such queries cannot be asked so.
     """
     if into is not None:
         check_run_name(into)
+    question.check(asked)
     inputs = digest_of([queries, question.facts()])
     return Plan(into or tree.keyed("query", inputs), inputs, asked, tuple(sizes))
 
@@ -157,7 +202,7 @@ def begun_run(place: Place, question: Question, plan: Plan) -> QueryRun | dict[s
     Raises:
         IncompatibleInputs: what is there under its name was made from something else.
     """
-    run = stored_run(place.store, plan.name)
+    run = stored_run(place.runs, plan.name)
     if run is not None and run.snapshot != place.snapshot.root_digest:
         raise IncompatibleInputs(
             f"run {plan.name} asked the snapshot with root digest {run.snapshot[:12]}, this call "
@@ -172,7 +217,7 @@ def begun_run(place: Place, question: Question, plan: Plan) -> QueryRun | dict[s
             f"this call has {plan.inputs[:12]} ({_differences(run, question, plan)}): give them as "
             "they were, or another name to --into"
         )
-    records = read_all_done(place.store, plan.folder, plan.keys)
+    records = read_all_done(place.runs, plan.folder, plan.keys)
     for record in records:
         if record is not None and record.inputs != plan.inputs:
             raise IncompatibleInputs(
@@ -190,6 +235,7 @@ def _differences(run: QueryRun, question: Question, plan: Plan) -> str:
         "k": (run.k, question.search.k),
         "mode": (run.mode, question.search.mode),
         "expand": (run.expand, question.search.expand),
+        "exclude_self": (run.exclude_self, question.search.exclude_self),
         "weighting": (run.weighting, question.weighting),
         "fusion": (_shown(run.fusion), _shown(question.fusion)),
     }
@@ -238,7 +284,12 @@ def answer_run(
         ended += size
         place.progress(Progress("answer", len(records), len(plan.sizes), ended, total))
     run = _summed_up(place, question, plan, [records[key] for key in plan.keys])
-    return Answered(run, queries, time.monotonic() - began)
+    return answered_at(place, run, queries, time.monotonic() - began)
+
+
+def answered_at(place: Place, run: QueryRun, queries: int = 0, seconds: float = 0.0) -> Answered:
+    """Return a run that is complete; without seconds it was so before this call."""
+    return Answered(run, queries, seconds, place.runs, kept=place.scratch is None)
 
 
 def _answer_batch(
@@ -250,24 +301,17 @@ def _answer_batch(
     batch: Batch,
     table: ImageTable,
 ) -> DoneRecord:
-    search = question.search
     rankings = rankings_schema([entry.layer for entry in question.fusion.layers]).empty_table()
     counts = {"certified": 0}
     if batch.features is not None:
-        features = coordinator.expanded(batch.features, question.fusion, search.expand)
-        answer = coordinator.answer(
-            features,
-            question.fusion,
-            search.k,
-            mode=search.mode,
-            candidates=search.candidates,
-        )
+        features = coordinator.expanded(batch.features, question.fusion, question.search.expand)
+        answer = question.answer(coordinator, batch.ids, features)
         rankings = ranking_table(batch.ids, batch.names, answer, question.fusion, table)
         counts["certified"] = int(answer.certified.sum())
         if not answer.certified.all():
             recall = _audit(coordinator, question, batch.ids, features, answer)
             counts |= {f"audit.{name}": value for name, value in asdict(recall).items()}
-    with attempt(place.store, plan.folder, "query", key, plan.inputs) as work:
+    with attempt(place.runs, plan.folder, "query", key, plan.inputs) as work:
         fill = functools.partial(write_parquet, rankings)
         work.write("rankings", plan.folder, "parquet", fill)
         if batch.refusals.num_rows:
@@ -281,9 +325,8 @@ def _audit(
 ) -> Recall:
     """Answer some queries of a batch exactly too."""
     rows = audited_queries(ids)
-    exact = coordinator.answer(
-        take_queries(features, rows.tolist()), question.fusion, question.search.k
-    )
+    some = take_queries(features, rows.tolist())
+    exact = question.answer(coordinator, ids[rows], some, exactly=True)
     return measure_recall(answer.image_ids[rows], exact.image_ids)
 
 
@@ -301,6 +344,7 @@ def _summed_up(
         mode=question.search.mode,
         k=question.search.k,
         expand=question.search.expand,
+        exclude_self=question.search.exclude_self,
         images=place.snapshot.indexed,
         queries=sum(pictures_of(record) for record in records),
         answered=sum(record.counts["queries"] for record in records),
@@ -313,4 +357,4 @@ def _summed_up(
         refusals=tuple(r.files["refusals"] for r in records if "refusals" in r.files),
     )
     path = tree.RUN.at(run=plan.name)
-    return parse_record(place.store, path, QueryRun, create_once(place.store, path, run.to_json()))
+    return parse_record(place.runs, path, QueryRun, create_once(place.runs, path, run.to_json()))

@@ -20,11 +20,13 @@ from lamella.pipeline.jobs.query_run import (
     Place,
     Question,
     answer_run,
+    answered_at,
     begun_run,
     pictures_of,
     plan_run,
 )
 from lamella.pipeline.run.drive import complete
+from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.encode import (
@@ -82,7 +84,7 @@ def query_pictures(
     plan = plan_run(place, question, "pictures", asked, [len(task) for task in tasks], into)
     done = begun_run(place, question, plan)
     if isinstance(done, QueryRun):
-        return Answered(done, 0, 0.0)
+        return answered_at(place, done)
     left = [task for task in tasks if task.key not in done]
     made = _encode(place, left, encoding, listing.root, weights, limits)
     records = {record.key: record for record in made}
@@ -94,9 +96,9 @@ def query_pictures(
 
     def fetch(number: int) -> Batch:
         record = records[tree.shard_key(number)]
-        ids, features = read_queries(place.store, record, place.snapshot)
+        ids, features = read_queries(place.runs, record, place.snapshot)
         names = [listing.entries[query].name for query in ids.tolist()]
-        refusals = read_refusals(place.store, record)
+        refusals = read_refusals(place.runs, record)
         return Batch(ids, pa.array(names, pa.string()), features, refusals)
 
     return answer_run(place, coordinator, question, plan, done, fetch, began)
@@ -134,7 +136,7 @@ def query_images(
     )
     done = begun_run(place, question, plan)
     if isinstance(done, QueryRun):
-        return Answered(done, 0, 0.0)
+        return answered_at(place, done)
 
     def fetch(number: int) -> Batch:
         part = ids[number * size : (number + 1) * size]
@@ -218,14 +220,16 @@ def _encode(
         return []
     folder = tree.QUERIES.folder(run=tree.keyed("queries", inputs))
     weights = find_query_weights(place.snapshot, weights)
-    work = QueryWork(root, limits, place.snapshot, weights, place.threads)
+    work = QueryWork(root, limits, place.store.url, place.snapshot, weights, place.threads)
     step = StoreStep(
         tree.QUERIES,
-        place.store.url,
+        place.runs.url,
         folder,
         inputs,
         work,
         uses_gpu=True,
         threads=place.threads,
     )
-    return complete(place.store, place.runner, step, tasks, units=len, on_progress=place.progress)
+    # Workers elsewhere may not see scratch files.
+    runner = place.runner if place.scratch is None else SerialRunner()
+    return complete(place.runs, runner, step, tasks, units=len, on_progress=place.progress)

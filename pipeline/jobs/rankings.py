@@ -1,5 +1,7 @@
-"""The rankings of a run as tables: make, read and copy them."""
+"""The rankings of a run as tables: make and read them."""
 
+import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,12 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
-from lamella.pipeline.store.tables import read_parquet, write_parquet_parts
+from lamella.pipeline.store.tables import read_parquet
 from lamella.pipeline.store.tree import record_of
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.rankings import QueryRun, query_refusals_schema, rankings_schema
 
-SHOWN_QUERIES = 5
+SHOWN_QUERIES = 20
 SHOWN_RANKS = 10
 
 
@@ -117,39 +119,39 @@ def _read_refusals(path: Path) -> Any:
     return read_parquet(path, schema=query_refusals_schema()).cast(query_refusals_schema())
 
 
-def first_rankings(store: Store, run: QueryRun) -> tuple[Any, int]:
-    """Return the first ranks of the first queries as a table, and the number of other queries."""
-    tables: list[Any] = [schema_of(run).empty_table()]
-    queries: list[int] = []
-    for table in ranking_tables(store, run):
-        best = table.filter(pc.less_equal(table.column("rank"), SHOWN_RANKS))
-        room = SHOWN_QUERIES - len(queries)
-        mine = pc.unique(best.column("query")).to_pylist()[:room]
-        queries += mine
-        tables.append(best.filter(pc.is_in(best.column("query"), pa.array(mine, pa.int64()))))
-        if len(queries) == SHOWN_QUERIES:
-            break
-    return pa.concat_tables(tables), run.answered - len(queries)
+def refused_by(store: Store, run: QueryRun) -> dict[str, int]:
+    """Return how many query pictures were refused for each reason, the commonest first."""
+    reasons: Counter[str] = Counter()
+    for table in refusal_tables(store, run):
+        reasons.update(table.column("reason").to_pylist())
+    return dict(reasons.most_common())
 
 
-def copy_rankings(store: Store, run: QueryRun, path: Path) -> None:
-    """Write all rankings of a run to one Parquet file."""
-    write_parquet_parts(ranking_tables(store, run), schema_of(run), path)
+def first_rankings(store: Store, run: QueryRun) -> Any:
+    """Return what a person is shown of a run, as a table.
 
-
-def write_trec(store: Store, run: QueryRun, path: Path) -> None:
-    """Write all rankings of a run as lines `qid Q0 docid rank score tag`, as trec_eval reads them.
-
-    qid is `query`, docid is `image_id`, because names of pictures may have spaces, and the tag is
-    the name of the run. Scores have all their digits; ranks count from 1.
+    Of one query these are its first ranks, of several the best image of each of the first queries;
+    of an indexed image the best other one, where there is one.
     """
-    long = pa.large_string()
-    fixed = {"Q0": pa.scalar("Q0", long), "tag": pa.scalar(run.run, long)}
-    with path.open("w", encoding="utf-8") as file:
-        for table in ranking_tables(store, run):
-            columns = [
-                fixed[name] if name in fixed else pc.cast(table.column(name), long)
-                for name in ("query", "Q0", "image_id", "rank", "score", "tag")
-            ]
-            lines = pc.binary_join_element_wise(*columns, pa.scalar(" ", long))
-            file.writelines(f"{line}\n" for line in lines.to_pylist())
+    if run.answered == 1:
+        table = read_rankings(store, run)
+        return table.filter(pc.less_equal(table.column("rank"), SHOWN_RANKS))
+    tables: list[Any] = [schema_of(run).empty_table()]
+    shown = 0
+    for table in ranking_tables(store, run):
+        best = table.filter(pc.less_equal(table.column("rank"), 2))
+        first = best.slice(0, 2 * (SHOWN_QUERIES - shown)).to_pylist()
+        for _, rows in itertools.groupby(first, key=lambda row: row["query"]):
+            if shown < SHOWN_QUERIES:
+                tables.append(pa.Table.from_pylist([_best(list(rows), run)], schema_of(run)))
+                shown += 1
+        if shown == SHOWN_QUERIES:
+            break
+    return pa.concat_tables(tables)
+
+
+def _best(rows: list[dict[str, Any]], run: QueryRun) -> dict[str, Any]:
+    """Return the first row of a query's two that is not the query itself."""
+    if run.asked == "images":
+        rows = [row for row in rows if row["image_id"] != row["query"]] or rows
+    return rows[0]

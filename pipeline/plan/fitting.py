@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from lamella.pipeline.accounts import FEW_REFUSED
+from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
 from lamella.pipeline.run.budget import PROCESS_BYTES, check_memory
@@ -59,6 +61,30 @@ def misfits(
         except InputError as error:
             found.append(f"{stage}: {error}")
     return tuple(found)
+
+
+def too_many_refused(
+    reasons: Mapping[str, int], tried: int, times: float, share: float
+) -> tuple[str, ...]:
+    """Return a sentence if so many pictures will be refused that the job stops.
+
+    A sample must show it beyond two standard errors of the share of refused pictures.
+
+    Args:
+        reasons: how many of the tried pictures are refused for each reason.
+        tried: pictures, with the refused ones.
+        times: how many files there are for each that was tried; 1 if all were.
+        share: the share of pictures that may be refused.
+    """
+    refused = sum(reasons.values())
+    found = refused / max(tried, 1)
+    error = math.sqrt(found * (1 - found) / max(tried, 1)) if times > 1 else 0.0
+    if (found - 2 * error) * tried * times <= max(FEW_REFUSED, share * tried * times):
+        return ()
+    return (
+        f"{refused:,} of {tried:,} pictures that were tried are refused ({top_reasons(reasons)}), "
+        f"{found:.1%}; the job allows {share:.1%} and would stop: mend them or raise --max-refused",
+    )
 
 
 def too_many_words(words: Mapping[str, WordsProbe], pictures: float) -> tuple[str, ...]:

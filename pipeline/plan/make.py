@@ -8,7 +8,7 @@ from lamella.pipeline.corpus.locations import is_s3
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.memory import available_memory
 from lamella.pipeline.plan.figures import per
-from lamella.pipeline.plan.fitting import misfits, too_many_words
+from lamella.pipeline.plan.fitting import misfits, too_many_refused, too_many_words
 from lamella.pipeline.plan.history import subject_of
 from lamella.pipeline.plan.loads import SIZES, Load, hours_on, seconds_of
 from lamella.pipeline.plan.parts import (
@@ -92,7 +92,13 @@ def plan_of(
     stored = stored_bytes(prepared, found, extent)
     memory = memory_of(found, extent)
     of_a_worker = machine.available_bytes // machine.workers
-    refusals = too_many_words(found.words, extent.pictures.mean)
+    refusals = too_many_refused(
+        found.refused,
+        found.sampled - found.ignored,
+        extent.entries / found.sampled,
+        prepared.job.corpus.max_refused,
+    )
+    refusals += too_many_words(found.words, extent.pictures.mean)
     refusals += misfits(stored, memory, extent.pictures.mean, free_bytes, of_a_worker)
     gpus, threads = machine.gpus, machine.threads
     at_work = min(machine.workers, gpus)
@@ -101,7 +107,9 @@ def plan_of(
         name=prepared.name,
         entries=extent.entries,
         sampled=found.sampled,
-        refused=found.refused,
+        refused=sum(found.refused.values()),
+        refused_by_reason=dict(found.refused),
+        max_refused=prepared.job.corpus.max_refused,
         ignored=found.ignored,
         pictures=extent.pictures,
         shards=extent.shards,

@@ -56,7 +56,7 @@ class Extent:
 def extent_of(prepared: Prepared, found: Probe) -> Extent:
     """Extrapolate the sample to the size of the run."""
     entries = len(prepared.listing.entries)
-    indexed = found.sampled - found.ignored - found.refused
+    indexed = found.sampled - found.ignored - sum(found.refused.values())
     share = mean_of([1.0] * indexed + [0.0] * (found.sampled - indexed))
     pictures = scaled(share, entries)
     shards = sum(1 for _ in cut_shards(prepared.listing.entries, prepared.shard_size))

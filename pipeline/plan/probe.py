@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
 from lamella.pipeline.corpus.listing import Entry
+from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
@@ -46,7 +48,7 @@ class Probe:
     Attributes:
         sampled: entries in the sample.
         ignored: entries that are not pictures.
-        refused: pictures that gave no activations.
+        refused: by reason, pictures that gave no activations.
         rows: rows of the image table, with those of refused pictures.
         table_bytes: bytes of the rows in the tables of a look, of images and of what was seen.
         shard_bytes: bytes of these tables without a row.
@@ -63,7 +65,7 @@ class Probe:
 
     sampled: int
     ignored: int
-    refused: int
+    refused: Mapping[str, int]
     rows: Sequence[Mapping[str, Any]]
     table_bytes: int
     shard_bytes: int
@@ -136,10 +138,13 @@ def probe(
     seen(readable)
     own, decoders = own_peak(), children_peak()
     indexed = len(extract.image_ids)
+    refused = Counter(row["refusal"] for row in rows if row["refusal"] is not None)
+    refused.update(extract.refused)
     if indexed == 0:
+        why = f" ({top_reasons(refused)})" if refused else ""
         raise InputError(
-            f"{prepared.source}: of {len(entries):,} files that were tried none gave activations, "
-            "so nothing can be told: give pictures, or a larger --sample"
+            f"{prepared.source}: of {len(entries):,} files that were tried none gave "
+            f"activations{why}, so nothing can be told: give pictures, or a larger --sample"
         )
     pictures = len(listing.entries) * indexed / len(entries)
     words: dict[str, WordsProbe] = {}
@@ -167,7 +172,7 @@ def probe(
     return Probe(
         sampled=len(entries),
         ignored=len(entries) - len(rows),
-        refused=len(rows) - indexed,
+        refused=refused,
         rows=rows,
         table_bytes=table_bytes - empty_bytes,
         shard_bytes=empty_bytes,

@@ -28,6 +28,7 @@ from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, read_committed
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import read_parquet, write_parquet
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.files import DoneRecord
@@ -133,10 +134,14 @@ def open_encoder(store: Store, snapshot: IndexSnapshot, weights: Path, threads: 
 
 @dataclass(frozen=True)
 class QueryWork:
-    """Extracts and encodes query pictures; writes them in their order."""
+    """Extracts and encodes query pictures; writes them in their order.
+
+    `index_url` is the store of the snapshot, which need not be the one that is written to.
+    """
 
     root: str
     limits: DecodeLimits
+    index_url: str
     snapshot: IndexSnapshot
     weights: Path
     threads: int
@@ -144,7 +149,8 @@ class QueryWork:
     def open(self, store: Store) -> Do[QueryTask]:
         from lamella.pipeline.extract.work import PictureSource
 
-        encoder = open_encoder(store, self.snapshot, self.weights, self.threads)
+        index = open_store(self.index_url)
+        encoder = open_encoder(index, self.snapshot, self.weights, self.threads)
 
         def encode(task: QueryTask, work: Attempt) -> Counts:
             rows = rows_of(task, self.root, self.limits)

@@ -44,6 +44,26 @@ def merge_answers(answers: Sequence[Answer], k: int) -> Answer:
     return Answer(merged.image_ids, merged.scores, merged.similarities, certified)
 
 
+def without_own(answer: Answer, image_ids: NDArray[np.int64]) -> Answer:
+    """Return the best images of each query besides the query itself, one fewer than there are.
+
+    What was proved of the k + 1 best holds of the k best others.
+
+    Args:
+        answer: to Q queries that are indexed images, (Q, k + 1).
+        image_ids: (Q,) their ids.
+    """
+    own = answer.image_ids == image_ids[:, None]
+    # A query that is not in its own answer, as without a proof may be, loses the last image.
+    order = np.argsort(own, axis=1, kind="stable")[:, :-1]
+    return Answer(
+        np.take_along_axis(answer.image_ids, order, axis=1),
+        np.take_along_axis(answer.scores, order, axis=1),
+        np.take_along_axis(answer.similarities, order[:, :, None], axis=1),
+        answer.certified,
+    )
+
+
 def common_floors(bounds: Sequence[NDArray[np.float64]], k: int) -> NDArray[np.float64]:
     """Return a lower bound of the k-th best score over all images, (Q,) float64.
 

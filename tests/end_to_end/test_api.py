@@ -146,6 +146,21 @@ def test_pictures_are_answered_as_the_command_answers_them(
     assert result.to_arrow().drop(["query_name"]).equals(stored.drop(["query_name"]))
 
 
+def test_images_are_left_out_of_their_own_answers_as_by_the_command(
+    index: lamella.Index, ids: list[int], pictures: list[Path], written: Path
+) -> None:
+    stored = commanded(written, Queries(ids="all"), {"search.exclude_self": True})
+    found = index.query(ids=sorted(ids), k=5, exclude_self=True)
+    assert found.to_arrow().equals(stored)
+    assert found.certified.all()
+    assert not (found.ids == np.sort(ids)[:, None]).any()
+    # One image is missing from 48, and all others are there.
+    every = index.query(ids=ids[0], k=48, exclude_self=True)
+    assert sorted(every.ids[0].tolist()) == sorted({*ids[1:], -1})
+    with pytest.raises(errors.InputError, match="not in their own answers: leave it out"):
+        index.query(pictures[0], exclude_self=True)
+
+
 def test_images_are_answered_as_the_command_answers_them(
     index: lamella.Index, ids: list[int], written: Path
 ) -> None:

@@ -239,3 +239,21 @@ def test_a_plan_that_does_not_fit_ends_with_one_line_and_code_1(tmp_path: Path) 
     plan = json.loads(refused.stdout)
     assert plan["fits"] is False
     assert plan["refusals"]
+    assert plan["error"] == {
+        "code": 1,
+        "kind": "DoesNotFit",
+        "message": complaint(refused, code=1).removeprefix("lamella: "),
+    }
+
+
+def test_a_plan_says_that_a_job_would_stop_for_its_refused_pictures(tmp_path: Path) -> None:
+    pictures = tiny_pictures(tmp_path / "pictures", 8, broken=4)
+    call = ("plan", pictures, "--layers", "head", *SERIAL)
+    line = complaint(lamella(*call), code=1)
+    assert "4 of 8 pictures that were tried are refused (4 truncated), 50.0%; the job" in line
+    assert "allows 10.0% and would stop: mend them or raise --max-refused" in line
+    enough = lamella(*call, "--max-refused", "0.5", "--json")
+    assert enough.returncode == 0, enough.stderr
+    plan = json.loads(enough.stdout)
+    assert (plan["refused_by_reason"], plan["max_refused"]) == ({"truncated": 4}, 0.5)
+    assert "error" not in plan

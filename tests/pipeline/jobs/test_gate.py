@@ -98,11 +98,13 @@ def test_versions_of_no_one_corpus_are_not_compared_by_shares(indexed: Indexed) 
 
 def test_more_refused_pictures_fail(indexed: Indexed) -> None:
     new, current = pair(indexed, images=200, refused=10)
+    reasons = {"missing": 2, "truncated": 8}
+    new = new.model_copy(update={"refused_by_reason": reasons})
     rule = refused_rule(DEFAULTS, new, current.model_copy(update={"images": 100, "refused": 1}))
     assert told(rule) == ("refused", "failed")
     assert rule.text == (
-        "5.0% of the pictures are refused, 1.0% were in snapshot 1, and the share may rise by at "
-        "most 2.0% (gate.refused)"
+        "5.0% of the pictures are refused (8 truncated, 2 missing), 1.0% were in snapshot 1, and "
+        "the share may rise by at most 2.0% (gate.refused)"
     )
     assert refused_rule(DEFAULTS, current, new).state == "passed"
     few = current.model_copy(update={"images": 10, "refused": 3})

@@ -79,7 +79,7 @@ def test_too_many_refused_pictures_stop_a_job_and_the_reasons_are_counted(
     store = tmp_path / "store"
     with pytest.raises(
         StageFailed,
-        match=r"4 of 8 .* \(1 empty-file, 3 truncated\), 50\.0%; .* raise --max-refused",
+        match=r"4 of 8 .* \(3 truncated, 1 empty-file\), 50\.0%; .* raise --max-refused",
     ):
         index_into(store, pictures)
     assert current_snapshot(LocalStore(store)) is None
@@ -93,6 +93,15 @@ def test_few_refused_never_stop_a_job() -> None:
     check_refused(10, 100, 0.1, {})
     with pytest.raises(StageFailed, match="11 of 100"):
         check_refused(11, 100, 0.1, {})
+
+
+def test_what_stops_a_job_names_the_top_reasons() -> None:
+    reasons = {"too-slow": 1, "missing": 30, "truncated": 1_200, "changed": 1, "corrupt": 4}
+    with pytest.raises(StageFailed, match="1,236 of 2,000 pictures were refused") as raised:
+        check_refused(1_236, 2_000, 0.1, reasons)
+    assert "(1,200 truncated, 30 missing, 4 corrupt and 2 for other reasons), 61.8%" in str(
+        raised.value
+    )
 
 
 def test_a_corpus_without_a_readable_picture_is_no_index(pictures: Path, tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 import functools
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -13,40 +12,15 @@ import pytest
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract import backbone
 from lamella.pipeline.index.promotions import read_snapshot
-from lamella.pipeline.jobs.query_run import Answered, Place, Question
-from lamella.pipeline.jobs.querying import query_images, query_pictures
-from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables, stored_run
-from lamella.pipeline.run.drive import Progress
-from lamella.pipeline.run.serial import SerialRunner
+from lamella.pipeline.jobs.query_run import Answered
+from lamella.pipeline.jobs.rankings import stored_run
 from lamella.pipeline.search import encode
-from lamella.pipeline.search.coordinator import Coordinator, LocalServers
-from lamella.pipeline.search.searcher import SegmentSearcher
-from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.files import DoneRecord
-from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import SearchMode
-from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import Killed, counted_creates
-from tests.tiny import ids_by_name, tiny_index, tiny_pictures
-
-
-@dataclass
-class Tiny:
-    """The pictures, a store of theirs, and what answers for it."""
-
-    pictures: Path
-    store: Path
-    snapshot: IndexSnapshot
-
-    @functools.cached_property
-    def ids(self) -> dict[str, int]:
-        """What is indexed of the six pictures, by name; the last one is cut short."""
-        return ids_by_name(self.store, self.snapshot)
-
-    def of(self, *numbers: int) -> list[int]:
-        """Return the ids of pictures by their numbers."""
-        return [self.ids[f"{number:02d}.png"] for number in numbers]
+from tests.pipeline.jobs.asker import Asker, Tiny, refused, rows
+from tests.tiny import tiny_index, tiny_pictures
 
 
 @pytest.fixture(scope="module")
@@ -62,75 +36,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
 def tiny(made: Tiny, tmp_path: Path) -> Tiny:
     store = Path(shutil.copytree(made.store, tmp_path / "store"))
     return Tiny(made.pictures, store, made.snapshot)
-
-
-class Watched(Coordinator):
-    """Notes what it is asked, in order, and dies before an answer where it is told to."""
-
-    def __init__(self, tiny: Tiny, snapshot: IndexSnapshot, die_before: int = -1) -> None:
-        searcher = SegmentSearcher(str(tiny.store), snapshot)
-        super().__init__(LocalServers(searcher), snapshot.indexed)
-        self.asked: list[tuple[str, int]] = []
-        self._die_before = die_before
-
-    def features(self, image_ids: Sequence[int], layers: Sequence[str]) -> QueryBatch:
-        self.asked.append(("fetch", len(image_ids)))
-        return super().features(image_ids, layers)
-
-    def answer(self, queries: QueryBatch, *arguments: Any, **named: Any) -> Answer:
-        if sum(what == "answer" for what, _ in self.asked) == self._die_before:
-            raise Killed("between two batches")
-        self.asked.append(("answer", len(queries)))
-        return super().answer(queries, *arguments, **named)
-
-
-@dataclass
-class Asker:
-    """Asks a tiny store, and notes what was asked of its segments."""
-
-    tiny: Tiny
-    snapshot: IndexSnapshot | None = None
-    k: int = 3
-    size: int = 2
-    die_before: int = -1
-    mode: SearchMode = "exact"
-    candidates: int = 1_000
-    expand: int = 0
-    asked: list[tuple[str, int]] = field(default_factory=list)
-    stands: list[Progress] = field(default_factory=list)
-
-    def _open(self) -> tuple[Place, Watched, Question]:
-        snapshot = self.snapshot or self.tiny.snapshot
-        store = LocalStore(self.tiny.store)
-        place = Place(store, snapshot, SerialRunner(), 1, self.stands.append)
-        coordinator = Watched(self.tiny, snapshot, self.die_before)
-        self.asked = coordinator.asked
-        search = SearchSettings(
-            k=self.k,
-            batch_queries=self.size,
-            mode=self.mode,
-            candidates=self.candidates,
-            expand=self.expand,
-        )
-        return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
-
-    def images(self, ids: Sequence[int] | None = None, into: str | None = None) -> Answered:
-        place, coordinator, question = self._open()
-        return query_images(place, coordinator, ids, question, into=into)
-
-    def pictures(self, source: Path | str, into: str | None = None) -> Answered:
-        place, coordinator, question = self._open()
-        return query_pictures(place, coordinator, str(source), question, into=into)
-
-
-def rows(tiny: Tiny, answered: Answered) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = read_rankings(LocalStore(tiny.store), answered.run).to_pylist()
-    return found
-
-
-def refused(tiny: Tiny, answered: Answered) -> list[tuple[int, str, str]]:
-    tables = refusal_tables(LocalStore(tiny.store), answered.run)
-    return [(r["query"], r["name"], r["reason"]) for t in tables for r in t.to_pylist()]
 
 
 def contents(store: Path) -> dict[str, object]:
@@ -286,6 +191,47 @@ def test_a_run_of_expanded_queries_goes_on_and_takes_nothing_else_in(tiny: Tiny)
         Asker(tiny).images(into="mine")
 
 
+@pytest.mark.parametrize(
+    ("mode", "expand", "size"),
+    [("exact", 0, 2), ("exact", 2, 5), ("candidates", 0, 2), ("candidates", 2, 2)],
+)
+def test_a_picture_that_is_left_out_of_its_answer_makes_room_for_one_more(
+    mode: SearchMode, expand: int, size: int, tiny: Tiny
+) -> None:
+    common: dict[str, Any] = {"mode": mode, "candidates": 4, "expand": expand, "size": size}
+    # What is left of the four best once the picture itself, or else the fourth, is taken out.
+    wanted: list[dict[str, Any]] = []
+    whole = rows(tiny, Asker(tiny, k=4, **common).images())
+    for query in sorted(tiny.ids.values()):
+        mine = [row for row in whole if row["query"] == query]
+        others = [row for row in mine if row["image_id"] != query][:3]
+        wanted += [row | {"rank": rank} for rank, row in enumerate(others, 1)]
+    answered = Asker(tiny, k=3, exclude_self=True, **common).images()
+    assert rows(tiny, answered) == wanted
+    run = answered.run
+    assert run.exclude_self
+    assert run.certified == (5 if mode == "exact" else 0)
+    if mode == "candidates":  # audited too: three others are wanted of each query
+        assert run.audit_wanted == 3 * run.audited
+
+
+def test_all_others_are_an_answer_where_k_is_larger(tiny: Tiny) -> None:
+    answered = Asker(tiny, k=9, exclude_self=True).images(tiny.of(2, 4))
+    assert (answered.run.longest, answered.run.certified) == (4, 2)
+    for query in tiny.of(2, 4):
+        found = [row["image_id"] for row in rows(tiny, answered) if row["query"] == query]
+        assert sorted(found) == sorted(set(tiny.ids.values()) - {query})
+
+
+def test_a_run_with_the_pictures_themselves_is_another_run(tiny: Tiny) -> None:
+    plain = Asker(tiny).images(into="mine").run
+    assert "exclude_self" not in plain.model_dump()
+    with pytest.raises(IncompatibleInputs, match=r"\(exclude_self was False, is True\)"):
+        Asker(tiny, exclude_self=True).images(into="mine")
+    with pytest.raises(InputError, match="pictures from elsewhere are not in their own answers"):
+        Asker(tiny, exclude_self=True).pictures(tiny.pictures)
+
+
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
     answered = Asker(tiny).images(tiny.of(4, 0, 4))
     asked = [row["query"] for row in rows(tiny, answered) if row["rank"] == 1]
@@ -375,6 +321,6 @@ def test_how_fast_a_call_was_counts_its_own_queries(tiny: Tiny) -> None:
         Asker(tiny, die_before=2).images()
     answered = Asker(tiny).images()
     assert answered.run.answered == 5
-    assert Answered(answered.run, 30, 1.5).queries_per_second == 20.0
+    assert Answered(answered.run, 30, 1.5, answered.store).queries_per_second == 20.0
     assert "this call answered 1 in" in answered.summary()
     assert "this run was complete" in Asker(tiny).images().summary()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lamella.pipeline.plan.fitting import GIB, misfits, needed_bytes
+from lamella.pipeline.plan.fitting import GIB, misfits, needed_bytes, too_many_refused
 from lamella.schemas.plan import Figure, PlannedBytes
 
 STORED = (
@@ -49,3 +49,27 @@ def test_little_memory_is_refused_with_both_values_and_the_way_out(stage: str, c
     (said,) = misfits((), needed, 1_000, None, (400 << 20) + GIB)
     assert "4.39 GiB a worker (process 0.39, vectors 4.00), and a worker has 1.39" in said
     assert cure in said
+
+
+@pytest.mark.parametrize(
+    ("reasons", "tried", "times", "stops"),
+    [
+        ({"truncated": 11}, 100, 1.0, True),  # all were tried: 11 % is more than 10 %
+        ({"truncated": 10}, 100, 1.0, False),
+        ({"truncated": 2, "missing": 2}, 4, 1.0, True),
+        ({"truncated": 3}, 4, 1.0, False),  # three never stop a job
+        # 11 % of a sample of 100 is 11 % +- 3.1 %: not beyond two errors.
+        ({"truncated": 11}, 100, 10.0, False),
+        # 17 % +- 3.8 %: 9.5 %, still not; 18 % +- 3.8 %: 10.3 %.
+        ({"truncated": 17}, 100, 10.0, False),
+        ({"truncated": 18}, 100, 10.0, True),
+        ({}, 100, 10.0, False),
+    ],
+)
+def test_too_many_refused_pictures_are_told_where_the_sample_shows_it(
+    reasons: dict[str, int], tried: int, times: float, stops: bool
+) -> None:
+    found = too_many_refused(reasons, tried, times, 0.1)
+    assert len(found) == stops
+    if stops:
+        assert "raise --max-refused" in found[0]

@@ -1,0 +1,163 @@
+"""The command that asks: its options, and the order in which they are checked, asked and shown."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lamella.cluster.commands import options
+from lamella.pipeline.jobs.settings import load_job
+
+console = Console()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(query)
+
+
+def query(
+    store: options.Store,
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The query pictures: pictures, folders, lists, patterns such as 'cats/*.jpg'; or "
+            "one source of any kind that `index` takes; [bold]-[/] for standard input, which is a "
+            "picture or a list; [bold]snapshot[/] for every indexed picture.",
+            show_default=False,
+        ),
+    ] = None,
+    queries: Annotated[
+        str | None, typer.Option(help="The query pictures, given as an option.")
+    ] = None,
+    ids: Annotated[
+        str | None,
+        typer.Option(
+            help="Query by indexed images instead, given by id: 3,17, or all; [bold]-[/] for ids "
+            "on standard input, one a line."
+        ),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(
+            help="Query by indexed images, given by name: cats/1.jpg,dogs/7.jpg; [bold]-[/] for "
+            "names on standard input, one a line."
+        ),
+    ] = None,
+    column: options.Column = None,
+    k: Annotated[
+        int | None,
+        typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
+            "layer, [bold]paper[/] those of the high layer alone.",
+            show_default="exact",
+        ),
+    ] = None,
+    expand: options.Expand = None,
+    exclude_self: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-self",
+            help="Leave an indexed picture out of its own answer, which then has k others.",
+        ),
+    ] = None,
+    layers: options.Layers = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    w: options.LayerWeights = None,
+    fusion: options.Fusion = None,
+    profile: options.Profile = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Keep the answers in the store under this name; given alone, show them again.",
+            show_default="kept under a digest from 65 queries on",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Copy the rankings to this file: .parquet, .csv or .json.", metavar="FILE"
+        ),
+    ] = None,
+    trec: Annotated[
+        Path | None,
+        typer.Option(
+            help="Copy the rankings to a TREC run by names of pictures; what splits lines or "
+            "columns is percent-encoded in them.",
+            metavar="FILE",
+        ),
+    ] = None,
+    trec_ids: Annotated[
+        bool,
+        typer.Option(
+            "--trec-ids",
+            help="Have ids in the TREC run: of images, and the numbers of pictures from elsewhere.",
+        ),
+    ] = False,
+    job_file: options.Job = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Rank the index for pictures, folders of pictures, or indexed images.
+
+    By one picture, or several:
+    [bold]lamella query ./index photo.jpg -k 10[/]
+
+    By every indexed picture, itself left out, keeping the answers as the run pairs:
+    [bold]lamella query ./index --queries snapshot --exclude-self --into pairs[/]
+
+    Up to 64 queries are answered in this process, unless engine, workers or
+    address are given, and the store keeps nothing of them, unless
+    [bold]--into[/] names a run. The answers to more are kept: to continue a
+    run that was stopped, give the same command again.
+    """
+    from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
+    from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
+    from lamella.cluster.ray.engine import engine as opened_engine
+
+    options.check_output("--out", out)
+    options.check_output("--trec", trec)
+    copies = Copies(out, trec, as_json, trec_ids)
+    pictures = pictures or None
+    given = [each for each in (pictures, queries, ids, names) if each is not None]
+    if len(given) != 1 and (given or into is None):
+        raise typer.BadParameter("give one of PICTURES, --queries, --ids and --names")
+    overrides = {
+        "search.k": k,
+        "search.mode": mode,
+        **options.fusion_overrides(t, p, w, fusion),
+        "search.expand": expand,
+        "search.exclude_self": exclude_self,
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(job_file, overrides)
+    if into is not None and not given:
+        show_again(console, store, into, copies, Said(job, options.words(layers), number))
+        return
+    with tempfile.TemporaryDirectory(prefix="lamella-query-") as scratch:
+        prepared = prepare_queries(
+            store,
+            job,
+            Queries(pictures or queries, ids, names, into, column),
+            number=number,
+            layers=options.words(layers),
+            named_network=job_file is not None,
+            scratch=Path(scratch),
+        )
+        with opened_engine(prepared.engine(job.engine)) as opened:
+            answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
+        hand_out(console, answered, copies)

@@ -1,0 +1,122 @@
+"""The answers to queries for a person: the ranking of one, a summary of several."""
+
+import itertools
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lamella.cluster.commands.show import plain
+from lamella.pipeline.corpus.refused import top_reasons
+from lamella.pipeline.jobs.query_run import Answered
+from lamella.pipeline.jobs.rankings import first_rankings, refusal_tables, refused_by
+from lamella.pipeline.store import tree
+from lamella.schemas.rankings import QueryRun
+
+SHOWN_REFUSALS = 10
+
+
+def show_answered(console: Console, answered: Answered, *, copied: bool) -> None:
+    """Print the ranking of one query, or one table of several, and the account of all.
+
+    Args:
+        copied: all ranks are in a file that the call wrote.
+    """
+    store, run = answered.store, answered.run
+    rows = first_rankings(store, run).to_pylist()
+    if rows:
+        console.print(_ranking(run, rows) if run.answered == 1 else _summary(run, rows))
+    if run.answered > 1:
+        more = (
+            f"and {run.answered - len(rows):,} more queries; " if run.answered > len(rows) else ""
+        )
+        every = "" if copied else "all ranks: --out FILE.csv, .json or .parquet"
+        if more or every:
+            console.print(plain((more + every).removesuffix("; ")))
+    refusals = (row for table in refusal_tables(store, run) for row in table.to_pylist())
+    for refusal in itertools.islice(refusals, SHOWN_REFUSALS):
+        line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
+        console.print(line, style="yellow")
+    if run.refused > SHOWN_REFUSALS:
+        console.print(
+            f"and {run.refused - SHOWN_REFUSALS:,} more, by name in --json", style="yellow"
+        )
+    if run.k > run.longest:
+        but = ", and a query is not in its own ranking" if run.exclude_self else ""
+        console.print(
+            f"k is {run.k:,} and {run.images:,} pictures are indexed{but}: no ranking can hold "
+            "more",
+            style="yellow",
+            highlight=False,
+        )
+    _show_account(console, answered)
+
+
+def _ranking(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
+    """Return the first ranks of one query."""
+    table = Table(title=plain(rows[0]["query_name"]), title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("picture", overflow="fold")
+    table.add_column("id", justify="right")
+    _add_scores(table, run)
+    for row in rows:
+        table.add_row(
+            str(row["rank"]), plain(row["name"]), str(row["image_id"]), *_scores(run, row)
+        )
+    return table
+
+
+def _summary(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
+    """Return the best image of each query."""
+    others = run.asked == "images" and run.longest + run.exclude_self > 1
+    table = Table(title_justify="left")
+    table.add_column("query", overflow="fold")
+    table.add_column("best other picture" if others else "best picture", overflow="fold")
+    _add_scores(table, run)
+    for row in rows:
+        table.add_row(plain(row["query_name"]), plain(row["name"]), *_scores(run, row))
+    return table
+
+
+def _add_scores(table: Table, run: QueryRun) -> None:
+    table.add_column("score", justify="right")
+    for layer in run.fusion.layers:
+        table.add_column(plain(f"S {layer.layer}"), justify="right")
+
+
+def _scores(run: QueryRun, row: dict[str, Any]) -> list[Text]:
+    names = ["score", *(f"S.{layer.layer}" for layer in run.fusion.layers)]
+    return [plain(f"{row[name]:.4f}") for name in names]
+
+
+def _show_account(console: Console, answered: Answered) -> None:
+    """Print how many queries were answered, how well, and where the answers are."""
+    store, run = answered.store, answered.run
+    why = f" ({top_reasons(refused_by(store, run))})" if run.refused else ""
+    where = f"run {run.run}" if answered.kept else "not kept; --into NAME keeps the answers"
+    console.print(
+        plain(
+            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
+            f"{run.refused:,} refused{why}: {where}"
+        ),
+        soft_wrap=True,
+    )
+    if run.expand:
+        console.print(
+            plain(
+                f"expanded by {run.expand}: scores and proofs are those of the mean of each query "
+                f"and its {run.expand} best pictures"
+            ),
+            soft_wrap=True,
+        )
+    if run.recall is not None:
+        console.print(
+            plain(
+                f"recall {run.recall:.3f} of the exact answers, measured on {run.audited:,} of the "
+                f"queries (mode {run.mode})"
+            )
+        )
+    if answered.kept:
+        named_by = f"{store.url}/{tree.RUN.at(run=run.run)}"
+        console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
