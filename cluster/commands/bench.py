@@ -1,6 +1,5 @@
 """`lamella bench`: measure this machine before a corpus is indexed."""
 
-import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.table import Table
 from lamella.cluster.commands import options
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def search(
             queries,
             k=k,
             segment_images=segment,
-            threads=len(os.sched_getaffinity(0)),
+            threads=available_cores(),
             on_progress=lines.stage,
         )
     if as_json:
@@ -162,7 +162,7 @@ def extract(
             ),
             spec,
             path,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=threads or available_cores(),
             on_progress=lines.stage,
         )
     if as_json:

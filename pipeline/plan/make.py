@@ -1,9 +1,9 @@
 """Make a plan: probe a sample, and extrapolate to all pictures of the source."""
 
-import os
 import tempfile
 from pathlib import Path
 
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.locations import is_s3
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.memory import available_memory
@@ -45,7 +45,7 @@ def make_plan(
         InputError: no picture of the sample can be read.
     """
     available = available_memory()
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     workers, threads = lanes(prepared.job.engine, cores)
     with tempfile.TemporaryDirectory(prefix="lamella-plan-") as scratch:
         found = probe(
