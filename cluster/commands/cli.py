@@ -78,7 +78,7 @@ def demo(
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
     out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
@@ -155,7 +155,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         wishes = Wishes(force, retrain, rehash)
         indexed = index_store(opened, into, source, job, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, into, as_json=as_json)
@@ -268,7 +268,7 @@ def query(
         layers=options.words(layers),
         named_network=job_file is not None,
     )
-    with _engine(prepared.engine(job.engine)) as opened:
+    with _engine(prepared.engine(job.engine), quiet=as_json) as opened:
         answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
     hand_out(console, store, answered, copies)
 
@@ -340,7 +340,7 @@ def evaluate(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(None, overrides)
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         report, written = evaluate_store(
             opened,
             store,
@@ -358,10 +358,10 @@ def evaluate(
     _print_report(report, written, sweep=sweep)
 
 
-def _engine(settings: EngineSettings) -> Any:
+def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
     from lamella.cluster.ray.engine import engine
 
-    return engine(settings)
+    return engine(settings, quiet=quiet)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:

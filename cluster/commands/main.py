@@ -4,6 +4,7 @@ import lamella.cluster.start  # noqa: F401 - before anything can be imported fro
 
 # isort: split
 import contextlib
+import io
 import signal
 import sys
 import time
@@ -16,38 +17,59 @@ from lamella.cluster.ray import lifeline
 from lamella.pipeline.errors import EngineLost, InputError, LamellaError, NotPromoted
 from lamella.pipeline.text import printable
 
-WRONG_CALL, FAILED_JOB, NOT_PROMOTED, STOPPED = 2, 1, 3, 130
+WRONG_CALL, FAILED_JOB, NOT_PROMOTED, SIGNALLED = 2, 1, 3, 128
 
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
 
 
 class Stopped(BaseException):
-    """Ctrl-C. Of a kind of its own, because the command line's library ends a command at Python's
-    before it can say that it continues.
+    """Ctrl-C, or another signal to end. Of a kind of its own, because the command line's library
+    ends a command at Python's before it can say that it continues.
     """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+    def __str__(self) -> str:
+        by = "" if self.number == signal.SIGINT else f" by {signal.Signals(self.number).name}"
+        return f"stopped{by}; what is done stays done: the same command continues"
 
 
 PATIENCE_S = 5.0
-"""For so long after Ctrl-C another one is not heard, while what was open is closed."""
+"""For so long after such a signal another one is not heard, while what was open is closed."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, what schedulers send first, and the end of a terminal."""
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Raise `Stopped` at Ctrl-C inside the block."""
+    """Raise `Stopped` at Ctrl-C and the like inside the block."""
     heard: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not heard or time.monotonic() - heard[-1] > PATIENCE_S:
             heard.append(time.monotonic())
-            raise Stopped
+            raise Stopped(number)
 
-    before = signal.signal(signal.SIGINT, stop)
+    # `nohup` has SIGHUP ignored, and it stays so.
+    ignored = [each for each in ENDING[1:] if signal.getsignal(each) == signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in ENDING if each not in ignored}
     try:
         yield
     finally:
-        # Once stopped, the process ends, and another Ctrl-C shall not change its exit code.
-        signal.signal(signal.SIGINT, signal.SIG_IGN if heard else before)
+        # Once stopped, the process ends, and another signal shall not change its exit code.
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_IGN if heard else handler)
+
+
+def _print_anything() -> None:
+    """Escape what the encoding of an output has no letter for, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_plainly(error: BaseException) -> None:
@@ -72,15 +94,17 @@ def main() -> None:
     """Run the command line.
 
     Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted,
-    130: stopped by Ctrl-C.
+    130: stopped by Ctrl-C, 143 and 129: by SIGTERM and SIGHUP.
     """
     lifeline.in_command = True
+    _print_anything()
     try:
         with _stoppable():
             app(prog_name="lamella")
-    except Stopped:
-        print("stopped; what is done stays done: the same command continues", file=sys.stderr)
-        sys.exit(STOPPED)
+    except Stopped as stopped:
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(stopped, file=sys.stderr, flush=True)
+        sys.exit(SIGNALLED + stopped.number)
     except EngineLost as error:
         lifeline.leave(str(error))
     except Exception as error:

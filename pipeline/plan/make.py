@@ -1,8 +1,5 @@
 """Make a plan: probe a sample, and extrapolate to all pictures of the source."""
 
-import tempfile
-from pathlib import Path
-
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.locations import is_s3
 from lamella.pipeline.jobs.indexing import Prepared
@@ -22,6 +19,7 @@ from lamella.pipeline.plan.parts import (
 from lamella.pipeline.plan.probe import Probe, probe
 from lamella.pipeline.plan.requests import source_requests, store_requests
 from lamella.pipeline.run.drive import OnProgress, quiet
+from lamella.pipeline.scratch import scratch
 from lamella.schemas.job import EngineSettings
 from lamella.schemas.plan import Plan, PlannedStage, ProbedMachine
 
@@ -47,10 +45,10 @@ def make_plan(
     available = available_memory()
     cores = available_cores()
     workers, threads = lanes(prepared.job.engine, cores)
-    with tempfile.TemporaryDirectory(prefix="lamella-plan-") as scratch:
+    with scratch("plan") as files:
         found = probe(
             prepared,
-            Path(scratch),
+            files,
             sample=sample,
             seed=seed,
             threads=min(cores, workers * threads),
