@@ -17,7 +17,7 @@ from lamella.cluster.commands import (
     status,
     vocabulary,
 )
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import begin, emit
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
@@ -142,6 +142,7 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
+    begin(f"listing the pictures of {source}", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, index_store
     from lamella.cluster.commands.show_indexed import show_indexed
 
@@ -321,6 +322,7 @@ def evaluate(
     Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
     group.
     """
+    begin(f"opening {store}", quiet=as_json)
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
 
     options.check_output("--page", page)

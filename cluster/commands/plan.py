@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import begin, emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
@@ -64,6 +64,7 @@ def plan(
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
     [bold]lamella index[/] with the same settings.
     """
+    begin(f"listing the pictures of {source}", quiet=as_json)
     from lamella.pipeline.corpus.sources import plain_source
     from lamella.pipeline.corpus.stores_within import check_apart
     from lamella.pipeline.jobs.indexing import prepare

@@ -23,6 +23,7 @@ from lamella.cluster.ray.ray_auth import how_to_ask, own_token, users_token
 from lamella.cluster.ray.starts import OR_SERIAL, NotStarted
 from lamella.pipeline.cores import available_cores, leave_to_children
 from lamella.pipeline.errors import EngineLost, InputError, one_line
+from lamella.pipeline.scratch import remove_left_overs
 
 END_S = 10.0
 """How long Ray may take to end: usually a second or two, but for ever with a stopped process."""
@@ -86,6 +87,7 @@ def _started(cpus: int | None) -> Iterator[None]:
                 with killed_after(END_S, folder):
                     ray.shutdown()
             _clear(folder)
+            remove_left_overs()  # of its workers, which were killed
 
 
 def _clear(folder: Path) -> None:
