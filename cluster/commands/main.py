@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 from lamella.cluster.commands.cli import app
 from lamella.cluster.ray import lifeline
@@ -52,7 +53,9 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if not heard or time.monotonic() - heard[-1] > PATIENCE_S:
             heard.append(time.monotonic())
-            raise Stopped(number)
+            stopped = Stopped(number)
+            lifeline.expect_end(str(stopped), SIGNALLED + number)
+            raise stopped
 
     # `nohup` has SIGHUP ignored, and it stays so.
     ignored = [each for each in ENDING[1:] if signal.getsignal(each) == signal.SIG_IGN]
@@ -84,6 +87,18 @@ def _in_one_line(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 600]} ... {text[-600:]}"
 
 
+def _stop_behind(error: BaseException | None) -> Stopped | None:
+    """Return the stop that led to an error, None if none did: compiled code makes others of it."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _end(stopped: Stopped) -> NoReturn:
+    lifeline.say(str(stopped))
+    sys.exit(SIGNALLED + stopped.number)
+
+
 def _code(error: BaseException) -> int:
     if isinstance(error, NotPromoted):
         return NOT_PROMOTED
@@ -96,18 +111,18 @@ def main() -> None:
     Exit code 0: done, 1: a job failed, 2: a wrong call, 3: a snapshot was made and not promoted,
     130: stopped by Ctrl-C, 143 and 129: by SIGTERM and SIGHUP.
     """
-    lifeline.in_command = True
+    lifeline.begin_command()
     _print_anything()
     try:
         with _stoppable():
             app(prog_name="lamella")
     except Stopped as stopped:
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            print(stopped, file=sys.stderr, flush=True)
-        sys.exit(SIGNALLED + stopped.number)
+        _end(stopped)
     except EngineLost as error:
         lifeline.leave(str(error))
     except Exception as error:
+        if (found := _stop_behind(error)) is not None:
+            _end(found)
         if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
             _show_plainly(error)
             sys.exit(FAILED_JOB)

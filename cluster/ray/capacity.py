@@ -27,7 +27,7 @@ def threads_of_networks() -> int:
     )
 
 
-def threads_on(cpus: float, gpus: float) -> int:
+def threads_on(cpus: float, gpus: float = 0.0) -> int:
     """Return the threads of a worker in a stage with a network, on a node of this size."""
     if gpus >= 1:
         return max(1, int(cpus / gpus))

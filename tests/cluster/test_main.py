@@ -12,6 +12,8 @@ import pytest
 
 from lamella.cluster.commands import main as module
 from lamella.cluster.commands.main import Stopped
+from lamella.cluster.ray import lifeline
+from lamella.pipeline.errors import EngineLost
 from tests.command_line import lamella
 
 
@@ -71,3 +73,23 @@ def test_what_a_command_does_first_is_said_at_once_and_in_no_json() -> None:
     first = "listing the pictures of /nowhere"
     assert lamella("index", "/nowhere", "--into", "/nowhere/x").stderr.splitlines()[0] == first
     assert first not in lamella("index", "/nowhere", "--into", "/nowhere/x", "--json").stderr
+
+
+@pytest.mark.parametrize("then", [SystemError, EngineLost])
+def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
+    then: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def runs(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped as stopped:  # as Ray's compiled code does, or the same signal to Ray itself
+            raise then("returned a result with an exception set") from stopped
+
+    leaves = mock.patch.object(lifeline.os, "_exit", side_effect=SystemExit)
+    ends = pytest.raises(SystemExit)
+    with handlers_kept(), mock.patch.object(module, "app", runs), leaves as left, ends as ended:
+        module.main()
+    code = left.call_args.args[0] if left.called else ended.value.code
+    assert code == 128 + signal.SIGTERM
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped by SIGTERM; ")
