@@ -249,7 +249,7 @@ def begin_command() -> None:
 
 
 def expect_end(line: str, code: int) -> None:
-    """Say this and end with this code instead of telling a loss: the signal may have hit Ray too."""
+    """Say this and end with this code, whatever is lost: the signal may have hit Ray too."""
     global _stopped
     _stopped = line, code
 
@@ -264,7 +264,10 @@ def say(line: str) -> None:
 
 
 def leave(line: str) -> NoReturn:
-    """End this process, with exit code 1 unless it was stopped. Ray's own shutdown would wait for lost processes."""
+    """End this process, with exit code 1 unless it was stopped.
+
+    Ray's own shutdown would wait for lost processes.
+    """
     say(line)
     if sys.stderr.isatty():
         print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # a progress bar hides the cursor

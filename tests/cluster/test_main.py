@@ -49,11 +49,16 @@ def test_nohup_is_heeded() -> None:
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in module.ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with (
+        # The process of the tests may not be ended where Ray is lost.
+        mock.patch.object(lifeline, "in_command", False),
+        mock.patch.object(lifeline, "_stopped", None),
+    ):
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
