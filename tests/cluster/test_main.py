@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from unittest import mock
@@ -98,3 +99,21 @@ def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
     assert code == 128 + signal.SIGTERM
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("stopped by SIGTERM; ")
+
+
+def test_names_of_files_are_utf_8_in_every_locale() -> None:
+    code = (
+        "import lamella.cluster.start, os, sys\n"
+        "print(os.fsencode(sys.argv[1]), sys.argv[1].isprintable(), sys.stdout.encoding)"
+    )
+    other = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run(
+        [sys.executable, "-c", code, "größe"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+        | other,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"{'größe'.encode()} True ascii\n"
