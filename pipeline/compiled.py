@@ -1,15 +1,20 @@
 """Compile loops with numba, and cache the result where no other user can change it."""
 
+import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.private import others_can_change
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_THREADS = "NUMBA_NUM_THREADS"
 
 
 def _import_numba() -> Any:
@@ -22,14 +27,34 @@ def _import_numba() -> Any:
     reader = sys.modules.get("yaml")
     sys.modules["yaml"] = cast(Any, None)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), _as_many_threads_as_cores():
             import numba
     finally:
         del sys.modules["yaml"]
         if reader is not None:
             sys.modules["yaml"] = reader
     numba.core.config._config_fname = ""
+    # It reads the environment again, but only if this differs from what it read last.
+    numba.core.config._env_reloader.old_environ = {
+        name: value for name, value in os.environ.items() if name.startswith("NUMBA_")
+    }
     return numba
+
+
+@contextmanager
+def _as_many_threads_as_cores() -> Iterator[None]:
+    """Let numba start no more threads than there are cores, unless the user has said how many.
+
+    It reads the variable when it is imported. Children shall not inherit it: each has its share.
+    """
+    if _THREADS in os.environ:
+        yield
+        return
+    os.environ[_THREADS] = str(available_cores())
+    try:
+        yield
+    finally:
+        del os.environ[_THREADS]
 
 
 numba = _import_numba()

@@ -126,7 +126,8 @@ def test_a_library_is_used_where_it_belongs(
 
 
 DOWNWARDS = (
-    *("errors", "text", "arrays", "signs", "memory", "private", "import_path"),
+    *("errors", "text", "arrays", "signs", "cgroups", "memory", "cores"),
+    *("private", "import_path", "scratch"),
     *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
     *(
         "search",

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from lamella.asking import Opened
 from lamella.pictures import Picture
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.sandbox import end_idle_processes
 from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, UnknownLayer, one_line
 from lamella.pipeline.jobs.query_run import Batch
@@ -53,7 +54,7 @@ def open(
     try:
         url = os.fspath(store)
         number = None if at is None else operator.index(at)
-        threads = len(os.sched_getaffinity(0)) if threads is None else operator.index(threads)
+        threads = available_cores() if threads is None else operator.index(threads)
     except TypeError as error:
         raise InputError(
             "lamella.open takes a path or an s3:// address, and whole numbers as `at` and "

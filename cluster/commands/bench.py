@@ -1,7 +1,5 @@
 """`lamella bench`: measure this machine before a corpus is indexed."""
 
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +11,9 @@ from rich.table import Table
 from lamella.cluster.commands import options
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.scratch import scratch
 
 if TYPE_CHECKING:
     from lamella.pipeline.bench.extract import ExtractionTrial
@@ -69,16 +69,16 @@ def search(
     if folder is not None and not folder.is_dir():
         raise InputError(f"{folder} is no folder: make it, or give another --folder")
     with (
-        tempfile.TemporaryDirectory(prefix="lamella-bench-", dir=folder) as scratch,
+        scratch("bench", folder) as files,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         found = try_search(
-            Path(scratch),
+            files,
             pictures,
             queries,
             k=k,
             segment_images=segment,
-            threads=len(os.sched_getaffinity(0)),
+            threads=available_cores(),
             on_progress=lines.stage,
         )
     if as_json:
@@ -146,10 +146,9 @@ def extract(
     job = load_job(job_file, overrides)
     spec, path = resolve_extraction(job)
     with (
-        tempfile.TemporaryDirectory(prefix="lamella-bench-") as scratch,
+        scratch("bench") as folder,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
-        folder = Path(scratch)
         if source is None:
             generate_pictures(folder / "pictures", pictures)
         found = try_extraction(
@@ -162,7 +161,7 @@ def extract(
             ),
             spec,
             path,
-            threads=threads or len(os.sched_getaffinity(0)),
+            threads=threads or available_cores(),
             on_progress=lines.stage,
         )
     if as_json:

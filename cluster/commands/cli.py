@@ -19,7 +19,7 @@ from lamella.cluster.commands import (
     vocabulary,
 )
 from lamella.cluster.commands.failures import Commands
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import begin, emit
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
@@ -85,7 +85,7 @@ def demo(
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
     out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
@@ -146,6 +146,7 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
+    begin(f"listing the pictures of {source}", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, index_store
     from lamella.cluster.commands.show_indexed import show_indexed
 
@@ -159,7 +160,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         wishes = Wishes(force, retrain, rehash)
         indexed = index_store(opened, into, source, job, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, into, as_json=as_json)
@@ -216,6 +217,7 @@ def evaluate(
     Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
     group.
     """
+    begin(f"opening {store}", quiet=as_json)
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
 
     options.check_output("--page", page)
@@ -235,7 +237,7 @@ def evaluate(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(None, overrides)
-    with _engine(job.engine) as opened:
+    with _engine(job.engine, quiet=as_json) as opened:
         report, written = evaluate_store(
             opened,
             store,
@@ -253,10 +255,10 @@ def evaluate(
     _print_report(report, written, sweep=sweep)
 
 
-def _engine(settings: EngineSettings) -> Any:
+def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
     from lamella.cluster.ray.engine import engine
 
-    return engine(settings)
+    return engine(settings, quiet=quiet)
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:

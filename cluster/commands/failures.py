@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -13,7 +14,7 @@ from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError, NotPromoted
 from lamella.pipeline.text import printable
 
-FAILED_JOB, WRONG_CALL, NOT_PROMOTED, STOPPED = 1, 2, 3, 130
+FAILED_JOB, WRONG_CALL, NOT_PROMOTED, SIGNALLED = 1, 2, 3, 128
 
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
@@ -29,12 +30,17 @@ class WrongCall(InputError):
 
 
 class Stopped(BaseException):
-    """Ctrl-C. Of a kind of its own, because the command line's library ends a command at Python's
-    before it can say that it continues.
+    """Ctrl-C, or another signal to end. Of a kind of its own, because the command line's library
+    ends a command at Python's before it can say that it continues.
     """
 
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
     def __str__(self) -> str:
-        return "stopped; what is done stays done: the same command continues"
+        by = "" if self.number == signal.SIGINT else f" by {signal.Signals(self.number).name}"
+        return f"stopped{by}; what is done stays done: the same command continues"
 
 
 class Told(Exception):
@@ -74,7 +80,7 @@ def json_wanted() -> bool:
 def code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with an error; `main` has the rule."""
     if isinstance(error, Stopped):
-        return STOPPED
+        return SIGNALLED + error.number
     if isinstance(error, NotPromoted):
         return NOT_PROMOTED
     return WRONG_CALL if isinstance(error, InputError) else FAILED_JOB

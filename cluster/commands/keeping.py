@@ -190,7 +190,7 @@ def forget(
         raise InputError("say why, for the record: --reason TEXT")
     job = load_job(None, options.engine_overrides(engine, address, workers))
     with (
-        opened_engine(job.engine) as running,
+        opened_engine(job.engine, quiet=as_json) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         found = forget_picture(

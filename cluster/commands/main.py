@@ -4,12 +4,14 @@ import lamella.cluster.start  # noqa: F401 - before anything can be imported fro
 
 # isort: split
 import contextlib
+import io
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 from lamella.cluster.commands.cli import app
 from lamella.cluster.commands.failures import (
@@ -26,25 +28,41 @@ from lamella.pipeline.errors import EngineLost, LamellaError
 from lamella.pipeline.text import printable
 
 PATIENCE_S = 5.0
-"""For so long after Ctrl-C another one is not heard, while what was open is closed."""
+"""For so long after such a signal another one is not heard, while what was open is closed."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, what schedulers send first, and the end of a terminal."""
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Raise `Stopped` at Ctrl-C inside the block."""
+    """Raise `Stopped` at Ctrl-C and the like inside the block."""
     heard: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if not heard or time.monotonic() - heard[-1] > PATIENCE_S:
             heard.append(time.monotonic())
-            raise Stopped
+            stopped = Stopped(number)
+            lifeline.expect_end(str(stopped), code_of(stopped))
+            lifeline.last_words = lambda line: _tell(stopped)
+            raise stopped
 
-    before = signal.signal(signal.SIGINT, stop)
+    # `nohup` has SIGHUP ignored, and it stays so.
+    ignored = [each for each in ENDING[1:] if signal.getsignal(each) == signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in ENDING if each not in ignored}
     try:
         yield
     finally:
-        # Once stopped, the process ends, and another Ctrl-C shall not change its exit code.
-        signal.signal(signal.SIGINT, signal.SIG_IGN if heard else before)
+        # Once stopped, the process ends, and another signal shall not change its exit code.
+        for each, handler in before.items():
+            signal.signal(each, signal.SIG_IGN if heard else handler)
+
+
+def _print_anything() -> None:
+    """Escape what the encoding of an output has no letter for, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_plainly(error: BaseException) -> None:
@@ -59,13 +77,23 @@ def _tell(error: BaseException) -> None:
         tell(error)
 
 
-def _say(error: BaseException) -> None:
+def _say(error: BaseException) -> NoReturn:
     """Print an error for a person, and end with its exit code."""
+    if (stopped := _stop_behind(error)) is not None:
+        lifeline.say(str(stopped))
+        sys.exit(code_of(stopped))
     if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
         _show_plainly(error)
         sys.exit(FAILED_JOB)
     print(f"lamella: {in_one_line(error)}", file=sys.stderr)
     sys.exit(code_of(error))
+
+
+def _stop_behind(error: BaseException | None) -> Stopped | None:
+    """Return the stop that led to an error, None if none did: compiled code makes others of it."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def main() -> None:
@@ -78,24 +106,24 @@ def main() -> None:
     - 2: what was given cannot be used: options, settings, a source, or pictures of which none can
       be read.
     - 3: a snapshot was made and not promoted.
-    - 130: stopped by Ctrl-C.
+    - 130: stopped by Ctrl-C; 143 and 129 by SIGTERM and SIGHUP.
 
     With `--json` stdout has one JSON value in any case. That of a command that fails is an object
     with `error`; stderr has the same in a line for a person.
     """
-    lifeline.in_command = True
+    lifeline.begin_command()
     lifeline.last_words = lambda line: _tell(EngineLost(line))
+    _print_anything()
     try:
         with _stoppable():
             app(prog_name="lamella")
     except Stopped as stopped:
         _tell(stopped)
-        print(stopped, file=sys.stderr)
-        sys.exit(code_of(stopped))
+        _say(stopped)
     except EngineLost as error:
         lifeline.leave(str(error))
     except Told as told:
         _say(told.__cause__ or told)
     except Exception as error:
-        _tell(error)
+        _tell(_stop_behind(error) or error)
         _say(error)

@@ -158,7 +158,7 @@ def repair(
     job = load_job(None, options.engine_overrides(engine, address, workers))
     opened = open_store(store, damaged=True)
     with (
-        opened_engine(job.engine) as running,
+        opened_engine(job.engine, quiet=as_json) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         watch = Watch(lines.stage, lines.round, note=lines.note)
@@ -225,7 +225,7 @@ def retry(
     job = load_job(None, options.engine_overrides(engine, address, workers))
     opened = open_store(store)
     with (
-        opened_engine(job.engine) as running,
+        opened_engine(job.engine, quiet=as_json) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         found = retry_store(

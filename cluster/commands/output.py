@@ -1,6 +1,7 @@
 """What commands print: values as JSON for scripts, sentences for people."""
 
 import json
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,12 @@ SHOWN = 20
 """The most lines of one kind that a person is shown; `--json` has them all."""
 
 _console = Console()
+
+
+def begin(text: str, *, quiet: bool) -> None:
+    """Say on standard error what a command does first, before it imports what that takes."""
+    if not quiet:
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def emit(value: Any) -> None:

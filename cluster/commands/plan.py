@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lamella.cluster.commands import options
 from lamella.cluster.commands.failures import emit_failed
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import begin, emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
@@ -67,6 +67,7 @@ def plan(
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
     [bold]lamella index[/] with the same settings.
     """
+    begin(f"listing the pictures of {source}", quiet=as_json)
     from lamella.pipeline.corpus.sources import plain_source
     from lamella.pipeline.corpus.stores_within import check_apart
     from lamella.pipeline.jobs.indexing import prepare

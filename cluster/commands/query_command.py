@@ -1,6 +1,5 @@
 """The command that asks: its options, and the order in which they are checked, asked and shown."""
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from lamella.cluster.commands import options
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.scratch import scratch
 
 console = Console()
 
@@ -148,7 +148,7 @@ def query(
     if into is not None and not given:
         show_again(console, store, into, copies, Said(job, options.words(layers), number))
         return
-    with tempfile.TemporaryDirectory(prefix="lamella-query-") as scratch:
+    with scratch("query") as folder:
         prepared = prepare_queries(
             store,
             job,
@@ -156,8 +156,8 @@ def query(
             number=number,
             layers=options.words(layers),
             named_network=job_file is not None,
-            scratch=Path(scratch),
+            scratch=folder,
         )
-        with opened_engine(prepared.engine(job.engine)) as opened:
+        with opened_engine(prepared.engine(job.engine), quiet=as_json) as opened:
             answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
         hand_out(console, answered, copies)

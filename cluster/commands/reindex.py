@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import begin
 
 console = Console()
 
@@ -37,6 +38,7 @@ def reindex(
     Exit code 3: the snapshot is made and not promoted, for its gate failed, a rollback holds,
     or a newer listing is current; one line says which rule, both values and the way out.
     """
+    begin(f"listing the pictures of {store} again", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, reindex_store
     from lamella.cluster.commands.show_indexed import show_indexed
     from lamella.cluster.ray.engine import engine as opened_engine
@@ -47,7 +49,7 @@ def reindex(
     job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
     keep = job.activations.keep
     again = partial(prepare_again, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
-    with opened_engine(job.engine) as running:
+    with opened_engine(job.engine, quiet=as_json) as running:
         wishes = Wishes(force, retrain, rehash)
         indexed = reindex_store(running, store, again, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, store, as_json=as_json)

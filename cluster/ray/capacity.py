@@ -2,6 +2,11 @@
 
 import ray
 
+from lamella.pipeline.memory import available_memory
+
+OBJECT_STORE_BYTES = 256 * 1024**2
+"""Ray's shared memory on one machine: small, as tasks and results are names and counts."""
+
 MOST_THREADS = 4
 """The most threads of a worker in a stage with a network, on CPUs: they wait for each other at the
 end of a shard."""
@@ -16,9 +21,34 @@ def threads_of_networks() -> int:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = [(each.get("CPU", 1.0), each["GPU"]) for each in nodes if each.get("GPU", 0.0) >= 1.0]
     if gpus:
-        return max(1, int(min(cpus / of_node for cpus, of_node in gpus)))
-    cpus = int(min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1))
-    return cpus // -(-cpus // MOST_THREADS)
+        return min(threads_on(*each) for each in gpus)
+    return threads_on(
+        min((each["CPU"] for each in nodes if each.get("CPU", 0.0) >= 1.0), default=1)
+    )
+
+
+def threads_on(cpus: float, gpus: float = 0.0) -> int:
+    """Return the threads of a worker in a stage with a network, on a node of this size."""
+    if gpus >= 1:
+        return max(1, int(cpus / gpus))
+    return int(cpus) // -(-int(cpus) // MOST_THREADS)
+
+
+def gpus_here() -> int:
+    """Return how many GPUs a Ray would find on this machine."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource("GPU")
+    if manager is None:
+        return 0
+    visible = manager.get_current_process_visible_accelerator_ids()
+    found = manager.get_current_node_num_accelerators()
+    return found if visible is None else min(found, len(visible))
+
+
+def memory_for_workers() -> int:
+    """Return the bytes that all workers of our own Ray on this machine may hold."""
+    return max(0, available_memory() - OBJECT_STORE_BYTES)
 
 
 def workers_for(cpus: float, each: int, most: int | None) -> int:

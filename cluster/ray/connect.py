@@ -1,22 +1,13 @@
 """Start a local Ray, or join a cluster, and leave it as it was found."""
 
 import logging
-import os
+import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-
-# Ray reads these when it is imported: no usage reports leave the machine.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# Workers would run at niceness 15, behind everything else on the machine.
-os.environ.setdefault("RAY_worker_niceness", "0")
-# Under `uv run` Ray would send the current folder to the workers and put it first on their path.
-os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-
-# Ray waits this long for its control plane, even a dead one; the default is twice as long.
-os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "15")
 
 import ray
 from ray._private import ray_constants as constants
@@ -24,13 +15,15 @@ from ray._private import worker as driver
 from ray.job_config import JobConfig
 
 from lamella.cluster.ray import lifeline
+from lamella.cluster.ray.address import given_address, origin_of
+from lamella.cluster.ray.capacity import OBJECT_STORE_BYTES, memory_for_workers
 from lamella.cluster.ray.private_folder import private_folder, remove
 from lamella.cluster.ray.processes import kill_writers, killed_after, with_argument
 from lamella.cluster.ray.ray_auth import how_to_ask, own_token, users_token
+from lamella.cluster.ray.starts import OR_SERIAL, NotStarted
+from lamella.pipeline.cores import available_cores, leave_to_children
 from lamella.pipeline.errors import EngineLost, InputError, one_line
-
-OBJECT_STORE_BYTES = 256 * 1024**2
-"""Ray's shared memory on one machine: small, as tasks and results are names and counts."""
+from lamella.pipeline.scratch import remove_left_overs
 
 END_S = 10.0
 """How long Ray may take to end: usually a second or two, but for ever with a stopped process."""
@@ -47,18 +40,18 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         address: of a running cluster; None starts our own Ray on this machine's loopback, in a
             private folder and with its own token, and ends it with the block. An existing
             connection is used and kept.
-        cpus: how many cores our own Ray offers; all by default.
+        cpus: how many cores our own Ray offers; by default all that this process may use.
 
     Raises:
-        InputError: the cluster cannot be reached, or refuses us; or there is no folder for our own
-            Ray.
+        InputError: the cluster cannot be reached, or refuses us.
+        NotStarted: our own Ray does not start on this machine.
         EngineLost: a process that Ray needs ended while the block ran.
     """
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    with _joined(address) if address and address != "local" else _started(cpus):
+    found = given_address(address)
+    with _started(cpus) if found is None else _joined(found, origin_of(address)):
         yield
 
 
@@ -71,10 +64,13 @@ def _started(cpus: int | None) -> Iterator[None]:
     ):
         try:
             with _told(line):
+                leave_to_children()
                 with _loopback_kept():
                     _init(
                         address="local",
-                        num_cpus=cpus,
+                        # Ray itself would look at the limits of a container, but not of Slurm.
+                        num_cpus=cpus or available_cores(),
+                        _memory=memory_for_workers(),
                         include_dashboard=False,
                         object_store_memory=OBJECT_STORE_BYTES,
                         _node_ip_address="127.0.0.1",
@@ -91,6 +87,7 @@ def _started(cpus: int | None) -> Iterator[None]:
                 with killed_after(END_S, folder):
                     ray.shutdown()
             _clear(folder)
+            remove_left_overs()  # of its workers, which were killed
 
 
 def _clear(folder: Path) -> None:
@@ -109,11 +106,16 @@ def _clear(folder: Path) -> None:
 
 
 @contextmanager
-def _joined(address: str) -> Iterator[None]:
+def _joined(address: str, origin: str) -> Iterator[None]:
     through_proxy = "://" in address
-    with users_token(address), lifeline.watched() as line, _told(line):
+    with ExitStack() as stack:
+        with _with_origin(origin):
+            stack.enter_context(users_token(address))
+        line = stack.enter_context(lifeline.watched())
+        stack.enter_context(_told(line))
         try:
-            _init(address=address, job_config=None if through_proxy else _job())
+            with _with_origin(origin):
+                _init(address=address, job_config=None if through_proxy else _job())
             if not through_proxy:
                 node = driver._global_node
                 raylets = with_argument(f"--raylet_socket_name={node.raylet_socket_name}")
@@ -126,13 +128,25 @@ def _joined(address: str) -> Iterator[None]:
                 ray.shutdown()
 
 
+@contextmanager
+def _with_origin(origin: str) -> Iterator[None]:
+    """Add to the message of a wrong address where it comes from."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}{origin}") from error
+
+
 def _init(*, address: str, **settings: Any) -> None:
     """Start or join a Ray that prints nothing.
 
     Raises:
         InputError: there is none to join.
-        EngineLost: Ray does not start here.
+        NotStarted: Ray does not start here.
     """
+    # Ray would end this process at SIGTERM without a word.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    on_term = signal.getsignal(signal.SIGTERM)
     listen = driver.listen_error_messages
     # Ray would print events of other processes to standard output.
     driver.listen_error_messages = lambda worker, stopped: None
@@ -141,13 +155,15 @@ def _init(*, address: str, **settings: Any) -> None:
     except Exception as error:  # Ray raises plain ones too
         reason = one_line(error, 200)
         if address == "local":
-            raise EngineLost(
-                f"Ray did not start on this machine: {reason}; run the same command again, or "
-                "with --engine serial"
+            raise NotStarted(
+                f"Ray did not start on this machine ({reason})",
+                f"run the same command again, {OR_SERIAL}",
             ) from error
         raise InputError(f"Ray at {address} cannot be reached: {reason}") from error
     finally:
         driver.listen_error_messages = listen
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, on_term)
 
 
 @contextmanager

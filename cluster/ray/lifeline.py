@@ -45,6 +45,8 @@ last_words: Callable[[str], None] | None = None
 _current: "Lifeline | None" = None
 _said = threading.Event()
 _leaving = threading.Lock()
+_stopped: tuple[str, int] | None = None
+"""What to say, and the exit code, once a signal has asked this command to end."""
 
 
 class Lifeline:
@@ -243,19 +245,37 @@ def kill(actor: Any) -> None:
         ray.kill(actor)
 
 
+def begin_command() -> None:
+    """Note that this process is our command line, which has said nothing yet."""
+    global in_command, _stopped
+    in_command, _stopped = True, None
+    _said.clear()
+
+
+def expect_end(line: str, code: int) -> None:
+    """Say this and end with this code, whatever is lost: the signal may have hit Ray too."""
+    global _stopped
+    _stopped = line, code
+
+
 def say(line: str) -> None:
-    """Print what was lost, once."""
+    """Print what was lost, once, or that the command was stopped."""
     if not _said.is_set():
         _said.set()
-        print(f"lamella: {printable(line)}", file=sys.stderr, flush=True)
+        text = _stopped[0] if _stopped is not None else f"lamella: {printable(line)}"
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(text, file=sys.stderr, flush=True)
 
 
 def leave(line: str) -> NoReturn:
-    """End this process with exit code 1. Ray's own shutdown would wait for lost processes."""
+    """End this process, with exit code 1 unless it was stopped.
+
+    Ray's own shutdown would wait for lost processes.
+    """
     _leaving.acquire()  # for ever: two threads may notice the loss, and one ends the process
     say(line)
     if last_words is not None:
         last_words(line)
     if sys.stderr.isatty():
         print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # a progress bar hides the cursor
-    os._exit(1)
+    os._exit(1 if _stopped is None else _stopped[1])

@@ -5,21 +5,16 @@ inside a folder that only this user can enter.
 """
 
 import contextlib
-import fcntl
 import os
-import re
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamella.pipeline.errors import InputError
+from lamella.cluster.ray.starts import OR_SERIAL, NotStarted
 from lamella.pipeline.private import way_is_open
+from lamella.pipeline.scratch import locked_folder, remove, remove_left_overs
 
 PREFIX = "lamella-ray-"
-_NAME = re.compile(PREFIX + r"[a-z0-9_]{8}")
 
 LONGEST_SOCKET_BYTES = 107
 """The longest path of a socket on Linux."""
@@ -30,8 +25,6 @@ INSIDE = "/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store.1"
 LONGEST_BYTES = LONGEST_SOCKET_BYTES - len(INSIDE) - len(f"/{PREFIX}12345678")
 """The longest path of a folder that can hold Ray's."""
 
-LOCK = "lock"
-
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
@@ -41,11 +34,11 @@ def private_folder() -> Iterator[Path]:
     `XDG_RUNTIME_DIR`. Folders left there by ended processes of this user are removed.
 
     Raises:
-        InputError: no folder is suitable.
+        NotStarted: no folder is suitable.
     """
     parents = _usable_parents()
     for parent in parents:
-        _remove_left_overs(parent)
+        remove_left_overs(parent)
     folder, lock = _make(parents)
     try:
         yield folder / "r"
@@ -64,10 +57,10 @@ def _usable_parents() -> list[Path]:
             found.append(parent)
         reasons.append(f"{parent} {reason}")
     if not found:
-        raise InputError(
+        raise NotStarted(
             "Ray needs a folder for its sockets that exists, can be written, has a path of at most "
-            f"{LONGEST_BYTES} bytes, and cannot be replaced by other users: {'; '.join(reasons)}. "
-            "Name one by TMPDIR, or run with --engine serial"
+            f"{LONGEST_BYTES} bytes, and cannot be replaced by other users ({'; '.join(reasons)})",
+            f"name one by TMPDIR, {OR_SERIAL}",
         )
     return found
 
@@ -87,48 +80,8 @@ def _make(parents: list[Path]) -> tuple[Path, int]:
     for parent in parents:
         # No space left, or not writable after all: try the next one.
         with contextlib.suppress(OSError):
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-            lock = os.open(folder / f"{LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Locked before it gets its name, or another process would take the folder for a
-            # left-over.
-            (folder / f"{LOCK}.new").rename(folder / LOCK)
-            return folder, lock
-    raise InputError(
-        f"Ray's folder cannot be made in {', '.join(map(str, parents))}: free space there, name "
-        "another folder by TMPDIR, or run with --engine serial"
+            return locked_folder(PREFIX, parent)
+    raise NotStarted(
+        f"Ray's folder cannot be made in {', '.join(map(str, parents))}",
+        f"free space there, name another folder by TMPDIR, {OR_SERIAL}",
     )
-
-
-def _remove_left_overs(parent: Path) -> None:
-    """Remove folders here whose process has ended, so that nobody holds their lock."""
-    with contextlib.suppress(OSError), os.scandir(parent) as entries:
-        for entry in entries:
-            if _NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False):
-                _remove_if_left(Path(entry.path))
-
-
-def _remove_if_left(folder: Path) -> None:
-    facts = folder.lstat()
-    if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) != 0o700:
-        return
-    with contextlib.suppress(OSError):
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove(folder)
-        finally:
-            os.close(lock)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder of ours, its lock last; while Ray still writes, leave it to the next run."""
-    with contextlib.suppress(OSError):
-        for each in folder.iterdir():
-            if each.is_dir() and not each.is_symlink():
-                shutil.rmtree(each, ignore_errors=True)
-            elif each.name != LOCK:
-                each.unlink()
-        if [each.name for each in folder.iterdir()] == [LOCK]:
-            (folder / LOCK).unlink()
-            folder.rmdir()

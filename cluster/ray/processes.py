@@ -52,6 +52,12 @@ def children() -> list[Process]:
     ]
 
 
+def lives(number: int) -> bool:
+    """Say whether a process with this id lives."""
+    facts = _facts(number)
+    return facts is not None and facts[1][_STATE] not in "ZX"
+
+
 def with_argument(argument: str) -> list[Process]:
     """Return the processes that were called with this argument."""
     found = []

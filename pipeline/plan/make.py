@@ -1,9 +1,6 @@
 """Make a plan: probe a sample, and extrapolate to all pictures of the source."""
 
-import os
-import tempfile
-from pathlib import Path
-
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.locations import is_s3
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.memory import available_memory
@@ -22,6 +19,7 @@ from lamella.pipeline.plan.parts import (
 from lamella.pipeline.plan.probe import Probe, probe
 from lamella.pipeline.plan.requests import source_requests, store_requests
 from lamella.pipeline.run.drive import OnProgress, quiet
+from lamella.pipeline.scratch import scratch
 from lamella.schemas.job import EngineSettings
 from lamella.schemas.plan import Plan, PlannedStage, ProbedMachine
 
@@ -45,12 +43,12 @@ def make_plan(
         InputError: no picture of the sample can be read.
     """
     available = available_memory()
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     workers, threads = lanes(prepared.job.engine, cores)
-    with tempfile.TemporaryDirectory(prefix="lamella-plan-") as scratch:
+    with scratch("plan") as files:
         found = probe(
             prepared,
-            Path(scratch),
+            files,
             sample=sample,
             seed=seed,
             threads=min(cores, workers * threads),

@@ -18,7 +18,8 @@ MAX_ATTEMPTS = 3
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Say whether a retry may succeed. Wrong inputs and missing rights do not mend themselves."""
-    wrong = InputError | ValueError | TypeError | AssertionError
+    # A second import of some packages fails for another reason, which would hide the first.
+    wrong = InputError | ValueError | TypeError | AssertionError | ImportError
     return not isinstance(error, wrong | NoAccess | LoginFailed | NoSuchBucket)
 
 

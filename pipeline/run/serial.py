@@ -1,8 +1,8 @@
 """The runner in one process: one task at a time, in order. The reference for other runners."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.memory import available_memory
 from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from lamella.pipeline.run.step import Outcome, Step, TaskT
@@ -29,7 +29,7 @@ class SerialRunner:
     @property
     def threads(self) -> int:
         """The number of cores that this process may use."""
-        return len(os.sched_getaffinity(0))
+        return available_cores()
 
     def memory_per_worker(self) -> int:
         """Return the free memory of this machine in bytes."""

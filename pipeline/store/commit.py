@@ -7,7 +7,6 @@ at most once. So a task may be run twice, even at the same time, and the first t
 import hashlib
 import secrets
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from lamella.pipeline.errors import (
     StoreUnavailable,
     one_line,
 )
+from lamella.pipeline.scratch import scratch
 from lamella.pipeline.signs import sign
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -150,8 +150,8 @@ class Attempt:
 @contextmanager
 def attempt(store: Store, folder: str, stage: str, key: str, inputs: str) -> Iterator[Attempt]:
     """Begin a try at a task; its scratch folder is removed at the end of the block."""
-    with tempfile.TemporaryDirectory(prefix=f"lamella-{stage}-{key}-") as scratch:
-        yield Attempt(store, folder, stage, key, inputs, Path(scratch))
+    with scratch(f"{stage}-{key}") as files:
+        yield Attempt(store, folder, stage, key, inputs, files)
 
 
 def step_folders(store: Store, step: tree.StepKind) -> list[str]:

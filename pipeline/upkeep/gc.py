@@ -9,13 +9,12 @@ a sign of progress, and a task without signs is ended after `engine.task_timeout
 `gc` reads the done record that would name a file again right before it removes the file.
 """
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from secrets import token_hex
 
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.scratch import scratch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store, StoredFile
@@ -166,8 +165,8 @@ def store_clock(store: Store) -> float:
         MissingFile: the file is not listed after it was written.
     """
     path = tree.CLOCK.at(token=token_hex(6))
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch, "clock")
+    with scratch("clock") as files:
+        local = files / "clock"
         local.write_bytes(b"")
         store.put(path, local)
     try:

@@ -6,10 +6,8 @@ them, which find everything else done. If a snapshot or a vocabulary names the o
 bytes are put under the old name.
 """
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from lamella.pipeline.errors import (
     AccountMismatch,
@@ -23,6 +21,7 @@ from lamella.pipeline.errors import (
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.step import Runner
+from lamella.pipeline.scratch import scratch
 from lamella.pipeline.stages import Hands, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -244,8 +243,8 @@ def _restore(store: Store) -> list[str]:
 
 
 def _copy(store: Store, source: str, target: str, reference: FileRef) -> None:
-    with tempfile.TemporaryDirectory(prefix="lamella-repair-") as scratch:
-        local = Path(scratch, "file")
+    with scratch("repair") as files:
+        local = files / "file"
         with local.open("wb") as file:
             for chunk in store.chunks(source):
                 file.write(chunk)

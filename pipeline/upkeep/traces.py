@@ -5,7 +5,6 @@ removes those tables last: if it is stopped, the same command finds them again.
 """
 
 import secrets
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.stage import shard_key
 from lamella.pipeline.errors import CorruptFile
+from lamella.pipeline.scratch import scratch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import WRONG_FORM, sha256_of
 from lamella.pipeline.store.protocol import Store
@@ -57,8 +57,8 @@ def fetched(store: Store, path: str) -> Iterator[Path]:
     Raises:
         MissingFile: the file is not there.
     """
-    with tempfile.TemporaryDirectory(prefix="lamella-forget-") as scratch:
-        local = Path(scratch, "file")
+    with scratch("forget") as files:
+        local = files / "file"
         with local.open("wb") as file:
             for chunk in store.chunks(path):
                 file.write(chunk)

@@ -1,6 +1,5 @@
 """The exact assigner on a GPU: a matrix product there proposes, float64 decides on the CPU."""
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lamella.pipeline.arrays import Float32s, Int64s, UInt32s
+from lamella.pipeline.cores import available_cores
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.torch_settings import settings
 from lamella.pipeline.vocabulary.assign import Assignment, ExactAssigner, Nearest, check_count
@@ -36,7 +36,7 @@ FREE_SHARE, CPU_BYTES = 0.5, 256 << 20
 FAR = 2.0**120
 """Half norm of padding words in the last groups: above every limit, and finite."""
 
-DECIDERS = min(8, os.cpu_count() or 1)
+DECIDERS = min(8, available_cores())
 """Threads that decide in float64 while the device computes the next tile."""
 
 

@@ -15,7 +15,8 @@ import ray
 from lamella.cluster.ray import private_folder as module
 from lamella.cluster.ray.connect import connected
 from lamella.cluster.ray.private_folder import LONGEST_BYTES, PREFIX, private_folder
-from lamella.pipeline.errors import InputError
+from lamella.cluster.ray.starts import NotStarted
+from lamella.pipeline import scratch
 from tests.conftest import RaySwitch
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def test_where_no_folder_will_do_each_is_named_with_the_reason(
     monkeypatch.setattr(module, "LONGEST_BYTES", 3)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     wanted = rf"at most 3 bytes.*{short} has \d+ bytes; /tmp has 4 bytes; /var/tmp has 8.*TMPDIR"
-    with pytest.raises(InputError, match=wanted), private_folder():
+    with pytest.raises(NotStarted, match=wanted), private_folder():
         pass
 
 
@@ -81,7 +82,7 @@ def left_over(parent: Path, name: str = PREFIX + "abcdefgh") -> Path:
     folder = parent / name
     (folder / "session" / "sockets").mkdir(parents=True)
     folder.chmod(0o700)
-    (folder / "lock").touch()
+    (folder / "lock").write_text("\n".join(scratch._this_machine()))
     return folder
 
 

@@ -3,16 +3,20 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 import ray
 
+from lamella.cluster.ray import ray_auth
 from lamella.cluster.ray.ray_auth import MODE, TOKEN, own_token, users_token
 from lamella.pipeline.errors import InputError
 
 JOIN = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from lamella.cluster.ray.connect import connected
 from lamella.cluster.commands.main import main
 from lamella.cluster.commands.cli import app
@@ -132,3 +136,21 @@ def test_joining_a_ray_without_a_token_warns_once(tmp_path: Path) -> None:
     )
     assert done.stdout.split() == ["disabled", "disabled"]
     assert done.stderr.count("asks for no token, so whoever reaches its ports can run code") == 1
+
+
+def test_a_proxy_for_the_web_is_not_asked_for_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = "ray.rpc.NodeInfoGcsService"
+    answer = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {"GetClusterId": answer}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    # Nothing listens there.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    try:
+        assert ray_auth._lets_in(f"127.0.0.1:{port}", None, timeout_s=20)
+    finally:
+        server.stop(None)

@@ -1,6 +1,7 @@
 """The command line as a person meets it: journeys, bad input, exit codes, one clear line each."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -270,8 +271,14 @@ def is_whole(shown: Said, folder: Path) -> None:
     assert (folder / "report.html").read_text().count("data:image/jpeg;base64") > 8
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_says_that_the_same_command_continues(times: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "times", "said_first"),
+    [(signal.SIGTERM, 1, "stopped by SIGTERM; "), (signal.SIGINT, 2, "stopped; ")],
+)
+def test_a_stopped_command_says_that_it_continues_and_leaves_no_scratch(
+    number: signal.Signals, times: int, said_first: str, tmp_path: Path
+) -> None:
+    (tmp_path / "scratch").mkdir()
     pictures = tiny_pictures(tmp_path / "pictures", 40)
     command = [sys.executable, "-m", "lamella", "index", pictures, "--into", tmp_path / "store"]
     with subprocess.Popen(
@@ -279,15 +286,17 @@ def test_ctrl_c_says_that_the_same_command_continues(times: int, tmp_path: Path)
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
     ) as running:
         while not any(tmp_path.glob("store/looks/*/done/*.json")):
             assert running.poll() is None
             time.sleep(0.05)
         for _ in range(times):
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             time.sleep(0.2)
         _, said = running.communicate(timeout=60)
-    assert running.returncode == 130, said
-    assert "stopped; what is done stays done: the same command continues" in said
+    assert running.returncode == 128 + number, said
+    assert f"{said_first}what is done stays done: the same command continues" in said
+    assert list((tmp_path / "scratch").iterdir()) == []
     assert "Traceback" not in said
     assert "Aborted" not in said

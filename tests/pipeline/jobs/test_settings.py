@@ -22,6 +22,14 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
     assert (found.words, found.seed) == (200, 7)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_file_as_windows_writes_it_is_read(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_bytes('name = "größe"\r\n[vocabulary]\r\nrounds = 5\r\n'.encode(encoding))
+    found = load_job(path)
+    assert (found.name, found.vocabulary.rounds) == ("größe", 5)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

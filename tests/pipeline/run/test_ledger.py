@@ -88,6 +88,7 @@ def test_an_outcome_is_a_record_or_an_error() -> None:
         (ValueError("no"), False, "ValueError: no"),
         (TypeError("no"), False, "TypeError: no"),
         (AssertionError("cannot be"), False, "AssertionError: cannot be"),
+        (ImportError("libx.so"), False, "ImportError: libx.so"),
     ],
 )
 def test_errors_are_told_apart(error: Exception, worth: bool, text: str) -> None:

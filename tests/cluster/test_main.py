@@ -1,0 +1,119 @@
+"""How a command ends at a signal, and prints what an encoding has no letter for."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+
+from lamella.cluster.commands import main as module
+from lamella.cluster.commands.main import Stopped
+from lamella.cluster.ray import lifeline
+from lamella.pipeline.errors import EngineLost
+from tests.command_line import lamella
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGINT, "stopped; "), (signal.SIGTERM, "stopped by SIGTERM; "), (signal.SIGHUP, "")],
+)
+def test_a_signal_to_end_is_one_word_and_a_code_of_its_own(
+    number: signal.Signals, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def runs(**_: object) -> None:
+        os.kill(os.getpid(), number)
+
+    with handlers_kept(), mock.patch.object(module, "app", runs):
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        os.kill(os.getpid(), number)  # once more, on its way out
+    assert ended.value.code == 128 + number
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+    assert line.endswith("what is done stays done: the same command continues")
+
+
+def test_nohup_is_heeded() -> None:
+    with handlers_kept():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with module._stoppable():
+            os.kill(os.getpid(), signal.SIGHUP)
+            with pytest.raises(Stopped):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in module.ENDING}
+    with (
+        # The process of the tests may not be ended where Ray is lost.
+        mock.patch.object(lifeline, "in_command", False),
+        mock.patch.object(lifeline, "_stopped", None),
+    ):
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "printed"), [("ascii", b"gr\\xf6\\u20ac"), ("latin-1", b"gr\xf6\\u20ac")]
+)
+def test_a_letter_that_an_encoding_lacks_is_escaped(encoding: str, printed: bytes) -> None:
+    data = io.BytesIO()
+    with mock.patch.object(sys, "stdout", io.TextIOWrapper(data, encoding=encoding)):
+        module._print_anything()
+        print("grö€", flush=True)
+        assert data.getvalue() == printed + b"\n"
+    with mock.patch.object(sys, "stdout", None):  # closed
+        module._print_anything()
+
+
+def test_what_a_command_does_first_is_said_at_once_and_in_no_json() -> None:
+    first = "listing the pictures of /nowhere"
+    assert lamella("index", "/nowhere", "--into", "/nowhere/x").stderr.splitlines()[0] == first
+    assert first not in lamella("index", "/nowhere", "--into", "/nowhere/x", "--json").stderr
+
+
+@pytest.mark.parametrize("then", [SystemError, EngineLost])
+def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
+    then: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def runs(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped as stopped:  # as Ray's compiled code does, or the same signal to Ray itself
+            raise then("returned a result with an exception set") from stopped
+
+    leaves = mock.patch.object(lifeline.os, "_exit", side_effect=SystemExit)
+    ends = pytest.raises(SystemExit)
+    with handlers_kept(), mock.patch.object(module, "app", runs), leaves as left, ends as ended:
+        module.main()
+    code = left.call_args.args[0] if left.called else ended.value.code
+    assert code == 128 + signal.SIGTERM
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("stopped by SIGTERM; ")
+
+
+def test_names_of_files_are_utf_8_in_every_locale() -> None:
+    code = (
+        "import lamella.cluster.start, os, sys\n"
+        "print(os.fsencode(sys.argv[1]), sys.argv[1].isprintable(), sys.stdout.encoding)"
+    )
+    other = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = subprocess.run(
+        [sys.executable, "-c", code, "größe"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+        | other,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout == f"{'größe'.encode()} True ascii\n"
