@@ -64,7 +64,7 @@ class DoneRecord(Record):
 
     @model_serializer(mode="wrap")
     def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave an empty `freed` out, as before there was one: other records stay what they were."""
+        """Leave an empty `freed` out, as before there was one: records stay what they were."""
         value: dict[str, Any] = dump(self)
         if not self.freed:
             value.pop("freed", None)

@@ -134,7 +134,8 @@ def gc(
     if intermediate:
         say(
             f"intermediate: {len(found.freed):,} files {'would be' if dry_run else 'were'} freed, "
-            f"{found.freed_bytes:,} bytes; {found.young_bytes:,} bytes are younger than {older_than}"
+            f"{found.freed_bytes:,} bytes; {found.young_bytes:,} bytes are younger than "
+            f"{older_than}"
         )
         if found.pictures:
             say(

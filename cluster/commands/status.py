@@ -1,5 +1,6 @@
 """The commands that describe a store: status, snapshots."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -21,17 +22,21 @@ def register(app: typer.Typer) -> None:
 def status(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
-    """Show what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
+    """Show what a store holds: corpora, refused pictures and why, the current snapshot, bytes."""
     from lamella.pipeline.jobs.status import store_status
     from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.sizes import store_sizes
 
-    found = store_status(open_store(store))
+    opened = open_store(store)
+    found, sizes = store_status(opened), store_sizes(opened)
     if as_json:
-        emit(found)
+        emit(found | {"bytes": asdict(sizes) | {"total": sizes.total}})
         return
     from lamella.cluster.commands.show import show_status
+    from lamella.cluster.commands.show_sizes import show_sizes
 
     show_status(console, found)
+    show_sizes(console, store, sizes)
 
 
 def snapshots(

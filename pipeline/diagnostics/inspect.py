@@ -21,9 +21,7 @@ from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import RoundReport, Vocabulary
 
-SAMPLE_FREED = (
-    "the sample that the words were trained on was freed by `lamella gc --intermediate`"
-)
+SAMPLE_FREED = "the sample that the words were trained on was freed by `lamella gc --intermediate`"
 
 BURSTY_PICTURES = 5
 """A word in fewer pictures than this is not called bursty: the mean would say little."""

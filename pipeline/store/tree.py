@@ -124,8 +124,7 @@ class StepKind:
             what is damaged below it.
         until: the done record after which this step's files are no longer needed: `gc` removes
             them once it is there.
-        freeable: of `files`, those that `gc --intermediate` may free: a record has them in `files`
-            or in `freed`.
+        freeable: those of `files` that `gc --intermediate` may have moved to `freed`.
         keyed: whether the name of the folder ends in the first digits of the records' inputs.
         mend: how a damaged file in the folder is mended.
     """
@@ -178,10 +177,7 @@ def _trained(name: str, below: str, files: str, counts: str, **more: Any) -> Ste
 
 IMPORT = _trained("import", "", "centroids", "dimensions probes")
 SAMPLE = _trained(
-    "sample",
-    "/sample",
-    "sample held",
-    "descriptors held",
+    *("sample", "/sample", "sample held", "descriptors held"),
     rows={"sample": "descriptors"},
     freeable="sample held",
 )

@@ -27,10 +27,9 @@ from lamella.schemas.keeping import Expired
 from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
-_TRAINED_ON = frozenset(
-    step.name for step in (tree.SAMPLE, tree.PROJECT, tree.SEED, tree.ROUND)
-)
+_TRAINED_ON = frozenset(step.name for step in (tree.SAMPLE, tree.PROJECT, tree.SEED, tree.ROUND))
 _REPORTS = frozenset({"report"})
+"""Files of a round that stay: they say how the training went."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _training(found: Inventory, folder: str) -> list[Spare]:
     vocabulary = found.records.get(path)
     if not isinstance(vocabulary, Vocabulary):
         return []
-    bare = _bare(vocabulary)
+    bare = without_sample(vocabulary)
     kept = {file.path for file in bare.files()}
     wanted = [] if bare == vocabulary else [Spare(path, frozenset())]
     for below, record in found.of(DoneRecord):
@@ -149,7 +148,7 @@ def _training(found: Inventory, folder: str) -> list[Spare]:
     return wanted
 
 
-def _bare(vocabulary: Vocabulary) -> Vocabulary:
+def without_sample(vocabulary: Vocabulary) -> Vocabulary:
     """Return a vocabulary that does not name what it was trained on."""
     if not vocabulary.sample and vocabulary.held is None:
         return vocabulary
@@ -164,7 +163,7 @@ def free(store: Store, found: Inventory, spare: Spare, *, dry_run: bool) -> list
     known = found.records[spare.path]
     if isinstance(known, Vocabulary):
         if not dry_run and read_record(store, spare.path, Vocabulary) == known:
-            store.replace(spare.path, _bare(known).to_json())
+            store.replace(spare.path, without_sample(known).to_json())
         return []
     assert isinstance(known, DoneRecord)
     if not dry_run:
