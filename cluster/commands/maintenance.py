@@ -234,6 +234,7 @@ def retry(
             show_default="all that may pass",
         ),
     ] = None,
+    force: options.Force = False,
     pictures: options.Pictures = None,
     engine: options.Engine = None,
     address: options.Address = None,
@@ -272,6 +273,7 @@ def retry(
             threads=running.threads,
             watch=Watch(lines.stage, lines.round, note=lines.note),
             pictures=pictures,
+            force=force,
         )
     snapshot = found.snapshot
     if as_json:

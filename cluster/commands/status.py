@@ -1,4 +1,4 @@
-"""The commands that describe a store: status, snapshots."""
+"""The commands that describe a store: status, snapshots; and runs, in a file of its own."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import options, runs
 from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(status)
     app.command()(snapshots)
+    runs.register(app)
 
 
 def status(
@@ -42,8 +43,9 @@ def status(
 def snapshots(
     store: options.Store,
     promote: Annotated[
-        int | None,
+        str | None,
         typer.Option(
+            metavar="NUMBER|TAG",
             help="Make this snapshot the one that queries use. An older one than the current is a "
             "rollback, and holds.",
             show_default=False,
@@ -63,7 +65,7 @@ def snapshots(
     from lamella.cluster.commands.show_snapshots import say_promotion, show_snapshots
     from lamella.pipeline.index import promotions
     from lamella.pipeline.index.expired import snapshot_numbers
-    from lamella.pipeline.index.tags import tags_by_snapshot
+    from lamella.pipeline.index.tags import snapshot_named, tags_by_snapshot
     from lamella.pipeline.jobs.gate import judgements
     from lamella.pipeline.store.storage import open_store
 
@@ -72,7 +74,7 @@ def snapshots(
     opened = open_store(store)
     made = None
     if promote is not None:
-        made = promotions.promote(opened, promote)
+        made = promotions.promote(opened, snapshot_named(opened, promote))
     elif release:
         made = promotions.release(opened)
     now = promotions.standing(opened)
