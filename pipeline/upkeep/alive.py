@@ -13,7 +13,7 @@ are caches and forecasts: they go after 30 days.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from lamella.pipeline.extract.extraction import extraction_place, outcome_key
 from lamella.pipeline.index.encode import encoding_place
@@ -217,7 +217,7 @@ def spent(found: Inventory) -> set[str]:
     return {path for path, _ in found.of(DoneRecord) if is_spent(path)}
 
 
-def needed_files(found: Inventory, without: set[str]) -> set[str]:
+def needed_files(found: Inventory, without: Set[str]) -> set[str]:
     """Return the files that records name, those records left out that go."""
     return {
         file.path

@@ -59,6 +59,7 @@ def test_a_report_of_map_says_what_trec_eval_says_too() -> None:
             at = [sum(right[: n + 1]) / (n + 1) for n, is_right in enumerate(right) if is_right]
             found.append(sum(at) / 3)
         assert row.rectangles == pytest.approx(np.mean(found), abs=1e-12)
+        assert row.rectangles is not None
         assert row.rectangles > row.score
     by_ns = plan_sweep(TRUTH, NAMES, PAPER, t=(), p=())
     rows = summarise(by_ns, [score_batch(by_ns, 0, table)]).rows
