@@ -16,7 +16,7 @@ To add a stage, add its name to `route`, a method that returns its `Stage`, and 
 `Journey._stage`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +32,13 @@ from lamella.pipeline.extract.extraction import (
 )
 from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.index.encode import Encoding, encode_corpus, encoding_place, find_encoding
+from lamella.pipeline.index.freed import freed_and_needed, note_freed
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import find_totals, make_totals
 from lamella.pipeline.index.reuse import take_over
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
+from lamella.pipeline.index.words_in_use import in_use
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -51,7 +53,7 @@ from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
-from lamella.schemas.vocabulary import EncodingSpec, Vocabulary
+from lamella.schemas.vocabulary import Vocabulary
 
 
 def route(
@@ -229,34 +231,54 @@ class Journey:
 
         def make(hands: Hands) -> Extraction:
             check_manifest(self.store, manifest, self.job.job.corpus.max_refused)
-            extraction = extract_corpus(
+            watch = hands.watch
+            take = take_over(
                 self.store,
-                hands.runner,
-                manifest,
+                hands.before,
                 spec,
-                lambda: (self._asked().root(manifest), self._asked().weights()),
-                find=lookup,
-                encoder=encoder,
-                take=take_over(
-                    self.store,
-                    hands.before,
-                    spec,
-                    encoder,
-                    lookup,
-                    on_progress=hands.watch.progress,
-                    note=hands.watch.note,
-                ),
-                anew=hands.anew,
-                limits=decode_limits(self.job.job),
-                threads=hands.threads,
-                on_progress=hands.watch.progress,
+                encoder,
+                lookup,
+                on_progress=watch.progress,
+                note=watch.note,
             )
+
+            def extract(anew: Set[str]) -> Extraction:
+                return extract_corpus(
+                    self.store,
+                    hands.runner,
+                    manifest,
+                    spec,
+                    lambda: (self._asked().root(manifest), self._asked().weights()),
+                    find=lookup,
+                    encoder=encoder,
+                    take=take,
+                    anew=anew,
+                    limits=decode_limits(self.job.job),
+                    threads=hands.threads,
+                    on_progress=watch.progress,
+                )
+
+            extraction = extract(hands.anew)
+            if not self._at_once and any(record.freed for record in extraction.records):
+                done = Made(corpus=manifest, extract=extraction)
+                wanted = freed_and_needed(self.store, extraction, self._words_there(done))
+                note_freed(extraction, wanted, watch.note)
+                extraction = extract(wanted) if wanted else extraction
             check_extraction(self.store, extraction, manifest, self.job.job)
             if len(extraction.machines) > 1:
                 hands.watch.note(on_several_machines(manifest.name, extraction.machines))
             return extraction
 
         return Stage("extract", folder, inputs, find, make)
+
+    def _words_there(self, made: Made) -> dict[str, Vocabulary] | None:
+        """Return the words of all local layers, None where some are still to be made."""
+        for name in self._route():
+            if name.startswith("vocabulary") and not made.has(name):
+                if (words := self._stage(name, made).find()) is None:
+                    return None
+                made.add(name, words)
+        return made.vocabularies
 
     def _import(self, made: Made, layer: str) -> Stage:
         spec, sha256 = self.job.extraction, self.job.imports[layer]
@@ -358,26 +380,6 @@ class Journey:
             return index
 
         return Stage("index", folder, inputs, find, make)
-
-
-def in_use(vocabulary: Vocabulary, encoding: EncodingSpec) -> Vocabulary:
-    """Return a vocabulary with the encoding that an index describes pictures by.
-
-    A training may end with fewer words than a descriptor is to count for: it then counts for all.
-    What it was trained on is left out: an index does not need it.
-
-    Raises:
-        InputError: imported words are fewer.
-    """
-    if vocabulary.imported and encoding.nearest > vocabulary.words:
-        raise InputError(
-            f"a descriptor counts for all words at most; {encoding.nearest} nearest words of "
-            f"{vocabulary.words:,} in layer {vocabulary.layer} are asked for: ask for fewer "
-            "(encoding.nearest)"
-        )
-    nearest = min(encoding.nearest, vocabulary.words)
-    encoding = encoding.model_copy(update={"nearest": nearest})
-    return vocabulary.model_copy(update={"encoding": encoding, "sample": (), "held": None})
 
 
 def words_folder(job: JobConfig) -> Path:

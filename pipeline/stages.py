@@ -117,8 +117,8 @@ class Made:
     Later stages take their inputs from here.
     """
 
-    def __init__(self) -> None:
-        self._of: dict[str, Any] = {}
+    def __init__(self, **outcomes: Any) -> None:
+        self._of: dict[str, Any] = outcomes
         self._keys: dict[str, frozenset[str]] = {}
 
     def add(self, name: str, outcome: Any) -> None:

@@ -1,6 +1,9 @@
 """References to stored files, and the done record that makes a task's files exist."""
 
-from pydantic import Field
+from collections.abc import Collection
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 
@@ -36,7 +39,8 @@ class DoneRecord(Record):
     """The last file a task creates; only through it do the task's other files exist.
 
     Every attempt draws a new `commit_id`, so that a writer who lost the reply can tell its own
-    record from another's.
+    record from another's. `gc --intermediate` moves files from `files` to `freed` and removes them:
+    the task is done all the same, and whoever needs such a file has it made again.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -49,6 +53,28 @@ class DoneRecord(Record):
     machine: str = Field(
         default="", description="kind of machine that features were extracted on; in no digest"
     )
+    freed: dict[str, FileRef] = Field(
+        default_factory=dict, description="files that were made and then freed on purpose"
+    )
+
+    @property
+    def made(self) -> dict[str, FileRef]:
+        """All files that the task made, those that were freed since too."""
+        return self.files | self.freed
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave an empty `freed` out, as before there was one: records stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if not self.freed:
+            value.pop("freed", None)
+        return value
+
+    def without(self, names: Collection[str]) -> "DoneRecord":
+        """Return the record once these of its files are freed."""
+        kept = {name: file for name, file in self.files.items() if name not in names}
+        gone = {name: file for name, file in self.files.items() if name in names}
+        return self.model_copy(update={"files": kept, "freed": self.freed | gone})
 
     def content(self) -> dict[str, object]:
         """Return what was made, without names or tokens: equal for every attempt.
@@ -60,7 +86,7 @@ class DoneRecord(Record):
             "stage": self.stage,
             "key": self.key,
             "inputs": self.inputs,
-            "files": {name: file.content() for name, file in sorted(self.files.items())},
+            "files": {name: file.content() for name, file in sorted(self.made.items())},
             "counts": {
                 name: count
                 for name, count in sorted(self.counts.items())

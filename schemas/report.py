@@ -77,6 +77,10 @@ class ScoreRow(Stored):
 
     `lowest` and `highest` are what other orders of equal scores would have given. `interval` is
     None where there are too few queries for one, and in reports made before there were any.
+
+    mAP is by trapezoids, as the protocols of Oxford and Holidays define it. `rectangles` is mean
+    average precision as trec_eval and ir-measures (`AP`) define it, which is a little higher; None
+    with other metrics, and in reports made before it was there.
     """
 
     name: str
@@ -92,6 +96,7 @@ class ScoreRow(Stored):
     interval: Interval | None = None
     lowest: float = Field(ge=0.0, le=4.0)
     highest: float = Field(ge=0.0, le=4.0)
+    rectangles: float | None = Field(default=None, ge=0.0, le=1.0)
     queries: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -106,7 +111,8 @@ class ScoreRow(Stored):
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unweighted = ["weights"] if set(self.weights) == {1.0} else []
-        return _without(dump(self), [*_empty(self, "interval"), *unweighted])
+        unsaid = [] if self.rectangles is not None else ["rectangles"]
+        return _without(dump(self), [*_empty(self, "interval"), *unweighted, *unsaid])
 
 
 class SweepPoint(Stored):

@@ -184,6 +184,9 @@ class Vocabulary(Record):
     projection: FileRef | None = None
     sample: tuple[FileRef, ...] = ()
     held: FileRef | None = None
+    freed: bool = Field(
+        default=False, description="whether the rows it was trained on were freed on purpose"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -208,10 +211,12 @@ class Vocabulary(Record):
 
     @model_serializer(mode="wrap")
     def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave plain bags out, as before there was a choice: digests stay what they were."""
+        """Leave out what there once was not, where it says nothing: digests stay what they were."""
         value: dict[str, Any] = dump(self)
         if self.encoding == EncodingSpec():
             value.pop("encoding", None)
+        if not self.freed:
+            value.pop("freed", None)
         return value
 
     def files(self) -> tuple[FileRef, ...]:
@@ -226,9 +231,9 @@ class Vocabulary(Record):
     def identity(self) -> str:
         """Return a digest of what the vocabulary is, whichever attempt wrote its files.
 
-        Not of what it was trained on: that may be forgotten, and the words stay what they are.
+        Not of what it was trained on: that may be forgotten or freed, and the words stay the same.
         """
-        value = self.model_dump(mode="json", exclude={"sample", "held"})
+        value = self.model_dump(mode="json", exclude={"sample", "held", "freed"})
         for name in OWN_FILES:
             if name in value:
                 file = getattr(self, name)

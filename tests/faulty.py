@@ -15,7 +15,7 @@ from lamella.pipeline.store.local import LocalStore
 from lamella.schemas.refusals import RefusalReason
 from tests.builders import Killed
 
-WRITES = ("put", "create", "discard")
+WRITES = ("put", "create", "replace", "discard")
 CALLS = (*WRITES, "read", "exists", "size_bytes", "local_path", "names", "folders", "walk")
 
 When = Literal["before", "after"]

@@ -182,6 +182,8 @@ TELL_THE_DATE = {
     ("pipeline/corpus/sources.py", "list_source"),  # which files may change unnoticed; in no digest
     ("pipeline/index/promotions.py", "now"),  # when made, promoted or judged: in no digest
     ("pipeline/store/cache.py", "_make_room"),  # how long a local copy was not used
+    ("pipeline/upkeep/sizes.py", "store_sizes"),  # what gc would free by now
+    ("cluster/commands/runs.py", "show_runs"),  # how old a run is, for a person
 }
 """All functions that may ask what time it is. `time.monotonic` measures how long, not when."""
 

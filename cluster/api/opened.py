@@ -29,7 +29,7 @@ from lamella.tables import features_table, images_table, layer_table
 def open(
     store: str | os.PathLike[str],
     *,
-    at: int | None = None,
+    at: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
 ) -> "Index":
@@ -41,7 +41,7 @@ def open(
     Args:
         store: what `lamella.index` or `lamella index` made: a folder, or s3://bucket/prefix, of
             which copies are kept in a cache on this machine.
-        at: the number of a snapshot; the promoted one by default.
+        at: the number or the tag of a snapshot; the promoted one by default.
         weights: a local file of the network's weights, where the index was made with such a one.
         threads: for decoding and the network; one a core by default. It changes no answer.
 
@@ -53,12 +53,12 @@ def open(
     """
     try:
         url = os.fspath(store)
-        number = None if at is None else operator.index(at)
+        number = at if at is None or isinstance(at, str) else operator.index(at)
         threads = available_cores() if threads is None else operator.index(threads)
     except TypeError as error:
         raise InputError(
-            "lamella.open takes a path or an s3:// address, and whole numbers as `at` and "
-            f"`threads`: {error}"
+            "lamella.open takes a path or an s3:// address, a whole number or a tag as `at`, and "
+            f"a whole number as `threads`: {error}"
         ) from None
     if threads < 1:
         raise InputError(f"threads must be at least 1; got {threads}")

@@ -32,7 +32,9 @@ def expire(
     number: Annotated[
         str | None,
         typer.Option(
-            "--snapshot", help="Let this one go, by number, and no other.", show_default=False
+            "--snapshot",
+            help="Let this one go, by number or tag, and no other.",
+            show_default=False,
         ),
     ] = None,
     dry_run: Annotated[
@@ -90,7 +92,8 @@ def tag(
         str | None, typer.Argument(help="A name for the snapshot; without one, tags are listed.")
     ] = None,
     snapshot: Annotated[
-        int | None, typer.Argument(help="The number of the snapshot.", show_default=False)
+        str | None,
+        typer.Argument(help="The number of the snapshot, or another tag.", show_default=False),
     ] = None,
     remove: Annotated[
         str | None, typer.Option(metavar="NAME", help="Remove this tag; the snapshot stays.")
@@ -105,7 +108,12 @@ def tag(
 
     The name then stands for the number: [bold]--snapshot before-cleanup[/].
     """
-    from lamella.pipeline.index.tags import read_tags, remove_tag, tag_snapshot
+    from lamella.pipeline.index.tags import (
+        read_tags,
+        remove_tag,
+        snapshot_named,
+        tag_snapshot,
+    )
     from lamella.pipeline.store.storage import open_store
 
     if (name is None) != (snapshot is None) or (remove is not None and name is not None):
@@ -114,7 +122,7 @@ def tag(
     if remove is not None:
         remove_tag(opened, remove)
     elif name is not None and snapshot is not None:
-        tag_snapshot(opened, name, snapshot)
+        tag_snapshot(opened, name, snapshot_named(opened, snapshot))
     tags = read_tags(opened)
     if as_json:
         emit(tags)

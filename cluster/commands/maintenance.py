@@ -1,7 +1,7 @@
 """The commands that maintain a store: verify, gc, repair, retry."""
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,6 +10,9 @@ from lamella.cluster.commands import options
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from lamella.pipeline.upkeep.gc import Collected
 
 
 def register(app: typer.Typer) -> None:
@@ -74,6 +77,15 @@ def gc(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be removed; remove nothing.")
     ] = False,
+    intermediate: Annotated[
+        bool,
+        typer.Option(
+            "--intermediate",
+            help="Free as well what finished indexes need no more: descriptors of pictures, and "
+            "samples and rounds of trainings. Answers and nightly reindexing stay as they are. New "
+            "words (--retrain, other --words) send their pictures through the network again.",
+        ),
+    ] = False,
     force: Annotated[
         bool,
         typer.Option("--force", help="Allow any age. Be sure that no job runs on this store."),
@@ -98,6 +110,7 @@ def gc(
             older_than_s=age_s,
             dry_run=dry_run,
             forced=force,
+            intermediate=intermediate,
             on_progress=lines.stage,
         )
     if as_json:
@@ -108,15 +121,40 @@ def gc(
                 "size_bytes": found.size_bytes,
                 "too_young": [file.path for file in found.young],
             }
+            | (_freed(found) if intermediate else {})
         )
         return
-    for file in found.removed[: SHOWN if dry_run else 0]:
+    for file in (*found.removed, *found.freed)[: SHOWN if dry_run else 0]:
         say(f"{file.path} {file.size_bytes:,} bytes")
     say(
         f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
         f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing needs are younger "
         f"than {older_than}"
     )
+    if intermediate:
+        say(
+            f"intermediate: {len(found.freed):,} files {'would be' if dry_run else 'were'} freed, "
+            f"{found.freed_bytes:,} bytes; {found.young_bytes:,} bytes are younger than "
+            f"{older_than}"
+        )
+        if found.pictures:
+            say(
+                f"new words would send {found.pictures:,} pictures through the network again; "
+                "answers and nightly reindexing stay as they are"
+            )
+        for sentence in found.kept:
+            say(sentence, "yellow")
+
+
+def _freed(found: "Collected") -> dict[str, Any]:
+    """Return as plain values what was freed of intermediate files."""
+    return {
+        "freed": [file.path for file in found.freed],
+        "freed_bytes": found.freed_bytes,
+        "pictures_without_descriptors": found.pictures,
+        "too_young_bytes": found.young_bytes,
+        "kept": list(found.kept),
+    }
 
 
 def seconds(text: str) -> float:
@@ -196,6 +234,7 @@ def retry(
             show_default="all that may pass",
         ),
     ] = None,
+    force: options.Force = False,
     pictures: options.Pictures = None,
     engine: options.Engine = None,
     address: options.Address = None,
@@ -235,6 +274,7 @@ def retry(
             threads=running.threads,
             watch=Watch(lines.stage, lines.round, note=lines.note),
             pictures=pictures,
+            force=force,
         )
     snapshot = found.snapshot
     if as_json:

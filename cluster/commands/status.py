@@ -1,11 +1,12 @@
-"""The commands that describe a store: status, snapshots."""
+"""The commands that describe a store: status, snapshots; and runs, in a file of its own."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import options, runs
 from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError
 
@@ -16,29 +17,35 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(status)
     app.command()(snapshots)
+    runs.register(app)
 
 
 def status(
     store: options.Store, as_json: options.Json = False, debug: options.Debug = False
 ) -> None:
-    """Show what a store holds: corpora, stages, refused pictures and why, the current snapshot."""
+    """Show what a store holds: corpora, refused pictures and why, the current snapshot, bytes."""
     from lamella.pipeline.jobs.status import store_status
     from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.upkeep.sizes import store_sizes
 
-    found = store_status(open_store(store))
+    opened = open_store(store)
+    found, sizes = store_status(opened), store_sizes(opened)
     if as_json:
-        emit(found)
+        emit(found | {"bytes": asdict(sizes) | {"total": sizes.total}})
         return
     from lamella.cluster.commands.show import show_status
+    from lamella.cluster.commands.show_sizes import show_sizes
 
     show_status(console, found)
+    show_sizes(console, store, sizes)
 
 
 def snapshots(
     store: options.Store,
     promote: Annotated[
-        int | None,
+        str | None,
         typer.Option(
+            metavar="NUMBER|TAG",
             help="Make this snapshot the one that queries use. An older one than the current is a "
             "rollback, and holds.",
             show_default=False,
@@ -58,7 +65,7 @@ def snapshots(
     from lamella.cluster.commands.show_snapshots import say_promotion, show_snapshots
     from lamella.pipeline.index import promotions
     from lamella.pipeline.index.expired import snapshot_numbers
-    from lamella.pipeline.index.tags import tags_by_snapshot
+    from lamella.pipeline.index.tags import snapshot_named, tags_by_snapshot
     from lamella.pipeline.jobs.gate import judgements
     from lamella.pipeline.store.storage import open_store
 
@@ -67,7 +74,7 @@ def snapshots(
     opened = open_store(store)
     made = None
     if promote is not None:
-        made = promotions.promote(opened, promote)
+        made = promotions.promote(opened, snapshot_named(opened, promote))
     elif release:
         made = promotions.release(opened)
     now = promotions.standing(opened)

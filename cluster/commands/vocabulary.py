@@ -111,12 +111,20 @@ def compare(
     ],
     layer: Layer = None,
     number_a: Annotated[
-        int | None,
-        typer.Option("--snapshot-a", help="Of A; the promoted one by default.", show_default=False),
+        str | None,
+        typer.Option(
+            "--snapshot-a",
+            help="Of A, by number or tag; the promoted one by default.",
+            show_default=False,
+        ),
     ] = None,
     number_b: Annotated[
-        int | None,
-        typer.Option("--snapshot-b", help="Of B; the promoted one by default.", show_default=False),
+        str | None,
+        typer.Option(
+            "--snapshot-b",
+            help="Of B, by number or tag; the promoted one by default.",
+            show_default=False,
+        ),
     ] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,

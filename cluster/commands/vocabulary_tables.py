@@ -19,6 +19,7 @@ def show_health(console: Console, health: "LayerHealth") -> None:
     """Print the health of a layer's words."""
     from lamella.pipeline.diagnostics.findings import findings
     from lamella.pipeline.diagnostics.health_page import story
+    from lamella.pipeline.diagnostics.inspect import SAMPLE_FREED
 
     console.print(Text(story(health)), style="bold")
     if health.rounds:
@@ -33,6 +34,8 @@ def show_health(console: Console, health: "LayerHealth") -> None:
     for finding in findings(health):
         mark, style = ("+", "green") if finding.kind == "well" else ("!", "yellow")
         console.print(Text(f"{mark} {finding.text}"), style=style)
+    if health.sample_freed:
+        console.print(Text(f"  no patches and no `vocabulary compare`: {SAMPLE_FREED}"))
     console.print()
 
 

@@ -72,8 +72,8 @@ def choose_pictures(
     numbers = dict.fromkeys(number * held // count for number in range(count))
     entries = [listing.entries[number] for number in numbers]
     table, _, _ = probe_entries(listing.root, listing.kind, entries, limits)
-    opened = PictureSource(listing.root, limits, listing.kind)
-    rows = tuple(row for row in table.to_pylist() if _can_be_seen(opened, row))
+    with closing(PictureSource(listing.root, limits, listing.kind)) as opened:
+        rows = tuple(row for row in table.to_pylist() if _can_be_seen(opened, row))
     if not rows:
         raise InputError(f"none of {len(entries):,} files tried of {source} is a picture")
     return Pictures(listing.root, rows, limits, listing.kind)

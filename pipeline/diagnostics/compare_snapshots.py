@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lamella.pipeline.diagnostics.drift import MOST_ROWS, SEED, Drift, equal_draw, measure_drift
-from lamella.pipeline.diagnostics.inspect import kept_of
+from lamella.pipeline.diagnostics.inspect import SAMPLE_FREED, kept_of
 from lamella.pipeline.errors import IncompatibleInputs, InputError, MissingFile
 from lamella.pipeline.extract.extraction import extraction_place, not_kept
 from lamella.pipeline.index.encode import open_assigner
@@ -69,6 +69,12 @@ def draw_others(
     cap = max(1, MOST_ROWS // max(pictures, 1))
     parts = []
     for done, record in enumerate(records):
+        if layer in record.freed:
+            raise InputError(
+                f"the descriptors of layer {layer} in snapshot {snapshot.number} of {store.url} "
+                "were freed by `lamella gc --intermediate`, and drift is measured on them: index "
+                "the new pictures into a store of their own and compare with that"
+            )
         if layer in record.files:
             try:
                 drawn = read_committed(
@@ -107,6 +113,11 @@ def compare_layer(
     check_same_network(*snapshots, layer)
     vocabulary = snapshots[0].vocabularies[layer]
     kept = kept_of(stores[0], vocabulary)
+    if kept.freed:
+        raise InputError(
+            f"{layer} of {stores[0].url}: {SAMPLE_FREED}, so there is nothing to compare with: "
+            "compare an index that has it, or train words anew (`lamella reindex --retrain`)"
+        )
     if not kept.sample or not vocabulary.rounds:
         raise InputError(
             f"the words of {layer} in {stores[0].url} name no sample that they were trained on, so "

@@ -11,7 +11,12 @@ from importlib.resources import files
 
 from lamella.pipeline.diagnostics.findings import Finding, findings
 from lamella.pipeline.diagnostics.health_charts import Figure, figures
-from lamella.pipeline.diagnostics.inspect import LayerHealth, WordLine, word_lines
+from lamella.pipeline.diagnostics.inspect import (
+    SAMPLE_FREED,
+    LayerHealth,
+    WordLine,
+    word_lines,
+)
 from lamella.pipeline.diagnostics.patches import PATCH_STRIDES, Seen, WordPatches, word_patches
 from lamella.pipeline.evaluate.page import JPEG_START
 from lamella.pipeline.run.drive import OnProgress, quiet
@@ -97,7 +102,7 @@ def _view(place: int, health: LayerHealth, excited: Sequence[Excited]) -> LayerV
         findings=findings(health),
         figures=figures(health),
         groups=groups,
-        caption=caption(excited),
+        caption=caption(excited, freed=health.sample_freed),
     )
 
 
@@ -142,8 +147,14 @@ def story(health: LayerHealth) -> str:
     )
 
 
-def caption(excited: Sequence[Excited]) -> str:
-    """Return the caption of the patches: where they come from, and what was left out."""
+def caption(excited: Sequence[Excited], *, freed: bool = False) -> str:
+    """Return the caption of the patches: where they come from, and what was left out.
+
+    Args:
+        freed: whether there is no sample because `gc --intermediate` freed it.
+    """
+    if freed:
+        return f"There are no patches: {SAMPLE_FREED}."
     if not any(each.seen.rows for each in excited):
         return "There are no patches: the words name no sample that they were trained on."
     seen = next(each.seen for each in excited if each.seen.rows)

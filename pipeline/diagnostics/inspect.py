@@ -21,6 +21,8 @@ from lamella.schemas.files import FileRef
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import RoundReport, Vocabulary
 
+SAMPLE_FREED = "the sample that the words were trained on was freed by `lamella gc --intermediate`"
+
 BURSTY_PICTURES = 5
 """A word in fewer pictures than this is not called bursty: the mean would say little."""
 
@@ -105,7 +107,7 @@ class LayerHealth:
 
     `held_error` is None where no rows were held out. `recall` is that of the stored words, or None
     where they were not trained here. `fit` is None where they were, or where an earlier version
-    indexed the pictures.
+    indexed the pictures. `sample_freed` says that the sample of the training was freed.
     """
 
     layer: str
@@ -119,6 +121,7 @@ class LayerHealth:
     most_used: tuple[WordLine, ...]
     most_bursty: tuple[WordLine, ...]
     fit: WordsFit | None = None
+    sample_freed: bool = False
 
     @property
     def mean_burstiness(self) -> float:
@@ -138,6 +141,7 @@ class LayerHealth:
             "held_error": self.held_error,
             "recall": self.recall,
             "fit": self.fit and self.fit.plain(),
+            "sample_freed": self.sample_freed,
             "corpus": {
                 "images": self.use.images,
                 "descriptors": summary.pop("rows"),
@@ -155,22 +159,25 @@ class LayerHealth:
 class Kept:
     """What is stored of a training besides its words; empty where words were imported.
 
-    `held_error` and `recall` are None where no rows were held out.
+    `held_error` and `recall` are None where no rows were held out. `freed` says that the sample is
+    gone because `gc --intermediate` freed it.
     """
 
     sample: tuple[FileRef, ...]
     held_rows: int
     held_error: float | None
     recall: float | None
+    freed: bool = False
 
 
 def kept_of(store: Store, vocabulary: Vocabulary) -> Kept:
     """Return what the record of a vocabulary's training says, and what is left of it."""
     health = vocabulary.health
-    sample = vocabulary.sample or _training_of(store, vocabulary).sample
+    training = vocabulary if vocabulary.sample else _training_of(store, vocabulary)
+    sample, freed = training.sample, training.freed
     if health is None or health.held_rows == 0:
-        return Kept(sample, 0, None, None)
-    return Kept(sample, health.held_rows, health.held_error, health.recall)
+        return Kept(sample, 0, None, None, freed)
+    return Kept(sample, health.held_rows, health.held_error, health.recall, freed)
 
 
 def _training_of(store: Store, vocabulary: Vocabulary) -> Vocabulary:
@@ -287,6 +294,7 @@ def inspect_layer(
         most_used=word_lines(use, use.most_used(listed)),
         most_bursty=word_lines(use, use.most_bursty(listed)),
         fit=snapshot_fits(store, snapshot).get(layer),
+        sample_freed=kept.freed,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lamella.pipeline.text import printable
-from lamella.schemas.report import Gain, Interval, Metric
+from lamella.schemas.report import Gain, Interval, Metric, ScoreRow
 
 DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3}
 MOST_DECIMALS = 6
@@ -13,6 +13,14 @@ def short_score(score: float, metric: Metric) -> str:
     """Return a score as tables print it: 3.94 for N-S, .602 for mAP."""
     text = f"{score:.{DECIMALS[metric]}f}"
     return text if metric == "N-S" else text.removeprefix("0")
+
+
+LABELS = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"}
+
+
+def label_text(row: ScoreRow) -> str:
+    """Return what tables call a ranking: "fc alone", "direct sum" or "mapped fusion"."""
+    return LABELS[row.kind].format(printable(row.name))
 
 
 def interval_text(interval: Interval, metric: Metric) -> str:

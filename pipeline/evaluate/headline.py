@@ -3,7 +3,12 @@
 A gain or a loss is called one only where its interval excludes zero.
 """
 
-from lamella.pipeline.evaluate.figures import difference_text, interval_text, short_score
+from lamella.pipeline.evaluate.figures import (
+    difference_text,
+    interval_text,
+    label_text,
+    short_score,
+)
 from lamella.pipeline.evaluate.intervals import FEWEST_UNITS
 from lamella.pipeline.text import printable
 from lamella.schemas.report import TOP_SCORE, FusionKind, Gain, RetrievalReport, ScoreRow
@@ -67,6 +72,26 @@ def _without_intervals(report: RetrievalReport) -> str:
 
 
 def method(report: RetrievalReport) -> str:
+    """Return which mAP this is, how the intervals were made, and what they cannot say."""
+    return " ".join(part for part in (_which_map(report), _intervals(report)) if part)
+
+
+def _which_map(report: RetrievalReport) -> str:
+    """Return how mAP is defined here, and what tools of other definitions give; empty for N-S."""
+    if report.metric != "mAP":
+        return ""
+    named = "mAP is by trapezoids, as in the protocol of Oxford5k"
+    found = [
+        f"{label_text(row)} {short_score(row.rectangles, 'mAP')}"
+        for row in report.rows
+        if row.rectangles is not None
+    ]
+    if not found:
+        return f"{named}."
+    return f"{named}; by rectangles, as trec_eval and ir-measures (AP) have it: {', '.join(found)}."
+
+
+def _intervals(report: RetrievalReport) -> str:
     """Return how the intervals were made, and what they cannot say; empty without intervals."""
     made = report.bootstrap
     if made is None:

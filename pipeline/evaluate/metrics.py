@@ -94,6 +94,21 @@ def average_precision(ranks: NDArray[np.int64], positives: int) -> float:
     return float(((before + after) / 2).sum() / positives)
 
 
+def average_precision_by_rectangles(ranks: NDArray[np.int64], positives: int) -> float:
+    """Return average precision as trec_eval and ir-measures (`AP`) define it, 0 to 1.
+
+    The precision at each positive, over the number of positives.
+
+    >>> average_precision_by_rectangles(np.array([0, 2]), 3)  # (1 / 1 + 2 / 3) / 3
+    0.5555555555555555
+
+    Args and raises as `average_precision`.
+    """
+    _check(ranks, positives)
+    rising = np.sort(ranks).astype(np.float64)
+    return float((np.arange(1, len(rising) + 1) / (rising + 1)).sum() / positives)
+
+
 def average_precision_over_ties(
     scores: NDArray[np.float64],
     positive_ids: NDArray[np.int64],

@@ -13,6 +13,7 @@ from importlib.resources import files
 from lamella.pipeline.evaluate.explain import QueryPicture
 from lamella.pipeline.evaluate.figures import (
     difference_text,
+    label_text,
     map_text,
     setting_text,
     short_score,
@@ -26,7 +27,6 @@ JPEG_START = b"\xff\xd8\xff"
 
 
 SHORT_LABELS = {"mapped": "map", "direct": "direct sum"}
-LABELS = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def gain_lines(report: RetrievalReport) -> list[GainLine]:
     """Return what fusions gain over other rankings, on one scale around zero."""
     ends = [abs(end) for gain in report.gains for end in (gain.interval.low, gain.interval.high)]
     widest = max(ends, default=0.0) or 1.0
-    labels = {row.name: _label(row) for row in report.rows}
+    labels = {row.name: label_text(row) for row in report.rows}
     lines = []
     for gain in report.gains:
         difference, interval = difference_text(gain, report.metric, decimals=3)
@@ -194,7 +194,7 @@ def _score_line(row: ScoreRow) -> ScoreLine:
     if row.highest - row.lowest >= 5e-4:
         ties = f"ties: {row.lowest:.3f} to {row.highest:.3f}"
     return ScoreLine(
-        label=_label(row),
+        label=label_text(row),
         kind=row.kind,
         setting=setting_text(settings) if row.kind == "mapped" else "",
         score=f"{row.score:.3f}",
@@ -203,10 +203,6 @@ def _score_line(row: ScoreRow) -> ScoreLine:
         interval=_exact(row.interval),
         whisker=_whisker(row.interval, 0.0, top),
     )
-
-
-def _label(row: ScoreRow) -> str:
-    return LABELS[row.kind].format(printable(row.name))
 
 
 def _exact(interval: Interval | None) -> str:

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.folds import cross_validate, groups_of
 from lamella.pipeline.evaluate.intervals import Resampled, resample
-from lamella.pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve, score_query
+from lamella.pipeline.evaluate.truth import (
+    GroundTruth,
+    ResolvedTruth,
+    rectangles_of,
+    resolve,
+    score_query,
+)
 from lamella.pipeline.search.fuse import fuse
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import (
@@ -62,6 +68,7 @@ class SweepPart:
         scores: (R, B) float64, a row a ranking.
         lowest: (R, B), with equal scores in the worst order.
         highest: (R, B), in the best order.
+        rectangles: (R, B), average precision by rectangles; 0 where the metric is another than mAP.
         swept: (G, B), a row a point of the grid.
         background: (C, bins) int64, counts of similarities of unrelated pictures.
     """
@@ -70,6 +77,7 @@ class SweepPart:
     scores: NDArray[np.float64]
     lowest: NDArray[np.float64]
     highest: NDArray[np.float64]
+    rectangles: NDArray[np.float64]
     swept: NDArray[np.float64]
     background: NDArray[np.int64]
 
@@ -161,7 +169,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
             "clamp the cosine where the search computes it"
         )
     metric = plan.truth.truth.metric_name
-    scores, lowest, highest = np.empty((3, len(plan.rankings), batch))
+    scores, lowest, highest, rectangles = np.zeros((4, len(plan.rankings), batch))
     swept = np.empty((len(plan.grid), batch))
     background = np.zeros((layers, BACKGROUND_BINS), dtype=np.int64)
     for column in range(batch):
@@ -172,6 +180,8 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
             scores[row, column] = score_query(metric, query, fused)
             lowest[row, column] = score_query(metric, query, fused, "worst")
             highest[row, column] = score_query(metric, query, fused, "best")
+            if metric == "mAP":
+                rectangles[row, column] = rectangles_of(query, fused)
         for row, (_, _, spec) in enumerate(plan.grid):
             swept[row, column] = score_query(metric, query, fuse(table, spec))
         query_id = plan.truth.query_ids[first_query + column]
@@ -179,7 +189,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
         bins = np.minimum((unrelated * BACKGROUND_BINS).astype(np.int64), BACKGROUND_BINS - 1)
         for layer in range(layers):
             background[layer] += np.bincount(bins[layer], minlength=BACKGROUND_BINS)
-    return SweepPart(first_query, scores, lowest, highest, swept, background)
+    return SweepPart(first_query, scores, lowest, highest, rectangles, swept, background)
 
 
 def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
@@ -204,13 +214,21 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
     scores = np.concatenate([part.scores for part in ordered], axis=1)
     lowest = np.concatenate([part.lowest for part in ordered], axis=1).mean(axis=1)
     highest = np.concatenate([part.highest for part in ordered], axis=1).mean(axis=1)
+    rectangles = np.concatenate([part.rectangles for part in ordered], axis=1).mean(axis=1)
     swept = np.concatenate([part.swept for part in ordered], axis=1)
     groups = groups_of(plan.truth)
     across = cross_validate(groups, [(t, p) for t, p, _ in plan.grid], swept)
     measured = scores if across is None else np.vstack([scores, across[0]])
     drawn = resample(measured, groups)
     rows = tuple(
-        _score_row(plan, row, scores[row], float(lowest[row]), float(highest[row]), drawn)
+        _score_row(
+            plan,
+            row,
+            scores[row],
+            (float(lowest[row]), float(highest[row])),
+            float(rectangles[row]),
+            drawn,
+        )
         for row in range(len(plan.rankings))
     )
     points = tuple(
@@ -240,10 +258,11 @@ def _score_row(
     plan: SweepPlan,
     row: int,
     scores: NDArray[np.float64],
-    lowest: float,
-    highest: float,
+    over_ties: tuple[float, float],
+    rectangles: float,
     drawn: Resampled | None,
 ) -> ScoreRow:
+    metric = plan.truth.truth.metric_name
     kind, _, spec = plan.rankings[row]
     layers = tuple(entry.layer for entry in spec.layers)
     return ScoreRow(
@@ -253,11 +272,12 @@ def _score_row(
         t=tuple(entry.t for entry in spec.layers),
         p=tuple(entry.p for entry in spec.layers),
         weights=tuple(entry.weight for entry in spec.layers),
-        metric=plan.truth.truth.metric_name,
+        metric=metric,
         score=float(scores.mean()),
         interval=drawn.interval(row) if drawn else None,
-        lowest=lowest,
-        highest=highest,
+        lowest=over_ties[0],
+        highest=over_ties[1],
+        rectangles=rectangles if metric == "mAP" else None,
         queries=len(scores),
     )
 

@@ -8,7 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
-from lamella.pipeline.evaluate.metrics import Ties, average_precision, ns_score, ranks_of
+from lamella.pipeline.evaluate.metrics import (
+    Ties,
+    average_precision,
+    average_precision_by_rectangles,
+    ns_score,
+    ranks_of,
+)
 
 MetricName = Literal["N-S", "mAP"]
 Box = tuple[float, float, float, float]
@@ -156,6 +162,12 @@ def score_query(
     """Return one query's score from scores (N,): average precision 0 to 1, or N-S 0 to 4."""
     ranks = ranks_of(scores, query.positive_ids, query.ignored_ids, ties)
     return ns_score(ranks) if metric_name == "N-S" else average_precision(ranks, query.relevant)
+
+
+def rectangles_of(query: ResolvedQuery, scores: NDArray[np.float64]) -> float:
+    """Return one query's average precision by rectangles from scores (N,), 0 to 1."""
+    ranks = ranks_of(scores, query.positive_ids, query.ignored_ids)
+    return average_precision_by_rectangles(ranks, query.relevant)
 
 
 def score_queries(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.run.drive import read_all_done
 from lamella.pipeline.store import tree
@@ -88,9 +88,12 @@ class Extraction:
 
         Raises:
             InputError: descriptors were not kept.
+            MissingFile: those of a shard were freed.
         """
         if not self.kept:
             raise not_kept(f"the descriptors of layer {layer}")
+        for record in self.records:
+            check_not_freed(record, layer)
         return {
             key: record.files[layer]
             for key, record in zip(self.keys, self.records, strict=True)
@@ -104,6 +107,20 @@ def not_kept(what: str) -> InputError:
         f"activations were not kept: {what} are gone, only their words are there; run with "
         f'activations.keep = "all" (--keep-activations all)'
     )
+
+
+def check_not_freed(record: DoneRecord, layer: str) -> None:
+    """Check that the descriptors of a shard were not freed; none at all is no fault.
+
+    Raises:
+        MissingFile: they were.
+    """
+    if layer in record.freed:
+        raise MissingFile(
+            f"the descriptors of layer {layer} of shard {record.key} were freed by `lamella gc "
+            "--intermediate`: give the same `lamella index` or `lamella reindex` again, which "
+            "makes them again"
+        )
 
 
 def extraction_place(spec: ExtractionSpec, encoder: Encoder | None) -> tuple[str, str]:

@@ -64,9 +64,10 @@ class TimedSource(PictureSource):
         super().__init__(root, limits, kind)
         self._times = times
 
+    def _open_reader(self) -> EntryReader:
+        return TimedReader(self._root, self._limits, self._kind, self._times)
+
     def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
-        if not hasattr(self._mine, "reader"):
-            self._mine.reader = TimedReader(self._root, self._limits, self._kind, self._times)
         began = time.perf_counter()
         seen = super().see(row, views, spec)
         self._times.see.append(time.perf_counter() - began)

@@ -77,7 +77,10 @@ class BatchActivations:
 
 
 class PictureSource:
-    """Decodes pictures of rows of image tables; each thread has its own reader."""
+    """Decodes pictures of rows of image tables; each thread has its own reader.
+
+    Readers keep tars and Parquet files open, until `close` or the end of `expecting`.
+    """
 
     def __init__(
         self,
@@ -92,21 +95,33 @@ class PictureSource:
         self._kind: SourceKind = kind
         self._verdicts = verdicts
         self._mine = threading.local()
+        self._readers: list[EntryReader] = []
         self._sign = signer()
         self._ahead: ReadAhead | None = None
 
     @contextmanager
     def expecting(self, rows: Iterable[Row]) -> Iterator[None]:
-        """Fetch the pictures of these rows ahead inside the block, where they lie in S3."""
+        """Fetch the pictures of these rows ahead inside the block, where they lie in S3.
+
+        At its end, when no thread reads any more, the source is closed.
+        """
         files = (
             row
             for row in rows
             if not row["container"] and (self._kind == "list" or is_below(row["name"]))
         )
         places = [(place_of(self._root, row["name"]), row["size_bytes"]) for row in files]
-        with reading_ahead(places, self._limits.max_bytes) as self._ahead:
-            yield
-        self._ahead = None
+        try:
+            with reading_ahead(places, self._limits.max_bytes) as self._ahead:
+                yield
+        finally:
+            self._ahead = None
+            self.close()
+
+    def close(self) -> None:
+        """Close the containers that readers have open; reading again opens them again."""
+        for reader in list(self._readers):
+            reader.close()
 
     def see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         """Return what the network sees of a picture in each view, or of the row's `box`.
@@ -123,9 +138,14 @@ class PictureSource:
 
     def _see(self, row: Row, views: Iterable[View], spec: PreprocessSpec) -> Seen | Jpeg:
         if not hasattr(self._mine, "reader"):
-            self._mine.reader = EntryReader(self._root, self._limits, self._kind)
+            self._mine.reader = self._open_reader()
+            self._readers.append(self._mine.reader)
         self._mine.reader.ahead = self._ahead
         return self._look(read_row(self._mine.reader, row), row, views, spec)
+
+    def _open_reader(self) -> EntryReader:
+        """Return a reader for a thread."""
+        return EntryReader(self._root, self._limits, self._kind)
 
     def _look(
         self, data: bytes, row: Row, views: Iterable[View], spec: PreprocessSpec

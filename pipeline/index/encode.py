@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import CorruptFile, one_line
-from lamella.pipeline.extract.extraction import Extraction
+from lamella.pipeline.extract.extraction import Extraction, check_not_freed
 from lamella.pipeline.extract.tables import LOCAL, read_image_ids
 from lamella.pipeline.index import residuals
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
@@ -70,6 +70,7 @@ class EncodeWork:
             image_ids = read_committed(store, files["images"], read_image_ids)
             words: dict[str, int] = {}
             for layer, describer in describers.items():
+                check_not_freed(task.extracted, layer)
                 parts = _described(store, files.get(layer), describer)
                 found = describer.of_images(parts, image_ids)
                 words |= put_words(work, layer, work.folder, image_ids, found)

@@ -68,7 +68,7 @@ def take_over(
                 if not wanted:
                     break
                 part = some[start : start + AT_ONCE]
-                _take_part(store, find, part, wanted, taken)
+                _take_part(store, find, part, wanted, taken, local=encoder is None)
                 done += len(part)
                 on_progress(Progress("take over", done, len(earlier), done, len(earlier)))
         at_hand = sum(len(part.new_ids) for parts in taken.values() for part in parts)
@@ -102,15 +102,21 @@ def _take_part(
     shards: Sequence[ShardRef],
     wanted: dict[bytes, list[tuple[str, int]]],
     taken: dict[str, list[Taken]],
+    *,
+    local: bool,
 ) -> None:
-    """Move what these shards have from `wanted` to `taken`."""
+    """Move what these shards have from `wanted` to `taken`.
+
+    Args:
+        local: whether local descriptors are wanted, which may have been freed.
+    """
     held = [
         (shard, {sha256: image_id for sha256, image_id in pictures if sha256 in wanted})
         for shard, pictures in _read(store, shards)
     ]
     held = [(shard, known) for shard, known in held if known]
     for (_, known), records in zip(held, find([shard for shard, _ in held]), strict=True):
-        if records is None:
+        if records is None or (local and records[0].freed):
             continue
         try:
             there = read_committed(store, records[0].files["images"], read_image_ids)

@@ -137,7 +137,8 @@ def _gate(store: Store, snapshot: IndexSnapshot, judgement: Judgement | None) ->
 def _not_promoted(snapshot: IndexSnapshot, now: Standing, against: list[str]) -> str:
     return (
         f"snapshot {snapshot.number} is made and not promoted, snapshot {now.snapshot.number} "
-        f"stays current: {'; and '.join(against)}; `lamella index --force` promotes it all the same"
+        f"stays current: {'; and '.join(against)}; the same command with --force promotes it all "
+        "the same"
     )
 
 

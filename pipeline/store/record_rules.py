@@ -94,7 +94,7 @@ def _done(path: str, record: DoneRecord) -> str | None:
     found = tree.read(path)
     if found is None:
         folder = path.rpartition("/done/")[0]
-        strangers = [f.path for f in record.files.values() if not f.path.startswith(f"{folder}/")]
+        strangers = [f.path for f in record.made.values() if not f.path.startswith(f"{folder}/")]
         return f"names {strangers[0]}, which is not in its folder" if strangers else None
     if record.key != found.key:
         return f"is the record of task {record.key}"
@@ -105,13 +105,14 @@ def _done(path: str, record: DoneRecord) -> str | None:
     if not record.inputs.startswith(digest):
         return f"was made from inputs {record.inputs[:12]}, the folder is for {digest}"
     step = names[record.stage]
+    freed = {name for name in step.freeable.split() if name in record.freed}
     for what, wanted, there in (
-        ("file", step.files, record.files),
+        ("file", step.files, record.files.keys() | freed),
         ("count", step.counts, record.counts),
     ):
         if missing := [name for name in wanted.split() if name not in there]:
             return f"has no {what} {missing[0]!r}, which every record of {step.name} has"
-    return _files(record.files.values(), found.folder)
+    return _files(record.made.values(), found.folder)
 
 
 def _snapshot(record: IndexSnapshot) -> str | None:

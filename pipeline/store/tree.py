@@ -124,6 +124,7 @@ class StepKind:
             what is damaged below it.
         until: the done record after which this step's files are no longer needed: `gc` removes
             them once it is there.
+        freeable: those of `files` that `gc --intermediate` may have moved to `freed`.
         keyed: whether the name of the folder ends in the first digits of the records' inputs.
         mend: how a damaged file in the folder is mended.
     """
@@ -137,6 +138,7 @@ class StepKind:
     rows: Mapping[str, str] = field(default_factory=dict)
     summary: FileKind | None = None
     until: Form | None = None
+    freeable: str = ""
     keyed: bool = True
     mend: Mend = "rebuild"
 
@@ -175,15 +177,19 @@ def _trained(name: str, below: str, files: str, counts: str, **more: Any) -> Ste
 
 IMPORT = _trained("import", "", "centroids", "dimensions probes")
 SAMPLE = _trained(
-    "sample", "/sample", "sample held", "descriptors held", rows={"sample": "descriptors"}
+    *("sample", "/sample", "sample held", "descriptors held"),
+    rows={"sample": "descriptors"},
+    freeable="sample held",
 )
 FIT = _trained("fit", "/projection", "projection", "rows")
-PROJECT = _trained("project", "/projected", "sample held", "descriptors held")
-SEED = _trained("seed", "", "centroids held", "words held")
+PROJECT = _trained(
+    "project", "/projected", "sample held", "descriptors held", freeable="sample held"
+)
+SEED = _trained("seed", "", "centroids held", "words held", freeable="centroids held")
 LINK = _trained("link", _ROUND, "near", "words", until=_SUMMED_UP)
 SUM = _trained("sum", _ROUND, "spares", "rows squared_error checked nearest", until=_SUMMED_UP)
 MERGE = _trained("merge", _ROUND, "moved", "words rows", until=_SUMMED_UP)
-ROUND = _trained("round", "", "centroids counts report", "done words")
+ROUND = _trained("round", "", "centroids counts report", "done words", freeable="centroids counts")
 HEALTH = _trained("health", "", "health", "probes")
 ENCODE = StepKind("encode", Form("bags/{keyed}"), "", "images", states=("images",))
 INDEX = StepKind(

@@ -13,13 +13,13 @@ are caches and forecasts: they go after 30 days.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from lamella.pipeline.extract.extraction import extraction_place, outcome_key
 from lamella.pipeline.index.encode import encoding_place
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place
-from lamella.pipeline.journey import Journey, route
+from lamella.pipeline.journey import Journey, encodes_at_once, route
 from lamella.pipeline.stages import Seen, top_of
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -74,6 +74,9 @@ def may_go_at(path: str, age_s: float) -> float | None:
 class Alive:
     """The records that a root reaches, and folders in which everything is held by a recent job.
 
+    `waiting` has the folders of activations whose descriptors a recent job is still to read, each
+    with the name of the job.
+
     Raises:
         StoreError: a file on the way is gone or damaged.
     """
@@ -86,6 +89,7 @@ class Alive:
                 self._trainings["/".join(path.split("/")[:3])].append(path)
         self.paths: set[str] = set()
         self.tops: set[str] = set()
+        self.waiting: dict[str, str] = {}
         gone = {record.number for _, record in found.of(Expired)}
         for path, snapshot in found.of(IndexSnapshot):
             if snapshot.number not in gone:
@@ -165,6 +169,8 @@ class Alive:
         """Mark what the stages of a job have made, and hold what later ones may find."""
         seen = Journey(self._store, job).look()
         names = route(job.extraction, job.job, job.imports, job.kept)
+        if not seen.whole and not encodes_at_once(job.job, job.imports or job.kept):
+            self.waiting[extraction_place(job.extraction, None)[0]] = job.name
         for name in names:
             if not seen.made.has(name):
                 self.tops.update(_TOPS[name.partition(" ")[0]])
@@ -211,7 +217,7 @@ def spent(found: Inventory) -> set[str]:
     return {path for path, _ in found.of(DoneRecord) if is_spent(path)}
 
 
-def needed_files(found: Inventory, without: set[str]) -> set[str]:
+def needed_files(found: Inventory, without: Set[str]) -> set[str]:
     """Return the files that records name, those records left out that go."""
     return {
         file.path

@@ -55,7 +55,7 @@ def _counts(path: str, record: DoneRecord) -> Iterator[Fault]:
             listed = " + ".join(f"{counts.get(state, 0):,} {state}" for state in step.states)
             yield Fault(path, f"says {listed} of {counts.get(step.total, 0):,} {step.total}")
         for name, count in step.rows.items():
-            rows = record.files[name].rows if name in record.files else -1
+            rows = record.made[name].rows if name in record.made else -1
             if rows != counts.get(count):
                 yield Fault(path, f"says {counts.get(count)} {count}, its file has {rows} rows")
 
@@ -102,7 +102,7 @@ def _training(found: Inventory, path: str, vocabulary: Vocabulary) -> Iterator[F
         if drawn is not None:
             yield from _done(found, drawn.folder, drawn.key, "the vocabulary")[1]
     made = vocabulary.centroids.content() if vocabulary.centroids else None
-    if last is not None and last.files["centroids"].content() != made:
+    if last is not None and last.made["centroids"].content() != made:
         yield Fault(path, "is not of the last round of its training")
 
 

@@ -9,6 +9,7 @@ a sign of progress, and a task without signs is ended after `engine.task_timeout
 `gc` reads the done record that would name a file again right before it removes the file.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from secrets import token_hex
 
@@ -20,6 +21,7 @@ from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import cure
 from lamella.pipeline.upkeep.alive import Alive, may_go_at, needed_files, spent
+from lamella.pipeline.upkeep.intermediate import Intermediates, free, intermediates
 from lamella.pipeline.upkeep.inventory import Inventory, take_inventory
 from lamella.schemas.job import EngineSettings
 from lamella.schemas.keeping import Expired
@@ -32,15 +34,33 @@ LEAST_S = EngineSettings().task_timeout_s
 
 @dataclass(frozen=True)
 class Collected:
-    """The files that were removed, or would be; and those that are unneeded but too young."""
+    """What was removed, or would be.
+
+    Attributes:
+        removed: files that nothing needs.
+        young: those that are too young.
+        freed: intermediate files, of finished indexes.
+        pictures: how many pictures have descriptors among `freed`.
+        young_bytes: what intermediate files have that are too young.
+        kept: why intermediate files were kept, as sentences.
+    """
 
     removed: tuple[StoredFile, ...]
     young: tuple[StoredFile, ...]
+    freed: tuple[StoredFile, ...] = ()
+    pictures: int = 0
+    young_bytes: int = 0
+    kept: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
-        """The bytes that were removed."""
+        """The bytes of the files that nothing needs."""
         return sum(file.size_bytes for file in self.removed)
+
+    @property
+    def freed_bytes(self) -> int:
+        """The bytes of the intermediate files."""
+        return sum(file.size_bytes for file in self.freed)
 
 
 def collect_garbage(
@@ -49,6 +69,7 @@ def collect_garbage(
     older_than_s: float = DAY_S,
     dry_run: bool = False,
     forced: bool = False,
+    intermediate: bool = False,
     on_progress: OnProgress = quiet,
 ) -> Collected:
     """Remove what no snapshot and no recent job needs.
@@ -61,6 +82,7 @@ def collect_garbage(
         older_than_s: only remove files older than this.
         dry_run: remove nothing, only return what would be removed.
         forced: allow an age below `LEAST_S`; then no job may run on the store.
+        intermediate: free what finished indexes do not need as well, as `intermediate` says.
 
     Raises:
         InputError: the age is below `LEAST_S`.
@@ -82,29 +104,74 @@ def collect_garbage(
             f"was removed: {cure(store)}"
         )
     roots = _roots(store)
+    seen = survey(store, found, now, older_than_s)
+    removed: list[StoredFile] = []
+    for number, path in enumerate(seen.old):
+        if path in seen.going and number % AT_ONCE == 0 and not _roots(store) <= roots:
+            break  # a job has begun, or a tag was given: what it needs is not known yet
+        if path in seen.going or not _named_meanwhile(store, path, seen.going):
+            if not dry_run:
+                store.discard(path)
+            removed.append(found.files[path])
+        on_progress(Progress("gc", number + 1, len(seen.old), number + 1, len(seen.old)))
+    gone = {file.path for file in removed}
+    young = tuple(found.files[path] for path in sorted(seen.every) if path not in gone)
+    if not intermediate:
+        return Collected(tuple(removed), young)
+    freeing = seen.intermediates
+    freed: list[StoredFile] = []
+    for number, spare in enumerate(freeing.spare):
+        if number % AT_ONCE == 0 and not _roots(store) <= roots:
+            break
+        if spare.path not in gone:
+            freed += free(store, found, spare, dry_run=dry_run)
+        count = len(freeing.spare)
+        on_progress(Progress("gc --intermediate", number + 1, count, number + 1, count))
+    return Collected(
+        tuple(removed), young, tuple(freed), freeing.pictures, freeing.young_bytes, freeing.kept
+    )
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What may go of a store.
+
+    Attributes:
+        going: the records among it that are old enough.
+        every: the files that nothing needs, each with the age from which it may go, in seconds.
+        old: those of them that are old enough, in the order in which they must go.
+    """
+
+    found: Inventory
+    alive: Alive
+    going: frozenset[str]
+    every: dict[str, float]
+    old: tuple[str, ...]
+    intermediates: Intermediates
+
+
+def survey(store: Store, found: Inventory, now: float, older_than_s: float) -> Survey:
+    """Return what may go of a store whose records are all sound.
+
+    Args:
+        now: by the clock that dates the store's files.
+
+    Raises:
+        StoreError: a file that says what is alive is gone or damaged.
+    """
     age = {path: now - file.modified for path, file in found.files.items()}
-    loose = _loose_records(found, Alive(store, found, now, older_than_s), older_than_s)
-    going = {path for path, least in loose.items() if age[path] > least}
+    alive = Alive(store, found, now, older_than_s)
+    loose = _loose_records(found, alive, older_than_s)
+    going = frozenset(path for path, least in loose.items() if age[path] > least)
     needed = needed_files(found, without=going)
-    files = {
+    every = loose | {
         path: older_than_s
         for path in found.files
         if path not in found.records and path not in needed and _is_garbage(found, path)
     }
-    every = loose | files
     old = sorted((path for path, least in every.items() if age[path] > least), key=_turn)
-    removed: list[StoredFile] = []
-    for number, path in enumerate(old):
-        if path in going and number % AT_ONCE == 0 and not _roots(store) <= roots:
-            break  # a job has begun, or a tag was given: what it needs is not known yet
-        if path in going or not _named_meanwhile(store, path, going):
-            if not dry_run:
-                store.discard(path)
-            removed.append(found.files[path])
-        on_progress(Progress("gc", number + 1, len(old), number + 1, len(old)))
-    gone = {file.path for file in removed}
-    young = (found.files[path] for path in sorted(every) if path not in gone)
-    return Collected(tuple(removed), tuple(young))
+    spare = intermediates(found, alive, {path for path in age if age[path] > older_than_s})
+    return Survey(found, alive, going, every, tuple(old), spare)
 
 
 AT_ONCE = 256
@@ -149,7 +216,7 @@ def _is_garbage(found: Inventory, path: str) -> bool:
     return file is not None and file.kind in ("data", "leftover")
 
 
-def _named_meanwhile(store: Store, path: str, going: set[str]) -> bool:
+def _named_meanwhile(store: Store, path: str, going: Set[str]) -> bool:
     """Say whether the done record of a file's task has been created since and names the file."""
     file = tree.read(path)
     if file is None or not file.key or tree.done(file.folder, file.key) in going:

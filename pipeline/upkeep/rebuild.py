@@ -1,6 +1,7 @@
 """Run parts of a recorded job again: missing tasks, a snapshot, a promotion."""
 
 import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.upkeep.inventory import take_inventory
+from lamella.pipeline.upkeep.inventory import Inventory, take_inventory
 from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import DoneRecord
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.keeping import Expired, Forgotten
 from lamella.schemas.snapshot import IndexSnapshot, Promotion
@@ -127,6 +129,26 @@ def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None
         f"{path} cannot be rebuilt: no finished job in {store.url} gives it; index anew, or "
         "restore the file from a copy"
     )
+
+
+def rebuild_words(store: Store, found: Inventory, damaged: Sequence[str]) -> Iterator[str]:
+    """Write damaged records of vocabularies again whose trainings were freed; yield their paths.
+
+    A snapshot has all that such a record says, while a training would begin with the pictures.
+    """
+    words = [each for _, s in found.of(IndexSnapshot) for each in s.vocabularies.values()]
+    for path in damaged:
+        folder = path.rpartition("/")[0]
+        if tree.VOCABULARY.form.read(path) is None or any(
+            other.startswith(f"{folder}/") for other in damaged if other != path
+        ):
+            continue
+        seed = found.records.get(tree.done(folder, "seed"))
+        own = [w for w in words if w.centroids and w.centroids.path.startswith(f"{folder}/")]
+        if own and isinstance(seed, DoneRecord) and seed.freed:
+            trained = own[0].trained().model_copy(update={"freed": True})
+            store.replace(path, trained.to_json())
+            yield path
 
 
 def _is_whole(store: Store, job: JobRecord) -> bool:

@@ -7,7 +7,7 @@ bytes are put under the old name.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lamella.pipeline.errors import (
     AccountMismatch,
@@ -33,6 +33,7 @@ from lamella.pipeline.upkeep.rebuild import (
     rebuild_keeping,
     rebuild_promotion,
     rebuild_snapshot,
+    rebuild_words,
 )
 from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
 from lamella.schemas.files import DoneRecord, FileRef
@@ -82,18 +83,28 @@ def repair_store(
     watch = watch or Watch()
     hands = Hands(runner, threads, watch, mend=True)
     found = verify_store(store, watch.progress)
-    if not found.damage:
+    before = found.damage
+    if not before:
         return Repaired((), (), (), ())
-    for each in found.damage:
+    for each in before:
         if each.problem.startswith(OTHER_FORMAT):
             raise NewerFormat(f"{each.path} {each.problem}; nothing was changed")
         if each.problem.endswith(IN_THE_WAY):
             raise NotAFile(f"{each.path} {each.problem}; nothing was changed")
     notes: list[str] = []
-    commits = _commits(store)
+    there = take_inventory(store)
+    commits = {path: record.commit_id for path, record in there.of(DoneRecord)}
+    if renewed := set(rebuild_words(store, there, [each.path for each in before])):
+        left = tuple(each for each in before if each.path not in renewed)
+        found = replace(found, damage=left)
     damaged = [each.path for each in found.damage]
     jobs = _jobs_to_run(store, [path for path in damaged if _mend_of(path) == "rebuild"])
-    if any({tree.LOOK, tree.EXTRACT}.intersection(tree.steps_of(path)) for path in damaged):
+    from_pictures = {tree.LOOK, tree.EXTRACT}
+    if any(record.freed for _, record in there.of(DoneRecord)):
+        # Bags and words are made of descriptors, and these of pictures.
+        from_pictures |= {step for step in tree.STEPS if step.summary is tree.VOCABULARY}
+        from_pictures.add(tree.ENCODE)
+    if any(from_pictures.intersection(tree.steps_of(path)) for path in damaged):
         for job in jobs.values():
             # Pictures are needed, so check them before anything is removed.
             job_listing(store, job, pictures)
@@ -127,19 +138,15 @@ def repair_store(
             notes.append(f"{path} was removed: the same command makes it again")
     if MARKER in damaged:
         store.replace(MARKER, MARKER_BYTES)
-    after = _commits(store)
+    after = {path: record.commit_id for path, record in take_inventory(store).of(DoneRecord)}
     tasks = tuple(path for path in sorted(after) if after[path] != commits.get(path))
-    return Repaired(found.damage, tasks, verify_store(store, watch.progress).damage, tuple(notes))
+    return Repaired(before, tasks, verify_store(store, watch.progress).damage, tuple(notes))
 
 
 def _mend_of(path: str) -> str:
     """Return how a damaged file is mended, from its row in the tree."""
     found = tree.read(path)
     return "" if found is None else found.mend
-
-
-def _commits(store: Store) -> dict[str, str]:
-    return {path: record.commit_id for path, record in take_inventory(store).of(DoneRecord)}
 
 
 def _jobs_to_run(store: Store, damaged: Sequence[str]) -> dict[str, JobRecord]:

@@ -8,6 +8,7 @@ replaced atomically, so a retry that was stopped can be continued.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -94,6 +95,7 @@ def retry_store(
     threads: int,
     watch: Watch,
     pictures: str | None = None,
+    force: bool = False,
 ) -> Retried:
     """Try the pictures again that were refused for these reasons; publish if any result changed.
 
@@ -104,6 +106,7 @@ def retry_store(
         states: the reasons.
         threads: threads of a worker in the extract stage.
         pictures: where the pictures are now; by default where they were when they were indexed.
+        force: promote in spite of gate, order and hold.
 
     Raises:
         InputError: there is no job to retry, or several and no snapshot; or a store in S3 names a
@@ -135,7 +138,7 @@ def retry_store(
     _renew_tables(store, job, found, [(trial, row) for trial, row in tried if row != trial.row])
     made = rebuild_job(store, job, replace(hands, anew=passed), pictures)
     draft = draft_of(store, path, job, made)
-    published = publish_and_promote(store, draft, gate, instead_of=current)
+    published = publish_and_promote(store, draft, gate, instead_of=current, force=force)
     return Retried(sum(became.values()), dict(sorted(became.items())), published.snapshot)
 
 
@@ -291,16 +294,17 @@ def _try_pixels(
     spec = job.extraction
     views = dict.fromkeys(layer.view for layer in spec.layers)
     changed: list[Trial] = []
-    for number, trial in enumerate(trials):
-        verdict: tuple[str, str] | None = None
-        try:
-            seen = source.see(trial.row, views, spec.preprocess)
-            if isinstance(seen, Jpeg):
-                source.see_in_sandbox(seen)
-        except Refused as refused:
-            verdict = (refused.reason.value, refused.detail)
-        became[verdict[0] if verdict else READABLE] += 1
-        if verdict != trial.verdict:
-            changed.append(trial)
-        on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))
+    with closing(source):
+        for number, trial in enumerate(trials):
+            verdict: tuple[str, str] | None = None
+            try:
+                seen = source.see(trial.row, views, spec.preprocess)
+                if isinstance(seen, Jpeg):
+                    source.see_in_sandbox(seen)
+            except Refused as refused:
+                verdict = (refused.reason.value, refused.detail)
+            became[verdict[0] if verdict else READABLE] += 1
+            if verdict != trial.verdict:
+                changed.append(trial)
+            on_progress(Progress("retry pixels", number + 1, len(trials), number + 1, len(trials)))
     return changed

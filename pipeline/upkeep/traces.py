@@ -209,7 +209,9 @@ def _empty_held_rows(store: Store, found: Inventory, folder: str) -> None:
     """Put an empty file in place of the rows that the seeding of a training held out."""
     path = tree.done(folder, "seed")
     record = found.records.get(path)
-    if not isinstance(record, DoneRecord) or record.files["held"].rows == 0:
+    if not isinstance(record, DoneRecord):
+        return
+    if "held" in record.freed or record.files["held"].rows == 0:
         return
     old = record.files["held"].path
     with fetched(store, old) as local:

@@ -1,11 +1,11 @@
 """The vocabulary stage of one layer: sample descriptors, seed words, run rounds to convergence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.run.budget import check_memory
-from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet
+from lamella.pipeline.run.drive import OnProgress, Progress, complete, quiet, read_all_done
 from lamella.pipeline.run.step import Runner, StoreStep, Whole
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once, done_keys, read_committed, read_done
@@ -73,6 +73,7 @@ def train_vocabulary(
     if store.exists(path):
         return read_record(store, path, Vocabulary)
     parts = {"keyed": vocabulary_key, "layer": layer}
+    _forget_freed(store, parts)
     stage = f"vocabulary {layer}"
     sampling = StoreStep(
         tree.SAMPLE,
@@ -108,6 +109,20 @@ def train_vocabulary(
         }
     )
     return parse_record(store, path, Vocabulary, create_once(store, path, vocabulary.to_json()))
+
+
+def _forget_freed(store: Store, parts: Mapping[str, str]) -> None:
+    """Remove the records of a training whose files were freed, so that these are made again.
+
+    The training had ended then; its vocabulary was lost since.
+    """
+    if read_done(store, tree.SEED.folder(**parts), "seed") is None:
+        return  # it never came to its first words
+    for step in (tree.SAMPLE, tree.PROJECT, tree.SEED):
+        folder = step.folder(**parts)
+        for record in read_all_done(store, folder, done_keys(store, folder)):
+            if record is not None and record.freed:
+                store.discard(tree.done(folder, record.key))
 
 
 def vocabulary_inputs(spec: VocabularySpec, extraction: str, layer: str) -> str:

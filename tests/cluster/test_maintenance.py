@@ -74,6 +74,21 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
         call("gc", store, "--older-than", "old")
 
 
+def test_gc_says_what_intermediate_files_cost_to_make_again(store: Path) -> None:
+    said = call("gc", store, "--intermediate")
+    assert "intermediate: 0 files were freed, 0 bytes; " in said
+    now = ("--older-than", "0s", "--force")
+    said = call("gc", store, "--intermediate", "--dry-run", *now)
+    assert "intermediate: 0 files" not in said
+    assert "new words would send 5 pictures through the network again" in said
+    assert as_json("gc", store, *now).keys() == {"dry_run", "removed", "size_bytes", "too_young"}
+    found = as_json("gc", store, "--intermediate", *now)
+    assert found["pictures_without_descriptors"] == 5
+    assert found["freed_bytes"] > 0
+    assert not any((store / path).exists() for path in found["freed"])
+    assert as_json("verify", store)["damaged"] == []
+
+
 def test_retry_says_how_many_were_tried_and_what_for(store: Path) -> None:
     assert "0 pictures tried again" in call("retry", store, "--engine", "serial")
     with pytest.raises(InputError, match="helps no picture that is 'truncated': give some of"):

@@ -14,6 +14,7 @@ from lamella.cluster.commands.query import Queries, answer_queries, prepare_quer
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.extract import backbone
+from lamella.pipeline.index.expired import expired_numbers, snapshot_numbers
 from lamella.pipeline.index.promotions import current_snapshot, promote
 from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.jobs.query_run import Answered
@@ -21,9 +22,13 @@ from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep.expire import expire_snapshots
+from lamella.pipeline.upkeep.forget import forget_picture
+from lamella.pipeline.upkeep.forgotten_check import check_forgotten
 from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import retry_store
+from lamella.pipeline.upkeep.runs import list_runs, remove_run
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.pipeline.vocabulary.exchange import export_vocabulary
 from lamella.schemas.corpus import ShardRef
@@ -215,6 +220,40 @@ def _gc(stores: Stores, store: Path) -> Any:
     return sorted(path.name for path in store.rglob("*") if path.is_file())
 
 
+def _gc_intermediate(stores: Stores, store: Path) -> Any:
+    collect_garbage(LocalStore(store), older_than_s=-1.0, forced=True, intermediate=True)
+    return sorted(path.name for path in store.rglob("*") if path.is_file())
+
+
+def _expire(stores: Stores, store: Path) -> Any:
+    opened = LocalStore(store)
+    expire_snapshots(opened, keep_last=1, keep_days=0)
+    return snapshot_numbers(opened), expired_numbers(opened)
+
+
+def _forget(stores: Stores, store: Path) -> Any:
+    opened = LocalStore(store)
+    asked = {"by": "name", "value": "02.png", "reason": "its owner asked"}
+    forget_picture(opened, SerialRunner(), threads=1, **asked)  # type: ignore[arg-type]
+    left = check_forgotten(opened, name="02.png")
+    return current(store).root_digest, snapshot_numbers(opened), left
+
+
+def _with_run(stores: Stores) -> Path:
+    """Return a store with a run of queries."""
+    store = stores.one.parent / "asked"
+    if not store.exists():
+        shutil.copytree(stores.one, store)
+        _query_ids(stores, store)
+    return store
+
+
+def _remove_runs(stores: Stores, store: Path) -> Any:
+    for run in list_runs(LocalStore(store)):
+        remove_run(LocalStore(store), run.name)
+    return list_runs(LocalStore(store))
+
+
 def _damaged(stores: Stores) -> Path:
     """Return a store with damage in a stage of each kind."""
     store = stores.one.parent / "damaged"
@@ -255,6 +294,11 @@ COMMANDS = {
     "query pictures": Command(lambda stores: stores.one, _query_pictures),
     "evaluate": Command(lambda stores: stores.one, _evaluate),
     "gc": Command(_with_garbage, _gc),
+    "gc --intermediate": Command(lambda stores: stores.one, _gc_intermediate),
+    "expire": Command(lambda stores: stores.two, _expire),
+    # Records that hold the picture go before the snapshot that was made from them.
+    "forget": Command(lambda stores: stores.one, _forget, damaged=True),
+    "runs --remove": Command(_with_run, _remove_runs),
     "repair": Command(_damaged, _repair, damaged=True),
     "retry": Command(_with_one_away, _retry, damaged=True),
     "promote": Command(lambda stores: stores.two, _promote),

@@ -8,9 +8,9 @@ from unittest import mock
 
 import pytest
 
-from lamella.pipeline.errors import InputError, StageFailed
+from lamella.pipeline.errors import InputError, NotPromoted, StageFailed
 from lamella.pipeline.extract.stage import ExtractWork
-from lamella.pipeline.index.promotions import current_snapshot
+from lamella.pipeline.index.promotions import current_snapshot, promote
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.stages import Watch
@@ -119,6 +119,22 @@ def test_a_job_that_stopped_for_too_many_refusals_goes_on(stores: Stores, tmp_pa
             ]
         )
     )
+
+
+def test_a_retry_is_promoted_past_a_hold_by_force_alone(stores: Stores, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "store")
+    with away("02.png"):
+        tiny_index(store.root, stores.pictures)
+        tiny_index(store.root, stores.pictures, fusion__weights=[1.0, 2.0])
+    promote(store, 1)  # a rollback, which holds
+    with pytest.raises(NotPromoted, match="the same command with --force promotes it all the same"):
+        retry(store.root)
+    held = current_snapshot(store)
+    assert held is not None
+    assert held.number == 1
+    done = retry_store(store, SerialRunner(), {FETCH}, threads=1, watch=Watch(), force=True)
+    assert (done.tried, done.snapshot.number, done.snapshot.refused) == (0, 3, 1)
+    assert current_snapshot(store) == done.snapshot
 
 
 def test_a_store_without_a_job_is_refused(tmp_path: Path) -> None:

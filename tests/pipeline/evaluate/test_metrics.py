@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.metrics import (
     average_precision,
+    average_precision_by_rectangles,
     average_precision_over_ties,
     ns_score,
     order_by_score,
@@ -38,8 +39,25 @@ def test_average_precision_of_a_perfect_ranking() -> None:
     assert average_precision(ids(0, 1, 2), 3) == 1.0
 
 
+def test_average_precision_of_trec_eval_is_the_precision_at_each_positive() -> None:
+    # ranks 0 and 2 of three positives: (1 / 1 + 2 / 3) / 3
+    assert average_precision_by_rectangles(ids(0, 2), 3) == pytest.approx(0.5555555555555556)
+    assert average_precision_by_rectangles(ids(1), 1) == 0.5  # one found in second place: 1 / 2
+    assert average_precision_by_rectangles(ids(2, 0, 1), 3) == 1.0
+
+
+@given(st.sets(st.integers(0, 30), max_size=8), st.integers(0, 3))
+def test_rectangles_give_no_less_than_trapezoids(found: set[int], missed: int) -> None:
+    ranks, positives = ids(*found), max(1, len(found) + missed)
+    most = average_precision_by_rectangles(ranks, positives)
+    assert average_precision(ranks, positives) <= most + 1e-12
+    slow = sum(sum(r <= rank for r in found) / (rank + 1) for rank in found) / positives
+    assert most == pytest.approx(slow, abs=1e-12)
+
+
 def test_nothing_found_scores_nothing() -> None:
     assert average_precision(ids(), 3) == 0.0
+    assert average_precision_by_rectangles(ids(), 3) == 0.0
 
 
 def test_junk_leaves_before_ranks_are_counted() -> None:

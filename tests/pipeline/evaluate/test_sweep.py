@@ -5,7 +5,8 @@ import pytest
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.folds import groups_of, halves_of
-from lamella.pipeline.evaluate.protocols import ukb
+from lamella.pipeline.evaluate.metrics import order_by_score
+from lamella.pipeline.evaluate.protocols import groups, ukb
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
 from lamella.pipeline.search.fuse import fuse
@@ -44,6 +45,26 @@ def test_every_point_of_the_grid_equals_its_own_fusion() -> None:
     assert used.score == result.rows[-1].score
     assert result.best is not None
     assert result.best.score == max(point.score for point in result.sweep)
+
+
+def test_a_report_of_map_says_what_trec_eval_says_too() -> None:
+    names = [f"{number // 4}/{number:02d}.jpg" for number in range(24)]
+    table, plan = similarities(), plan_sweep(groups(names), names, PAPER, t=(), p=())
+    result = summarise(plan, [score_batch(plan, 0, table)])
+    for row, scores in zip(result.rows, [table[0], table[1]], strict=False):
+        found = []
+        for query in range(24):
+            ranking = [each for each in order_by_score(scores[query]) if each != query]
+            right = [each // 4 == query // 4 for each in ranking]
+            at = [sum(right[: n + 1]) / (n + 1) for n, is_right in enumerate(right) if is_right]
+            found.append(sum(at) / 3)
+        assert row.rectangles == pytest.approx(np.mean(found), abs=1e-12)
+        assert row.rectangles is not None
+        assert row.rectangles > row.score
+    by_ns = plan_sweep(TRUTH, NAMES, PAPER, t=(), p=())
+    rows = summarise(by_ns, [score_batch(by_ns, 0, table)]).rows
+    assert {row.rectangles for row in rows} == {None}
+    assert "rectangles" not in rows[0].model_dump()
 
 
 @pytest.mark.parametrize("size", [1, 5, 24])

@@ -1,6 +1,10 @@
 """Batches through the network, by the way of CPUs and by that of a graphics card, on a CPU."""
 
 import functools
+import gc
+import tarfile
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +64,22 @@ def test_the_way_of_a_card_gives_the_bits_of_the_way_of_cpus(
     for threads in (1, 3):
         assert_same(forward(backbone_of(batch_size, queues=True), corpus, threads), expected)
     assert_same(forward(backbone_of(batch_size), corpus, 3), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_containers_are_closed_once_nobody_reads_them(
+    corpus: Corpus, tmp_path: Path, threads: int
+) -> None:
+    tar = tmp_path / "all.tar"
+    with tarfile.open(tar, "w") as packed:
+        packed.add(corpus[0], "pictures")
+    root, rows = rows_of(tmp_path)
+    assert {row["container"] for row in rows} == {"all.tar"}
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        assert sum(len(each.image_ids) for each in forward(backbone_of(4), (root, rows), threads))
+        gc.collect()
+    assert [str(each.message) for each in warned if "all.tar" in str(each.message)] == []
 
 
 def test_a_batch_of_refusals_alone_asks_for_no_pass(

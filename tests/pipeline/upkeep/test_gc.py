@@ -48,6 +48,7 @@ class History:
     store: MemoryStore = field(default_factory=MemoryStore)
     open: list[tuple[Attempt, float]] = field(default_factory=list)
     rooted: set[str] = field(default_factory=set)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     def step(self) -> None:
         """Let something happen."""
