@@ -14,10 +14,11 @@ import pyarrow as pa
 from lamella.asking import Opened
 from lamella.pictures import Picture
 from lamella.pipeline.corpus.sandbox import end_idle_processes
-from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, UnknownLayer, one_line
+from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, one_line
 from lamella.pipeline.jobs.query_run import Batch
 from lamella.pipeline.jobs.rankings import ranking_table
 from lamella.pipeline.jobs.resolve import chosen_snapshot
+from lamella.pipeline.names import layers_meant
 from lamella.pipeline.store.storage import open_store
 from lamella.result import Refusal, Result, result_of
 from lamella.schemas.refusals import RefusalReason
@@ -266,11 +267,7 @@ class Index:
     def _layer(self, name: str, kind: Literal["global", "local"]) -> pa.Table:
         with self._turn() as opened:
             kinds = {layer.name: layer.kind for layer in self.snapshot.extraction.layers}
-            if name not in kinds:
-                raise UnknownLayer(
-                    f"snapshot {self.snapshot.number} has no layer {name!r}: it has "
-                    f"{', '.join(self.layers)}"
-                )
+            (name,) = layers_meant(f"snapshot {self.snapshot.number}", [name], self.layers)
             if kinds[name] != kind:
                 method = "bags" if kind == "global" else "vectors"
                 raise InputError(

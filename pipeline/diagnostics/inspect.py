@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Int64s
-from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
+from lamella.pipeline.names import layers_meant
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
@@ -222,12 +223,9 @@ def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str
             f"snapshot {snapshot.number} has no local layer, so no visual words: index with one, "
             "such as --layers head,b11"
         )
-    if layer is not None and layer not in known:
-        raise UnknownLayer(
-            f"snapshot {snapshot.number} has no visual words of a layer {layer!r}: "
-            f"it has those of {', '.join(known)}"
-        )
-    return tuple(known) if layer is None else (layer,)
+    if layer is None:
+        return tuple(known)
+    return tuple(layers_meant(f"snapshot {snapshot.number}, of layers with words,", [layer], known))
 
 
 def corpus_use(
