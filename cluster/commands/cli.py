@@ -1,7 +1,7 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -17,11 +17,14 @@ from lamella.cluster.commands import (
     status,
     vocabulary,
 )
+from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import emit
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
 from lamella.schemas.job import EngineSettings
+from lamella.schemas.query import SearchMode
+from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
 
 app = typer.Typer(
     name="lamella",
@@ -30,7 +33,6 @@ app = typer.Typer(
     "To continue a command that was stopped, give it again.",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console()
@@ -39,9 +41,6 @@ console = Console()
 @app.callback()
 def options_of_all(version: options.Version = False) -> None:
     """Takes what stands before a command."""
-
-
-PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
 
 
 @app.command()
@@ -61,7 +60,7 @@ def demo(
     command again.
     """
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
-    from lamella.cluster.commands.index import index_store
+    from lamella.cluster.commands.index import index_store, prepare_index
     from lamella.pipeline.planted.generate import generate
 
     pictures = folder / "pictures"
@@ -79,7 +78,8 @@ def demo(
     out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
     with _engine(job.engine) as opened:
-        index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
+        prepared = prepare_index(str(pictures), str(folder / "index"), job)
+        index_store(opened, str(folder / "index"), prepared, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
         report, page = evaluate_store(
@@ -142,7 +142,7 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
-    from lamella.cluster.commands.index import Wishes, index_store
+    from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.commands.show_indexed import show_indexed
 
     overrides = {
@@ -155,9 +155,10 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
+    prepared = prepare_index(source, into, job)
     with _engine(job.engine) as opened:
         wishes = Wishes(force, retrain, rehash)
-        indexed = index_store(opened, into, source, job, quiet=as_json, wishes=wishes)
+        indexed = index_store(opened, into, prepared, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, into, as_json=as_json)
 
 
@@ -188,7 +189,9 @@ def query(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(
+        choice(
+            "--mode",
+            get_args(SearchMode),
             help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
             "layer, [bold]paper[/] those of the high layer alone.",
             show_default="exact",
@@ -276,7 +279,9 @@ def query(
 @app.command()
 def evaluate(
     store: options.Store,
-    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))],
+    protocol: Annotated[
+        Protocol, choice("--protocol", get_args(Protocol), help="Whose rules, or your own groups.")
+    ],
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -284,10 +289,16 @@ def evaluate(
         ),
     ] = None,
     box: Annotated[
-        str, typer.Option(help="Oxford, Paris: roi crops queries to their boxes, full does not.")
+        BoxMode,
+        choice(
+            "--box",
+            get_args(BoxMode),
+            help="Oxford, Paris: roi crops queries to their boxes, full does not.",
+        ),
     ] = "roi",
     difficulty: Annotated[
-        str, typer.Option(help="roxford, rparis: easy, medium or hard.")
+        Difficulty,
+        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: what is right."),
     ] = "medium",
     pattern: Annotated[
         str | None,
@@ -295,7 +306,9 @@ def evaluate(
             help="groups: a regular expression with one group, which captures the group's name."
         ),
     ] = None,
-    metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    metric: Annotated[
+        Metric, choice("--metric", get_args(Metric), help="groups: what is measured.")
+    ] = "mAP",
     expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
@@ -325,12 +338,12 @@ def evaluate(
 
     options.check_output("--page", page)
     asked = Asked(
-        protocol=_one_of("--protocol", protocol, PROTOCOLS),
+        protocol=protocol,
         truth=truth,
-        box=_one_of("--box", box, ("roi", "full")),
+        box=box,
         pattern=pattern,
-        metric=_one_of("--metric", metric, ("mAP", "N-S")),
-        difficulty=_one_of("--difficulty", difficulty, ("easy", "medium", "hard")),
+        metric=metric,
+        difficulty=difficulty,
         layers=options.words(layers),
     )
     overrides = {
@@ -362,12 +375,6 @@ def _engine(settings: EngineSettings) -> Any:
     from lamella.cluster.ray.engine import engine
 
     return engine(settings)
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise InputError(f"{name} is one of {', '.join(allowed)}; got {value!r}")
-    return value
 
 
 def _print_report(report: Any, page: Path, sweep: bool = False) -> None:

@@ -1,6 +1,5 @@
 """`lamella index`: index a source into a store, with progress."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -20,7 +19,7 @@ from lamella.pipeline.plan.history import last_plan, subject_of
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
-from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.storage import check_place, open_store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.gate import Judgement
 from lamella.schemas.job import JobConfig
@@ -54,11 +53,21 @@ class Wishes:
     rehash: bool = False
 
 
+def prepare_index(source: str, into: str, job: JobConfig) -> Prepared:
+    """Check settings, source and the place of the store before an engine starts; write nothing.
+
+    Raises:
+        InputError, StoreError: they cannot be used.
+    """
+    check_apart(plain_source(source), into)
+    check_place(into)
+    return prepare(source, job)
+
+
 def index_store(
     engine: Engine,
     into: str,
-    source: str,
-    job: JobConfig,
+    prepared: Prepared,
     *,
     quiet: bool,
     wishes: Wishes = Wishes(),
@@ -66,16 +75,17 @@ def index_store(
     """Return the snapshot of a source in a store; make it if it is absent.
 
     It is promoted if its gate passes, and no order or hold forbids it; or with `force`.
+
+    Args:
+        prepared: as `prepare_index` returned it for this store.
     """
-    check_apart(plain_source(source), into)
-    store = open_store(into, create=True)
-    return _indexed(engine, store, lambda: prepare(source, job), wishes, quiet=quiet)
+    return _indexed(engine, open_store(into, create=True), prepared, wishes, quiet=quiet)
 
 
 def reindex_store(
     engine: Engine,
-    url: str,
-    prepare_job: Callable[[Store], Prepared],
+    store: Store,
+    prepared: Prepared,
     *,
     quiet: bool,
     wishes: Wishes = Wishes(),
@@ -83,23 +93,21 @@ def reindex_store(
     """Return the snapshot of the source of a store's current snapshot, as it is now.
 
     Args:
-        prepare_job: resolves the job on record, as `reindexing.prepare_again`.
+        prepared: the job on record, as `reindexing.prepare_again` returned it.
     """
-    store = open_store(url)
-    return _indexed(engine, store, lambda: prepare_job(store), wishes, quiet=quiet)
+    return _indexed(engine, store, prepared, wishes, quiet=quiet)
 
 
 def _indexed(
     engine: Engine,
     store: Store,
-    prepare_job: Callable[[], Prepared],
+    prepared: Prepared,
     wishes: Wishes,
     *,
     quiet: bool,
 ) -> Indexed:
     made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        prepared = prepare_job()
         watch = Stopwatch(engine.runner, lines.stage)
         withheld = None
         try:

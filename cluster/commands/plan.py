@@ -1,9 +1,7 @@
 """`lamella plan`: estimate an index before it is made, and compare afterwards."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +12,6 @@ from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
-from lamella.pipeline.store.address import is_s3
 
 if TYPE_CHECKING:
     from lamella.pipeline.plan.actuals import Comparison
@@ -69,7 +66,7 @@ def plan(
     from lamella.pipeline.jobs.indexing import prepare
     from lamella.pipeline.plan.history import keep_plan
     from lamella.pipeline.plan.make import make_plan
-    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.store.storage import check_place, free_bytes, open_store
 
     job = load_job(
         job_file,
@@ -82,17 +79,16 @@ def plan(
     )
     if into:
         check_apart(plain_source(source), into)
-    store = open_store(into, create=True) if into else None
-    free = shutil.disk_usage(Path(store.url)).free if store and not is_s3(store.url) else None
+        check_place(into)
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         made = make_plan(
             prepare(source, job),
             sample=sample,
             seed=seed,
-            free_bytes=free,
+            free_bytes=free_bytes(into) if into else None,
             on_progress=lines.stage,
         )
-    kept = keep_plan(store, made) if store else None
+    kept = keep_plan(open_store(into, create=True), made) if into else None
     if as_json:
         emit(made.model_dump(mode="json") | {"kept": kept})
     else:

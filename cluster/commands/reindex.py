@@ -1,7 +1,5 @@
 """The command that renews an index from its source, as a scheduler gives it every night."""
 
-from functools import partial
-
 import typer
 from rich.console import Console
 
@@ -42,12 +40,14 @@ def reindex(
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.reindexing import prepare_again
     from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.store.storage import open_store
 
     said = {"activations.keep": keep_activations}
     job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
     keep = job.activations.keep
-    again = partial(prepare_again, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    opened = open_store(store)
+    prepared = prepare_again(opened, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
     with opened_engine(job.engine) as running:
         wishes = Wishes(force, retrain, rehash)
-        indexed = reindex_store(running, store, again, quiet=as_json, wishes=wishes)
+        indexed = reindex_store(running, opened, prepared, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, store, as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Literal
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source, plain_source
-from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
+from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_weights
@@ -98,6 +98,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         job = settle_keep(job, spec, imports)
     mistakes.check()
     listing = list_source(source, job.corpus.column)
+    check_pictures(listing, decode_limits(job))
     return Prepared(
         source,
         job,

@@ -1,4 +1,4 @@
-"""Read the settings of a job from TOML and overrides, and say all that is wrong with them at once."""
+"""Read the settings of a job from TOML and overrides; all that is wrong is said at once."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
