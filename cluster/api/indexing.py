@@ -60,7 +60,7 @@ def index(
     asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))
     if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
         asked = _in_this_process(asked)
-    prepared = prepare_index(pictures, store, asked)
+    prepared = prepare_index(pictures, store, asked, quiet=not progress)
     with engine(asked.engine) as opened:
         wishes = Wishes(force, retrain, rehash)
         made = index_store(opened, store, prepared, quiet=not progress, wishes=wishes)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
 
@@ -22,7 +22,7 @@ bench = typer.Typer(
     help="Measure search and extraction on this machine.",
     no_args_is_help=True,
 )
-console = Console()
+console = unfolded(Console())
 WAITED_FOR = {
     "core": "a core, while others were on all",
     "picture": "a picture: its bytes, or the process that decodes it",

@@ -18,7 +18,7 @@ from lamella.cluster.commands import (
     vocabulary,
 )
 from lamella.cluster.commands.choices import choice
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
@@ -35,7 +35,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = unfolded(Console())
 
 
 @app.callback()
@@ -73,12 +73,12 @@ def demo(
         )
     settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
     job = load_job(None, settings)
-    out = Console(quiet=as_json)
+    out = unfolded(Console(quiet=as_json))
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
     out.print(Text.assemble(("1", "bold"), printable(what)))
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
     with _engine(job.engine) as opened:
-        prepared = prepare_index(str(pictures), str(folder / "index"), job)
+        prepared = prepare_index(str(pictures), str(folder / "index"), job, quiet=as_json)
         index_store(opened, str(folder / "index"), prepared, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
@@ -155,7 +155,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    prepared = prepare_index(source, into, job)
+    prepared = prepare_index(source, into, job, quiet=as_json)
     with _engine(job.engine) as opened:
         wishes = Wishes(force, retrain, rehash)
         indexed = index_store(opened, into, prepared, quiet=as_json, wishes=wishes)

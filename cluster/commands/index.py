@@ -16,6 +16,7 @@ from lamella.pipeline.jobs.promoting import last_judgement
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.plan.actuals import Comparison, Stopwatch, compare
 from lamella.pipeline.plan.history import last_plan, subject_of
+from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
@@ -24,6 +25,7 @@ from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.gate import Judgement
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.plan import Plan
 from lamella.schemas.snapshot import IndexSnapshot
 
 
@@ -53,7 +55,7 @@ class Wishes:
     rehash: bool = False
 
 
-def prepare_index(source: str, into: str, job: JobConfig) -> Prepared:
+def prepare_index(source: str, into: str, job: JobConfig, *, quiet: bool) -> Prepared:
     """Check settings, source and the place of the store before an engine starts; write nothing.
 
     Raises:
@@ -61,7 +63,12 @@ def prepare_index(source: str, into: str, job: JobConfig) -> Prepared:
     """
     check_apart(plain_source(source), into)
     check_place(into)
-    return prepare(source, job)
+    with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
+        lines.stage(Progress("list", 0, 1, 0, 0))
+        prepared = prepare(source, job)
+        files = len(prepared.listing.entries)
+        lines.stage(Progress("list", 1, 1, files, files))
+    return prepared
 
 
 def index_store(
@@ -109,6 +116,9 @@ def _indexed(
     made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         watch = Stopwatch(engine.runner, lines.stage)
+        plan = _plan_of(store, prepared)
+        if plan is not None:
+            lines.expect_rounds({each.name: each.rounds for each in plan.stages if each.rounds})
         withheld = None
         try:
             snapshot = index_prepared(
@@ -125,10 +135,6 @@ def _indexed(
             snapshot, withheld = read_snapshot(store, error.snapshot), error
     (manifest,) = made
     fits = tuple(snapshot_fits(store, snapshot).values())
-    try:
-        plan = last_plan(store, prepared.name, subject_of(prepared))
-    except CorruptFile:  # `verify` reports it; the run does not need it
-        plan = None
     judgement = last_judgement(store, snapshot)
     if plan is None:
         return Indexed(snapshot, manifest.passed_over, None, fits, judgement, withheld)
@@ -136,3 +142,10 @@ def _indexed(
     stored = Journey(store, recorded).look().size_bytes(store)
     compared = compare(plan, watch.taken, stored, snapshot.indexed)
     return Indexed(snapshot, manifest.passed_over, compared, fits, judgement, withheld)
+
+
+def _plan_of(store: Store, prepared: Prepared) -> Plan | None:
+    try:
+        return last_plan(store, prepared.name, subject_of(prepared))
+    except CorruptFile:  # `verify` reports it; the run does not need it
+        return None

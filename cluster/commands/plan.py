@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
@@ -16,7 +16,7 @@ from lamella.pipeline.jobs.settings import load_job
 if TYPE_CHECKING:
     from lamella.pipeline.plan.actuals import Comparison
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:

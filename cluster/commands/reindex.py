@@ -4,8 +4,9 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.output import unfolded
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:
