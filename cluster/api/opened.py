@@ -20,6 +20,7 @@ from lamella.pipeline.jobs.rankings import ranking_table
 from lamella.pipeline.jobs.resolve import chosen_snapshot
 from lamella.pipeline.names import layers_meant
 from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.text import counted
 from lamella.result import Refusal, Result, result_of
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -122,8 +123,8 @@ class Index:
 
     def __repr__(self) -> str:
         return (
-            f"<lamella.Index {self.url}, snapshot {self.snapshot.number}: {len(self):,} images, "
-            f"layers {', '.join(self.layers)}>"
+            f"<lamella.Index {self.url}, snapshot {self.snapshot.number}: "
+            f"{counted(len(self), 'image')}, layers {', '.join(self.layers)}>"
         )
 
     @property

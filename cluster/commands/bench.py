@@ -14,6 +14,7 @@ from lamella.cluster.commands import options
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.text import counted
 
 if TYPE_CHECKING:
     from lamella.pipeline.bench.extract import ExtractionTrial
@@ -86,7 +87,7 @@ def search(
         return
     table = Table("exact search", "", show_header=True, title_justify="left")
     for name, value in (
-        ("pictures", f"{found.pictures:,} in {found.segments:,} segments"),
+        ("pictures", f"{found.pictures:,} in {counted(found.segments, 'segment')}"),
         ("built in", f"{found.build_seconds:,.1f} s, {found.bytes_per_picture:,.0f} bytes each"),
         ("answered", f"{found.queries_per_second:,.1f} queries/s, {found.queries:,} at once"),
         ("certified", f"{found.certified:,} of {found.queries:,}, the {found.k:,} best of each"),

@@ -1,5 +1,6 @@
 """`lamella index`: index a source into a store, with progress."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -63,9 +64,14 @@ def prepare_index(source: str, into: str, job: JobConfig, *, quiet: bool) -> Pre
     """
     check_apart(plain_source(source), into)
     check_place(into)
+    return listed(lambda: prepare(source, job), quiet=quiet)
+
+
+def listed(prepare_job: Callable[[], Prepared], *, quiet: bool) -> Prepared:
+    """Return a job, and show that its source is listed, which may take minutes."""
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         lines.stage(Progress("list", 0, 1, 0, 0))
-        prepared = prepare(source, job)
+        prepared = prepare_job()
         files = len(prepared.listing.entries)
         lines.stage(Progress("list", 1, 1, files, files))
     return prepared

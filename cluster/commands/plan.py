@@ -1,5 +1,6 @@
 """`lamella plan`: estimate an index before it is made, and compare afterwards."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,12 +81,13 @@ def plan(
     if into:
         check_apart(plain_source(source), into)
         check_place(into)
+    free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         made = make_plan(
             prepare(source, job),
             sample=sample,
             seed=seed,
-            free_bytes=free_bytes(into) if into else None,
+            free_bytes=free,
             on_progress=lines.stage,
         )
     kept = keep_plan(open_store(into, create=True), made) if into else None
@@ -94,7 +96,8 @@ def plan(
     else:
         from lamella.cluster.commands.show_plan import show_plan
 
-        show_plan(console, made)
+        show_plan(console, made, free)
+        sys.stdout.flush()  # what is wrong comes after it, on the other stream
     if not made.fits:
         raise DoesNotFit("; ".join(made.refusals))
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -185,10 +185,10 @@ class ProgressLines:
     def _show(self, name: str, stage: _Running) -> None:
         """Bring the bar of a stage up to date."""
         left = stage.left(self._clock())
-        shown = {
+        shown: dict[str, Any] = {
             "of": stage.of,
             "note": stage.note if self._console.width >= WIDE else "",
-            "left": "" if left is None else f"{duration(round(left))} left",
+            "left": f"{duration(round(left))} left" if left else "",
         }
         if name not in self._bar_of:
             self._bar_of[name] = self._bars.add_task(name, total=stage.total, **shown)

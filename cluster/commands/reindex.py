@@ -1,5 +1,7 @@
 """The command that renews an index from its source, as a scheduler gives it every night."""
 
+from functools import partial
+
 import typer
 from rich.console import Console
 
@@ -36,7 +38,7 @@ def reindex(
     Exit code 3: the snapshot is made and not promoted, for its gate failed, a rollback holds,
     or a newer listing is current; one line says which rule, both values and the way out.
     """
-    from lamella.cluster.commands.index import Wishes, reindex_store
+    from lamella.cluster.commands.index import Wishes, listed, reindex_store
     from lamella.cluster.commands.show_indexed import show_indexed
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.reindexing import prepare_again
@@ -47,7 +49,8 @@ def reindex(
     job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
     keep = job.activations.keep
     opened = open_store(store)
-    prepared = prepare_again(opened, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    again = partial(prepare_again, opened, pictures=pictures, weights=weights, retrain=retrain)
+    prepared = listed(partial(again, keep=keep), quiet=as_json)
     with opened_engine(job.engine) as running:
         wishes = Wishes(force, retrain, rehash)
         indexed = reindex_store(running, opened, prepared, quiet=as_json, wishes=wishes)

@@ -19,7 +19,7 @@ from lamella.pipeline.evaluate.page import heat_rows
 from lamella.pipeline.evaluate.table import gain_table, score_table
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import counted, printable
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 
@@ -49,7 +49,8 @@ def show_rankings(
     layers = [entry.layer for entry in run.fusion.layers]
     for _, rows in itertools.groupby(table.to_pylist(), key=lambda row: row["query"]):
         mine = list(rows)
-        shown = Table(title=plain(mine[0]["query_name"]), title_justify="left")
+        console.print(plain(mine[0]["query_name"]), style="italic", soft_wrap=True)
+        shown = Table()
         shown.add_column("rank", justify="right")
         shown.add_column("picture", overflow="fold")
         shown.add_column("id", justify="right")
@@ -66,19 +67,20 @@ def show_rankings(
             )
         console.print(shown)
     if more:
-        console.print(f"and {more:,} more queries")
+        console.print(f"and {counted(more, 'more query')}")
     for refusal in refusals:
         line = plain(f"not asked: {refusal['name']} ({refusal['reason']})")
-        console.print(line, style="yellow")
+        console.print(line, style="yellow", soft_wrap=True)
     if run.k > run.images:
+        indexed = f"{counted(run.images, 'picture')} {'is' if run.images == 1 else 'are'} indexed"
         console.print(
-            f"k is {run.k:,} and {run.images:,} pictures are indexed: no ranking can hold more",
+            f"k is {run.k:,} and {indexed}: no ranking can hold more",
             style="yellow",
             highlight=False,
         )
     console.print(
         plain(
-            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
+            f"{counted(run.answered, 'query')} answered, {run.certified:,} certified complete, "
             f"{run.refused:,} refused: run {run.run}"
         )
     )
@@ -105,19 +107,23 @@ def show_report(
     console: Console, report: RetrievalReport, page: Path, *, sweep: bool = False
 ) -> None:
     """Print the tables of scores and gains, the grid where asked for, and where the page is."""
-    console.print(score_table(report))
+    for said in score_table(report):
+        console.print(said)
     if (gains := gain_table(report)) is not None:
+        console.print("What fusion gains")
         console.print(gains)
     if sweep and report.sweep:
+        layer = report.fusion.layers[0].layer
+        console.print(plain(f"{report.metric} over t and p of {layer}"))
         console.print(_grid(report))
-    console.print(Text.assemble("page of pictures: ", (printable(str(page)), "bold")))
+    said = Text.assemble("page of pictures: ", (printable(str(page)), "bold"))
+    console.print(said, soft_wrap=True)
 
 
 def _grid(report: RetrievalReport) -> Table:
     """Return the scores over t (columns) and p (rows)."""
     rows = heat_rows(report)
-    layer = report.fusion.layers[0].layer
-    grid = Table(title=plain(f"{report.metric} over t and p of {layer}"), title_justify="left")
+    grid = Table()
     grid.add_column("p \\ t", justify="right")
     for t in sorted({point.t for point in report.sweep}):
         grid.add_column(f"{t:g}", justify="right")
@@ -144,7 +150,8 @@ def show_passed_over(console: Console, counted: dict[str, int]) -> None:
 def show_status(console: Console, found: dict[str, Any]) -> None:
     """Print what a store holds."""
     for corpus in found["corpora"]:
-        table = Table("state", "pictures", title=plain(corpus["name"]), title_justify="left")
+        console.print(plain(corpus["name"]), style="italic", soft_wrap=True)
+        table = Table("state", "pictures")
         for state, count in corpus["states"].items():
             table.add_row(plain(state), f"{count:,}")
         table.add_section()
@@ -153,8 +160,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         if corpus["duplicates"]:
             repeated = corpus["repeated"]
             console.print(
-                f"  {repeated['contents']:,} contents stand under more than one name, "
-                f"{repeated['pictures']:,} pictures in all"
+                f"  contents that stand under more than one name: {repeated['contents']:,}, "
+                f"{counted(repeated['pictures'], 'picture')} in all"
             )
         show_passed_over(console, corpus["passed_over"])
         for said, remark in corpus["remarks"].items():
@@ -162,14 +169,15 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(plain(text), style="yellow", soft_wrap=True)
         for refusal in corpus["refused"]:
             line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
-            console.print(line, style="yellow")
+            console.print(line, style="yellow", soft_wrap=True)
     for stage in found["stages"]:
-        console.print(plain(f"{stage['folder']}: {stage['done']:,} tasks done"))
+        line = plain(f"{stage['folder']}: {counted(stage['done'], 'task')} done")
+        console.print(line, soft_wrap=True)
     current = found["current"]
     console.print(
         plain(
             f"current snapshot: {current['number']} (root {current['root_digest'][:12]}, "
-            f"{current['indexed']:,} pictures)"
+            f"{counted(current['indexed'], 'picture')})"
         )
         if current
         else "no snapshot yet: give the same `lamella index` again to continue"

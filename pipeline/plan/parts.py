@@ -22,8 +22,8 @@ from lamella.pipeline.plan.sizes import (
     training_bytes,
 )
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
-from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.pipeline.text import counted
+from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.schemas.plan import Figure, PlannedBytes
 
 ROW_BYTES = 10
