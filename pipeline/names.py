@@ -37,7 +37,8 @@ def known_names(given: str, known: Collection[str]) -> str:
     more = len(listed) - MOST_NAMED
     if more > 0:
         like = _nearest(given, listed, most=MOST_NAMED)
-        listed = list(dict.fromkeys([*like, *listed]))[:MOST_NAMED]
+        chosen = list(dict.fromkeys([*like, *listed]))[:MOST_NAMED]
+        listed = [name for name in listed if name in chosen]
     said = ", ".join(printable(name) for name in listed) or "none"
     said += f" and {more:,} more" if more > 0 else ""
     near = closest(given, known)
@@ -69,5 +70,5 @@ def layers_meant(owner: str, given: Sequence[str], known: Collection[str]) -> li
     wrong = [name for name, layer in zip(given, found, strict=True) if layer is None]
     if wrong:
         layer = f"layer{'s' if len(wrong) > 1 else ''} {' and '.join(map(shown, wrong))}"
-        raise UnknownLayer(f"{owner} has no {layer}; it has {known_names(wrong[0], known)}")
+        raise UnknownLayer(f"{owner} has no {layer}: it has {known_names(wrong[0], known)}")
     return [layer for layer in found if layer is not None]

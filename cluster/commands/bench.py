@@ -175,7 +175,7 @@ def extract(
 def _show(found: "ExtractionTrial") -> None:
     rates = Table(f"{found.network}, {', '.join(found.layers)}", "by", "pictures/s")
     for step in found.steps:
-        by = found.device if step.on_gpu else f"{step.threads} thread{'s'[: step.threads - 1]}"
+        by = found.device if step.on_gpu else counted(step.threads, "thread")
         rates.add_row(f"{step.name} alone", by, f"{step.pictures_per_second:,.1f}")
     rates.add_section()
     rates.add_row("what they allow together", "", f"{found.ceiling:,.1f}")

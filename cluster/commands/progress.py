@@ -133,7 +133,7 @@ class ProgressLines:
         """Say how far each stage is: on its bar, or in a line if the last is a minute old."""
         with self._lock:
             now = self._clock()
-            for name, stage in self._running.items():
+            for name, stage in () if self._quiet else self._running.items():
                 if self._console.is_terminal:
                     self._show(name, stage)
                 elif now - stage.told >= LINE_EVERY_S:

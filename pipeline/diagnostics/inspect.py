@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Int64s
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
-from lamella.pipeline.names import layers_meant
+from lamella.pipeline.names import known_names, meant, shown
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
@@ -225,7 +225,12 @@ def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str
         )
     if layer is None:
         return tuple(known)
-    return tuple(layers_meant(f"snapshot {snapshot.number}, of layers with words,", [layer], known))
+    if (named := meant(layer, known)) is None:
+        raise UnknownLayer(
+            f"snapshot {snapshot.number} has no visual words of a layer {shown(layer)}: it has those "
+            f"of {known_names(layer, known)}"
+        )
+    return (named,)
 
 
 def corpus_use(

@@ -127,7 +127,7 @@ def _load(spec: ExtractionSpec, weights: Path) -> nn.Module:
     nodes = node_names(spec.network)
     if unknown := [layer.node for layer in spec.layers if layer.node not in nodes]:
         has = known_names(unknown[0], nodes)
-        raise UnknownLayer(f"{spec.network} has no node {shown(unknown[0])}; it has {has}")
+        raise UnknownLayer(f"{spec.network} has no node {shown(unknown[0])}: it has {has}")
     state = load_state(weights, spec.weights.sha256)
     try:
         if spec.network in SCALES and spec.weights.source == "package":

@@ -105,7 +105,7 @@ def check_network(network: str) -> None:
     known = [*SCALES, *torchvision.models.list_models(module=torchvision.models)]
     if network not in known:
         raise InputError(
-            f"there is no network {shown(network)}; there are {known_names(network, known)}"
+            f"there is no network {shown(network)}: there are {known_names(network, known)}"
         )
 
 
@@ -186,7 +186,7 @@ def resolve_layer(
         if wanted not in nodes:
             short = short_names(network)
             has = known_names(wanted, [*short, *(node for node in nodes if node not in short)])
-            raise UnknownLayer(f"{network} has no layer {shown(wanted)}; it has {has}")
+            raise UnknownLayer(f"{network} has no layer {shown(wanted)}: it has {has}")
         alias = Alias(wanted, kind or "global")
     kind = kind or alias.kind
     if pool is None:

@@ -116,7 +116,7 @@ def _recipe(extraction: ExtractionSpec, layer: str) -> DescriptorRecipe:
     except KeyError:
         names = [each.name for each in extraction.layers]
         raise UnknownLayer(
-            f"there is no layer {shown(layer)} here; there are {known_names(layer, names)}"
+            f"there is no layer {shown(layer)} here: it is one of {known_names(layer, names)}"
         ) from None
     unused = {"name"} if spec.pool == "gem" else {"name", "gem_power"}
     return DescriptorRecipe(
