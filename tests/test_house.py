@@ -126,7 +126,7 @@ def test_a_library_is_used_where_it_belongs(
 
 
 DOWNWARDS = (
-    *("errors", "text", "arrays", "signs", "memory", "private", "import_path"),
+    *("errors", "text", "names", "arrays", "signs", "memory", "private", "import_path"),
     *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
     *(
         "search",

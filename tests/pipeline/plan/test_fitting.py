@@ -1,9 +1,12 @@
 """What cannot fit is refused in a sentence: both values, and the way out."""
 
+import numpy as np
 import pytest
 
-from lamella.pipeline.plan.fitting import misfits, needed_bytes
-from lamella.schemas.plan import Figure, PlannedBytes
+from lamella.pipeline.index.bags import bags_from_words
+from lamella.pipeline.plan.fitting import misfits, needed_bytes, too_many_words, verdict
+from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.schemas.plan import Figure, Plan, PlannedBytes, ProbedMachine
 
 GB = 10**9
 
@@ -36,6 +39,77 @@ def test_a_small_disk_is_refused_with_both_values_and_the_way_out() -> None:
     assert "takes 10 GB of the store's disk, and 4 GB are free, 6 GB too few" in said
     assert "activations b11 take 6 GB: leave that layer out (--layers)" in said
     assert "some 400 of 1,000 pictures would fit" in said
+
+
+def plan(refusals: tuple[str, ...]) -> Plan:
+    """Return a plan of a machine with 4 GB for each of two workers."""
+    return Plan(
+        subject="0" * 64,
+        name="p",
+        entries=1,
+        sampled=1,
+        refused=0,
+        ignored=0,
+        pictures=Figure(mean=1),
+        shards=1,
+        segments=1,
+        machine=ProbedMachine(
+            cores=2,
+            workers=2,
+            threads=1,
+            gpus=0,
+            device="",
+            available_bytes=8 * GB,
+            probe_peak_bytes=0,
+        ),
+        stages=(),
+        stored=STORED,
+        memory={"extract": {"network": GB}, "index": {"process": GB, "vectors": GB}},
+        requests={},
+        hours=Figure(mean=1),
+        hours_by_workers={},
+        hours_by_gpus=None,
+        fits=not refusals,
+        refusals=refusals,
+    )
+
+
+def test_a_plan_that_fits_says_so_with_what_there_is_and_what_it_takes() -> None:
+    assert verdict(plan(()), 60 * GB) == (
+        "fits: the store takes 10 GB of 60 GB free, a worker at most 2 GB of 4 GB of memory (index)"
+    )
+    assert verdict(plan(()), None).startswith("fits: the store takes 10 GB, a worker")
+
+
+def test_a_plan_that_does_not_fit_says_in_one_line_what_is_too_much() -> None:
+    refusals = (
+        *too_many_words({"b11": words_probe(words=900, rows=0.5)}, 1_000),
+        *misfits(STORED, SMALL, 1_000, 4 * GB, 2 * GB),
+    )
+    assert verdict(plan(refusals), 4 * GB) == (
+        "does not fit: layer b11 will give about 500 descriptors for 900 words; the run takes "
+        "10 GB of the store's disk, and 4 GB are free, 6 GB too few"
+    )
+
+
+def words_probe(words: int, rows: float) -> WordsProbe:
+    """Return what a probe found of a layer that gives so many rows a picture."""
+    return WordsProbe(
+        words=words,
+        tried=words,
+        dimensions=8,
+        descriptor_dimensions=8,
+        projected=False,
+        assigner="exact",
+        rows=Figure(mean=rows),
+        rounds=5,
+        passes=5.0,
+        sampling=0.0,
+        pace=0.0,
+        encoding=0.0,
+        entries=Figure(mean=1),
+        bags=bags_from_words(np.zeros(1, np.int64), np.empty(0, np.uint32)),
+    )
 
 
 @pytest.mark.parametrize(
