@@ -18,6 +18,7 @@ from lamella.cluster.commands import (
     vocabulary,
 )
 from lamella.cluster.commands.choices import choice
+from lamella.cluster.commands.help_text import unfold_help
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
@@ -391,3 +392,4 @@ status.register(app)
 keeping.register(app)
 maintenance.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")
+unfold_help(app)
