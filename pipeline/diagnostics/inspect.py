@@ -227,8 +227,8 @@ def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str
         return tuple(known)
     if (named := meant(layer, known)) is None:
         raise UnknownLayer(
-            f"snapshot {snapshot.number} has no visual words of a layer {shown(layer)}: it has those "
-            f"of {known_names(layer, known)}"
+            f"snapshot {snapshot.number} has no visual words of a layer {shown(layer)}: it has "
+            f"those of {known_names(layer, known)}"
         )
     return (named,)
 
