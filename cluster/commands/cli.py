@@ -76,7 +76,7 @@ def demo(
     job = load_job(None, settings)
     out = unfolded(Console(quiet=as_json))
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
-    out.print(Text.assemble(("1", "bold"), printable(what)))
+    out.print(Text.assemble(("1", "bold"), printable(what)), soft_wrap=True)
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
     with _engine(job.engine) as opened:
         prepared = prepare_index(str(pictures), str(folder / "index"), job, quiet=as_json)

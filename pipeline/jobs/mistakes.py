@@ -1,9 +1,13 @@
 """What is wrong with a call, collected so that all of it is said at once."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from lamella.pipeline.errors import InputError
+
+MOST_TOLD = 1_600
+"""Characters of the clauses that are told."""
 
 
 class SeveralMistakes(InputError):
@@ -44,8 +48,14 @@ class Mistakes:
 
 
 def all_of(said: Sequence[str]) -> str:
-    """Return clauses as one text; several are counted and numbered."""
+    """Return clauses as one text; several are counted and numbered, and the last may be left out.
+
+    The command line prints no more than 2,000 characters.
+    """
     if len(said) == 1:
         return said[0]
-    numbered = "; ".join(f"({number}) {clause}" for number, clause in enumerate(said, 1))
-    return f"{len(said)} errors: {numbered}"
+    numbered = [f"({number}) {clause}" for number, clause in enumerate(said, 1)]
+    lengths = itertools.accumulate(len(clause) for clause in numbered)
+    told = max(1, sum(length <= MOST_TOLD for length in lengths))
+    more = f"; and {len(said) - told:,} more" if told < len(said) else ""
+    return f"{len(said):,} errors: {'; '.join(numbered[:told])}{more}"

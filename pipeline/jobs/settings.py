@@ -70,19 +70,22 @@ def explain(error: ValidationError) -> str:
     return all_of([_clause(each) for each in found if not _is_aside(each, found)])
 
 
-_LAYER, _NAME = "LayerSettings", "str"
-"""How pydantic calls the two forms of a layer in the place of an error."""
+_LAYER = ("network", "layers")
+"""The place of layers; a number follows, and which of its two forms an error is about."""
 
 
 def _is_aside(error: ErrorDetails, found: Sequence[ErrorDetails]) -> bool:
     """Say whether an error is only that a layer is no name, beside what is wrong in its table."""
     place = error["loc"]
-    others = (each["loc"][: len(place)] for each in found)
-    return place[-1:] == (_NAME,) and (*place[:-1], _LAYER) in others
+    if place[:2] != _LAYER or place[3:] != ("str",):
+        return False
+    return any(each["loc"][:3] == place[:3] and each["loc"] != place for each in found)
 
 
 def _clause(error: ErrorDetails) -> str:
-    location = [one_line(part) for part in error["loc"] if part not in (_LAYER, _NAME)]
+    place = error["loc"]
+    in_a_layer = place[:2] == _LAYER and len(place) > 3
+    location = [one_line(part, 100) for part in ((*place[:3], *place[4:]) if in_a_layer else place)]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
         return f"there is no key {key}; {_other_key(location)}"
@@ -90,8 +93,7 @@ def _clause(error: ErrorDetails) -> str:
         return f"{key}: it is missing"
     said = one_line(error["msg"].removeprefix("Value error, "))
     if error["type"] == "model_type":
-        layer = _LAYER in error["loc"]
-        said = f"should be {'a name or ' if layer else ''}a table of settings"
+        said = f"should be {'a name or ' if in_a_layer else ''}a table of settings"
     said = said.removeprefix("Input ")
     return f"{key or 'value'}: {said}; got {_shown(error['input'])}{_other_value(error)}"
 
@@ -118,7 +120,7 @@ def _other_value(error: ErrorDetails) -> str:
 
 def _shown(value: object) -> str:
     try:
-        return one_line(repr(value))
+        return one_line(repr(value), 100)
     except ValueError:  # Python prints no integer of thousands of digits
         return type(value).__name__
 

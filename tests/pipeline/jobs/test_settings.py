@@ -34,6 +34,9 @@ def test_an_override_wins_over_the_file(tmp_path: Path) -> None:
         ("profile = 'fast'", r"profile: .*'paper' or 'production'; got 'fast'"),
         ("words = [", r"is not TOML"),
         ("vocabulary = 3", r"vocabulary: "),
+        ("str = 3", r"no key str; "),
+        ("network.layers = 3", r"network\.layers: should be a valid tuple; got 3"),
+        ("[network]\nlayers = [{name = 'head', str = 3}]", r"no key network\.layers\.0\.str; "),
     ],
 )
 def test_a_wrong_job_says_what_and_where(tmp_path: Path, text: str, message: str) -> None:
