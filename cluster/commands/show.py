@@ -53,10 +53,10 @@ def show_rankings(
         shown = Table()
         shown.add_column("rank", justify="right")
         shown.add_column("picture", overflow="fold")
-        shown.add_column("id", justify="right")
-        shown.add_column("score", justify="right")
+        shown.add_column("id", justify="right", overflow="fold")
+        shown.add_column("score", justify="right", overflow="fold")
         for layer in layers:
-            shown.add_column(plain(f"S {layer}"), justify="right")
+            shown.add_column(plain(f"S {layer}"), justify="right", overflow="fold")
         for row in mine:
             shown.add_row(
                 str(row["rank"]),
