@@ -39,7 +39,7 @@ def show_plan(console: Console, plan: Plan, free_bytes: int | None = None) -> No
     _showbyte_size(console, plan)
     _show_memory(console, plan)
     said = plain(verdict(plan, free_bytes))
-    console.print(said, style="green" if plan.fits else "red", soft_wrap=True)
+    console.print(said, style="green" if plan.fits else "red")
 
 
 def _at_work(machine: ProbedMachine) -> str:

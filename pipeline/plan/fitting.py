@@ -87,13 +87,12 @@ def verdict(plan: Plan, free_bytes: int | None) -> str:
         # Each refusal says what is too much, then what to do about it.
         return f"does not fit: {'; '.join(each.partition(': ')[0] for each in plan.refusals)}"
     disk = byte_size(needed_bytes(plan.stored))
-    room = "" if free_bytes is None else f" of {byte_size(free_bytes)} free"
-    said = f"fits: the store takes {disk}{room}"
+    said = f"fits: disk {disk}{'' if free_bytes is None else f' of {byte_size(free_bytes)}'}"
     held = {stage: sum(needed.values()) for stage, needed in plan.memory.items()}
     if held:
         most = max(held, key=lambda stage: held[stage])
         has = byte_size(plan.machine.available_bytes // plan.machine.workers)
-        said += f", a worker at most {byte_size(held[most])} of {has} of memory ({most})"
+        said += f", memory {byte_size(held[most])} of {has} a worker ({most})"
     return said
 
 

@@ -75,10 +75,9 @@ def plan(refusals: tuple[str, ...]) -> Plan:
 
 
 def test_a_plan_that_fits_says_so_with_what_there_is_and_what_it_takes() -> None:
-    assert verdict(plan(()), 60 * GB) == (
-        "fits: the store takes 10 GB of 60 GB free, a worker at most 2 GB of 4 GB of memory (index)"
-    )
-    assert verdict(plan(()), None).startswith("fits: the store takes 10 GB, a worker")
+    fits = "fits: disk 10 GB of 60 GB, memory 2 GB of 4 GB a worker (index)"
+    assert verdict(plan(()), 60 * GB) == fits
+    assert verdict(plan(()), None) == fits.replace(" of 60 GB", "")
 
 
 def test_a_plan_that_does_not_fit_says_in_one_line_what_is_too_much() -> None:
