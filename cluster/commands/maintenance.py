@@ -10,6 +10,7 @@ from lamella.cluster.commands import options
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.text import byte_size, counted
 
 
 def register(app: typer.Typer) -> None:
@@ -51,14 +52,14 @@ def verify(
         if found.orphans:
             size = sum(file.size_bytes for file in found.orphans)
             say(
-                f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
+                f"no record names {len(found.orphans):,} of the files, {byte_size(size)}: no fault, "
                 f"`lamella gc {store}` removes them once they are old"
             )
         if found.strangers:
             say(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
         say(
-            f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
-            f"{len(found.damage):,} damaged"
+            f"{counted(found.files, 'file')}, {byte_size(found.size_bytes)}, "
+            f"{counted(found.records, 'record')}: {len(found.damage):,} damaged"
         )
         if found.damage:
             say(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
