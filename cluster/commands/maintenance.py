@@ -52,8 +52,8 @@ def verify(
         if found.orphans:
             size = sum(file.size_bytes for file in found.orphans)
             say(
-                f"no record names {len(found.orphans):,} of the files, {byte_size(size)}: no fault, "
-                f"`lamella gc {store}` removes them once they are old"
+                f"no record names {len(found.orphans):,} of the files, {byte_size(size)}: no "
+                f"fault, `lamella gc {store}` removes them once they are old"
             )
         if found.strangers:
             say(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
