@@ -30,15 +30,19 @@ WIDE = 100
 
 @dataclass
 class _Running:
-    """A stage that runs: when it began with how many units done, and how far it was when.
+    """A stage that runs.
 
     Attributes:
+        began: when it began.
+        since: when the units began that its speed is measured by; `at_first` of them were done.
+        now: when it was last as far as `done`.
         of: how far it is, for a person: "1,234 of 5,000".
         note: what else is known of it.
         told: when a line was last printed, or it began.
     """
 
     began: float
+    since: float
     at_first: int
     now: float
     done: int
@@ -53,9 +57,9 @@ class _Running:
         Units done by an earlier run do not count for the speed.
         """
         made = self.done - self.at_first
-        if made <= 0 or self.now <= self.began:
+        if made <= 0 or self.now <= self.since:
             return None
-        left = (self.total - self.done) * (self.now - self.began) / made
+        left = (self.total - self.done) * (self.now - self.since) / made
         return max(left - (time_now - self.now), 0.0)
 
     def said(self, time_now: float) -> str:
@@ -156,11 +160,11 @@ class ProgressLines:
         with self._lock:
             if name not in self._running:
                 self._running[name] = _Running(
-                    now, stand.units_done, now, stand.units_done, total, of, now
+                    now, now, stand.units_done, now, stand.units_done, total, of, now
                 )
             stage = self._running[name]
             if total and not stage.total:  # what came before has another speed
-                stage.began, stage.at_first, stage.done = now, stand.units_done, stand.units_done
+                stage.since, stage.at_first, stage.done = now, stand.units_done, stand.units_done
             if stand.units_done > stage.done:
                 stage.now = now
             stage.done, stage.total, stage.of = stand.units_done, total, of

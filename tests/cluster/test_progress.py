@@ -99,8 +99,7 @@ def test_the_time_left_of_a_training_is_reckoned_by_the_planned_rounds() -> None
     )
     lines.tell()
     assert out.getvalue().splitlines()[-1] == (
-        "vocabulary b11 50 %, round 6 of about 10 (error 0.5000), 8.33 min so far, "
-        "some 8.33 min left"
+        "vocabulary b11 50 %, round 6 of about 10 (error 0.5000), 25 min so far, some 8.33 min left"
     )
     # More rounds than planned: the next one is the last as far as anyone knows.
     lines.stage(Progress("vocabulary b11", 12, 40, 12 * 7, 40 * 7))
@@ -108,7 +107,16 @@ def test_the_time_left_of_a_training_is_reckoned_by_the_planned_rounds() -> None
     lines.tell()
     assert "92 %, round 13 of about 13" in out.getvalue().splitlines()[-1]
     lines.stage(Progress("vocabulary b11", 14, 14, 14 * 7, 14 * 7))
-    assert out.getvalue().splitlines()[-1] == "vocabulary b11 done 14 rounds in 10 min"
+    assert out.getvalue().splitlines()[-1] == "vocabulary b11 done 14 rounds in 26.7 min"
+
+
+def test_the_time_of_a_stage_is_all_of_it() -> None:
+    out, clock = io.StringIO(), Clock()
+    lines = lines_to(out, clock)
+    lines.stage(Progress("list", 0, 1, 0, 0))
+    clock.now = 5.0
+    lines.stage(Progress("list", 1, 1, 24, 24))
+    assert out.getvalue() == "list done 24 in 5 s\n"
 
 
 def test_a_script_hears_nothing() -> None:
