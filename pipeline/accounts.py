@@ -10,6 +10,7 @@ from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.publish import refusals_by_reason
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.text import counted
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.job import JobConfig
 from lamella.schemas.refusals import RefusalReason
@@ -36,9 +37,9 @@ def check_refused(refused: int, images: int, share: float, reasons: Mapping[str,
         detail = f" ({top_reasons(reasons)})" if reasons else ""
         links = f". {_LINKS}" if RefusalReason.OUTSIDE_SOURCE in reasons else ""
         raise StageFailed(
-            f"{refused:,} of {images:,} pictures were refused{detail}, {refused / images:.1%}; the "
-            f"job allows {share:.1%}: see `lamella status`, then mend them or raise --max-refused"
-            f"{links}"
+            f"{refused:,} of {counted(images, 'picture')} were refused{detail}, "
+            f"{refused / images:.1%}; the job allows {share:.1%}: see `lamella status`, then mend "
+            f"them or raise --max-refused{links}"
         )
 
 
@@ -69,17 +70,17 @@ def check_extraction(
     check_refused(extraction.refused, manifest.images, job.corpus.max_refused, reasons)
     if extraction.indexed == 0:
         raise InputError(
-            f"corpus {manifest.name} has {manifest.images:,} pictures and none can be read "
-            f"({top_reasons(reasons)})"
+            f"corpus {manifest.name} has {counted(manifest.images, 'picture')} and none can be "
+            f"read ({top_reasons(reasons)})"
         )
 
 
 def on_several_machines(name: str, machines: Mapping[str, int]) -> str:
     """Say on which kinds of machine the features of a corpus were made, and of how many images."""
-    counted = ", ".join(f"{count:,} on {machine}" for machine, count in machines.items())
+    listed = ", ".join(f"{count:,} on {machine}" for machine, count in machines.items())
     fewest = min(machines.values())
     return (
-        f"{name} was extracted on several kinds of machine ({counted}): features differ in their "
+        f"{name} was extracted on several kinds of machine ({listed}): features differ in their "
         "last bits, and the root digest may be another than on one kind. Indexed into a new store "
-        f"on one kind of machine, at least {fewest:,} pictures would be made anew"
+        f"on one kind of machine, at least {counted(fewest, 'picture')} would be made anew"
     )

@@ -18,6 +18,8 @@ from lamella.schemas.vocabulary import (
 
 Profile = Literal["paper", "production"]
 Preset = Literal["published", "scaled"]
+Keep = Literal["all", "none"]
+EngineKind = Literal["ray", "serial"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
 
 
@@ -116,7 +118,7 @@ class ActivationSettings(Stored):
     Left out, descriptors are kept only if words are to be trained on them.
     """
 
-    keep: Literal["all", "none"] | None = None
+    keep: Keep | None = None
 
 
 class FusionSettings(Stored):
@@ -172,7 +174,7 @@ class SearchSettings(Stored):
 class EngineSettings(Stored):
     """Where the work is done; no setting here changes what is stored on one kind of machine."""
 
-    kind: Literal["ray", "serial"] = "ray"
+    kind: EngineKind = "ray"
     address: str | None = None
     workers: int | None = Field(default=None, ge=1)
     cpus_per_worker: int | None = Field(

@@ -21,6 +21,7 @@ class PlannedStage(Stored):
         seconds: for all pictures, on that machine.
         tasks: how many tasks it has; more workers than tasks are of no use.
         basis: what the figures are based on.
+        rounds: of a training; 0 for a stage without rounds, and in plans of before.
     """
 
     name: str
@@ -29,6 +30,7 @@ class PlannedStage(Stored):
     seconds: Figure
     tasks: int = Field(ge=1)
     basis: str
+    rounds: int = Field(default=0, ge=0)
 
 
 class PlannedBytes(Stored):

@@ -8,6 +8,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.query import FusionSpec, SearchMode, Weighting
 
+Protocol = Literal["ukb", "oxford", "holidays", "roxford", "rparis", "groups"]
+Difficulty = Literal["easy", "medium", "hard"]
+BoxMode = Literal["roi", "full"]
 Metric = Literal["N-S", "mAP"]
 RowKind = Literal["alone", "direct", "mapped"]
 FusionKind = Literal["direct", "mapped"]

@@ -22,6 +22,7 @@ from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.segment import QueryBatch, SegmentData
 from lamella.pipeline.store.protocol import Store
+from lamella.pipeline.text import counted
 from lamella.schemas.query import Weighting
 from lamella.schemas.rankings import query_refusals_schema
 from lamella.schemas.snapshot import IndexSnapshot
@@ -167,7 +168,7 @@ class Opened:
         if len(absent):
             raise InputError(
                 f"image {wanted[absent[0]]} is not in snapshot {self.snapshot.number}, which "
-                f"has {len(known):,} images: it was refused, as images() tells, "
+                f"has {counted(len(known), 'image')}: it was refused, as images() tells, "
                 f"or there is none{_and_more(len(absent))}"
             )
         return inside

@@ -50,7 +50,7 @@ def index(
         StageFailed: tasks failed; the message names them. What is done stays done.
         StoreError, DoesNotFit: the store, the disk or the memory does not do.
     """
-    from lamella.cluster.commands.index import Wishes, index_store
+    from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.ray.engine import engine
 
     try:
@@ -60,9 +60,10 @@ def index(
     asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))
     if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
         asked = _in_this_process(asked)
+    prepared = prepare_index(pictures, store, asked, quiet=not progress)
     with engine(asked.engine) as opened:
         wishes = Wishes(force, retrain, rehash)
-        made = index_store(opened, store, pictures, asked, quiet=not progress, wishes=wishes)
+        made = index_store(opened, store, prepared, quiet=not progress, wishes=wishes)
     if made.withheld is not None:
         raise made.withheld
     return open(store, at=made.snapshot.number, weights=asked.network.weights)

@@ -15,11 +15,13 @@ from lamella.asking import Opened
 from lamella.pictures import Picture
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.sandbox import end_idle_processes
-from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, UnknownLayer, one_line
+from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, one_line
 from lamella.pipeline.jobs.query_run import Batch
 from lamella.pipeline.jobs.rankings import ranking_table
 from lamella.pipeline.jobs.resolve import chosen_snapshot
+from lamella.pipeline.names import layers_meant
 from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.text import counted
 from lamella.result import Refusal, Result, result_of
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -122,8 +124,8 @@ class Index:
 
     def __repr__(self) -> str:
         return (
-            f"<lamella.Index {self.url}, snapshot {self.snapshot.number}: {len(self):,} images, "
-            f"layers {', '.join(self.layers)}>"
+            f"<lamella.Index {self.url}, snapshot {self.snapshot.number}: "
+            f"{counted(len(self), 'image')}, layers {', '.join(self.layers)}>"
         )
 
     @property
@@ -266,11 +268,7 @@ class Index:
     def _layer(self, name: str, kind: Literal["global", "local"]) -> pa.Table:
         with self._turn() as opened:
             kinds = {layer.name: layer.kind for layer in self.snapshot.extraction.layers}
-            if name not in kinds:
-                raise UnknownLayer(
-                    f"snapshot {self.snapshot.number} has no layer {name!r}: it has "
-                    f"{', '.join(self.layers)}"
-                )
+            (name,) = layers_meant(f"snapshot {self.snapshot.number}", [name], self.layers)
             if kinds[name] != kind:
                 method = "bags" if kind == "global" else "vectors"
                 raise InputError(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.search.segment import Answer
+from lamella.pipeline.text import counted
 from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 
@@ -65,7 +66,7 @@ class Result:
         layers = ", ".join(self.similarities)
         more = f", expanded by {self.expand}" if self.expand else ""
         more += f", {len(self.refused)} refused" if self.refused else ""
-        return f"<lamella.Result of {queries:,} queries, k = {k:,}, layers {layers}{more}>"
+        return f"<lamella.Result of {counted(queries, 'query')}, k = {k:,}, layers {layers}{more}>"
 
     def to_arrow(self) -> pa.Table:
         """Return a row a query and rank, as `lamella query` stores them; nothing is filled up.

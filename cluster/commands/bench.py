@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.scratch import scratch
+from lamella.pipeline.text import counted
 
 if TYPE_CHECKING:
     from lamella.pipeline.bench.extract import ExtractionTrial
@@ -22,7 +23,7 @@ bench = typer.Typer(
     help="Measure search and extraction on this machine.",
     no_args_is_help=True,
 )
-console = Console()
+console = unfolded(Console())
 WAITED_FOR = {
     "core": "a core, while others were on all",
     "picture": "a picture: its bytes, or the process that decodes it",
@@ -86,7 +87,7 @@ def search(
         return
     table = Table("exact search", "", show_header=True, title_justify="left")
     for name, value in (
-        ("pictures", f"{found.pictures:,} in {found.segments:,} segments"),
+        ("pictures", f"{found.pictures:,} in {counted(found.segments, 'segment')}"),
         ("built in", f"{found.build_seconds:,.1f} s, {found.bytes_per_picture:,.0f} bytes each"),
         ("answered", f"{found.queries_per_second:,.1f} queries/s, {found.queries:,} at once"),
         ("certified", f"{found.certified:,} of {found.queries:,}, the {found.k:,} best of each"),
@@ -173,7 +174,7 @@ def extract(
 def _show(found: "ExtractionTrial") -> None:
     rates = Table(f"{found.network}, {', '.join(found.layers)}", "by", "pictures/s")
     for step in found.steps:
-        by = found.device if step.on_gpu else f"{step.threads} thread{'s'[: step.threads - 1]}"
+        by = found.device if step.on_gpu else counted(step.threads, "thread")
         rates.add_row(f"{step.name} alone", by, f"{step.pictures_per_second:,.1f}")
     rates.add_section()
     rates.add_row("what they allow together", "", f"{found.ceiling:,.1f}")

@@ -1,7 +1,7 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.console import Console
@@ -18,12 +18,15 @@ from lamella.cluster.commands import (
     status,
     vocabulary,
 )
+from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.failures import Commands
-from lamella.cluster.commands.output import begin, emit
+from lamella.cluster.commands.help_text import unfold_help
+from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
 from lamella.schemas.job import EngineSettings
+from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
 
 app = typer.Typer(
     name="lamella",
@@ -37,18 +40,14 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
+console = unfolded(Console())
 
 
 @app.callback()
 def options_of_all(version: options.Version = False) -> None:
     """Takes what stands before a command."""
-
-
-PROTOCOLS = ("ukb", "oxford", "holidays", "roxford", "rparis", "groups")
 
 
 @app.command()
@@ -68,7 +67,7 @@ def demo(
     command again.
     """
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
-    from lamella.cluster.commands.index import index_store
+    from lamella.cluster.commands.index import index_store, prepare_index
     from lamella.pipeline.planted.generate import generate
 
     pictures = folder / "pictures"
@@ -81,12 +80,13 @@ def demo(
         )
     settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
     job = load_job(None, settings)
-    out = Console(quiet=as_json)
+    out = unfolded(Console(quiet=as_json))
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
-    out.print(Text.assemble(("1", "bold"), printable(what)))
+    out.print(Text.assemble(("1", "bold"), printable(what)), soft_wrap=True)
     out.print("[bold]2[/] Indexing: decode, one forward pass, visual words, inverted files")
     with _engine(job.engine, quiet=as_json) as opened:
-        index_store(opened, str(folder / "index"), str(pictures), job, quiet=as_json)
+        prepared = prepare_index(str(pictures), str(folder / "index"), job, quiet=as_json)
+        index_store(opened, str(folder / "index"), prepared, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
         report, page = evaluate_store(
@@ -147,7 +147,7 @@ def index(
     what it took.
     """
     begin(f"listing the pictures of {source}", quiet=as_json)
-    from lamella.cluster.commands.index import Wishes, index_store
+    from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.commands.show_indexed import show_indexed
 
     overrides = {
@@ -160,9 +160,10 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
+    prepared = prepare_index(source, into, job, quiet=as_json)
     with _engine(job.engine, quiet=as_json) as opened:
         wishes = Wishes(force, retrain, rehash)
-        indexed = index_store(opened, into, source, job, quiet=as_json, wishes=wishes)
+        indexed = index_store(opened, into, prepared, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, into, as_json=as_json)
 
 
@@ -172,7 +173,9 @@ query_command.register(app)
 @app.command()
 def evaluate(
     store: options.Store,
-    protocol: Annotated[str, typer.Option(help=", ".join(PROTOCOLS))],
+    protocol: Annotated[
+        Protocol, choice("--protocol", get_args(Protocol), help="Whose rules, or your own groups.")
+    ],
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -180,10 +183,16 @@ def evaluate(
         ),
     ] = None,
     box: Annotated[
-        str, typer.Option(help="Oxford, Paris: roi crops queries to their boxes, full does not.")
+        BoxMode,
+        choice(
+            "--box",
+            get_args(BoxMode),
+            help="Oxford, Paris: roi crops queries to their boxes, full does not.",
+        ),
     ] = "roi",
     difficulty: Annotated[
-        str, typer.Option(help="roxford, rparis: easy, medium or hard.")
+        Difficulty,
+        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: what is right."),
     ] = "medium",
     pattern: Annotated[
         str | None,
@@ -191,7 +200,9 @@ def evaluate(
             help="groups: a regular expression with one group, which captures the group's name."
         ),
     ] = None,
-    metric: Annotated[str, typer.Option(help="groups: mAP or N-S.")] = "mAP",
+    metric: Annotated[
+        Metric, choice("--metric", get_args(Metric), help="groups: what is measured.")
+    ] = "mAP",
     expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
@@ -222,12 +233,12 @@ def evaluate(
 
     options.check_output("--page", page)
     asked = Asked(
-        protocol=_one_of("--protocol", protocol, PROTOCOLS),
+        protocol=protocol,
         truth=truth,
-        box=_one_of("--box", box, ("roi", "full")),
+        box=box,
         pattern=pattern,
-        metric=_one_of("--metric", metric, ("mAP", "N-S")),
-        difficulty=_one_of("--difficulty", difficulty, ("easy", "medium", "hard")),
+        metric=metric,
+        difficulty=difficulty,
         layers=options.words(layers),
     )
     overrides = {
@@ -261,12 +272,6 @@ def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
     return engine(settings, quiet=quiet)
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> Any:
-    if value not in allowed:
-        raise InputError(f"{name} is one of {', '.join(allowed)}; got {value!r}")
-    return value
-
-
 def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
     from lamella.cluster.commands.show import show_report
 
@@ -281,3 +286,4 @@ status.register(app)
 keeping.register(app)
 maintenance.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")
+unfold_help(app)

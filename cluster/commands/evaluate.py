@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
@@ -10,15 +9,14 @@ from rich.text import Text
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.evaluate.page import render
-from lamella.pipeline.evaluate.revisited import Difficulty
-from lamella.pipeline.jobs.evaluating import Protocol, evaluate, ground_truth, store_report
+from lamella.pipeline.jobs.evaluating import evaluate, ground_truth, store_report
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.text import printable
 from lamella.schemas.job import JobConfig
-from lamella.schemas.report import RetrievalReport
+from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol, RetrievalReport
 
 
 @dataclass(frozen=True)
@@ -27,9 +25,9 @@ class Asked:
 
     protocol: Protocol
     truth: Path | None = None
-    box: Literal["roi", "full"] = "roi"
+    box: BoxMode = "roi"
     pattern: str | None = None
-    metric: Literal["mAP", "N-S"] = "mAP"
+    metric: Metric = "mAP"
     difficulty: Difficulty = "medium"
     layers: list[str] | None = None
 

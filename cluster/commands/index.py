@@ -17,14 +17,16 @@ from lamella.pipeline.jobs.promoting import last_judgement
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.plan.actuals import Comparison, Stopwatch, compare
 from lamella.pipeline.plan.history import last_plan, subject_of
+from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
-from lamella.pipeline.store.storage import open_store
+from lamella.pipeline.store.storage import check_place, open_store
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.gate import Judgement
 from lamella.schemas.job import JobConfig
 from lamella.schemas.job_record import JobRecord
+from lamella.schemas.plan import Plan
 from lamella.schemas.snapshot import IndexSnapshot
 
 
@@ -54,11 +56,31 @@ class Wishes:
     rehash: bool = False
 
 
+def prepare_index(source: str, into: str, job: JobConfig, *, quiet: bool) -> Prepared:
+    """Check settings, source and the place of the store before an engine starts; write nothing.
+
+    Raises:
+        InputError, StoreError: they cannot be used.
+    """
+    check_apart(plain_source(source), into)
+    check_place(into)
+    return listed(lambda: prepare(source, job), quiet=quiet)
+
+
+def listed(prepare_job: Callable[[], Prepared], *, quiet: bool) -> Prepared:
+    """Return a job, and show that its source is listed, which may take minutes."""
+    with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
+        lines.stage(Progress("list", 0, 1, 0, 0))
+        prepared = prepare_job()
+        files = len(prepared.listing.entries)
+        lines.stage(Progress("list", 1, 1, files, files))
+    return prepared
+
+
 def index_store(
     engine: Engine,
     into: str,
-    source: str,
-    job: JobConfig,
+    prepared: Prepared,
     *,
     quiet: bool,
     wishes: Wishes = Wishes(),
@@ -66,16 +88,17 @@ def index_store(
     """Return the snapshot of a source in a store; make it if it is absent.
 
     It is promoted if its gate passes, and no order or hold forbids it; or with `force`.
+
+    Args:
+        prepared: as `prepare_index` returned it for this store.
     """
-    check_apart(plain_source(source), into)
-    store = open_store(into, create=True)
-    return _indexed(engine, store, lambda: prepare(source, job), wishes, quiet=quiet)
+    return _indexed(engine, open_store(into, create=True), prepared, wishes, quiet=quiet)
 
 
 def reindex_store(
     engine: Engine,
-    url: str,
-    prepare_job: Callable[[Store], Prepared],
+    store: Store,
+    prepared: Prepared,
     *,
     quiet: bool,
     wishes: Wishes = Wishes(),
@@ -83,24 +106,25 @@ def reindex_store(
     """Return the snapshot of the source of a store's current snapshot, as it is now.
 
     Args:
-        prepare_job: resolves the job on record, as `reindexing.prepare_again`.
+        prepared: the job on record, as `reindexing.prepare_again` returned it.
     """
-    store = open_store(url)
-    return _indexed(engine, store, lambda: prepare_job(store), wishes, quiet=quiet)
+    return _indexed(engine, store, prepared, wishes, quiet=quiet)
 
 
 def _indexed(
     engine: Engine,
     store: Store,
-    prepare_job: Callable[[], Prepared],
+    prepared: Prepared,
     wishes: Wishes,
     *,
     quiet: bool,
 ) -> Indexed:
     made: list[CorpusManifest] = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        prepared = prepare_job()
         watch = Stopwatch(engine.runner, lines.stage)
+        plan = _plan_of(store, prepared)
+        if plan is not None:
+            lines.expect_rounds({each.name: each.rounds for each in plan.stages if each.rounds})
         withheld = None
         try:
             snapshot = index_prepared(
@@ -117,10 +141,6 @@ def _indexed(
             snapshot, withheld = read_snapshot(store, error.snapshot), error
     (manifest,) = made
     fits = tuple(snapshot_fits(store, snapshot).values())
-    try:
-        plan = last_plan(store, prepared.name, subject_of(prepared))
-    except CorruptFile:  # `verify` reports it; the run does not need it
-        plan = None
     judgement = last_judgement(store, snapshot)
     if plan is None:
         return Indexed(snapshot, manifest.passed_over, None, fits, judgement, withheld)
@@ -128,3 +148,10 @@ def _indexed(
     stored = Journey(store, recorded).look().size_bytes(store)
     compared = compare(plan, watch.taken, stored, snapshot.indexed)
     return Indexed(snapshot, manifest.passed_over, compared, fits, judgement, withheld)
+
+
+def _plan_of(store: Store, prepared: Prepared) -> Plan | None:
+    try:
+        return last_plan(store, prepared.name, subject_of(prepared))
+    except CorruptFile:  # `verify` reports it; the run does not need it
+        return None

@@ -10,6 +10,7 @@ from lamella.cluster.commands import options
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.text import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -183,7 +184,8 @@ def forget(
         else:
             for each in left[:SHOWN]:
                 say(f"{each.path} holds {each.holds}", "red")
-            say(f"{len(left):,} files hold something of it" if left else "nothing is left of it")
+            files = counted(len(left), "file")
+            say(f"left of it: something in {files}" if left else "nothing is left of it")
         if left:
             sys.exit(1)
         return
@@ -216,16 +218,16 @@ def forget(
         emit(found.plain() | {"out_of_reach": OUT_OF_REACH})
         return
     say(
-        f"{found.pictures:,} pictures forgotten; snapshots that held it and expired: "
+        f"{counted(found.pictures, 'picture')} forgotten; snapshots that held it and expired: "
         f"{', '.join(map(str, found.expired)) or 'none'}; current snapshot: "
-        f"{found.current or 'none'}; {found.removed:,} files removed"
+        f"{found.current or 'none'}; {counted(found.removed, 'file')} removed"
     )
     for tag_name in found.tags:
         say(f"the tag {tag_name} went with its snapshot", "yellow")
     if found.twins:
         say(
-            f"{found.twins:,} pictures with the same bytes stand under other names, and stay: to "
-            f"forget them as well, give --sha256 {found.sha256}",
+            f"under other names the same bytes stay, {counted(found.twins, 'picture')}: to forget "
+            f"them as well, give --sha256 {found.sha256}",
             "yellow",
         )
     say(f"what this cannot reach: {'; '.join(OUT_OF_REACH)}", "yellow")

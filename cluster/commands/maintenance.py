@@ -10,6 +10,7 @@ from lamella.cluster.commands import options
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.text import byte_size, counted
 
 if TYPE_CHECKING:
     from lamella.pipeline.upkeep.gc import Collected
@@ -54,14 +55,14 @@ def verify(
         if found.orphans:
             size = sum(file.size_bytes for file in found.orphans)
             say(
-                f"no record names {len(found.orphans):,} of the files, {size:,} bytes: no fault, "
-                f"`lamella gc {store}` removes them once they are old"
+                f"no record names {len(found.orphans):,} of the files, {byte_size(size)}: no "
+                f"fault, `lamella gc {store}` removes them once they are old"
             )
         if found.strangers:
             say(f"{found.strangers:,} other files lie there that are not Lamella's: left alone")
         say(
-            f"{found.files:,} files, {found.size_bytes:,} bytes, {found.records:,} records: "
-            f"{len(found.damage):,} damaged"
+            f"{counted(found.files, 'file')}, {byte_size(found.size_bytes)}, "
+            f"{counted(found.records, 'record')}: {len(found.damage):,} damaged"
         )
         if found.damage:
             say(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
@@ -125,21 +126,21 @@ def gc(
         )
         return
     for file in (*found.removed, *found.freed)[: SHOWN if dry_run else 0]:
-        say(f"{file.path} {file.size_bytes:,} bytes")
+        say(f"{file.path} {byte_size(file.size_bytes)}")
+    would = "would be " if dry_run else ""
     say(
-        f"{len(found.removed):,} files {'would be' if dry_run else 'were'} removed, "
-        f"{found.size_bytes:,} bytes; {len(found.young):,} that nothing needs are younger "
-        f"than {older_than}"
+        f"{would}removed: {counted(len(found.removed), 'file')}, {byte_size(found.size_bytes)}; "
+        f"left, as younger than {older_than}: {counted(len(found.young), 'file')}"
     )
     if intermediate:
         say(
-            f"intermediate: {len(found.freed):,} files {'would be' if dry_run else 'were'} freed, "
-            f"{found.freed_bytes:,} bytes; {found.young_bytes:,} bytes are younger than "
-            f"{older_than}"
+            f"{would}freed: {counted(len(found.freed), 'file')}, {byte_size(found.freed_bytes)}; "
+            f"left, as younger than {older_than}: {byte_size(found.young_bytes)}"
         )
         if found.pictures:
             say(
-                f"new words would send {found.pictures:,} pictures through the network again; "
+                f"new words would send {counted(found.pictures, 'picture')} through the network "
+                "again; "
                 "answers and nightly reindexing stay as they are"
             )
         for sentence in found.kept:
@@ -281,7 +282,7 @@ def retry(
         emit({"tried": found.tried, "became": found.became, "snapshot": snapshot.number})
         return
     became = ", ".join(f"{count:,} {name}" for name, count in found.became.items())
-    say(f"{found.tried:,} pictures tried again" + (f": {became}" if became else ""))
+    say(f"{counted(found.tried, 'picture')} tried again" + (f": {became}" if became else ""))
     why = f" ({top_reasons(snapshot.refused_by_reason)})" if snapshot.refused else ""
     say(
         f"snapshot {snapshot.number}: {snapshot.indexed:,} indexed, {snapshot.refused:,} "

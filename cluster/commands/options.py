@@ -4,11 +4,21 @@ import os
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from lamella.cluster.commands.choices import choice, offering
 from lamella.pipeline.errors import InputError
+from lamella.schemas import job as schemas
+from lamella.schemas.job import EngineKind, Keep, Preset
+
+
+def _networks() -> tuple[str, ...]:
+    from lamella.pipeline.extract.networks import NETWORKS
+
+    return NETWORKS
+
 
 Job = Annotated[
     Path | None,
@@ -22,7 +32,9 @@ MaxRefused = Annotated[
 ]
 Engine = Annotated[
     str | None,
-    typer.Option(
+    choice(
+        "--engine",
+        get_args(EngineKind),
         help="[bold]ray[/] spreads the work over processes or a cluster; "
         "[bold]serial[/] keeps it in this process. Both store the same bytes.",
         show_default="ray",
@@ -39,7 +51,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and not
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
 Profile = Annotated[
     str | None,
-    typer.Option(
+    choice(
+        "--profile",
+        get_args(schemas.Profile),
         help="[bold]production[/]: layers and words that answer best, weighted by tf-idf; "
         "[bold]paper[/]: those of Yu et al. 2017, by tf. On an index that is made it changes the "
         "weighting alone.",
@@ -67,10 +81,11 @@ LayerWeights = Annotated[
 ]
 Fusion = Annotated[
     str | None,
-    typer.Option(
+    choice(
+        "--fusion",
+        get_args(Preset),
         help="Fuse as [bold]published[/] (weights of 1) or [bold]scaled[/] (weights by how "
         "similar random pictures are in each layer); t, p and w go before.",
-        metavar="published|scaled",
         show_default=False,
     ),
 ]
@@ -146,7 +161,11 @@ Pictures = Annotated[
     ),
 ]
 Network = Annotated[
-    str | None, typer.Option(help="efficientnet_lite0, or any torchvision classification model.")
+    str | None,
+    typer.Option(
+        help="efficientnet_lite0, or any torchvision classification model.",
+        autocompletion=offering(_networks),
+    ),
 ]
 NewLayers = Annotated[
     str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
@@ -157,7 +176,9 @@ Words = Annotated[
 ]
 KeepActivations = Annotated[
     str | None,
-    typer.Option(
+    choice(
+        "--keep-activations",
+        get_args(Keep),
         help="[bold]all[/] keeps local descriptors in the store; [bold]none[/] turns them "
         "into words in the same pass.",
         show_default="none if words are given",

@@ -12,7 +12,18 @@ from lamella.pipeline.text import printable
 SHOWN = 20
 """The most lines of one kind that a person is shown; `--json` has them all."""
 
-_console = Console()
+UNFOLDED = 1_000_000
+"""The width of what is no terminal, in characters: a line of a log or a pipe stays whole."""
+
+
+def unfolded(console: Console) -> Console:
+    """Return a console that folds at the width of a terminal, and nowhere in a pipe or a file."""
+    if not (console.is_terminal and console.file.isatty()):
+        console.width = UNFOLDED
+    return console
+
+
+_console = unfolded(Console())
 
 
 def begin(text: str, *, quiet: bool) -> None:

@@ -1,9 +1,8 @@
 """`lamella plan`: estimate an index before it is made, and compare afterwards."""
 
-import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,16 +10,15 @@ from rich.console import Console
 
 from lamella.cluster.commands import options
 from lamella.cluster.commands.failures import emit_failed
-from lamella.cluster.commands.output import begin, emit
+from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import DoesNotFit
 from lamella.pipeline.jobs.settings import load_job
-from lamella.pipeline.store.address import is_s3
 
 if TYPE_CHECKING:
     from lamella.pipeline.plan.actuals import Comparison
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +71,7 @@ def plan(
     from lamella.pipeline.jobs.indexing import prepare
     from lamella.pipeline.plan.history import keep_plan
     from lamella.pipeline.plan.make import make_plan
-    from lamella.pipeline.store.storage import open_store
+    from lamella.pipeline.store.storage import check_place, free_bytes, open_store
 
     job = load_job(
         job_file,
@@ -87,8 +85,8 @@ def plan(
     )
     if into:
         check_apart(plain_source(source), into)
-    store = open_store(into, create=True) if into else None
-    free = shutil.disk_usage(Path(store.url)).free if store and not is_s3(store.url) else None
+        check_place(into)
+    free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         made = make_plan(
             prepare(source, job),
@@ -97,7 +95,7 @@ def plan(
             free_bytes=free,
             on_progress=lines.stage,
         )
-    kept = keep_plan(store, made) if store else None
+    kept = keep_plan(open_store(into, create=True), made) if into else None
     misfit = None if made.fits else DoesNotFit("; ".join(made.refusals))
     if as_json:
         value = made.model_dump(mode="json") | {"kept": kept}
@@ -107,7 +105,8 @@ def plan(
         return
     from lamella.cluster.commands.show_plan import show_plan
 
-    show_plan(console, made)
+    show_plan(console, made, free)
+    sys.stdout.flush()  # what is wrong comes after it, on the other stream
     if misfit is not None:
         raise misfit
 

@@ -1,55 +1,123 @@
-"""Show the progress of a job: a bar a stage with time left, or plain lines."""
+"""Show the progress of a job: a bar a stage with the time left, or lines where no terminal is."""
 
+import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from lamella.cluster.commands.output import unfolded
 from lamella.pipeline.run.drive import Progress as Stand
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import duration, printable
 from lamella.schemas.vocabulary import RoundReport
 
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
 
-SPEED_OVER_S = 1800.0
-"""Window of the speed: a task may take minutes, and two must have ended in it."""
+LINE_EVERY_S = 60.0
+"""Without a terminal, a stage that runs longer says this often how far it is."""
+
+LOOK_EVERY_S = 5.0
+"""How often it is looked whether such a line is due."""
+
+WIDE = 100
+"""Columns of a terminal that has room for notes beside the bars."""
+
+
+@dataclass
+class _Running:
+    """A stage that runs.
+
+    Attributes:
+        began: when it began.
+        since: when the units began that its speed is measured by; `at_first` of them were done.
+        now: when it was last as far as `done`.
+        of: how far it is, for a person: "1,234 of 5,000".
+        note: what else is known of it.
+        told: when a line was last printed, or it began.
+    """
+
+    began: float
+    since: float
+    at_first: int
+    now: float
+    done: int
+    total: int
+    of: str
+    told: float
+    note: str = ""
+
+    def left(self, time_now: float) -> float | None:
+        """Return the seconds left by the speed of this run; None until a first unit has ended.
+
+        Units done by an earlier run do not count for the speed.
+        """
+        made = self.done - self.at_first
+        if made <= 0 or self.now <= self.since:
+            return None
+        left = (self.total - self.done) * (self.now - self.since) / made
+        return max(left - (time_now - self.now), 0.0)
+
+    def said(self, time_now: float) -> str:
+        """Return how far the stage is, in a line."""
+        left = self.left(time_now)
+        about = "time left not known yet" if left is None else f"some {duration(round(left))} left"
+        share = int(100 * self.done / self.total) if self.total else 0
+        note = f" ({self.note})" if self.note else ""
+        return (
+            f"{share} %, {self.of}{note}, {duration(round(time_now - self.began))} so far, {about}"
+        )
 
 
 class ProgressLines:
-    """Shows running stages. Quiet for scripts; one line a finished stage without a terminal."""
+    """Shows running stages. Quiet for scripts; without a terminal, a line a minute and at the end.
 
-    def __init__(self, console: Console, *, quiet: bool = False) -> None:
-        self._console = console
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = unfolded(console)
         self._quiet = quiet
+        self._clock = clock
         self._bars = Progress(
-            TextColumn("{task.description:<18}", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
+            TextColumn("{task.description:<14}", markup=False),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[of]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             disable=quiet or not console.is_terminal,
-            speed_estimate_period=SPEED_OVER_S,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
+        self._bar_of: dict[str, TaskID] = {}
+        self._running: dict[str, _Running] = {}
         self._ended: set[str] = set()
+        self._rounds: Mapping[str, int] = {}
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+
+    def expect_rounds(self, rounds: Mapping[str, int]) -> None:
+        """Reckon the time that trainings take by these numbers of rounds, by stage.
+
+        A plan knows them; the settings say only how many there may be.
+        """
+        self._rounds = rounds
 
     def __enter__(self) -> Self:
         self._bars.start()
+        if not self._quiet:
+            threading.Thread(target=self._look_again, daemon=True).start()
         return self
 
     def __exit__(
@@ -58,26 +126,78 @@ class ProgressLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stopped.set()
         self._bars.stop()
+
+    def _look_again(self) -> None:
+        while not self._stopped.wait(LOOK_EVERY_S if not self._console.is_terminal else 1.0):
+            self.tell()
+
+    def tell(self) -> None:
+        """Say how far each stage is: on its bar, or in a line if the last is a minute old."""
+        with self._lock:
+            now = self._clock()
+            for name, stage in () if self._quiet else self._running.items():
+                if self._console.is_terminal:
+                    self._show(name, stage)
+                elif now - stage.told >= LINE_EVERY_S:
+                    stage.told = now
+                    self._console.print(Text(f"{name} {stage.said(now)}"))
 
     def stage(self, stand: Stand) -> None:
         """Show the progress of a stage."""
         if stand.stage.startswith(MINOR) or stand.stage in self._ended:
             return
-        name = printable(stand.stage)
-        if name not in self._tasks:
-            self._began[name] = time.monotonic()
-            # Tasks done by an earlier run do not count for the speed.
-            self._tasks[name] = self._bars.add_task(
-                name, total=stand.units_total, completed=stand.units_done, note=""
-            )
-        self._bars.update(self._tasks[name], completed=stand.units_done, total=stand.units_total)
+        name, now = printable(stand.stage), self._clock()
+        total, of = stand.units_total, f"{stand.units_done:,} of {stand.units_total:,}"
+        what = ""
+        if stand.stage.startswith("vocabulary "):
+            rounds = self._rounds_of(stand)
+            total = stand.units_total // max(stand.total, 1) * rounds
+            of, what = f"round {min(stand.done + 1, rounds)} of about {rounds}", " rounds"
+            if not total:
+                of = "sampling"
+        with self._lock:
+            if name not in self._running:
+                self._running[name] = _Running(
+                    now, now, stand.units_done, now, stand.units_done, total, of, now
+                )
+            stage = self._running[name]
+            if total and not stage.total:  # what came before has another speed
+                stage.since, stage.at_first, stage.done = now, stand.units_done, stand.units_done
+            if stand.units_done > stage.done:
+                stage.now = now
+            stage.done, stage.total, stage.of = stand.units_done, total, of
+            if stand.done == stand.total:
+                self._ended.add(stand.stage)
+                count = stand.total if what else stand.units_total
+                stage.of = f"{count:,}{what}"
+            self._show(name, stage)
+            if stand.done == stand.total:
+                del self._running[name]
+                if not self._quiet and not self._console.is_terminal:
+                    line = f"{name} done {stage.of} in {duration(now - stage.began)}"
+                    self._console.print(Text(line))
+
+    def _rounds_of(self, stand: Stand) -> int:
+        """Return how many rounds a training will have: as planned, or the most there may be."""
         if stand.done == stand.total:
-            self._ended.add(stand.stage)
-            if not self._quiet and not self._console.is_terminal:
-                seconds = time.monotonic() - self._began[name]
-                line = f"{name} done {stand.units_total:,} in {seconds:.1f} s"
-                self._console.print(Text(line))
+            return stand.total
+        planned = self._rounds.get(stand.stage, stand.total)
+        return min(max(planned, stand.done + 1), stand.total)
+
+    def _show(self, name: str, stage: _Running) -> None:
+        """Bring the bar of a stage up to date."""
+        left = stage.left(self._clock())
+        shown: dict[str, Any] = {
+            "of": stage.of,
+            "note": stage.note if self._console.width >= WIDE else "",
+            "left": f"{duration(round(left))} left" if left else "",
+        }
+        if name not in self._bar_of:
+            self._bar_of[name] = self._bars.add_task(name, total=stage.total, **shown)
+        bar = self._bar_of[name]
+        self._bars.update(bar, completed=stage.done, total=stage.total, **shown)
 
     def note(self, line: str) -> None:
         """Show a line that a person should read."""
@@ -91,6 +211,6 @@ class ProgressLines:
             note += f", {report.empty_words} empty words"
         if report.recall < 1:
             note += f", recall {report.recall:.3f}"
-        task = self._tasks.get(f"vocabulary {printable(layer)}")
-        if task is not None:
-            self._bars.update(task, note=note)
+        with self._lock:
+            if (stage := self._running.get(f"vocabulary {printable(layer)}")) is not None:
+                stage.note = note

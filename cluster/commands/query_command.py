@@ -1,16 +1,19 @@
 """The command that asks: its options, and the order in which they are checked, asked and shown."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.choices import choice
+from lamella.cluster.commands.output import unfolded
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.scratch import scratch
+from lamella.schemas.query import SearchMode
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:
@@ -53,7 +56,9 @@ def query(
     ] = None,
     mode: Annotated[
         str | None,
-        typer.Option(
+        choice(
+            "--mode",
+            get_args(SearchMode),
             help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
             "layer, [bold]paper[/] those of the high layer alone.",
             show_default="exact",

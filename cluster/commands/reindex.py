@@ -6,9 +6,9 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import begin
+from lamella.cluster.commands.output import begin, unfolded
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:
@@ -39,17 +39,20 @@ def reindex(
     or a newer listing is current; one line says which rule, both values and the way out.
     """
     begin(f"listing the pictures of {store} again", quiet=as_json)
-    from lamella.cluster.commands.index import Wishes, reindex_store
+    from lamella.cluster.commands.index import Wishes, listed, reindex_store
     from lamella.cluster.commands.show_indexed import show_indexed
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.reindexing import prepare_again
     from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.store.storage import open_store
 
     said = {"activations.keep": keep_activations}
     job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
     keep = job.activations.keep
-    again = partial(prepare_again, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    opened = open_store(store)
+    again = partial(prepare_again, opened, pictures=pictures, weights=weights, retrain=retrain)
+    prepared = listed(partial(again, keep=keep), quiet=as_json)
     with opened_engine(job.engine, quiet=as_json) as running:
         wishes = Wishes(force, retrain, rehash)
-        indexed = reindex_store(running, store, again, quiet=as_json, wishes=wishes)
+        indexed = reindex_store(running, opened, prepared, quiet=as_json, wishes=wishes)
     show_indexed(console, indexed, store, as_json=as_json)

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit, say
+from lamella.cluster.commands.output import emit, say, unfolded
 
 if TYPE_CHECKING:
     from lamella.pipeline.upkeep.runs import Run
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +49,7 @@ def runs(
         for name in sorted(wanted, key=lambda name: name in known):
             freed = remove_run(opened, name)
             if not as_json:
-                say(f"run {name} was removed, {freed:,} bytes")
+                say(f"run {name} was removed, {byte_size(freed)}")
     left = list_runs(opened)
     if as_json:
         emit({"removed": wanted, "runs": [_plain(run) for run in left]})
@@ -75,7 +75,7 @@ def show_runs(console: Console, listed: "list[Run]") -> None:
         Column("asked", overflow="fold"),
         Column("snapshot", no_wrap=True),
         Column("age", justify="right", no_wrap=True),
-        Column("bytes", justify="right", no_wrap=True),
+        Column("size", justify="right", no_wrap=True),
     )
     for run in listed:
         asked = f"{run.kind}: {run.asked}"
@@ -84,7 +84,7 @@ def show_runs(console: Console, listed: "list[Run]") -> None:
             plain(asked if run.kind != "features" else run.asked),
             _snapshot(run),
             age(time.time() - run.modified),
-            f"{run.size_bytes:,}",
+            byte_size(run.size_bytes),
         )
     console.print(table)
 

@@ -15,7 +15,7 @@ from lamella.pipeline.corpus.passed_over import advice, in_words
 from lamella.pipeline.evaluate.figures import short_score
 from lamella.pipeline.evaluate.page import heat_rows
 from lamella.pipeline.evaluate.table import gain_table, score_table
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import counted, printable
 from lamella.schemas.report import RetrievalReport
 
 
@@ -28,19 +28,23 @@ def show_report(
     console: Console, report: RetrievalReport, page: Path, *, sweep: bool = False
 ) -> None:
     """Print the tables of scores and gains, the grid where asked for, and where the page is."""
-    console.print(score_table(report))
+    for said in score_table(report):
+        console.print(said)
     if (gains := gain_table(report)) is not None:
+        console.print("What fusion gains")
         console.print(gains)
     if sweep and report.sweep:
+        layer = report.fusion.layers[0].layer
+        console.print(plain(f"{report.metric} over t and p of {layer}"))
         console.print(_grid(report))
-    console.print(Text.assemble("page of pictures: ", (printable(str(page)), "bold")))
+    said = Text.assemble("page of pictures: ", (printable(str(page)), "bold"))
+    console.print(said, soft_wrap=True)
 
 
 def _grid(report: RetrievalReport) -> Table:
     """Return the scores over t (columns) and p (rows)."""
     rows = heat_rows(report)
-    layer = report.fusion.layers[0].layer
-    grid = Table(title=plain(f"{report.metric} over t and p of {layer}"), title_justify="left")
+    grid = Table()
     grid.add_column("p \\ t", justify="right")
     for t in sorted({point.t for point in report.sweep}):
         grid.add_column(f"{t:g}", justify="right")
@@ -67,7 +71,8 @@ def show_passed_over(console: Console, counted: dict[str, int]) -> None:
 def show_status(console: Console, found: dict[str, Any]) -> None:
     """Print what a store holds."""
     for corpus in found["corpora"]:
-        table = Table("state", "pictures", title=plain(corpus["name"]), title_justify="left")
+        console.print(plain(corpus["name"]), style="italic", soft_wrap=True)
+        table = Table("state", "pictures")
         for state, count in corpus["states"].items():
             table.add_row(plain(state), f"{count:,}")
         table.add_section()
@@ -76,8 +81,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         if corpus["duplicates"]:
             repeated = corpus["repeated"]
             console.print(
-                f"  {repeated['contents']:,} contents stand under more than one name, "
-                f"{repeated['pictures']:,} pictures in all"
+                f"  contents that stand under more than one name: {repeated['contents']:,}, "
+                f"{counted(repeated['pictures'], 'picture')} in all"
             )
         show_passed_over(console, corpus["passed_over"])
         for said, remark in corpus["remarks"].items():
@@ -85,14 +90,15 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             console.print(plain(text), style="yellow", soft_wrap=True)
         for refusal in corpus["refused"]:
             line = plain(f"  {refusal['reason']}: {refusal['name']} {refusal['detail']}")
-            console.print(line, style="yellow")
+            console.print(line, style="yellow", soft_wrap=True)
     for stage in found["stages"]:
-        console.print(plain(f"{stage['folder']}: {stage['done']:,} tasks done"))
+        line = plain(f"{stage['folder']}: {counted(stage['done'], 'task')} done")
+        console.print(line, soft_wrap=True)
     current = found["current"]
     console.print(
         plain(
             f"current snapshot: {current['number']} (root {current['root_digest'][:12]}, "
-            f"{current['indexed']:,} pictures)"
+            f"{counted(current['indexed'], 'picture')})"
         )
         if current
         else "no snapshot yet: give the same `lamella index` again to continue"

@@ -10,7 +10,7 @@ from lamella.cluster.commands.failures import emit_failed
 from lamella.cluster.commands.index import Indexed
 from lamella.cluster.commands.output import emit
 from lamella.cluster.commands.status import summary
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import counted, printable
 
 
 def show_indexed(console: Console, indexed: Indexed, into: str, *, as_json: bool) -> None:
@@ -35,8 +35,8 @@ def show_indexed(console: Console, indexed: Indexed, into: str, *, as_json: bool
         emit(values)
         return
     console.print(
-        f"[green]snapshot {snapshot.number}[/]: {snapshot.indexed:,} pictures indexed, "
-        f"{snapshot.refused:,} refused, {others:,} other files passed over "
+        f"[green]snapshot {snapshot.number}[/]: {counted(snapshot.indexed, 'picture')} indexed, "
+        f"{snapshot.refused:,} refused, {counted(others, 'other file')} passed over "
         f"[dim](root {snapshot.root_digest[:12]})[/]"
     )
     _print_refusals(console, snapshot.refused_by_reason)
@@ -46,7 +46,7 @@ def show_indexed(console: Console, indexed: Indexed, into: str, *, as_json: bool
     if indexed.withheld is not None:
         raise indexed.withheld
     ask = f"lamella query {shlex.quote(into)} PICTURE"
-    console.print(Text.assemble("ask it: ", (printable(ask), "bold")))
+    console.print(Text.assemble("ask it: ", (printable(ask), "bold")), soft_wrap=True)
 
 
 def _print_refusals(console: Console, reasons: dict[str, int]) -> None:

@@ -9,31 +9,38 @@ from rich.text import Text
 from lamella.cluster.commands.show import plain
 from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.plan.actuals import Comparison
-from lamella.pipeline.plan.fitting import needed_bytes
+from lamella.pipeline.plan.fitting import needed_bytes, verdict
+from lamella.pipeline.text import byte_size, counted, duration, three_digits
 from lamella.schemas.plan import Figure, Plan, ProbedMachine
 
-UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-TIMES = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 SMALL = 0.005
 """A kind below this share of all bytes is not shown apart."""
 
 
-def show_plan(console: Console, plan: Plan) -> None:
-    """Print a plan: its subject, time, bytes, memory, requests."""
+def show_plan(console: Console, plan: Plan, free_bytes: int | None = None) -> None:
+    """Print a plan: its subject, time, bytes, memory, requests, and last whether it fits.
+
+    Args:
+        free_bytes: free on the store's disk; None if no limit is known.
+    """
     machine = plan.machine
     console.print(
         plain(
-            f"{plan.name}: {plan.entries:,} files, {plan.pictures.mean:,.0f}"
-            f"{_within(plan.pictures)} to be indexed in {_count(plan.shards, 'shard')} and "
-            f"{_count(plan.segments, 'segment')}; tried {plan.sampled:,} "
+            f"{plan.name}: {counted(plan.entries, 'file')}, {plan.pictures.mean:,.0f}"
+            f"{_within(plan.pictures)} to be indexed in {counted(plan.shards, 'shard')} and "
+            f"{counted(plan.segments, 'segment')}; tried {plan.sampled:,} "
             f"({plan.refused:,} refused{_why_refused(plan)}, {plan.ignored:,} no pictures)"
         )
     )
-    console.print(plain(f"here: {_count(machine.cores, 'core')}, {_at_work(machine)}"), style="dim")
+    console.print(
+        plain(f"here: {counted(machine.cores, 'core')}, {_at_work(machine)}"), style="dim"
+    )
     _show_stages(console, plan)
     _show_hours(console, plan)
     _show_bytes(console, plan)
     _show_memory(console, plan)
+    said = plain(verdict(plan, free_bytes))
+    console.print(said, style="green" if plan.fits else "red")
 
 
 def _why_refused(plan: Plan) -> str:
@@ -46,18 +53,14 @@ def _why_refused(plan: Plan) -> str:
 
 def _at_work(machine: ProbedMachine) -> str:
     if machine.gpus:
-        workers, threads = _count(machine.workers, "worker"), _count(machine.threads, "thread")
+        workers, threads = counted(machine.workers, "worker"), counted(machine.threads, "thread")
         return f"{machine.gpus} x {machine.device}; {workers} of {threads}"
     # How they are shared out differs from stage to stage.
     return f"{min(machine.cores, machine.workers * machine.threads)} at work, no GPU"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _table(*headings: str) -> Table:
-    table = Table(title_justify="left")
+    table = Table()
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", overflow="fold")
     return table
@@ -66,22 +69,24 @@ def _table(*headings: str) -> Table:
 def _show_stages(console: Console, plan: Plan) -> None:
     table = _table("stage", "pictures/s", "time here", "thread-ms a picture", "basis")
     for stage in plan.stages:
-        steps = [plain(f"{name} {1000 * step.mean:.3g}") for name, step in stage.steps.items()]
+        steps = [
+            plain(f"{name} {three_digits(1000 * step.mean)}") for name, step in stage.steps.items()
+        ]
         table.add_row(
             plain(stage.name),
             _figure(stage.per_second),
-            _time(stage.seconds.mean),
+            duration(stage.seconds.mean),
             Text("\n").join(steps),
             plain(stage.basis),
         )
-    table.add_row("all", "", _time(3600 * plan.hours.mean), "", "", style="bold")
+    table.add_row("all", "", duration(3600 * plan.hours.mean), "", "", style="bold")
     console.print(table)
 
 
 def _show_hours(console: Console, plan: Plan) -> None:
     by_gpus = plan.hours_by_gpus
     found, unit = (plan.hours_by_workers, "core") if by_gpus is None else (by_gpus, "GPU")
-    table = _table("hours on", *(f"{n} {unit}{'s' * (n > 1)}" for n in found))
+    table = _table("hours on", *(counted(n, unit) for n in found))
     table.add_row("", *(_figure(hours) for hours in found.values()))
     console.print(table)
     if by_gpus is None:
@@ -102,12 +107,12 @@ def _show_bytes(console: Console, plan: Plan) -> None:
             rest += size.mean
             continue
         a_picture = size.mean / max(plan.pictures.mean, 1)
-        table.add_row(plain(each.kind), _bytes(size.mean), _error(size), _bytes(a_picture))
-    table.add_row("the rest", _bytes(rest), "", "")
-    table.add_row("all", _bytes(everything), "", "", style="bold")
+        table.add_row(plain(each.kind), byte_size(size.mean), _error(size), byte_size(a_picture))
+    table.add_row("the rest", byte_size(rest), "", "")
+    table.add_row("all", byte_size(everything), "", "", style="bold")
     most = needed_bytes(plan.stored)
     if most > everything:
-        table.add_row("at most, while words are trained", _bytes(most), "", "")
+        table.add_row("at most, while words are trained", byte_size(most), "", "")
     console.print(table)
 
 
@@ -116,23 +121,23 @@ def _show_memory(console: Console, plan: Plan) -> None:
     for stage in dict.fromkeys([*plan.requests, *plan.memory]):
         held = sum(plan.memory.get(stage, {}).values())
         asked = ", ".join(f"{n:,} {kind}" for kind, n in plan.requests.get(stage, {}).items() if n)
-        table.add_row(plain(stage), _bytes(held) if held else "", plain(asked))
+        table.add_row(plain(stage), byte_size(held) if held else "", plain(asked))
     console.print(table)
 
 
 def show_comparison(console: Console, rows: Sequence[Comparison]) -> None:
     """Print what a run took, beside its plan."""
+    console.print("planned → measured in this run:")
     table = _table("stage", "pictures/s", "time", "bytes")
-    table.title = "planned → measured in this run"
     for row in rows:
         name = plain(row.stage)
         if row.note:
             name.append(f"\n{row.note}", style="dim")
         table.add_row(
             name,
-            _both(row.planned_per_second, row.per_second, "{:,.3g}".format),
-            _both(row.planned_seconds, row.seconds, _time),
-            _both(row.planned_bytes, row.size_bytes, _bytes),
+            _both(row.planned_per_second, row.per_second, three_digits),
+            _both(row.planned_seconds, row.seconds, duration),
+            _both(row.planned_bytes, row.size_bytes, byte_size),
         )
     console.print(table)
 
@@ -143,7 +148,7 @@ def _both(planned: float | None, measured: float | None, show: Callable[[float],
 
 
 def _figure(figure: Figure) -> str:
-    digits = 0 if figure.mean >= 100 else 1 if figure.mean >= 10 else 2 if figure.mean >= 1 else 4
+    digits = next((n for n, least in enumerate((100, 10, 1, 0.1)) if figure.mean >= least), 4)
     error = f" ± {figure.error:,.{digits}f}" if figure.error else ""
     return f"{figure.mean:,.{digits}f}{error}"
 
@@ -154,17 +159,3 @@ def _within(figure: Figure) -> str:
 
 def _error(figure: Figure) -> str:
     return f"{figure.error / figure.mean:.1%}" if figure.error and figure.mean else ""
-
-
-def _bytes(size: float) -> str:
-    return _in_units(size, UNITS)
-
-
-def _time(seconds: float) -> str:
-    return _in_units(seconds, TIMES)
-
-
-def _in_units(value: float, units: Sequence[tuple[float, str]]) -> str:
-    """Return a value to three digits, in the largest unit that does not exceed it."""
-    size, unit = next((each for each in units if value >= each[0]), units[-1])
-    return f"{value / size:,.3g} {unit}"

@@ -12,6 +12,7 @@ from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.rankings import first_rankings, refusal_tables, refused_by
 from lamella.pipeline.store import tree
+from lamella.pipeline.text import counted
 from lamella.schemas.rankings import QueryRun
 
 SHOWN_REFUSALS = 10
@@ -26,11 +27,10 @@ def show_answered(console: Console, answered: Answered, *, copied: bool) -> None
     store, run = answered.store, answered.run
     rows = first_rankings(store, run).to_pylist()
     if rows:
-        console.print(_ranking(run, rows) if run.answered == 1 else _summary(run, rows))
+        console.print(ranking_table(run, rows) if run.answered == 1 else _summary(run, rows))
     if run.answered > 1:
-        more = (
-            f"and {run.answered - len(rows):,} more queries; " if run.answered > len(rows) else ""
-        )
+        others = run.answered - len(rows)
+        more = f"and {counted(others, 'more query')}; " if others else ""
         every = "" if copied else "all ranks: --out FILE.csv, .json or .parquet"
         if more or every:
             console.print(plain((more + every).removesuffix("; ")))
@@ -44,21 +44,21 @@ def show_answered(console: Console, answered: Answered, *, copied: bool) -> None
         )
     if run.k > run.longest:
         but = ", and a query is not in its own ranking" if run.exclude_self else ""
+        indexed = f"{counted(run.images, 'picture')} {'is' if run.images == 1 else 'are'} indexed"
         console.print(
-            f"k is {run.k:,} and {run.images:,} pictures are indexed{but}: no ranking can hold "
-            "more",
+            f"k is {run.k:,} and {indexed}{but}: no ranking can hold more",
             style="yellow",
             highlight=False,
         )
-    _show_account(console, answered)
+    show_account(console, answered)
 
 
-def _ranking(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
+def ranking_table(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
     """Return the first ranks of one query."""
     table = Table(title=plain(rows[0]["query_name"]), title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("picture", overflow="fold")
-    table.add_column("id", justify="right")
+    table.add_column("id", justify="right", overflow="fold")
     _add_scores(table, run)
     for row in rows:
         table.add_row(
@@ -80,9 +80,9 @@ def _summary(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
 
 
 def _add_scores(table: Table, run: QueryRun) -> None:
-    table.add_column("score", justify="right")
+    table.add_column("score", justify="right", overflow="fold")
     for layer in run.fusion.layers:
-        table.add_column(plain(f"S {layer.layer}"), justify="right")
+        table.add_column(plain(f"S {layer.layer}"), justify="right", overflow="fold")
 
 
 def _scores(run: QueryRun, row: dict[str, Any]) -> list[Text]:
@@ -90,14 +90,14 @@ def _scores(run: QueryRun, row: dict[str, Any]) -> list[Text]:
     return [plain(f"{row[name]:.4f}") for name in names]
 
 
-def _show_account(console: Console, answered: Answered) -> None:
+def show_account(console: Console, answered: Answered) -> None:
     """Print how many queries were answered, how well, and where the answers are."""
     store, run = answered.store, answered.run
     why = f" ({top_reasons(refused_by(store, run))})" if run.refused else ""
     where = f"run {run.run}" if answered.kept else "not kept; --into NAME keeps the answers"
     console.print(
         plain(
-            f"{run.answered:,} queries answered, {run.certified:,} certified complete, "
+            f"{counted(run.answered, 'query')} answered, {run.certified:,} certified complete, "
             f"{run.refused:,} refused{why}: {where}"
         ),
         soft_wrap=True,

@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options, runs
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.pipeline.errors import InputError
 
-console = Console()
+console = unfolded(Console())
 
 
 def register(app: typer.Typer) -> None:

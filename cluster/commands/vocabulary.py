@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.output import emit
+from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
-console = Console()
+console = unfolded(Console())
 
 Layer = Annotated[
     str | None,

@@ -152,6 +152,21 @@ def _ignored(reader: EntryReader, entry: Entry) -> str | None:
     return kind_of(entry.name) if is_ignored(entry.name, head) else None
 
 
+def kinds_of_others(
+    root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
+) -> Counter[str] | None:
+    """Return by kind what these entries are if none is a picture; None as soon as one may be."""
+    if kind not in ("folder", "webdataset") or any(has_picture_name(each.name) for each in entries):
+        return None
+    found: Counter[str] = Counter()
+    with EntryReader(root, limits, kind) as reader:
+        for entry in entries:
+            if (ignored := _ignored(reader, entry)) is None:
+                return None
+            found[ignored] += 1
+    return few_kinds(found)
+
+
 def probe_entry(
     reader: EntryReader, entry: Entry, limits: DecodeLimits, verdicts: Verdicts | None = None
 ) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Which column of a Parquet file holds the pictures, by its name and type, or as the user says."""
 
-import difflib
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.names import closest
 
 PARQUET = "parquet"
 MOST_SHOWN = 10
@@ -84,9 +84,7 @@ class ParquetColumns:
 
 
 def _no_such(container: str, column: str, types: Mapping[str, Any]) -> str:
-    nearest = difflib.get_close_matches(column, types, n=1, cutoff=0.5)
-    folded = [name for name in types if name.lower() == column.lower()]
-    hint = next(iter([*folded, *nearest]), None)
+    hint = closest(column, types)
     meant = f": did you mean {_shown(hint)}?" if hint is not None else ""
     return (
         f"Parquet {container} has no column {_shown(column)}{meant or ':'} it has {_listed(types)}"
@@ -100,8 +98,7 @@ def _no_pictures(container: str, column: str | None, types: Mapping[str, Any]) -
             "text nor binary values, nor a struct with binary bytes: name another column"
         )
     may = [name for name, kind in types.items() if may_hold_pictures(kind)]
-    nearest = difflib.get_close_matches("image", types, n=1, cutoff=0.6)
-    likely = next(iter([*may, *nearest]), None)
+    likely = may[0] if may else closest("image", types)
     if may:
         such = shlex.quote(_shown(may[0]))
         way_out = f"name the column with --column (corpus.column), such as --column {such}"

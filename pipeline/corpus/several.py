@@ -5,12 +5,12 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from lamella.pipeline.corpus.entries import Entries, Entry, in_order
 from lamella.pipeline.corpus.formats import sniff
-from lamella.pipeline.corpus.listing import Entry, Listing, numbered, storable
+from lamella.pipeline.corpus.listing import Listing, numbered, storable
 from lamella.pipeline.corpus.lists import list_lines
 from lamella.pipeline.corpus.locations import is_address, is_s3
 from lamella.pipeline.corpus.sources import list_source, plain_source
@@ -44,9 +44,16 @@ def list_several(sources: Sequence[str], column: str | None = None) -> Listing:
                 f"{listing.kind.partition(':')[0]}: ask by it alone"
             )
     passed_over = sum((Counter(each.passed_over) for _, each in listings), Counter[str]())
-    entries = [entry for source, each in listings for entry in _renamed(source, each)]
+    seen = Counter[str]()
+
+    def entries() -> Iterator[Entry]:
+        for source, listing in listings:
+            for entry in _renamed(source, listing):
+                yield entry._replace(occurrence=seen[entry.name])
+                seen[entry.name] += 1
+
     began = min(listing.listed_ns for _, listing in listings)
-    return Listing("list", os.getcwd(), tuple(numbered(entries)), passed_over, began)
+    return Listing("list", os.getcwd(), Entries(entries()), passed_over, began)
 
 
 def list_piped(stream: BinaryIO, scratch: Path) -> Listing:
@@ -67,12 +74,13 @@ def list_piped(stream: BinaryIO, scratch: Path) -> Listing:
         head = file.read(_HEAD_BYTES)
     if sniff(head) is not None:
         return list_source(str(path))
-    listed = Listing("list", os.getcwd(), list_lines(os.getcwd(), str(path)))
+    lines = in_order(list_lines(os.getcwd(), str(path)))
+    listed = Listing("list", os.getcwd(), Entries(numbered(lines)))
     if not listed.entries:
         raise InputError(
             "standard input holds nothing: pipe in a picture, or a list of paths, one a line"
         )
-    return replace(listed, entries=tuple(numbered(listed.entries)))
+    return listed
 
 
 def _matched(source: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ them; of any other one only the entries that are new or changed are read.
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,13 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.entries import Entry
 from lamella.pipeline.corpus.entries import digest_of as digest_of_entries
 from lamella.pipeline.corpus.forgotten import is_forgotten, named_entries
-from lamella.pipeline.corpus.image_table import Known, known_entries, probe_entries, read_images
+from lamella.pipeline.corpus.image_table import (
+    Known,
+    kinds_of_others,
+    known_entries,
+    probe_entries,
+    read_images,
+)
 from lamella.pipeline.corpus.listing import Listing, settled
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
@@ -28,9 +34,13 @@ from lamella.pipeline.store.commit import Attempt, create_once, read_committed, 
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
 from lamella.pipeline.store.tables import read_parquet, write_parquet
+from lamella.pipeline.text import counted
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import SEEN, CorpusManifest, ShardRef, SourceKind
 from lamella.schemas.files import PASSED_OVER, DoneRecord, FileRef
+
+QUICKLY_SEEN = 10_000
+"""A source of more entries is not looked through before the corpus stage."""
 
 
 @dataclass(frozen=True)
@@ -246,12 +256,7 @@ def _manifest(
     ignored = sum(shard.ignored for shard in shards)
     passed_over = _passed_over(listing, records)
     if images == 0:
-        kinds, said = in_words(passed_over), advice(passed_over)
-        raise InputError(
-            f"{listing.root} holds no pictures: {ignored:,} files looked at, none of them is one"
-            + (f" ({kinds})" if kinds else "")
-            + (f". {said}" if said else "")
-        )
+        raise _no_pictures(listing, ignored, passed_over)
     return CorpusManifest(
         name=name,
         root=listing.root,
@@ -264,6 +269,28 @@ def _manifest(
         unsure=sum(record.counts["unsure"] for record in records),
         content_digest=content_of(shards),
         listed_at=in_utc(listing.listed_ns),
+    )
+
+
+def check_pictures(listing: Listing, limits: DecodeLimits) -> None:
+    """Refuse a source without pictures before anything is stored, as far as that is quick to see.
+
+    Raises:
+        InputError: no entry is a picture; a source of very many is left to `build_corpus`.
+    """
+    if len(listing.entries) > QUICKLY_SEEN:
+        return
+    others = kinds_of_others(listing.root, listing.kind, listing.entries, limits)
+    if others is not None:
+        total = few_kinds(Counter(listing.passed_over) + others)
+        raise _no_pictures(listing, others.total(), total)
+
+
+def _no_pictures(listing: Listing, ignored: int, passed_over: Mapping[str, int]) -> InputError:
+    kinds, said = in_words(passed_over), advice(passed_over)
+    return InputError(
+        f"{listing.root} holds no pictures: {counted(ignored, 'file')} looked at, none of them is "
+        f"one{f' ({kinds})' if kinds else ''}{f'. {said}' if said else ''}"
     )
 
 

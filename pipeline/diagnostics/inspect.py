@@ -11,6 +11,7 @@ from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.words_fit import WordsFit, snapshot_fits
+from lamella.pipeline.names import known_names, meant, shown
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed
@@ -229,12 +230,14 @@ def local_layers(snapshot: IndexSnapshot, layer: str | None = None) -> tuple[str
             f"snapshot {snapshot.number} has no local layer, so no visual words: index with one, "
             "such as --layers head,b11"
         )
-    if layer is not None and layer not in known:
+    if layer is None:
+        return tuple(known)
+    if (named := meant(layer, known)) is None:
         raise UnknownLayer(
-            f"snapshot {snapshot.number} has no visual words of a layer {layer!r}: "
-            f"it has those of {', '.join(known)}"
+            f"snapshot {snapshot.number} has no visual words of a layer {shown(layer)}: it has "
+            f"those of {known_names(layer, known)}"
         )
-    return tuple(known) if layer is None else (layer,)
+    return (named,)
 
 
 def corpus_use(

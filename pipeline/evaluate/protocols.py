@@ -8,14 +8,12 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.stems import split, stems, unique
 from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery, MetricName
 from lamella.pipeline.evaluate.truth_files import read_lines, read_list, read_query
-
-BoxMode = Literal["roi", "full"]
+from lamella.schemas.report import BoxMode
 
 GROUP_OF_UKB = 4
 

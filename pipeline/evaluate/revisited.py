@@ -16,8 +16,8 @@ from lamella.pipeline.evaluate.pickled_truth import read_plain_pickle
 from lamella.pipeline.evaluate.stems import split, unique
 from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery
 from lamella.pipeline.evaluate.truth_files import read_lines
+from lamella.schemas.report import Difficulty
 
-Difficulty = Literal["easy", "medium", "hard"]
 Dataset = Literal["roxford", "rparis"]
 
 RIGHT = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}

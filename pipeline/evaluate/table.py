@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING
 
 from lamella.pipeline.evaluate.headline import method, story
 from lamella.pipeline.evaluate.page import gain_lines, score_lines
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import counted, printable
 from lamella.schemas.report import RetrievalReport
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 
-def score_table(report: RetrievalReport) -> "Table":
-    """Return the score table for rich, with the lines of the page."""
+def score_table(report: RetrievalReport) -> "tuple[Text, Table, Text]":
+    """Return for rich what the scores say, their table with the lines of the page, and the method.
+
+    As title and caption of the table they would be folded at its width.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(story(report)), title_justify="left", show_edge=False)
+    table = Table(show_edge=False)
     table.add_column("ranking")
     table.add_column(report.metric, justify="right", no_wrap=True)
     if report.bootstrap is not None:
@@ -32,13 +36,13 @@ def score_table(report: RetrievalReport) -> "Table":
         texts = (line.label, line.score, *interval, setting)
         table.add_row(*map(Text, texts), style=styles.get(line.kind))
     about = (
-        f"{printable(report.protocol)}, {report.queries:,} queries, snapshot {report.snapshot[:12]}"
+        f"{printable(report.protocol)}, {counted(report.queries, 'query')}, "
+        f"snapshot {report.snapshot[:12]}"
     )
     if "queries" in report.settings:
         about += f", queries {printable(report.settings['queries'])}"
-    table.caption = Text(". ".join(part for part in (about, method(report)) if part))
-    table.caption_justify = "left"
-    return table
+    caption = Text(". ".join(part for part in (about, method(report)) if part), style="dim")
+    return Text(story(report), style="italic"), table, caption
 
 
 def gain_table(report: RetrievalReport) -> "Table | None":
@@ -48,7 +52,7 @@ def gain_table(report: RetrievalReport) -> "Table | None":
 
     if not report.gains:
         return None
-    table = Table(title="What fusion gains", title_justify="left", show_edge=False)
+    table = Table(show_edge=False)
     table.add_column("")
     table.add_column(report.metric, justify="right")
     table.add_column("interval", justify="right")

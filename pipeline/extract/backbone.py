@@ -17,6 +17,7 @@ from lamella.pipeline.extract.graph import cut
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
 from lamella.pipeline.extract.lite_layout import SCALES
 from lamella.pipeline.extract.networks import build, load_state, node_names
+from lamella.pipeline.names import known_names, shown
 from lamella.schemas.extraction import ExtractionSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
@@ -125,7 +126,8 @@ def _load(spec: ExtractionSpec, weights: Path) -> nn.Module:
     model = build(spec.network).eval()
     nodes = node_names(spec.network)
     if unknown := [layer.node for layer in spec.layers if layer.node not in nodes]:
-        raise UnknownLayer(f"{spec.network} has no node {unknown[0]!r}: it has {', '.join(nodes)}")
+        has = known_names(unknown[0], nodes)
+        raise UnknownLayer(f"{spec.network} has no node {shown(unknown[0])}: it has {has}")
     state = load_state(weights, spec.weights.sha256)
     try:
         if spec.network in SCALES and spec.weights.source == "package":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lamella.pipeline.errors import CardLost, InputError, one_line
+from lamella.pipeline.text import byte_size
 
 
 class Lane:
@@ -156,10 +157,10 @@ def too_large(
         if size
         else "not even one picture fits: take a smaller short_edge or another network"
     )
-    needed = f"some {wanted * batch_size / size / 2**30:.2f} GiB" if size else "more"
+    needed = f"some {byte_size(wanted * batch_size / size)}" if size else "more"
     return InputError(
         f"a batch of {batch_size} pictures of {pictures} needs {needed} on {device}, "
-        f"{_free_bytes(device) / 2**30:.2f} are free: {cure}"
+        f"{byte_size(_free_bytes(device))} are free: {cure}"
     )
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from lamella.pipeline.errors import InputError, UnknownLayer, one_line
 from lamella.pipeline.extract.lite_layout import SCALES, block_shapes
+from lamella.pipeline.extract.torchvision_names import TORCHVISION
+from lamella.pipeline.names import known_names, meant, shown
 from lamella.pipeline.store.commit import sha256_of
 from lamella.schemas.extraction import LayerKind, LayerSpec, Pool, PreprocessSpec, View, WeightsRef
 
@@ -81,7 +83,35 @@ ALIASES: dict[str, dict[str, Alias]] = {
         {"fc1": 1, "fc2": 4},
     ),
 }
+NETWORKS = (*SCALES, *TORCHVISION)
 DEFAULT_LAYERS = {"alexnet": ("fc2", "conv4"), "vgg16": ("fc1", "c5_1")}
+
+
+def network_meant(given: str) -> str:
+    """Return the network that a name means, whatever its case; an unknown name as it is."""
+    return meant(given, NETWORKS) or given
+
+
+def check_network(network: str) -> None:
+    """Check that there is a network of this name.
+
+    Raises:
+        InputError: there is none; the message names the nearest.
+    """
+    if network in ALIASES:
+        return
+    import torchvision  # may be another version than that of our list
+
+    known = [*SCALES, *torchvision.models.list_models(module=torchvision.models)]
+    if network not in known:
+        raise InputError(
+            f"there is no network {shown(network)}: there are {known_names(network, known)}"
+        )
+
+
+def layer_meant(network: str, given: str) -> str:
+    """Return the short name of a layer, whatever its case; the name of a node as it is."""
+    return meant(given, ALIASES.get(network, {})) or given
 
 
 def default_preprocess(network: str) -> PreprocessSpec:
@@ -154,11 +184,9 @@ def resolve_layer(
     if alias is None:
         nodes = node_names(network)
         if wanted not in nodes:
-            short = ", ".join(short_names(network)) or "no short names"
-            raise UnknownLayer(
-                f"{network} has no layer {wanted!r}: it has {short}; "
-                f"and the nodes {', '.join(nodes)}"
-            )
+            short = short_names(network)
+            has = known_names(wanted, [*short, *(node for node in nodes if node not in short)])
+            raise UnknownLayer(f"{network} has no layer {shown(wanted)}: it has {has}")
         alias = Alias(wanted, kind or "global")
     kind = kind or alias.kind
     if pool is None:
@@ -188,11 +216,9 @@ def build(network: str) -> "nn.Module":
     if network in SCALES:
         with torch.device("meta"):
             return EfficientNetLite(network)
+    check_network(network)
     import torchvision  # seconds in each process, for its own networks only
 
-    known = torchvision.models.list_models(module=torchvision.models)
-    if network not in known:
-        raise InputError(f"there is no network {network!r}: {', '.join([*SCALES, *known])}")
     model: nn.Module
     try:
         with torch.device("meta"):

@@ -3,6 +3,7 @@
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.index.expired import check_there
 from lamella.pipeline.index.promotions import now, read_snapshot
+from lamella.pipeline.names import known_names, shown
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
@@ -76,10 +77,9 @@ def snapshot_named(store: Store, said: int | str) -> int:
         return int(said)
     tags = read_tags(store)
     if said not in tags:
-        known = ", ".join(sorted(tags)) or "none"
         raise InputError(
-            f"{one_line(repr(said), 60)} is no number of a snapshot and no tag in {store.url} "
-            f"(tags: {known}): see `lamella snapshots`"
+            f"{shown(said)} is no number of a snapshot and no tag in {store.url} "
+            f"(tags: {known_names(said, sorted(tags))}): see `lamella snapshots`"
         )
     return tags[said]
 

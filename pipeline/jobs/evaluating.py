@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from lamella.pipeline.corpus.sandbox import shrink
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate import protocols
 from lamella.pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
-from lamella.pipeline.evaluate.revisited import Difficulty, revisited
+from lamella.pipeline.evaluate.revisited import revisited
 from lamella.pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.truth import GroundTruth
 from lamella.pipeline.jobs.query_run import Place
@@ -33,9 +32,8 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.record_rules import report_run
 from lamella.pipeline.store.records import sealed_text
 from lamella.schemas.query import FusionSpec, Weighting
-from lamella.schemas.report import RetrievalReport
+from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol, RetrievalReport
 
-Protocol = Literal["ukb", "oxford", "holidays", "roxford", "rparis", "groups"]
 QUERIES_A_BATCH = 64
 THUMBNAIL_EDGE = 144
 SHOWN_QUERIES = 8
@@ -63,9 +61,9 @@ def ground_truth(
     names: Sequence[str],
     *,
     truth: Path | None = None,
-    box: Literal["roi", "full"] = "roi",
+    box: BoxMode = "roi",
     pattern: str | None = None,
-    metric: Literal["mAP", "N-S"] = "mAP",
+    metric: Metric = "mAP",
     difficulty: Difficulty = "medium",
 ) -> GroundTruth:
     """Return a protocol's queries over the images of an index.

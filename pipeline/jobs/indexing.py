@@ -9,12 +9,13 @@ from typing import Literal
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source, plain_source
-from lamella.pipeline.corpus.stage import corpus_inputs, in_utc
+from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_weights
 from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
+from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.promoting import Published, publish_and_promote
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import (
@@ -80,17 +81,27 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         InputError: the settings or the source cannot be used.
     """
     source = plain_source(source)
-    job = settle_profile(job)
-    spec, weights = resolve_extraction(job)
-    resolve_fusion(spec.layers, job.fusion)  # wrong maps are refused before the work
-    if spec.weights.source == "file":
-        check_weights(spec, weights)  # and wrong weights before hours of listing and looking
-    gate = open_gate(job.gate)
+    # All that is wrong with the settings is said at once, before hours of listing and looking.
+    mistakes, keep_said = Mistakes(), job.activations.keep
+    with mistakes.noted():
+        job = settle_profile(job)
+    with mistakes.noted():
+        gate = open_gate(job.gate)
+    with mistakes.noted():
+        spec, weights = resolve_extraction(job)
+        with mistakes.noted():
+            resolve_fusion(spec.layers, job.fusion)
+        with mistakes.noted():
+            if spec.weights.source == "file":
+                check_weights(spec, weights)
+        imports = find_imports(job, spec)
+        job = settle_keep(job, spec, imports)
+    mistakes.check()
     listing = list_source(source, job.corpus.column)
-    imports = find_imports(job, spec)
+    check_pictures(listing, decode_limits(job))
     return Prepared(
         source,
-        settle_keep(job, spec, imports),
+        job,
         spec,
         weights,
         listing,
@@ -98,7 +109,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         job.corpus.shard_images or choose_shard_size(len(listing.entries)),
         imports,
         gate,
-        keep_said=job.activations.keep,
+        keep_said=keep_said,
     )
 
 

@@ -27,6 +27,7 @@ from lamella.pipeline.store.commit import attempt, create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record
 from lamella.pipeline.store.tables import write_parquet
+from lamella.pipeline.text import duration, three_digits
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.job import SearchSettings
@@ -131,8 +132,8 @@ class Answered:
         if not self.seconds:
             return "nothing was left to answer: this run was complete"
         return (
-            f"this call answered {self.queries:,} in {self.seconds:,.1f} s: "
-            f"{self.queries_per_second:,.1f} queries a second"
+            f"this call answered {self.queries:,} in {duration(self.seconds)}: "
+            f"{three_digits(self.queries_per_second)} queries a second"
         )
 
 

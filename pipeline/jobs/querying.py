@@ -41,6 +41,7 @@ from lamella.pipeline.search.encode import (
 )
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store import tree
+from lamella.pipeline.text import counted
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord
 from lamella.schemas.rankings import QueryRun, query_refusals_schema
@@ -91,7 +92,7 @@ def query_pictures(
     if not any(pictures_of(record) for record in [*made, *done.values()]):
         raise InputError(
             f"{source if isinstance(source, str) else source.root} holds no query pictures: "
-            f"{len(listing.entries):,} files looked at, none of them is one"
+            f"{counted(len(listing.entries), 'file')} looked at, none of them is one"
         )
 
     def fetch(number: int) -> Batch:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.networks import (
+    check_network,
     default_layers,
     default_preprocess,
     find_weights,
@@ -15,15 +16,18 @@ from lamella.pipeline.extract.networks import (
 )
 from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
 from lamella.pipeline.index.tags import snapshot_named
+from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.settings import explain
+from lamella.pipeline.names import layers_meant
 from lamella.pipeline.store.protocol import Store
-from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from lamella.schemas.job import (
     WEIGHTING_OF,
     EncodingSettings,
     FusionSettings,
     JobConfig,
     LayerSettings,
+    NetworkSettings,
 )
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
 from lamella.schemas.snapshot import IndexSnapshot, LayerScale
@@ -74,31 +78,53 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
     Raises:
         InputError: an unknown network or layer, or weights that are absent or not those named.
     """
-    settings = job.network
+    settings, mistakes = job.network, Mistakes()
+    check_network(settings.name)
+    layers: list[LayerSpec] = []
+    with mistakes.noted():
+        layers = _layers(job)
+    with mistakes.noted():
+        reference, path = _weights(settings)
+    mistakes.check()
     preprocess = default_preprocess(settings.name).model_dump()
     preprocess |= settings.preprocess.model_dump(exclude_none=True)
-    usual = PAPER_LAYERS.get(settings.name) if job.profile == "paper" else None
-    named = settings.layers or usual or default_layers(settings.name)
-    layers = tuple(_layer(settings.name, layer) for layer in named)
-    weights = Path(settings.weights) if settings.weights else None
-    reference, path = find_weights(settings.name, weights)
-    if settings.weights_sha256 and settings.weights_sha256 != reference.sha256:
-        raise InputError(
-            f"weights {path.name} have SHA-256 {reference.sha256[:12]}, the job says "
-            f"{settings.weights_sha256[:12]}: give the right file or mend network.weights_sha256"
-        )
     try:
         spec = ExtractionSpec(
             network=settings.name,
             weights=reference,
             preprocess=PreprocessSpec(**preprocess),
-            layers=layers,
+            layers=tuple(layers),
             batch_size=settings.batch_size,
             precision=settings.precision,
         )
     except ValidationError as error:
         raise InputError(f"network: {explain(error)}") from None
     return spec, path
+
+
+def _layers(job: JobConfig) -> list[LayerSpec]:
+    """Return the layers of a job. Raises InputError: some are unknown, or wrong in other ways."""
+    network, mistakes = job.network.name, Mistakes()
+    usual = PAPER_LAYERS.get(network) if job.profile == "paper" else None
+    found: list[LayerSpec] = []
+    for layer in job.network.layers or usual or default_layers(network):
+        with mistakes.noted():
+            found.append(_layer(network, layer))
+    mistakes.check()
+    return found
+
+
+def _weights(settings: NetworkSettings) -> tuple[WeightsRef, Path]:
+    """Return which weights a job uses, and where they are. Raises InputError: not those named."""
+    reference, path = find_weights(
+        settings.name, Path(settings.weights) if settings.weights else None
+    )
+    if settings.weights_sha256 and settings.weights_sha256 != reference.sha256:
+        raise InputError(
+            f"weights {path.name} have SHA-256 {reference.sha256[:12]}, the job says "
+            f"{settings.weights_sha256[:12]}: give the right file or mend network.weights_sha256"
+        )
+    return reference, path
 
 
 def check_weights(spec: ExtractionSpec, weights: Path) -> None:
@@ -233,10 +259,8 @@ def asked_fusion(
     """
     layers = snapshot.extraction.layers
     known = [layer.name for layer in layers]
-    if unknown := [name for name in names or () if name not in known]:
-        raise UnknownLayer(
-            f"snapshot {snapshot.number} has no layer {unknown[0]!r}: it has {', '.join(known)}"
-        )
+    if names is not None:
+        names = layers_meant(f"snapshot {snapshot.number}", names, known)
     chosen = tuple(layer for layer in layers if names is None or layer.name in names)
     fusion, wanted = snapshot.fusion, job.fusion
     if wanted.preset == "scaled" and not (wanted.weights or snapshot.calibration):

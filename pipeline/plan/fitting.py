@@ -8,9 +8,8 @@ from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
 from lamella.pipeline.run.budget import PROCESS_BYTES, check_memory
-from lamella.schemas.plan import PlannedBytes
-
-GIB = 2**30
+from lamella.pipeline.text import byte_size, counted
+from lamella.schemas.plan import Plan, PlannedBytes
 
 CURES = {
     "corpus": "give a part of the source",
@@ -24,7 +23,7 @@ CURES = {
 WHAT = {
     "extract": ("extraction takes", "take smaller batches (network.batch_size)"),
     "vocabulary": (
-        "training words takes",
+        "training the words of {layer} takes",
         "ask for fewer words (--words), fewer dimensions (vocabulary.projection)",
     ),
     "index": ("a segment takes", "ask for smaller ones (index.segment_images)"),
@@ -51,15 +50,16 @@ def misfits(
     if free_bytes is not None and (full := _disk(stored, pictures, free_bytes)):
         found.append(full)
     for stage, needed in memory.items():
-        what, cure = WHAT[stage.split()[0]]
+        kind, _, layer = stage.partition(" ")
+        what, cure = WHAT[kind]
         if stage == "index":
             rest = sum(needed.values()) - PROCESS_BYTES
             share = max(worker_bytes - PROCESS_BYTES, 0) / max(rest, 1)
             cure += f", {math.floor(100 * share)} % of its size would fit"
         try:
-            check_memory(needed, worker_bytes, what, cure)
+            check_memory(needed, worker_bytes, what.format(layer=layer), cure)
         except InputError as error:
-            found.append(f"{stage}: {error}")
+            found.append(str(error))
     return tuple(found)
 
 
@@ -90,8 +90,8 @@ def too_many_refused(
 def too_many_words(words: Mapping[str, WordsProbe], pictures: float) -> tuple[str, ...]:
     """Return a sentence for each layer that will give fewer descriptors than it must have words."""
     return tuple(
-        f"layer {name} will give about {rows:,} descriptors for {found.words:,} words: a word "
-        f"needs at least one: ask for fewer (--words), or index more pictures"
+        f"layer {name} will give about {counted(rows, 'descriptor')} for {found.words:,} words: a "
+        f"word needs at least one: ask for fewer (--words), or index more pictures"
         for name, found in words.items()
         if found.rounds and found.words > (rows := round(found.rows.mean * pictures))
     )
@@ -103,6 +103,25 @@ def needed_bytes(stored: Sequence[PlannedBytes]) -> float:
     return kept + max((each.size_bytes.mean for each in stored if not each.kept), default=0.0)
 
 
+def verdict(plan: Plan, free_bytes: int | None) -> str:
+    """Return in one line whether a plan fits, and why.
+
+    Args:
+        free_bytes: free on the store's disk; None if no limit is known.
+    """
+    if not plan.fits:
+        # Each refusal says what is too much, then what to do about it.
+        return f"does not fit: {'; '.join(each.partition(': ')[0] for each in plan.refusals)}"
+    disk = byte_size(needed_bytes(plan.stored))
+    said = f"fits: disk {disk}{'' if free_bytes is None else f' of {byte_size(free_bytes)}'}"
+    held = {stage: sum(needed.values()) for stage, needed in plan.memory.items()}
+    if held:
+        most = max(held, key=lambda stage: held[stage])
+        has = byte_size(plan.machine.available_bytes // plan.machine.workers)
+        said += f", memory {byte_size(held[most])} of {has} a worker ({most})"
+    return said
+
+
 def _disk(stored: Sequence[PlannedBytes], pictures: float, free_bytes: int) -> str | None:
     needed = needed_bytes(stored)
     if needed <= free_bytes:
@@ -110,8 +129,8 @@ def _disk(stored: Sequence[PlannedBytes], pictures: float, free_bytes: int) -> s
     dearest = max(stored, key=lambda each: each.size_bytes.mean)
     cure = CURES.get(dearest.stage.split()[0], "ask for less of it")
     return (
-        f"the run takes {needed / GIB:.2f} GiB of the store's disk, and {free_bytes / GIB:.2f} are "
-        f"free, {(needed - free_bytes) / GIB:.2f} too few: {dearest.kind} take "
-        f"{dearest.size_bytes.mean / GIB:.2f}: {cure}, or give a store with more room; "
+        f"the run takes {byte_size(needed)} of the store's disk, and {byte_size(free_bytes)} are "
+        f"free, {byte_size(needed - free_bytes)} too few: {dearest.kind} take "
+        f"{byte_size(dearest.size_bytes.mean)}: {cure}, or give a store with more room; "
         f"some {math.floor(pictures * free_bytes / needed):,} of {pictures:,.0f} pictures would fit"
     )

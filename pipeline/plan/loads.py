@@ -24,6 +24,7 @@ class Load:
         threaded: whether the threads of a worker share a task.
         gpu_steps: the steps on a GPU, which run at the same time as the others and each other.
         basis: what the figures are based on, for a person.
+        rounds: rounds of a training, else 0.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Load:
     threaded: bool = False
     gpu_steps: tuple[str, ...] = ()
     basis: str = field(default="measured")
+    rounds: int = 0
 
     def thread_seconds(self, threads: int) -> Figure:
         """Return the seconds that one worker with this many threads takes for all pictures.

@@ -161,4 +161,5 @@ def _stage(load: Load, machine: ProbedMachine, at_work: int) -> PlannedStage:
         seconds=seconds,
         tasks=load.tasks,
         basis=load.basis,
+        rounds=load.rounds,
     )

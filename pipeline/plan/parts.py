@@ -22,6 +22,7 @@ from lamella.pipeline.plan.sizes import (
     training_bytes,
 )
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.text import counted
 from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.schemas.plan import Figure, PlannedBytes
 
@@ -107,7 +108,7 @@ def _encode_load(found: Probe, extent: Extent) -> Load | None:
     if not found.words:
         return None
     tried = {
-        f"{each.tried:,} of {each.words:,} words"
+        f"{each.tried:,} of {counted(each.words, 'word')}"
         for each in found.words.values()
         if each.tried < each.words
     }
@@ -170,7 +171,7 @@ def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:
     if not words.rounds:
         return None
     rows, pictures = words.rows.mean, extent.pictures.mean
-    of = f"{words.tried:,} of {words.words:,} words, " if words.tried < words.words else ""
+    of = f"{words.tried:,} of {counted(words.words, 'word')}, " if words.tried < words.words else ""
     return Load(
         name,
         {
@@ -180,7 +181,8 @@ def _training_load(name: str, words: WordsProbe, extent: Extent) -> Load | None:
         pictures,
         min(extent.shards, sum_tasks(words.words, rows * pictures)),
         threaded=True,
-        basis=f"estimated: {of}{words.rounds} rounds",
+        basis=f"estimated: {of}{counted(words.rounds, 'round')}",
+        rounds=words.rounds,
     )
 
 

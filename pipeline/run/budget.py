@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.text import byte_size
 
 PROCESS_BYTES = 400 << 20
 """Memory of a worker before it does anything: interpreter, libraries, Ray."""
@@ -22,8 +23,8 @@ def check_memory(needed: Mapping[str, int], available: int, what: str, cure: str
     """
     total = sum(needed.values())
     if total > available:
-        parts = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in needed.items())
+        parts = ", ".join(f"{name} {byte_size(size)}" for name, size in needed.items())
         raise InputError(
-            f"{what} {total / 2**30:.2f} GiB a worker ({parts}), and a worker has "
-            f"{available / 2**30:.2f}: {cure}, or fewer workers on a machine (--workers)"
+            f"{what} {byte_size(total)} a worker ({parts}), and a worker has "
+            f"{byte_size(available)}: {cure}, or fewer workers on a machine (--workers)"
         )

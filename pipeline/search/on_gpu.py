@@ -26,6 +26,7 @@ from lamella.pipeline.search.gpu_layers import (
 from lamella.pipeline.search.query_layers import DenseMatch, Match, ResidualMatch
 from lamella.pipeline.search.segment import DenseLayer, LocalLayer, ResidualLayer, SegmentData
 from lamella.pipeline.search.topk import Best, Effort, Reached
+from lamella.pipeline.text import byte_size
 from lamella.schemas.query import LayerMap
 from lamella.schemas.snapshot import IndexSnapshot
 
@@ -227,8 +228,8 @@ class Card:
         if wanted + ROOM > free:
             fitting = max(0, free - ROOM) * images // max(wanted, 1)
             raise InputError(
-                f"{images:,} images take {wanted / 2**30:.1f} GiB and answering "
-                f"{ROOM / 2**30:.0f} GiB, {free / 2**30:.1f} of {whole / 2**30:.1f} GiB are free "
+                f"{images:,} images take {byte_size(wanted)} and answering "
+                f"{byte_size(ROOM)}, {byte_size(free)} of {byte_size(whole)} are free "
                 f"on {torch.cuda.get_device_name(self._device)}: it holds {fitting:,} images; "
                 'use more cards, or set engine.search_on = "cpu"'
             )

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import os
+import shutil
 from pathlib import Path
 
 from lamella.pipeline.errors import CommitConflict, CorruptFile, InputError, MissingFile, StoreError
@@ -29,13 +31,8 @@ def open_store(url: str, *, create: bool = False, damaged: bool = False) -> Stor
     """
     store = _place_of(url, create=create)
     if not _is_marked(store):
-        ours = [f"{top}/" for top in store.folders("") if top in tops()]
-        if ours and not damaged:
-            raise StoreError(
-                f"{store.url} holds {', '.join(ours)} and no {MARKER}, by which a store is known: "
-                f"if it is one, `lamella repair {store.url}` puts that back; if not, give another "
-                "place"
-            )
+        if not damaged:
+            _check_marker_not_lost(store)
         if damaged and not _has_records(store):
             raise InputError(_no_store(store))
         if not create and not damaged:
@@ -45,11 +42,50 @@ def open_store(url: str, *, create: bool = False, damaged: bool = False) -> Stor
     return store
 
 
-def _place_of(url: str, *, create: bool) -> Store:
-    if is_s3(url):
-        from lamella.pipeline.store.s3_store import S3Store
+def check_place(url: str) -> None:
+    """Check that a store is at an address, or can be made there. Nothing is written.
 
-        return S3Store(parse_s3(url))
+    A job calls it before it lists its source, and makes the store after that, so that a wrong call
+    leaves nothing behind.
+
+    Raises:
+        InputError: the address is invalid.
+        StoreError: the marker of a store is lost, or no store can be made there.
+    """
+    if not is_s3(url) and not (root := _folder_of(url)).is_dir():
+        above = next(each for each in root.parents if each.exists())
+        if not above.is_dir():
+            raise InputError(f"no store can be made at {root}, for {above} is a file: give another")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise StoreError(
+                f"no store can be made at {root}: {above} cannot be written; change its "
+                "permissions, or give another place"
+            )
+        return
+    store = _place_of(url, create=False)
+    if not _is_marked(store):
+        _check_marker_not_lost(store)
+
+
+def free_bytes(url: str) -> int | None:
+    """Return what is free on the disk of a store that is there or is to be made; None in S3."""
+    if is_s3(url):
+        return None
+    root = _folder_of(url)
+    return shutil.disk_usage(next(each for each in (root, *root.parents) if each.exists())).free
+
+
+def _check_marker_not_lost(store: Store) -> None:
+    """Check that a place without a marker has nothing of a store. Raises StoreError: it has."""
+    if ours := [f"{top}/" for top in store.folders("") if top in tops()]:
+        raise StoreError(
+            f"{store.url} holds {', '.join(ours)} and no {MARKER}, by which a store is known: if "
+            f"it is one, `lamella repair {store.url}` puts that back; if not, give another place"
+        )
+
+
+def _folder_of(url: str) -> Path:
+    """Return the folder of a local store. Raises InputError: it is the address of none."""
     if "://" in url:
         raise InputError(
             f"a store is a local folder or s3://bucket/prefix; got the scheme "
@@ -58,9 +94,18 @@ def _place_of(url: str, *, create: bool) -> Store:
     if not url or "\0" in url:
         raise InputError(f"a store is a local folder or s3://bucket/prefix; got {url!r}")
     root = Path(url).expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise InputError(f"a store is a folder; {root} is a file: give another path")
+    return root
+
+
+def _place_of(url: str, *, create: bool) -> Store:
+    if is_s3(url):
+        from lamella.pipeline.store.s3_store import S3Store
+
+        return S3Store(parse_s3(url))
+    root = _folder_of(url)
     if not root.is_dir():
-        if root.exists():
-            raise InputError(f"a store is a folder; {root} is a file: give another path")
         if not create:
             raise InputError(f"there is no store at {root}: make one with `lamella index`")
         root.mkdir(parents=True, exist_ok=True)

@@ -32,6 +32,7 @@ from pydantic import ValidationError
 
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.errors import IncompatibleInputs, InputError, UnknownLayer, one_line
+from lamella.pipeline.names import known_names, shown
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import read_committed, sha256_of
 from lamella.pipeline.store.protocol import Store
@@ -113,9 +114,9 @@ def _recipe(extraction: ExtractionSpec, layer: str) -> DescriptorRecipe:
     try:
         spec = extraction.layer(layer)
     except KeyError:
-        names = ", ".join(each.name for each in extraction.layers)
+        names = [each.name for each in extraction.layers]
         raise UnknownLayer(
-            f"there is no layer {one_line(layer)!r} here: it is one of {names}"
+            f"there is no layer {shown(layer)} here: it is one of {known_names(layer, names)}"
         ) from None
     unused = {"name"} if spec.pool == "gem" else {"name", "gem_power"}
     return DescriptorRecipe(

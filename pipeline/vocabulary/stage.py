@@ -1,6 +1,7 @@
 """The vocabulary stage of one layer: sample descriptors, seed words, run rounds to convergence."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
 from lamella.pipeline.extract.extraction import Extraction
@@ -84,6 +85,7 @@ def train_vocabulary(
         label=f"sample {layer}",
         of_stage=stage,
     )
+    on_progress(Progress(stage, 0, spec.rounds, 0, 0, stage))  # rows are not counted yet
     descriptors = extraction.descriptors(layer)
     tasks = [SampleTask(key, file) for key, file in descriptors.items()]
     samples = complete(store, runner, sampling, tasks, on_progress=on_progress)
@@ -187,18 +189,26 @@ def _rounds(
     reports: list[RoundReport] = []
     while not last.counts.get("done", 0):
         number = len(reports)
-        most = max(training.spec.rounds, number + 1)
-        on_progress(Progress(training.stage, number, most, number, most, training.stage))
+        progress = partial(_progress_of_round, on_progress, training, number)
         start = Checkpoint.of(last)
         last = _ended(store, training, round_key(number)) or _run_round(
-            store, runner, training, start, tuple(reports), seeded.files["held"]
+            store, runner, training, start, tuple(reports), seeded.files["held"], progress
         )
         _discard_round(store, training.round_folder(number))
         reports.append(read_report(store, last))
         on_round(training.layer, reports[-1])
-    ended = len(reports)
-    on_progress(Progress(training.stage, ended, ended, ended, ended, training.stage))
+    ended, rows = len(reports), len(reports) * training.rows
+    on_progress(Progress(training.stage, ended, ended, rows, rows, training.stage))
     return seeded, last, tuple(reports)
+
+
+def _progress_of_round(
+    on_progress: OnProgress, training: Training, number: int, summed: Progress
+) -> None:
+    """Report the rows of all rounds up to this one, by the progress of its summing tasks."""
+    most, rows = max(training.spec.rounds, number + 1), training.rows
+    done = number * rows + rows * summed.done // max(summed.total, 1)
+    on_progress(Progress(training.stage, number, most, done, most * rows, training.stage))
 
 
 def _ended(store: Store, training: Training, key: str) -> DoneRecord | None:
@@ -224,6 +234,7 @@ def _run_round(
     start: Checkpoint,
     reports: tuple[RoundReport, ...],
     held: FileRef,
+    on_progress: OnProgress,
 ) -> DoneRecord:
     """Run the round after those of `reports`; return its record."""
     number = len(reports)
@@ -232,7 +243,8 @@ def _run_round(
         links = _links(store, runner, training, start, number, reach) if start.words else ()
         summing = SumWork(training, number, start, links, reports)
         step = training.step(tree.SUM, summing, number, "round")
-        sums = tuple(complete(store, runner, step, sum_tasks(training, start)))
+        tasks = sum_tasks(training, start)
+        sums = tuple(complete(store, runner, step, tasks, on_progress=on_progress))
         merging = training.step(tree.MERGE, MergeWork(training, start, sums, reports), number)
         merged = tuple(complete(store, runner, merging, training.ranges()))
         ending = UpdateWork(training, start, sums, merged, reports, held)

@@ -62,7 +62,7 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
     loose = store / "bags/p15-000000000000/p15/00000.aaaaaaaaaaaa.arrow"
     loose.parent.mkdir(parents=True)
     loose.write_bytes(b"lost")
-    assert "0 files would be removed, 0 bytes; 1 that nothing needs are younger than 24h" in call(
+    assert "would be removed: 0 files, 0 B; left, as younger than 24h: 1 file" in call(
         "gc", store, "--dry-run"
     )
     os.utime(loose, (0, 0))
@@ -76,7 +76,7 @@ def test_gc_says_what_it_would_do_before_it_does_it(store: Path) -> None:
 
 def test_gc_says_what_intermediate_files_cost_to_make_again(store: Path) -> None:
     said = call("gc", store, "--intermediate")
-    assert "intermediate: 0 files were freed, 0 bytes; " in said
+    assert "freed: 0 files, 0 B; " in said
     now = ("--older-than", "0s", "--force")
     said = call("gc", store, "--intermediate", "--dry-run", *now)
     assert "intermediate: 0 files" not in said

@@ -106,6 +106,9 @@ def test_a_plan_is_shown_whole_on_a_terminal_of_80_columns(planned: Plan) -> Non
         assert said in shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "\\n" not in shown
+    assert shown.splitlines()[-1].startswith("fits: disk ")
+    show_plan(console, planned.model_copy(update={"fits": False, "refusals": ("a > b: c",)}))
+    assert console.export_text().splitlines()[-1] == "does not fit: a > b"
 
 
 @contextmanager

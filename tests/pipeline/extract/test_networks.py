@@ -21,10 +21,13 @@ from lamella.pipeline.extract.networks import (
     build,
     default_layers,
     find_weights,
+    layer_meant,
     load_state,
+    network_meant,
     node_names,
     resolve_layer,
 )
+from lamella.pipeline.extract.torchvision_names import TORCHVISION
 from lamella.pipeline.store.commit import sha256_of
 from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import random_weights, spec_of
@@ -86,16 +89,31 @@ def test_short_names_of_the_default_network_are_of_every_block_that_expands() ->
 def test_an_unknown_layer_is_told_which_there_are() -> None:
     with pytest.raises(UnknownLayer, match=r"alexnet has no layer 'conv9': it has fc1.*conv1.*"):
         resolve_layer("alexnet", "conv9")
-    with pytest.raises(UnknownLayer, match=r"nodes .*blocks\.0\.depthwise.*head_act"):
-        resolve_layer(LITE0, "x", node="nothing")
     with pytest.raises(
-        UnknownLayer, match=r"resnet18 has no layer 's9': it has pool, s1, .*s5; and the nodes x,"
+        UnknownLayer, match=r"has blocks\.1\..* and \d+ more: did you mean blocks\."
+    ):
+        resolve_layer(LITE0, "x", node="blocks.1.expandd")
+    with pytest.raises(
+        UnknownLayer, match=r"resnet18 has no layer 's9': it has pool, s1, .*s5, x,"
     ):
         resolve_layer("resnet18", "s9")
     with pytest.raises(
-        InputError, match=r"there is no network 'resnet0': efficientnet_lite0.*lite2.*resnet50"
+        InputError, match=r"no network 'resnet0': there are .*: did you mean resnet"
     ):
         resolve_layer("resnet0", "layer1")
+
+
+def test_networks_and_layers_are_known_in_any_case() -> None:
+    assert network_meant("EfficientNet_Lite0") == LITE0
+    assert network_meant("VGG16_BN") == "vgg16_bn"
+    assert layer_meant(LITE0, "HEAD") == "head"
+    assert layer_meant(LITE0, "blocks.0") == "blocks.0"
+
+
+def test_the_names_that_shells_offer_are_those_of_torchvision() -> None:
+    import torchvision
+
+    assert list(TORCHVISION) == torchvision.models.list_models(module=torchvision.models)
 
 
 def test_a_known_short_name_is_found_without_opening_the_network(

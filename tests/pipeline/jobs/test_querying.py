@@ -146,7 +146,7 @@ def test_a_source_without_pictures_is_refused(tiny: Tiny, tmp_path: Path) -> Non
         Asker(tiny).pictures(tmp_path / "empty.txt")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.md").write_text("words")
-    with pytest.raises(InputError, match="holds no query pictures: 1 files looked at, none of"):
+    with pytest.raises(InputError, match="holds no query pictures: 1 file looked at, none of"):
         Asker(tiny).pictures(tmp_path / "texts")
 
 

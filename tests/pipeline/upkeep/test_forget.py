@@ -333,7 +333,7 @@ def test_the_command_says_what_it_did_and_what_it_cannot_reach(place: Place) -> 
     forget = ("forget", place.store.root, "--name", NAME, "--reason", "asked")
     said = lamella(*forget, "--engine", "serial")
     assert said.returncode == 0, said.stderr
-    assert "1 pictures forgotten; snapshots that held it and expired: 1, 2, 3; " in said.stdout
+    assert "1 picture forgotten; snapshots that held it and expired: 1, 2, 3; " in said.stdout
     assert "current snapshot: 4; " in said.stdout
     assert "the tag before went with its snapshot" in said.stdout
     assert f"give --sha256 {place.sha256}" in said.stdout

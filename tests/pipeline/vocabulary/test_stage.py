@@ -12,6 +12,7 @@ from lamella.pipeline.errors import CommitConflict, InputError, StageFailed
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import open_assigner
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Step
 from lamella.pipeline.store.commit import open_committed
@@ -202,11 +203,32 @@ def test_what_cannot_fit_is_refused_before_it_starts(tmp_path: Path) -> None:
     store, extraction = given_activations(tmp_path, ROWS)
     with pytest.raises(
         InputError,
-        match=r"^100 words of 16 dimensions take 0\.\d\d GiB a worker \(process .*, and a worker "
-        r"has 0\.10: ask for fewer words",
+        match=r"^100 words of 16 dimensions take \d+ MB a worker \(process .*, and a worker "
+        r"has 105 MB: ask for fewer words",
     ):
         train_vocabulary(store, Cramped(), extraction, LAYER, CELLS)
     assert not list(tmp_path.rglob("rounds"))
+
+
+def test_progress_is_told_within_rounds_and_in_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "LEAST_TASK_ROWS", 500)
+    monkeypatch.setattr(stage, "TASK_ROWS", 1)
+    store, extraction = given_activations(tmp_path, ROWS, shard_images=40)
+    told: list[Progress] = []
+    vocabulary = train(store, extraction, CELLS, on_progress=told.append)
+    mine = [each for each in told if each.stage == f"vocabulary {LAYER}"]
+    assert mine[0].units_total == 0  # before rows are drawn, and counted
+    rows, rounds = sum(file.rows for file in vocabulary.sample), len(vocabulary.rounds)
+    running = [each for each in mine if each.units_total == 8 * rows]
+    assert {each.total for each in running} == {8}
+    # Five tasks of 800 rows: each is told, and rounds follow on one another.
+    second = [each.units_done for each in running if each.done == 1]
+    assert second == [rows + part * rows // 5 for part in range(6)]
+    assert [each.units_done for each in running] == sorted(each.units_done for each in running)
+    assert (mine[-1].done, mine[-1].total) == (rounds, rounds)
+    assert mine[-1].units_done == mine[-1].units_total == rounds * rows
 
 
 def test_every_picture_gives_as_many_where_all_would_be_too_many(tmp_path: Path) -> None:
