@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from lamella.cluster.commands import options
 from lamella.cluster.commands.output import emit, say, unfolded
+from lamella.pipeline.text import byte_size
 
 if TYPE_CHECKING:
     from lamella.pipeline.upkeep.runs import Run
