@@ -42,13 +42,13 @@ def gpus_here() -> int:
     if manager is None:
         return 0
     visible = manager.get_current_process_visible_accelerator_ids()
-    found = manager.get_current_node_num_accelerators()
+    found = int(manager.get_current_node_num_accelerators())
     return found if visible is None else min(found, len(visible))
 
 
 def memory_for_workers() -> int:
     """Return the bytes that all workers of our own Ray on this machine may hold."""
-    return max(0, available_memory() - OBJECT_STORE_BYTES)
+    return max(1, available_memory() - OBJECT_STORE_BYTES)
 
 
 def workers_for(cpus: float, each: int, most: int | None) -> int:

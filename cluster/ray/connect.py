@@ -17,13 +17,13 @@ from ray.job_config import JobConfig
 from lamella.cluster.ray import lifeline
 from lamella.cluster.ray.address import given_address, origin_of
 from lamella.cluster.ray.capacity import OBJECT_STORE_BYTES, memory_for_workers
-from lamella.cluster.ray.private_folder import private_folder, remove
+from lamella.cluster.ray.private_folder import private_folder
 from lamella.cluster.ray.processes import kill_writers, killed_after, with_argument
 from lamella.cluster.ray.ray_auth import how_to_ask, own_token, users_token
 from lamella.cluster.ray.starts import OR_SERIAL, NotStarted
 from lamella.pipeline.cores import available_cores, leave_to_children
 from lamella.pipeline.errors import EngineLost, InputError, one_line
-from lamella.pipeline.scratch import remove_left_overs
+from lamella.pipeline.scratch import remove, remove_left_overs
 
 END_S = 10.0
 """How long Ray may take to end: usually a second or two, but for ever with a stopped process."""

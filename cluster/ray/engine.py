@@ -41,8 +41,9 @@ class Engine:
         def opened(runner: Runner) -> AbstractContextManager[Servers]:
             return self._servers(runner, store, snapshot, weighting)
 
-        own = isinstance(self.runner, OwnRay)
-        with self.runner.serving(opened) if own else opened(self.runner) as servers:
+        runner = self.runner
+        serving = runner.serving(opened) if isinstance(runner, OwnRay) else opened(runner)
+        with serving as servers:
             yield Coordinator(servers, snapshot.indexed)
 
     @contextmanager

@@ -29,9 +29,16 @@ from lamella.cluster.ray.actors import (
     check_device,
 )
 from lamella.cluster.ray.capacity import workers_for
-from lamella.cluster.ray.starts import OR_SERIAL, NoWorkers, Starts, how_it_died
+from lamella.cluster.ray.starts import (
+    MEND,
+    OR_SERIAL,
+    NoWorkers,
+    Starts,
+    how_it_died,
+    none_starts,
+)
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
-from lamella.cluster.ray.worker_logs import last_words, why_none_starts
+from lamella.cluster.ray.worker_logs import LOOK_S, last_words, why_none_starts
 from lamella.pipeline.run.ledger import Ledger, describe
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from lamella.schemas.job import EngineSettings
@@ -42,11 +49,6 @@ REPLY_TIMEOUT_S = 60.0
 
 SMALL_BYTES = 50_000
 """Smaller steps are sent with every task; Ray inlines arguments up to 100,000 bytes."""
-
-LOOK_S = 2.0
-"""How long to wait for a first worker before looking whether one can still come."""
-
-MEND = "mend the cause and run the same command again"
 
 ANSWER_TIMEOUT_S = 10.0
 """How long a worker may take to answer how long its task has been silent."""
@@ -200,7 +202,7 @@ class RayRunner:
             yield from self._hear(ready, ledger, calls, pace)
             return
         if none_yet and (why := why_none_starts()) is not None:
-            raise NoWorkers(f"no worker of Ray starts ({why})", f"{MEND}, {OR_SERIAL}")
+            raise none_starts(why)
         for actor in self._hanging(calls):
             why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
             yield from self._lose(actor, why, ledger, calls)

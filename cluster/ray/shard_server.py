@@ -10,7 +10,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lamella.cluster.ray import lifeline
 from lamella.cluster.ray.actors import SERVER_GPU
-from lamella.cluster.ray.starts import how_it_died
+from lamella.cluster.ray.starts import how_it_died, none_starts
+from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline.errors import InputError, ShardUnavailable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.shard_assignment import place
@@ -72,6 +73,7 @@ class RayServers:
                 f"engine.search_on is gpu and the cluster has {cpus} CPU and 0 GPU: start Ray "
                 'where there is one, or set engine.search_on = "cpu"'
             )
+        self._answered = False
         self._keys = place(snapshot, servers or (gpus_of_cluster() if on_gpus else cpus))
         # All servers work on a batch at once, so together they use no more threads than CPUs.
         threads = str(max(1, cpus // len(self._keys)))
@@ -122,7 +124,7 @@ class RayServers:
     ) -> Any:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return lifeline.get(call, timeout=max(0.1, deadline - time.monotonic()))
+                return self._answer(call, deadline)
             except RayTaskError as error:
                 # The server's own error, without Ray's wrapping.
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
@@ -138,6 +140,17 @@ class RayServers:
                 deadline = time.monotonic() + self._timeout_s
                 call = getattr(self._actors[number], method).remote(*arguments)
         raise AssertionError("unreachable")
+
+    def _answer(self, call: Any, deadline: float) -> Any:
+        """Return an answer; until there has been one, look whether any server can start."""
+        while not self._answered and deadline - time.monotonic() > LOOK_S:
+            if lifeline.wait([call], LOOK_S) is not None:
+                break
+            if (why := why_none_starts()) is not None:
+                raise none_starts(why)
+        found = lifeline.get(call, timeout=max(0.1, deadline - time.monotonic()))
+        self._answered = True
+        return found
 
     def _why(self, error: Exception) -> str:
         if isinstance(error, GetTimeoutError):

@@ -27,6 +27,14 @@ class NoWorkers(StageFailed):
         self.reason = reason
 
 
+MEND = "mend the cause and run the same command again"
+
+
+def none_starts(why: str) -> NoWorkers:
+    """Return the error where every process that Ray started has died as it began."""
+    return NoWorkers(f"no worker of Ray starts ({why})", f"{MEND}, {OR_SERIAL}")
+
+
 @dataclass
 class Starts:
     """Failed starts since a worker was last ready: why, and after how many seconds."""

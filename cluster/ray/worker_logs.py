@@ -12,6 +12,9 @@ from lamella.pipeline.errors import one_line
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
 _MOST_BYTES = 1 << 16
 
+LOOK_S = 2.0
+"""How long to wait for a first worker before looking whether one can still come."""
+
 
 def why_none_starts(logs: Path | None = None) -> str | None:
     """Return why every worker process that Ray started has died before it was known to Ray.

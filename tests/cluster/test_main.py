@@ -91,7 +91,7 @@ def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
         except Stopped as stopped:  # as Ray's compiled code does, or the same signal to Ray itself
             raise then("returned a result with an exception set") from stopped
 
-    leaves = mock.patch.object(lifeline.os, "_exit", side_effect=SystemExit)
+    leaves = mock.patch.object(os, "_exit", side_effect=SystemExit)
     ends = pytest.raises(SystemExit)
     with handlers_kept(), mock.patch.object(module, "app", runs), leaves as left, ends as ended:
         module.main()
@@ -116,4 +116,4 @@ def test_names_of_files_are_utf_8_in_every_locale() -> None:
         text=True,
         check=True,
     )
-    assert said.stdout == f"{'größe'.encode()} True ascii\n"
+    assert said.stdout == f"{'größe'.encode()!r} True ascii\n"

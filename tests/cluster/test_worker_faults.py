@@ -185,7 +185,7 @@ def test_a_worker_that_is_killed_before_it_stands_is_replaced(tmp_path: Path) ->
 def test_workers_that_never_stand_end_the_stage_with_what_became_of_them(tmp_path: Path) -> None:
     wanted = (
         r"scripted: [67] workers died in a row before one could take a task, the last after "
-        r"[\d.]+ s: its worker died \(its process was killed, or crashed\); what is done stays done"
+        r"[\d.]+ s: its worker died \(its process was killed, or crashed\): what is done stays done"
     )
     with (
         RayRunner(workers=2, device_check=Stillborn(str(tmp_path), 1000)) as runner,

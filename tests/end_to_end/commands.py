@@ -38,7 +38,7 @@ from lamella.schemas.snapshot import IndexSnapshot
 from tests.faulty import away
 from tests.tiny import tiny_index, tiny_job, tiny_pictures
 
-ENGINE = Engine(SerialRunner(), 1, on_ray=False)
+ENGINE = Engine(SerialRunner(), lambda: 1)
 
 
 def query_store(

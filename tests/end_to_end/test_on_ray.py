@@ -52,7 +52,7 @@ def runs(indexed: Indexed, _all_stores: Stores) -> dict[str, Run]:
 
     def query(runner: Runner | None, folder: Path) -> object:
         store = Path(shutil.copytree(stores.one, folder))
-        engine = ENGINE if runner is None else Engine(runner, 1, on_ray=True)
+        engine = ENGINE if runner is None else Engine(runner, lambda: 1)
         return [
             contents_of_run(store, ask(stores, store, engine, what))
             for what in ("pictures", "snapshot")

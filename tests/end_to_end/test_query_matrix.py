@@ -30,7 +30,7 @@ from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import index_into, small_job
 from tests.end_to_end.commands import query_store
 
-IN_PROCESS = Engine(SerialRunner(), 1, on_ray=False, search_on="cpu")
+IN_PROCESS = Engine(SerialRunner(), lambda: 1, search_on="cpu")
 SEGMENTS = {1: 48, 2: 64, 4: 16}
 """How many images a segment is to have where 6 shards of 48 are cut into 1, 2 and 4."""
 ASKED: list[tuple[str, SearchMode]] = [
@@ -204,7 +204,7 @@ def _serve_and_compare(
     with RayServers(str(made.store), made.snapshots[segments], servers=count) as servers:
         assert sum(servers.ask("ready")) == 48  # and all are open
         assert len({in_actor(actor, node_of) for actor in servers._actors}) == nodes
-        engine = Served(SerialRunner(), 1, on_ray=True, search_on="cpu", servers=servers)
+        engine = Served(SerialRunner(), lambda: 1, search_on="cpu", servers=servers)
         for (asked, mode), wanted in expected.items():
             last = servers._actors[-1]
             if killed:

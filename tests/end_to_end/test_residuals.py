@@ -227,12 +227,12 @@ def test_a_vocabulary_without_centroids_describes_nothing(by_kind: dict[Kind, Pa
 
 def test_cards_are_passed_over_or_refused_in_words(by_kind: dict[Kind, Path]) -> None:
     place, snapshot = LocalStore(by_kind["bits"]), current(by_kind["bits"])
-    asked = Engine(SerialRunner(), 1, on_ray=False, search_on="gpu")
+    asked = Engine(SerialRunner(), lambda: 1, search_on="gpu")
     with (
         pytest.raises(InputError, match="this index has residuals"),
         asked.coordinator(place, snapshot, snapshot.weighting),
     ):
         pass
-    auto = Engine(SerialRunner(), 1, on_ray=False)
+    auto = Engine(SerialRunner(), lambda: 1)
     with auto.coordinator(place, snapshot, snapshot.weighting) as coordinator:
         assert coordinator.images == 5

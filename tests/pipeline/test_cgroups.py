@@ -120,7 +120,10 @@ def test_no_limit_is_none(
 def test_the_least_quota_of_all_levels_holds_and_a_part_of_a_core_is_one(
     quota: str, cores: int, tmp_path: Path
 ) -> None:
-    files = {"sys/fs/cgroup/a/cpu.max": "300000 100000", "sys/fs/cgroup/a/b/cpu.max": quota}
+    files: dict[str, object] = {
+        "sys/fs/cgroup/a/cpu.max": "300000 100000",
+        "sys/fs/cgroup/a/b/cpu.max": quota,
+    }
     assert cpus(machine(tmp_path / "2", "0::/a/b\n", V2, files)) == cores
     folder, number = "sys/fs/cgroup/cpu,cpuacct/a", quota.split()[0].replace("max", "-1")
     files = {

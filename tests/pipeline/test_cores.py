@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lamella.pipeline import compiled, cores
+from lamella.pipeline import cgroups, compiled
 from lamella.pipeline.cores import available_cores, leave_to_children, limit_libraries
 from lamella.pipeline.run.serial import SerialRunner
 
@@ -31,11 +31,11 @@ def test_libraries_are_limited_under_a_quota_alone_and_children_are_not(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
-    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: {0, 1, 2})
-    monkeypatch.setattr(cores.cgroups, "cpus", lambda root: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2})
+    monkeypatch.setattr(cgroups, "cpus", lambda root: None)
     limit_libraries()
     assert "OMP_NUM_THREADS" not in os.environ
-    monkeypatch.setattr(cores.cgroups, "cpus", lambda root: 2)
+    monkeypatch.setattr(cgroups, "cpus", lambda root: 2)
     assert SerialRunner().threads == 2
     limit_libraries()
     assert os.environ["OMP_NUM_THREADS"] == "2"

@@ -96,7 +96,7 @@ def test_a_store_that_lost_its_marker_is_opened_to_be_mended_alone(
         assert open_store(str(tmp_path), damaged=True).url == str(tmp_path)
 
 
-@pytest.mark.parametrize("code", ["EPERM", "ENOTSUP", "ENOSYS"])
+@pytest.mark.parametrize("code", ["EPERM", "ENOTSUP", "ENOSYS", "EACCES", "EINVAL"])
 def test_a_file_system_without_hard_links_is_named(code: str, tmp_path: Path) -> None:
     with (
         mock.patch.object(os, "link", side_effect=OSError(getattr(errno, code), "no links")),
