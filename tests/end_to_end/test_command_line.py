@@ -157,7 +157,7 @@ def test_an_empty_folder_and_one_without_pictures_are_refused(tmp_path: Path) ->
     empty = complaint(lamella("index", tmp_path / "empty", "--into", tmp_path / "s", *SMALL))
     assert "holds no files" in empty
     texts = complaint(lamella("index", tmp_path / "texts", "--into", tmp_path / "s", *SMALL))
-    assert "holds no pictures: 1 files looked at" in texts
+    assert "holds no pictures: 1 file looked at" in texts
     absent = complaint(lamella("index", tmp_path / "absent", "--into", tmp_path / "s", *SMALL))
     assert "absent" in absent
 
