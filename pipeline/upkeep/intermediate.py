@@ -111,6 +111,7 @@ def _descriptors(found: Inventory, alive: Alive) -> dict[str, frozenset[str]]:
         if folder in alive.waiting:
             continue
         local = {layer.name for layer in snapshot.extraction.layers if layer.kind == "local"}
+        local -= set(tree.EXTRACT.files.split())
         for segment in snapshot.segments:
             manifest = found.records.get(segment.manifest)
             for shard in manifest.shards if isinstance(manifest, SegmentManifest) else ():

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-from lamella.pipeline.errors import StoreError
+from lamella.pipeline.errors import LamellaError
 from lamella.pipeline.stages import top_of
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -86,7 +86,7 @@ def store_sizes(store: Store, older_than_s: float = DAY_S) -> Sizes:
         return Sizes(dict(kinds), unknown=f"{first.path} {first.problem}: {cure(store)}")
     try:
         seen = survey(store, found, time.time(), older_than_s)
-    except StoreError as error:
+    except LamellaError as error:
         return Sizes(dict(kinds), unknown=str(error))
     now = _bytes(found, set(seen.old))
     return Sizes(

@@ -98,7 +98,7 @@ def test_what_cannot_be_opened_is_named(indexed: Indexed, tmp_path: Path) -> Non
         lamella.open(tmp_path / "empty")
     with pytest.raises(errors.InputError, match="there is no snapshot 7"):
         lamella.open(indexed.store, at=7)
-    for arguments in ({"store": 3}, {"store": indexed.store, "at": "1"}):
+    for arguments in ({"store": 3}, {"store": indexed.store, "at": 1.5}):
         with pytest.raises(errors.InputError, match=r"lamella\.open takes a path"):
             lamella.open(**arguments)
     with pytest.raises(errors.InputError, match="threads must be at least 1; got 0"):

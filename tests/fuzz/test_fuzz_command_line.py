@@ -31,6 +31,7 @@ PLAIN: dict[str, list[str]] = {
     "plan": [PICTURES, "--sample", "2"],
     "status": [STORE],
     "snapshots": [STORE],
+    "runs": [STORE],
     "verify": [STORE],
     "gc": [STORE],
     "repair": [STORE, "--engine", "serial"],

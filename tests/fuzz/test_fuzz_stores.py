@@ -101,6 +101,8 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
         "release": ["snapshots", at, "--release"],
         "verify": ["verify", at],
         "gc": ["gc", at, "--older-than", "0s", "--force"],
+        "gc --intermediate": ["gc", at, "--intermediate", "--older-than", "0s", "--force"],
+        "runs": ["runs", at],
         "repair": ["repair", at, *serial],
         "retry": ["retry", at, *serial],
         "index": ["index", str(pictures), "--into", at, *job],
@@ -110,7 +112,7 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
     }
 
 
-READING = ("query", "evaluate", "status", "verify", "show")
+READING = ("query", "evaluate", "status", "runs", "verify", "show")
 
 
 def everything(folder: Path) -> dict[str, int]:
