@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 from unittest import mock
 
-from lamella.cluster.commands.main import main
+from lamella.cluster.commands.main import ENDING, main
 from lamella.cluster.ray import lifeline
 
 Said = subprocess.CompletedProcess[str]
@@ -30,11 +31,23 @@ def lamella(*arguments: object) -> Said:
         mock.patch.object(sys, "argv", given),
         # A command may end its process where Ray is lost; the process of the tests may not be.
         mock.patch.object(lifeline, "in_command", False),
+        handlers_kept(),
     ):
         out, err = Path(folder, "out"), Path(folder, "err")
         with _redirected(1, "stdout", out), _redirected(2, "stderr", err):
             code = _exit_code()
         return Said(given, code, out.read_text(), err.read_text())
+
+
+@contextlib.contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Put the handlers of signals back: a command that was stopped hears none any more."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def lamella_apart(*arguments: object) -> Said:

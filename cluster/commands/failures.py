@@ -66,8 +66,8 @@ def _wrong_calls() -> Iterator[None]:
     try:
         yield
     except _ClickException as error:
-        if not json_wanted():
-            raise
+        if not json_wanted() and sys.stderr.isatty():
+            raise  # a box for people; in a pipe it would be folded
         raise WrongCall(error.format_message()) from error
 
 

@@ -12,10 +12,10 @@ from unittest import mock
 import pytest
 
 from lamella.cluster.commands import main as module
-from lamella.cluster.commands.main import Stopped
+from lamella.cluster.commands.failures import Stopped
 from lamella.cluster.ray import lifeline
 from lamella.pipeline.errors import EngineLost
-from tests.command_line import lamella
+from tests.command_line import handlers_kept, lamella
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_signal_to_end_is_one_word_and_a_code_of_its_own(
     def runs(**_: object) -> None:
         os.kill(os.getpid(), number)
 
-    with handlers_kept(), mock.patch.object(module, "app", runs):
+    with called(), mock.patch.object(module, "app", runs):
         with pytest.raises(SystemExit) as ended:
             module.main()
         os.kill(os.getpid(), number)  # once more, on its way out
@@ -39,7 +39,7 @@ def test_a_signal_to_end_is_one_word_and_a_code_of_its_own(
 
 
 def test_nohup_is_heeded() -> None:
-    with handlers_kept():
+    with called():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with module._stoppable():
             os.kill(os.getpid(), signal.SIGHUP)
@@ -48,18 +48,15 @@ def test_nohup_is_heeded() -> None:
 
 
 @contextlib.contextmanager
-def handlers_kept() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in module.ENDING}
+def called() -> Iterator[None]:
+    """Call `main` inside the block as in a process of its own."""
     with (
         # The process of the tests may not be ended where Ray is lost.
         mock.patch.object(lifeline, "in_command", False),
         mock.patch.object(lifeline, "_stopped", None),
+        handlers_kept(),
     ):
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -93,7 +90,7 @@ def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
 
     leaves = mock.patch.object(os, "_exit", side_effect=SystemExit)
     ends = pytest.raises(SystemExit)
-    with handlers_kept(), mock.patch.object(module, "app", runs), leaves as left, ends as ended:
+    with called(), mock.patch.object(module, "app", runs), leaves as left, ends as ended:
         module.main()
     code = left.call_args.args[0] if left.called else ended.value.code
     assert code == 128 + signal.SIGTERM

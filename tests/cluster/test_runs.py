@@ -138,7 +138,7 @@ def test_a_tag_stands_for_the_number_wherever_a_snapshot_is_named(store: Path) -
 def test_status_ends_with_what_the_store_takes(store: Path) -> None:
     text = " ".join(call("status", store).split())
     assert "samples and rounds of trainings" in text
-    assert f"`lamella gc --intermediate {store}` would free 0 bytes besides" in text
+    assert f"`lamella gc --intermediate {store}` would free 0 B besides" in text
     found = json.loads(call("status", store, "--json"))["bytes"]
     total = sum(file.size_bytes for file in LocalStore(store).walk())
     assert found["total"] == sum(found["kinds"].values()) == total
