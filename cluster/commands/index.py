@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
@@ -64,14 +65,20 @@ def prepare_index(source: str, into: str, job: JobConfig, *, quiet: bool) -> Pre
     """
     check_apart(plain_source(source), into)
     check_place(into)
-    return listed(lambda: prepare(source, job), quiet=quiet)
+    return listed(partial(prepare, source, job), quiet=quiet)
 
 
-def listed(prepare_job: Callable[[], Prepared], *, quiet: bool) -> Prepared:
-    """Return a job, and show that its source is listed, which may take minutes."""
+def listed(prepare_job: Callable[..., Prepared], *, quiet: bool) -> Prepared:
+    """Return a job, and show how many files were found so far, for listing may take minutes.
+
+    Args:
+        prepare_job: takes `on_entries`, as `list_source` does.
+    """
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         lines.stage(Progress("list", 0, 1, 0, 0))
-        prepared = prepare_job()
+        prepared = prepare_job(
+            on_entries=lambda number: lines.stage(Progress("list", 0, 1, number, 0))
+        )
         files = len(prepared.listing.entries)
         lines.stage(Progress("list", 1, 1, files, files))
     return prepared

@@ -64,13 +64,13 @@ class _Running:
 
     def said(self, time_now: float) -> str:
         """Return how far the stage is, in a line."""
+        note = f" ({self.note})" if self.note else ""
+        so_far = f"{duration(round(time_now - self.began))} so far"
+        if not self.total:
+            return f"{self.of}{note}, {so_far}"
         left = self.left(time_now)
         about = "time left not known yet" if left is None else f"some {duration(round(left))} left"
-        share = int(100 * self.done / self.total) if self.total else 0
-        note = f" ({self.note})" if self.note else ""
-        return (
-            f"{share} %, {self.of}{note}, {duration(round(time_now - self.began))} so far, {about}"
-        )
+        return f"{int(100 * self.done / self.total)} %, {self.of}{note}, {so_far}, {about}"
 
 
 class ProgressLines:
@@ -150,6 +150,8 @@ class ProgressLines:
             return
         name, now = printable(stand.stage), self._clock()
         total, of = stand.units_total, f"{stand.units_done:,} of {stand.units_total:,}"
+        if stand.done < stand.total and not total:  # nobody knows yet how many there are
+            of = f"{stand.units_done:,} found"
         what = ""
         if stand.stage.startswith("vocabulary "):
             rounds = self._rounds_of(stand)

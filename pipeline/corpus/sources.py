@@ -73,9 +73,11 @@ OnEntries = Callable[[int], None]
 SAID_EVERY = 1_000
 
 
-def list_source(
-    source: str, column: str | None = None, on_entries: OnEntries = lambda number: None
-) -> Listing:
+def quietly(number: int) -> None:
+    """Say nothing of entries found."""
+
+
+def list_source(source: str, column: str | None = None, on_entries: OnEntries = quietly) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
     A folder is listed with its subfolders. Names that start with a dot, and stores, are passed

@@ -8,7 +8,7 @@ from typing import Literal
 
 from lamella.pipeline.corpus.forgotten import without_forgotten
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.corpus.sources import list_source, plain_source
+from lamella.pipeline.corpus.sources import OnEntries, list_source, plain_source, quietly
 from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
@@ -74,8 +74,11 @@ class Prepared:
         return corpus_inputs(self.listing, self.shard_size, decode_limits(self.job))
 
 
-def prepare(source: str, job: JobConfig) -> Prepared:
+def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Prepared:
     """Resolve the settings of a job and list its source.
+
+    Args:
+        on_entries: as of `list_source`.
 
     Raises:
         InputError: the settings or the source cannot be used.
@@ -97,7 +100,7 @@ def prepare(source: str, job: JobConfig) -> Prepared:
         imports = find_imports(job, spec)
         job = settle_keep(job, spec, imports)
     mistakes.check()
-    listing = list_source(source, job.corpus.column)
+    listing = list_source(source, job.corpus.column, on_entries)
     check_pictures(listing, decode_limits(job))
     return Prepared(
         source,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from lamella.pipeline.corpus.roots import picture_source
+from lamella.pipeline.corpus.sources import OnEntries, quietly
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
@@ -23,6 +24,7 @@ def prepare_again(
     weights: Path | None = None,
     retrain: bool = False,
     keep: Literal["all", "none"] | None = None,
+    on_entries: OnEntries = quietly,
 ) -> Prepared:
     """Resolve the job of the current snapshot and list its source as it is now.
 
@@ -32,6 +34,7 @@ def prepare_again(
         pictures: where the source is now; by default where it was.
         weights: a file of the network's weights; by default those on record.
         keep: what is kept of local layers, as `ActivationSettings`; by default words alone.
+        on_entries: as of `list_source`.
 
     Raises:
         InputError: there is no snapshot, or its job, its source or its weights are not there.
@@ -56,7 +59,7 @@ def prepare_again(
     if weights is not None:
         network = job.network.model_copy(update={"weights": str(weights)})
         job = job.model_copy(update={"network": network})
-    prepared = prepare(picture_source(store, record.source, pictures), job)
+    prepared = prepare(picture_source(store, record.source, pictures), job, on_entries)
     if prepared.spec != current.extraction:
         raise InputError(
             f"the weights or the network are not those of snapshot {current.number} "

@@ -1,11 +1,13 @@
 """What a person sees of a running job: bars on a terminal, else a line a minute and at the end."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
+from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.run.drive import Progress
 from lamella.schemas.vocabulary import RoundReport
 
@@ -127,3 +129,22 @@ def test_a_script_hears_nothing() -> None:
         clock.now = 100.0
         lines.tell()
     assert out.getvalue() == ""
+
+
+def test_a_listing_says_how_many_files_it_found_so_far(tmp_path: Path) -> None:
+    out, clock = io.StringIO(), Clock()
+    lines = lines_to(out, clock)
+    for number in range(3_000):
+        (tmp_path / f"{number}.jpg").touch()
+
+    def found(number: int) -> None:
+        lines.stage(Progress("list", 0, 1, number, 0))
+        clock.now += 61.0
+        lines.tell()
+
+    list_source(str(tmp_path), on_entries=found)
+    assert out.getvalue().splitlines() == [
+        "list 0 found, 1.02 min so far",
+        "list 1,000 found, 2.03 min so far",
+        "list 2,000 found, 3.05 min so far",
+    ]
