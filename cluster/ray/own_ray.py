@@ -11,7 +11,7 @@ from lamella.pipeline.errors import one_line
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner, Step, TaskT
 from lamella.pipeline.search.coordinator import Servers
-from lamella.pipeline.text import printable
+from lamella.pipeline.text import counted, printable
 from lamella.schemas.job import EngineSettings
 
 OpenServers = Callable[[Runner], AbstractContextManager[Servers]]
@@ -102,7 +102,7 @@ class OwnRay:
         """
         if self._runner is None:
             if not self._quiet:
-                _print(f"starting Ray on {_counted(available_cores(), 'core')} of this machine")
+                _print(f"starting Ray on {counted(available_cores(), 'core')} of this machine")
             try:
                 self._runner = self._start()
             except NotStarted as error:
@@ -155,7 +155,3 @@ class _LateServers:
 
 def _print(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number > 1 else ''}"
