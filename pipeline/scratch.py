@@ -4,11 +4,13 @@ Each holds a lock as long as its process lives, so that one that was left over, 
 was killed, is known as such and removed by the next one that makes a folder beside it.
 """
 
+import atexit
 import contextlib
 import errno
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -23,6 +25,11 @@ _NAME = re.compile(PREFIX + r".*[a-z0-9_]{8}")
 _LOCK = "lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEARLY_FULL_BYTES = 2**20
+
+_ours: set[Path] = set()
+"""The folders of this process; those of a parent process are not its children's."""
+
+os.register_at_fork(after_in_child=_ours.clear)
 
 _looked_at: set[tuple[int, Path]] = set()
 """Where this process, by its id, has removed what was left over."""
@@ -104,7 +111,7 @@ def locked_folder(prefix: str, parent: Path, *, must_lock: bool = True) -> tuple
     Raises:
         OSError: it cannot be made, or not be locked although it must be.
     """
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    folder = _new_folder(prefix, parent)
     try:
         lock = os.open(folder / f"{_LOCK}.new", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -121,6 +128,27 @@ def locked_folder(prefix: str, parent: Path, *, must_lock: bool = True) -> tuple
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _new_folder(prefix: str, parent: Path) -> Path:
+    while True:
+        folder = parent / f"{prefix}{secrets.token_hex(4)}"
+        _ours.add(folder)  # before it is there: a signal may end this process at any moment
+        try:
+            folder.mkdir(0o700)
+            return folder
+        except FileExistsError:
+            _ours.discard(folder)
+        except OSError:
+            _ours.discard(folder)
+            raise
+
+
+@atexit.register
+def _remove_ours() -> None:
+    """Remove what a signal left, that came while a folder was being made or removed."""
+    for folder in list(_ours):
+        remove(folder)
 
 
 def remove_left_overs(parent: Path | None = None) -> None:
@@ -170,3 +198,4 @@ def remove(folder: Path) -> None:
         if [each.name for each in folder.iterdir()] in ([_LOCK], []):
             (folder / _LOCK).unlink(missing_ok=True)
             folder.rmdir()
+            _ours.discard(folder)

@@ -228,7 +228,6 @@ def evaluate(
     Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
     group.
     """
-    begin(f"opening {store}", quiet=as_json)
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
 
     options.check_output("--page", page)

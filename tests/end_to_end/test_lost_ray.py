@@ -129,7 +129,8 @@ def hit(command: Running, name: str, what: signal.Signals, *, moment: float = 0.
     began = time.monotonic()
     assert command.process.wait(BOUND_S + 60) == 1, command.said
     assert time.monotonic() - began < BOUND_S
-    lines = [line for line in command.said.splitlines() if " done " not in line.split(":")[0]]
+    done = r"listing the pictures of .*|starting Ray on .*|[^:]* done .*"
+    lines = [line for line in command.said.splitlines() if not re.fullmatch(done, line)]
     assert len(lines) == 1, command.said
     how = (
         "was ended by SIGKILL" if what == signal.SIGKILL else "has been stopped (SIGSTOP) for 10 s"

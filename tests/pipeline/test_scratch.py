@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -47,6 +48,18 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
     module._looked_at.clear()
     with scratch("y", tmp_path):  # the next start
         assert not folder.parent.exists()
+
+
+@pytest.mark.parametrize("moment", ["os.open", "pathlib.Path.rename", "shutil.rmtree"])
+def test_a_signal_while_one_is_made_or_removed_leaves_none_at_the_end(
+    moment: str, tmp_path: Path
+) -> None:
+    strikes = mock.patch(moment, side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt), strikes, scratch("x", tmp_path) as folder:
+        (folder / "file").touch()
+    assert list(tmp_path.iterdir())
+    module._remove_ours()  # as this process ends
+    assert list(tmp_path.iterdir()) == []
 
 
 def left_over(parent: Path, name: str = "lamella-x-abcdefgh", said: str | None = None) -> Path:
