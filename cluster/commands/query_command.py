@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lamella.cluster.commands import options
 from lamella.cluster.commands.choices import choice
-from lamella.cluster.commands.output import unfolded
+from lamella.cluster.commands.output import begin, unfolded
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.scratch import scratch
 from lamella.schemas.query import SearchMode
@@ -129,6 +129,7 @@ def query(
     [bold]--into[/] names a run. The answers to more are kept: to continue a
     run that was stopped, give the same command again.
     """
+    begin(f"opening {store}", quiet=as_json)
     from lamella.cluster.commands.query import Queries, answer_queries, prepare_queries
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
     from lamella.cluster.ray.engine import engine as opened_engine
