@@ -48,6 +48,10 @@ SETTINGS: dict[str, Any] = json.loads(os.environ.get("ANSWERS_SETTINGS", "{}"))
 WORDS = os.environ.get("ANSWERS_WORDS", "corpus,other").split(",")
 EXPAND = int(os.environ.get("ANSWERS_EXPAND", "0"))
 NAME = os.environ.get("ANSWERS_NAME", "answers")
+STORE = KEPT / NAME
+"""One store for all, so that a picture goes through the network once."""
+
+JOB = SETTINGS | {"gate.removed": 1.0, "gate.added": 1.0}
 WEIGHTS = Path(SETTINGS["network.weights"]) if "network.weights" in SETTINGS else None
 THREADS = len(os.sched_getaffinity(0))
 
@@ -124,9 +128,8 @@ def opened(store: Path, snapshot: IndexSnapshot) -> tuple[Place, Coordinator, li
 
 def words_of_the_corpus(pictures: Path) -> dict[str, Scored]:
     """Score with words that were trained on the pictures that are searched."""
-    store = KEPT / f"{NAME}-corpus"
-    snapshot = index_into(store, pictures, job=load_job(None, SETTINGS), threads=THREADS)
-    place, coordinator, names = opened(store, snapshot)
+    snapshot = index_into(STORE, pictures, job=load_job(None, JOB), threads=THREADS)
+    place, coordinator, names = opened(STORE, snapshot)
     print("calibration:", *(f"{s.layer} {s.high:.3f}" for s in snapshot.calibration))
     return {name: score(place, coordinator, names, t) for name, t in truths(names).items()}
 
@@ -142,18 +145,14 @@ def words_of_others(pictures: Path) -> dict[str, Scored]:
         hidden = {name for truth in asked.values() for name in concerned(truth, every, half)}
         listed = pictures.parent / f"pictures/others-{half}.txt"
         listed.write_text("".join(f"{n}\n" for n in every if n not in hidden), encoding="utf-8")
-        trained_in = KEPT / f"{NAME}-trained-{half}"
-        trained = index_into(trained_in, listed, job=load_job(None, SETTINGS), threads=THREADS)
+        trained = index_into(STORE, listed, job=load_job(None, JOB), threads=THREADS)
         words = KEPT / f"{NAME}-words-{half}"
         for vocabulary in trained.vocabularies.values():
             if not (words / f"{vocabulary.layer}.json").exists():
-                export_vocabulary(
-                    open_store(str(trained_in)), vocabulary, trained.extraction, words
-                )
-        store = KEPT / f"{NAME}-other-{half}"
-        job = load_job(None, SETTINGS | {"vocabulary_from": str(words)})
-        snapshot = index_into(store, pictures, job=job, threads=THREADS)
-        place, coordinator, names = opened(store, snapshot)
+                export_vocabulary(open_store(str(STORE)), vocabulary, trained.extraction, words)
+        job = load_job(None, JOB | {"vocabulary_from": str(words), "activations.keep": "all"})
+        snapshot = index_into(STORE, pictures, job=job, threads=THREADS)
+        place, coordinator, names = opened(STORE, snapshot)
         for name, truth in truths(names).items():
             scored = score(place, coordinator, names, truth)
             mine = chosen(truth, names) == half
