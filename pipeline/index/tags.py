@@ -1,5 +1,7 @@
 """Tags: names for snapshots, which keep them from expiring."""
 
+import re
+
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.index.expired import check_there
 from lamella.pipeline.index.promotions import now, read_snapshot
@@ -9,6 +11,9 @@ from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import parse_record, read_record
 from lamella.schemas.keeping import Tag
+
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
+"""What is meant as the number of a snapshot; Python refuses to read thousands of digits."""
 
 
 def read_tags(store: Store) -> dict[str, int]:
@@ -73,7 +78,7 @@ def snapshot_named(store: Store, said: int | str) -> int:
     Raises:
         InputError: it is neither a number nor a tag.
     """
-    if isinstance(said, int) or (said.isascii() and said.removeprefix("-").isdecimal()):
+    if isinstance(said, int) or _NUMBER.fullmatch(said):
         return int(said)
     tags = read_tags(store)
     if said not in tags:

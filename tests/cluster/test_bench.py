@@ -19,7 +19,7 @@ def test_a_trial_of_search_is_told_to_scripts_and_leaves_nothing(tmp_path: Path)
 def test_a_trial_of_search_is_told_to_people() -> None:
     done = CliRunner().invoke(app, ["bench", "search", "-n", "50", "-q", "2", "-k", "3"])
     assert done.exit_code == 0, done.output
-    assert "50 in 1 segments" in done.output
+    assert "50 in 1 segment" in done.output
     assert "2 of 2, the 3 best of each" in done.output
 
 

@@ -117,7 +117,7 @@ def test_segments_that_do_not_fit_are_refused_with_what_would(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1 << 30, 80 << 30))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
-    with pytest.raises(InputError, match=r"30 images .* 1\.0 of 80\.0 GiB .* holds 0 images"):
+    with pytest.raises(InputError, match=r"30 images .* 1\.07 GB of 85\.9 GB .* holds 0 images"):
         Card([segment], "cuda")
 
 
