@@ -8,6 +8,7 @@ from rich.console import Console
 
 from lamella.cluster.commands import options, runs
 from lamella.cluster.commands.output import emit, unfolded
+from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
 
 console = unfolded(Console())
@@ -28,8 +29,10 @@ def status(
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.sizes import store_sizes
 
-    opened = open_store(store)
-    found, sizes = store_status(opened), store_sizes(opened)
+    opened, err = open_store(store), Console(stderr=True)
+    found = store_status(opened)
+    with ProgressLines(err, quiet=as_json or not err.is_terminal) as lines:
+        sizes = store_sizes(opened, on_progress=lines.stage)
     if as_json:
         emit(found | {"bytes": asdict(sizes) | {"total": sizes.total}})
         return

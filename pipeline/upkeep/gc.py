@@ -96,7 +96,7 @@ def collect_garbage(
             "--force"
         )
     now = store_clock(store)
-    found = take_inventory(store)
+    found = take_inventory(store, on_progress=on_progress)
     if found.faults:
         first = found.faults[0]
         raise CorruptFile(

@@ -4,9 +4,12 @@ Files that Lamella did not write, such as a person's notes, are counted and othe
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from lamella.pipeline.errors import CorruptFile, MissingFile, NewerFormat, OlderFormat, StoreError
+from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet
 from lamella.pipeline.store.form import CUT_SHORT
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import RecordT, is_sealed, parse_record
@@ -23,6 +26,10 @@ IN_THE_WAY = ", and a store holds regular files: move it away"
 
 OTHER_FORMAT = "is of another version: "
 """The beginning of the problem of a record that another version wrote; it cannot be mended here."""
+
+
+SAID_EVERY = 100
+"""Records between two reports of progress."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +73,11 @@ class Inventory:
         return found
 
 
-def take_inventory(store: Store, prefix: str = "") -> Inventory:
+def take_inventory(store: Store, prefix: str = "", *, on_progress: OnProgress = quiet) -> Inventory:
     """List every file of a store, or of a folder in it, and read every record.
 
     Records that a running job removes meanwhile, such as those of a round's sums, are left out.
+    Several are read at once, because a request to S3 takes a while.
 
     Raises:
         StoreError: a folder cannot be listed.
@@ -82,21 +90,31 @@ def take_inventory(store: Store, prefix: str = "") -> Inventory:
             found.strangers.append(file)
         else:
             found.files[file.path] = file
-    for path in sorted(found.files):
-        if record_of(path) is None:
-            continue
-        try:
-            record, problem = read_bytes(store, path, store.read(path))
-        except MissingFile:
-            del found.files[path]
-            continue
-        except (CorruptFile, OSError) as error:
-            record, problem = None, _without_path(path, error)
-        if problem is not None:
-            found.faults.append(Fault(path, problem))
-        elif record is not None:
-            found.records[path] = record
+    paths = [path for path in sorted(found.files) if record_of(path) is not None]
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(partial(_read, store), paths)
+        for number, (path, outcome) in enumerate(zip(paths, read, strict=True)):
+            if number % SAID_EVERY == 0:
+                on_progress(Progress("records", number, len(paths), number, len(paths)))
+            if outcome is None:
+                del found.files[path]
+            elif isinstance(outcome, Fault):
+                found.faults.append(outcome)
+            else:
+                found.records[path] = outcome
+    on_progress(Progress("records", len(paths), len(paths), len(paths), len(paths)))
     return found
+
+
+def _read(store: Store, path: str) -> Record | Fault | None:
+    """Return a record, or what is wrong with it; None where it is gone."""
+    try:
+        record, problem = read_bytes(store, path, store.read(path))
+    except MissingFile:
+        return None
+    except (CorruptFile, OSError) as error:
+        return Fault(path, _without_path(path, error))
+    return record if problem is None and record is not None else Fault(path, problem or "")
 
 
 def _listed(store: Store, prefix: str) -> Iterator[StoredFile]:

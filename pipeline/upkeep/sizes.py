@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from lamella.pipeline.errors import LamellaError
+from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.stages import top_of
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -63,13 +64,15 @@ class Sizes:
         return sum(self.kinds.values())
 
 
-def store_sizes(store: Store, older_than_s: float = DAY_S) -> Sizes:
+def store_sizes(
+    store: Store, older_than_s: float = DAY_S, *, on_progress: OnProgress = quiet
+) -> Sizes:
     """Return the bytes of a store. Nothing is written: the age of files is by this machine's clock.
 
     Raises:
         StoreError: a folder cannot be listed.
     """
-    found = take_inventory(store)
+    found = take_inventory(store, on_progress=on_progress)
     kinds = Counter(dict.fromkeys(KINDS, 0))
     words = {
         file.path

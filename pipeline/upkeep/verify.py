@@ -96,7 +96,7 @@ class Verified:
 
 def verify_store(store: Store, on_progress: OnProgress = quiet) -> Verified:
     """Read every file of a store; return what is damaged and what is left over."""
-    found = take_inventory(store)
+    found = take_inventory(store, on_progress=on_progress)
     references = found.references()
     faults = [*found.faults, *_file_faults(store, found, references, on_progress)]
     seen = {fault.path for fault in faults}

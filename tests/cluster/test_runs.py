@@ -15,7 +15,9 @@ from lamella.cluster.commands import keeping, status, vocabulary
 from lamella.cluster.commands.runs import age
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.promotions import promote
+from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.upkeep import inventory
 from lamella.pipeline.upkeep.expire import expire_one
 from lamella.pipeline.upkeep.runs import list_runs
 from lamella.pipeline.upkeep.verify import verify_store
@@ -143,3 +145,13 @@ def test_status_ends_with_what_the_store_takes(store: Path) -> None:
     total = sum(file.size_bytes for file in LocalStore(store).walk())
     assert found["total"] == sum(found["kinds"].values()) == total
     assert found["intermediate_later"] > 0
+
+
+def test_records_are_counted_while_they_are_read(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "SAID_EVERY", 1)
+    told: list[Progress] = []
+    found = inventory.take_inventory(LocalStore(store), on_progress=told.append)
+    assert [each.done for each in told] == list(range(len(found.records) + 1))
+    assert {each.total for each in told} == {len(found.records)}
