@@ -75,7 +75,10 @@ class Watch:
         )
         busy = (time.process_time() - self._process + computed) / wall
         waited = dict(self._waited)
-        # While a child decodes, its thread waits, but no time is lost.
+        # While a child decodes, its thread waits, but no time is lost; a child that its thread does
+        # not wait for costs none either.
+        computed = min(computed, waited["picture"])
+        queued = min(queued, waited["picture"] - computed)
         waited["picture"] -= computed + queued
         waited["core"] += queued
         waited["batch"] += max(threads * wall - self._seen, 0.0)

@@ -78,3 +78,12 @@ def test_what_children_compute_is_counted_while_they_live() -> None:
         spent = children_spent()[0] - before
         child.communicate("\n")
     assert spent >= BURNT_S * 0.9
+
+
+def test_children_that_no_thread_waits_for_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spent = iter([(0.0, 0.0), (5.0, 7.0)])
+    monkeypatch.setattr(wait_times, "children_spent", lambda: next(spent))
+    watch = Watch()
+    with watch.waiting_for("network"):
+        burn()
+    assert sum(watch.end(1)[2].values()) <= 1 + 1e-6

@@ -1,11 +1,11 @@
 """Entries of a listing on disk: they read like a tuple, whatever is still in memory."""
 
 import errno
+import gc
 import pickle
 import resource
 import tempfile
-import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,31 +87,29 @@ def test_a_full_scratch_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     assert raised.value.errno == errno.EFBIG
 
 
-def test_memory_does_not_grow_with_a_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To sort, keep and cut entries takes less than a quarter of what they would take."""
-    monkeypatch.setattr(module, "HELD_BYTES", 4_096)
+def test_few_entries_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While entries are sorted, kept and cut, less than a fifth of them is held."""
     monkeypatch.setattr(module, "SORTED_AT_ONCE", 250)
-    count = 4_000
+    count, before = 4_000, alive()
+    most = 0
 
-    def backwards() -> Iterator[Entry]:
-        for number in range(count, 0, -1):
-            yield Entry(
-                f"folder/{number:06d}.jpg", "", 0, 12_345, 1_700_000_000_000_000_000 + number
-            )
+    def watched(entries: Iterator[Entry]) -> Iterator[Entry]:
+        nonlocal most
+        for number, entry in enumerate(entries):
+            if number % 499 == 0:
+                most = max(most, alive() - before)
+            yield entry
 
-    def peak(work: Callable[[], object]) -> int:
-        tracemalloc.start()
-        kept = work()
-        most = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        del kept
-        return most
+    backwards = (Entry(f"folder/{number:06d}.jpg") for number in range(count, 0, -1))
+    listing = Listing("folder", "/", Entries(watched(in_order(watched(backwards)))))
+    tasks = look_tasks(listing, 64, ())
+    assert sum(len(task.entries) for task in tasks) == count
+    assert 250 < max(most, alive() - before) < count / 5
 
-    def on_disk() -> object:
-        listing = Listing("folder", "/", Entries(in_order(backwards())))
-        return listing, look_tasks(listing, 64, ())
 
-    assert peak(on_disk) < peak(lambda: list(backwards())) / 4
+def alive() -> int:
+    """Return how many entries are in memory."""
+    return sum(type(each) is Entry for each in gc.get_objects())
 
 
 def test_a_listing_is_in_order_whatever_lies_how_deep(tmp_path: Path) -> None:
