@@ -84,6 +84,12 @@ def test_children_that_no_thread_waits_for_cost_nothing(monkeypatch: pytest.Monk
     spent = iter([(0.0, 0.0), (5.0, 7.0)])
     monkeypatch.setattr(wait_times, "children_spent", lambda: next(spent))
     watch = Watch()
-    with watch.waiting_for("network"):
-        burn()
+
+    def work() -> None:
+        with watch.waiting_for("network"):
+            burn()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
     assert sum(watch.end(1)[2].values()) <= 1 + 1e-6
