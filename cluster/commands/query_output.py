@@ -85,14 +85,9 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
     """See that what a call says of a run is so; what it leaves out may be anything."""
     job = said.job
     pairs: dict[str, tuple[object, object]] = {}
-    if "k" in job.search.model_fields_set:
-        pairs["k"] = (run.k, job.search.k)
-    if "mode" in job.search.model_fields_set:
-        pairs["mode"] = (run.mode, job.search.mode)
-    if "expand" in job.search.model_fields_set:
-        pairs["expand"] = (run.expand, job.search.expand)
-    if "exclude_self" in job.search.model_fields_set:
-        pairs["exclude_self"] = (run.exclude_self, job.search.exclude_self)
+    for name in ("k", "mode", "expand", "exclude_self"):
+        if name in job.search.model_fields_set:
+            pairs[name] = (getattr(run, name), getattr(job.search, name))
     if said.number is not None:
         asked = chosen_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])

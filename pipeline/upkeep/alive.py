@@ -74,8 +74,8 @@ def may_go_at(path: str, age_s: float) -> float | None:
 class Alive:
     """The records that a root reaches, and folders in which everything is held by a recent job.
 
-    `waiting` has the folders of activations whose descriptors a recent job is still to read, each
-    with the name of the job.
+    `snapshots` are those that have not expired. `waiting` has the folders of activations whose
+    descriptors a recent job is still to read, each with the name of the job.
 
     Raises:
         StoreError: a file on the way is gone or damaged.
@@ -91,10 +91,11 @@ class Alive:
         self.tops: set[str] = set()
         self.waiting: dict[str, str] = {}
         gone = {record.number for _, record in found.of(Expired)}
-        for path, snapshot in found.of(IndexSnapshot):
-            if snapshot.number not in gone:
-                self.paths.add(path)
-                self._snapshot(snapshot)
+        there = {path: each for path, each in found.of(IndexSnapshot) if each.number not in gone}
+        self.snapshots = tuple(there.values())
+        for path, snapshot in there.items():
+            self.paths.add(path)
+            self._snapshot(snapshot)
         self.paths |= {path for path, judged in found.of(Judgement) if judged.snapshot not in gone}
         for path in _recent(found, now, age_s):
             self._job(path)

@@ -142,8 +142,6 @@ class Survey:
         old: those of them that are old enough, in the order in which they must go.
     """
 
-    found: Inventory
-    alive: Alive
     going: frozenset[str]
     every: dict[str, float]
     old: tuple[str, ...]
@@ -171,7 +169,7 @@ def survey(store: Store, found: Inventory, now: float, older_than_s: float) -> S
     }
     old = sorted((path for path, least in every.items() if age[path] > least), key=_turn)
     spare = intermediates(found, alive, {path for path in age if age[path] > older_than_s})
-    return Survey(found, alive, going, every, tuple(old), spare)
+    return Survey(going, every, tuple(old), spare)
 
 
 AT_ONCE = 256

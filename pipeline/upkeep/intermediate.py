@@ -23,8 +23,7 @@ from lamella.pipeline.store.records import read_record
 from lamella.pipeline.upkeep.alive import Alive
 from lamella.pipeline.upkeep.inventory import Inventory
 from lamella.schemas.files import DoneRecord
-from lamella.schemas.keeping import Expired
-from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
+from lamella.schemas.snapshot import SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
 _TRAINED_ON = frozenset(step.name for step in (tree.SAMPLE, tree.PROJECT, tree.SEED, tree.ROUND))
@@ -71,7 +70,7 @@ def intermediates(found: Inventory, alive: Alive, old: Set[str]) -> Intermediate
     wanted = [Spare(path, names) for path, names in _descriptors(found, alive).items()]
     spare = [each for each in wanted if each.path in old]
     pictures = sum(_record(found, each).counts["indexed"] for each in spare)
-    for folder in sorted(_trainings(found)):
+    for folder in sorted(_trainings(alive)):
         own = _training(found, folder)
         wanted += own
         if all(each.path in old for each in own):  # else its record would name what is gone
@@ -97,16 +96,10 @@ def _sizes(found: Inventory, spare: Sequence[Spare]) -> Iterator[int]:
         yield from (files[name].size_bytes for name in each.names)
 
 
-def _there(found: Inventory) -> Iterator[IndexSnapshot]:
-    """Yield the snapshots that have not expired."""
-    gone = {record.number for _, record in found.of(Expired)}
-    yield from (each for _, each in found.of(IndexSnapshot) if each.number not in gone)
-
-
 def _descriptors(found: Inventory, alive: Alive) -> dict[str, frozenset[str]]:
     """Return the records of shards that snapshots hold, with the names of their descriptors."""
     wanted: dict[str, frozenset[str]] = {}
-    for snapshot in _there(found):
+    for snapshot in alive.snapshots:
         folder, _ = extraction_place(snapshot.extraction, None)
         if folder in alive.waiting:
             continue
@@ -122,11 +115,11 @@ def _descriptors(found: Inventory, alive: Alive) -> dict[str, frozenset[str]]:
     return wanted
 
 
-def _trainings(found: Inventory) -> set[str]:
+def _trainings(alive: Alive) -> set[str]:
     """Return the folders of the trainings whose words snapshots use."""
     return {
         tree.SEED.folder(**tree.parts_of(vocabulary.centroids.path))
-        for snapshot in _there(found)
+        for snapshot in alive.snapshots
         for vocabulary in snapshot.vocabularies.values()
         if vocabulary.centroids is not None and not vocabulary.imported
     }

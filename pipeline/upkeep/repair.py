@@ -21,7 +21,6 @@ from lamella.pipeline.errors import (
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.step import Runner
-from lamella.pipeline.scratch import scratch
 from lamella.pipeline.stages import Hands, Watch
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -35,6 +34,7 @@ from lamella.pipeline.upkeep.rebuild import (
     rebuild_snapshot,
     rebuild_words,
 )
+from lamella.pipeline.upkeep.traces import fetched
 from lamella.pipeline.upkeep.verify import Damage, Verified, verify_store
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.job_record import JobRecord
@@ -250,11 +250,7 @@ def _restore(store: Store) -> list[str]:
 
 
 def _copy(store: Store, source: str, target: str, reference: FileRef) -> None:
-    with scratch("repair") as files:
-        local = files / "file"
-        with local.open("wb") as file:
-            for chunk in store.chunks(source):
-                file.write(chunk)
+    with fetched(store, source) as local:
         if local.stat().st_size != reference.size_bytes:
             raise InputError(f"{source} changed while it was read: run the same command again")
         store.put(target, local)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile, one_line
-from lamella.pipeline.index.expired import snapshot_numbers
+from lamella.pipeline.index.expired import expired_numbers, snapshot_numbers
 from lamella.pipeline.index.promotions import read_snapshot
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store, StoredFile
@@ -54,11 +54,9 @@ def list_runs(store: Store) -> list[Run]:
         CorruptFile: the record of a snapshot is damaged.
     """
     numbers = {read_snapshot(store, n).root_digest: (n, False) for n in snapshot_numbers(store)}
-    for name in store.names(tree.EXPIRED.form.text.partition("/")[0]):
-        path = tree.EXPIRED.folder() + f"/{name}"
-        if tree.record_of(path) is Expired:
-            gone = read_record(store, path, Expired)
-            numbers.setdefault(gone.root_digest, (gone.number, True))
+    for number in sorted(expired_numbers(store)):
+        gone = read_record(store, tree.EXPIRED.at(number=number), Expired)
+        numbers.setdefault(gone.root_digest, (gone.number, True))
     found = [_run(store, name, files, numbers) for name, files in _files(store).items()]
     return sorted(found, key=lambda run: (run.modified, run.name))
 

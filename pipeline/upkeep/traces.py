@@ -57,7 +57,7 @@ def fetched(store: Store, path: str) -> Iterator[Path]:
     Raises:
         MissingFile: the file is not there.
     """
-    with scratch("forget") as files:
+    with scratch("copy") as files:
         local = files / "file"
         with local.open("wb") as file:
             for chunk in store.chunks(path):

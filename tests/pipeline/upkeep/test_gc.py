@@ -16,6 +16,7 @@ from lamella.pipeline.upkeep import gc
 from lamella.pipeline.upkeep.gc import DAY_S, collect_garbage
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.files import FileRef
+from lamella.schemas.snapshot import IndexSnapshot
 from lamella.schemas.vocabulary import Vocabulary
 from tests.builders import finish_whole
 from tests.pipeline.upkeep.memory_store import MemoryStore
@@ -49,6 +50,7 @@ class History:
     open: list[tuple[Attempt, float]] = field(default_factory=list)
     rooted: set[str] = field(default_factory=set)
     waiting: dict[str, str] = field(default_factory=dict)
+    snapshots: tuple[IndexSnapshot, ...] = ()
 
     def step(self) -> None:
         """Let something happen."""
