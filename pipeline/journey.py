@@ -16,10 +16,12 @@ To add a stage, add its name to `route`, a method that returns its `Stage`, and 
 `Journey._stage`.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamella.pipeline import events
 from lamella.pipeline.accounts import check_extraction, check_manifest, on_several_machines
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.stage import build_corpus
@@ -104,7 +106,11 @@ class Journey:
         """
         made = Made()
         for name in self._route():
-            made.add(name, self._stage(name, made).make(hands))
+            began = time.monotonic()
+            with events.within(stage=name):
+                events.debug("stage-begun")
+                made.add(name, self._stage(name, made).make(hands))
+                events.info("stage-done", seconds=round(time.monotonic() - began, 1))
         return made
 
     def make_corpus(self, hands: Hands) -> CorpusManifest:

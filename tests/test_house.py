@@ -126,7 +126,18 @@ def test_a_library_is_used_where_it_belongs(
 
 
 DOWNWARDS = (
-    *("errors", "text", "names", "arrays", "signs", "cgroups", "memory", "cores"),
+    *(
+        "errors",
+        "text",
+        "names",
+        "arrays",
+        "signs",
+        "events",
+        "meters",
+        "cgroups",
+        "memory",
+        "cores",
+    ),
     *("private", "import_path", "scratch"),
     *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
     *(

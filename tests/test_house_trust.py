@@ -183,6 +183,8 @@ TELL_THE_DATE = {
     ("pipeline/index/promotions.py", "now"),  # when made, promoted or judged: in no digest
     ("pipeline/store/cache.py", "_make_room"),  # how long a local copy was not used
     ("pipeline/upkeep/sizes.py", "store_sizes"),  # what gc would free by now
+    ("cluster/commands/observed.py", "job"),  # when a job began and ended: events, metrics
+    ("cluster/commands/observed.py", "_told"),
     ("cluster/commands/runs.py", "show_runs"),  # how old a run is, for a person
 }
 """All functions that may ask what time it is. `time.monotonic` measures how long, not when."""

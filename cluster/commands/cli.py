@@ -21,6 +21,7 @@ from lamella.cluster.commands import (
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.failures import Commands
 from lamella.cluster.commands.help_text import unfold_help
+from lamella.cluster.commands.observed import observe
 from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
@@ -286,3 +287,4 @@ keeping.register(app)
 maintenance.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")
 unfold_help(app)
+observe(app)

@@ -5,6 +5,7 @@ import lamella.cluster.start  # noqa: F401 - before anything can be imported fro
 # isort: split
 import contextlib
 import io
+import logging
 import signal
 import sys
 import time
@@ -24,6 +25,7 @@ from lamella.cluster.commands.failures import (
     tell,
 )
 from lamella.cluster.ray import lifeline
+from lamella.pipeline import events
 from lamella.pipeline.errors import EngineLost, LamellaError
 from lamella.pipeline.text import printable
 
@@ -85,7 +87,7 @@ def _say(error: BaseException) -> NoReturn:
     if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
         _show_plainly(error)
         sys.exit(FAILED_JOB)
-    print(f"lamella: {in_one_line(error)}", file=sys.stderr)
+    events.say("failed", f"lamella: {in_one_line(error)}", logging.ERROR)
     sys.exit(code_of(error))
 
 

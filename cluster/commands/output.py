@@ -1,12 +1,12 @@
 """What commands print: values as JSON for scripts, sentences for people."""
 
 import json
-import sys
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from lamella.pipeline import events
 from lamella.pipeline.text import printable
 
 SHOWN = 20
@@ -29,7 +29,7 @@ _console = unfolded(Console())
 def begin(text: str, *, quiet: bool) -> None:
     """Say on standard error what a command does first, before it imports what that takes."""
     if not quiet:
-        print(printable(text), file=sys.stderr, flush=True)
+        events.say("begun", text)
 
 
 def emit(value: Any) -> None:

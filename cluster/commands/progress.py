@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from lamella.cluster.commands.output import unfolded
+from lamella.pipeline import events
 from lamella.pipeline.run.drive import Progress as Stand
 from lamella.pipeline.text import duration, printable
 from lamella.schemas.vocabulary import RoundReport
@@ -72,6 +73,12 @@ class _Running:
         about = "time left not known yet" if left is None else f"some {duration(round(left))} left"
         return f"{int(100 * self.done / self.total)} %, {self.of}{note}, {so_far}, {about}"
 
+    def value(self, time_now: float) -> dict[str, float]:
+        """Return how far the stage is, for machines; seconds left where they are known."""
+        left = self.left(time_now)
+        known = {} if left is None else {"seconds_left": round(left)}
+        return {"done": self.done, "total": self.total, **known}
+
 
 class ProgressLines:
     """Shows running stages. Quiet for scripts; without a terminal, a line a minute and at the end.
@@ -88,7 +95,7 @@ class ProgressLines:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = unfolded(console)
-        self._quiet = quiet
+        self._quiet = quiet or events.for_machines
         self._clock = clock
         self._bars = Progress(
             TextColumn("{task.description:<14}", markup=False),
@@ -98,7 +105,7 @@ class ProgressLines:
             TextColumn("{task.fields[left]}", markup=False),
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
-            disable=quiet or not console.is_terminal,
+            disable=self._quiet or not console.is_terminal,
         )
         self._bar_of: dict[str, TaskID] = {}
         self._running: dict[str, _Running] = {}
@@ -116,7 +123,7 @@ class ProgressLines:
 
     def __enter__(self) -> Self:
         self._bars.start()
-        if not self._quiet:
+        if events.for_machines or not self._quiet:
             threading.Thread(target=self._look_again, daemon=True).start()
         return self
 
@@ -137,10 +144,16 @@ class ProgressLines:
         """Say how far each stage is: on its bar, or in a line if the last is a minute old."""
         with self._lock:
             now = self._clock()
-            for name, stage in () if self._quiet else self._running.items():
-                if self._console.is_terminal:
+            for name, stage in self._running.items():
+                due = now - stage.told >= LINE_EVERY_S
+                if due and events.for_machines:
+                    stage.told = now
+                    events.info("stage-progress", stage=name, **stage.value(now))
+                elif self._quiet:
+                    continue
+                elif self._console.is_terminal:
                     self._show(name, stage)
-                elif now - stage.told >= LINE_EVERY_S:
+                elif due:
                     stage.told = now
                     self._console.print(Text(f"{name} {stage.said(now)}"))
 
@@ -203,7 +216,9 @@ class ProgressLines:
 
     def note(self, line: str) -> None:
         """Show a line that a person should read."""
-        if not self._quiet:
+        if events.for_machines:
+            events.warning("note", line)
+        elif not self._quiet:
             self._console.print(Text(f"note: {printable(line)}"))
 
     def round(self, layer: str, report: RoundReport) -> None:

@@ -1,11 +1,16 @@
 """The worker: a Ray actor that opens a step once and runs the tasks it is sent."""
 
+import logging
 import os
+import platform
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lamella.cluster.ray.ray_meters import tell_ray
+from lamella.pipeline import events, meters
 from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.run.ledger import describe, is_worth_retrying
 from lamella.pipeline.run.step import Step
@@ -23,13 +28,18 @@ DeviceCheck = Callable[[Step[Any]], None]
 class Reply:
     """A worker's reply to a task: its record, or an error and whether to try again.
 
-    `useless`: this process has lost its GPU, so the worker must be replaced.
+    Attributes:
+        useless: this process has lost its GPU, so the worker must be replaced.
+        told: the worker's events since its last reply, for `events.replay`.
+        added: what it added to metrics since then, for `meters.merge`.
     """
 
     record: DoneRecord | None
     error: str = ""
     retry: bool = False
     useless: bool = False
+    told: tuple[Mapping[str, Any], ...] = ()
+    added: meters.Added = field(default_factory=dict)
 
 
 ASIDE = "aside"
@@ -39,7 +49,19 @@ ASIDE = "aside"
 class Worker:
     """A worker process; keeps the step it opened last."""
 
-    def __init__(self, cpus: int, check: DeviceCheck) -> None:
+    def __init__(
+        self, cpus: int, check: DeviceCheck, level: int = logging.INFO, told_ray: bool = False
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            level: the least level of events that the driver wants.
+            told_ray: whether Ray's own agents serve this worker's metrics.
+        """
+        events.always(node=platform.node())
+        self._events = events.collect(level)
+        if told_ray:
+            tell_ray()
         # numba reads this once, when it is first imported; only steps import it.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
         if not lent_gpus():
@@ -60,6 +82,14 @@ class Worker:
 
     def apply(self, step_id: str, step: Step[Any], task: Any) -> Reply:
         """Run one task, opening its step if another one is open. Never raises."""
+        began = time.monotonic()
+        with events.within(stage=step.stage, shard=task.key):
+            reply = self._apply(step_id, step, task)
+        if step.uses_gpu and lent_gpus():
+            meters.GPU_HELD.add(time.monotonic() - began)
+        return replace(reply, told=self._events.take(), added=meters.take())
+
+    def _apply(self, step_id: str, step: Step[Any], task: Any) -> Reply:
         try:
             with running(task.key):
                 return Reply(self._open(step_id, step)(task))

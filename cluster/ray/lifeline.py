@@ -6,6 +6,7 @@ is inside a call that does not return, the watching thread ends the command.
 """
 
 import contextlib
+import logging
 import os
 import select
 import sys
@@ -16,8 +17,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from lamella.cluster.ray.processes import Process, children
+from lamella.pipeline import events
 from lamella.pipeline.errors import EngineLost
-from lamella.pipeline.text import printable
 
 LOOK_S = 0.1
 ASK_S = 5.0
@@ -262,9 +263,10 @@ def say(line: str) -> None:
     """Print what was lost, once, or that the command was stopped."""
     if not _said.is_set():
         _said.set()
-        text = _stopped[0] if _stopped is not None else f"lamella: {printable(line)}"
+        text = _stopped[0] if _stopped is not None else f"lamella: {line}"
+        event = "stopped" if _stopped is not None else "engine-lost"
         with contextlib.suppress(OSError):  # the terminal may be gone
-            print(text, file=sys.stderr, flush=True)
+            events.say(event, text, logging.ERROR)
 
 
 def leave(line: str) -> NoReturn:

@@ -1,17 +1,18 @@
 """A Ray of our own on this machine, started when there is something for it to do."""
 
-import sys
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 from lamella.cluster.ray.starts import OR_SERIAL, NotStarted, NoWorkers
+from lamella.pipeline import events
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.errors import one_line
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner, Step, TaskT
 from lamella.pipeline.search.coordinator import Servers
-from lamella.pipeline.text import counted, printable
+from lamella.pipeline.text import counted
 from lamella.schemas.job import EngineSettings
 
 OpenServers = Callable[[Runner], AbstractContextManager[Servers]]
@@ -102,7 +103,8 @@ class OwnRay:
         """
         if self._runner is None:
             if not self._quiet:
-                _print(f"starting Ray on {counted(available_cores(), 'core')} of this machine")
+                cores = counted(available_cores(), "core")
+                events.say("ray-starting", f"starting Ray on {cores} of this machine")
             try:
                 self._runner = self._start()
             except NotStarted as error:
@@ -127,9 +129,11 @@ class OwnRay:
         """Return a runner in this process, and say why; or raise the error."""
         if not self._may_do_without:
             raise error
-        _print(
+        events.say(
+            "ray-not-started",
             f"lamella: warning: {error.reason}: this process does the work itself, as with "
-            "--engine serial"
+            "--engine serial",
+            logging.WARNING,
         )
         return SerialRunner()
 
@@ -151,7 +155,3 @@ class _LateServers:
 
     def ask(self, question: str, *arguments: Any) -> list[Any]:
         return self.opened().ask(question, *arguments)
-
-
-def _print(text: str) -> None:
-    print(printable(text), file=sys.stderr, flush=True)

@@ -6,15 +6,15 @@ new for each one and is only in the environment, in no file and no log.
 """
 
 import functools
+import logging
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lamella.pipeline import events
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.text import printable
 
 MODE, TOKEN, TOKEN_FILE = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 ANSWER_TIMEOUT_S = 10.0
@@ -72,7 +72,7 @@ def _warn_of_open(address: str) -> None:
         f"lamella: warning: Ray at {address} asks for no token, so whoever reaches its ports can "
         f"run code as this job; start it with {MODE}=token (deploy/RUNBOOK.md)"
     )
-    print(printable(text), file=sys.stderr)
+    events.say("ray-without-token", text, logging.WARNING)
 
 
 def _found_token() -> str | None:

@@ -39,6 +39,7 @@ from lamella.cluster.ray.starts import (
 )
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
 from lamella.cluster.ray.worker_logs import LOOK_S, last_words, why_none_starts
+from lamella.pipeline import events, meters
 from lamella.pipeline.run.ledger import Ledger, describe
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from lamella.schemas.job import EngineSettings
@@ -66,6 +67,7 @@ class RayRunner:
         start_timeout_s: how long a worker may take to start.
         straggler_s: the least time before a task counts as a straggler.
         device_check: called by a worker before it opens a step.
+        tell_ray: have Ray's own agents serve the workers' metrics.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RayRunner:
         start_timeout_s: float = START_TIMEOUT_S,
         straggler_s: float = STRAGGLER_S,
         device_check: DeviceCheck = check_device,
+        tell_ray: bool = False,
     ) -> None:
         self.threads = cpus_per_worker or 1
         self.task_timeout_s = task_timeout_s
@@ -84,6 +87,7 @@ class RayRunner:
         self.straggler_s = straggler_s
         self._workers = workers
         self._device_check = device_check
+        self._tell_ray = tell_ray
         self._pool: list[Any] = []
         self._starts = Starts()
         self._on_gpus = False
@@ -92,12 +96,13 @@ class RayRunner:
         self._gpus_per_worker = 1.0
 
     @classmethod
-    def of(cls, settings: EngineSettings) -> "RayRunner":
+    def of(cls, settings: EngineSettings, *, tell_ray: bool = False) -> "RayRunner":
         """Return the runner of a job's settings."""
         return cls(
             workers=settings.workers,
             cpus_per_worker=settings.cpus_per_worker,
             task_timeout_s=settings.task_timeout_s,
+            tell_ray=tell_ray,
         )
 
     def __enter__(self) -> "RayRunner":
@@ -132,7 +137,7 @@ class RayRunner:
         if (on_gpus, cpus, at_once) != (self._on_gpus, self._cpus, self._at_once):
             self.close()
             self._on_gpus, self._cpus, self._at_once = on_gpus, cpus, at_once
-        ledger = Ledger(tasks)
+        ledger = Ledger(tasks, stage=step.stage)
         # A new name each run, so that a worker does not mistake this step for its open one.
         step_id = uuid.uuid4().hex
         lifeline.check()
@@ -240,6 +245,9 @@ class RayRunner:
         """Handle a reply, or the reason why there is none; yield the outcomes that follow."""
         call = calls[reference]
         reply, why_lost = _reply_to(reference)
+        if isinstance(reply, Reply):
+            events.replay(reply.told)
+            meters.merge(reply.added)
         if why_lost is not None:
             yield from self._lose(call.actor, why_lost, ledger, calls)
             return
@@ -247,6 +255,7 @@ class RayRunner:
         self._clock(call.actor, calls)
         if call.key is None or not isinstance(reply, Reply):
             self._pool.append(call.actor)
+            self._measure()
             self._starts.failed.clear()
             return
         others = _tries_at(call.key, calls)
@@ -272,6 +281,8 @@ class RayRunner:
         One that did not start in time is not replaced: the cluster has no room for it.
         """
         lost, now = self._end(actor, calls), time.monotonic()
+        meters.WORKERS_LOST.add()
+        events.warning("worker-lost", why, tasks=[call.key for call in lost if call.key])
         for call in lost:
             if call.key is None and call.deadline > now:
                 self._starts.failed.append((why, now - call.began))
@@ -288,7 +299,11 @@ class RayRunner:
         """End an actor; remove and return its calls."""
         lifeline.kill(actor)
         self._pool = [each for each in self._pool if each != actor]
+        self._measure()
         return [calls.pop(reference) for reference in _calls_of(actor, calls)]
+
+    def _measure(self) -> None:
+        meters.WORKERS.set(len(self._pool), kind="gpu" if self._on_gpus else "cpu")
 
     def _start(self, calls: dict[Any, Call]) -> None:
         actor = (
@@ -300,7 +315,9 @@ class RayRunner:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(self._cpus, self._device_check)
+            .remote(
+                self._cpus, self._device_check, events.LOGGER.getEffectiveLevel(), self._tell_ray
+            )
         )
         now = time.monotonic()
         calls[actor.ready.remote()] = Call(actor, None, now, now + self.start_timeout_s)

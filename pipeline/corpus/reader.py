@@ -4,6 +4,7 @@ import bisect
 import itertools
 import os
 import stat
+import time
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -30,6 +31,7 @@ from lamella.pipeline.corpus.parquet_columns import ParquetColumns, column_of
 from lamella.pipeline.corpus.prefetch import ReadAhead
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.meters import READ_BYTES, WAITING
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
 
@@ -94,7 +96,7 @@ class EntryReader:
             Refused: missing, unreadable, fetch-failed, too-large-file, or the entry's own fault.
             StoreUnavailable: this machine cannot read it; the picture may be sound.
         """
-        return self._read(entry, None)
+        return self._measured(entry, None)
 
     def head(self, entry: Entry) -> bytes:
         """Return the first `HEAD_BYTES` bytes of an entry, or all if it has fewer.
@@ -102,7 +104,16 @@ class EntryReader:
         Raises:
             Refused: missing, unreadable, fetch-failed, or the fault that the entry has.
         """
-        return self._read(entry, HEAD_BYTES)
+        return self._measured(entry, HEAD_BYTES)
+
+    def _measured(self, entry: Entry, at_most: int | None) -> bytes:
+        began = time.perf_counter()
+        try:
+            data = self._read(entry, at_most)
+            READ_BYTES.add(len(data), place="source")
+            return data
+        finally:
+            WAITING.add(time.perf_counter() - began, cause="source")
 
     def _read(self, entry: Entry, at_most: int | None) -> bytes:
         if entry.fault:

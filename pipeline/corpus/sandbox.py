@@ -10,7 +10,6 @@ process to itself.
 
 import atexit
 import itertools
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline import events
 from lamella.pipeline.corpus.child_process import CHILD, HEIC_CHILD, ChildProcess, Lost
 from lamella.pipeline.corpus.decode import MAX_PIXELS, DecodeLimits, Probe, check_format
 from lamella.pipeline.corpus.refused import Refused
@@ -27,7 +27,6 @@ from lamella.pipeline.corpus.resize import Look
 from lamella.pipeline.errors import DecoderUnavailable
 from lamella.schemas.refusals import RefusalReason
 
-log = logging.getLogger("lamella.corpus")
 T = TypeVar("T")
 TRIES = 2
 SOUND = b"P5\n2 2\n255\n\x00\x40\x80\xff"
@@ -129,9 +128,10 @@ class Sandbox:
             first = self.started == 1
         child = ChildProcess(self._module)
         if first and not child.held:
-            log.warning(
+            events.warning(
+                "decoder-not-confined",
                 "this kernel has neither Landlock nor seccomp for the processes that decode "
-                "pictures: deploy/RUNBOOK.md says what code in a picture could then do"
+                "pictures: deploy/RUNBOOK.md says what code in a picture could then do",
             )
         return child
 

@@ -1,6 +1,5 @@
 """List a source: a folder, a list file, Parquet files, or WebDataset tars; local or in S3."""
 
-import logging
 import os
 import re
 import stat
@@ -9,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from lamella.pipeline import events
 from lamella.pipeline.corpus.at_once import in_turn
 from lamella.pipeline.corpus.containers import compressed, list_parquet, list_tar
 from lamella.pipeline.corpus.entries import Entries, Entry, in_order
@@ -36,8 +36,6 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.address import parse_s3
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
-
-log = logging.getLogger("lamella.corpus")
 
 __all__ = ["Entry", "Listing", "list_source"]
 
@@ -122,7 +120,7 @@ def list_source(source: str, column: str | None = None, on_entries: OnEntries = 
         outside = links_out(tally.outside, found.root)
     for said in (advice(passed_over + tally.endings), outside):
         if said is not None:
-            log.warning("%s: %s", source, said)
+            events.warning("source-advice", f"{source}: {said}")
     if not entries:
         kinds = in_words(passed_over)
         beside = f" but {kinds}" if kinds else ""
@@ -131,11 +129,10 @@ def list_source(source: str, column: str | None = None, on_entries: OnEntries = 
             f"source {source} holds no files{beside}: give one that holds pictures{links}"
         )
     if tally.unsure:
-        log.warning(
-            "%s: the server gives neither ETag nor time for %s objects, so each of them is read "
-            "every time",
-            source,
-            f"{tally.unsure:,}",
+        events.warning(
+            "source-without-versions",
+            f"{source}: the server gives neither ETag nor time for {tally.unsure:,} objects, so "
+            "each of them is read every time",
         )
     return Listing(found.kind, found.root, entries, passed_over, listed_ns=began)
 

@@ -3,6 +3,7 @@
 On a CPU all of this does nothing, so that one code path serves both.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lamella.pipeline.errors import CardLost, InputError, one_line
+from lamella.pipeline.meters import GPU_BUSY
 from lamella.pipeline.text import byte_size
 
 
@@ -25,6 +27,7 @@ class Lane:
         self.queues = device.type == "cuda"
         self._sending, self._computing, self._reading = (_stream(device) for _ in range(3))
         self._decoding = _stream(device)
+        self._passes: deque[tuple[Any, Any]] = deque()
 
     def room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Return host memory, not cleared; pinned, so that a GPU can fetch from it."""
@@ -54,7 +57,20 @@ class Lane:
     def computing(self) -> Iterator[None]:
         """Queue calls within after the copies that were sent."""
         with torch.cuda.stream(self._computing):
+            if self._computing is None:
+                yield
+                return
+            begin, end = (_timed_event() for _ in range(2))
+            begin.record()
             yield
+            end.record()
+            self._passes.append((begin, end))
+
+    def _measure(self) -> None:
+        """Count the seconds of the passes that have ended; they run one after the other."""
+        while self._passes and self._passes[0][1].query():
+            begin, end = self._passes.popleft()
+            GPU_BUSY.add(begin.elapsed_time(end) / 1000)
 
     def read(self, tensors: list[Tensor]) -> tuple[list[Tensor], Callable[[], None]]:
         """Return copies in this process, and a function that waits until they have arrived.
@@ -68,12 +84,21 @@ class Lane:
                 return copies, lambda: None
             arrived: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
             arrived.record()
-        return copies, arrived.synchronize
+
+        def wait() -> None:
+            arrived.synchronize()
+            self._measure()
+
+        return copies, wait
 
     @staticmethod
     def _after(later: Any, earlier: Any) -> None:
         if later is not None:
             later.wait_stream(earlier)
+
+
+def _timed_event() -> Any:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def _stream(device: torch.device) -> Any:

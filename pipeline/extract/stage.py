@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.verdicts import Verdicts
@@ -175,6 +176,10 @@ class ExtractWork:
                 counts |= sink.commit(work, work.folder, found)
         ids = partial(write_parquet, pa.table({"image_id": pa.array(found)}))
         work.write("images", f"{work.folder}/images", "parquet", ids)
+        for refusal in refusals:
+            meters.REFUSED.add(reason=refusal.reason.value)
+            said = f"{refusal.reason.value} {refusal.detail}".rstrip()
+            events.info("picture-refused", said, picture=refusal.name)
         fill = partial(write_parquet, _refusal_table(refusals))
         work.write("refusals", f"{work.folder}/refusals", "parquet", fill)
         if len(indexed) + len(refusals) != shard.images:

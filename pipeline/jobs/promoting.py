@@ -7,6 +7,7 @@ current at that moment; if another writer promotes meanwhile, all of it is decid
 import datetime
 from dataclasses import dataclass
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.errors import NotPromoted
 from lamella.pipeline.index.promotions import Standing, current_promotion, promote_after, standing
 from lamella.pipeline.index.publish import publish
@@ -34,6 +35,8 @@ def publish_and_promote(
 ) -> Published:
     """Create the snapshot of a draft unless an equal one exists, and promote it if it may be.
 
+    Says so as events and metrics, of the snapshot that is current in the end.
+
     The first snapshot of a store has nothing to be judged against. One that is current already
     stays so, whatever is held.
 
@@ -47,6 +50,36 @@ def publish_and_promote(
         SnapshotIncomplete: a file that it names is missing.
         CommitUnknown: the outcome of a commit cannot be read back.
     """
+    try:
+        made = _published(store, draft, gate, instead_of=instead_of, force=force)
+        events.info(
+            "snapshot-current", snapshot=made.snapshot.number, pictures=made.snapshot.indexed
+        )
+        return made
+    except NotPromoted as error:
+        events.warning("snapshot-withheld", str(error), snapshot=error.snapshot)
+        raise
+    finally:
+        if (now := standing(store)) is not None:
+            measure_current(store, now.snapshot)
+
+
+def measure_current(store: Store, current: IndexSnapshot) -> None:
+    """Set the metrics of a store's current snapshot."""
+    meters.SNAPSHOT_NUMBER.set(current.number, store=store.url)
+    meters.SNAPSHOT_PICTURES.set(current.indexed, store=store.url)
+    if (made_at := _time(current.published_at)) is not None:
+        meters.SNAPSHOT_PUBLISHED.set(made_at.timestamp(), store=store.url)
+
+
+def _published(
+    store: Store,
+    draft: IndexSnapshot,
+    gate: Gate,
+    *,
+    instead_of: IndexSnapshot | None,
+    force: bool,
+) -> Published:
     if instead_of is not None and instead_of.root_digest == draft.root_digest:
         return Published(instead_of, last_judgement(store, instead_of))
     now = standing(store)
@@ -60,6 +93,7 @@ def publish_and_promote(
         if now is not None and now.snapshot.number == snapshot.number:
             return Published(snapshot, last_judgement(store, snapshot))
         judgement = None if now is None else judge(store, gate, snapshot, now.snapshot)
+        _measure_verdict(judgement)
         against = [] if now is None else objections(store, snapshot, listed_at, now, judgement)
         if now is not None and against and not force:
             raise NotPromoted(_not_promoted(snapshot, now, against), snapshot.number)
@@ -73,6 +107,13 @@ def publish_and_promote(
         )
         if made is not None:
             return Published(snapshot, judgement)
+
+
+def _measure_verdict(judgement: Judgement | None) -> None:
+    verdict = "unjudged"
+    if judgement is not None:
+        verdict = "passed" if judgement.passed else "failed"
+    meters.GATE_VERDICTS.add(verdict=verdict)
 
 
 def objections(

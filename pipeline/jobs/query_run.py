@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
@@ -279,13 +280,31 @@ def answer_run(
     for number, (key, size) in enumerate(zip(plan.keys, plan.sizes, strict=True)):
         if key in done:
             continue
-        record = _answer_batch(place, coordinator, question, plan, key, fetch(number), table)
+        batch, asked_at = fetch(number), time.monotonic()
+        record = _answer_batch(place, coordinator, question, plan, key, batch, table)
+        _measure(record, time.monotonic() - asked_at)
         records[key] = record
         queries += record.counts["queries"]
         ended += size
         place.progress(Progress("answer", len(records), len(plan.sizes), ended, total))
     run = _summed_up(place, question, plan, [records[key] for key in plan.keys])
     return answered_at(place, run, queries, time.monotonic() - began)
+
+
+def _measure(record: DoneRecord, seconds: float) -> None:
+    """Count the queries of a batch, and the seconds that each took."""
+    queries, refused = record.counts["queries"], record.counts["refused"]
+    meters.QUERIES.add(queries, state="answered")
+    meters.QUERIES.add(refused, state="refused")
+    if queries:
+        meters.QUERY_SECONDS.observe(seconds / queries, queries)
+    events.info(
+        "batch-answered",
+        shard=record.key,
+        queries=queries,
+        refused=refused,
+        seconds=round(seconds, 3),
+    )
 
 
 def answered_at(place: Place, run: QueryRun, queries: int = 0, seconds: float = 0.0) -> Answered:

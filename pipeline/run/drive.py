@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.errors import AccountMismatch, CommitConflict, StageFailed
-from lamella.pipeline.run.step import Runner, StoreStep, TaskT
+from lamella.pipeline.run.step import Outcome, Runner, StoreStep, TaskT
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tree import StepKind
@@ -102,6 +103,7 @@ def complete(
             records[outcome.key] = outcome.record
         else:
             failures[outcome.key] = outcome.error or "unknown error"
+        _tell(step, outcome)
         report()
     if failures:
         raise StageFailed(_failure_message(step.name, failures, len(tasks)))
@@ -111,6 +113,19 @@ def complete(
         for task in tasks:
             check_account(step.name, step.kind, records[task.key], sizes[task.key], store)
     return [records[task.key] for task in tasks]
+
+
+def _tell(step: StoreStep[TaskT], outcome: Outcome) -> None:
+    """Count a task that has ended, and its pictures, and say so."""
+    named = {"stage": step.stage, "shard": outcome.key}
+    if outcome.record is None:
+        meters.TASKS.add(stage=step.stage, outcome="failed")
+        events.error("task-failed", outcome.error or "", **named, attempts=outcome.attempts)
+        return
+    meters.TASKS.add(stage=step.stage, outcome="done")
+    for state in step.kind.states:
+        meters.PICTURES.add(outcome.record.counts.get(state, 0), stage=step.stage, state=state)
+    events.info("task-done", step=step.name, **named, **outcome.record.counts)
 
 
 def read_all_done(store: Store, folder: str, keys: Sequence[str]) -> list[DoneRecord | None]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.errors import InputError, LamellaError, LoginFailed, NoAccess, NoSuchBucket
 from lamella.pipeline.run.step import Outcome, TaskT
 from lamella.schemas.files import DoneRecord
@@ -32,10 +33,15 @@ def describe(error: BaseException) -> str:
 
 @dataclass
 class Ledger(Generic[TaskT]):
-    """Keeps every task of a step in exactly one state, counts attempts and decides on retries."""
+    """Keeps every task of a step in exactly one state, counts attempts and decides on retries.
+
+    Attributes:
+        stage: the stage that metrics and events of its tasks name.
+    """
 
     tasks: Sequence[TaskT]
     max_attempts: int = MAX_ATTEMPTS
+    stage: str = ""
     _pending: deque[str] = field(init=False)
     _attempts: dict[str, int] = field(init=False)
     _by_key: dict[str, TaskT] = field(init=False)
@@ -66,6 +72,7 @@ class Ledger(Generic[TaskT]):
         key = self._pending.popleft()
         self._running.add(key)
         self._attempts[key] += 1
+        self._measure()
         return self._by_key[key]
 
     def start_beside(self) -> TaskT | None:
@@ -99,10 +106,20 @@ class Ledger(Generic[TaskT]):
         if retry and self._attempts[key] < self.max_attempts:
             self._running.remove(key)
             self._pending.append(key)
+            self._measure()
+            meters.TASKS.add(stage=self.stage, outcome="retried")
+            events.warning(
+                "task-retried", error, stage=self.stage, shard=key, attempt=self._attempts[key]
+            )
             return None
         return self._end(Outcome(key, None, error, attempts=self._attempts[key]))
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._running.remove(outcome.key)
         self._ended[outcome.key] = outcome
+        self._measure()
         return outcome
+
+    def _measure(self) -> None:
+        meters.TASKS_WAITING.set(len(self._pending), stage=self.stage)
+        meters.TASKS_RUNNING.set(len(self._running), stage=self.stage)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from lamella.pipeline import events, meters
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.memory import available_memory
 from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
@@ -15,12 +16,15 @@ class SerialRunner:
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield the outcome of each task as it ends; without tasks the step is not opened."""
         work: Callable[[TaskT], DoneRecord] | None = None
-        ledger = Ledger(tasks)
+        ledger = Ledger(tasks, stage=step.stage)
+        meters.WORKERS.set(1, kind="cpu")
         while (task := ledger.start()) is not None:
             try:
                 # Opened inside the first task, so that a failure to open counts as a failed try.
                 work = work or step.open()
-                outcome: Outcome | None = ledger.succeed(task.key, work(task))
+                with events.within(stage=step.stage, shard=task.key):
+                    record = work(task)
+                outcome: Outcome | None = ledger.succeed(task.key, record)
             except Exception as error:
                 outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))
             if outcome is not None:

@@ -24,6 +24,7 @@ from lamella.pipeline.errors import (
     StoreUnavailable,
     one_line,
 )
+from lamella.pipeline.meters import STORED_BYTES
 from lamella.pipeline.scratch import scratch
 from lamella.pipeline.signs import sign
 from lamella.pipeline.store import tree
@@ -106,6 +107,7 @@ class Attempt:
             path=path, size_bytes=local.stat().st_size, sha256=sha256_of(local), rows=rows
         )
         self.store.put(path, local)
+        STORED_BYTES.add(reference.size_bytes)
         local.unlink()
         self.files[name] = reference
         sign()

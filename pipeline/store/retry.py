@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lamella.pipeline.meters import WAITING
+
 T = TypeVar("T")
 
 
@@ -64,4 +66,5 @@ def persist(
             if failures >= patience.tries or waited_s + delay_s > patience.total_s:
                 tries = "1 try" if failures == 1 else f"{failures} tries"
                 raise GaveUp(f"{tries} in {waited_s:.0f} s, the last: {error}") from error
+            WAITING.add(delay_s, cause="store")
             sleep(delay_s)

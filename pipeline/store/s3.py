@@ -7,7 +7,6 @@ with ours and hide what happened.
 
 import asyncio
 import functools
-import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lamella.pipeline import events
 from lamella.pipeline.errors import CommitConflict, MissingFile, StoreError, StoreUnavailable
+from lamella.pipeline.meters import READ_BYTES, S3_REQUESTS
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store.retry import GaveUp, Patience, Transient, persist
 from lamella.pipeline.store.s3_errors import meaning
 
 T = TypeVar("T")
-log = logging.getLogger("lamella.store")
 
 CONNECT_S, SILENCE_S = 5, 20
 SLOWEST_BYTES_A_SECOND = 200_000
@@ -149,6 +149,7 @@ class S3Client:
                     data: bytes = await body.read()
             if len(data) != length:
                 raise Transient(f"{len(data):,} bytes of {length:,}")
+            READ_BYTES.add(len(data), place="s3")
             return data
 
         return self._ask("read", bucket, key, fetch, patience)
@@ -327,19 +328,23 @@ class S3Client:
             except Exception as error:
                 raise meaning(error, doing, url, bucket) from error
             self._answered = True
+            S3_REQUESTS.add(operation=doing, outcome="ok")
             return result
 
         def on_failure(failures: int, error: Transient) -> None:
             told(error)
+            S3_REQUESTS.add(operation=doing, outcome="retried")
             if failures == WORTH_A_LINE:
-                log.warning(
-                    "%s does not answer (%s): trying on for %.0f s", url, error, chosen.total_s
+                events.warning(
+                    "store-silent",
+                    f"{url} does not answer ({error}): trying on for {chosen.total_s:.0f} s",
                 )
 
         chosen = patience or (PATIENT if self._answered else FIRST)
         try:
             return persist(attempt, chosen, on_failure=on_failure)
         except GaveUp as error:
+            S3_REQUESTS.add(operation=doing, outcome="failed")
             raise StoreUnavailable(
                 f"{url}: the store does not answer ({error}): what is done stays done, run the "
                 "same command again when it is back, or check AWS_ENDPOINT_URL"
