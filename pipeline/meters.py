@@ -86,7 +86,11 @@ TASKS_WAITING = _gauge("tasks_waiting", "Tasks that wait for a worker.", "stage"
 TASKS_RUNNING = _gauge("tasks_running", "Tasks that run.", "stage")
 WORKERS = _gauge("workers", "Workers that are ready, with a card (gpu) or without (cpu).", "kind")
 WORKERS_LOST = _counter("workers_lost_total", "Workers that died, hung or did not start.")
-READ_BYTES = _counter("read_bytes_total", "Bytes read from a place: source or store.", "place")
+READ_BYTES = _counter(
+    "read_bytes_total",
+    "Bytes read: of pictures (source), of objects in S3 for any use (s3).",
+    "place",
+)
 STORED_BYTES = _counter("stored_bytes_total", "Bytes of files that tasks stored.")
 WAITING = _counter(
     "waiting_seconds_total",

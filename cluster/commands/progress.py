@@ -217,7 +217,7 @@ class ProgressLines:
     def note(self, line: str) -> None:
         """Show a line that a person should read."""
         if events.for_machines:
-            events.warning("note", line)
+            events.info("note", line)
         elif not self._quiet:
             self._console.print(Text(f"note: {printable(line)}"))
 

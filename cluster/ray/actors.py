@@ -1,15 +1,13 @@
 """The worker: a Ray actor that opens a step once and runs the tasks it is sent."""
 
-import logging
 import os
-import platform
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lamella.cluster.ray.ray_meters import tell_ray
+from lamella.cluster.ray.reports import Report, Reporting
 from lamella.pipeline import events, meters
 from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.run.ledger import describe, is_worth_retrying
@@ -30,16 +28,14 @@ class Reply:
 
     Attributes:
         useless: this process has lost its GPU, so the worker must be replaced.
-        told: the worker's events since its last reply, for `events.replay`.
-        added: what it added to metrics since then, for `meters.merge`.
+        report: what the worker has to say beside.
     """
 
     record: DoneRecord | None
     error: str = ""
     retry: bool = False
     useless: bool = False
-    told: tuple[Mapping[str, Any], ...] = ()
-    added: meters.Added = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
 
 
 ASIDE = "aside"
@@ -49,19 +45,8 @@ ASIDE = "aside"
 class Worker:
     """A worker process; keeps the step it opened last."""
 
-    def __init__(
-        self, cpus: int, check: DeviceCheck, level: int = logging.INFO, told_ray: bool = False
-    ) -> None:
-        """Open nothing yet.
-
-        Args:
-            level: the least level of events that the driver wants.
-            told_ray: whether Ray's own agents serve this worker's metrics.
-        """
-        events.always(node=platform.node())
-        self._events = events.collect(level)
-        if told_ray:
-            tell_ray()
+    def __init__(self, cpus: int, check: DeviceCheck, reporting: Reporting) -> None:
+        self._reports = reporting.begun()
         # numba reads this once, when it is first imported; only steps import it.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
         if not lent_gpus():
@@ -87,7 +72,7 @@ class Worker:
             reply = self._apply(step_id, step, task)
         if step.uses_gpu and lent_gpus():
             meters.GPU_HELD.add(time.monotonic() - began)
-        return replace(reply, told=self._events.take(), added=meters.take())
+        return replace(reply, report=self._reports.take())
 
     def _apply(self, step_id: str, step: Step[Any], task: Any) -> Reply:
         try:

@@ -92,12 +92,12 @@ def engine(settings: EngineSettings, *, quiet: bool = True) -> Iterator[Engine]:
             return
         from lamella.cluster.ray.capacity import threads_of_networks
         from lamella.cluster.ray.connect import connected
-        from lamella.cluster.ray.ray_meters import telling_ray
+        from lamella.cluster.ray.reports import telling_ray
         from lamella.cluster.ray.runner import RayRunner
 
         stack.enter_context(connected(settings.address))
         stack.enter_context(telling_ray())
-        on_ray = stack.enter_context(RayRunner.of(settings, tell_ray=True))
+        on_ray = stack.enter_context(RayRunner.of(settings))
         yield Engine(
             on_ray, lambda: settings.cpus_per_worker or threads_of_networks(), settings.search_on
         )

@@ -29,6 +29,7 @@ from lamella.cluster.ray.actors import (
     check_device,
 )
 from lamella.cluster.ray.capacity import workers_for
+from lamella.cluster.ray.reports import Reporting
 from lamella.cluster.ray.starts import (
     MEND,
     OR_SERIAL,
@@ -67,7 +68,6 @@ class RayRunner:
         start_timeout_s: how long a worker may take to start.
         straggler_s: the least time before a task counts as a straggler.
         device_check: called by a worker before it opens a step.
-        tell_ray: have Ray's own agents serve the workers' metrics.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class RayRunner:
         start_timeout_s: float = START_TIMEOUT_S,
         straggler_s: float = STRAGGLER_S,
         device_check: DeviceCheck = check_device,
-        tell_ray: bool = False,
     ) -> None:
         self.threads = cpus_per_worker or 1
         self.task_timeout_s = task_timeout_s
@@ -87,7 +86,6 @@ class RayRunner:
         self.straggler_s = straggler_s
         self._workers = workers
         self._device_check = device_check
-        self._tell_ray = tell_ray
         self._pool: list[Any] = []
         self._starts = Starts()
         self._on_gpus = False
@@ -96,13 +94,12 @@ class RayRunner:
         self._gpus_per_worker = 1.0
 
     @classmethod
-    def of(cls, settings: EngineSettings, *, tell_ray: bool = False) -> "RayRunner":
+    def of(cls, settings: EngineSettings) -> "RayRunner":
         """Return the runner of a job's settings."""
         return cls(
             workers=settings.workers,
             cpus_per_worker=settings.cpus_per_worker,
             task_timeout_s=settings.task_timeout_s,
-            tell_ray=tell_ray,
         )
 
     def __enter__(self) -> "RayRunner":
@@ -246,8 +243,7 @@ class RayRunner:
         call = calls[reference]
         reply, why_lost = _reply_to(reference)
         if isinstance(reply, Reply):
-            events.replay(reply.told)
-            meters.merge(reply.added)
+            reply.report.hear()
         if why_lost is not None:
             yield from self._lose(call.actor, why_lost, ledger, calls)
             return
@@ -315,9 +311,7 @@ class RayRunner:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(
-                self._cpus, self._device_check, events.LOGGER.getEffectiveLevel(), self._tell_ray
-            )
+            .remote(self._cpus, self._device_check, Reporting.like_here())
         )
         now = time.monotonic()
         calls[actor.ready.remote()] = Call(actor, None, now, now + self.start_timeout_s)

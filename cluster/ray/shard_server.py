@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lamella.cluster.ray import lifeline
 from lamella.cluster.ray.actors import SERVER_GPU
+from lamella.cluster.ray.reports import Report, Reporting
 from lamella.cluster.ray.starts import how_it_died, none_starts
 from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline.errors import InputError, ShardUnavailable
@@ -28,18 +29,19 @@ class ShardServer:
     An error in an actor's constructor would arrive as a death, of which only the text is known.
     """
 
-    def __init__(self, *opening: Any) -> None:
+    def __init__(self, reporting: Reporting, *opening: Any) -> None:
+        self._reports = reporting.begun()
         self._opening = opening
         self._searcher: SegmentSearcher | None = None
 
     def stands(self) -> None:
         """Answer once the process has started; nothing is opened."""
 
-    def ask(self, question: str, *arguments: Any) -> Any:
-        """Return the searcher's result for these segments."""
+    def ask(self, question: str, *arguments: Any) -> tuple[Any, Report]:
+        """Return the searcher's result for these segments, and what there is to say beside."""
         if self._searcher is None:
             self._searcher = SegmentSearcher(*self._opening)
-        return getattr(self._searcher, question)(*arguments)
+        return getattr(self._searcher, question)(*arguments), self._reports.take()
 
 
 class RayServers:
@@ -108,7 +110,10 @@ class RayServers:
         """
         lifeline.check()
         shared = [ray.put(argument) for argument in arguments]
-        return self._all("ask", question, *shared)
+        answers = self._all("ask", question, *shared)
+        for _, report in answers:
+            report.hear()
+        return [result for result, _ in answers]
 
     def _all(self, method: str, *arguments: Any) -> list[Any]:
         """Return the result of a method of each server, in the order of segments."""
@@ -179,7 +184,8 @@ class RayServers:
             runtime_env={"env_vars": self._environment},
         )
         keys = self._keys[number]
-        return actor.remote(*self._opening, keys, self._weighting, self._device)
+        reporting = Reporting.like_here()
+        return actor.remote(reporting, *self._opening, keys, self._weighting, self._device)
 
 
 def gpus_of_cluster() -> int:
