@@ -41,7 +41,7 @@ class Metric:
         """Set a gauge."""
         _changed(self, value, self._values(labels))
 
-    def observe(self, value: float, times: int = 1, **labels: str) -> None:
+    def observe(self, value: float, times: int = 1, /, **labels: str) -> None:
         """Count a value in a histogram, as often as it was met."""
         _changed(self, value, self._values(labels), times)
 

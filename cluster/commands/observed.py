@@ -159,5 +159,8 @@ def _told(command: str, store: str, began: float) -> Iterator[None]:
         meters.JOB_EXIT_CODE.set(code, command=command)
         if code == 0:
             meters.JOB_SUCCEEDED.set(ended, command=command)
-        tell = events.error if code else events.info
-        tell("job-ended", reason, command=command, code=code, seconds=round(ended - began, 1))
+        told = {"command": command, "code": code, "seconds": round(ended - began, 1)}
+        if code and events.for_machines:  # people are told by the line that the command ends with
+            events.error("job-ended", reason, **told)
+        else:
+            events.info("job-ended", **told)

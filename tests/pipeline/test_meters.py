@@ -29,7 +29,7 @@ def test_a_gauge_has_its_last_value() -> None:
 def test_a_histogram_counts_each_value_at_its_bound() -> None:
     """.001 is at most the first bound, .002 at most the second, .003; 60 is above all of them."""
     QUERY_SECONDS.observe(0.001)
-    QUERY_SECONDS.observe(0.002, times=64)
+    QUERY_SECONDS.observe(0.002, 64)
     QUERY_SECONDS.observe(60.0)
     (found,) = meters.histograms(QUERY_SECONDS).values()
     assert found.counts == [1, 64, 0, 0, 0, 0, 0, 0, 0, 1]
