@@ -12,7 +12,7 @@ import typer
 
 from lamella.cluster.commands import logs
 from lamella.cluster.commands.choices import choice
-from lamella.cluster.commands.failures import code_of
+from lamella.cluster.commands.failures import Told, code_of
 from lamella.pipeline import events, meters
 
 JOBS = frozenset(["demo", "index", "reindex", "query", "evaluate", "retry", "repair"])
@@ -151,7 +151,8 @@ def _told(command: str, store: str, began: float) -> Iterator[None]:
         code = error.exit_code
         raise
     except BaseException as error:
-        code, reason = code_of(error), str(error)
+        failed = error.__cause__ or error if isinstance(error, Told) else error
+        code, reason = code_of(failed), str(failed)
         raise
     finally:
         ended = time.time()

@@ -49,6 +49,20 @@ def test_a_failure_is_an_event_too(tmp_path: Path) -> None:
     assert str(tmp_path / "nowhere") in failed["reason"]
 
 
+def test_a_job_whose_result_is_not_enough_ends_with_that_code(
+    stores: Stores, tmp_path: Path
+) -> None:
+    store = shutil.copytree(stores.two, tmp_path / "store")
+    assert lamella("snapshots", store, "--promote", "1").returncode == 0  # and that holds
+    pictures = shutil.copytree(stores.pictures, tmp_path / "pictures")
+    pictures.joinpath("note.jpg").write_text("no picture")
+    given = ("--pictures", pictures, "--engine", "serial", "--log", "json", "--json")
+    said = lamella("reindex", store, *given)
+    ended = next(each for each in objects(said.stderr) if each["event"] == "job-ended")
+    assert (said.returncode, ended["code"]) == (3, 3)
+    assert "hold" in ended["reason"]
+
+
 def test_people_get_lines_and_only_what_matters(stores: Stores, tmp_path: Path) -> None:
     store = shutil.copytree(stores.one, tmp_path / "store")
     quiet = lamella("reindex", store, "--engine", "serial")
