@@ -2,13 +2,15 @@
 
 import shutil
 import socket
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import generate_latest
 
-from lamella.cluster.commands.export import served
+from lamella.cluster.commands.export import registry, served
 from lamella.cluster.commands.observed import job
 from lamella.pipeline import meters
 from lamella.pipeline.errors import InputError
@@ -32,16 +34,29 @@ def _of_no_one_else() -> Iterator[None]:
     meters.reset()
 
 
-@needs_prometheus
-def test_a_real_prometheus_has_every_metric_of_a_running_job(tmp_path: Path) -> None:
+def every_metric(value: float) -> None:
+    """Give every metric one value, under labels that are odd."""
     for metric in meters.METRICS.values():
         labels = dict.fromkeys(metric.labels, "a b/c")
         if metric.kind == "counter":
-            metric.add(0.002, **labels)
+            metric.add(value, **labels)
         elif metric.kind == "gauge":
-            metric.set(0.002, **labels)
+            metric.set(value, **labels)
         else:
-            metric.observe(0.002, **labels)
+            metric.observe(value, **labels)
+
+
+@needs_prometheus
+def test_promtool_finds_nothing_to_mend_in_names_and_types() -> None:
+    every_metric(1.0)
+    page = generate_latest(registry())
+    said = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True)
+    assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
+
+
+@needs_prometheus
+def test_a_real_prometheus_has_every_metric_of_a_running_job(tmp_path: Path) -> None:
+    every_metric(0.002)
     port = free_port()
     with served(port), prometheus(tmp_path, [f"127.0.0.1:{port}"]) as address:
         awaited(address, "lamella_query_seconds_bucket")
