@@ -57,7 +57,7 @@ class Beating:
         self._job, self._command, self._url, self._began = job, command, store, began
         self._every = _seconds()
         self._code: int | None = None
-        self._failed: events.Problem | None = None
+        self._reason = ""
         self._ended = threading.Event()
         self._said = False
         self._thread = threading.Thread(target=self._run, name="lamella-beats", daemon=True)
@@ -79,8 +79,7 @@ class Beating:
         global _current
         _current = None
         self._code = code
-        if reason:
-            self._failed = events.Problem(time.time(), logging.ERROR, "job-ended", reason)
+        self._reason = reason
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join(LEAVE_S)
@@ -135,6 +134,9 @@ class Beating:
         from lamella.cluster.commands.progress import running_stages
         from lamella.schemas.beat import Beat
 
+        now, last = time.time(), events.last_problem
+        if self._reason:
+            last = events.Problem(now, logging.ERROR, "job-ended", self._reason)
         return Beat(
             job=self._job,
             number=number,
@@ -142,14 +144,14 @@ class Beating:
             host=platform.node()[:255],
             process=os.getpid(),
             begun_at=_as_text(self._began),
-            told_at=_as_text(datetime.now(UTC).timestamp()),
+            told_at=_as_text(now),
             every_s=self._every,
             stages=tuple(running_stages()),
             refused=_counts(meters.REFUSED),
             workers=_counts(meters.WORKERS),
             waiting=_counts(meters.TASKS_WAITING).total(),
             running=_counts(meters.TASKS_RUNNING).total(),
-            problem=_problem(self._failed or events.last_problem),
+            problem=_problem(last),
             code=self._code,
         )
 

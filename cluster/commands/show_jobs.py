@@ -1,7 +1,7 @@
 """The jobs of a store for people: a line each, from the last beat of each."""
 
-import time
 from collections.abc import Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
@@ -19,23 +19,22 @@ def show_jobs(console: Console, jobs: Sequence[JobSeen], *, own_clock: bool) -> 
         console.print(text, soft_wrap=True)
 
 
-def job_texts(jobs: Sequence[JobSeen], *, own_clock: bool, now: float | None = None) -> list[Text]:
+def job_texts(jobs: Sequence[JobSeen], *, own_clock: bool) -> list[Text]:
     """Return a line for each job, and one more where only this machine's clock could be asked.
 
     Args:
         own_clock: whether the store's clock was asked.
-        now: the time by this machine's clock, which decides what was today.
     """
-    at = time.time() if now is None else now
-    texts = [Text(printable(job_line(job, at)), style=STYLES[job.state]) for job in jobs]
+    texts = [Text(printable(job_line(job)), style=STYLES[job.state]) for job in jobs]
     if not own_clock and any(job.state != "ended" for job in jobs):
         line = "the store cannot be written here: how old a beat is, is by this machine's clock"
         texts.append(Text(line, style="dim"))
     return texts
 
 
-def job_line(seen: JobSeen, now: float) -> str:
+def job_line(seen: JobSeen) -> str:
     """Return what is known of a job, as a line."""
+    now = seen.told + seen.silent_s
     told = clock_time(seen.told, now)
     beat = seen.beat
     if beat is None or seen.began is None:
@@ -54,7 +53,8 @@ def job_line(seen: JobSeen, now: float) -> str:
             else "it died, or its machine is cut off; give the same command again"
         )
         return "; ".join([line, f"then it was at {_stages(beat)}", *_rest(seen, beat, now)])
-    return "; ".join([f"{begun}: {_stages(beat)}", *_rest(seen, beat, now)])
+    ago = f"told {duration(round(seen.silent_s))} ago"
+    return "; ".join([f"{begun}: {_stages(beat)}", *_rest(seen, beat, now), ago])
 
 
 def _stages(beat: Beat) -> str:
@@ -99,6 +99,5 @@ def _problem(seen: JobSeen, beat: Beat, now: float) -> list[str]:
 
 def clock_time(at: float, now: float) -> str:
     """Return a time of day here, with the date unless it is today."""
-    then = time.localtime(at)
-    today = then[:3] == time.localtime(now)[:3]
-    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
+    then, today = (datetime.fromtimestamp(each).astimezone() for each in (at, now))
+    return then.strftime("%H:%M" if then.date() == today.date() else "%Y-%m-%d %H:%M")

@@ -36,8 +36,7 @@ def watch(
         _lines(jobs, console, wait)
     with Live(console=console, auto_refresh=False, transient=False) as live:
         while True:
-            at = f"{store.url} at {time.strftime('%H:%M:%S')}, Ctrl-C ends"
-            head = Text(printable(at), style="dim")
+            head = Text(printable(f"{store.url}, Ctrl-C ends"), style="dim")
             live.update(Group(head, *_texts(jobs)), refresh=True)
             wait(EVERY_S)
 

@@ -48,8 +48,8 @@ def test_a_pipe_has_a_line_for_each_beat() -> None:
         None,
     ).splitlines()
     assert len(shown) == 3
-    assert shown[0].endswith("between stages")
-    assert shown[1].endswith("between stages; refused 1 corrupt")
+    assert shown[0].endswith("between stages; told 0 s ago")
+    assert shown[1].endswith("between stages; refused 1 corrupt; told 0 s ago")
     assert "ended" in shown[2]
 
 
@@ -58,7 +58,7 @@ def test_a_terminal_has_the_jobs_in_place_and_says_where_none_is() -> None:
     shown = watched(store, lambda: tell_beat(store, beat(1)), terminal=True)
     assert "no job has told of itself lately" in shown
     assert "index on host-a since" in shown
-    assert "memory at " in shown
+    assert "memory, Ctrl-C ends" in shown
 
 
 @pytest.mark.parametrize("terminal", [False, True])
