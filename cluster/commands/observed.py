@@ -13,7 +13,7 @@ import typer
 from lamella.cluster.commands import logs
 from lamella.cluster.commands.beats import Beating
 from lamella.cluster.commands.choices import choice
-from lamella.cluster.commands.failures import Told, code_of
+from lamella.cluster.commands.failures import Told, code_of, stop_behind
 from lamella.pipeline import events, meters
 
 JOBS = frozenset(["demo", "index", "reindex", "query", "evaluate", "retry", "repair"])
@@ -161,7 +161,9 @@ def _told(beating: Beating, command: str, store: str, began: float) -> Iterator[
         code = error.exit_code
         raise
     except BaseException as error:
-        failed = error.__cause__ or error if isinstance(error, Told) else error
+        failed = (
+            error.__cause__ or error if isinstance(error, Told) else stop_behind(error) or error
+        )
         code, reason = code_of(failed), str(failed)
         raise
     finally:

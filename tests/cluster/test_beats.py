@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import beats, observed
+from lamella.cluster.commands.failures import Stopped
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline import events, meters
 from lamella.pipeline.errors import InputError, StageFailed
@@ -67,9 +68,9 @@ def told(store: LocalStore) -> JobSeen:
 
 
 def last(store: LocalStore) -> Beat:
-    """Return what the one job of a store told last."""
-    beat = told(store).beat
-    assert beat is not None
+    """Return what the one job of a store told last; here beats may go before they are read."""
+    while (beat := told(store).beat) is None:
+        pass
     return beat
 
 
@@ -126,6 +127,23 @@ def test_the_last_beat_has_the_exit_code_and_why(
     beat = last(store)
     told_why = None if beat.problem is None else (beat.problem.event, beat.problem.reason)
     assert (beat.code, told_why) == (code, ("job-ended", reason) if reason else None)
+
+
+@pytest.mark.usefixtures("often")
+def test_a_job_that_was_stopped_inside_compiled_code_has_the_code_of_the_signal(
+    store: LocalStore,
+) -> None:
+    def stop() -> None:
+        with job(store):
+            until(lambda: beaten(store))
+            raise SystemError("returned a result with an exception set") from Stopped(15)
+
+    with pytest.raises(SystemError):
+        stop()
+    beat = last(store)
+    assert beat.code == 143
+    assert beat.problem is not None
+    assert "stopped by SIGTERM" in beat.problem.reason
 
 
 def test_a_short_job_writes_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
