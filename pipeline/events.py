@@ -12,11 +12,12 @@ handlers with `replay`.
 import logging
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 from lamella.pipeline.text import printable
 
@@ -30,8 +31,20 @@ MOST_COLLECTED = 2_000
 for_machines = False
 """Whether standard error has JSON objects alone."""
 
+last_problem: "Problem | None" = None
+"""The last event of this process, and of its workers, at level warning or above."""
+
 _here: ContextVar[Fields] = ContextVar("fields")
 _everywhere: dict[str, Any] = {}
+
+
+class Problem(NamedTuple):
+    """An event that a person may want to hear of later: its time (Unix), level, name, reason."""
+
+    time: float
+    level: int
+    event: str
+    reason: str
 
 
 def debug(event: str, reason: str = "", /, **fields: Any) -> None:
@@ -92,6 +105,7 @@ def collect(level: int) -> "Collector":
 def replay(told: Iterable[Mapping[str, Any]]) -> None:
     """Give events of another process, as `Collector.take` returned them, to the handlers here."""
     for each in told:
+        _remember(each["level"], each["event"], each["reason"], each["time"])
         fields = _everywhere | dict(each["fields"])
         if LOGGER.isEnabledFor(each["level"]):
             text = as_text(each["event"], each["reason"], fields)
@@ -111,7 +125,20 @@ def as_text(event: str, reason: str, fields: Fields) -> str:
     return f"{line}: {printable(reason)}" if reason else line
 
 
+def forget_problem() -> None:
+    """Have no last problem, as at the begin of a job."""
+    global last_problem
+    last_problem = None
+
+
+def _remember(level: int, event: str, reason: str, at: float) -> None:
+    global last_problem
+    if level >= logging.WARNING:
+        last_problem = Problem(at, level, event, reason)
+
+
 def _tell(level: int, event: str, reason: str, fields: Fields) -> None:
+    _remember(level, event, reason, time.time())
     if LOGGER.isEnabledFor(level):
         known = {**_everywhere, **_here.get({}), **fields}
         extra = {"event": event, "fields": known, "reason": reason}

@@ -181,6 +181,9 @@ DATES = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 TELL_THE_DATE = {
     ("pipeline/corpus/sources.py", "list_source"),  # which files may change unnoticed; in no digest
     ("pipeline/index/promotions.py", "now"),  # when made, promoted or judged: in no digest
+    ("pipeline/events.py", "_tell"),  # when the last problem was
+    ("pipeline/store/clock.py", "time_of"),  # for whoever cannot ask the store's clock
+    ("cluster/commands/beats.py", "_beat"),  # when a beat was told, by its machine
     ("pipeline/store/cache.py", "_make_room"),  # how long a local copy was not used
     ("pipeline/upkeep/sizes.py", "store_sizes"),  # what gc would free by now
     ("cluster/commands/observed.py", "job"),  # when a job began and ended: events, metrics

@@ -108,3 +108,10 @@ def emit_failed(value: dict[str, Any], error: Exception) -> NoReturn:
     """Print what a command has found, and beside it why it fails all the same."""
     emit(value | {"error": as_value(error)})
     raise Told from error
+
+
+def stop_behind(error: BaseException | None) -> Stopped | None:
+    """Return the stop that led to an error, None if none did: compiled code makes others of it."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__ or error.__context__
+    return error

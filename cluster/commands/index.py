@@ -57,14 +57,18 @@ class Wishes:
     rehash: bool = False
 
 
-def prepare_index(source: str, into: str, job: JobConfig, *, quiet: bool) -> Prepared:
+def prepare_index(source: str, into: str | None, job: JobConfig, *, quiet: bool) -> Prepared:
     """Check settings, source and the place of the store before an engine starts; write nothing.
+
+    Args:
+        into: the store; None where none will be written, as by a plan.
 
     Raises:
         InputError, StoreError: they cannot be used.
     """
-    check_apart(plain_source(source), into)
-    check_place(into)
+    if into is not None:
+        check_apart(plain_source(source), into)
+        check_place(into)
     return listed(partial(prepare, source, job), quiet=quiet)
 
 

@@ -22,6 +22,7 @@ from lamella.cluster.commands.failures import (
     code_of,
     in_one_line,
     json_wanted,
+    stop_behind,
     tell,
 )
 from lamella.cluster.ray import lifeline
@@ -81,7 +82,7 @@ def _tell(error: BaseException) -> None:
 
 def _say(error: BaseException) -> NoReturn:
     """Print an error for a person, and end with its exit code."""
-    if (stopped := _stop_behind(error)) is not None:
+    if (stopped := stop_behind(error)) is not None:
         lifeline.say(str(stopped))
         sys.exit(code_of(stopped))
     if "--debug" in sys.argv or not isinstance(error, LamellaError | OSError):
@@ -89,13 +90,6 @@ def _say(error: BaseException) -> NoReturn:
         sys.exit(FAILED_JOB)
     events.say("failed", f"lamella: {in_one_line(error)}", logging.ERROR)
     sys.exit(code_of(error))
-
-
-def _stop_behind(error: BaseException | None) -> Stopped | None:
-    """Return the stop that led to an error, None if none did: compiled code makes others of it."""
-    while error is not None and not isinstance(error, Stopped):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def main() -> None:
@@ -127,5 +121,5 @@ def main() -> None:
     except Told as told:
         _say(told.__cause__ or told)
     except Exception as error:
-        _tell(_stop_behind(error) or error)
+        _tell(stop_behind(error) or error)
         _say(error)

@@ -4,15 +4,16 @@ import functools
 import inspect
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from lamella.cluster.commands import logs
+from lamella.cluster.commands.beats import Beating
 from lamella.cluster.commands.choices import choice
-from lamella.cluster.commands.failures import Told, code_of
+from lamella.cluster.commands.failures import Told, code_of, stop_behind
 from lamella.pipeline import events, meters
 
 JOBS = frozenset(["demo", "index", "reindex", "query", "evaluate", "retry", "repair"])
@@ -95,8 +96,7 @@ def _observed(callback: Callable[..., Any], name: str) -> Callable[..., Any]:
         logs.begin(own["log"], own["log_level"])
         if not is_job:
             return callback(**given)
-        store = str(given.get("into") or given.get("store") or given.get("folder"))
-        with job(name, store, own["metrics_port"], own["push"]):
+        with job(name, _store_of(given), own["metrics_port"], own["push"]):
             return callback(**given)
 
     signature = inspect.signature(callback)
@@ -111,9 +111,16 @@ def _observed(callback: Callable[..., Any], name: str) -> Callable[..., Any]:
     return run
 
 
+def _store_of(given: Mapping[str, Any]) -> str:
+    """Return the address of the store that a job works on, from the arguments of its command."""
+    if (folder := given.get("folder")) is not None:
+        return f"{folder}/index"  # of `demo`
+    return str(given.get("store") or given.get("into"))  # `into` of a query is a run
+
+
 @contextmanager
 def job(command: str, store: str, port: int | None, gateway: str | None) -> Iterator[None]:
-    """Tell that a job begins and how it ends, as events and metrics; serve and push these.
+    """Tell that a job begins and how it ends, as events, metrics and beats; serve and push metrics.
 
     Args:
         port: where metrics are served meanwhile.
@@ -125,16 +132,18 @@ def job(command: str, store: str, port: int | None, gateway: str | None) -> Iter
     began = time.time()
     named = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(began))}-{secrets.token_hex(4)}"
     meters.reset()
+    events.forget_problem()
+    beating = Beating(named, command, store, began)
     meters.JOB_STARTED.set(began, command=command)
     events.always(job=named)
     if port is None and gateway is None:
-        with _told(command, store, began):
+        with _told(beating, command, store, began):
             yield
         return
     from lamella.cluster.commands.export import push, served
 
     try:
-        with served(port), _told(command, store, began):
+        with served(port), _told(beating, command, store, began):
             yield
     finally:
         if gateway is not None:
@@ -142,8 +151,9 @@ def job(command: str, store: str, port: int | None, gateway: str | None) -> Iter
 
 
 @contextmanager
-def _told(command: str, store: str, began: float) -> Iterator[None]:
+def _told(beating: Beating, command: str, store: str, began: float) -> Iterator[None]:
     events.info("job-begun", command=command, store=store)
+    beating.begin()
     code, reason = 0, ""
     try:
         yield
@@ -151,7 +161,9 @@ def _told(command: str, store: str, began: float) -> Iterator[None]:
         code = error.exit_code
         raise
     except BaseException as error:
-        failed = error.__cause__ or error if isinstance(error, Told) else error
+        failed = (
+            error.__cause__ or error if isinstance(error, Told) else stop_behind(error) or error
+        )
         code, reason = code_of(failed), str(failed)
         raise
     finally:
@@ -165,3 +177,4 @@ def _told(command: str, store: str, began: float) -> Iterator[None]:
             events.error("job-ended", reason, **told)
         else:
             events.info("job-ended", **told)
+        beating.end(code, reason)

@@ -66,12 +66,10 @@ def plan(
     [bold]lamella index[/] with the same settings.
     """
     begin(f"listing the pictures of {source}", quiet=as_json)
-    from lamella.pipeline.corpus.sources import plain_source
-    from lamella.pipeline.corpus.stores_within import check_apart
-    from lamella.pipeline.jobs.indexing import prepare
+    from lamella.cluster.commands.index import prepare_index
     from lamella.pipeline.plan.history import keep_plan
     from lamella.pipeline.plan.make import make_plan
-    from lamella.pipeline.store.storage import check_place, free_bytes, open_store
+    from lamella.pipeline.store.storage import free_bytes, open_store
 
     job = load_job(
         job_file,
@@ -83,13 +81,11 @@ def plan(
             **options.engine_overrides(engine, None, workers),
         },
     )
-    if into:
-        check_apart(plain_source(source), into)
-        check_place(into)
+    prepared = prepare_index(source, into or None, job, quiet=as_json)
     free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         made = make_plan(
-            prepare(source, job),
+            prepared,
             sample=sample,
             seed=seed,
             free_bytes=free,

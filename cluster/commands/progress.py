@@ -14,10 +14,23 @@ from rich.text import Text
 from lamella.cluster.commands.output import unfolded
 from lamella.pipeline import events
 from lamella.pipeline.run.drive import Progress as Stand
+from lamella.pipeline.run.speed import Speed
 from lamella.pipeline.text import duration, printable
+from lamella.schemas.beat import StageBeat, Unit
 from lamella.schemas.vocabulary import RoundReport
 
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
+
+UNITS: Mapping[str, Unit] = {
+    "list": "files",
+    "records": "files",
+    "verify": "bytes",
+    "answer": "queries",
+    "evaluate": "queries",
+    "vocabulary": "rows",
+    **dict.fromkeys(("project", "fit", "import", "totals", "take"), "tasks"),
+}
+"""What a stage counts, by the first word of its name; all others count pictures."""
 
 LINE_EVERY_S = 60.0
 """Without a terminal, a stage that runs longer says this often how far it is."""
@@ -40,6 +53,7 @@ class _Running:
         of: how far it is, for a person: "1,234 of 5,000".
         note: what else is known of it.
         told: when a line was last printed, or it began.
+        speed: that of the last minutes.
     """
 
     began: float
@@ -50,6 +64,7 @@ class _Running:
     total: int
     of: str
     told: float
+    speed: Speed
     note: str = ""
 
     def left(self, time_now: float) -> float | None:
@@ -78,6 +93,30 @@ class _Running:
         left = self.left(time_now)
         known = {} if left is None else {"seconds_left": round(left)}
         return {"done": self.done, "total": self.total, **known}
+
+
+_shown: "ProgressLines | None" = None
+"""What shows the running job's progress now."""
+
+
+def running_stages() -> list[StageBeat]:
+    """Return how far the stages are that run now, of whatever command this process runs."""
+    shown = _shown
+    return [] if shown is None else shown.beats()
+
+
+def _beat(name: str, stage: _Running, now: float) -> StageBeat:
+    """Return how far a stage is, for those who look from elsewhere."""
+    kind = name.partition(" ")[0]
+    return StageBeat(
+        name=name[:200],
+        done=stage.done,
+        total=stage.total,
+        unit=UNITS.get(kind, "pictures"),
+        per_second=stage.speed.per_second(now),
+        seconds_left=stage.speed.seconds_left(now, stage.total) if stage.total else None,
+        note=stage.of[:200] if kind == "vocabulary" else "",
+    )
 
 
 class ProgressLines:
@@ -122,6 +161,8 @@ class ProgressLines:
         self._rounds = rounds
 
     def __enter__(self) -> Self:
+        global _shown
+        _shown = self
         self._bars.start()
         if events.for_machines or not self._quiet:
             threading.Thread(target=self._look_again, daemon=True).start()
@@ -133,8 +174,19 @@ class ProgressLines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        global _shown
+        if _shown is self:
+            _shown = None
         self._stopped.set()
         self._bars.stop()
+
+    def beats(self) -> list[StageBeat]:
+        """Return how far each stage is that runs.
+
+        Another thread calls this, and must not wait for a terminal that nobody reads: no lock.
+        """
+        now = self._clock()
+        return [_beat(name, stage, now) for name, stage in self._running.copy().items()]
 
     def _look_again(self) -> None:
         while not self._stopped.wait(LOOK_EVERY_S if not self._console.is_terminal else 1.0):
@@ -175,13 +227,16 @@ class ProgressLines:
         with self._lock:
             if name not in self._running:
                 self._running[name] = _Running(
-                    now, now, stand.units_done, now, stand.units_done, total, of, now
+                    *(now, now, stand.units_done, now, stand.units_done, total, of, now),
+                    speed=Speed(now, stand.units_done),
                 )
             stage = self._running[name]
             if total and not stage.total:  # what came before has another speed
                 stage.since, stage.at_first, stage.done = now, stand.units_done, stand.units_done
+                stage.speed = Speed(now, stand.units_done)
             if stand.units_done > stage.done:
                 stage.now = now
+            stage.speed.note(now, stand.units_done)
             stage.done, stage.total, stage.of = stand.units_done, total, of
             if stand.done == stand.total:
                 self._ended.add(stand.stage)

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import beats, options
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import begin, unfolded
 from lamella.pipeline.jobs.settings import load_job
@@ -164,6 +164,8 @@ def query(
             named_network=job_file is not None,
             scratch=folder,
         )
+        if prepared.kept:
+            beats.allow()
         with opened_engine(prepared.engine(job.engine), quiet=as_json) as opened:
             answered = answer_queries(opened, prepared, weights=weights, quiet=as_json)
         hand_out(console, answered, copies)

@@ -1,15 +1,20 @@
 """The commands that describe a store: status, snapshots; and runs, in a file of its own."""
 
+import signal
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options, runs
+from lamella.cluster.commands.failures import Stopped
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
+
+if TYPE_CHECKING:
+    from lamella.pipeline.store.protocol import Store
 
 console = unfolded(Console())
 
@@ -22,25 +27,65 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    store: options.Store, as_json: options.Json = False, debug: options.Debug = False
+    store: options.Store,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Show the jobs alone, again and again; Ctrl-C ends it, with exit code 0. Into a "
+            "pipe it prints a line for each beat.",
+        ),
+    ] = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
-    """Show what a store holds: corpora, refused pictures and why, the current snapshot, bytes."""
+    """Show what runs on a store and what it holds.
+
+    The jobs that run, on any machine, with their stage, pictures done of all, speed and time left,
+    workers, refused pictures and last problem, as of their last beat: a job writes one a minute. A
+    job without a beat for three minutes is silent: it died, or its machine is cut off. Then
+    corpora, refused pictures and why, the current snapshot, bytes.
+    """
+    from lamella.pipeline.jobs.beats import Jobs
     from lamella.pipeline.jobs.status import store_status
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.sizes import store_sizes
 
+    if watch and as_json:
+        raise InputError("--json is one value, and --watch never ends: give --json again and again")
     opened, err = open_store(store), Console(stderr=True)
+    if watch:
+        _watch(opened)
+        return
+    jobs = Jobs(opened)
+    seen = jobs.look()
+    if not as_json:
+        from lamella.cluster.commands.show_jobs import show_jobs
+
+        show_jobs(console, seen, own_clock=jobs.own_clock)
     found = store_status(opened)
     with ProgressLines(err, quiet=as_json or not err.is_terminal) as lines:
         sizes = store_sizes(opened, on_progress=lines.stage)
     if as_json:
-        emit(found | {"bytes": asdict(sizes) | {"total": sizes.total}})
+        told = {"jobs": [job.plain() for job in seen]}
+        emit(told | found | {"bytes": asdict(sizes) | {"total": sizes.total}})
         return
     from lamella.cluster.commands.show import show_status
     from lamella.cluster.commands.show_sizes import show_sizes
 
     show_status(console, found)
     show_sizes(console, store, sizes)
+
+
+def _watch(store: "Store") -> None:
+    """Show the jobs of a store until Ctrl-C, which is how a person ends that: no failure."""
+    from lamella.cluster.commands.watch import watch
+
+    try:
+        watch(store, console)
+    except Stopped as stopped:
+        if stopped.number != signal.SIGINT:
+            raise
 
 
 def snapshots(

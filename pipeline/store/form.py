@@ -21,6 +21,7 @@ _PARTS = {
     "picture": r"[0-9a-f]{32}",
     "tag": r"[A-Za-z][A-Za-z0-9._-]{0,39}",
     "by": r"name|sha256",
+    "job": r"\d{8}T\d{6}Z-[0-9a-f]{8}",
     "digest": r"[0-9a-f]{64}",
     "suffix": r"[a-z0-9-]+(?:\.[a-z0-9-]+)*",
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.form import Form
 from lamella.schemas.base import Record, digest_of
+from lamella.schemas.beat import Beat
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.gate import Judgement
@@ -50,6 +51,8 @@ def broken_rule(path: str, record: Record) -> str | None:
             return _other(path, judgement_path(record.snapshot, record.subject()))
         case JobRecord():
             return _other(path, tree.JOB.at(keyed=tree.keyed(record.name, record.digest())))
+        case Beat():
+            return _other(path, tree.BEAT.at(job=record.job, number=record.number))
         case Plan():
             folder = tree.PLAN.folder(keyed=tree.keyed(record.name, record.subject))
             return None if path.startswith(f"{folder}/") else f"is a plan of {folder}"

@@ -82,6 +82,7 @@ MARKER, MARKER_BYTES = "probe/create-only", b"lamella\n"
 """The path and the bytes of the file that marks a folder as a store; it is made first."""
 
 CLOCK = FileKind(Form("probe/clock.{token}"), "drop", leftover=True)
+BEAT = FileKind(Form("beats/{job}.{number}.json"), "drop", leftover=True)
 JOB = FileKind(Form("jobs/{keyed}.json"), "replace", JobRecord)
 PLAN = FileKind(Form("plans/{keyed}/{number}.json"), "drop", Plan)
 MANIFEST = FileKind(Form("corpora/{keyed}/manifest.json"), "rebuild", CorpusManifest)
@@ -98,7 +99,7 @@ PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
 RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
 
 FILES = (
-    *(FileKind(Form(MARKER), "replace"), CLOCK, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
+    *(FileKind(Form(MARKER), "replace"), CLOCK, BEAT, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
     *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN),
 )
 
@@ -261,8 +262,8 @@ class Found:
     """What the path of a file says about it: the result of `read`.
 
     Attributes:
-        kind: `leftover` is a write that was cut short, or the file by which `gc` reads the
-            store's clock; `verdict` is a verdict on a picture.
+        kind: `leftover` is a write that was cut short, the file by which the store's clock is
+            read, or the beat of a job; `verdict` is a verdict on a picture.
         parts: the parts of the path; for a file of a step, those of the step's folder.
         mend: how it is mended.
         record: the type of the record in it, if it holds one.

@@ -11,12 +11,11 @@ a sign of progress, and a task without signs is ended after `engine.task_timeout
 
 from collections.abc import Set
 from dataclasses import dataclass
-from secrets import token_hex
 
-from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
+from lamella.pipeline.errors import CorruptFile, InputError
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
-from lamella.pipeline.scratch import scratch
 from lamella.pipeline.store import tree
+from lamella.pipeline.store.clock import store_clock
 from lamella.pipeline.store.commit import read_done
 from lamella.pipeline.store.protocol import Store, StoredFile
 from lamella.pipeline.store.records import cure
@@ -221,23 +220,3 @@ def _named_meanwhile(store: Store, path: str, going: Set[str]) -> bool:
         return False
     record = read_done(store, file.folder, file.key)
     return record is not None and any(each.path == path for each in record.files.values())
-
-
-def store_clock(store: Store) -> float:
-    """Write a file to the store and return its time: the time by the store's own clock.
-
-    Raises:
-        MissingFile: the file is not listed after it was written.
-    """
-    path = tree.CLOCK.at(token=token_hex(6))
-    with scratch("clock") as files:
-        local = files / "clock"
-        local.write_bytes(b"")
-        store.put(path, local)
-    try:
-        for file in store.walk("probe"):
-            if file.path == path:
-                return file.modified
-        raise MissingFile(f"{path} was written and is not listed in {store.url}")
-    finally:
-        store.discard(path)

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from lamella.cluster.commands.progress import ProgressLines
+from lamella.cluster.commands.progress import ProgressLines, running_stages
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.run.drive import Progress
+from lamella.schemas.beat import StageBeat
 from lamella.schemas.vocabulary import RoundReport
 
 
@@ -148,3 +149,30 @@ def test_a_listing_says_how_many_files_it_found_so_far(tmp_path: Path) -> None:
         "list 1,000 found, 2.03 min so far",
         "list 2,000 found, 3.05 min so far",
     ]
+
+
+def test_stages_that_run_are_told_elsewhere_with_what_they_count() -> None:
+    assert running_stages() == []
+    out, clock = io.StringIO(), Clock()
+    lines = ProgressLines(Console(file=out), quiet=True, clock=clock)
+    with lines:
+        lines.stage(Progress("list", 0, 1, 0, 0))
+        lines.stage(Progress("extract", 3, 10, 300, 1_000))
+        lines.expect_rounds({"vocabulary p15": 5})
+        lines.stage(Progress("vocabulary p15", 0, 20, 0, 20_000))
+        clock.now = 10.0
+        lines.stage(Progress("list", 0, 1, 70, 0))
+        lines.stage(Progress("extract", 4, 10, 400, 1_000))
+        lines.stage(Progress("vocabulary p15", 1, 20, 1_000, 20_000))
+        listing, extract, words = running_stages()
+        lines.stage(Progress("extract", 10, 10, 1_000, 1_000))
+        assert [stage.name for stage in running_stages()] == ["list", "vocabulary p15"]
+    # 100 in 10 s, so the other 600 take 60 s.
+    assert extract == StageBeat(
+        name="extract", done=400, total=1_000, per_second=10.0, seconds_left=60.0
+    )
+    assert (listing.done, listing.total, listing.unit) == (70, 0, "files")
+    assert (listing.per_second, listing.seconds_left) == (7.0, None)
+    assert (words.unit, words.note, words.total) == ("rows", "round 2 of about 5", 5_000)
+    assert running_stages() == []
+    assert out.getvalue() == ""

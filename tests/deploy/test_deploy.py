@@ -151,6 +151,7 @@ WORDS: dict[str, str | int] = {
     "token": "TOKEN",
     "tag": "TAG",
     "by": "BY",
+    "job": "JOB",
     "digest": "DIGEST",
 }
 """The words that FORMAT.md uses for the parts of a path that vary."""

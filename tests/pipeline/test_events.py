@@ -1,5 +1,6 @@
 import logging
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -18,7 +19,8 @@ def told() -> Iterator[list[logging.LogRecord]]:
     before, level = events.LOGGER.handlers[:], events.LOGGER.level
     events.LOGGER.handlers[:] = [Keep()]
     events.LOGGER.setLevel(logging.DEBUG)
-    yield records
+    with mock.patch.dict(events._everywhere, clear=True):  # an earlier job of this process
+        yield records
     events.LOGGER.handlers[:] = before
     events.LOGGER.setLevel(level)
 
@@ -81,3 +83,24 @@ def test_of_too_many_events_the_rest_is_counted(told: list[logging.LogRecord]) -
         "events-dropped",
         "3 more events of this worker were not kept",
     )
+
+
+def test_the_last_problem_is_kept_whatever_the_level_and_wherever_it_was(
+    told: list[logging.LogRecord],
+) -> None:
+    events.forget_problem()
+    events.info("task-done")
+    assert events.last_problem is None
+    events.LOGGER.setLevel(logging.ERROR)
+    events.warning("task-retried", "its worker died")
+    last = events.last_problem
+    assert last is not None
+    assert (last.level, last.event, last.reason) == (
+        logging.WARNING,
+        "task-retried",
+        "its worker died",
+    )
+    told_there = {"time": 7.0, "level": logging.ERROR, "event": "x", "reason": "y", "fields": {}}
+    events.replay([told_there])
+    assert events.last_problem == (7.0, logging.ERROR, "x", "y")
+    assert [record.event for record in told] == ["task-done", "x"]

@@ -16,6 +16,7 @@ PARTS: dict[str, str | int] = {
     "key": "0123456789abcdef",
     "tag": "before-cleanup",
     "by": "name",
+    "job": "20261130T190400Z-0123abcd",
     "digest": "0123456789abcdef" * 4,
 }
 
