@@ -117,15 +117,19 @@ GATE_VERDICTS = _counter(
     "verdict",
 )  # fmt: skip
 SNAPSHOT_PUBLISHED = _gauge(
-    "snapshot_published_seconds", "Unix time at which the current snapshot was made.", "store"
+    "snapshot_published_timestamp_seconds",
+    "Unix time at which the current snapshot was made.",
+    "store",
 )
 SNAPSHOT_NUMBER = _gauge("snapshot_number", "Number of the current snapshot.", "store")
 SNAPSHOT_PICTURES = _gauge("snapshot_pictures", "Pictures in the current snapshot.", "store")
-JOB_STARTED = _gauge("job_started_seconds", "Unix time at which the job began.", "command")
-JOB_SUCCEEDED = _gauge(
-    "job_succeeded_seconds", "Unix time at which the command last ended well.", "command"
+JOB_STARTED = _gauge(
+    "job_started_timestamp_seconds", "Unix time at which the job began.", "command"
 )
-JOB_ENDED = _gauge("job_ended_seconds", "Unix time at which the job ended.", "command")
+JOB_SUCCEEDED = _gauge(
+    "job_succeeded_timestamp_seconds", "Unix time at which the command last ended well.", "command"
+)
+JOB_ENDED = _gauge("job_ended_timestamp_seconds", "Unix time at which the job ended.", "command")
 JOB_EXIT_CODE = _gauge("job_exit_code", "Exit code of the job.", "command")
 
 

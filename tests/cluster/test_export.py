@@ -89,7 +89,9 @@ def test_a_job_that_ends_pushes_what_it_did(stores: Stores, tmp_path: Path) -> N
     (code,) = (line for line in lines if line.startswith("lamella_job_exit_code{"))
     assert 'command="reindex"' in code
     assert code.endswith(" 2")  # of the second, which failed
-    (last,) = (line for line in lines if line.startswith("lamella_job_succeeded_seconds{"))
+    (last,) = (
+        line for line in lines if line.startswith("lamella_job_succeeded_timestamp_seconds{")
+    )
     assert float(last.split()[-1]) > 1.7e9  # the first one's stays
 
 
@@ -121,4 +123,4 @@ def test_the_port_is_free_when_the_job_has_ended() -> None:
             job("index", "/store", port, None),
             urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as reply,
         ):
-            assert "lamella_job_started_seconds" in reply.read().decode()
+            assert "lamella_job_started_timestamp_seconds" in reply.read().decode()
