@@ -20,6 +20,9 @@ from pathlib import Path
 
 KEY, SECRET = "testkey", "test-secret-0123456789"
 READER_KEY, READER_SECRET = "readonly", "readonly-secret-0123"
+PLAIN_KEY, PLAIN_SECRET = "plain", "plain-secret-0123456"
+"""Of an identity that may do what a bucket's policy allows, and nothing else."""
+
 START_S = 60.0
 ALL = ["Admin", "Read", "Write", "List", "Tagging"]
 
@@ -72,9 +75,11 @@ class S3Server:
         (folder / "data").mkdir(parents=True)
         admin = {"accessKey": KEY, "secretKey": SECRET}
         reader = {"accessKey": READER_KEY, "secretKey": READER_SECRET}
+        plain = {"accessKey": PLAIN_KEY, "secretKey": PLAIN_SECRET}
         identities = [
             {"name": "admin", "credentials": [admin], "actions": ALL},
             {"name": "reader", "credentials": [reader], "actions": ["Read", "List"]},
+            {"name": "plain", "credentials": [plain], "actions": []},
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
         (folder / "filer.toml").write_text(f'[leveldb2]\nenabled = true\ndir = "{folder}/names"\n')
