@@ -60,7 +60,7 @@ def test_vectors_are_worked_by_hand_and_clamped() -> None:
 
 
 @given(seeds, st.integers(0, 6), st.integers(0, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bags_by_postings_and_by_pairs_are_bitwise_equal(seed: int, q: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     queries, bags, weights = random_bags(rng, q), random_bags(rng, n), rng.random(WORDS)
@@ -75,7 +75,7 @@ def test_bags_by_postings_and_by_pairs_are_bitwise_equal(seed: int, q: int, n: i
 
 
 @given(seeds, st.integers(1, 200))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_vectors_agree_with_plain_sums_and_do_not_depend_on_company(seed: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     queries = rng.standard_normal((3, width), dtype=np.float32)
@@ -94,7 +94,7 @@ def test_vectors_agree_with_plain_sums_and_do_not_depend_on_company(seed: int, w
 
 
 @given(seeds, st.integers(1, 9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_bags_in_blocks_and_cut_in_two_are_bitwise_equal(seed: int, cut: int) -> None:
     rng = np.random.default_rng(seed)
     queries, bags, weights = random_bags(rng, 3), random_bags(rng, 10), rng.random(WORDS)

@@ -185,7 +185,7 @@ def test_selection_worked_by_hand(count: int) -> None:
     assert chosen.tolist() == [[1, 2, 3, 4][:count]]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(1, 40), st.integers(1, 19))
 def test_selection_is_sorting_by_distance_and_id_for_every_count(
     seed: int, candidate_count: int, dimensions: int
@@ -209,7 +209,7 @@ def test_selection_is_sorting_by_distance_and_id_for_every_count(
         assert chosen.tolist() == [selected(each, candidates, count) for each in plain]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seeds)
 def test_selection_bears_the_full_rounding_error(seed: int) -> None:
     draw = np.random.default_rng(seed)
