@@ -3,11 +3,27 @@
 Every message says the rule, both values if two disagree, and what to do.
 """
 
+from collections.abc import Iterable
+
 
 def one_line(said: object, most: int = 300) -> str:
     """Return a text or a value as one line of at most about `most` characters, for a message."""
     text = " ".join(str(said).split())
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of the exception in this file that an error is; "" if it is none.
+
+    It travels from a worker to the command, where the error itself may not: other machines may
+    lack what it takes to read it. Of a commit that is unknown for want of rights it is the kind of
+    what is wanting, as that is what a person has to give.
+    """
+    rights = NoAccess | LoginFailed | NoSuchBucket
+    if isinstance(error, CommitUnknown) and isinstance(error.__cause__, rights):
+        error = error.__cause__
+    here = (each.__name__ for each in type(error).__mro__ if each.__module__ == __name__)
+    return next(here, "")
 
 
 class LamellaError(Exception):
@@ -91,7 +107,15 @@ class CardLost(LamellaError):
 
 
 class StageFailed(LamellaError):
-    """Tasks of a stage failed, or too many pictures were refused; the message says which."""
+    """Tasks of a stage failed, or too many pictures were refused; the message says which.
+
+    Attributes:
+        kinds: of the errors that tasks failed by, as `kind_of` gives them.
+    """
+
+    def __init__(self, message: str, kinds: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.kinds = frozenset(kinds)
 
 
 class EngineLost(LamellaError):

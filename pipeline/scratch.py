@@ -145,8 +145,11 @@ def _new_folder(prefix: str, parent: Path) -> Path:
 
 
 @atexit.register
-def _remove_ours() -> None:
-    """Remove what a signal left, that came while a folder was being made or removed."""
+def remove_ours() -> None:
+    """Remove the folders of this process.
+
+    As it ends they are those that a signal left, that came while one was being made or removed.
+    """
     for folder in list(_ours):
         remove(folder)
 

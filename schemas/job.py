@@ -186,9 +186,22 @@ class EngineSettings(Stored):
     task_timeout_s: float = Field(
         default=3600.0, gt=0, description="how long a task may give no sign of progress"
     )
+    start_timeout_s: float = Field(
+        default=180.0,
+        gt=0,
+        description="how long a cluster without room for any worker is waited for",
+    )
     search_on: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="what leaves images out; auto is GPUs where there are any"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the default out, as before it could be set: records stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if value.get("start_timeout_s") == 180.0:
+            value.pop("start_timeout_s")
+        return value
 
 
 class JobConfig(Stored):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TextIO
 from unittest import mock
 
-from lamella.cluster.commands.main import ENDING, main
+from lamella.cluster.commands.main import main
 from lamella.cluster.ray import lifeline
+from lamella.cluster.signals import ENDING
 
 Said = subprocess.CompletedProcess[str]
 """The exit code of a call, and what it printed to each stream."""

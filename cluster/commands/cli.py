@@ -35,7 +35,8 @@ app = typer.Typer(
     "Start with [bold]lamella demo[/], then [bold]lamella index ~/Pictures --into ./index[/]. "
     "To continue a command that was stopped, give it again.\n\n"
     "Exit codes: 0 done, 1 the work failed or a check found something, 2 what was given cannot be "
-    "used, 3 a snapshot was made and not promoted, 130 stopped. A query of which nothing was "
+    "used, 3 a snapshot was made and not promoted, 4 it needs a person (damage, rights), 75 try "
+    "later (the store or the cluster is away or full), 130 stopped. A query of which nothing was "
     "answered ends with 2. With [bold]--json[/], stdout has one JSON value; if a command fails, "
     "an object with [bold]error[/].",
     cls=Commands,

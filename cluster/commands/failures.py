@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import signal
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -11,10 +11,43 @@ import typer
 from typer.core import TyperGroup
 
 from lamella.cluster.commands.output import emit
-from lamella.pipeline.errors import InputError, NotPromoted
+from lamella.cluster.ray.starts import NoRoom, NotStarted
+from lamella.cluster.signals import SIGNALLED, json_wanted, stopped_by
+from lamella.pipeline import errors
+from lamella.pipeline.errors import InputError, StageFailed
 from lamella.pipeline.text import printable
 
-FAILED_JOB, WRONG_CALL, NOT_PROMOTED, SIGNALLED = 1, 2, 3, 128
+FAILED_JOB, WRONG_CALL, NOT_PROMOTED, FOR_A_PERSON, FOR_LATER = 1, 2, 3, 4, 75
+"""`main` has the rule. 75 is EX_TEMPFAIL of sysexits.h."""
+
+READER_GONE = 141
+"""As a shell shows a process that SIGPIPE ended."""
+
+CODES: dict[type[BaseException], int] = {
+    InputError: WRONG_CALL,
+    errors.NotPromoted: NOT_PROMOTED,
+    # Damage: something has to be mended or brought back.
+    errors.CorruptFile: FOR_A_PERSON,
+    errors.MissingFile: FOR_A_PERSON,
+    errors.NotAFile: FOR_A_PERSON,
+    errors.AccountMismatch: FOR_A_PERSON,
+    errors.CommitConflict: FOR_A_PERSON,
+    errors.NewerFormat: FOR_A_PERSON,
+    errors.OlderFormat: FOR_A_PERSON,
+    errors.SourceGone: FOR_A_PERSON,
+    errors.CardLost: FOR_A_PERSON,
+    # Rights.
+    errors.NoAccess: FOR_A_PERSON,
+    errors.LoginFailed: FOR_A_PERSON,
+    errors.NoSuchBucket: FOR_A_PERSON,
+    # What comes back by itself.
+    errors.StoreUnavailable: FOR_LATER,
+    errors.CommitUnknown: FOR_LATER,
+    errors.EngineLost: FOR_LATER,
+    NoRoom: FOR_LATER,
+    NotStarted: FAILED_JOB,
+}
+"""Exit codes by kind of error; that of an error is the one of its nearest kind, else 1."""
 
 LONGEST = 2_000
 """The most characters of a message: some file systems allow names of thousands."""
@@ -39,8 +72,11 @@ class Stopped(BaseException):
         self.number = number
 
     def __str__(self) -> str:
-        by = "" if self.number == signal.SIGINT else f" by {signal.Signals(self.number).name}"
-        return f"stopped{by}; what is done stays done: the same command continues"
+        return stopped_by(self.number)
+
+
+class ReaderGone(Exception):
+    """Nobody reads what the command prints any more, as of `lamella status STORE | head -1`."""
 
 
 class Told(Exception):
@@ -65,25 +101,46 @@ class Commands(TyperGroup):
 def _wrong_calls() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError as error:  # click would end with 1
+        if not reader_is_gone():
+            raise
+        raise ReaderGone from error
     except _ClickException as error:
         if not json_wanted() and sys.stderr.isatty():
             raise  # a box for people; in a pipe it would be folded
         raise WrongCall(error.format_message()) from error
 
 
-def json_wanted() -> bool:
-    """Say whether the command line asks for JSON, also where it cannot be read otherwise."""
-    given = sys.argv[1:]
-    return "--json" in given[: given.index("--") if "--" in given else None]
+def reader_is_gone() -> bool:
+    """Say whether standard output or standard error is a pipe that nobody reads."""
+    ends = select.poll()
+    for descriptor in (1, 2):
+        ends.register(descriptor, 0)
+    return any(what & select.POLLERR for _, what in ends.poll(0))
 
 
 def code_of(error: BaseException) -> int:
     """Return the exit code of a command that ends with an error; `main` has the rule."""
     if isinstance(error, Stopped):
         return SIGNALLED + error.number
-    if isinstance(error, NotPromoted):
-        return NOT_PROMOTED
-    return WRONG_CALL if isinstance(error, InputError) else FAILED_JOB
+    if isinstance(error, ReaderGone):
+        return READER_GONE
+    if isinstance(error, StageFailed) and error.kinds:
+        return _code_of_tasks({_by_kind(getattr(errors, kind, Exception)) for kind in error.kinds})
+    if isinstance(error, errors.CommitUnknown):
+        return _by_kind(getattr(errors, errors.kind_of(error)))
+    return _by_kind(type(error))
+
+
+def _by_kind(kind: type[BaseException]) -> int:
+    return next((CODES[each] for each in kind.__mro__ if each in CODES), FAILED_JOB)
+
+
+def _code_of_tasks(codes: set[int]) -> int:
+    """Return the code of a stage whose tasks failed by errors of these codes."""
+    if codes == {FOR_LATER}:
+        return FOR_LATER
+    return FOR_A_PERSON if codes <= {FOR_A_PERSON, FOR_LATER} else FAILED_JOB
 
 
 def in_one_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.failures import FOR_A_PERSON
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError, one_line
@@ -29,7 +30,7 @@ def verify(
 ) -> None:
     """Read every file of a store; list damaged files and the command that rebuilds them.
 
-    Exit code 1 if anything is damaged. Files that no record names are counted,
+    Exit code 4 if anything is damaged. Files that no record names are counted,
     not faults.
     """
     from lamella.pipeline.store.storage import open_store
@@ -67,7 +68,7 @@ def verify(
         if found.damage:
             say(f"to rebuild what is damaged, and only that: {found.damage[0].command}")
     if found.damage:
-        sys.exit(1)
+        sys.exit(FOR_A_PERSON)
 
 
 def gc(
@@ -186,7 +187,7 @@ def repair(
     """Rebuild damaged files, and only those, with the recorded settings.
 
     No job may run on the store meanwhile. Pictures are needed only if their
-    tables or activations are damaged. Exit code 1 if anything is still damaged.
+    tables or activations are damaged. Exit code 4 if anything is still damaged.
     """
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.settings import load_job
@@ -223,7 +224,7 @@ def repair(
             f"still damaged: {len(found.after):,}"
         )
     if found.after:
-        sys.exit(1)
+        sys.exit(FOR_A_PERSON)
 
 
 def retry(

@@ -9,7 +9,7 @@ from typing import Any
 
 from lamella.cluster.ray.reports import Report, Reporting
 from lamella.pipeline import events, meters
-from lamella.pipeline.errors import CardLost, InputError
+from lamella.pipeline.errors import CardLost, InputError, kind_of
 from lamella.pipeline.run.ledger import describe, is_worth_retrying
 from lamella.pipeline.run.step import Step
 from lamella.pipeline.signs import running, silence
@@ -29,6 +29,7 @@ class Reply:
     Attributes:
         useless: this process has lost its GPU, so the worker must be replaced.
         report: what the worker has to say beside.
+        kind: that of the error, as `errors.kind_of` gives it.
     """
 
     record: DoneRecord | None
@@ -36,6 +37,7 @@ class Reply:
     retry: bool = False
     useless: bool = False
     report: Report = field(default_factory=Report)
+    kind: str = ""
 
 
 ASIDE = "aside"
@@ -80,7 +82,8 @@ class Worker:
                 return Reply(self._open(step_id, step)(task))
         except Exception as error:
             useless = isinstance(error, CardLost)
-            return Reply(None, describe(error), is_worth_retrying(error), useless)
+            retry = is_worth_retrying(error)
+            return Reply(None, describe(error), retry, useless, kind=kind_of(error))
 
     def _open(self, step_id: str, step: Step[Any]) -> Callable[[Any], DoneRecord]:
         with self._opening:

@@ -1,8 +1,6 @@
 """Start a local Ray, or join a cluster, and leave it as it was found."""
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +12,13 @@ from ray._private import ray_constants as constants
 from ray._private import worker as driver
 from ray.job_config import JobConfig
 
-from lamella.cluster.ray import lifeline
+from lamella.cluster.ray import handlers, lifeline
 from lamella.cluster.ray.address import given_address, origin_of
 from lamella.cluster.ray.capacity import OBJECT_STORE_BYTES, memory_for_workers
 from lamella.cluster.ray.private_folder import private_folder
 from lamella.cluster.ray.processes import kill_writers, killed_after, with_argument
 from lamella.cluster.ray.ray_auth import how_to_ask, own_token, users_token
-from lamella.cluster.ray.starts import OR_SERIAL, NotStarted
+from lamella.cluster.ray.starts import OR_SERIAL, ClusterAway, NotStarted
 from lamella.pipeline.cores import available_cores, leave_to_children
 from lamella.pipeline.errors import EngineLost, InputError, one_line
 from lamella.pipeline.scratch import remove, remove_left_overs
@@ -43,7 +41,8 @@ def connected(address: str | None = None, *, cpus: int | None = None) -> Iterato
         cpus: how many cores our own Ray offers; by default all that this process may use.
 
     Raises:
-        InputError: the cluster cannot be reached, or refuses us.
+        InputError: the cluster cannot be joined, or refuses us.
+        ClusterAway: it does not answer.
         NotStarted: our own Ray does not start on this machine.
         EngineLost: a process that Ray needs ended while the block ran.
     """
@@ -80,14 +79,16 @@ def _started(cpus: int | None) -> Iterator[None]:
                 yield
                 line.settle()
         finally:
-            line.leave()
-            if line.lost or line.is_stopped:
-                kill_writers(folder)
-            if not (line.lost and lifeline.in_command):  # otherwise this process ends right away
-                with killed_after(END_S, folder):
-                    ray.shutdown()
-            _clear(folder)
-            remove_left_overs()  # of its workers, which were killed
+            with lifeline.held():
+                line.leave()
+                if line.lost or line.is_stopped:
+                    kill_writers(folder)
+                # Otherwise this process ends right away.
+                if not (line.lost and lifeline.in_command):
+                    with killed_after(END_S, folder), handlers.kept_at_end():
+                        ray.shutdown()
+                _clear(folder)
+                remove_left_overs()  # of its workers, which were killed
 
 
 def _clear(folder: Path) -> None:
@@ -123,9 +124,11 @@ def _joined(address: str, origin: str) -> Iterator[None]:
             yield
             line.settle()
         finally:
-            line.leave()
-            if not (line.lost and lifeline.in_command):
-                ray.shutdown()
+            with lifeline.held():
+                line.leave()
+                if not (line.lost and lifeline.in_command):
+                    with handlers.kept_at_end():
+                        ray.shutdown()
 
 
 @contextmanager
@@ -133,8 +136,8 @@ def _with_origin(origin: str) -> Iterator[None]:
     """Add to the message of a wrong address where it comes from."""
     try:
         yield
-    except InputError as error:
-        raise InputError(f"{error}{origin}") from error
+    except (InputError, ClusterAway) as error:
+        raise type(error)(f"{error}{origin}") from error
 
 
 def _init(*, address: str, **settings: Any) -> None:
@@ -144,14 +147,15 @@ def _init(*, address: str, **settings: Any) -> None:
         InputError: there is none to join.
         NotStarted: Ray does not start here.
     """
-    # Ray would end this process at SIGTERM without a word.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    on_term = signal.getsignal(signal.SIGTERM)
-    listen = driver.listen_error_messages
-    # Ray would print events of other processes to standard output.
-    driver.listen_error_messages = lambda worker, stopped: None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+        with (
+            # Stopped half-way it would leave processes that nobody knows.
+            lifeline.held(),
+            handlers.kept_at_start(),
+            # Ray would print events of other processes to standard output.
+            handlers.replaced(driver, "listen_error_messages", lambda worker, stopped: None),
+        ):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # Ray raises plain ones too
         reason = one_line(error, 200)
         if address == "local":
@@ -160,10 +164,6 @@ def _init(*, address: str, **settings: Any) -> None:
                 f"run the same command again, {OR_SERIAL}",
             ) from error
         raise InputError(f"Ray at {address} cannot be reached: {reason}") from error
-    finally:
-        driver.listen_error_messages = listen
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, on_term)
 
 
 @contextmanager

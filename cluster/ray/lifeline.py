@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -17,8 +18,10 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from lamella.cluster.ray.processes import Process, children
+from lamella.cluster.signals import ENDING
 from lamella.pipeline import events
 from lamella.pipeline.errors import EngineLost
+from lamella.pipeline.scratch import remove_ours
 
 LOOK_S = 0.1
 ASK_S = 5.0
@@ -48,6 +51,14 @@ _said = threading.Event()
 _leaving = threading.Lock()
 _stopped: tuple[str, int] | None = None
 """What to say, and the exit code, once a signal has asked this command to end."""
+
+ENOUGH_S = 12.0
+"""How long a command may take to close what it has open, once it is asked to end."""
+
+_code_of_loss = 1
+_holding = 0
+_due: BaseException | None = None
+"""What is raised once the last `held` block ends."""
 
 
 class Lifeline:
@@ -138,6 +149,7 @@ class Lifeline:
 
     def run(self) -> None:
         """Watch until the connection ends; after a loss make sure that the command ends."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # the main thread shall hear them
         while not self._is_left():
             self.ask()
             self.count_stopped()
@@ -146,8 +158,7 @@ class Lifeline:
             if in_command:
                 say(str(self.lost))
             if not self._left.wait(LEAVE_S):
-                if self._end_ours is not None:
-                    self._end_ours()
+                self.end_ours()
                 if in_command:
                     leave(str(self.lost))
             return
@@ -167,6 +178,11 @@ class Lifeline:
         for handle in handles:
             os.close(handle)
         return self._left.is_set()
+
+    def end_ours(self) -> None:
+        """End our own Ray at once."""
+        if self._end_ours is not None:
+            self._end_ours()
 
     def leave(self) -> None:
         """End the watch."""
@@ -246,17 +262,61 @@ def kill(actor: Any) -> None:
         ray.kill(actor)
 
 
-def begin_command() -> None:
-    """Note that this process is our command line, which has said nothing yet."""
-    global in_command, _stopped
-    in_command, _stopped = True, None
+def begin_command(code_of_loss: int) -> None:
+    """Note that this process is our command line, which has said nothing yet.
+
+    Args:
+        code_of_loss: the exit code where Ray is lost.
+    """
+    global in_command, _stopped, _code_of_loss, _due
+    in_command, _stopped, _code_of_loss, _due = True, None, code_of_loss, None
     _said.clear()
 
 
-def expect_end(line: str, code: int) -> None:
-    """Say this and end with this code, whatever is lost: the signal may have hit Ray too."""
-    global _stopped
-    _stopped = line, code
+def stop(stopped: BaseException, code: int) -> None:
+    """End this command by an error, because of a signal; called by the handler of signals.
+
+    It is raised at once, or as the last `held` block ends. Whatever is lost from here on, the
+    command says what the error says and ends with this code: the signal may have hit Ray too. If
+    what is open is not closed in time, such as a connection to a server that does not answer, the
+    process ends without.
+    """
+    global _stopped, _due
+    _stopped = str(stopped), code
+    threading.Thread(target=_end_late, args=(_stopped,), daemon=True).start()
+    if _holding:
+        _due = stopped
+        return
+    raise stopped
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a stop wait until the block ends: what starts or ends Ray is not to be left half-way."""
+    global _holding, _due
+    _holding += 1
+    try:
+        yield
+    finally:
+        _holding -= 1
+        if not _holding and _due is not None:
+            due, _due = _due, None
+            raise due
+
+
+def _end_late(mine: tuple[str, int]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    time.sleep(ENOUGH_S)
+    if in_command and _stopped is mine:
+        end_now()
+
+
+def end_now() -> NoReturn:
+    """End this process, with our own Ray and what it has in scratch folders."""
+    if _current is not None:
+        _current.end_ours()
+    remove_ours()
+    leave("")
 
 
 def say(line: str) -> None:
@@ -269,15 +329,21 @@ def say(line: str) -> None:
             events.say(event, text, logging.ERROR)
 
 
-def leave(line: str) -> NoReturn:
-    """End this process, with exit code 1 unless it was stopped.
+def leave(line: str, code: int | None = None, words: Callable[[], None] | None = None) -> NoReturn:
+    """End this process, with these words and this exit code or those of a loss.
+
+    Unless it was stopped: then with those of the stop.
 
     Ray's own shutdown would wait for lost processes.
     """
     _leaving.acquire()  # for ever: two threads may notice the loss, and one ends the process
     say(line)
-    if last_words is not None:
+    if words is not None and _stopped is None:
+        words()
+    elif last_words is not None:
         last_words(line)
     if sys.stderr.isatty():
         print("\x1b[?25h", end="", file=sys.stderr, flush=True)  # a progress bar hides the cursor
-    os._exit(1 if _stopped is None else _stopped[1])
+    if _stopped is not None:
+        code = _stopped[1]
+    os._exit(_code_of_loss if code is None else code)

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lamella.cluster.ray.starts import ClusterAway
 from lamella.pipeline import events
 from lamella.pipeline.errors import InputError
 
@@ -35,7 +36,8 @@ def users_token(address: str) -> Iterator[None]:
     behind TLS, are left to Ray and to `RAY_AUTH_MODE`.
 
     Raises:
-        InputError: nothing answers at the address, there is no token, or it is the wrong one.
+        InputError: there is no token, or it is the wrong one.
+        ClusterAway: nothing answers at the address.
     """
     if not _is_plain(address):
         yield
@@ -105,9 +107,10 @@ def _lets_in(address: str, token: str | None, timeout_s: float | None = None) ->
         except grpc.RpcError as error:
             if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                 return False
-            raise InputError(
+            raise ClusterAway(
                 f"Ray at {address} cannot be reached: no answer in {timeout_s:g} s "
-                f"({error.code().name}): check that it runs and that its port is open"
+                f"({error.code().name}): check that it runs and that its port is open; "
+                "when it is back, run the same command again"
             ) from None
     return True
 

@@ -11,7 +11,7 @@ import math
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -28,25 +28,26 @@ from lamella.cluster.ray.actors import (
     Worker,
     check_device,
 )
-from lamella.cluster.ray.capacity import workers_for
+from lamella.cluster.ray.capacity import machines, total, workers_for
 from lamella.cluster.ray.reports import Reporting
+from lamella.cluster.ray.room import START_TIMEOUT_S, Patience, Room
 from lamella.cluster.ray.starts import (
     MEND,
     OR_SERIAL,
     NoWorkers,
     Starts,
     how_it_died,
+    node_is_gone,
     none_starts,
 )
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
-from lamella.cluster.ray.worker_logs import LOOK_S, last_words, why_none_starts
+from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline import events, meters
 from lamella.pipeline.run.ledger import Ledger, describe
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from lamella.schemas.job import EngineSettings
 
 TASK_TIMEOUT_S = 3600.0
-START_TIMEOUT_S = 180.0
 REPLY_TIMEOUT_S = 60.0
 
 SMALL_BYTES = 50_000
@@ -65,7 +66,8 @@ class RayRunner:
         cpus_per_worker: CPUs that an actor reserves, and threads that it uses; by default one,
             or as many as the step has threads.
         task_timeout_s: how long a task may show no progress.
-        start_timeout_s: how long a worker may take to start.
+        start_timeout_s: how long a worker may take to start, and how long a cluster without room
+            for any is waited for.
         straggler_s: the least time before a task counts as a straggler.
         device_check: called by a worker before it opens a step.
     """
@@ -87,6 +89,7 @@ class RayRunner:
         self._workers = workers
         self._device_check = device_check
         self._pool: list[Any] = []
+        self._full = False
         self._starts = Starts()
         self._on_gpus = False
         self._cpus = self.threads
@@ -100,6 +103,7 @@ class RayRunner:
             workers=settings.workers,
             cpus_per_worker=settings.cpus_per_worker,
             task_timeout_s=settings.task_timeout_s,
+            start_timeout_s=settings.start_timeout_s,
         )
 
     def __enter__(self) -> "RayRunner":
@@ -128,8 +132,7 @@ class RayRunner:
         """
         if not tasks:
             return
-        gpus = ray.cluster_resources().get("GPU", 0)
-        on_gpus = step.uses_gpu and gpus >= 1
+        on_gpus = step.uses_gpu and total(machines())["GPU"] >= 1
         cpus, at_once = step.threads or self.threads, step.at_once
         if (on_gpus, cpus, at_once) != (self._on_gpus, self._cpus, self._at_once):
             self.close()
@@ -142,10 +145,12 @@ class RayRunner:
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
         self._starts = Starts()
-        for _ in range(min(self._pool_size(on_gpus), len(tasks)) - len(self._pool)):
-            self._start(calls)
+        self._full = False
+        self._room = Room(self._cpus, on_gpus, self._workers)
+        self._patience = Patience(self._room, self.start_timeout_s)
         try:
             while not ledger.finished:
+                self._grow(ledger, calls)
                 while (found := self._next(ledger, calls, pace)) is not None:
                     actor, task = found
                     reference = actor.apply.remote(step_id, shared_step, task)
@@ -162,12 +167,22 @@ class RayRunner:
     def memory_per_worker(self) -> int:
         """Return the memory of a worker on the node that has the least a worker."""
         shares = [
-            node["Resources"].get("memory", 0.0)
-            / workers_for(node["Resources"].get("CPU", 1.0), self.threads, self._workers)
-            for node in ray.nodes()
-            if node["Alive"] and node["Resources"].get("CPU", 0.0) >= self.threads
+            each.total.get("memory", 0.0)
+            / workers_for(each.total["CPU"], self.threads, self._workers)
+            for each in machines()
+            if each.total.get("CPU", 0.0) >= self.threads
         ]
         return int(min(shares, default=0.0))
+
+    def _grow(self, ledger: Ledger[TaskT], calls: dict[Any, Call]) -> None:
+        """Ask for more workers, if there are tasks and places for them."""
+        busy = {call.actor for call in calls.values()}
+        coming = sum(call.key is None for call in calls.values())
+        waiting = ledger.waiting - len({*self._pool} - busy)
+        lacking = self._room.lacking(len(self._pool), coming, waiting)
+        if lacking > 0 and not self._full and self._starts.may_try(self._room.places()):
+            for _ in range(lacking):
+                self._start(calls)
 
     def _next(
         self, ledger: Ledger[TaskT], calls: Mapping[Any, Call], pace: Pace
@@ -203,11 +218,26 @@ class RayRunner:
         if ready is not None:
             yield from self._hear(ready, ledger, calls, pace)
             return
-        if none_yet and (why := why_none_starts()) is not None:
-            raise none_starts(why)
+        if none_yet:
+            if (why := why_none_starts()) is not None:
+                raise none_starts(why)
+            self._patience.tell()
+        self._renew(calls)
         for actor in self._hanging(calls):
             why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
+            if actor not in self._pool:
+                why = f"it did not start in {self.start_timeout_s:g} s"
             yield from self._lose(actor, why, ledger, calls)
+
+    def _renew(self, calls: dict[Any, Call]) -> None:
+        """Let workers that are asked for wait for room as long as there are others."""
+        if self._pool:
+            self._give_time([reference for reference, call in calls.items() if not call.key], calls)
+
+    def _give_time(self, references: Iterable[Any], calls: dict[Any, Call]) -> None:
+        deadline = time.monotonic() + self.start_timeout_s
+        for reference in references:
+            calls[reference] = replace(calls[reference], deadline=deadline)
 
     def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
         """Return the actors with a call whose time is up; calls that made progress get more time.
@@ -241,16 +271,19 @@ class RayRunner:
     ) -> Iterator[Outcome]:
         """Handle a reply, or the reason why there is none; yield the outcomes that follow."""
         call = calls[reference]
-        reply, why_lost = _reply_to(reference)
+        reply, why_lost, vanished = _reply_to(reference)
         if isinstance(reply, Reply):
             reply.report.hear()
         if why_lost is not None:
-            yield from self._lose(call.actor, why_lost, ledger, calls)
+            yield from self._lose(call.actor, why_lost, ledger, calls, vanished=vanished)
             return
         del calls[reference]
         self._clock(call.actor, calls)
         if call.key is None or not isinstance(reply, Reply):
+            if not self._pool:
+                self._patience.end()
             self._pool.append(call.actor)
+            self._full = False
             self._measure()
             self._starts.failed.clear()
             return
@@ -270,26 +303,37 @@ class RayRunner:
                 yield failed
 
     def _lose(
-        self, actor: Any, why: str, ledger: Ledger[TaskT], calls: dict[Any, Call]
+        self,
+        actor: Any,
+        why: str,
+        ledger: Ledger[TaskT],
+        calls: dict[Any, Call],
+        *,
+        vanished: bool = False,
     ) -> Iterator[Outcome]:
-        """End an actor, return its tasks, and replace it while there is work for another.
+        """End an actor and return its tasks.
 
-        One that did not start in time is not replaced: the cluster has no room for it.
+        If it did not start in time and no other is ready, the cluster has no room for any.
+
+        Args:
+            vanished: whether its whole machine is gone.
         """
+        stood = actor in self._pool
         lost, now = self._end(actor, calls), time.monotonic()
         meters.WORKERS_LOST.add()
         events.warning("worker-lost", why, tasks=[call.key for call in lost if call.key])
         for call in lost:
-            if call.key is None and call.deadline > now:
+            if call.key is None and call.deadline > now and not vanished:
                 self._starts.failed.append((why, now - call.began))
             elif call.key is not None and not _tries_at(call.key, calls):
-                outcome = ledger.fail(call.key, why, retry=True)
+                outcome = ledger.fail(call.key, why, retry=True, vanished=vanished)
                 if outcome is not None:
                     yield outcome
-        no_room = any(call.key is None and call.deadline <= now for call in lost)
-        places = self._pool_size(self._on_gpus)
-        if ledger.waiting and not no_room and self._starts.may_try(places):
-            self._start(calls)
+        if not self._pool:
+            self._full = any(call.key is None and call.deadline <= now for call in lost)
+        if stood and not self._pool:
+            self._patience.begin()
+            self._give_time(list(calls), calls)
 
     def _end(self, actor: Any, calls: dict[Any, Call]) -> list[Call]:
         """End an actor; remove and return its calls."""
@@ -316,32 +360,13 @@ class RayRunner:
         now = time.monotonic()
         calls[actor.ready.remote()] = Call(actor, None, now, now + self.start_timeout_s)
 
-    def _pool_size(self, on_gpus: bool) -> int:
-        resources = ray.cluster_resources()
-        if not on_gpus:
-            return workers_for(resources.get("CPU", 1.0), self._cpus, self._workers)
-        most = int(resources.get("GPU", 0))
-        return max(1, min(most, self._workers or most))
-
     def _no_workers(self, name: str) -> NoWorkers:
         if self._starts.failed:
             return NoWorkers(
                 f"{name}: {self._starts.told()}",
                 f"what is done stays done; {MEND}, {OR_SERIAL}",
             )
-        if (said := last_words()) is not None:
-            return NoWorkers(
-                f"{name}: no worker started in {self.start_timeout_s:g} s; the last words of one: "
-                f"{said}",
-                f"{MEND}, {OR_SERIAL}",
-            )
-        resources = ray.cluster_resources()
-        return NoWorkers(
-            f"{name}: no worker started in {self.start_timeout_s:g} s; a worker needs "
-            f"{self._cpus} CPU{' and 1 GPU' if self._on_gpus else ''}, the cluster has "
-            f"{resources.get('CPU', 0):g} CPU and {resources.get('GPU', 0):g} GPU",
-            "free some, or lower engine.cpus_per_worker, and run the same command again",
-        )
+        return self._patience.lost(name)
 
 
 def _sendable(step: Step[Any]) -> Any:
@@ -352,15 +377,15 @@ def _sendable(step: Step[Any]) -> Any:
     return step if len(ray.cloudpickle.dumps(step)) < SMALL_BYTES else ray.put(step)
 
 
-def _reply_to(reference: Any) -> tuple[Any, str | None]:
-    """Return the reply, and why the actor must be replaced, if it must."""
+def _reply_to(reference: Any) -> tuple[Any, str | None, bool]:
+    """Return the reply; why the actor must be replaced, if it must; whether its machine is gone."""
     try:
         reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
     except (RayActorError, GetTimeoutError) as error:
-        return None, f"its worker died ({how_it_died(error)})"
+        return None, f"its worker died ({how_it_died(error)})", node_is_gone(error)
     except RayError as error:
-        return None, describe(error)
-    return reply, reply.error if isinstance(reply, Reply) and reply.useless else None
+        return None, describe(error), False
+    return reply, reply.error if isinstance(reply, Reply) and reply.useless else None, False
 
 
 def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:

@@ -27,6 +27,14 @@ class NoWorkers(StageFailed):
         self.reason = reason
 
 
+class NoRoom(NoWorkers):
+    """The cluster had no room for a worker; giving the command again continues it."""
+
+
+class ClusterAway(EngineLost):
+    """A cluster that is to be joined does not answer."""
+
+
 MEND = "mend the cause and run the same command again"
 
 
@@ -66,3 +74,12 @@ def how_it_died(error: Exception) -> str:
     if detail.startswith("Worker unexpectedly exits"):
         return "its process was killed, or crashed"
     return (detail.splitlines()[0] if detail else lines[0])[:200]
+
+
+def node_is_gone(error: Exception) -> bool:
+    """Say whether an actor is gone because its whole machine is, and not its process alone.
+
+    Of a process that ended, its machine tells Ray at once how. If nobody answers and nobody tells,
+    Ray says no more than that the actor is unavailable.
+    """
+    return type(error).__name__ == "ActorUnavailableError" or "its node has died" in str(error)

@@ -24,7 +24,7 @@ def why_none_starts(logs: Path | None = None) -> str | None:
     Args:
         logs: the folder of Ray's logs; by default that of the Ray which this process started.
     """
-    logs = logs or _own_logs()
+    logs = logs or own_logs()
     if logs is None:
         return None
     started = {int(found[1]) for found in _STARTED.finditer(_end_of(logs / "raylet.out"))}
@@ -36,13 +36,14 @@ def why_none_starts(logs: Path | None = None) -> str | None:
 
 def last_words(logs: Path | None = None) -> str | None:
     """Return the last line that a worker printed before it was known to Ray, None if none did."""
-    logs = logs or _own_logs()
+    logs = logs or own_logs()
     lines = _end_of(logs / "raylet.err").splitlines() if logs is not None else []
     said = [line.strip() for line in lines if line.strip()]
     return one_line(said[-1]) if said else None
 
 
-def _own_logs() -> Path | None:
+def own_logs() -> Path | None:
+    """Return the folder of the logs of the Ray that this process started; None of another."""
     node = driver._global_node
     return Path(node.get_logs_dir_path()) if node is not None and node.head else None
 

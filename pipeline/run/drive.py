@@ -84,6 +84,7 @@ def complete(
     pending = [task for task in tasks if task.key not in records]
     sizes = {task.key: units(task) for task in tasks}
     failures: dict[str, str] = {}
+    kinds: set[str] = set()
 
     def report() -> None:
         on_progress(
@@ -103,10 +104,11 @@ def complete(
             records[outcome.key] = outcome.record
         else:
             failures[outcome.key] = outcome.error or "unknown error"
+            kinds.add(outcome.kind)
         _tell(step, outcome)
         report()
     if failures:
-        raise StageFailed(_failure_message(step.name, failures, len(tasks)))
+        raise StageFailed(_failure_message(step.name, failures, len(tasks)), kinds)
     if missing := [task.key for task in tasks if task.key not in records]:
         raise StageFailed(f"{step.name}: the runner returned nothing for {', '.join(missing)}")
     if step.kind.states:

@@ -16,6 +16,10 @@ from lamella.schemas.files import DoneRecord
 MAX_ATTEMPTS = 3
 """How often a task is tried before it fails the step."""
 
+MOST_VANISHED = 10
+"""How often a task is taken up again because its machine vanished, which costs it no attempt. Not
+without end: what takes its machine down each time must be found too."""
+
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Say whether a retry may succeed. Wrong inputs and missing rights do not mend themselves."""
@@ -44,6 +48,7 @@ class Ledger(Generic[TaskT]):
     stage: str = ""
     _pending: deque[str] = field(init=False)
     _attempts: dict[str, int] = field(init=False)
+    _vanished: dict[str, int] = field(init=False)
     _by_key: dict[str, TaskT] = field(init=False)
     _running: set[str] = field(init=False, default_factory=set)
     _ended: dict[str, Outcome] = field(init=False, default_factory=dict)
@@ -54,6 +59,7 @@ class Ledger(Generic[TaskT]):
             raise ValueError("two tasks of a stage have the same key")
         self._pending = deque(task.key for task in self.tasks)
         self._attempts = dict.fromkeys(self._by_key, 0)
+        self._vanished = dict.fromkeys(self._by_key, 0)
 
     @property
     def finished(self) -> bool:
@@ -81,7 +87,10 @@ class Ledger(Generic[TaskT]):
         A dead worker fails all its tasks; retries run alone, so a second crash names the culprit.
         Retries queue after all first tries.
         """
-        return None if self._pending and self._attempts[self._pending[0]] else self.start()
+        first = self._pending[0] if self._pending else None
+        if first is not None and (self._attempts[first] or self._vanished[first]):
+            return None
+        return self.start()
 
     def running(self, key: str) -> TaskT:
         """Return a running task, to start a copy of it; a copy does not count as an attempt.
@@ -97,12 +106,19 @@ class Ledger(Generic[TaskT]):
         """End a running task with its record."""
         return self._end(Outcome(key, record, attempts=self._attempts[key]))
 
-    def fail(self, key: str, error: str, *, retry: bool) -> Outcome | None:
+    def fail(
+        self, key: str, error: str, *, retry: bool, kind: str = "", vanished: bool = False
+    ) -> Outcome | None:
         """Queue a running task again; if its attempts are used up, end it and return the outcome.
 
         Args:
             retry: whether a retry may succeed, as `is_worth_retrying` says.
+            kind: as `errors.kind_of` gives it.
+            vanished: whether the whole machine is gone, which is no fault of the task.
         """
+        if vanished and self._vanished[key] < MOST_VANISHED:
+            self._vanished[key] += 1
+            self._attempts[key] -= 1
         if retry and self._attempts[key] < self.max_attempts:
             self._running.remove(key)
             self._pending.append(key)
@@ -112,7 +128,7 @@ class Ledger(Generic[TaskT]):
                 "task-retried", error, stage=self.stage, shard=key, attempt=self._attempts[key]
             )
             return None
-        return self._end(Outcome(key, None, error, attempts=self._attempts[key]))
+        return self._end(Outcome(key, None, error, attempts=self._attempts[key], kind=kind))
 
     def _end(self, outcome: Outcome) -> Outcome:
         self._running.remove(outcome.key)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from lamella.pipeline import events, meters
 from lamella.pipeline.cores import available_cores
+from lamella.pipeline.errors import kind_of
 from lamella.pipeline.memory import available_memory
 from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
 from lamella.pipeline.run.step import Outcome, Step, TaskT
@@ -26,7 +27,8 @@ class SerialRunner:
                     record = work(task)
                 outcome: Outcome | None = ledger.succeed(task.key, record)
             except Exception as error:
-                outcome = ledger.fail(task.key, describe(error), retry=is_worth_retrying(error))
+                retry, kind = is_worth_retrying(error), kind_of(error)
+                outcome = ledger.fail(task.key, describe(error), retry=retry, kind=kind)
             if outcome is not None:
                 yield outcome
 

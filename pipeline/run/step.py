@@ -157,12 +157,16 @@ class Whole:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: with its done record, or with the error of its last attempt."""
+    """How a task ended: with its done record, or with the error of its last attempt.
+
+    `kind` is that of the error, as `errors.kind_of` gives it.
+    """
 
     key: str
     record: DoneRecord | None
     error: str | None = None
     attempts: int = 1
+    kind: str = ""
 
     def __post_init__(self) -> None:
         if (self.record is None) == (self.error is None):

@@ -60,7 +60,7 @@ def create_once(store: Store, path: str, data: bytes) -> bytes:
             raise CommitUnknown(
                 f"creating {path} failed ({error}) and it cannot be read back ({unreadable}): "
                 "nothing was deleted; run the same command again"
-            ) from error
+            ) from unreadable
 
 
 @dataclass

@@ -12,9 +12,10 @@ from unittest import mock
 import pytest
 import typer
 
+from lamella.cluster import signals
 from lamella.cluster.commands import failures
 from lamella.cluster.commands.cli import app
-from lamella.cluster.ray import lifeline
+from lamella.cluster.ray import lifeline, starts
 from lamella.pipeline import errors
 from lamella.pipeline.errors import EngineLost, InputError, LamellaError, NotPromoted
 from lamella.pipeline.jobs import status as status_job
@@ -103,6 +104,12 @@ def raising(error: BaseException) -> Any:
         (InputError("cannot be used"), 2),
         (NotPromoted("stays", 2), 3),
         (OSError("disk"), 1),
+        (errors.StoreError("full"), 1),
+        (errors.CorruptFile("damaged"), 4),
+        (errors.NoAccess("no right"), 4),
+        (errors.LoginFailed("expired"), 4),
+        (errors.SourceGone("not mounted"), 4),
+        (errors.StoreUnavailable("away"), 75),
     ],
 )
 def test_the_kind_of_an_error_decides_the_exit_code(
@@ -111,6 +118,44 @@ def test_the_kind_of_an_error_decides_the_exit_code(
     with raising(error):
         found = error_of(lamella("status", stores.one, "--json"))
     assert found == {"code": code, "kind": type(error).__name__, "message": str(error)}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "code"),
+    [
+        ((), 1),
+        (("StoreUnavailable",), 75),
+        (("StoreUnavailable", "CommitUnknown"), 75),
+        (("LoginFailed",), 4),
+        (("StoreUnavailable", "CorruptFile"), 4),  # later alone does not help
+        (("StoreUnavailable", ""), 1),  # nor here
+        (("InputError",), 1),
+    ],
+)
+def test_a_stage_fails_with_the_code_of_its_tasks(kinds: tuple[str, ...], code: int) -> None:
+    assert failures.code_of(errors.StageFailed("tasks failed", kinds)) == code
+
+
+def test_a_commit_is_unknown_for_later_or_for_want_of_rights() -> None:
+    unknown = errors.CommitUnknown("unknown")
+    unknown.__cause__ = errors.StoreUnavailable("away")
+    assert (failures.code_of(unknown), errors.kind_of(unknown)) == (75, "CommitUnknown")
+    unknown.__cause__ = errors.LoginFailed("expired")
+    assert (failures.code_of(unknown), errors.kind_of(unknown)) == (4, "LoginFailed")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (starts.NoRoom("full", "later"), 75),
+        (starts.NoWorkers("none starts", "mend it"), 1),
+        (starts.ClusterAway("no answer"), 75),
+        (starts.NotStarted("no folder", "name one"), 1),
+        (EngineLost("killed"), 75),
+    ],
+)
+def test_ray_that_is_away_or_full_is_for_later(error: Exception, code: int) -> None:
+    assert failures.code_of(error) == code
 
 
 def test_a_fault_of_ours_is_json_on_one_stream_and_a_traceback_on_the_other(stores: Any) -> None:
@@ -149,8 +194,8 @@ def test_a_lost_ray_is_told_in_json_by_whichever_thread_ends_the_command(
     ended = mock.patch.object(os, "_exit", side_effect=SystemExit)
     with raising(EngineLost("lost")), ended as exit_code:
         said = lamella("status", stores.one, "--json")
-    assert exit_code.call_args.args == (1,)
-    assert json.loads(said.stdout)["error"] == {"code": 1, "kind": "EngineLost", "message": "lost"}
+    assert exit_code.call_args.args == (75,)
+    assert json.loads(said.stdout)["error"] == {"code": 75, "kind": "EngineLost", "message": "lost"}
     assert said.stderr.startswith("lamella: lost")
 
 
@@ -161,7 +206,7 @@ def test_json_is_wanted_where_it_is_an_option(monkeypatch: pytest.MonkeyPatch) -
         (["query", "s", "--", "--json"], False),
     ):
         monkeypatch.setattr("sys.argv", ["lamella", *given])
-        assert failures.json_wanted() is wanted
+        assert signals.json_wanted() is wanted
 
 
 def test_the_help_says_what_exit_codes_mean() -> None:

@@ -6,7 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -54,6 +57,7 @@ def called() -> Iterator[None]:
         # The process of the tests may not be ended where Ray is lost.
         mock.patch.object(lifeline, "in_command", False),
         mock.patch.object(lifeline, "_stopped", None),
+        mock.patch.object(lifeline, "_leaving", threading.Lock()),
         handlers_kept(),
     ):
         yield
@@ -96,6 +100,84 @@ def test_a_stop_that_another_error_came_of_is_told_as_the_stop(
     assert code == 128 + signal.SIGTERM
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("stopped by SIGTERM; ")
+
+
+def left_by(runs: Callable[..., None]) -> int:
+    """Return the exit code with which a process ends itself while a command runs."""
+    codes: list[int] = []
+    left = threading.Event()
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        left.set()
+        if threading.current_thread() is threading.main_thread():
+            raise SystemExit(code)
+
+    with called(), mock.patch.object(module, "app", runs), mock.patch.object(os, "_exit", leave):
+        with contextlib.suppress(SystemExit):
+            module.main()
+        assert left.wait(30)
+    return codes[0]
+
+
+def test_a_command_that_does_not_close_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifeline, "ENOUGH_S", 0.01)
+
+    def runs(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            while lifeline._leaving.acquire(blocking=False):  # as it waits for a dead server
+                lifeline._leaving.release()
+
+    assert left_by(runs) == 128 + signal.SIGTERM
+
+
+def test_a_second_signal_ends_at_once_but_not_one_that_was_sent_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard = []
+
+    def runs(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            heard.append("twice")
+            monkeypatch.setattr(module, "PATIENCE_S", 0.0)
+            os.kill(os.getpid(), signal.SIGINT)
+            heard.append("never")
+
+    assert left_by(runs) == 128 + signal.SIGTERM
+    assert heard == ["twice"]
+
+
+def test_a_stop_that_python_ignores_is_raised_once_more() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+
+    def runs(**_: object) -> None:
+        closing = Closing()
+        del closing
+        signal.pause()  # the second one ends it
+
+    with called(), mock.patch.object(module, "app", runs), pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("call", [("--help",), ("runs",), ("status", "--json")])
+def test_where_nobody_reads_a_command_ends_without_a_word(stores: Any, call: Any) -> None:
+    given = [*call[:1], stores.one, *call[1:]] if call != ("--help",) else call
+    command = [sys.executable, "-m", "lamella", *map(str, given)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_names_of_files_are_utf_8_in_every_locale() -> None:

@@ -43,12 +43,12 @@ def test_a_store_is_verified_repaired_and_sound_again(store: Path) -> None:
     assert "0 damaged" in call("verify", store)
     (path,) = store.glob("totals/*/p15/*.arrow")
     path.write_bytes(path.read_bytes()[:-1])
-    found = as_json("verify", store, code=1)
+    found = as_json("verify", store, code=4)
     (damage,) = found["damaged"]
     assert damage["path"] == str(path.relative_to(store))
     assert damage["problem"] == "has 585 bytes, 586 in its record"
     assert (damage["snapshots"], damage["command"]) == ([1], f"lamella repair {store}")
-    said = call("verify", store, code=1)
+    said = call("verify", store, code=4)
     assert "snapshot 1 answers from it" in said
     assert f"to rebuild what is damaged, and only that: lamella repair {store}" in said
     assert "damaged: 1; tasks run again: 1; still damaged: 0" in call(
@@ -129,7 +129,7 @@ def test_a_bad_store_is_one_line_that_says_what_to_do(
         COMMANDS["index"].run(stores, store)
     assert "\n" not in str(caught.value)
     assert {path: path.read_bytes() for path in store.rglob("*.json")} == before
-    assert as_json("verify", store, code=1)["damaged"]
+    assert as_json("verify", store, code=4)["damaged"]
 
 
 def test_a_newer_store_is_left_alone_by_what_removes_and_rebuilds(store: Path) -> None:

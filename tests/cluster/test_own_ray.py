@@ -11,8 +11,7 @@ from lamella.cluster.ray import private_folder
 from lamella.cluster.ray.address import given_address
 from lamella.cluster.ray.engine import engine
 from lamella.cluster.ray.own_ray import OwnRay
-from lamella.cluster.ray.starts import NotStarted, NoWorkers
-from lamella.pipeline.errors import InputError
+from lamella.cluster.ray.starts import ClusterAway, NotStarted, NoWorkers
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Outcome, Runner
 from lamella.pipeline.search.coordinator import Servers
@@ -132,9 +131,9 @@ def test_an_address_out_of_the_environment_is_told_as_such(
     ray_switch.close()
     monkeypatch.setattr("lamella.cluster.ray.ray_auth.ANSWER_TIMEOUT_S", 0.1)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(InputError, match=r"127\.0\.0\.1:1 cannot.*variable RAY_ADDRESS: unset it"):
+    with pytest.raises(ClusterAway, match=r"127\.0\.0\.1:1 cannot.*variable RAY_ADDRESS: unset it"):
         engine(EngineSettings()).__enter__()
-    with pytest.raises(InputError, match=r"127\.0\.0\.1:2 cannot be reached") as raised:
+    with pytest.raises(ClusterAway, match=r"127\.0\.0\.1:2 cannot be reached") as raised:
         engine(EngineSettings(address="127.0.0.1:2")).__enter__()
     assert "RAY_ADDRESS" not in str(raised.value)
     assert given_address("local") is None

@@ -12,7 +12,7 @@ import ray
 
 from lamella.cluster.ray import ray_auth
 from lamella.cluster.ray.ray_auth import MODE, TOKEN, own_token, users_token
-from lamella.pipeline.errors import InputError
+from lamella.cluster.ray.starts import ClusterAway
 
 JOIN = """
 import sys
@@ -101,7 +101,7 @@ def test_each_token_is_new_and_gone_afterwards() -> None:
 def test_a_port_where_nothing_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lamella.cluster.ray.ray_auth.ANSWER_TIMEOUT_S", 0.5)
     with (
-        pytest.raises(InputError, match=r"Ray at 127\.0\.0\.1:9 cannot be reached: no answer in"),
+        pytest.raises(ClusterAway, match=r"Ray at 127\.0\.0\.1:9 cannot be reached: no answer in"),
         users_token("127.0.0.1:9"),
     ):
         pass

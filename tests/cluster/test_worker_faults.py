@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import ray
 
-from lamella.cluster.ray.capacity import threads_of_networks
+from lamella.cluster.ray import capacity
+from lamella.cluster.ray.capacity import Machine, threads_of_networks
 from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.errors import StageFailed
 from lamella.pipeline.run.step import Outcome
@@ -198,7 +199,7 @@ def test_workers_that_never_stand_end_the_stage_with_what_became_of_them(tmp_pat
 def test_a_cluster_too_small_for_a_worker_is_told_so(tmp_path: Path) -> None:
     with (
         RayRunner(workers=1, cpus_per_worker=3, start_timeout_s=1.0) as runner,
-        pytest.raises(StageFailed, match=r"needs 3 CPU, the cluster has 2 CPU and 0 GPU: free"),
+        pytest.raises(StageFailed, match=r"needs 3 CPU, the cluster has 2 CPU .2 free.: free"),
     ):
         list(runner.run(Scripted(str(tmp_path)), items(1)))
 
@@ -228,8 +229,8 @@ def test_a_stage_that_has_threads_gets_a_worker_with_as_many_cpus(tmp_path: Path
         assert len(pids(ended(runner, stage, 2))) == 2  # one CPU each again
 
 
-def node(cpus: float, gpus: float = 0.0, *, alive: bool = True) -> dict[str, Any]:
-    return {"Alive": alive, "Resources": {"CPU": cpus} | ({"GPU": gpus} if gpus else {})}
+def node(cpus: float, gpus: float = 0.0) -> Machine:
+    return Machine({"CPU": cpus} | ({"GPU": gpus} if gpus else {}), {})
 
 
 @pytest.mark.parametrize(
@@ -240,13 +241,13 @@ def node(cpus: float, gpus: float = 0.0, *, alive: bool = True) -> dict[str, Any
         ([node(4)], 4),
         ([node(6)], 3),  # two workers of three, not one of four
         ([node(16)], 4),
-        ([node(16), node(2), node(1, alive=False)], 2),  # every node has room for a worker
+        ([node(16), node(2)], 2),  # every node has room for a worker
         ([node(16, gpus=2), node(4)], 8),  # all that a card's node has for it
         ([node(2, gpus=4)], 1),
     ],
 )
 def test_threads_of_a_network(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[dict[str, Any]], threads: int
+    monkeypatch: pytest.MonkeyPatch, nodes: list[Machine], threads: int
 ) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(capacity, "machines", lambda: nodes)
     assert threads_of_networks() == threads

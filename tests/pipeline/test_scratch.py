@@ -58,7 +58,7 @@ def test_a_signal_while_one_is_made_or_removed_leaves_none_at_the_end(
     with pytest.raises(KeyboardInterrupt), strikes, scratch("x", tmp_path) as folder:
         (folder / "file").touch()
     assert list(tmp_path.iterdir())
-    module._remove_ours()  # as this process ends
+    module.remove_ours()  # as this process ends
     assert list(tmp_path.iterdir()) == []
 
 

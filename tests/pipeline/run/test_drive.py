@@ -81,6 +81,7 @@ def test_a_failure_names_tasks_and_causes_and_keeps_the_rest(store: LocalStore) 
         "003: the rule, both values, what to do); "
         "what is done stays done: mend the cause and run the same command again"
     )
+    assert failed.value.kinds == {"", "InputError"}
     kept = [read_done(store, "folder", item.key) is not None for item in items(5)]
     assert kept == [True, False, True, False, True]
     done = complete(store, SerialRunner(), step(store), items(5))

@@ -13,7 +13,7 @@ from lamella.pipeline.errors import (
     StoreUnavailable,
     UnknownLayer,
 )
-from lamella.pipeline.run.ledger import Ledger, describe, is_worth_retrying
+from lamella.pipeline.run.ledger import MOST_VANISHED, Ledger, describe, is_worth_retrying
 from lamella.pipeline.run.step import Outcome
 from tests.builders import Item, items, record
 
@@ -52,6 +52,23 @@ def test_only_first_tries_stand_beside_others() -> None:
     assert ledger.start_beside() is None  # 000 was tried before: it waits for its own
     assert ledger.start() == first
     assert ledger.start_beside() is None  # nothing waits
+
+
+def test_a_machine_that_vanishes_costs_its_tasks_no_attempt_but_not_without_end() -> None:
+    ledger = Ledger(items(2))
+    for _ in range(MOST_VANISHED):
+        assert ledger.start() is not None
+        assert ledger.start() is not None
+        for key in ("000", "001"):
+            assert ledger.fail(key, "gone", retry=True, vanished=True) is None
+        assert ledger.start_beside() is None  # the next one that kills shall be alone
+    ledger.start()
+    assert ledger.succeed("000", record("000")).attempts == 1
+    ended = []
+    for _ in range(3):
+        ledger.start()
+        ended.append(ledger.fail("001", "gone", retry=True, vanished=True))
+    assert ended == [None, None, Outcome("001", None, "gone", attempts=3)]
 
 
 def test_what_is_not_worth_it_is_not_retried() -> None:
