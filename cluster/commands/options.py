@@ -13,6 +13,9 @@ from lamella.pipeline.errors import InputError
 from lamella.schemas import job as schemas
 from lamella.schemas.job import EngineKind, Keep, Preset
 
+START_TIMEOUT = "LAMELLA_START_TIMEOUT_S"
+"""The variable with `engine.start_timeout_s` for commands that take no job file."""
+
 
 def _networks() -> tuple[str, ...]:
     from lamella.pipeline.extract.networks import NETWORKS
@@ -288,5 +291,21 @@ def index_overrides(
 def engine_overrides(
     engine: str | None, address: str | None, workers: int | None
 ) -> dict[str, Any]:
-    """Return the settings that the engine's options override."""
-    return {"engine.kind": engine, "engine.address": address, "engine.workers": workers}
+    """Return the settings that the engine's options and the environment override.
+
+    Raises:
+        InputError: `LAMELLA_START_TIMEOUT_S` is no number.
+    """
+    said = os.environ.get(START_TIMEOUT)
+    try:
+        start_timeout_s = float(said) if said else None
+    except ValueError:
+        raise InputError(
+            f"{START_TIMEOUT} is how many seconds a full cluster is waited for; got {said!r}"
+        ) from None
+    return {
+        "engine.kind": engine,
+        "engine.address": address,
+        "engine.workers": workers,
+        "engine.start_timeout_s": start_timeout_s,
+    }

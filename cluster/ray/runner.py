@@ -117,6 +117,7 @@ class RayRunner:
         for actor in self._pool:
             lifeline.kill(actor)
         self._pool = []
+        self._measure()
 
     def share_gpus(self) -> None:
         """Leave the larger part of every GPU to shard servers from here on."""

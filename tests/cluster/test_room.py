@@ -9,12 +9,15 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from lamella.cluster.commands.options import engine_overrides
 from lamella.cluster.ray.capacity import Machine
 from lamella.cluster.ray.connect import connected
 from lamella.cluster.ray.ray_auth import own_token
 from lamella.cluster.ray.room import Room
 from lamella.cluster.ray.runner import RayRunner
 from lamella.cluster.ray.starts import NoRoom
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.settings import load_job
 from tests.builders import Scripted, ended, items, tries
 from tests.conftest import RaySwitch
 
@@ -132,3 +135,13 @@ def test_a_full_cluster_is_waited_for_and_told_so(
         assert "waiting for a worker: a worker needs 1 CPU" in capsys.readouterr().err
         ray.kill(other)
         assert all(each.record for each in ended(runner, Scripted(str(tmp_path)), 2).values())
+
+
+def test_the_environment_says_how_long_a_full_cluster_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAMELLA_START_TIMEOUT_S", "900")
+    assert load_job(None, engine_overrides(None, None, None)).engine.start_timeout_s == 900.0
+    monkeypatch.setenv("LAMELLA_START_TIMEOUT_S", "soon")
+    with pytest.raises(InputError, match=r"LAMELLA_START_TIMEOUT_S is .* got 'soon'"):
+        engine_overrides(None, None, None)
