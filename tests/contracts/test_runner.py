@@ -61,15 +61,17 @@ def test_a_task_that_always_fails_ends_with_its_error(run: Run, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("act", "error"),
+    ("act", "error", "kind"),
     [
-        ("value-error", "ValueError: no such value"),
-        ("input-error", "the rule, both values, what to do"),
+        ("value-error", "ValueError: no such value", ""),
+        ("input-error", "the rule, both values, what to do", "InputError"),
     ],
 )
-def test_a_wrong_input_is_not_tried_again(run: Run, tmp_path: Path, act: str, error: str) -> None:
+def test_a_wrong_input_is_not_tried_again(
+    run: Run, tmp_path: Path, act: str, error: str, kind: str
+) -> None:
     ended = run(Scripted(str(tmp_path), {"000": (act,)}), 2)
-    assert ended["000"] == Outcome("000", None, error, attempts=1)
+    assert ended["000"] == Outcome("000", None, error, attempts=1, kind=kind)
     assert ended["001"].record is not None
 
 

@@ -163,6 +163,7 @@ def test_one_process_gives_the_files_of_one_segment(
         equal(made, segments, ask(made, IN_PROCESS, segments, *each, "process"), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_cpus")
 def test_a_server_that_is_killed_changes_no_file(made: Made, expected: Expected) -> None:
     some = {each: expected[each] for each in ASKED[:2]}

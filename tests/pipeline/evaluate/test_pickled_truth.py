@@ -45,7 +45,7 @@ class Calling:
 
 def evil_files(canary: Path) -> dict[str, tuple[bytes, str]]:
     """Return files that touch the canary if anything of them runs, and what each is refused for."""
-    touch = f"open({str(canary)!r}, 'w')"
+    touch = f"open({str(canary)!r}, 'w').close()"
     shell = f"touch {canary}".encode()
     word = bytes([len(shell)])
     return {
