@@ -196,8 +196,8 @@ def _unsteady(seed: float) -> None:
         return datetime.datetime.fromtimestamp(jumped(), datetime.UTC).isoformat(timespec="seconds")
 
     mock.patch("time.time", jumped).start()
-    mock.patch.object(publish, "_now", now).start()
-    mock.patch.object(promotions, "now", now).start()
+    for module in (publish, promotions):
+        mock.patch.object(module, "now", now).start()
 
 
 def errors_everywhere(world: World, draw: random.Random, folder: Path, tally: Tally) -> None:
