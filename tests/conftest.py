@@ -20,6 +20,8 @@ from tests.s3 import S3Server, environ, environment, make_bucket
 from tests.tiny import LONG_AGO_NS, nothing_reaches_the_disk
 
 if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
+
     from tests.end_to_end.commands import Stores
 
 # Workers and children that run a function of a test find it here, wherever they stand.
@@ -165,6 +167,10 @@ def _wait_until_each_node_works() -> None:
     ray.get([look.options(scheduling_strategy=each).remote() for each in strategies], timeout=60)
 
 
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
+"""What a Ray node of one CPU is started with."""
+
+
 @contextmanager
 def _two_nodes() -> Iterator[None]:
     from ray.cluster_utils import Cluster
@@ -172,11 +178,10 @@ def _two_nodes() -> Iterator[None]:
     from lamella.cluster.ray.connect import connected
     from lamella.cluster.ray.ray_auth import own_token
 
-    node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
     with own_token():
-        nodes = Cluster(initialize_head=True, head_node_args=node)
+        nodes = Cluster(initialize_head=True, head_node_args=NODE)
         try:
-            nodes.add_node(**node)
+            nodes.add_node(**NODE)
             nodes.wait_for_nodes()
             with connected(nodes.address):
                 _wait_until_each_node_works()
@@ -247,6 +252,26 @@ def two_nodes(ray_switch: RaySwitch) -> None:
     ray_switch.use("two nodes")
 
 
+@pytest.fixture
+def cluster(ray_switch: RaySwitch) -> Iterator["Cluster"]:
+    """A cluster to which this process is connected, of which one machine has one CPU to give."""
+    from ray.cluster_utils import Cluster
+
+    from lamella.cluster.ray.connect import connected
+    from lamella.cluster.ray.ray_auth import own_token
+
+    ray_switch.close()
+    with own_token():
+        nodes = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
+        try:
+            nodes.add_node(**NODE)
+            nodes.wait_for_nodes()
+            with connected(nodes.address):
+                yield nodes
+        finally:
+            nodes.shutdown()
+
+
 KINDS_IN_ORDER = ("", "two_cpus", "four_cpus", "two_gpus", "two_nodes")
 
 
@@ -272,7 +297,7 @@ def _place(ray: str | None) -> int:
     return len(KINDS_IN_ORDER) if ray is None else KINDS_IN_ORDER.index(ray)
 
 
-SAYS_RAY = re.compile(r"\b(two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b")
+SAYS_RAY = re.compile(r"\b(cluster: Cluster|two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,7 +1,6 @@
 """How many workers are asked for on a cluster that grows, and machines that join and vanish."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,13 @@ from ray.cluster_utils import Cluster
 
 from lamella.cluster.commands.options import engine_overrides
 from lamella.cluster.ray.capacity import Machine
-from lamella.cluster.ray.connect import connected
-from lamella.cluster.ray.ray_auth import own_token
 from lamella.cluster.ray.room import Room
 from lamella.cluster.ray.runner import RayRunner
 from lamella.cluster.ray.starts import NoRoom
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from tests.builders import Scripted, ended, items, tries
-from tests.conftest import RaySwitch
-
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
+from tests.conftest import NODE
 
 
 def room(monkeypatch: pytest.MonkeyPatch, most: int | None = None, **has: float) -> Room:
@@ -63,21 +58,6 @@ def test_a_ray_of_our_own_is_asked_for_no_more_than_fit(monkeypatch: pytest.Monk
 def test_places_on_graphics_cards_are_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     cards = room(monkeypatch, CPU=8.0, GPU=2.0)
     assert [cards.lacking(each, 0, 9) for each in (0, 2)] == [2, 1]
-
-
-@pytest.fixture
-def cluster(ray_switch: RaySwitch) -> Iterator[Cluster]:
-    """A cluster to which this process is connected, of which one machine has one CPU to give."""
-    ray_switch.close()
-    with own_token():
-        nodes = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
-        try:
-            nodes.add_node(**NODE)
-            nodes.wait_for_nodes()
-            with connected(nodes.address):
-                yield nodes
-        finally:
-            nodes.shutdown()
 
 
 def machine_of(pid: int, cluster: Cluster) -> Any:

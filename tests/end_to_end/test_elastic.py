@@ -11,31 +11,12 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from lamella.cluster.ray.connect import connected
-from lamella.cluster.ray.ray_auth import own_token
 from lamella.cluster.ray.runner import RayRunner
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from tests.builders import Scripted, index_into, items, small_job
-from tests.conftest import Indexed, RaySwitch
+from tests.conftest import NODE, Indexed
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
-
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-
-
-@pytest.fixture
-def cluster(ray_switch: RaySwitch) -> Iterator[Cluster]:
-    """A cluster to which this process is connected, of which one machine has one CPU to give."""
-    ray_switch.close()
-    with own_token():
-        nodes = Cluster(initialize_head=True, head_node_args=NODE | {"num_cpus": 0})
-        try:
-            nodes.add_node(**NODE)
-            nodes.wait_for_nodes()
-            with connected(nodes.address):
-                yield nodes
-        finally:
-            nodes.shutdown()
 
 
 class Changing:
