@@ -297,7 +297,9 @@ def _place(ray: str | None) -> int:
     return len(KINDS_IN_ORDER) if ray is None else KINDS_IN_ORDER.index(ray)
 
 
-SAYS_RAY = re.compile(r"\b(cluster: Cluster|two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b")
+SAYS_RAY = re.compile(
+    r"\b(cluster: Cluster|two_cpus|four_cpus|two_gpus|two_nodes|ray_switch|mark\.ray)\b"
+)
 
 
 @pytest.hookimpl(optionalhook=True)

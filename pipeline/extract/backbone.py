@@ -13,7 +13,7 @@ from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.cuda import Lane, answering
 from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
 from lamella.pipeline.extract.efficientnet_lite import fold
-from lamella.pipeline.extract.graph import cut
+from lamella.pipeline.extract.graph import cut, turns
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
 from lamella.pipeline.extract.lite_layout import SCALES
 from lamella.pipeline.extract.networks import build, load_state, node_names
@@ -77,7 +77,8 @@ class Backbone:
                 x = x.flip(1)
             x = (x - self._mean).div_(self._std)
             x = x.to(self._dtype).contiguous(memory_format=torch.channels_last)
-            outputs: Mapping[str, Tensor] = self._by_view[view](x)
+            with turns.passing():
+                outputs: Mapping[str, Tensor] = self._by_view[view](x)
             return outputs
 
     def _cut(self, model: nn.Module, nodes: Sequence[str]) -> nn.Module:

@@ -6,11 +6,51 @@ nothing of it.
 """
 
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import fx, nn
 
 from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
+
+
+class _Turns:
+    """Keeps passes apart from tracing, which replaces how modules are called in all threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._passes = 0
+        self._traced = False
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """Let others pass too inside the block, and nobody trace."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._traced)
+            self._passes += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._passes -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def tracing(self) -> Iterator[None]:
+        """Let nobody pass or trace inside the block."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._traced and not self._passes)
+            self._traced = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._traced = False
+                self._changed.notify_all()
+
+
+turns = _Turns()
 
 
 class _Tracer(fx.Tracer):
@@ -23,10 +63,12 @@ class _Tracer(fx.Tracer):
 def output_names(model: nn.Module) -> list[str]:
     """Return the names of a network's outputs at inference, in order."""
     if isinstance(model, EfficientNetLite):
-        return [_name(node) for node in _Tracer().trace(model).nodes if node.op != "output"]
+        with turns.tracing():
+            return [_name(node) for node in _Tracer().trace(model).nodes if node.op != "output"]
     from torchvision.models.feature_extraction import get_graph_node_names
 
-    return [str(name) for name in get_graph_node_names(model)[1]]
+    with turns.tracing():
+        return [str(name) for name in get_graph_node_names(model)[1]]
 
 
 def cut(model: nn.Module, names: Sequence[str]) -> nn.Module:
@@ -37,9 +79,11 @@ def cut(model: nn.Module, names: Sequence[str]) -> nn.Module:
     if not isinstance(model, EfficientNetLite):
         from torchvision.models.feature_extraction import create_feature_extractor
 
-        extractor: nn.Module = create_feature_extractor(model, list(names))
+        with turns.tracing():
+            extractor: nn.Module = create_feature_extractor(model, list(names))
         return extractor.eval()
-    found = fx.GraphModule(model, _Tracer().trace(model))
+    with turns.tracing():
+        found = fx.GraphModule(model, _Tracer().trace(model))
     nodes = {_name(node): node for node in found.graph.nodes if node.op != "output"}
     found.graph.output_node().args = ({name: nodes[name] for name in names},)
     found.graph.eliminate_dead_code()

@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models import feature_extraction as theirs
 
+from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
 from lamella.pipeline.extract.graph import cut, output_names
 from lamella.pipeline.extract.lite_layout import SCALES
 from lamella.pipeline.extract.networks import LITE0
+from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.jobs.settings import load_job
 
 ROOT = Path(__file__).parents[3]
 KEPT_WHOLE = {"leaf_modules": [SameConv]}
@@ -59,3 +64,30 @@ print(*sorted({"torchvision", "torchcodec", "torch._dynamo"} & set(sys.modules))
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == []
+
+
+def test_a_network_may_be_cut_while_another_thread_passes_pictures_through_one() -> None:
+    """Tracing replaces how modules are called, in every thread of a process."""
+    backbone = Backbone(*resolve_extraction(load_job(None)))
+    pixels = np.zeros((backbone.spec.batch_size, 64, 64, 3), np.uint8)
+    (view,) = backbone.views
+    wanted = {name: out.clone() for name, out in backbone.forward(pixels, view).items()}
+    failed: list[Exception] = []
+    done = threading.Event()
+
+    def passes() -> None:
+        while not done.is_set():
+            try:
+                found = backbone.forward(pixels, view)
+                assert all(torch.equal(found[name], out) for name, out in wanted.items())
+            except Exception as error:
+                failed.append(error)
+                return
+
+    thread = threading.Thread(target=passes)
+    thread.start()
+    for _ in range(3):
+        output_names(EfficientNetLite(LITE0).eval())
+    done.set()
+    thread.join()
+    assert failed == []
