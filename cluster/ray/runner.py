@@ -299,7 +299,7 @@ class RayRunner:
                 yield from self._lose(other.actor, why, ledger, calls)
             yield outcome
         elif not others:
-            failed = ledger.fail(call.key, reply.error, retry=reply.retry)
+            failed = ledger.fail(call.key, reply.error, retry=reply.retry, kind=reply.kind)
             if failed is not None:
                 yield failed
 
