@@ -1,6 +1,7 @@
 """A process that Ray cannot do without is killed or stopped under a running command."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -121,7 +122,14 @@ def gone(number: int) -> bool:
     return True
 
 
-def hit(command: Running, name: str, what: signal.Signals, *, moment: float = 0.0) -> None:
+def hit(
+    command: Running,
+    name: str,
+    what: signal.Signals,
+    *,
+    moment: float = 0.0,
+    as_json: bool = False,
+) -> None:
     """Send a signal to a process of Ray; the command must end as it is promised."""
     victim = command.find(name)
     time.sleep(moment)
@@ -141,7 +149,12 @@ def hit(command: Running, name: str, what: signal.Signals, *, moment: float = 0.
         "what is done stays done; run the same command again",
         lines[0],
     )
-    assert (command.folder / "out").read_text() == ""
+    said = (command.folder / "out").read_text()
+    if as_json:
+        error = json.loads(said)["error"]
+        assert (error["code"], error["kind"]) == (75, "EngineLost")
+    else:
+        assert said == ""
     deadline = time.monotonic() + 30
     while left := {each: below[each] for each in below if not gone(each)}:
         assert time.monotonic() < deadline, f"still there: {left}"
@@ -203,7 +216,7 @@ def test_a_query_whose_ray_is_hit_ends_in_bounded_time(
     asked = ("query", indexed.store, "--queries", indexed.source, "--json", "--workers", "1")
     with running(short, *asked) as command:
         command.find("ray::ShardServe")  # as much of its name as the kernel keeps
-        hit(command, name, what)
+        hit(command, name, what, as_json=True)
 
 
 @pytest.mark.slow
