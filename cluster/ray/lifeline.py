@@ -176,7 +176,9 @@ class Lifeline:
                 ends.register(handles[-1], select.POLLIN)
         ends.poll(LOOK_S * 1000)
         for handle in handles:
-            os.close(handle)
+            # As a Ray of this process ends, one was once found closed; the watch must go on.
+            with contextlib.suppress(OSError):
+                os.close(handle)
         return self._left.is_set()
 
     def end_ours(self) -> None:
