@@ -17,12 +17,14 @@ def told() -> Iterator[list[logging.LogRecord]]:
             records.append(record)
 
     before, level = events.LOGGER.handlers[:], events.LOGGER.level
+    propagates = events.LOGGER.propagate
     events.LOGGER.handlers[:] = [Keep()]
     events.LOGGER.setLevel(logging.DEBUG)
     with mock.patch.dict(events._everywhere, clear=True):  # an earlier job of this process
         yield records
     events.LOGGER.handlers[:] = before
     events.LOGGER.setLevel(level)
+    events.LOGGER.propagate = propagates  # `collect` ends that
 
 
 def test_an_event_is_a_line_with_its_fields_and_the_reason_last(
