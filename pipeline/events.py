@@ -105,16 +105,7 @@ def collect(level: int) -> "Collector":
 def replay(told: Iterable[Mapping[str, Any]]) -> None:
     """Give events of another process, as `Collector.take` returned them, to the handlers here."""
     for each in told:
-        _remember(each["level"], each["event"], each["reason"], each["time"])
-        fields = _everywhere | dict(each["fields"])
-        if LOGGER.isEnabledFor(each["level"]):
-            text = as_text(each["event"], each["reason"], fields)
-            extra = {"event": each["event"], "fields": fields, "reason": each["reason"]}
-            record = LOGGER.makeRecord(
-                LOGGER.name, each["level"], "", 0, text, (), None, extra=extra
-            )
-            record.created = each["time"]
-            LOGGER.handle(record)
+        _hand_on(each["level"], each["event"], each["reason"], each["fields"], each["time"])
 
 
 def as_text(event: str, reason: str, fields: Fields) -> str:
@@ -131,18 +122,22 @@ def forget_problem() -> None:
     last_problem = None
 
 
-def _remember(level: int, event: str, reason: str, at: float) -> None:
+def _tell(level: int, event: str, reason: str, fields: Fields) -> None:
+    _hand_on(level, event, reason, {**_here.get({}), **fields}, time.time())
+
+
+def _hand_on(level: int, event: str, reason: str, fields: Fields, at: float) -> None:
+    """Give an event to the handlers, with what all events of this process have."""
     global last_problem
     if level >= logging.WARNING:
         last_problem = Problem(at, level, event, reason)
-
-
-def _tell(level: int, event: str, reason: str, fields: Fields) -> None:
-    _remember(level, event, reason, time.time())
     if LOGGER.isEnabledFor(level):
-        known = {**_everywhere, **_here.get({}), **fields}
+        known = {**_everywhere, **fields}
         extra = {"event": event, "fields": known, "reason": reason}
-        LOGGER.log(level, "%s", as_text(event, reason, known), extra=extra)
+        text = as_text(event, reason, known)
+        record = LOGGER.makeRecord(LOGGER.name, level, "", 0, text, (), None, extra=extra)
+        record.created = at
+        LOGGER.handle(record)
 
 
 class Collector(logging.Handler):

@@ -52,20 +52,21 @@ def publish_and_promote(
     """
     try:
         made = _published(store, draft, gate, instead_of=instead_of, force=force)
-        events.info(
-            "snapshot-current", snapshot=made.snapshot.number, pictures=made.snapshot.indexed
-        )
-        return made
     except NotPromoted as error:
         events.warning("snapshot-withheld", str(error), snapshot=error.snapshot)
+        _measure_current(store)
         raise
-    finally:
-        if (now := standing(store)) is not None:
-            measure_current(store, now.snapshot)
+    events.info("snapshot-current", snapshot=made.snapshot.number, pictures=made.snapshot.indexed)
+    _measure_current(store)
+    return made
 
 
-def measure_current(store: Store, current: IndexSnapshot) -> None:
-    """Set the metrics of a store's current snapshot."""
+def _measure_current(store: Store) -> None:
+    """Set the metrics of the current snapshot, which another job may have promoted meanwhile."""
+    now = standing(store)
+    if now is None:
+        return
+    current = now.snapshot
     meters.SNAPSHOT_NUMBER.set(current.number, store=store.url)
     meters.SNAPSHOT_PICTURES.set(current.indexed, store=store.url)
     if (made_at := _time(current.published_at)) is not None:

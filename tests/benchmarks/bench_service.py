@@ -10,12 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from s3fs import S3FileSystem
 
 from lamella.pipeline.planted.generate import generate
@@ -29,37 +29,12 @@ from tests.prometheus import (
     prometheus,
     running,
 )
-from tests.s3 import S3Server, environ, environment, make_bucket, upload
+from tests.s3 import upload
 
 OBJECTS = int(os.environ.get("SERVICE_OBJECTS", "60"))
 COMES, GOES = 3, 1
 
 pytestmark = pytest.mark.bench
-
-
-@contextmanager
-def two_nodes() -> Iterator[tuple[str, list[str]]]:
-    """Start two Ray nodes with a CPU each; yield their address, and where their agents serve."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    from lamella.cluster.ray.connect import connected
-    from lamella.cluster.ray.ray_auth import own_token
-
-    node = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-    with own_token():
-        nodes = Cluster(initialize_head=True, head_node_args=node)
-        try:
-            nodes.add_node(**node)
-            nodes.wait_for_nodes()
-            with connected(nodes.address):
-                agents = [
-                    f"{each['NodeManagerAddress']}:{each['MetricsExportPort']}"
-                    for each in ray.nodes()
-                ]
-            yield nodes.address, agents
-        finally:
-            nodes.shutdown()
 
 
 def lamella(*given: object) -> tuple[dict[str, Any], list[dict[str, Any]], float]:
@@ -83,31 +58,25 @@ def total(address: str, query: str) -> float:
 
 @needs_prometheus
 @needs_pushgateway
-def test_a_night_under_prometheus(tmp_path: Path) -> None:
-    pictures = tmp_path / "pictures"
+def test_a_night_under_prometheus(bucket: str, two_nodes: None, tmp_path: Path) -> None:
+    pictures, new, gateway = tmp_path / "pictures", tmp_path / "new", f"127.0.0.1:{free_port()}"
     generate(pictures, objects=OBJECTS + COMES)
-    (tmp_path / "new").mkdir()
+    new.mkdir()
     folders = sorted(pictures.iterdir())
-    new = [shutil.move(each, tmp_path / "new" / each.name) for each in folders[-COMES:]]
-    gateway = f"127.0.0.1:{free_port()}"
-    with ExitStack() as stack:
-        server = S3Server(tmp_path / "s3")
-        stack.callback(server.kill)
-        server.start()
-        stack.enter_context(environ(environment(server.endpoint)))
-        bucket = make_bucket("service")
-        source = upload(pictures, f"s3://{bucket}/pictures")
-        address, agents = stack.enter_context(two_nodes())
-        pushed = ["prometheus-pushgateway", f"--web.listen-address={gateway}"]
-        stack.enter_context(running(pushed, f"http://{gateway}/-/ready"))
-        seen = stack.enter_context(prometheus(tmp_path, [*agents, gateway]))
-        store = f"s3://{bucket}/store"
-        engine = ("--address", address, "--push", f"http://{gateway}")
-        job = tmp_path / "job.toml"
-        job.write_text("[gate]\ndrift = 3\n")  # words of so few pictures do not fit new ones well
+    for each in folders[-COMES:]:
+        shutil.move(each, new / each.name)
+    source, store = upload(pictures, f"s3://{bucket}/pictures"), f"s3://{bucket}/store"
+    agents = [f"{node['NodeManagerAddress']}:{node['MetricsExportPort']}" for node in ray.nodes()]
+    engine = ("--address", ray.get_runtime_context().gcs_address, "--push", f"http://{gateway}")
+    pushed = ["prometheus-pushgateway", f"--web.listen-address={gateway}"]
+    job = tmp_path / "job.toml"
+    job.write_text("[gate]\ndrift = 3\n")  # words of so few pictures do not fit new ones well
+    with (
+        running(pushed, f"http://{gateway}/-/ready"),
+        prometheus(tmp_path, [*agents, gateway]) as seen,
+    ):
         first = measured(seen, agents, "index", source, "--into", store, "--job", job, *engine)
-        for folder in new:
-            upload(Path(folder), f"{source}/{Path(folder).name}")
+        upload(new, source)
         for each in folders[:GOES]:
             S3FileSystem(skip_instance_cache=True).rm(f"{source}/{each.name}", recursive=True)
         night = measured(seen, agents, "reindex", store, *engine)

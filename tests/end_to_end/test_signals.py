@@ -14,7 +14,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +57,34 @@ class Moment:
     left: list[str]
     folders: list[str]
     continued: bool
+
+
+def told(
+    command: str,
+    engine: str,
+    sent: signal.Signals,
+    moment: float,
+    whole: Ended,
+    ended: Ended,
+    *,
+    continued: bool,
+) -> Moment:
+    """Return what became of a command at a moment, and print it."""
+    about = Moment(
+        command,
+        engine,
+        sent.name,
+        round(moment, 2),
+        round(whole.seconds, 2),
+        ended.sent,
+        ended.code,
+        round(ended.seconds, 2),
+        ended.left,
+        ended.folders,
+        continued,
+    )
+    print(*asdict(about).values(), flush=True)
+    return about
 
 
 @pytest.fixture
@@ -140,21 +168,7 @@ def test_at_any_moment_a_command_ends_and_leaves_nothing_and_continues(
     for number in range(MOMENTS):
         sent, moment = SIGNALS[number % 3], chance.uniform(BEGUN_S, whole.seconds)
         ended, result = struck(name, engine, sent, moment, stores)
-        about = Moment(
-            name,
-            engine,
-            sent.name,
-            round(moment, 2),
-            round(whole.seconds, 2),
-            ended.sent,
-            ended.code,
-            round(ended.seconds, 2),
-            ended.left,
-            ended.folders,
-            result == wanted,
-        )
-        found.append(about)
-        print(*asdict(about).values(), flush=True)
+        found.append(told(name, engine, sent, moment, whole, ended, continued=result == wanted))
     keep(found)
     for each in found:
         assert each.continued, each
@@ -181,25 +195,11 @@ def test_at_any_moment_a_command_on_a_cluster_that_it_joined_ends_and_its_worker
                 ends = time.monotonic() + 10
                 while workers(cluster) and time.monotonic() < ends:
                     time.sleep(0.1)
-                left = [*ended.left, *workers(cluster)]
+                ended = replace(ended, left=[*ended.left, *workers(cluster)])
                 assert result == case.result(at)
                 check(ended, sent, (sent, moment))
-                about = Moment(
-                    "index",
-                    "joined",
-                    sent.name,
-                    round(moment, 2),
-                    round(whole.seconds, 2),
-                    ended.sent,
-                    ended.code,
-                    round(ended.seconds, 2),
-                    left,
-                    ended.folders,
-                    True,
-                )
-                found.append(about)
-                print(*asdict(about).values(), flush=True)
-                assert left == []
+                found.append(told("index", "joined", sent, moment, whole, ended, continued=True))
+                assert ended.left == []
         finally:
             cluster.shutdown()
     keep(found)
