@@ -110,6 +110,8 @@ def test_nothing_but_tests_imports_tests() -> None:
         ("numba", (), ("pipeline/compiled.py",)),
         ("typer", ("cluster/",), ()),
         ("skimage", (), ("pipeline/planted/",)),
+        ("matplotlib", (), ("pipeline/page/charts.py",)),
+        ("ir_measures", (), ("pipeline/evaluate/",)),
     ],
 )
 def test_a_library_is_used_where_it_belongs(
@@ -138,7 +140,7 @@ DOWNWARDS = (
         "memory",
         "cores",
     ),
-    *("private", "import_path", "scratch"),
+    *("private", "import_path", "scratch", "page"),
     *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
     *(
         "search",

@@ -24,6 +24,20 @@ def order_by_score(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.lexsort((np.arange(len(scores)), -scores)).astype(np.int64)
 
 
+def first_by_score(scores: NDArray[np.float64], depth: int) -> NDArray[np.int64]:
+    """Return the first image ids of `order_by_score`, without sorting the others.
+
+    Args:
+        scores: (N,) float64, no NaN; the place in the array is the image id.
+        depth: how many, at most N.
+    """
+    if depth == 0:
+        return np.empty(0, np.int64)
+    bar = np.partition(scores, len(scores) - depth)[len(scores) - depth]
+    within = np.flatnonzero(scores >= bar)  # all that are equal to the last one, too
+    return within[order_by_score(scores[within])[:depth]]
+
+
 def ranks_of(
     scores: NDArray[np.float64],
     positive_ids: NDArray[np.int64],

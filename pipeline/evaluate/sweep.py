@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.folds import cross_validate, groups_of
 from lamella.pipeline.evaluate.intervals import Resampled, resample
+from lamella.pipeline.evaluate.metrics import first_by_score
 from lamella.pipeline.evaluate.truth import (
     GroundTruth,
     ResolvedTruth,
@@ -37,6 +38,9 @@ from lamella.schemas.report import (
 
 SWEPT_T = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SWEPT_P = (0.05, 0.15, 0.3, 0.45, 0.6, 0.8)
+
+KEPT_RANKS = 12
+"""First pictures that are kept of each ranking of each query, for pages and comparisons."""
 
 BACKGROUND_BINS = 10_000
 """Bins of the median background similarity: precise to 1e-4, in constant memory."""
@@ -71,6 +75,8 @@ class SweepPart:
         rectangles: (R, B), average precision by rectangles; 0 where the metric is another than mAP.
         swept: (G, B), a row a point of the grid.
         background: (C, bins) int64, counts of similarities of unrelated pictures.
+        first: (R, B, D) int64, the first D places of each ranking, best first.
+        similarities: (R, B, D, C) float64, of those pictures in each layer.
     """
 
     first_query: int
@@ -80,11 +86,23 @@ class SweepPart:
     rectangles: NDArray[np.float64]
     swept: NDArray[np.float64]
     background: NDArray[np.int64]
+    first: NDArray[np.int64]
+    similarities: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SweepResult:
-    """All that a report says about scores, and the score of each query in every ranking (R, Q)."""
+    """All that a report says about scores, and what each query got in every ranking.
+
+    Attributes:
+        scores: (R, Q) float64, by the protocol's measure.
+        lowest, highest: (R, Q), with equal scores in the worst and the best order.
+        rectangles: (R, Q), average precision by rectangles; 0 where the metric is another than mAP.
+        swept: (G, Q), a row a point of the grid.
+        groups: (Q,) int64, the queries that share a right answer have one number.
+        first: (R, Q, D) int64, the first D places of each ranking, best first.
+        similarities: (R, Q, D, C) float64, of those pictures in each layer.
+    """
 
     rows: tuple[ScoreRow, ...]
     gains: tuple[Gain, ...]
@@ -94,6 +112,16 @@ class SweepResult:
     cross_validated: CrossValidated | None
     background: tuple[BackgroundSimilarity, ...]
     scores: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    rectangles: NDArray[np.float64]
+    swept: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    first: NDArray[np.int64]
+    similarities: NDArray[np.float64]
+
+
+JOINED = ("scores", "lowest", "highest", "rectangles", "swept", "first", "similarities")
 
 
 def plan_sweep(
@@ -172,11 +200,14 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
     scores, lowest, highest, rectangles = np.zeros((4, len(plan.rankings), batch))
     swept = np.empty((len(plan.grid), batch))
     background = np.zeros((layers, BACKGROUND_BINS), dtype=np.int64)
+    depth = min(KEPT_RANKS, len(plan.truth.names))
+    first = np.empty((len(plan.rankings), batch, depth), np.int64)
     for column in range(batch):
         table = np.ascontiguousarray(similarities[:, column], dtype=np.float64)
         query = plan.truth.queries[first_query + column]
         for row, (_, taken, spec) in enumerate(plan.rankings):
             fused = fuse(table[taken], spec)
+            first[row, column] = first_by_score(fused, depth)
             scores[row, column] = score_query(metric, query, fused)
             lowest[row, column] = score_query(metric, query, fused, "worst")
             highest[row, column] = score_query(metric, query, fused, "best")
@@ -189,7 +220,12 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
         bins = np.minimum((unrelated * BACKGROUND_BINS).astype(np.int64), BACKGROUND_BINS - 1)
         for layer in range(layers):
             background[layer] += np.bincount(bins[layer], minlength=BACKGROUND_BINS)
-    return SweepPart(first_query, scores, lowest, highest, rectangles, swept, background)
+    each = np.arange(batch)[:, None]
+    kept = np.stack([similarities[:, each, places] for places in first], dtype=np.float64)
+    return SweepPart(
+        *(first_query, scores, lowest, highest, rectangles, swept, background),
+        *(first, np.moveaxis(kept, 1, -1)),
+    )
 
 
 def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
@@ -211,11 +247,9 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
             f"each of {len(plan.truth.queries)} queries is scored once; the parts hold "
             f"{len(places)}, {len(set(places))} of them distinct: score the missing batches"
         )
-    scores = np.concatenate([part.scores for part in ordered], axis=1)
-    lowest = np.concatenate([part.lowest for part in ordered], axis=1).mean(axis=1)
-    highest = np.concatenate([part.highest for part in ordered], axis=1).mean(axis=1)
-    rectangles = np.concatenate([part.rectangles for part in ordered], axis=1).mean(axis=1)
-    swept = np.concatenate([part.swept for part in ordered], axis=1)
+    scores, lowest, highest, rectangles, swept, first, similarities = (
+        np.concatenate([getattr(part, name) for part in ordered], axis=1) for name in JOINED
+    )
     groups = groups_of(plan.truth)
     across = cross_validate(groups, [(t, p) for t, p, _ in plan.grid], swept)
     measured = scores if across is None else np.vstack([scores, across[0]])
@@ -225,8 +259,8 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
             plan,
             row,
             scores[row],
-            (float(lowest[row]), float(highest[row])),
-            float(rectangles[row]),
+            (float(lowest[row].mean()), float(highest[row].mean())),
+            float(rectangles[row].mean()),
             drawn,
         )
         for row in range(len(plan.rankings))
@@ -251,6 +285,13 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
         ),
         background=tuple(_backgrounds(plan, counts)),
         scores=scores,
+        lowest=lowest,
+        highest=highest,
+        rectangles=rectangles,
+        swept=swept,
+        groups=groups,
+        first=first,
+        similarities=similarities,
     )
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.metrics import (
     average_precision,
     average_precision_by_rectangles,
     average_precision_over_ties,
+    first_by_score,
     ns_score,
     order_by_score,
     ranks_of,
@@ -144,3 +146,14 @@ def test_tie_aware_figures_equal_all_orders_tried(case: Ranked) -> None:
     expected = (min(figures), sum(figures) / len(figures), max(figures))
     given_figures = average_precision_over_ties(scores, positive, ignored, len(positive))
     assert given_figures == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    st.data(),
+)
+def test_the_first_by_score_are_those_of_the_whole_order(
+    scores: NDArray[np.float64], data: st.DataObject
+) -> None:
+    depth = data.draw(st.integers(0, len(scores)))
+    assert first_by_score(scores, depth).tolist() == order_by_score(scores)[:depth].tolist()

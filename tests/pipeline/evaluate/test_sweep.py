@@ -7,7 +7,7 @@ from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.folds import groups_of, halves_of
 from lamella.pipeline.evaluate.metrics import order_by_score
 from lamella.pipeline.evaluate.protocols import groups, ukb
-from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
+from lamella.pipeline.evaluate.sweep import KEPT_RANKS, plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
 from lamella.pipeline.search.fuse import fuse
 from lamella.schemas.query import FusionSpec, LayerMap
@@ -45,6 +45,20 @@ def test_every_point_of_the_grid_equals_its_own_fusion() -> None:
     assert used.score == result.rows[-1].score
     assert result.best is not None
     assert result.best.score == max(point.score for point in result.sweep)
+
+
+def test_the_first_pictures_of_every_ranking_are_kept_with_their_similarities() -> None:
+    table, plan = similarities(), plan_sweep(TRUTH, NAMES, PAPER)
+    result = summarise(
+        plan, [score_batch(plan, 5, table[:, 5:]), score_batch(plan, 0, table[:, :5])]
+    )
+    fused = [table[0], table[1], table[0] + table[1], fuse(table, PAPER)]
+    assert result.first.shape == (4, 24, KEPT_RANKS)
+    for row, scores in enumerate(fused):
+        for query in range(24):
+            first = result.first[row, query]
+            assert first.tolist() == order_by_score(scores[query])[:KEPT_RANKS].tolist()
+            assert (table[:, query, first] == result.similarities[row, query].T).all()
 
 
 def test_a_report_of_map_says_what_trec_eval_says_too() -> None:

@@ -1,0 +1,1 @@
+"""What all pages for people share: their frame and style, and charts."""

@@ -1,0 +1,64 @@
+"""Make self-contained HTML pages from templates.
+
+Names of pictures are untrusted: templates escape everything, `printable` spells unprintable
+characters out, and the policy of a page allows no script but its own, by its SHA-256.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+from lamella.pipeline.text import printable
+
+FRAME = "lamella.pipeline.page"
+
+
+def render(package: str, name: str, **values: Any) -> str:
+    """Return a page.
+
+    The template `name.html.jinja` of the package extends `frame.html.jinja`, which says what blocks
+    there are. `name.css` and `name.js` beside it are put into the page, after the style of all
+    pages.
+
+    Args:
+        package: the module whose folder has the files, such as `lamella.pipeline.evaluate`.
+        name: of the files.
+        values: what the template shows.
+
+    Raises:
+        jinja2.UndefinedError: the template shows a value that was not given.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    def source(asked: str) -> str | None:
+        return _text(FRAME, asked) or _text(package, asked)
+
+    environment = Environment(
+        loader=FunctionLoader(source),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    environment.filters["grouped"] = lambda value: f"{value:,}"
+    script = _text(package, f"{name}.js") or ""
+    return environment.get_template(f"{name}.html.jinja").render(
+        style=(_text(FRAME, "house.css") or "") + (_text(package, f"{name}.css") or ""),
+        script=script,
+        policy=_policy(script),
+        **values,
+    )
+
+
+def _text(package: str, name: str) -> str | None:
+    file = files(package).joinpath(name)
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _policy(script: str) -> str:
+    """Return what a page may load: pictures within it or beside it, and its own script."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"script-src 'sha256-{digest}'" if script else "script-src 'none'"
+    return f"default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; {allowed}"
