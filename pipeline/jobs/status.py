@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.corpus.joined import shown
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
@@ -93,7 +94,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         looked_at = _new_looks(store) * job.shard_images
         return {
             "name": job.name,
-            "root": job.source,
+            "root": shown(job.source),
             "images": job.entries,
             "ignored": 0,
             "passed_over": {},
@@ -109,7 +110,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
     remarks, repeated = _remarks_and_repeated(store, manifest)
     return {
         "name": manifest.name,
-        "root": manifest.root,
+        "root": shown(manifest.root),
         "images": manifest.images,
         "ignored": manifest.ignored,
         "passed_over": manifest.passed_over,
