@@ -35,7 +35,7 @@ def parts_of(text: str) -> Mapping[str, str]:
     """
     if not text.startswith(SIGN):
         return {}
-    parts = json.loads(text[len(SIGN) :])
+    parts: dict[str, str] = json.loads(text[len(SIGN) :])
     sound = isinstance(parts, dict) and all(isinstance(each, str) for each in parts.values())
     if not sound or joined(parts) != text:
         raise ValueError(f"several sources are a name and a text each; got {one_line(text, 100)}")

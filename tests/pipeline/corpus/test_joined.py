@@ -196,6 +196,7 @@ def test_python_takes_sources_by_name(tmp_path: Path) -> None:
         tiny_pictures(tmp_path / name / "images", 2, broken=0)
     with pytest.raises(InputError, match="has 1 to 64 letters"):
         lamella.index({"x,y": tmp_path / "a/images"}, into=tmp_path / "store")
-    by_name = {"x": tmp_path / "a/images", "y": str(tmp_path / "b/images")}
     with pytest.raises(InputError, match=r"source .*/none cannot be opened"):
-        lamella.index(by_name | {"z": tmp_path / "none"}, into=tmp_path / "store")
+        lamella.index(
+            {"x": tmp_path / "a/images", "y": str(tmp_path / "none")}, into=tmp_path / "s"
+        )
