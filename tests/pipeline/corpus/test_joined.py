@@ -20,6 +20,7 @@ from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.reindexing import reindex
+from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.stages import Watch
@@ -183,6 +184,8 @@ def test_an_index_of_two_sources_is_renewed_moved_and_sound(tmp_path: Path) -> N
     renewed = reindex(opened, SerialRunner(), threads=1, watch=Watch(), force=True)
     assert renewed.indexed == 8
     assert not verify_store(opened).damage
+    smallest = min(store_status(opened)["corpora"], key=lambda corpus: corpus["images"])
+    assert smallest["sources"] == {"more": 6, "oxford": 3}
     shutil.move(data, tmp_path / "elsewhere")
     table = ImageTable(opened, renewed, pictures=str(tmp_path / "elsewhere"))
     assert table.picture_bytes(ids["oxford/00.png"]) == table.picture_bytes(ids["more/00.png"])
