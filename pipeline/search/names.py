@@ -148,6 +148,19 @@ class ImageTable:
                     found[name] = image_id
         return found
 
+    def all_named(self, name: str) -> tuple[list[int], int]:
+        """Return the ids of all indexed images of a name, rising, and how many refused ones there
+        are of it.
+        """
+        same = [image_id for other, image_id in self.names() if other == name]
+        indexed = sorted(each for each in same if self._is_indexed(each))
+        return indexed, len(same) - len(indexed)
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Yield name and id of every picture of the corpus, in the order of the source."""
+        for number in range(len(self._shards)):
+            yield from self._named(number)
+
     def _named(self, number: int) -> Iterator[tuple[str, int]]:
         table = self._table(number, "names")
         return zip(
