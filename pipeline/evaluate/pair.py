@@ -1,12 +1,10 @@
 """What explains the rank of one picture for one query: similarities, maps, ranks, shared words."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from lamella.pipeline.arrays import Float64s
+from lamella.pipeline.evaluate.figures import LABELS
 from lamella.pipeline.evaluate.matches import Match
 from lamella.pipeline.search.fuse import map_similarity
 from lamella.schemas.query import FusionSpec, LayerMap, Weighting
@@ -48,11 +46,21 @@ class PairLayer:
 
 @dataclass(frozen=True)
 class RankBy:
-    """The result in one ranking of the whole index: a layer alone, `direct` or `mapped`."""
+    """The result in one ranking of the whole index: by a layer alone, the plain sum, the fusion.
 
-    ranking: str
+    Attributes:
+        layer: the one that ranks alone; "" for the others.
+    """
+
+    kind: Literal["alone", "direct", "mapped"]
+    layer: str
     rank: int
     score: float
+
+    @property
+    def label(self) -> str:
+        """What tables call the ranking."""
+        return LABELS[self.kind].format(self.layer)
 
 
 @dataclass(frozen=True)
@@ -172,6 +180,8 @@ def moves(explanation: Explanation) -> tuple[str, ...]:
     if not explanation.above:
         return (*said, "No picture is above it.")
     ahead = explanation.above[-1]
+    if explanation.rank == 2 and ahead.image_id == explanation.query.image_id:
+        return (*said, "Only the query itself is above it.")
     gap = ahead.score - explanation.score
     if gap <= 0.0:
         tie = "The picture above has the same score; ties are in the order of image ids."
@@ -198,8 +208,8 @@ def _threshold(layer: PairLayer) -> str:
             f"{layer.mapped - layer.similarity:.4f}."
         )
     return (
-        f"S of {layer.layer} is not above t = {layer.t:g} ({layer.t - layer.similarity:.4f} short): "
-        "the map leaves it as it is, and lifts what is above."
+        f"S of {layer.layer} is not above t = {layer.t:g} ({layer.t - layer.similarity:.4f} "
+        "short): the map leaves it as it is, and lifts what is above."
     )
 
 
@@ -209,5 +219,3 @@ def _difference(explanation: Explanation, other: Neighbour) -> str:
         for layer, theirs in zip(explanation.layers, other.parts, strict=True)
     ]
     return ", ".join(parts)
-
-

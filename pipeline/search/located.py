@@ -1,6 +1,6 @@
 """Find the words of a picture again, with the place of each: the index keeps no places."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,6 @@ from lamella.pipeline.search.segment import Features
 from lamella.pipeline.signs import signed
 from lamella.schemas.extraction import PreprocessSpec, View
 from lamella.schemas.refusals import RefusalReason
-
-BOX_STRIDES = 2
-"""Edge of the box around one place, in strides of the layer's grid.
-
-The network sees more than that for a descriptor, about six strides (`diagnostics/patches.py`), but
-most strongly what is in the middle; boxes of six would cover most of a picture.
-"""
 
 Box = tuple[float, float, float, float]
 """x and y of its upper left corner, width and height, as shares of the upright picture."""
@@ -43,10 +36,14 @@ class WordPlaces:
     look: Look
 
     def boxes(self, word: int) -> tuple[Box, ...]:
-        """Return where a word is in the picture, from the top; places that touch share a box."""
-        return tuple(
-            _box(*corners, self.grid, self.look) for corners in touching(self.at.get(word, []))
-        )
+        """Return the part of the picture that has a word, as boxes that do not overlap.
+
+        A descriptor has one cell of the grid. The network sees more than that for it, a square of
+        about six cells (`diagnostics/patches.py`), but most strongly what is in the middle; squares
+        of that size would each cover most of a picture.
+        """
+        cells = rectangles(self.at.get(word, []))
+        return tuple(_box(*cell, self.grid, self.look) for cell in cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,40 +129,36 @@ def same_words(left: Features, right: Features) -> bool:
     raise ValueError("bags are compared with bags, and residuals with residuals")
 
 
-def touching(places: Sequence[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
-    """Return the first and last row and column of each group of places that touch.
+def rectangles(cells: Iterable[tuple[int, int]]) -> list[tuple[int, int, int, int]]:
+    """Return rectangles that cover cells (row, column) of a grid: first and last row and column.
 
-    Places touch at edges or corners. Groups are ordered by their first place, from the top.
+    They do not overlap and cover nothing else: from the top left, each as wide, then as high as
+    can be.
 
-    >>> touching([(0, 0), (1, 1), (5, 5)])
-    [(0, 1, 0, 1), (5, 5, 5, 5)]
+    >>> rectangles([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)])
+    [(0, 1, 0, 1), (2, 2, 1, 1)]
     """
-    left, groups = set(places), []
-    for start in sorted(left):
-        if start not in left:
+    left, found = set(cells), []
+    for top, first in sorted(left):
+        if (top, first) not in left:
             continue
-        left.remove(start)
-        group = [start]
-        for row, column in group:  # which grows
-            around = {(row + y, column + x) for y in (-1, 0, 1) for x in (-1, 0, 1)} & left
-            left -= around
-            group += sorted(around)
-        rows, columns = zip(*group, strict=True)
-        groups.append((min(rows), max(rows), min(columns), max(columns)))
-    return groups
+        last, bottom = first, top
+        while (top, last + 1) in left:
+            last += 1
+        columns = range(first, last + 1)
+        while all((bottom + 1, column) in left for column in columns):
+            bottom += 1
+        left -= {(row, column) for row in range(top, bottom + 1) for column in columns}
+        found.append((top, bottom, first, last))
+    return found
 
 
-def _box(
-    first: int, last: int, left: int, right: int, grid: tuple[int, int], look: Look
-) -> Box:
-    """Return the box around some places, inside what the layer saw."""
-
-    def span(low: int, high: int, cells: int, seen: int, begin: int, whole: int) -> list[float]:
-        stride, margin = seen / cells, BOX_STRIDES / 2
-        near = max((low + 0.5 - margin) * stride, 0.0)
-        far = min((high + 0.5 + margin) * stride, float(seen))
-        return [(begin + near) / whole, (far - near) / whole]
-
-    y, height = span(first, last, grid[0], look.cut_height, look.top, look.height)
-    x, width = span(left, right, grid[1], look.cut_width, look.left, look.width)
-    return x, y, width, height
+def _box(top: int, bottom: int, first: int, last: int, grid: tuple[int, int], look: Look) -> Box:
+    """Return the box of some cells of the grid, which lies over what the layer saw."""
+    high, wide = look.cut_height / grid[0], look.cut_width / grid[1]
+    return (
+        (look.left + first * wide) / look.width,
+        (look.top + top * high) / look.height,
+        (last + 1 - first) * wide / look.width,
+        (bottom + 1 - top) * high / look.height,
+    )

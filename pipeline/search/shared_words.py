@@ -66,4 +66,5 @@ def _products(left: NDArray[Any], right: NDArray[Any], dimensions: int) -> Float
         wide: Float64s = (left.astype(np.float64) * right.astype(np.float64)).sum(axis=1)
         return wide
     apart = np.unpackbits(left ^ right, axis=1).sum(axis=1, dtype=np.int64)
-    return (dimensions - 2 * apart) / np.float64(dimensions)
+    signs: Float64s = (dimensions - 2 * apart) / np.float64(dimensions)
+    return signs
