@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -150,8 +150,8 @@ class Opened:
 
     def explained(
         self,
-        query: Picture | int,
-        result: str | int,
+        query: Picture | SupportsIndex,
+        result: str | SupportsIndex,
         question: Question,
         source: str | os.PathLike[str] | None,
     ) -> Explanation:
@@ -165,18 +165,18 @@ class Opened:
         wanted = (
             chosen_result(images, self.snapshot, result)
             if isinstance(result, str)
-            else int(self._checked(result)[0])
+            else int(self._checked([result])[0])
         )
         asked = self._one_asked(query)
         return explain_pair(opening, searcher, asked, wanted, question.fusion, question.weighting)
 
-    def _one_asked(self, query: Picture | int) -> "int | Given":
+    def _one_asked(self, query: Picture | SupportsIndex) -> "int | Given":
         """Return the indexed image or the picture that is the query of a call."""
         if isinstance(query, str):
             return chosen_query(self.images, self.snapshot, query)
         if isinstance(query, int | np.integer):
-            return int(self._checked(int(query))[0])
-        given = given_pictures(query)
+            return int(self._checked([query])[0])
+        given = given_pictures(query)  # type: ignore[arg-type]  # what is no picture is refused
         if len(given) != 1:
             raise InputError(f"one query is explained; got {len(given)}: make a call of each")
         return given[0]
@@ -191,7 +191,7 @@ class Opened:
             names = pa.array([pictures[place].name for place in places.tolist()], pa.string())
             yield places, Batch(places, names, QueryBatch(layers) if layers else None, refusals)
 
-    def _checked(self, ids: int | Iterable[int]) -> Int64s:
+    def _checked(self, ids: int | Iterable[SupportsIndex]) -> Int64s:
         """Return image ids, all of them of images that queries can find."""
         try:
             wanted = [

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsIndex
 
 import pyarrow as pa
 
@@ -203,8 +203,8 @@ class Index:
 
     def explain(
         self,
-        query: Picture | int,
-        result: str | int,
+        query: Picture | SupportsIndex,
+        result: str | SupportsIndex,
         *,
         layers: str | Sequence[str] | None = None,
         t: float | Sequence[float] | None = None,

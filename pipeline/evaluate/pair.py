@@ -215,7 +215,7 @@ def _threshold(layer: PairLayer) -> str:
 
 def _difference(explanation: Explanation, other: Neighbour) -> str:
     parts = [
-        f"{theirs - layer.part:+.4f} by {layer.layer}"
+        f"{round(theirs - layer.part, 4) + 0.0:+.4f} by {layer.layer}"
         for layer, theirs in zip(explanation.layers, other.parts, strict=True)
     ]
     return ", ".join(parts)
