@@ -69,8 +69,6 @@ class WordLine:
     word: int
     weight: float
     bar: float
-    query_boxes: int
-    result_boxes: int
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,6 @@ def render(explanation: Explanation, query: Shown | None, result: Shown | None) 
         map_chart=map_chart(explanation.layers),
         map_text=map_text,
         notes=[note for side in (explanation.query, explanation.result) if (note := _note(side))],
-        widest=max(1.0, *(layer.part for layer in explanation.layers)),
         coloured=COLOURED,
     )
 
@@ -118,14 +115,7 @@ def layer_words(explanation: Explanation, layer: PairLayer) -> LayerWords:
     return LayerWords(
         layer=layer,
         lines=tuple(
-            WordLine(
-                match.word,
-                match.weight,
-                100 * match.weight / most,
-                len(match.query_boxes),
-                len(match.result_boxes),
-            )
-            for match in listed
+            WordLine(match.word, match.weight, 100 * match.weight / most) for match in listed
         ),
         rest=len(rest),
         rest_weight=sum(match.weight for match in rest),

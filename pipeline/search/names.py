@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
@@ -149,10 +150,14 @@ class ImageTable:
         return found
 
     def all_named(self, name: str) -> tuple[list[int], int]:
-        """Return the ids of all indexed images of a name, rising, and how many refused ones there
-        are of it.
+        """Return the ids of all indexed images of a name, rising, and how many refused pictures
+        have it.
         """
-        same = [image_id for other, image_id in self.names() if other == name]
+        same: list[int] = []
+        for number in range(len(self._shards)):
+            table = self._table(number, "names")
+            has = pc.equal(table.column("name"), pa.scalar(name, pa.large_string()))
+            same += table.filter(has).column("image_id").to_pylist()
         indexed = sorted(each for each in same if self._is_indexed(each))
         return indexed, len(same) - len(indexed)
 

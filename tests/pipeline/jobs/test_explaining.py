@@ -256,6 +256,16 @@ def test_layers_of_residuals(stores: Stores, tmp_path: Path) -> None:
             check_words(opened.explain(query, result))
 
 
+def test_an_index_without_local_layers(stores: Stores, tmp_path: Path) -> None:
+    with tiny_runs(), counted_reads() as read:
+        tiny_index(tmp_path / "store", stores.pictures, network__layers=["head"])
+        opened = Open(tmp_path / "store")
+        query, result = list(opened.ids.values())[:2]
+        found = opened.explain(query, result)
+        assert (found.matches, found.local_layers, read) == ((), (), [])
+        assert matched_words(opened.opening, [(query, result)], ["head"], {}) == {}
+
+
 def test_names_go_before_files(one: Open, stores: Stores, tmp_path: Path) -> None:
     images, snapshot = one.opening.images, one.snapshot
     assert chosen_query(images, snapshot, "00.png") == one.ids["00.png"]
