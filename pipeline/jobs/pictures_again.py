@@ -1,6 +1,5 @@
 """Read pictures again, to find the places of their words, and compare these with the index."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from lamella.pipeline.errors import InputError, SourceGone, one_line
 from lamella.pipeline.evaluate.pair import Found
 from lamella.pipeline.evaluate.pair_page import SHOWN_EDGE, Shown
 from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.page.jpeg import jpeg_of
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.encode import (
@@ -229,15 +229,6 @@ def shown_picture(opening: Opening, who: "int | Given") -> Shown | None:
     else:
         pixels = resize.shrink(resize.picture_of(content), SHOWN_EDGE, SHOWN_EDGE)
     return Shown(jpeg_of(pixels), pixels.shape[1], pixels.shape[0])
-
-
-def jpeg_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return an RGB picture (h, w, 3) as a JPEG."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=85)
-    return out.getvalue()
 
 
 def _content(opening: Opening, who: "int | Given") -> bytes | NDArray[np.uint8] | None:
