@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from lamella.indexing import index
     from lamella.opened import Index, open
     from lamella.pictures import Picture
+    from lamella.pipeline.evaluate.pair import Explanation
     from lamella.result import Refusal, Result
 
-__all__ = ["Index", "Picture", "Refusal", "Result", "errors", "index", "open"]
+__all__ = ["Explanation", "Index", "Picture", "Refusal", "Result", "errors", "index", "open"]
 
 _HOMES = {
+    "Explanation": "lamella.pipeline.evaluate.pair",
     "Index": "lamella.opened",
     "Picture": "lamella.pictures",
     "Refusal": "lamella.result",

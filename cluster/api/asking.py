@@ -1,10 +1,11 @@
 """What an open index holds in memory, and the queries of a call as batches of features."""
 
 import operator
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,10 @@ from lamella.pictures import Picture, given_pictures
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.evaluate.pair import Explanation
+from lamella.pipeline.jobs.explaining import explain_pair
+from lamella.pipeline.jobs.pair_names import chosen_query, chosen_result
+from lamella.pipeline.jobs.pictures_again import Opening
 from lamella.pipeline.jobs.query_run import Batch, Question
 from lamella.pipeline.jobs.resolve import asked_fusion
 from lamella.pipeline.jobs.settings import load_job
@@ -143,6 +148,39 @@ class Opened:
             places = np.arange(start, start + len(part))
             yield places, Batch(part, self.images.names_of(part), features, nobody)
 
+    def explained(
+        self,
+        query: Picture | SupportsIndex,
+        result: str | SupportsIndex,
+        question: Question,
+        source: str | os.PathLike[str] | None,
+    ) -> Explanation:
+        """Return why an image has its rank for a query; see `Index.explain`."""
+        images = self.images
+        if source is not None:
+            images = ImageTable(self.store, self.snapshot, pictures=os.fspath(source))
+        searcher = self.searcher(question.weighting)
+        coordinator = self.coordinator(question.weighting)
+        opening = Opening(self.snapshot, images, coordinator, lambda: self.encoder)
+        wanted = (
+            chosen_result(images, self.snapshot, result)
+            if isinstance(result, str)
+            else int(self._checked([result])[0])
+        )
+        asked = self._one_asked(query)
+        return explain_pair(opening, searcher, asked, wanted, question.fusion, question.weighting)
+
+    def _one_asked(self, query: Picture | SupportsIndex) -> "int | Given":
+        """Return the indexed image or the picture that is the query of a call."""
+        if isinstance(query, str):
+            return chosen_query(self.images, self.snapshot, query)
+        if isinstance(query, int | np.integer):
+            return int(self._checked([query])[0])
+        given = given_pictures(query)  # type: ignore[arg-type]  # what is no picture is refused
+        if len(given) != 1:
+            raise InputError(f"one query is explained; got {len(given)}: make a call of each")
+        return given[0]
+
     def _encoded(self, pictures: "Sequence[Given]") -> Batches:
         from lamella.pipeline.extract.given import GivenPictures, rows_of_given
 
@@ -153,7 +191,7 @@ class Opened:
             names = pa.array([pictures[place].name for place in places.tolist()], pa.string())
             yield places, Batch(places, names, QueryBatch(layers) if layers else None, refusals)
 
-    def _checked(self, ids: int | Iterable[int]) -> Int64s:
+    def _checked(self, ids: int | Iterable[SupportsIndex]) -> Int64s:
         """Return image ids, all of them of images that queries can find."""
         try:
             wanted = [

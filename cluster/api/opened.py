@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, SupportsIndex
 
 import pyarrow as pa
 
@@ -16,6 +16,7 @@ from lamella.pictures import Picture
 from lamella.pipeline.cores import available_cores
 from lamella.pipeline.corpus.sandbox import end_idle_processes
 from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, one_line
+from lamella.pipeline.evaluate.pair import Explanation
 from lamella.pipeline.jobs.query_run import Batch
 from lamella.pipeline.jobs.rankings import ranking_table
 from lamella.pipeline.jobs.resolve import chosen_snapshot
@@ -199,6 +200,45 @@ class Index:
                     table = ranking_table(batch.ids, batch.names, answer, spec, opened.images)
                     answers.append((places, answer, table))
             return result_of(queries, search.k, fused, answers, refused, search.expand)
+
+    def explain(
+        self,
+        query: Picture | SupportsIndex,
+        result: str | SupportsIndex,
+        *,
+        layers: str | Sequence[str] | None = None,
+        t: float | Sequence[float] | None = None,
+        p: float | Sequence[float] | None = None,
+        w: float | Sequence[float] | None = None,
+        fusion: Literal["published", "scaled"] | None = None,
+        profile: Literal["paper", "production"] | None = None,
+        source: str | os.PathLike[str] | None = None,
+    ) -> Explanation:
+        """Return why an image of the index has its rank for a query.
+
+        With S, f(S) and w f(S) of each layer; exact ranks by each layer alone, by their plain sum
+        and by the mapped fusion, of all images; the images beside it; and the visual words that
+        both pictures share, with what each adds to S, and where it is on both. For the places both
+        pictures go through the network again; a picture that is gone or has changed is explained
+        without, and `query.note` or `result.note` says so.
+
+        Args:
+            query: a name or an id of the index, or a picture as `query` takes them. A text is the
+                name of an indexed image if there is one, else the path of a file.
+            result: a name or an id of the index.
+            layers, t, p, w, fusion, profile: as in `query`.
+            source: where the indexed pictures lie now, in the form that `lamella.index` takes;
+                where they were, by default.
+
+        Raises:
+            InputError: there is no such picture, several have that name, or it cannot be read; the
+                query is the result; a value is out of range; or the index was closed.
+            UnknownLayer: the snapshot has no such layer.
+            StoreError, DecoderUnavailable: the store or this machine failed.
+        """
+        with self._turn() as opened:
+            question = opened.question({}, layers, t, p, w, fusion, profile)
+            return opened.explained(query, result, question, source)
 
     def features(
         self,

@@ -10,7 +10,6 @@ from PIL import Image, ImageOps
 
 from lamella.pipeline.corpus.decode import to_rgb
 from lamella.pipeline.corpus.listing import storable
-from lamella.pipeline.corpus.locations import is_s3, named_by
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.errors import InputError, one_line
 from lamella.schemas.refusals import RefusalReason
@@ -68,11 +67,12 @@ def _given(picture: Any, number: int) -> "Given":
 
 
 def _place(path: str, number: int) -> str:
+    from lamella.pipeline.extract.given import full_place
+
     try:
-        place = named_by("/", path)
+        return full_place(path)
     except ValueError as error:
         raise InputError(f"picture {number} cannot be read from {path!r}: {error}") from None
-    return place if is_s3(place) else os.path.abspath(os.path.expanduser(place))
 
 
 def _checked(pixels: NDArray[Any], number: int) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lamella.cluster.commands import (
     bench,
+    explain,
     keeping,
     maintenance,
     options,
@@ -284,6 +285,7 @@ def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
 
 
 # After the commands above, so that help lists them in the order of use.
+explain.register(app)
 reindex.register(app)
 plan.register(app)
 bench.register(app)

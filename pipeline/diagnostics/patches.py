@@ -5,7 +5,6 @@ square of `PATCH_STRIDES` strides of the layer's grid around the centre of its p
 the network's input. The stride is the shorter edge of that input over the grid's.
 """
 
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from lamella.pipeline.diagnostics.nearest import Exciter, nearest_in_each_pictur
 from lamella.pipeline.errors import SourceGone
 from lamella.pipeline.extract.preprocess import look_of
 from lamella.pipeline.index.encode import open_assigner
+from lamella.pipeline.page.jpeg import jpeg_of
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.commit import read_committed
@@ -153,15 +153,6 @@ def cut_patches(
 
 def _there(patches: Mapping[tuple[int, int], Patch], word: int, places: int) -> Iterator[Patch]:
     return (patches[word, place] for place in range(places) if (word, place) in patches)
-
-
-def jpeg_of(pixels: NDArray[np.uint8]) -> bytes:
-    """Return an RGB picture (h, w, 3) as a JPEG."""
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=85)
-    return out.getvalue()
 
 
 def word_patches(

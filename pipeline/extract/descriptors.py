@@ -18,13 +18,14 @@ class Descriptors:
     """Local descriptors of some pictures, picture by picture, rows of the grid from the top.
 
     image_ids (n,) int64; y, x (n,) uint16 positions in the layer's grid; vectors (n, D) float16,
-    of unit length before rounding.
+    of unit length before rounding; grid: its rows and columns, where they are known.
     """
 
     image_ids: NDArray[np.int64]
     y: NDArray[np.uint16]
     x: NDArray[np.uint16]
     vectors: NDArray[np.float16]
+    grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.image_ids) == len(self.y) == len(self.x) == len(self.vectors):
@@ -111,6 +112,7 @@ def descriptors_of(
         y=(index // width % height).astype(np.uint16),
         x=(index % width).astype(np.uint16),
         vectors=vectors.numpy(),
+        grid=grid,
     )
 
 

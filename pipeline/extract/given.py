@@ -1,5 +1,6 @@
 """Pictures that a caller hands over, beside those that lie in a source: bytes, pixels, paths."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_bytes, probe_rows
 from lamella.pipeline.corpus.listing import Entry, storable
+from lamella.pipeline.corpus.locations import is_s3, named_by
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import look_at, picture_of
 from lamella.pipeline.extract.jpegs import Jpeg
@@ -31,6 +33,16 @@ class Given:
 
     name: str
     content: str | bytes | NDArray[np.uint8] | Refused
+
+
+def full_place(path: str) -> str:
+    """Return the full path of a file on this machine, or its address in S3.
+
+    Raises:
+        ValueError: neither can be named so; the message names what is allowed.
+    """
+    place = named_by(ROOT, path)
+    return place if is_s3(place) else os.path.abspath(os.path.expanduser(place))
 
 
 class GivenPictures(PictureSource):

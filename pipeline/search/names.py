@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
@@ -147,6 +148,23 @@ class ImageTable:
                 if name in wanted and name not in found and self._is_indexed(image_id):
                     found[name] = image_id
         return found
+
+    def all_named(self, name: str) -> tuple[list[int], int]:
+        """Return the ids of all indexed images of a name, rising, and how many refused pictures
+        have it.
+        """
+        same: list[int] = []
+        for number in range(len(self._shards)):
+            table = self._table(number, "names")
+            has = pc.equal(table.column("name"), pa.scalar(name, pa.large_string()))
+            same += table.filter(has).column("image_id").to_pylist()
+        indexed = sorted(each for each in same if self._is_indexed(each))
+        return indexed, len(same) - len(indexed)
+
+    def names(self) -> Iterator[tuple[str, int]]:
+        """Yield name and id of every picture of the corpus, in the order of the source."""
+        for number in range(len(self._shards)):
+            yield from self._named(number)
 
     def _named(self, number: int) -> Iterator[tuple[str, int]]:
         table = self._table(number, "names")

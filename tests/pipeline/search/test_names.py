@@ -96,6 +96,16 @@ def test_images_are_found_by_name(corpus: tuple[LocalStore, Any]) -> None:
     assert table.ids_of({name_of(6), "other"}) == {name_of(6): id_of(6)}
 
 
+def test_all_images_of_a_name_are_found(corpus: tuple[LocalStore, Any]) -> None:
+    table = ImageTable(*corpus)
+    assert table.all_named(name_of(6)) == ([id_of(6)], 0)
+    assert table.all_named("other") == ([], 0)
+    with mock.patch.object(table, "_is_indexed", return_value=False):
+        assert table.all_named(name_of(6)) == ([], 1)
+    every = list(table.names())
+    assert every == [(name_of(number), id_of(number)) for number in range(IMAGES_IN_ALL)]
+
+
 @pytest.mark.parametrize("image_id", [-1, 0, 2**40, 2**63 - 1])
 def test_an_id_that_is_not_there_is_a_key_error(
     corpus: tuple[LocalStore, Any], image_id: int
