@@ -8,6 +8,7 @@ stays text: it can be searched, read aloud, and is never markup, for matplotlib 
 import hashlib
 import html
 import io
+import logging
 import re
 from collections.abc import Callable
 from typing import Any, Literal
@@ -68,12 +69,18 @@ def chart(
 def several(
     draw: Callable[[Any], None], title: str, *, wide: float = WIDE, high: float = HIGH
 ) -> str:
-    """Return a chart of several axes as `chart` does; `draw` is given the figure."""
-    from matplotlib import rc_context
+    """Return a chart of several axes as `chart` does; `draw` is given the figure.
+
+    What a `matplotlibrc` says, the user's or one in the current folder, has no effect.
+    """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # a home that is read-only is no news
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure
 
     out = io.StringIO()
-    with rc_context(STYLE):
+    with rc_context():
+        rcdefaults()
+        rcParams.update(STYLE)
         figure = Figure(figsize=(wide, high), layout="constrained")
         draw(figure)
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format")))

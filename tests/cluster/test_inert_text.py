@@ -76,6 +76,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
     corpus = {
         "name": text,
         "states": {text: 1},
+        "sources": {text: 1},
         "images": 1,
         "remarks": {},
         "duplicates": 0,
@@ -96,7 +97,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
     }
     show_status(Console(file=out, width=2000), found)
     assert_inert(out.getvalue())
-    assert out.getvalue().count("|".join(SHOWN)) == 8
+    assert out.getvalue().count("|".join(SHOWN)) == 9
 
 
 @pytest.fixture(scope="module")

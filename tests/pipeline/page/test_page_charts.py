@@ -1,5 +1,8 @@
 """Charts for pages: sound XML, colours of the page, text that does nothing, the same bytes."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -35,6 +38,20 @@ def test_colours_are_those_of_the_page() -> None:
 
 def test_the_same_drawing_gives_the_same_bytes() -> None:
     assert chart(draw, "a line") == chart(draw, "a line")
+
+
+def test_settings_in_the_current_folder_have_no_effect(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\ntext.usetex: True\nnothing: 1\n")
+    code = (
+        "from lamella.pipeline.page.charts import chart\n"
+        "print(chart(lambda axes: axes.plot([0, 1], [2, 3]), 'a'))"
+    )
+    said = [
+        subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+        for folder in (tmp_path, tmp_path.parent)
+    ]
+    assert [each.stderr for each in said] == ["", ""]
+    assert said[0].stdout == said[1].stdout != ""
 
 
 def test_powers_are_plain_numbers() -> None:
