@@ -1,7 +1,7 @@
 """Ground truth of queries, and the score of each query."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -31,6 +31,9 @@ class GroundTruthQuery:
         remove_self: the query leaves the ranking too.
         box: corners x1, y1, x2, y2 in pixels of the picture as it is given, or None: all of it.
         missing: right answers that the corpus lacks; they count as missed.
+        grades: the relevance of pictures that are judged otherwise than right with 1: how relevant
+            right answers are, from 2, and 0 for pictures that are known to be wrong. Measures of
+            graded relevance see them; all others take every right answer alike.
 
     Raises:
         InputError: there is no right answer, or a picture is both right and ignored.
@@ -42,6 +45,7 @@ class GroundTruthQuery:
     remove_self: bool = False
     box: Box | None = None
     missing: frozenset[str] = frozenset()
+    grades: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.relevant == 0:
@@ -67,8 +71,22 @@ class GroundTruthQuery:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A query that is in no mean, and why: "no right answer"."""
+
+    name: str
+    reason: str
+
+
+NO_ANSWER = "no right answer"
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """The queries of a protocol, in the order of their scores.
+
+    Attributes:
+        left_out: queries of the protocol that are not scored, such as those without a right answer.
 
     Raises:
         InputError: there are no queries.
@@ -77,6 +95,7 @@ class GroundTruth:
     protocol: str
     metric_name: MetricName
     queries: tuple[GroundTruthQuery, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.queries:
