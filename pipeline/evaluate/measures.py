@@ -1,9 +1,10 @@
 """Measures by name: those of the protocols, and all others by ir-measures.
 
-Names are those of ir-measures (`nDCG@10`, `R@100`, `RR`, `AP`, `P@10`), with three of our own:
+Names are those of ir-measures (`nDCG@10`, `R@100`, `RR`, `AP`, `P@10`), with four of our own:
 
 - `mAP`: average precision by trapezoids, as Oxford and Holidays define it; `AP` is trec_eval's.
 - `N-S`: right pictures among the first four, 0 to 4, as UKB defines it.
+- `mAP@k`: average precision of the first k by rectangles, as Google Landmarks defines it.
 - `mP@k`: precision at k of revisited Oxford and Paris, where k is no more than the rank of the last
   right picture.
 """
@@ -22,10 +23,7 @@ from lamella.pipeline.evaluate.metrics import (
     average_precision,
     average_precision_by_rectangles,
     ns_score,
-    precision_at,
     recall_at,
-    reciprocal_rank,
-    revisited_precision,
 )
 
 LAB = "pip install 'lamella[lab]'"
@@ -35,6 +33,43 @@ AT_ONCE = 2_000
 
 Ranks = NDArray[np.int64]
 
+
+def share_right(ranks: Ranks, k: int) -> float:
+    """Return how many of the first k are right, as a share of k (`P@k` of trec_eval)."""
+    return float(np.count_nonzero(ranks < k)) / k
+
+
+def revisited_precision(ranks: Ranks, positives: int, k: int) -> float:
+    """Return precision at k as revisited Oxford and Paris define it (their mP@k, one query of it).
+
+    Where the last right picture stands before rank k, only the ranks up to it count: three right
+    pictures in front have precision 1 at any k. One that was not returned stands after k.
+
+    >>> revisited_precision(np.array([0, 2]), 2, 10)  # 2 right ones among the first 3
+    0.6666666666666666
+    """
+    all_returned = len(ranks) == positives
+    return share_right(ranks, min(k, int(ranks.max()) + 1) if all_returned else k)
+
+
+def precision_of_first(ranks: Ranks, positives: int, k: int) -> float:
+    """Return average precision over the first k pictures as Google Landmarks defines it (mAP@k).
+
+    By rectangles, over the number of right pictures or k, whichever is less: a query with more than
+    k of them can reach 1.
+
+    >>> precision_of_first(np.array([0, 2, 100]), 3, 100)  # (1 / 1 + 2 / 3 + 0) / 3
+    0.5555555555555555
+    """
+    first = ranks[ranks < k]
+    return float((np.arange(1, len(first) + 1) / (first + 1)).sum() / min(positives, k))
+
+
+def reciprocal_rank(ranks: Ranks) -> float:
+    """Return 1 over the rank, from 1, of the first right picture; 0 where none was returned."""
+    return 1.0 / (int(ranks.min()) + 1) if len(ranks) else 0.0
+
+
 WHOLE: dict[str, Callable[[Ranks, int], float]] = {
     "mAP": average_precision,
     "N-S": lambda ranks, positives: ns_score(ranks),
@@ -42,8 +77,9 @@ WHOLE: dict[str, Callable[[Ranks, int], float]] = {
     "RR": lambda ranks, positives: reciprocal_rank(ranks),
 }
 AT_K: dict[str, Callable[[Ranks, int, int], float]] = {
+    "mAP": precision_of_first,
     "mP": revisited_precision,
-    "P": lambda ranks, positives, k: precision_at(ranks, k),
+    "P": lambda ranks, positives, k: share_right(ranks, k),
     "R": recall_at,
 }
 
@@ -92,7 +128,7 @@ def parse_measure(name: str) -> Measure:
     text = name.strip()
     if text in WHOLE:
         return Measure(text, NS_DEPTH if text == "N-S" else None, WHOLE[text])
-    at = re.fullmatch(r"(mP|P|R)@([1-9][0-9]{0,8})", text)
+    at = re.fullmatch(r"(mAP|mP|P|R)@([1-9][0-9]{0,8})", text)
     if at:
         k, measured = int(at[2]), AT_K[at[1]]
         return Measure(text, k, lambda ranks, positives: measured(ranks, positives, k))
@@ -115,7 +151,7 @@ def _foreign(text: str) -> Any:
         import ir_measures
     except ImportError:
         raise InputError(
-            f"measures are mAP, N-S, AP, RR, mP@k, P@k and R@k, and those of ir-measures, which is "
+            f"measures are mAP, N-S, AP, RR, mAP@k, mP@k, P@k, R@k, and those of ir-measures, which is "
             f"not installed; got {said}: {LAB}"
         ) from None
     try:
@@ -125,7 +161,7 @@ def _foreign(text: str) -> Any:
         known = False
     if not known:
         raise InputError(
-            "measures are mAP, N-S, mP@k, and those of ir-measures, such as nDCG@10, R@100, RR, "
+            "measures are mAP, N-S, mAP@k, mP@k, and those of ir-measures, such as nDCG@10, R@100, RR, "
             f"AP and P@10; got {said}: see https://ir-measur.es for their names"
         )
     return parsed

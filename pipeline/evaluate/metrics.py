@@ -177,30 +177,6 @@ def recall_at(ranks: NDArray[np.int64], positives: int, k: int) -> float:
     return float(np.count_nonzero(ranks < k)) / positives
 
 
-def precision_at(ranks: NDArray[np.int64], k: int) -> float:
-    """Return how many of the first k are positives, as a share of k (`P@k` of trec_eval)."""
-    return float(np.count_nonzero(ranks < k)) / k
-
-
-def revisited_precision(ranks: NDArray[np.int64], positives: int, k: int) -> float:
-    """Return precision at k as revisited Oxford and Paris define it (their mP@k, one query of it).
-
-    Where the last positive stands before rank k, only the ranks up to it count: otherwise a query
-    of three positives could have 0.6 at 5 at most. A positive that was not returned stands after k.
-
-    >>> revisited_precision(np.array([0, 2]), 2, 10)  # 2 positives in the first 3
-    0.6666666666666666
-    """
-    found = len(ranks) == positives
-    depth = min(k, int(ranks.max()) + 1) if found else k
-    return precision_at(ranks, depth)
-
-
-def reciprocal_rank(ranks: NDArray[np.int64]) -> float:
-    """Return 1 over the rank, from 1, of the first positive; 0 where none was returned."""
-    return 1.0 / (int(ranks.min()) + 1) if len(ranks) else 0.0
-
-
 def _check(ranks: NDArray[np.int64], positives: int) -> None:
     if positives < 1 or len(ranks) > positives:
         raise ValueError(

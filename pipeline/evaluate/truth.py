@@ -71,22 +71,11 @@ class GroundTruthQuery:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A query that is in no mean, and why: "no right answer"."""
-
-    name: str
-    reason: str
-
-
-NO_ANSWER = "no right answer"
-
-
-@dataclass(frozen=True)
 class GroundTruth:
     """The queries of a protocol, in the order of their scores.
 
     Attributes:
-        left_out: queries of the protocol that are not scored, such as those without a right answer.
+        left_out: (name, reason) of queries that are not scored, such as one without right answers.
 
     Raises:
         InputError: there are no queries.
@@ -95,7 +84,7 @@ class GroundTruth:
     protocol: str
     metric_name: MetricName
     queries: tuple[GroundTruthQuery, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.queries:

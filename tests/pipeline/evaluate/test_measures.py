@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.measures import parse_measure, parse_measures
-from lamella.pipeline.evaluate.metrics import precision_at, reciprocal_rank, revisited_precision
+from lamella.pipeline.evaluate.measures import (
+    parse_measure,
+    parse_measures,
+    precision_of_first,
+    reciprocal_rank,
+    revisited_precision,
+    share_right,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +22,7 @@ from lamella.pipeline.evaluate.metrics import precision_at, reciprocal_rank, rev
         ("mAP", None, True),
         ("N-S", 4, True),
         ("mP@10", 10, True),
+        ("mAP@100", 100, True),
         ("AP", None, True),
         ("R@100", 100, True),
         ("nDCG@10", 10, False),
@@ -56,10 +63,12 @@ def test_without_ir_measures_ours_work_and_others_say_what_to_install(
 
 def test_simple_measures_worked_by_hand() -> None:
     ranks = np.array([1, 4])
-    assert precision_at(ranks, 4) == 1 / 4
+    assert share_right(ranks, 4) == 1 / 4
     assert reciprocal_rank(ranks) == 1 / 2
     assert reciprocal_rank(np.array([], np.int64)) == 0.0
     assert revisited_precision(ranks, 2, 10) == 2 / 5  # the last right one is fifth
     assert revisited_precision(ranks, 3, 10) == 2 / 10  # a third one was not found
     assert revisited_precision(ranks, 2, 1) == 0.0
     assert revisited_precision(np.array([], np.int64), 1, 5) == 0.0
+    assert precision_of_first(ranks, 2, 4) == (1 / 2) / 2  # the second one stands beyond
+    assert precision_of_first(np.array([0, 1, 2]), 9, 3) == 1.0
