@@ -23,8 +23,8 @@ TOP_SCORE: dict[Metric, float] = {"N-S": 4.0, "mAP": 1.0}
 class Interval(Stored):
     """A confidence interval: of a mean score, or of the difference of two."""
 
-    low: float = Field(ge=-4.0, le=4.0)
-    high: float = Field(ge=-4.0, le=4.0)
+    low: float
+    high: float
 
     @model_validator(mode="after")
     def _check(self) -> Self:

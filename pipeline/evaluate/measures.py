@@ -28,9 +28,6 @@ from lamella.pipeline.evaluate.metrics import (
 
 LAB = "pip install 'lamella[lab]'"
 
-AT_ONCE = 2_000
-"""Queries that ir-measures is given together: it wants a dictionary of every ranking."""
-
 Ranks = NDArray[np.int64]
 
 
@@ -91,8 +88,8 @@ class Measure:
     Attributes:
         name: as it is shown.
         cutoff: how many ranks it looks at; None for all.
-        ours: its value from the ranks of a query's right pictures, from 0, and their number,
-            whether they were found or not; None where ir-measures computes it.
+        ours: its value from the ranks of a query's right pictures, rising, from 0, and the number
+            of right pictures, found or not; None where ir-measures computes it.
     """
 
     name: str
@@ -151,8 +148,8 @@ def _foreign(text: str) -> Any:
         import ir_measures
     except ImportError:
         raise InputError(
-            f"measures are mAP, N-S, AP, RR, mAP@k, mP@k, P@k, R@k, and those of ir-measures, which is "
-            f"not installed; got {said}: {LAB}"
+            "measures are mAP, N-S, AP, RR, mAP@k, mP@k, P@k, R@k, and those of ir-measures, which "
+            f"is not installed; got {said}: {LAB}"
         ) from None
     try:
         parsed = ir_measures.parse_measure(text)
@@ -161,41 +158,35 @@ def _foreign(text: str) -> Any:
         known = False
     if not known:
         raise InputError(
-            "measures are mAP, N-S, mAP@k, mP@k, and those of ir-measures, such as nDCG@10, R@100, RR, "
-            f"AP and P@10; got {said}: see https://ir-measur.es for their names"
+            "measures are mAP, N-S, mAP@k, mP@k, and those of ir-measures, such as nDCG@10, R@100, "
+            f"RR, AP and P@10; got {said}: see https://ir-measur.es for their names"
         )
     return parsed
 
 
-def foreign_scores(
-    measures: Sequence[Measure], queries: Iterable[Judged], count: int
-) -> NDArray[np.float64]:
+def foreign_scores(measures: Sequence[Measure], queries: Sequence[Judged]) -> NDArray[np.float64]:
     """Return what ir-measures gives each query, (M, Q) float64; 0 for an empty ranking.
+
+    It takes a dictionary of every ranking, so many queries are given in parts.
 
     Args:
         measures: M measures that are not ours.
         queries: Q of them.
-        count: Q.
     """
     import ir_measures
 
     parsed = [ir_measures.parse_measure(measure.name) for measure in measures]
     rows = {measure: row for row, measure in enumerate(parsed)}
-    scores = np.zeros((len(parsed), count))
-    falling: list[float] = []
-    place, left = 0, iter(queries)
-    while place < count:
-        qrels: dict[str, dict[str, int]] = {}
-        run: dict[str, dict[str, float]] = {}
-        for number in range(place, min(place + AT_ONCE, count)):
-            query = next(left)
-            qrels[str(number)] = query.relevance
-            if query.ranked:
-                falling.extend(-float(rank) for rank in range(len(falling), len(query.ranked)))
-                # Scores that fall strictly: ir-measures then keeps the order, whatever the ties.
-                run[str(number)] = dict(zip(query.ranked, falling, strict=False))
-        for found in ir_measures.iter_calc(parsed, qrels, run):
-            if found.query_id in run:
-                scores[rows[found.measure], int(found.query_id)] = found.value
-        place += AT_ONCE
+    scores = np.zeros((len(parsed), len(queries)))
+    # Scores that fall strictly: ir-measures then keeps the order, whatever the ties.
+    falling = [-float(rank) for rank in range(max(len(query.ranked) for query in queries))]
+    run = {
+        str(place): dict(zip(query.ranked, falling, strict=False))
+        for place, query in enumerate(queries)
+        if query.ranked
+    }
+    qrels = {str(place): query.relevance for place, query in enumerate(queries)}
+    for found in ir_measures.iter_calc(parsed, qrels, run):
+        if found.query_id in run:
+            scores[rows[found.measure], int(found.query_id)] = found.value
     return scores

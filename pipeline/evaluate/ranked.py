@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,19 +72,24 @@ class RankedRows:
         self._scores: list[NDArray[np.float64]] = []
 
     def add(
-        self, starts: NDArray[np.int64], queries: Sequence[str], names: Any, scores: Any
+        self,
+        starts: NDArray[np.int64],
+        queries: Sequence[str],
+        names: Sequence[str],
+        pictures: NDArray[np.int64],
+        scores: NDArray[np.float64],
     ) -> None:
-        """Add the rows of some queries, which lie together, best first.
+        """Add the rows of some queries; those of each lie together, best first.
 
         Args:
-            starts: (q,) the first row of each query; the first of them is 0.
+            starts: (q,) int64, the first row of each query; the first of them is 0.
             queries: (q,) their names.
-            names: (n,) a pyarrow column of strings, the pictures.
+            names: (d,) distinct names of pictures.
+            pictures: (n,) integers, the place in `names` of each row's picture.
             scores: (n,) float64.
         """
-        encoded = names.combine_chunks().dictionary_encode()
-        distinct = [self._held.setdefault(name, name) for name in encoded.dictionary.to_pylist()]
-        each = np.array(distinct, dtype=object)[encoded.indices.to_numpy()]
+        distinct = [self._held.setdefault(name, name) for name in names]
+        each = np.array(distinct, dtype=object)[pictures]
         for query, ranked, found in zip(
             queries, np.split(each, starts[1:]), np.split(scores, starts[1:]), strict=True
         ):

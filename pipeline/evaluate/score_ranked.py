@@ -1,6 +1,6 @@
 """Score rankings as they are stored: names of pictures, the first k of each query."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.evaluate.folds import grouped
 from lamella.pipeline.evaluate.measures import Judged, Measure, foreign_scores
+from lamella.pipeline.evaluate.qrels import relevance_of
 from lamella.pipeline.evaluate.ranked import Ranked
 from lamella.pipeline.evaluate.scored import Scored
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
+from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+
+AT_ONCE = 2_000
+"""Queries that are scored together."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,12 @@ class ScoredRun:
 
 
 def score_ranked(
-    ranked: Ranked, truth: GroundTruth, label: str, measures: Sequence[Measure]
+    ranked: Ranked,
+    truth: GroundTruth,
+    label: str,
+    measures: Sequence[Measure],
+    *,
+    progress: OnProgress = quiet,
 ) -> ScoredRun:
     """Return what each query of a ground truth scores in a run.
 
@@ -59,20 +69,18 @@ def score_ranked(
             f"{truth.protocol} judges {one_line(repr(truth.queries[0].name), 200)} and so on, none "
             "of them in both: give the judgements of these queries"
         )
-    kept = [without_ignored(rankings.get(query.name, ()), query) for query in truth.queries]
     scores: dict[str, NDArray[np.float64]] = {
-        measure.name: np.zeros(len(kept)) for measure in measures
+        measure.name: np.zeros(len(truth.queries)) for measure in measures
     }
-    ours = [(measure.ours, scores[measure.name]) for measure in measures if measure.ours]
-    for place, (names, query) in enumerate(zip(kept, truth.queries, strict=True)):
-        right = map((query.positives | query.missing).__contains__, names)
-        ranks = np.fromiter(compress(range(len(names)), right), np.int64)
-        for measured, row in ours:
-            row[place] = measured(ranks, query.relevant)
-    if others := [measure for measure in measures if measure.ours is None]:
-        judged = _judged(kept, truth)
-        for measure, row in zip(others, foreign_scores(others, judged, len(kept)), strict=True):
-            scores[measure.name] = row
+    kept: list[tuple[str, ...]] = []
+    for first in range(0, len(truth.queries), AT_ONCE):
+        queries = truth.queries[first : first + AT_ONCE]
+        part = [without_ignored(rankings.get(query.name, ()), query) for query in queries]
+        for name, row in _scores(queries, part, measures).items():
+            scores[name][first : first + AT_ONCE] = row
+        kept += part
+        done, of = len(kept), len(truth.queries)
+        progress(Progress("score", done, of, done, of))
     judged_names = {query.name for query in truth.queries}
     return ScoredRun(
         Scored(
@@ -93,12 +101,21 @@ def without_ignored(names: tuple[str, ...], query: GroundTruthQuery) -> tuple[st
     return tuple(name for name in names if name not in ignored) if ignored else names
 
 
-def relevance_of(query: GroundTruthQuery) -> dict[str, int]:
-    """Return the relevance of judged pictures by name, without those that leave the ranking."""
-    right = dict.fromkeys(sorted(query.positives | query.missing), 1)
-    return right | dict(query.grades)
-
-
-def _judged(kept: Sequence[tuple[str, ...]], truth: GroundTruth) -> Iterator[Judged]:
-    for names, query in zip(kept, truth.queries, strict=True):
-        yield Judged(names, relevance_of(query))
+def _scores(
+    queries: Sequence[GroundTruthQuery],
+    kept: Sequence[tuple[str, ...]],
+    measures: Sequence[Measure],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the scores of some queries by measure, each (q,) float64."""
+    scores = {measure.name: np.zeros(len(queries)) for measure in measures}
+    ours = [(measure.ours, scores[measure.name]) for measure in measures if measure.ours]
+    for place, (names, query) in enumerate(zip(kept, queries, strict=True)):
+        right = map((query.positives | query.missing).__contains__, names)
+        ranks = np.fromiter(compress(range(len(names)), right), np.int64)
+        for measured, row in ours:
+            row[place] = measured(ranks, query.relevant)
+    if others := [measure for measure in measures if measure.ours is None]:
+        judged = [Judged(names, relevance_of(q)) for names, q in zip(kept, queries, strict=True)]
+        for measure, row in zip(others, foreign_scores(others, judged), strict=True):
+            scores[measure.name] = row
+    return scores

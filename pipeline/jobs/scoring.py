@@ -1,17 +1,32 @@
-"""Score a run that lies in a store: its rankings by names, without pictures or segments."""
+"""Open what is scored: a run of a store, or of a file, and the names of the corpus it is about.
+
+Nothing but rankings and image tables is read: no pictures, no segments, no network.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.evaluate.ranked import Ranked, RankedRows
-from lamella.pipeline.jobs.rankings import ranking_tables
+from lamella.pipeline.evaluate.trec_runs import read_run
+from lamella.pipeline.index.expired import snapshot_numbers
+from lamella.pipeline.index.promotions import read_snapshot
+from lamella.pipeline.jobs.rankings import known_run, ranking_tables, stored_run
+from lamella.pipeline.jobs.resolve import chosen_snapshot
+from lamella.pipeline.run.drive import OnProgress, Progress, quiet
+from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import column
+from lamella.pipeline.store.tree import record_of
 from lamella.schemas.rankings import QueryRun
+from lamella.schemas.snapshot import IndexSnapshot
 
 
-def ranked_run(store: Store, run: QueryRun) -> Ranked:
+def ranked_run(store: Store, run: QueryRun, *, progress: OnProgress = quiet) -> Ranked:
     """Return the rankings of a stored run, read a batch of queries at a time.
 
     Raises:
@@ -19,13 +34,17 @@ def ranked_run(store: Store, run: QueryRun) -> Ranked:
             name.
     """
     rows = RankedRows()
-    for table in ranking_tables(store, run):
+    for number, table in enumerate(ranking_tables(store, run), start=1):
+        progress(Progress("read", number, len(run.rankings), number, len(run.rankings)))
         if not table.num_rows:
             continue
         asked = column(table, "query")
-        starts = np.flatnonzero(np.append(True, asked[1:] != asked[:-1]))
+        starts = np.flatnonzero(np.append(True, asked[1:] != asked[:-1])).astype(np.int64)
         queries = table.column("query_name").take(pa.array(starts)).to_pylist()
-        rows.add(starts, queries, table.column("name"), column(table, "score"))
+        names = table.column("name").combine_chunks().dictionary_encode()
+        names = names.chunk(0) if isinstance(names, pa.ChunkedArray) else names
+        pictures = names.indices.to_numpy()
+        rows.add(starts, queries, names.dictionary.to_pylist(), pictures, column(table, "score"))
     ranked = rows.ranked()
     if not ranked.queries:
         raise InputError(
@@ -33,3 +52,93 @@ def ranked_run(store: Store, run: QueryRun) -> Ranked:
             "answered: ask again with pictures that can be read"
         )
     return ranked
+
+
+def ranked_file(path: Path) -> Ranked:
+    """Return the rankings of a TREC run, as `read_run`."""
+    return read_run(path)
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run and what it was asked of.
+
+    Attributes:
+        name: of the run in the store, or of its file.
+        snapshot: None where it is not there any more.
+        root_digest: of the snapshot that the run says it asked; that of `snapshot` for a file.
+        depth: how many pictures a ranking can have.
+        complete: that are all pictures of the corpus.
+        indexed_queries: queries are pictures of the corpus, as they were indexed.
+    """
+
+    name: str
+    ranked: Ranked
+    snapshot: IndexSnapshot | None
+    root_digest: str
+    depth: int
+    complete: bool
+    indexed_queries: bool
+
+
+def open_run(
+    store: Store, wanted: str, number: int | str | None = None, *, progress: OnProgress = quiet
+) -> OpenRun:
+    """Return a run of the store by its name, or a TREC run by the path of its file.
+
+    Args:
+        number: for a file, the snapshot whose pictures it names: a number or a tag; the promoted
+            one by default.
+
+    Raises:
+        InputError: there is neither, it is empty, or a number is given with a run of the store,
+            which knows its snapshot.
+    """
+    is_name = record_of(tree.RUN.at(run=wanted)) is not None if "/" not in wanted else False
+    run = stored_run(store, wanted) if is_name else None
+    if run is None and Path(wanted).exists():
+        snapshot = chosen_snapshot(store, number)
+        ranked = ranked_file(Path(wanted))
+        root, name = snapshot.root_digest, Path(wanted).name
+        return OpenRun(
+            *(name, ranked, snapshot, root, ranked.depth),
+            complete=ranked.depth >= snapshot.indexed,
+            indexed_queries=False,
+        )
+    if run is None and "/" in wanted:
+        raise InputError(
+            f"--run takes the name of a run of {store.url} or the path of a TREC run; there is no "
+            f"file {one_line(wanted, 200)}: see `lamella runs {store.url}`"
+        )
+    run = run or known_run(store, wanted)
+    if number is not None:
+        raise InputError(
+            f"a run of the store knows which snapshot it asked; got --snapshot {number} with run "
+            f"{run.run}: leave it out"
+        )
+    return OpenRun(
+        run.run,
+        ranked_run(store, run, progress=progress),
+        snapshot_of(store, run.snapshot),
+        run.snapshot,
+        run.longest,
+        complete=run.longest >= run.images - run.exclude_self,
+        indexed_queries=run.asked == "images",
+    )
+
+
+def snapshot_of(store: Store, root_digest: str) -> IndexSnapshot | None:
+    """Return the newest snapshot with a root digest; None where there is none, or it expired."""
+    for number in reversed(snapshot_numbers(store)):
+        snapshot = read_snapshot(store, number)
+        if snapshot.root_digest == root_digest:
+            return snapshot
+    return None
+
+
+def corpus_names(store: Store, snapshot: IndexSnapshot) -> pa.Table:
+    """Return the indexed pictures of a snapshot, by name: columns name and image_id."""
+    images = ImageTable(store, snapshot)
+    ids = images.image_ids()
+    table = pa.table({"name": images.names_of(ids), "image_id": ids})
+    return table.sort_by([("name", "ascending"), ("image_id", "ascending")])

@@ -105,6 +105,12 @@ class ImageTable:
             raise KeyError(int(ids[shards < 0][0]))
         return shards, rows
 
+    def image_ids(self) -> NDArray[np.int64]:
+        """Return the ids of all images, (N,) int64, rising."""
+        return np.sort(
+            np.concatenate([np.empty(0, np.int64), *(ids for ids, *_ in self._segments)])
+        )
+
     def row(self, image_id: int) -> dict[str, Any]:
         """Return an image's row. Raises KeyError where there is no such id."""
         (shard,), (place,) = self._places(np.array([image_id], np.int64))

@@ -5,8 +5,9 @@ import pytest
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.measures import parse_measures
+from lamella.pipeline.evaluate.qrels import relevance_of
 from lamella.pipeline.evaluate.ranked import Ranked
-from lamella.pipeline.evaluate.score_ranked import relevance_of, score_ranked
+from lamella.pipeline.evaluate.score_ranked import score_ranked
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
 
 OURS = ("mAP", "AP", "RR", "R@2", "P@2", "N-S", "mP@1", "mP@5")
@@ -147,7 +148,7 @@ def test_foreign_measures_do_not_depend_on_how_many_queries_go_together(
     run, truth = drawn(9)
     measures = parse_measures(["nDCG@10", "AP(rel=2)", "AP@5", "Bpref", "nDCG"])
     whole = score_ranked(run, truth, "run", measures).scored.scores
-    monkeypatch.setattr("lamella.pipeline.evaluate.measures.AT_ONCE", at_once)
+    monkeypatch.setattr("lamella.pipeline.evaluate.score_ranked.AT_ONCE", at_once)
     parts = score_ranked(run, truth, "run", measures).scored.scores
     assert list(whole) == ["nDCG@10", "AP(rel=2)", "AP@5", "Bpref", "nDCG"]
     for name, row in whole.items():
