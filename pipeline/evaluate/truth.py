@@ -12,6 +12,8 @@ from lamella.pipeline.evaluate.metrics import (
     Ties,
     average_precision,
     average_precision_by_rectangles,
+    average_precision_over_ties,
+    ns_over_ties,
     ns_score,
     ranks_of,
 )
@@ -170,6 +172,17 @@ def score_query(
     """Return one query's score from scores (N,): average precision 0 to 1, or N-S 0 to 4."""
     ranks = ranks_of(scores, query.positive_ids, query.ignored_ids, ties)
     return ns_score(ranks) if metric_name == "N-S" else average_precision(ranks, query.relevant)
+
+
+def score_over_ties(
+    metric_name: MetricName, query: ResolvedQuery, scores: NDArray[np.float64]
+) -> float:
+    """Return one query's expected score over all orders of equal scores (N,)."""
+    if metric_name == "N-S":
+        return ns_over_ties(scores, query.positive_ids, query.ignored_ids)
+    return average_precision_over_ties(
+        scores, query.positive_ids, query.ignored_ids, query.relevant
+    )[1]
 
 
 def rectangles_of(query: ResolvedQuery, scores: NDArray[np.float64]) -> float:
