@@ -27,8 +27,8 @@ LARGEST_P = 0.05
 class Interval(Stored):
     """A confidence interval: of a mean score, or of the difference of two."""
 
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
