@@ -57,6 +57,8 @@ class RunReport(Record):
         left_out: queries of the ground truth that are not scored, by reason.
         unanswered: judged queries that the run has no ranking for; they score 0.
         unjudged: queries of the run without judgements; they are left out.
+        own_wrong: queries whose ranking has the query itself, which nobody judged: it counts as
+            wrong.
         unknown_judged: judged pictures that the corpus lacks; right ones count as missed.
         unknown_ranked: pictures of the rankings that the corpus lacks; they keep their ranks.
         names_known: whether the names of the corpus are known; where not, none is called unknown.
@@ -75,6 +77,7 @@ class RunReport(Record):
     left_out: dict[str, Named] = Field(default_factory=dict)
     unanswered: Named = Named()
     unjudged: Named = Named()
+    own_wrong: Named = Named()
     unknown_judged: Named = Named()
     unknown_ranked: Named = Named()
     names_known: bool = True

@@ -110,6 +110,16 @@ class Judged:
     relevance: dict[str, int]
 
 
+def listed(text: str) -> list[str]:
+    """Return the names in a list with commas between; those within brackets are of one name.
+
+    >>> listed("mAP, AP(rel=2,judged_only=True),P@5")
+    ['mAP', 'AP(rel=2,judged_only=True)', 'P@5']
+    """
+    parts = re.split(r",(?![^(]*\))", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
 def parse_measures(names: Iterable[str]) -> tuple[Measure, ...]:
     """Return the measures of these names, each once.
 

@@ -114,6 +114,7 @@ def report_scores(
         left_out=reasons(truth),
         unanswered=named(found.unanswered),
         unjudged=named(found.unjudged),
+        own_wrong=named(found.own_wrong),
         unknown_judged=named(judged),
         unknown_ranked=named(ranked),
         names_known=unknown is not None,

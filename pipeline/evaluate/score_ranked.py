@@ -29,11 +29,14 @@ class ScoredRun:
         unanswered: queries of the ground truth that the run has no ranking for; their scores are 0,
             as with `trec_eval -c`.
         unjudged: queries of the run that the ground truth does not have; they are left out.
+        own_wrong: queries whose ranking has the query itself, which nobody judged: it counts as
+            wrong.
     """
 
     scored: Scored
     unanswered: tuple[str, ...]
     unjudged: tuple[str, ...]
+    own_wrong: tuple[str, ...]
 
 
 def score_ranked(
@@ -92,6 +95,11 @@ def score_ranked(
         ),
         unanswered,
         tuple(name for name in ranked.queries if name not in judged_names),
+        tuple(
+            query.name
+            for query, names in zip(truth.queries, kept, strict=True)
+            if query.name in names and query.name not in query.positives
+        ),
     )
 
 

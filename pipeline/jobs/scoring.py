@@ -3,26 +3,40 @@
 Nothing but rankings and image tables is read: no pictures, no segments, no network.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.evaluate.qrels import (
+    from_truth,
+    read_qrels,
+    to_truth,
+    unknown_pictures,
+    write_qrels,
+)
 from lamella.pipeline.evaluate.ranked import Ranked, RankedRows
+from lamella.pipeline.evaluate.run_report import check_all_known
 from lamella.pipeline.evaluate.trec_runs import read_run
+from lamella.pipeline.evaluate.truth import GroundTruth
 from lamella.pipeline.index.expired import snapshot_numbers
 from lamella.pipeline.index.promotions import read_snapshot
-from lamella.pipeline.jobs.rankings import known_run, ranking_tables, stored_run
+from lamella.pipeline.jobs.ranking_copies import whole
+from lamella.pipeline.jobs.rankings import ranking_tables, stored_run
 from lamella.pipeline.jobs.resolve import chosen_snapshot
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store import tree
+from lamella.pipeline.store.commit import sha256_of
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.tables import column
+from lamella.pipeline.store.tables import column, write_parquet
 from lamella.pipeline.store.tree import record_of
 from lamella.schemas.rankings import QueryRun
+from lamella.schemas.run_report import ids_schema
 from lamella.schemas.snapshot import IndexSnapshot
 
 
@@ -94,23 +108,22 @@ def open_run(
         InputError: there is neither, it is empty, or a number is given with a run of the store,
             which knows its snapshot.
     """
-    is_name = record_of(tree.RUN.at(run=wanted)) is not None if "/" not in wanted else False
+    is_name = record_of(tree.RUN.at(run=wanted)) is not None
     run = stored_run(store, wanted) if is_name else None
     if run is None and Path(wanted).exists():
         snapshot = chosen_snapshot(store, number)
         ranked = ranked_file(Path(wanted))
-        root, name = snapshot.root_digest, Path(wanted).name
         return OpenRun(
-            *(name, ranked, snapshot, root, ranked.depth),
+            *(Path(wanted).name, ranked, snapshot, snapshot.root_digest, ranked.depth),
             complete=ranked.depth >= snapshot.indexed,
             indexed_queries=False,
         )
-    if run is None and "/" in wanted:
+    if run is None:
         raise InputError(
-            f"--run takes the name of a run of {store.url} or the path of a TREC run; there is no "
-            f"file {one_line(wanted, 200)}: see `lamella runs {store.url}`"
+            f"a run is scored that is complete in the store, by its name, or a TREC run, by the "
+            f"path of its file; {store.url} has no run {one_line(repr(wanted), 200)}, and there is "
+            f"no such file: see `lamella runs {store.url}`, or make one with `lamella query --into`"
         )
-    run = run or known_run(store, wanted)
     if number is not None:
         raise InputError(
             f"a run of the store knows which snapshot it asked; got --snapshot {number} with run "
@@ -125,6 +138,66 @@ def open_run(
         complete=run.longest >= run.images - run.exclude_self,
         indexed_queries=run.asked == "images",
     )
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """A ground truth out of qrels.
+
+    Attributes:
+        unknown: judged pictures that the corpus lacks.
+        sha256: of the file of qrels.
+    """
+
+    truth: GroundTruth
+    unknown: tuple[str, ...]
+    sha256: str
+
+
+def read_judgements(
+    path: Path, names: Collection[str] | None, *, indexed_queries: bool, strict: bool
+) -> Judgements:
+    """Return the ground truth of a file of qrels over a corpus.
+
+    Args:
+        names: of all pictures of the corpus; None where they are not known.
+        indexed_queries: as in `to_truth`.
+        strict: refuse pictures that the corpus lacks.
+
+    Raises:
+        InputError: as `read_qrels` and `to_truth`, or a picture is unknown and `strict` is set.
+    """
+    qrels = read_qrels(path)
+    truth = to_truth(qrels, names, indexed_queries=indexed_queries)
+    unknown = unknown_pictures(qrels, names) if names is not None else ()
+    if strict:
+        check_all_known(qrels.source, unknown, names or ())
+    return Judgements(truth, unknown, sha256_of(path))
+
+
+def write_judgements(truth: GroundTruth, corpus: pa.Table | None, path: Path) -> Path | None:
+    """Write a ground truth as qrels; beside them, as FILE.ids.parquet, the ids of their pictures.
+
+    Args:
+        corpus: as of `corpus_names`; None where it is not known, and no ids are written.
+
+    Returns:
+        Where the ids are.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    qrels = from_truth(truth)
+    with whole(path) as part:
+        write_qrels(qrels, part)
+    if corpus is None:
+        return None
+    mentioned = pa.array({*qrels.judgements, *qrels.pictures()}, corpus.schema.field("name").type)
+    ids = corpus.filter(pc.is_in(corpus.column("name"), value_set=mentioned))
+    beside = path.with_name(f"{path.name}.ids.parquet")
+    with whole(beside) as part:
+        write_parquet(ids.cast(ids_schema()), part)
+    return beside
 
 
 def snapshot_of(store: Store, root_digest: str) -> IndexSnapshot | None:

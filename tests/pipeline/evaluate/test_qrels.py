@@ -104,7 +104,7 @@ def test_a_query_that_is_not_indexed_is_left_out_only_where_it_has_to_be(tmp_pat
 
 def test_without_names_all_pictures_are_taken_to_be_there(tmp_path: Path) -> None:
     (query,) = to_truth(read(tmp_path, "q 0 a 1\nq 0 j -1\n"), None).queries
-    assert (query.positives, query.junk, query.missing) == ({"a"}, {"j"}, frozenset())
+    assert query == GroundTruthQuery("q", frozenset("a"), frozenset("j"))
 
 
 @pytest.mark.parametrize(
