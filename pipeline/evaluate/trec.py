@@ -64,12 +64,12 @@ def lines_of(path: Path, what: str, form: str) -> Iterator[tuple[int, list[str]]
     except OSError as error:
         said = error.strerror or type(error).__name__
         raise InputError(
-            f"{what} are read from a file of lines `{form}`; {path}: {said}: give another file"
+            f"lines `{form}` of {what} are read from a file; {path}: {said}: give another"
         ) from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{what} are text in UTF-8, lines `{form}`; {path} is not ({error.reason}): give the "
-            "file of another form"
+            f"lines `{form}` of {what} are text in UTF-8; {path} is not ({error.reason}): give "
+            "another file"
         ) from None
 
 

@@ -90,7 +90,7 @@ def _quickly(path: Path) -> Any:
     except (OSError, pa.ArrowException):
         return None
     words = [chunk.dictionary for name in ("qid", "docid") for chunk in table[name].chunks]
-    whole = all(len(word.split()) == 1 for each in words for word in each.to_pylist())
+    whole = all(word.split() == [word] for each in words for word in each.to_pylist())
     return table if whole and not np.isnan(table["score"].to_numpy()).any() else None
 
 
