@@ -9,9 +9,14 @@ from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.files import FileRef
 
 SourceKind = Annotated[
-    str, Field(pattern=r"^(folder|list|webdataset|parquet(:[^\x00-\x1f]{1,512})?)$")
+    str,
+    Field(
+        pattern=r"^(folder|list|webdataset|parquet(:[^\x00-\x1f]{1,512})?|"
+        r"several:\{[^\x00-\x1f]+\})$"
+    ),
 ]
-"""How entries are read. `parquet:NAME` has its pictures in the column of that name."""
+"""How entries are read. `parquet:NAME` has its pictures in the column of that name; `several:` is
+followed by a JSON object with the kind of each source by its name."""
 
 
 IMAGES: Any = pa.schema(

@@ -12,7 +12,7 @@ from lamella.schemas.job import JobConfig
 
 
 def index(
-    source: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
     *,
     into: str | os.PathLike[str],
     words: int | None = None,
@@ -30,7 +30,8 @@ def index(
 
     Args:
         source: a folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars;
-            on this machine or in S3.
+            on this machine or in S3. Several by name, `{"oxford": "~/oxford", "web": "s3://b/w"}`:
+            the names of their pictures begin with that of their source.
         into: the store: a folder, made if it is absent, or s3://bucket/prefix.
         words: visual words of each local layer; by the corpus's size by default.
         settings: any others by their key in `deploy/job.example.toml`:
@@ -52,9 +53,14 @@ def index(
     """
     from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.ray.engine import engine
+    from lamella.pipeline.corpus.joined import source_of
 
     try:
-        pictures, store = os.path.expanduser(os.fspath(source)), os.fspath(into)
+        if isinstance(source, Mapping):
+            given = [f"{name}={os.fspath(place)}" for name, place in source.items()]
+        else:
+            given = [os.path.expanduser(os.fspath(source))]
+        pictures, store = source_of(given), os.fspath(into)
     except TypeError as error:
         raise InputError(f"source and into are paths or s3:// addresses: {error}") from None
     asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))

@@ -103,7 +103,7 @@ def demo(
 
 @app.command()
 def index(
-    source: options.Source,
+    sources: options.Sources,
     into: options.Into,
     job_file: options.Job = None,
     name: options.Name = None,
@@ -137,6 +137,9 @@ def index(
     As in the paper:
     [bold]lamella index s.parquet --into ./index --network vgg16 --layers fc1,c5_1[/]
 
+    With a million distractors in a folder of their own:
+    [bold]lamella index ~/oxford ~/distractors --into ./index[/]
+
     A store that has a snapshot of the same source and settings keeps its words, and what
     it knows of pictures that are still there: so only what changed costs anything. See
     [bold]lamella reindex[/].
@@ -148,9 +151,10 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
-    begin(f"listing the pictures of {source}", quiet=as_json)
+    begin(f"listing the pictures of {', '.join(sources)}", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.commands.show_indexed import show_indexed
+    from lamella.pipeline.corpus.joined import source_of
 
     overrides = {
         **options.index_overrides(
@@ -162,7 +166,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    prepared = prepare_index(source, into, job, quiet=as_json)
+    prepared = prepare_index(source_of(sources), into, job, quiet=as_json)
     with _engine(job.engine, quiet=as_json) as opened:
         wishes = Wishes(force, retrain, rehash)
         indexed = index_store(opened, into, prepared, quiet=as_json, wishes=wishes)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.corpus.joined import parts_of
 from lamella.pipeline.corpus.sources import plain_source
 from lamella.pipeline.corpus.stores_within import check_apart
 from lamella.pipeline.errors import CorruptFile, NotPromoted
@@ -67,7 +68,8 @@ def prepare_index(source: str, into: str | None, job: JobConfig, *, quiet: bool)
         InputError, StoreError: they cannot be used.
     """
     if into is not None:
-        check_apart(plain_source(source), into)
+        for place in parts_of(source).values() or [source]:
+            check_apart(plain_source(place), into)
         check_place(into)
     return listed(partial(prepare, source, job), quiet=quiet)
 

@@ -140,10 +140,13 @@ Into = Annotated[
         "--into", help="The store: a folder, made if absent, or [bold]s3://bucket/prefix[/]."
     ),
 ]
-Source = Annotated[
-    str,
+Sources = Annotated[
+    list[str],
     typer.Argument(
-        help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars."
+        metavar="SOURCE...",
+        help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars. Of "
+        "several, the names of pictures begin with that of their source: its last part, or as in "
+        "oxford=~/data/images.",
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
@@ -159,7 +162,8 @@ Pictures = Annotated[
     typer.Option(
         "--pictures",
         metavar="SOURCE",
-        help="Where the indexed pictures lie now, in the form that `lamella index` takes.",
+        help="Where the indexed pictures lie now, in the form that `lamella index` takes; of "
+        "several sources NAME=SOURCE, apart by commas, or the folder that holds all of them.",
         show_default="where they were; required if only the store is in S3",
     ),
 ]

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    source: options.Source,
+    sources: options.Sources,
     into: Annotated[
         str | None,
         typer.Option(
@@ -65,8 +65,9 @@ def plan(
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
     [bold]lamella index[/] with the same settings.
     """
-    begin(f"listing the pictures of {source}", quiet=as_json)
+    begin(f"listing the pictures of {', '.join(sources)}", quiet=as_json)
     from lamella.cluster.commands.index import prepare_index
+    from lamella.pipeline.corpus.joined import source_of
     from lamella.pipeline.plan.history import keep_plan
     from lamella.pipeline.plan.make import make_plan
     from lamella.pipeline.store.storage import free_bytes, open_store
@@ -81,7 +82,7 @@ def plan(
             **options.engine_overrides(engine, None, workers),
         },
     )
-    prepared = prepare_index(source, into or None, job, quiet=as_json)
+    prepared = prepare_index(source_of(sources), into or None, job, quiet=as_json)
     free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
         made = make_plan(

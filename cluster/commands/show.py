@@ -76,6 +76,8 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
         for state, count in corpus["states"].items():
             table.add_row(plain(state), f"{count:,}")
         table.add_section()
+        for source, images in corpus["sources"].items():
+            table.add_row(plain(f"of {source}"), f"{images:,}")
         table.add_row("of the manifest", f"{corpus['images']:,}")
         console.print(table)
         if corpus["duplicates"]:

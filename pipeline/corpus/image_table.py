@@ -16,8 +16,9 @@ from lamella.pipeline.corpus.blame import naming
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.formats import has_picture_name, is_ignored, sniff
 from lamella.pipeline.corpus.identity import image_id_of
+from lamella.pipeline.corpus.joined import part_for
 from lamella.pipeline.corpus.listing import Entry
-from lamella.pipeline.corpus.locations import is_below, place_of
+from lamella.pipeline.corpus.locations import may_fetch, place_of
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, UNREADABLE, few_kinds, kind_of
 from lamella.pipeline.corpus.prefetch import reading_ahead
 from lamella.pipeline.corpus.reader import EntryReader
@@ -125,16 +126,21 @@ def _rows_or_kinds(
     wanted = (
         (place_of(root, each.name), each.size_bytes)
         for each in pictures
-        if kind == "list" or is_below(each.name)
+        if may_fetch(kind, each.name)
     )
     with (
         EntryReader(root, limits, kind) as reader,
         reading_ahead(wanted, limits.max_bytes) as reader.ahead,
     ):
         for entry in signed(entries):
-            ignored = _ignored(reader, entry) if kind in ("folder", "webdataset") else None
+            ignored = _ignored(reader, entry) if _may_ignore(kind, entry) else None
             rows.append(ignored or probe_entry(reader, entry, limits, verdicts))
     return rows
+
+
+def _may_ignore(kind: SourceKind, entry: Entry) -> bool:
+    """Say whether an entry may be ignored: who lists a file, or has a row of it, says it is one."""
+    return part_for(kind, entry.place)[0] in ("folder", "webdataset")
 
 
 def _is_plain_picture(entry: Entry) -> bool:
@@ -156,7 +162,7 @@ def kinds_of_others(
     root: str, kind: SourceKind, entries: Sequence[Entry], limits: DecodeLimits
 ) -> Counter[str] | None:
     """Return by kind what these entries are if none is a picture; None as soon as one may be."""
-    if kind not in ("folder", "webdataset") or any(has_picture_name(each.name) for each in entries):
+    if any(has_picture_name(each.name) or not _may_ignore(kind, each) for each in entries):
         return None
     found: Counter[str] = Counter()
     with EntryReader(root, limits, kind) as reader:

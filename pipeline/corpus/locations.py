@@ -18,6 +18,7 @@ from typing import BinaryIO, TypeVar
 from urllib.parse import unquote
 
 from lamella.pipeline.corpus.blame import check_own_fault
+from lamella.pipeline.corpus.joined import part_for
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.errors import (
     InputError,
@@ -102,6 +103,18 @@ def is_below(name: str) -> bool:
     return not (name.startswith("/") or is_s3(name) or ".." in name.split("/"))
 
 
+def may_fetch(kind: str, name: str) -> bool:
+    """Say whether an entry that is no part of a container may be read where its name leads.
+
+    A list may name any place; all other names stay below their source.
+    """
+    try:
+        kind, name = part_for(kind, name)
+    except ValueError:
+        return False
+    return kind == "list" or is_below(name)
+
+
 def is_address(name: str) -> bool:
     """Say whether a name begins with a scheme, such as file:// or data:."""
     return _SCHEME.match(name) is not None
@@ -129,7 +142,12 @@ def check_below(path: str, real_folder: str, descriptor: int | None = None) -> N
 
 
 def place_of(root: str, name: str) -> str:
-    """Return where the entry or the container of this name lies."""
+    """Return where the entry or the container of this name lies.
+
+    Raises:
+        ValueError: the root is of several sources, and the name is within none of them.
+    """
+    root, name = part_for(root, name)
     if is_s3(name):
         return name
     if is_s3(root):

@@ -14,6 +14,7 @@ from lamella.pipeline.corpus.blame import check_own_fault
 from lamella.pipeline.corpus.containers import open_parquet, read_group
 from lamella.pipeline.corpus.decode import DecodeLimits, too_large
 from lamella.pipeline.corpus.formats import HEAD_BYTES
+from lamella.pipeline.corpus.joined import part_for, parts_of
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.locations import (
     FetchFailed,
@@ -54,7 +55,8 @@ class EntryReader:
 
     A list may name any place, for whoever gave it chose them; so may a column of paths in a Parquet
     file. All other names are data, whatever table they come from: they stay below the root, and a
-    path in a struct stays below the folder of its Parquet file.
+    path in a struct stays below the folder of its Parquet file. Of several sources each has a
+    reader of its own.
     """
 
     def __init__(
@@ -62,11 +64,15 @@ class EntryReader:
     ) -> None:
         """Open nothing yet; files over `limits.max_bytes` will be refused before they are read."""
         self.ahead: ReadAhead | None = None
+        self._limits = limits or DecodeLimits()
+        self._kind = kind
+        self._of_sources: dict[str, EntryReader] = {}
+        self._several = bool(parts_of(root))
         self._root = root
-        self._real_root = "" if is_s3(root) else os.path.realpath(root)
+        self._real_root = "" if self._several or is_s3(root) else os.path.realpath(root)
         self._names_places = kind == "list"
         self._column = column_of(kind)
-        self._max_bytes = (limits or DecodeLimits()).max_bytes
+        self._max_bytes = self._limits.max_bytes
         self._tar: tuple[str, BinaryIO] | None = None
         self._parquet: _ParquetRows | None = None
 
@@ -83,6 +89,8 @@ class EntryReader:
 
     def close(self) -> None:
         """Close the open containers; reading again opens them again."""
+        for reader in self._of_sources.values():
+            reader.close()
         if self._tar:
             self._tar[1].close()
         if self._parquet:
@@ -118,6 +126,8 @@ class EntryReader:
     def _read(self, entry: Entry, at_most: int | None) -> bytes:
         if entry.fault:
             raise Refused(entry.fault)
+        if self._several:
+            return self._within(entry, at_most)
         try:
             if not entry.container:
                 return self._plain(entry.name, at_most)
@@ -141,6 +151,23 @@ class EntryReader:
             raise Refused(reason, error.strerror or type(error).__name__) from error
         except (ValueError, pa.ArrowException, InputError) as error:
             raise Refused(RefusalReason.UNREADABLE, type(error).__name__) from error
+
+    def _within(self, entry: Entry, at_most: int | None) -> bytes:
+        """Return the bytes of an entry of one of several sources."""
+        source, _, name = entry.name.partition("/")
+        try:
+            kind, place = part_for(self._kind, entry.place)
+            root, _ = part_for(self._root, entry.place)
+        except ValueError as error:
+            raise Refused(RefusalReason.OUTSIDE_SOURCE) from error
+        if entry.container and entry.container != f"{source}/{place}":
+            raise Refused(RefusalReason.OUTSIDE_SOURCE)
+        if source not in self._of_sources:
+            self._of_sources[source] = EntryReader(root, self._limits, kind)
+        reader = self._of_sources[source]
+        reader.ahead = self.ahead
+        container = place if entry.container else ""
+        return reader._read(entry._replace(name=name, container=container), at_most)
 
     def _plain(self, name: str, at_most: int | None) -> bytes:
         if self._names_places:

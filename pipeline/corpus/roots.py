@@ -2,6 +2,7 @@
 
 import shlex
 
+from lamella.pipeline.corpus.joined import all_in_s3, each_part, moved, parts_of, shown
 from lamella.pipeline.corpus.sources import source_root
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.store.address import is_s3
@@ -13,13 +14,18 @@ def picture_root(store: Store, root: str, told: str | None = None) -> str:
 
     Args:
         root: where its records say that it is.
-        told: the source as the user names it now; by default the records' place is used.
+        told: the source as the user names it now; by default the records' place is used. Of
+            several sources, as `joined.moved` takes it.
 
     Raises:
         InputError: there is no such source; or the user named none, and a store in S3 names a
             folder of this machine: such a store may be anybody's.
     """
-    return _believed(store, root) if told is None else source_root(told)
+    if told is None:
+        return _believed(store, root)
+    if parts_of(root):
+        return each_part(moved(root, told), source_root)
+    return source_root(told)
 
 
 def picture_source(store: Store, source: str, told: str | None = None) -> str:
@@ -28,13 +34,17 @@ def picture_source(store: Store, source: str, told: str | None = None) -> str:
     Raises:
         InputError: the store lies in S3, the source on this machine, and the user named none.
     """
-    return _believed(store, source) if told is None else told
+    if told is None:
+        return _believed(store, source)
+    return moved(source, told) if parts_of(source) else told
 
 
 def _believed(store: Store, place: str) -> str:
-    if is_s3(store.url) and not is_s3(place):
+    if is_s3(store.url) and not all_in_s3(place):
+        said = shown(place).replace(", ", ",")
         raise InputError(
-            f"{store.url} says that its pictures lie in {place} on this machine, and a store in S3 "
-            f"is not believed that: if they do, say so with --pictures {shlex.quote(place)}"
+            f"{store.url} says that its pictures lie in {shown(place)} on this machine, and a "
+            "store in S3 is not believed that: if they do, say so with --pictures "
+            f"{shlex.quote(said)}"
         )
     return place

@@ -75,7 +75,13 @@ def quietly(number: int) -> None:
     """Say nothing of entries found."""
 
 
-def list_source(source: str, column: str | None = None, on_entries: OnEntries = quietly) -> Listing:
+def list_source(
+    source: str,
+    column: str | None = None,
+    on_entries: OnEntries = quietly,
+    *,
+    for_parquet_alone: bool = False,
+) -> Listing:
     """Return what a source holds, in a fixed order, without opening any picture.
 
     A folder is listed with its subfolders. Names that start with a dot, and stores, are passed
@@ -91,6 +97,7 @@ def list_source(source: str, column: str | None = None, on_entries: OnEntries = 
         source: a local path, a file:// address, or s3://bucket/prefix.
         column: the column of a Parquet source that holds the pictures; by default it is found.
         on_entries: called now and then with the number of entries so far.
+        for_parquet_alone: other sources take no notice of the column.
 
     Raises:
         InputError: the source is missing, unreadable, empty or damaged, or has an address of
@@ -109,7 +116,7 @@ def list_source(source: str, column: str | None = None, on_entries: OnEntries = 
     if (data_set := layout.data_set()) is not None:
         found = _list_data_set(found, data_set, column, on_entries)
         tally, entries = _kept(found)
-    if column is not None and column_of(found.kind) is None:
+    if column is not None and column_of(found.kind) is None and not for_parquet_alone:
         raise InputError(
             f"a column (--column, corpus.column) is one of Parquet files; {source} is read as "
             f"{_KINDS[found.kind]}: leave the column out, or give Parquet files"

@@ -7,7 +7,6 @@ and the page's policy forbids all scripts.
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 
 from lamella.pipeline.diagnostics.findings import Finding, findings
 from lamella.pipeline.diagnostics.health_charts import Figure, figures
@@ -19,6 +18,7 @@ from lamella.pipeline.diagnostics.inspect import (
 )
 from lamella.pipeline.diagnostics.patches import PATCH_STRIDES, Seen, WordPatches, word_patches
 from lamella.pipeline.evaluate.page import JPEG_START
+from lamella.pipeline.page.kit import render as page
 from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.text import printable
@@ -72,21 +72,12 @@ def render(snapshot: IndexSnapshot, layers: Sequence[tuple[LayerHealth, Sequence
     Raises:
         ValueError: a patch is not a JPEG.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files("lamella.pipeline.diagnostics")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    template = environment.from_string(
-        folder.joinpath("health.html.jinja").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return page(
+        "lamella.pipeline.diagnostics",
+        "health",
         snapshot=snapshot,
         views=[_view(place, *layer) for place, layer in enumerate(layers)],
         patch_rules=list(_rules(layers)),
-        style=folder.joinpath("health.css").read_text(encoding="utf-8"),
     )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from lamella.pipeline.corpus.blame import naming
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import read_row
-from lamella.pipeline.corpus.locations import is_below, place_of
+from lamella.pipeline.corpus.locations import may_fetch, place_of
 from lamella.pipeline.corpus.prefetch import ReadAhead, reading_ahead
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
@@ -105,11 +105,7 @@ class PictureSource:
 
         At its end, when no thread reads any more, the source is closed.
         """
-        files = (
-            row
-            for row in rows
-            if not row["container"] and (self._kind == "list" or is_below(row["name"]))
-        )
+        files = (row for row in rows if not row["container"] and may_fetch(self._kind, row["name"]))
         places = [(place_of(self._root, row["name"]), row["size_bytes"]) for row in files]
         try:
             with reading_ahead(places, self._limits.max_bytes) as self._ahead:

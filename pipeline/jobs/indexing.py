@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from lamella.pipeline.corpus.forgotten import without_forgotten
+from lamella.pipeline.corpus.joined import each_part, parts_of
+from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
-from lamella.pipeline.corpus.sources import OnEntries, list_source, plain_source, quietly
+from lamella.pipeline.corpus.sources import OnEntries, plain_source, quietly
 from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
@@ -83,7 +85,7 @@ def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Pre
     Raises:
         InputError: the settings or the source cannot be used.
     """
-    source = plain_source(source)
+    source = each_part(source, plain_source)
     # All that is wrong with the settings is said at once, before hours of listing and looking.
     mistakes, keep_said = Mistakes(), job.activations.keep
     with mistakes.noted():
@@ -100,7 +102,7 @@ def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Pre
         imports = find_imports(job, spec)
         job = settle_keep(job, spec, imports)
     mistakes.check()
-    listing = list_source(source, job.corpus.column, on_entries)
+    listing = list_corpus(source, job.corpus.column, on_entries)
     check_pictures(listing, decode_limits(job))
     return Prepared(
         source,
@@ -335,6 +337,11 @@ def choose_shard_size(entries: int) -> int:
 
 
 def corpus_name(source: str, listing: Listing) -> str:
-    """Return a readable name for a source: its last folder, or its file without the ending."""
+    """Return a readable name for a source: its last folder, or its file without the ending.
+
+    Several are called by all their names.
+    """
+    if names := parts_of(source):
+        return "-".join(names)
     path = Path(source)
     return (path.stem if path.is_file() else path.resolve().name) or Path(listing.root).name

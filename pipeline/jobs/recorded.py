@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from lamella.pipeline.corpus.joined import each_part
 from lamella.pipeline.errors import CorruptFile, InputError, one_line
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
@@ -41,7 +42,7 @@ def record_job(
             )
     record = JobRecord(
         name=name,
-        source=source if "://" in source else os.path.abspath(source),
+        source=each_part(source, lambda each: each if "://" in each else os.path.abspath(each)),
         corpus_inputs=corpus_inputs,
         entries=entries,
         shard_images=shard_images,

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.corpus.joined import parts_of, shown
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
@@ -93,7 +94,8 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         looked_at = _new_looks(store) * job.shard_images
         return {
             "name": job.name,
-            "root": job.source,
+            "root": shown(job.source),
+            "sources": {},
             "images": job.entries,
             "ignored": 0,
             "passed_over": {},
@@ -109,7 +111,8 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
     remarks, repeated = _remarks_and_repeated(store, manifest)
     return {
         "name": manifest.name,
-        "root": manifest.root,
+        "root": shown(manifest.root),
+        "sources": _sources(store, manifest),
         "images": manifest.images,
         "ignored": manifest.ignored,
         "passed_over": manifest.passed_over,
@@ -121,6 +124,16 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "duplicates": repeated["pictures"] - repeated["contents"],
         "repeated": repeated,
     }
+
+
+def _sources(store: Store, manifest: CorpusManifest) -> dict[str, int]:
+    """Return how many pictures each of several sources has; empty where there is one source."""
+    counts = dict.fromkeys(parts_of(manifest.root), 0)
+    if counts:
+        for table in _image_tables(store, manifest, ["name"]):
+            for name in table["name"].to_pylist():
+                counts[name.partition("/")[0]] += 1
+    return counts
 
 
 def _states(

@@ -1,7 +1,7 @@
 """Make a plan: probe a sample, and extrapolate to all pictures of the source."""
 
 from lamella.pipeline.cores import available_cores
-from lamella.pipeline.corpus.locations import is_s3
+from lamella.pipeline.corpus.joined import any_in_s3
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.memory import available_memory
 from lamella.pipeline.plan.figures import per
@@ -149,7 +149,7 @@ def _requests(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dic
     if together:
         del stages["encode"]
     packed = listing.kind in ("webdataset", "parquet")
-    return source_requests(extent.entries, is_s3(listing.root), packed) | stages
+    return source_requests(extent.entries, any_in_s3(listing.root), packed) | stages
 
 
 def _stage(load: Load, machine: ProbedMachine, at_work: int) -> PlannedStage:

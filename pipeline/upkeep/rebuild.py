@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamella.pipeline.corpus.forgotten import earlier_listings
+from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.roots import picture_root, picture_source
-from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import corpus_inputs
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.index.expired import expired_numbers
@@ -97,7 +97,7 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
     source = picture_source(store, job.source, pictures)
     limits, inputs = decode_limits(job.job), ""
     # A picture may have been forgotten since, which this corpus did not hold.
-    for listing in earlier_listings(store, list_source(source, job.job.corpus.column)):
+    for listing in earlier_listings(store, list_corpus(source, job.job.corpus.column)):
         inputs = corpus_inputs(listing, job.shard_images, limits)
         if inputs == job.corpus_inputs:
             return listing

@@ -3,7 +3,7 @@
 from typing import Any
 from xml.etree import ElementTree
 
-from lamella.pipeline.page.charts import COLOURS, chart
+from lamella.pipeline.page.charts import COLOURS, chart, in_powers
 
 EVIL = '</svg><script>alert(1)</script>"'
 
@@ -35,3 +35,27 @@ def test_colours_are_those_of_the_page() -> None:
 
 def test_the_same_drawing_gives_the_same_bytes() -> None:
     assert chart(draw, "a line") == chart(draw, "a line")
+
+
+def test_powers_are_plain_numbers() -> None:
+    def draw(axes: Any) -> None:
+        axes.plot([1, 50, 2_000], [0.02, 0.5, 40.0])
+        in_powers(axes, "x", "y")
+
+    root = ElementTree.fromstring(chart(draw, "powers"))
+    texts = {each.text for each in root.iter() if each.tag.endswith("text")}
+    assert {"1", "30", "1,000", "0.1", "10"} <= texts
+    assert not [text for text in texts if text and "$" in text]
+
+
+def test_two_charts_share_no_id() -> None:
+    def other(axes: Any) -> None:
+        axes.plot([3, 1], [0, 1])
+
+    first, second = (ElementTree.fromstring(chart(each, "a")) for each in (draw, other))
+    ids = [{each.get("id") for each in root.iter()} - {None} for root in (first, second)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    links = [value for each in first.iter() for name, value in each.items() if "href" in name]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= ids[0]
