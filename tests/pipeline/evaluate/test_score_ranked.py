@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.measures import parse_measures
+from lamella.pipeline.evaluate.metrics import order_by_score
 from lamella.pipeline.evaluate.qrels import relevance_of
 from lamella.pipeline.evaluate.ranked import Ranked
 from lamella.pipeline.evaluate.score_ranked import score_ranked
-from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
+from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, score_queries
 
 OURS = ("mAP", "AP", "RR", "R@2", "P@2", "N-S", "mP@1", "mP@5")
 
@@ -163,3 +168,31 @@ def test_graded_gain_worked_by_hand() -> None:
     found = score_ranked(ranked(q="ab"), truth, "run", parse_measures(["nDCG@2"])).scored
     gain, best = 1 + 3 / np.log2(3), 3 + 1 / np.log2(3)
     assert found.scores["nDCG@2"].tolist() == [pytest.approx(gain / best, abs=1e-9)]
+
+
+@settings(max_examples=50)
+@given(
+    arrays(np.float64, (3, 14), elements=st.sampled_from([0.0, 0.25, 0.5, 1.0])),
+    st.permutations(range(14)),
+    st.integers(0, 2),
+)
+def test_a_complete_run_scores_as_the_table_of_all_scores(
+    table: NDArray[np.float64], shuffled: list[int], missing: int
+) -> None:
+    """Ties, junk, a query that leaves its ranking, and right answers that the corpus lacks."""
+    names = [f"{place:02d}" for place in range(14)]
+    lacking = frozenset(f"gone {number}" for number in range(missing))
+    right, junk = (frozenset(names[place] for place in shuffled[part]) for part in PARTS)
+    asked = [names[place] for place in shuffled[7:10]]
+    judged = [GroundTruthQuery(q, right, junk, remove_self=True, missing=lacking) for q in asked]
+    rankings = tuple(tuple(names[place] for place in order_by_score(row)) for row in table)
+    run = Ranked(tuple(asked), rankings, tuple(np.sort(table)[:, ::-1]))
+    for metric in ("mAP", "N-S"):
+        truth = GroundTruth("test", metric, tuple(judged))
+        found = score_ranked(run, truth, "run", parse_measures([metric])).scored
+        whole = score_queries(truth, names, table)
+        np.testing.assert_allclose(found.scores[metric], whole, rtol=0, atol=1e-12)
+
+
+PARTS = (slice(0, 4), slice(4, 7))
+"""Which of the shuffled pictures are right, and which are junk."""
