@@ -39,7 +39,7 @@ def randomisation_tests(
         units: (Q,) int64, the unit of each query, numbered from 0; units are flipped as a whole.
         seed: of the draws, which all pairs share.
     """
-    totals = np.stack([np.bincount(units, weights=row) for row in differences])
+    totals = np.stack([np.bincount(units, weights=row) for row in differences]).astype(np.float64)
     reach = ROUNDING * np.abs(totals).sum(axis=1)
     totals[np.abs(totals) <= reach[:, None]] = 0.0
     found = np.abs(totals.sum(axis=1)) - reach

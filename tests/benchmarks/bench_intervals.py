@@ -54,7 +54,7 @@ def four_of_four(objects: int, easy: float) -> Draw:
         units = np.repeat(np.arange(objects), 4)
         hard = rng.random(objects) >= easy
         lost = rng.binomial(3, np.where(hard[units], 0.35, 0.0))
-        return 4.0 - lost, units
+        return np.asarray(4.0 - lost, np.float64), units.astype(np.int64)
 
     return draw
 
