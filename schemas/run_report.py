@@ -48,7 +48,7 @@ class RunReport(Record):
         run: its name in the store, or that of its file.
         snapshot: the root digest of the snapshot that was asked, or that a file is about.
         truth: whose judgements: a protocol such as `ukb`, or `qrels FILE`.
-        qrels: the SHA-256 of the file of qrels; None with a protocol.
+        qrels: the SHA-256 of the file of qrels; None with a protocol, or of what was piped in.
         depth: how many pictures a ranking can have.
         complete: rankings can have all pictures of the corpus.
         measures: the protocol's own first.

@@ -141,7 +141,9 @@ def parse_measure(name: str) -> Measure:
         return Measure(text, k, lambda ranks, positives: measured(ranks, positives, k))
     parsed = _foreign(text)
     cutoff = parsed.params.get("cutoff")
-    return Measure(str(parsed), cutoff if isinstance(cutoff, int) else None)
+    # Among judged pictures alone the first k may stand anywhere in the ranking.
+    within = isinstance(cutoff, int) and not parsed.params.get("judged_only")
+    return Measure(str(parsed), cutoff if within else None)
 
 
 def has_lab() -> bool:

@@ -88,7 +88,7 @@ class RankedRows:
             pictures: (n,) integers, the place in `names` of each row's picture.
             scores: (n,) float64.
         """
-        distinct = [self._held.setdefault(name, name) for name in names]
+        distinct = list(map(self._held.setdefault, names, names))
         each = np.array(distinct, dtype=object)[pictures]
         for query, ranked, found in zip(
             queries, np.split(each, starts[1:]), np.split(scores, starts[1:]), strict=True

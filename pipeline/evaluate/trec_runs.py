@@ -72,8 +72,11 @@ def _encoded(column: Any) -> Any:
 def _quickly(path: Path) -> Any:
     """Return the columns of a run whose words are apart by one space or one tab; None for others.
 
-    `_by_lines` reads those, and says which line is at fault.
+    `_by_lines` reads those, and says which line is at fault. It reads what is piped in, too, which
+    nobody can read twice.
     """
+    if not path.is_file():
+        return None
     try:
         with path.open("rb") as file:
             delimiter = "\t" if b"\t" in file.readline(4096) else " "

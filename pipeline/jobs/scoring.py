@@ -146,12 +146,12 @@ class Judgements:
 
     Attributes:
         unknown: judged pictures that the corpus lacks.
-        sha256: of the file of qrels.
+        sha256: of the file of qrels; None of what was piped in, which cannot be read twice.
     """
 
     truth: GroundTruth
     unknown: tuple[str, ...]
-    sha256: str
+    sha256: str | None
 
 
 def read_judgements(
@@ -172,7 +172,7 @@ def read_judgements(
     unknown = unknown_pictures(qrels, names) if names is not None else ()
     if strict:
         check_all_known(qrels.source, unknown, names or ())
-    return Judgements(truth, unknown, sha256_of(path))
+    return Judgements(truth, unknown, sha256_of(path) if path.is_file() else None)
 
 
 def write_judgements(truth: GroundTruth, corpus: pa.Table | None, path: Path) -> Path | None:

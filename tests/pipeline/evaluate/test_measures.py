@@ -7,6 +7,7 @@ import pytest
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.measures import (
+    listed,
     parse_measure,
     parse_measures,
     precision_of_first,
@@ -29,6 +30,7 @@ from lamella.pipeline.evaluate.measures import (
         ("AP@10", 10, False),
         ("nDCG", None, False),
         ("P(rel=2)@5", 5, False),
+        ("P(judged_only=True)@5", None, False),
     ],
 )
 def test_a_measure_has_its_name_and_cutoff(name: str, cutoff: int | None, ours: bool) -> None:
@@ -36,6 +38,11 @@ def test_a_measure_has_its_name_and_cutoff(name: str, cutoff: int | None, ours: 
         pytest.importorskip("ir_measures")
     measure = parse_measure(f" {name} ")
     assert (measure.name, measure.cutoff, measure.ours is not None) == (name, cutoff, ours)
+
+
+def test_a_list_of_names_keeps_those_with_commas_in_brackets() -> None:
+    text = "mAP, AP(rel=2,judged_only=True),,P@5,"
+    assert listed(text) == ["mAP", "AP(rel=2,judged_only=True)", "P@5"]
 
 
 def test_each_measure_counts_once_in_the_order_of_first_naming() -> None:

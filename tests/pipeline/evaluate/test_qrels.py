@@ -1,10 +1,11 @@
 """Qrels: read back as written, equal to the ground truth they stand for, and hostile files."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.pipeline.errors import InputError
@@ -126,6 +127,15 @@ def test_without_names_all_pictures_are_taken_to_be_there(tmp_path: Path) -> Non
 def test_what_is_no_qrels_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         read(tmp_path, text)
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=60) | st.text("q 01-\n\t", max_size=40).map(str.encode))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        path = Path(folder, "any")
+        path.write_bytes(content)
+        assert all(read_qrels(path).judgements.values())
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """TREC runs: read by score, whatever their white space; written so that no reader reorders them."""
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -92,6 +93,15 @@ def test_the_quick_way_reads_what_lines_say(rows: list[tuple[str, str, int]]) ->
 def test_what_is_no_run_is_refused(text: str | bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         read(tmp_path, text)
+
+
+@settings(max_examples=150)
+@given(st.binary(max_size=60) | st.text("q 01.-\n\t", max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
+        path = Path(folder, "any")
+        path.write_bytes(content)
+        assert all(len(names) for names in read_run(path).ranked)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

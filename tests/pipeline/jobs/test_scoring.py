@@ -1,5 +1,9 @@
 """Runs as they are opened for scoring: names and order of a stored run, batch after batch."""
 
+import hashlib
+import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.ranked import Ranked
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
 from lamella.pipeline.jobs.rankings import read_rankings
 from lamella.pipeline.jobs.scoring import (
+    Judgements,
     corpus_names,
     open_run,
+    ranked_file,
     ranked_run,
     read_judgements,
     snapshot_of,
@@ -98,8 +105,30 @@ def test_judgements_are_written_with_the_ids_of_known_names(stores: Stores, tmp_
     ]
     found = read_judgements(path, list(ids), indexed_queries=True, strict=False)
     assert (found.truth.queries, found.unknown) == ((query,), ("gone",))
-    assert len(found.sha256) == 64
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(InputError, match="'gone' first"):
         read_judgements(path, list(ids), indexed_queries=True, strict=True)
     assert write_judgements(found.truth, None, tmp_path / "alone") is None
     assert (tmp_path / "alone").read_bytes() == path.read_bytes()
+
+
+def test_runs_and_qrels_may_be_piped_in(tmp_path: Path) -> None:
+    def piped(text: str, read: Callable[[Path], object]) -> object:
+        path = tmp_path / f"pipe {len(text)}"
+        os.mkfifo(path)
+        writer = threading.Thread(target=path.write_text, args=(text,))
+        writer.start()
+        found = read(path)
+        writer.join()
+        return found
+
+    run = piped("q Q0 a 1 2 t\nq Q0 b 2 1 t\n", ranked_file)
+    assert isinstance(run, Ranked)
+    assert run.ranked == (("a", "b"),)
+    judged = piped(
+        "q 0 a 1\n",
+        lambda path: read_judgements(path, None, indexed_queries=False, strict=False),
+    )
+    assert isinstance(judged, Judgements)
+    assert judged.truth.queries == (GroundTruthQuery("q", frozenset({"a"})),)
+    assert judged.sha256 is None
