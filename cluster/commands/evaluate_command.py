@@ -36,7 +36,8 @@ def evaluate(
         typer.Option(
             metavar="FILE",
             help="What is right, in place of a protocol: TREC qrels by names of pictures. Below 0 "
-            "is junk, which leaves the ranking.",
+            "is junk, which leaves the ranking; what nobody judged is wrong, a query's own picture "
+            "too.",
         ),
     ] = None,
     run: Annotated[
