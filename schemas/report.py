@@ -20,11 +20,15 @@ TOP_SCORE: dict[Metric, float] = {"N-S": 4.0, "mAP": 1.0}
 """The score of a perfect ranking."""
 
 
+LARGEST_P = 0.05
+"""A difference with a larger corrected p is called none."""
+
+
 class Interval(Stored):
     """A confidence interval: of a mean score, or of the difference of two."""
 
-    low: float = Field(ge=-4.0, le=4.0)
-    high: float = Field(ge=-4.0, le=4.0)
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -60,26 +64,48 @@ class Gain(Stored):
         over: the name of the other ranking's row.
         difference: positive where the fusion is better.
         interval: of the difference, from the same resamples of both rankings.
+        p: two-sided, of a paired randomisation test; None in reports made before there was one.
+        corrected_p: p corrected by Holm for all gains of the report.
     """
 
     fusion: FusionKind
     over: str
     difference: float = Field(ge=-4.0, le=4.0)
     interval: Interval
+    p: float | None = Field(default=None, ge=0.0, le=1.0)
+    corrected_p: float | None = Field(default=None, ge=0.0, le=1.0)
 
     @property
     def verdict(self) -> Verdict:
-        """What the queries show: a gain or a loss only where the interval excludes zero."""
-        if self.interval.low > 0.0:
-            return "gain"
-        return "loss" if self.interval.high < 0.0 else "no difference"
+        """What the queries show, as `verdict_of` says."""
+        return verdict_of(self.interval, self.corrected_p)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        untested = ["p", "corrected_p"] if self.p is None else []
+        return _without(dump(self), untested)
+
+
+def verdict_of(interval: Interval, corrected_p: float | None) -> Verdict:
+    """Return what the queries show of a difference.
+
+    It is a gain or a loss where its interval excludes zero, and its corrected p, where it was
+    tested, is at most `LARGEST_P`: the interval says how large it is, the test that it is none
+    of the differences that many comparisons give by chance.
+    """
+    if corrected_p is not None and corrected_p > LARGEST_P:
+        return "no difference"
+    if interval.low > 0.0:
+        return "gain"
+    return "loss" if interval.high < 0.0 else "no difference"
 
 
 class ScoreRow(Stored):
     """The score of one ranking: a layer alone, the direct sum, or the mapped fusion.
 
-    `lowest` and `highest` are what other orders of equal scores would have given. `interval` is
-    None where there are too few queries for one, and in reports made before there were any.
+    `lowest` and `highest` are what other orders of equal scores would have given, `expected` the
+    mean over all orders; None in reports made before it was there. `interval` is None where there
+    are too few queries for one, and in reports made before there were any.
 
     mAP is by trapezoids, as the protocols of Oxford and Holidays define it. `rectangles` is mean
     average precision as trec_eval and ir-measures (`AP`) define it, which is a little higher; None
@@ -99,6 +125,7 @@ class ScoreRow(Stored):
     interval: Interval | None = None
     lowest: float = Field(ge=0.0, le=4.0)
     highest: float = Field(ge=0.0, le=4.0)
+    expected: float | None = Field(default=None, ge=0.0, le=4.0)
     rectangles: float | None = Field(default=None, ge=0.0, le=1.0)
     queries: int = Field(ge=1)
 
@@ -114,7 +141,7 @@ class ScoreRow(Stored):
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unweighted = ["weights"] if set(self.weights) == {1.0} else []
-        unsaid = [] if self.rectangles is not None else ["rectangles"]
+        unsaid = [name for name in ("expected", "rectangles") if getattr(self, name) is None]
         return _without(dump(self), [*_empty(self, "interval"), *unweighted, *unsaid])
 
 

@@ -1,7 +1,7 @@
 """The main commands. Each reads settings, opens an engine, and calls one job of the pipeline."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lamella.cluster.commands import (
     bench,
+    evaluate_command,
     explain,
     keeping,
     maintenance,
@@ -19,7 +20,6 @@ from lamella.cluster.commands import (
     status,
     vocabulary,
 )
-from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.failures import Commands
 from lamella.cluster.commands.help_text import unfold_help
 from lamella.cluster.commands.observed import observe
@@ -28,7 +28,6 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.text import printable
 from lamella.schemas.job import EngineSettings
-from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
 
 app = typer.Typer(
     name="lamella",
@@ -71,6 +70,7 @@ def demo(
     """
     from lamella.cluster.commands.evaluate import Asked, evaluate_store
     from lamella.cluster.commands.index import index_store, prepare_index
+    from lamella.cluster.commands.show import show_report
     from lamella.pipeline.planted.generate import generate
 
     pictures = folder / "pictures"
@@ -98,7 +98,7 @@ def demo(
     if as_json:
         emit({"report": report.model_dump(mode="json"), "page": str(page)})
         return
-    _print_report(report, page)
+    show_report(console, report, page)
     out.print("Now yours: [bold]lamella index ~/Pictures --into ./index[/]")
 
 
@@ -175,113 +175,13 @@ def index(
 
 
 query_command.register(app)
-
-
-@app.command()
-def evaluate(
-    store: options.Store,
-    protocol: Annotated[
-        Protocol, choice("--protocol", get_args(Protocol), help="Whose rules, or your own groups.")
-    ],
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            help="The ground truth: Oxford's folder, holidays_images.dat, gnd_roxford5k.pkl."
-        ),
-    ] = None,
-    box: Annotated[
-        BoxMode,
-        choice(
-            "--box",
-            get_args(BoxMode),
-            help="Oxford, Paris: roi crops queries to their boxes, full does not.",
-        ),
-    ] = "roi",
-    difficulty: Annotated[
-        Difficulty,
-        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: what is right."),
-    ] = "medium",
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="groups: a regular expression with one group, which captures the group's name."
-        ),
-    ] = None,
-    metric: Annotated[
-        Metric, choice("--metric", get_args(Metric), help="groups: what is measured.")
-    ] = "mAP",
-    expand: options.Expand = None,
-    layers: options.Layers = None,
-    t: options.Thresholds = None,
-    p: options.Powers = None,
-    w: options.LayerWeights = None,
-    fusion: options.Fusion = None,
-    profile: options.Profile = None,
-    sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
-    page: Annotated[
-        Path | None, typer.Option(help="Copy the page of pictures to this file.")
-    ] = None,
-    pictures: options.Pictures = None,
-    weights: options.Weights = None,
-    number: options.Snapshot = None,
-    engine: options.Engine = None,
-    address: options.Address = None,
-    workers: options.Workers = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Score each layer alone, their plain sum and the mapped fusion; draw a page of pictures.
-
-    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
-    group.
-    """
-    from lamella.cluster.commands.evaluate import Asked, evaluate_store
-
-    options.check_output("--page", page)
-    asked = Asked(
-        protocol=protocol,
-        truth=truth,
-        box=box,
-        pattern=pattern,
-        metric=metric,
-        difficulty=difficulty,
-        layers=options.words(layers),
-    )
-    overrides = {
-        **options.fusion_overrides(t, p, w, fusion),
-        "search.expand": expand,
-        "profile": profile,
-        **options.engine_overrides(engine, address, workers),
-    }
-    job = load_job(None, overrides)
-    with _engine(job.engine, quiet=as_json) as opened:
-        report, written = evaluate_store(
-            opened,
-            store,
-            job,
-            asked,
-            number=number,
-            weights=weights,
-            quiet=as_json,
-            page=page,
-            pictures=pictures,
-        )
-    if as_json:
-        emit({"report": report.model_dump(mode="json"), "page": str(written)})
-        return
-    _print_report(report, written, sweep=sweep)
+evaluate_command.register(app)
 
 
 def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
     from lamella.cluster.ray.engine import engine
 
     return engine(settings, quiet=quiet)
-
-
-def _print_report(report: Any, page: Path, sweep: bool = False) -> None:
-    from lamella.cluster.commands.show import show_report
-
-    show_report(console, report, page, sweep=sweep)
 
 
 # After the commands above, so that help lists them in the order of use.

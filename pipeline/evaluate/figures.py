@@ -8,6 +8,9 @@ from lamella.schemas.report import Gain, Interval, Metric, ScoreRow
 DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3}
 MOST_DECIMALS = 6
 
+TIES_MATTER = 5e-4
+"""Scores by the worst and the best order of ties that are nearer than this print alike."""
+
 
 def short_score(score: float, metric: Metric) -> str:
     """Return a score as tables print it: 3.94 for N-S, .602 for mAP."""
@@ -48,6 +51,24 @@ def difference_text(
     difference = -gain.difference if flipped else gain.difference
     ends = ", ".join(_signed(side, places) for side in sides)
     return _signed(difference, places), f"[{ends}]"
+
+
+def p_text(p: float | None) -> str:
+    """Return a p value in two digits: .034, .21, "< .001"; empty for None."""
+    if p is None:
+        return ""
+    if p < 0.001:
+        return "< .001"
+    text = f"{p:.2f}" if p >= 0.0995 else f"{p:.3f}"
+    return text.removeprefix("0")
+
+
+def ties_text(row: ScoreRow) -> str:
+    """Return the scores that other orders of equal scores give; empty where they hardly differ."""
+    if row.highest - row.lowest < TIES_MATTER:
+        return ""
+    mean = "" if row.expected is None else f", mean {row.expected:.3f}"
+    return f"ties: {row.lowest:.3f} to {row.highest:.3f}{mean}"
 
 
 def setting_text(layers: Iterable[tuple[str, float, float, float]]) -> str:

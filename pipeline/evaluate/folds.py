@@ -1,7 +1,7 @@
 """Group the queries that share a right answer, and halve a ground truth between groups."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,16 @@ def groups_of(truth: ResolvedTruth) -> NDArray[np.int64]:
     Queries that share a picture (a right answer, or the query itself) are in one group: the five
     Oxford queries of a landmark, the four pictures of a UKB object.
     """
-    set_of_image: dict[int, int] = {}
-    parent = list(range(len(truth.queries)))
+    return grouped(
+        [query_id, *query.positive_ids.tolist()]
+        for query, query_id in zip(truth.queries, truth.query_ids, strict=True)
+    )
+
+
+def grouped(pictures: Iterable[Iterable[Hashable]]) -> NDArray[np.int64]:
+    """Return groups as `groups_of`, by the pictures of each query: ids or names."""
+    set_of_picture: dict[Hashable, int] = {}
+    parent: list[int] = []
 
     def root(place: int) -> int:
         while parent[place] != place:
@@ -25,9 +33,10 @@ def groups_of(truth: ResolvedTruth) -> NDArray[np.int64]:
             place = parent[place]
         return place
 
-    for place, (query, query_id) in enumerate(zip(truth.queries, truth.query_ids, strict=True)):
-        for image_id in [query_id, *query.positive_ids.tolist()]:
-            other = root(set_of_image.setdefault(image_id, place))
+    for place, shown in enumerate(pictures):
+        parent.append(place)
+        for picture in shown:
+            other = root(set_of_picture.setdefault(picture, place))
             mine = root(place)
             parent[max(other, mine)] = min(other, mine)
     roots = [root(place) for place in range(len(parent))]  # a root is the group's first query

@@ -1,17 +1,18 @@
 """What a report says in words: which ranking to use, and by how much it is better.
 
-A gain or a loss is called one only where its interval excludes zero.
+A gain or a loss is called one only where its interval excludes zero and its corrected p is small.
 """
 
 from lamella.pipeline.evaluate.figures import (
     difference_text,
     interval_text,
     label_text,
+    p_text,
     short_score,
 )
 from lamella.pipeline.evaluate.intervals import FEWEST_UNITS
 from lamella.pipeline.text import printable
-from lamella.schemas.report import TOP_SCORE, FusionKind, Gain, RetrievalReport, ScoreRow
+from lamella.schemas.report import LARGEST_P, TOP_SCORE, FusionKind, Gain, RetrievalReport, ScoreRow
 
 FUSED = {"mapped": "the mapped fusion of {}", "direct": "the plain sum of {}"}
 
@@ -104,7 +105,18 @@ def _intervals(report: RetrievalReport) -> str:
     text = f"{100 * made.level:g} % intervals: {made.resamples:,} resamples of {units}."
     if made.unit == "query":
         text += f" Fewer than {FEWEST_UNITS} groups: other objects may differ more than this."
+    if any(gain.p is not None for gain in report.gains):
+        text += f" {how_tested(len(report.gains))}"
     return text
+
+
+def how_tested(comparisons: int) -> str:
+    """Return how p was found, and what a gain needs."""
+    over = "" if comparisons == 1 else f", corrected over {comparisons} comparisons by Holm"
+    return (
+        f"p: paired randomisation test over the same units{over}; a gain needs an interval "
+        f"without zero and p of at most {p_text(LARGEST_P)}."
+    )
 
 
 def background_warning(report: RetrievalReport) -> str:
@@ -175,4 +187,9 @@ def _apart(gain: Gain, report: RetrievalReport, other: str, flipped: bool = Fals
 
 
 def _brackets(gain: Gain, report: RetrievalReport, flipped: bool = False) -> str:
-    return difference_text(gain, report.metric, flipped)[1]
+    """Return the interval, and p where that alone says that there is no difference."""
+    interval = difference_text(gain, report.metric, flipped)[1]
+    zero_is_out = gain.interval.low > 0.0 or gain.interval.high < 0.0
+    if gain.verdict == "no difference" and zero_is_out:
+        return f"{interval}, p {p_text(gain.corrected_p)}"
+    return interval

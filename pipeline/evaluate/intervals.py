@@ -10,6 +10,7 @@ the Bootstrap*, The American Statistician 69). Plain percentiles are too narrow 
 resampled means vary by sqrt((n - 1) / n) too little, and normal tails are taken for those of t.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -17,6 +18,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from lamella.pipeline.evaluate.significance import holm, randomisation_tests
 from lamella.schemas.report import Bootstrap, Interval
 
 LEVEL = 0.95
@@ -36,10 +38,15 @@ DECIMALS = 12
 
 @dataclass(frozen=True)
 class Resampled:
-    """Mean scores over resampled queries: (R, resamples) float64, a row a ranking."""
+    """Mean scores over resampled queries: (R, resamples) float64, a row a ranking.
+
+    `scores` (R, Q) and `units` (Q,) are what was resampled.
+    """
 
     bootstrap: Bootstrap
     means: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    units: NDArray[np.int64]
 
     def interval(self, row: int) -> Interval:
         """Return the interval of a ranking's mean score."""
@@ -48,6 +55,17 @@ class Resampled:
     def difference(self, row: int, other: int) -> Interval:
         """Return the paired interval of the mean score of `row` less that of `other`."""
         return percentile_interval(self.means[row] - self.means[other], self.bootstrap.units)
+
+    def tests(self, pairs: Sequence[tuple[int, int]]) -> list[tuple[float, float]]:
+        """Return p of a randomisation test of each pair of rankings, and p corrected for all pairs.
+
+        Units that are drawn as a whole are flipped as a whole.
+        """
+        if not pairs:
+            return []
+        differences = np.stack([self.scores[row] - self.scores[other] for row, other in pairs])
+        p = randomisation_tests(differences, self.units)
+        return list(zip(p.tolist(), holm(p), strict=True))
 
 
 def resample(scores: NDArray[np.float64], groups: NDArray[np.int64]) -> Resampled | None:
@@ -72,7 +90,8 @@ def resample(scores: NDArray[np.float64], groups: NDArray[np.int64]) -> Resample
         seed=SEED,
         level=LEVEL,
     )
-    return Resampled(bootstrap, resampled_means(scores, units, RESAMPLES, SEED))
+    means = resampled_means(scores, units, RESAMPLES, SEED)
+    return Resampled(bootstrap, means, scores, units)
 
 
 def resampled_means(

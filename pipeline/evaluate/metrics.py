@@ -4,7 +4,8 @@ Ranks are counted from 0, after ignored pictures (junk, sometimes the query) hav
 Definitions: the published evaluation rules of Oxford5k, Holidays and UKB.
 """
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,26 +136,65 @@ def average_precision_over_ties(
     which a are positive. Place j is positive with probability m / n, and then has on average j (m -
     1) / (n - 1) positives of the run before it; precision is linear in that.
     """
-    kept = np.ones(len(scores), dtype=np.bool_)
-    if ignored_ids is not None:
-        kept[ignored_ids] = False
-    positive = np.zeros(len(scores), dtype=np.bool_)
-    positive[positive_ids] = True
-    expected, pictures_before, positives_before = 0.0, 0, 0
-    for score in np.unique(scores[kept])[::-1]:
-        run = kept & (scores == score)
-        size, right = int(run.sum()), int((run & positive).sum())
-        if right:
-            place = np.arange(size, dtype=np.float64)
-            already = positives_before + place * (right - 1) / max(size - 1, 1)
-            rank = pictures_before + place
-            before = np.divide(already, rank, out=np.ones_like(rank), where=rank > 0)
-            after = (already + 1) / (rank + 1)
-            expected += float(((before + after) / 2).sum()) * right / size
-        pictures_before, positives_before = pictures_before + size, positives_before + right
+    expected = 0.0
+    for run in tied_runs(scores, positive_ids, ignored_ids):
+        place = np.arange(run.size, dtype=np.float64)
+        already = run.positives_before + place * (run.positives - 1) / max(run.size - 1, 1)
+        rank = run.before + place
+        before = np.divide(already, rank, out=np.ones_like(rank), where=rank > 0)
+        after = (already + 1) / (rank + 1)
+        expected += float(((before + after) / 2).sum()) * run.positives / run.size
     least = average_precision(ranks_of(scores, positive_ids, ignored_ids, "worst"), positives)
     greatest = average_precision(ranks_of(scores, positive_ids, ignored_ids, "best"), positives)
     return least, expected / positives, greatest
+
+
+def ns_over_ties(
+    scores: NDArray[np.float64],
+    positive_ids: NDArray[np.int64],
+    ignored_ids: NDArray[np.int64] | None,
+) -> float:
+    """Return the expected N-S over all orders of equal scores; exact.
+
+    Of a run of n equal scores after b pictures, min(n, 4 - b) places are among the first four, and
+    each is positive with probability m / n.
+    """
+    return sum(
+        (
+            run.positives / run.size * min(run.size, max(NS_DEPTH - run.before, 0))
+            for run in tied_runs(scores, positive_ids, ignored_ids)
+        ),
+        start=0.0,
+    )
+
+
+class TiedRun(NamedTuple):
+    """A run of equal scores that has positives, and how many pictures stand before it."""
+
+    size: int
+    positives: int
+    before: int
+    positives_before: int
+
+
+def tied_runs(
+    scores: NDArray[np.float64],
+    positive_ids: NDArray[np.int64],
+    ignored_ids: NDArray[np.int64] | None,
+) -> Iterator[TiedRun]:
+    """Yield the runs of equal scores that have positives, best first, without ignored pictures."""
+    kept = np.ones(len(scores), dtype=np.bool_)
+    if ignored_ids is not None:
+        kept[ignored_ids] = False
+    rising = np.sort(scores[kept])
+    values, counts = np.unique(scores[positive_ids], return_counts=True)
+    below = np.searchsorted(rising, values, side="left")
+    above = len(rising) - np.searchsorted(rising, values, side="right")
+    positives_before = 0
+    for run in range(len(values) - 1, -1, -1):
+        size = len(rising) - int(above[run]) - int(below[run])
+        yield TiedRun(size, int(counts[run]), int(above[run]), positives_before)
+        positives_before += int(counts[run])
 
 
 def ns_score(ranks: NDArray[np.int64]) -> float:

@@ -15,8 +15,10 @@ from lamella.pipeline.evaluate.figures import (
     difference_text,
     label_text,
     map_text,
+    p_text,
     setting_text,
     short_score,
+    ties_text,
 )
 from lamella.pipeline.evaluate.headline import background_warning, method, story
 from lamella.pipeline.text import printable
@@ -58,6 +60,7 @@ class GainLine:
         verdict: gain, loss or no difference.
         place: of the difference, in percent of the chart's width; zero has its own.
         whisker: where the interval starts and how wide it is, in percent too.
+        p: corrected p, as text; empty where the report has none.
     """
 
     fusion: str
@@ -68,6 +71,7 @@ class GainLine:
     interval: str
     place: float
     whisker: tuple[float, float]
+    p: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,7 @@ def gain_lines(report: RetrievalReport) -> list[GainLine]:
                 interval=interval,
                 place=50 + 50 * gain.difference / widest,
                 whisker=whisker,
+                p=p_text(gain.corrected_p),
             )
         )
     return lines
@@ -190,16 +195,13 @@ def gain_lines(report: RetrievalReport) -> list[GainLine]:
 def _score_line(row: ScoreRow) -> ScoreLine:
     top = TOP_SCORE[row.metric]
     settings = zip(row.layers, row.t, row.p, row.weights, strict=True)
-    ties = ""
-    if row.highest - row.lowest >= 5e-4:
-        ties = f"ties: {row.lowest:.3f} to {row.highest:.3f}"
     return ScoreLine(
         label=label_text(row),
         kind=row.kind,
         setting=setting_text(settings) if row.kind == "mapped" else "",
         score=f"{row.score:.3f}",
         width=100 * row.score / top,
-        ties=ties,
+        ties=ties_text(row),
         interval=_exact(row.interval),
         whisker=_whisker(row.interval, 0.0, top),
     )

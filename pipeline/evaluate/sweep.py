@@ -21,6 +21,7 @@ from lamella.pipeline.evaluate.truth import (
     ResolvedTruth,
     rectangles_of,
     resolve,
+    score_over_ties,
     score_query,
 )
 from lamella.pipeline.search.fuse import fuse
@@ -72,6 +73,7 @@ class SweepPart:
         scores: (R, B) float64, a row a ranking.
         lowest: (R, B), with equal scores in the worst order.
         highest: (R, B), in the best order.
+        expected: (R, B), the mean over all orders of equal scores.
         rectangles: (R, B), average precision by rectangles; 0 where the metric is another than mAP.
         swept: (G, B), a row a point of the grid.
         background: (C, bins) int64, counts of similarities of unrelated pictures.
@@ -83,6 +85,7 @@ class SweepPart:
     scores: NDArray[np.float64]
     lowest: NDArray[np.float64]
     highest: NDArray[np.float64]
+    expected: NDArray[np.float64]
     rectangles: NDArray[np.float64]
     swept: NDArray[np.float64]
     background: NDArray[np.int64]
@@ -97,6 +100,7 @@ class SweepResult:
     Attributes:
         scores: (R, Q) float64, by the protocol's measure.
         lowest, highest: (R, Q), with equal scores in the worst and the best order.
+        expected: (R, Q), the mean over all orders of equal scores.
         rectangles: (R, Q), average precision by rectangles; 0 where the metric is another than mAP.
         swept: (G, Q), a row a point of the grid.
         groups: (Q,) int64, the queries that share a right answer have one number.
@@ -114,6 +118,7 @@ class SweepResult:
     scores: NDArray[np.float64]
     lowest: NDArray[np.float64]
     highest: NDArray[np.float64]
+    expected: NDArray[np.float64]
     rectangles: NDArray[np.float64]
     swept: NDArray[np.float64]
     groups: NDArray[np.int64]
@@ -121,7 +126,7 @@ class SweepResult:
     similarities: NDArray[np.float64]
 
 
-JOINED = ("scores", "lowest", "highest", "rectangles", "swept", "first", "similarities")
+JOINED = ("scores", "lowest", "highest", "expected", "rectangles", "swept", "first", "similarities")
 
 
 def plan_sweep(
@@ -197,7 +202,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
             "clamp the cosine where the search computes it"
         )
     metric = plan.truth.truth.metric_name
-    scores, lowest, highest, rectangles = np.zeros((4, len(plan.rankings), batch))
+    scores, lowest, highest, expected, rectangles = np.zeros((5, len(plan.rankings), batch))
     swept = np.empty((len(plan.grid), batch))
     background = np.zeros((layers, BACKGROUND_BINS), dtype=np.int64)
     depth = min(KEPT_RANKS, len(plan.truth.names))
@@ -211,6 +216,11 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
             scores[row, column] = score_query(metric, query, fused)
             lowest[row, column] = score_query(metric, query, fused, "worst")
             highest[row, column] = score_query(metric, query, fused, "best")
+            expected[row, column] = (
+                score_over_ties(metric, query, fused)
+                if lowest[row, column] != highest[row, column]
+                else scores[row, column]
+            )
             if metric == "mAP":
                 rectangles[row, column] = rectangles_of(query, fused)
         for row, (_, _, spec) in enumerate(plan.grid):
@@ -223,7 +233,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
     each = np.arange(batch)[:, None]
     kept = np.stack([similarities[:, each, places] for places in first], dtype=np.float64)
     return SweepPart(
-        *(first_query, scores, lowest, highest, rectangles, swept, background),
+        *(first_query, scores, lowest, highest, expected, rectangles, swept, background),
         *(first, np.moveaxis(kept, 1, -1)),
     )
 
@@ -247,7 +257,7 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
             f"each of {len(plan.truth.queries)} queries is scored once; the parts hold "
             f"{len(places)}, {len(set(places))} of them distinct: score the missing batches"
         )
-    scores, lowest, highest, rectangles, swept, first, similarities = (
+    scores, lowest, highest, expected, rectangles, swept, first, similarities = (
         np.concatenate([getattr(part, name) for part in ordered], axis=1) for name in JOINED
     )
     groups = groups_of(plan.truth)
@@ -259,7 +269,7 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
             plan,
             row,
             scores[row],
-            (float(lowest[row].mean()), float(highest[row].mean())),
+            (float(lowest[row].mean()), float(expected[row].mean()), float(highest[row].mean())),
             float(rectangles[row].mean()),
             drawn,
         )
@@ -287,6 +297,7 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
         scores=scores,
         lowest=lowest,
         highest=highest,
+        expected=expected,
         rectangles=rectangles,
         swept=swept,
         groups=groups,
@@ -299,7 +310,7 @@ def _score_row(
     plan: SweepPlan,
     row: int,
     scores: NDArray[np.float64],
-    over_ties: tuple[float, float],
+    over_ties: tuple[float, float, float],
     rectangles: float,
     drawn: Resampled | None,
 ) -> ScoreRow:
@@ -317,7 +328,8 @@ def _score_row(
         score=float(scores.mean()),
         interval=drawn.interval(row) if drawn else None,
         lowest=over_ties[0],
-        highest=over_ties[1],
+        expected=over_ties[1],
+        highest=over_ties[2],
         rectangles=rectangles if metric == "mAP" else None,
         queries=len(scores),
     )
@@ -327,18 +339,19 @@ def _gains(rows: Sequence[ScoreRow], drawn: Resampled | None) -> Iterator[Gain]:
     """Yield the gains of a report, in its order; none with one layer, where all rows are equal."""
     if drawn is None or len(rows[-1].layers) == 1:
         return
-    fusions: tuple[tuple[FusionKind, int], ...] = (
-        ("mapped", len(rows) - 1),
-        ("direct", len(rows) - 2),
-    )
-    for fusion, place in fusions:
-        for other, row in enumerate(rows[:place]):
-            yield Gain(
-                fusion=fusion,
-                over=row.name,
-                difference=rows[place].score - row.score,
-                interval=drawn.difference(place, other),
-            )
+    last: FusionKind = "mapped"
+    pairs = [(last, len(rows) - 1, other) for other in range(len(rows) - 1)]
+    pairs += [("direct", len(rows) - 2, other) for other in range(len(rows) - 2)]
+    tested = drawn.tests([(place, other) for _, place, other in pairs])
+    for (fusion, place, other), (p, corrected) in zip(pairs, tested, strict=True):
+        yield Gain(
+            fusion=fusion,
+            over=rows[other].name,
+            difference=rows[place].score - rows[other].score,
+            interval=drawn.difference(place, other),
+            p=p,
+            corrected_p=corrected,
+        )
 
 
 def _backgrounds(plan: SweepPlan, counts: NDArray[Any]) -> Iterator[BackgroundSimilarity]:

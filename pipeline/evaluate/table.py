@@ -56,9 +56,13 @@ def gain_table(report: RetrievalReport) -> "Table | None":
     table.add_column("")
     table.add_column(report.metric, justify="right")
     table.add_column("interval", justify="right")
+    tested = any(gain.corrected_p is not None for gain in report.gains)
+    if tested:
+        table.add_column("p", justify="right")
     table.add_column("shows")
     styles = {"gain": "green", "loss": "red"}
     for line in gain_lines(report):
-        texts = (f"{line.label} over {line.over}", line.difference, line.interval, line.verdict)
+        p = [line.p] if tested else []
+        texts = (f"{line.label} over {line.over}", line.difference, line.interval, *p, line.verdict)
         table.add_row(*map(Text, texts), style=styles.get(line.verdict))
     return table

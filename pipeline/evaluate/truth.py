@@ -1,7 +1,7 @@
 """Ground truth of queries, and the score of each query."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,8 @@ from lamella.pipeline.evaluate.metrics import (
     Ties,
     average_precision,
     average_precision_by_rectangles,
+    average_precision_over_ties,
+    ns_over_ties,
     ns_score,
     ranks_of,
 )
@@ -31,6 +33,9 @@ class GroundTruthQuery:
         remove_self: the query leaves the ranking too.
         box: corners x1, y1, x2, y2 in pixels of the picture as it is given, or None: all of it.
         missing: right answers that the corpus lacks; they count as missed.
+        grades: the relevance of pictures that are judged otherwise than right with 1: how relevant
+            right answers are, from 2, and 0 for pictures that are known to be wrong. Measures of
+            graded relevance see them; all others take every right answer alike.
 
     Raises:
         InputError: there is no right answer, or a picture is both right and ignored.
@@ -42,6 +47,7 @@ class GroundTruthQuery:
     remove_self: bool = False
     box: Box | None = None
     missing: frozenset[str] = frozenset()
+    grades: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.relevant == 0:
@@ -70,6 +76,9 @@ class GroundTruthQuery:
 class GroundTruth:
     """The queries of a protocol, in the order of their scores.
 
+    Attributes:
+        left_out: (name, reason) of queries that are not scored, such as one without right answers.
+
     Raises:
         InputError: there are no queries.
     """
@@ -77,6 +86,7 @@ class GroundTruth:
     protocol: str
     metric_name: MetricName
     queries: tuple[GroundTruthQuery, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.queries:
@@ -162,6 +172,17 @@ def score_query(
     """Return one query's score from scores (N,): average precision 0 to 1, or N-S 0 to 4."""
     ranks = ranks_of(scores, query.positive_ids, query.ignored_ids, ties)
     return ns_score(ranks) if metric_name == "N-S" else average_precision(ranks, query.relevant)
+
+
+def score_over_ties(
+    metric_name: MetricName, query: ResolvedQuery, scores: NDArray[np.float64]
+) -> float:
+    """Return one query's expected score over all orders of equal scores (N,)."""
+    if metric_name == "N-S":
+        return ns_over_ties(scores, query.positive_ids, query.ignored_ids)
+    return average_precision_over_ties(
+        scores, query.positive_ids, query.ignored_ids, query.relevant
+    )[1]
 
 
 def rectangles_of(query: ResolvedQuery, scores: NDArray[np.float64]) -> float:

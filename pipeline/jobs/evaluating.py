@@ -16,7 +16,13 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate import protocols
 from lamella.pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
 from lamella.pipeline.evaluate.revisited import revisited
-from lamella.pipeline.evaluate.sweep import SweepPlan, plan_sweep, score_batch, summarise
+from lamella.pipeline.evaluate.sweep import (
+    SweepPlan,
+    SweepResult,
+    plan_sweep,
+    score_batch,
+    summarise,
+)
 from lamella.pipeline.evaluate.truth import GroundTruth
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.querying import encode_queries
@@ -47,12 +53,14 @@ class Evaluated:
     Attributes:
         queries: the queries on the page.
         thumbnails: JPEGs by image id.
+        result: the scores of each query.
         note: why the page has no pictures, if it has none.
     """
 
     report: RetrievalReport
     queries: tuple[QueryPicture, ...]
     thumbnails: dict[int, bytes]
+    result: SweepResult
     note: str = ""
 
 
@@ -168,9 +176,9 @@ def evaluate(
         table = coordinator.similarities(batch, layers)[1][:, 0]
         shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
     try:
-        return Evaluated(report, tuple(shown), _thumbnails(place, shown))
+        return Evaluated(report, tuple(shown), _thumbnails(place, shown), result)
     except InputError as error:
-        return Evaluated(report, tuple(shown), {}, f"the page shows no pictures: {error}")
+        return Evaluated(report, tuple(shown), {}, result, f"the page shows no pictures: {error}")
 
 
 def query_features(

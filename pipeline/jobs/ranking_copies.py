@@ -3,18 +3,17 @@
 import contextlib
 import json
 import os
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.evaluate.trec import as_words
 from lamella.pipeline.jobs.rankings import ranking_tables, refusal_tables, refused_by, schema_of
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -23,9 +22,6 @@ from lamella.schemas.rankings import QueryRun
 
 KINDS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".json": "json"}
 """What a copy holds, by the end of its name."""
-
-_SPLITS = re.compile(r"[\s\x00-\x1f\x7f%]")
-"""What ends a column or a line for some reader of TREC runs, and the sign of its encoding."""
 
 
 def check_kind(path: Path) -> None:
@@ -139,7 +135,7 @@ def write_trec(store: Store, run: QueryRun, path: Path, *, ids: bool = False) ->
             if not ids:
                 _check_names(table, seen)
             values = [
-                fixed[name] if name in fixed else _as_words(table.column(name).cast(long))
+                fixed[name] if name in fixed else as_words(table.column(name).cast(long))
                 for name in (*columns, "rank", "score", "tag")
             ]
             lines = pc.binary_join_element_wise(*values, pa.scalar(" ", long))
@@ -160,11 +156,3 @@ def _check_names(table: Any, seen: dict[str, int]) -> None:
     if twice.num_rows:
         name = one_line(repr(twice["name"][0].as_py()), 200)
         raise InputError(f"two pictures of a ranking have the name {name}: {cure}")
-
-
-def _as_words(column: Any) -> Any:
-    """Return a column of texts without what splits them."""
-    if not pc.any(pc.match_substring_regex(column, r"[\s%\pZ\pC]")).as_py():
-        return column
-    texts = [_SPLITS.sub(lambda found: quote(found[0], safe=""), t) for t in column.to_pylist()]
-    return pa.chunked_array([pa.array(texts, pa.large_string())])

@@ -93,6 +93,12 @@ class ImageTable:
     def _shards(self) -> list[Any]:
         return [shard for shards in self._of_segments for shard in shards]
 
+    def image_ids(self) -> NDArray[np.int64]:
+        """Return the ids of all indexed images, (n,) rising."""
+        return np.sort(
+            np.concatenate([np.empty(0, np.int64), *(ids for ids, *_ in self._segments)])
+        )
+
     def _places(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the shard and the row of each image, (n,). Raises KeyError for an unknown id."""
         shards, rows = np.full(len(ids), -1, np.int64), np.zeros(len(ids), np.int64)

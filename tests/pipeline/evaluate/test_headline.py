@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from lamella.pipeline.evaluate.figures import difference_text, map_text, setting_text
+from lamella.pipeline.evaluate.figures import difference_text, map_text, setting_text, ties_text
 from lamella.pipeline.evaluate.headline import background_warning, method, story
 from lamella.pipeline.evaluate.page import gain_lines, render, score_lines
 from lamella.pipeline.evaluate.table import gain_table, score_table
@@ -188,6 +188,52 @@ def test_it_is_said_where_queries_are_drawn_singly() -> None:
     few = MADE.model_copy(update={"unit": "query", "units": 24})
     said = method(report(GAIN, NONE, bootstrap=few))
     assert said.startswith("95 % intervals: 10,000 resamples of 24 single queries. Fewer than 10")
+
+
+def with_p(shown: RetrievalReport, *corrected: float) -> RetrievalReport:
+    """Return a report whose gains were tested too."""
+    gains = [
+        gain.model_copy(update={"p": p / 5, "corrected_p": p})
+        for gain, p in zip(shown.gains, corrected, strict=True)
+    ]
+    return shown.model_copy(update={"gains": tuple(gains)})
+
+
+def test_a_gain_that_chance_explains_is_none() -> None:
+    shown = with_p(report(GAIN, NONE), 0.0731, 0.0004, 1.0, 0.5, 0.012)
+    assert story(shown).endswith(
+        "finds 3.90 of 4 (3.88 to 3.91); no difference that these 400 queries show [.03, .07], "
+        "p .073."
+    )
+    lines = gain_lines(shown)
+    assert [line.p for line in lines] == [".073", "< .001", "1.00", ".50", ".012"]
+    assert [line.verdict for line in lines[:2]] == ["no difference", "gain"]
+    assert method(shown).endswith(
+        "p: paired randomisation test over the same units, corrected over 5 comparisons by Holm; "
+        "a gain needs an interval without zero and p of at most .050."
+    )
+    printed = io.StringIO()
+    Console(width=80, color_system=None, file=printed).print(gain_table(shown))
+    first = next(line for line in printed.getvalue().splitlines() if " map over head" in line)
+    cells = [cell.strip() for cell in first.split("│")]
+    assert cells == ["map over head alone", ".050", "[.030, .070]", ".073", "no difference"]
+
+
+def test_a_report_that_was_not_tested_keeps_its_bytes() -> None:
+    stored = json.loads(report(GAIN, NONE).to_json())
+    assert set(stored["gains"][0]) == {"fusion", "over", "difference", "interval"}
+    assert "expected" not in stored["rows"][0]
+    both = with_p(report(GAIN, NONE), 0.1, 0.2, 0.3, 0.4, 0.5)
+    assert RetrievalReport.from_json(both.to_json()) == both
+    assert json.loads(both.to_json())["gains"][0]["corrected_p"] == 0.1
+
+
+def test_scores_of_ties_are_shown_where_they_differ() -> None:
+    shown = row("direct", 3.9)
+    assert ties_text(shown) == ""
+    tied = shown.model_copy(update={"lowest": 3.8, "highest": 3.95})
+    assert ties_text(tied) == "ties: 3.800 to 3.950"
+    assert ties_text(tied.model_copy(update={"expected": 3.87})).endswith("to 3.950, mean 3.870")
 
 
 def test_a_warning_calls_a_loss_one_only_where_the_interval_says_so() -> None:

@@ -13,9 +13,16 @@ from lamella.pipeline.evaluate.intervals import (
 from lamella.schemas.report import Gain, Interval
 
 
-def gain(low: float, high: float) -> Gain:
+def gain(low: float, high: float, p: float | None = None) -> Gain:
     interval = Interval(low=low, high=high)
-    return Gain(fusion="mapped", over="fc", difference=(low + high) / 2, interval=interval)
+    return Gain(
+        fusion="mapped",
+        over="fc",
+        difference=(low + high) / 2,
+        interval=interval,
+        p=p,
+        corrected_p=p,
+    )
 
 
 def test_two_units_have_the_three_means_of_their_draws() -> None:
@@ -126,3 +133,24 @@ def test_a_difference_is_a_gain_only_where_its_interval_excludes_zero() -> None:
     assert gain(-0.05, -0.01).verdict == "loss"
     for low, high in ((-0.01, 0.05), (0.0, 0.05), (-0.05, 0.0), (0.0, 0.0)):
         assert gain(low, high).verdict == "no difference"
+
+
+def test_a_difference_is_a_gain_only_where_its_corrected_p_is_small_too() -> None:
+    assert gain(0.01, 0.05, 0.05).verdict == "gain"
+    assert gain(0.01, 0.05, 0.051).verdict == "no difference"
+    assert gain(-0.05, -0.01, 0.001).verdict == "loss"
+    assert gain(-0.01, 0.05, 0.001).verdict == "no difference"
+
+
+def test_pairs_are_tested_by_the_units_that_are_drawn() -> None:
+    rng = np.random.default_rng(8)
+    one = np.repeat(rng.random(12), 5)
+    other = one + np.repeat(rng.normal(0.03, 0.03, 12), 5)
+    drawn = resample(np.stack([one, other, one]), np.repeat(np.arange(12), 5))
+    assert drawn is not None
+    (p, corrected), (same, _) = drawn.tests([(1, 0), (2, 0)])
+    # 12 objects, of whose 2^12 flips all are tried; 60 queries flipped singly would give less
+    assert p * 2**12 == round(p * 2**12)
+    assert corrected == 2 * p
+    assert same == 1.0
+    assert drawn.tests([]) == []

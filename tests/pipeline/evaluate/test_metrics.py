@@ -14,6 +14,7 @@ from lamella.pipeline.evaluate.metrics import (
     average_precision_by_rectangles,
     average_precision_over_ties,
     first_by_score,
+    ns_over_ties,
     ns_score,
     order_by_score,
     ranks_of,
@@ -137,15 +138,25 @@ def test_no_tie_order_leaves_the_bounds(case: Ranked) -> None:
 @given(ranked().filter(lambda case: len(case[0]) <= 6))
 def test_tie_aware_figures_equal_all_orders_tried(case: Ranked) -> None:
     scores, positive, ignored = case
-    figures = []
+    figures, found = [], []
     for order in permutations(range(len(scores))):
         by_score = sorted(order, key=lambda image: -scores[image])  # stable: `order` breaks ties
         left = [image for image in by_score if image not in ignored]
         ranks = ids(*(left.index(image) for image in positive.tolist()))
         figures.append(average_precision(ranks, len(positive)))
+        found.append(ns_score(ranks))
     expected = (min(figures), sum(figures) / len(figures), max(figures))
     given_figures = average_precision_over_ties(scores, positive, ignored, len(positive))
     assert given_figures == pytest.approx(expected, abs=1e-12)
+    assert ns_over_ties(scores, positive, ignored) == pytest.approx(sum(found) / len(found))
+
+
+def test_expected_scores_of_ties_by_hand() -> None:
+    # 3 is first and right; of 0, 1, 2, 4 two are right, and three of the four places count for N-S
+    scores = np.array([0.5, 0.5, 0.5, 0.9, 0.5])
+    assert ns_over_ties(scores, ids(0, 2, 3), None) == 1 + 2 * 3 / 4
+    # one of two is right: first in half of the orders, (1 + 1) / 2 or else (0 + 1 / 2) / 2
+    assert average_precision_over_ties(scores[:2], ids(1), None, 1) == (0.25, 0.625, 1.0)
 
 
 @given(

@@ -1,0 +1,239 @@
+"""The command that evaluates: its options, and what it shows."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+from rich.console import Console
+
+from lamella.cluster.commands import options
+from lamella.cluster.commands.choices import choice
+from lamella.cluster.commands.output import emit, unfolded
+from lamella.pipeline.errors import InputError
+from lamella.pipeline.jobs.settings import load_job
+from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
+
+if TYPE_CHECKING:
+    from lamella.cluster.commands.evaluate import Asked, Copies
+
+console = unfolded(Console())
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(evaluate)
+
+
+def evaluate(
+    store: options.Store,
+    protocol: Annotated[
+        Protocol | None,
+        choice("--protocol", get_args(Protocol), help="Whose rules, or your own groups."),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What is right, in place of a protocol: TREC qrels by names of pictures. Below 0 "
+            "is junk, which leaves the ranking; what nobody judged is wrong, a query's own picture "
+            "too.",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Score this run of the store, or the TREC run in this file, as it is: without "
+            "pictures or network.",
+        ),
+    ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="M[,M]",
+            help="With --run: mAP (trapezoids), N-S, mAP@k, mP@k, AP, RR, P@k, R@k, and all others "
+            "of ir-measures, such as nDCG@10. May be given several times.",
+            show_default="the protocol's own, and usual ones",
+        ),
+    ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="The ground truth: Oxford's folder, holidays_images.dat, gnd_roxford5k.pkl."
+        ),
+    ] = None,
+    box: Annotated[
+        BoxMode | None,
+        choice(
+            "--box",
+            get_args(BoxMode),
+            help="Oxford, Paris: roi crops queries to their boxes, full does not.",
+            show_default="roi; full with --run",
+        ),
+    ] = None,
+    difficulty: Annotated[
+        Difficulty,
+        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: what is right."),
+    ] = "medium",
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="groups: a regular expression with one group, which captures the group's name."
+        ),
+    ] = None,
+    metric: Annotated[
+        Metric, choice("--metric", get_args(Metric), help="groups: what is measured.")
+    ] = "mAP",
+    expand: options.Expand = None,
+    layers: options.Layers = None,
+    t: options.Thresholds = None,
+    p: options.Powers = None,
+    w: options.LayerWeights = None,
+    fusion: options.Fusion = None,
+    profile: options.Profile = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
+    page: Annotated[
+        Path | None, typer.Option(help="Copy the page of pictures to this file.")
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what each query scores to this Parquet file, a column a measure.",
+        ),
+    ] = None,
+    qrels_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what is right as TREC qrels, and the ids of their pictures to "
+            "FILE.ids.parquet.",
+        ),
+    ] = None,
+    run_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --run: write the run as it was scored, without ignored pictures, as a TREC "
+            "run.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse qrels, and a run, that name pictures which the corpus lacks."
+        ),
+    ] = False,
+    pictures: options.Pictures = None,
+    weights: options.Weights = None,
+    number: options.Snapshot = None,
+    engine: options.Engine = None,
+    address: options.Address = None,
+    workers: options.Workers = None,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Score each layer alone, their plain sum and the mapped fusion; draw a page of pictures.
+
+    Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
+    group.
+
+    With [bold]--run[/] it scores rankings that are there, by any measure:
+    [bold]lamella evaluate ./index --run pairs --qrels judged.qrels --measure mAP,nDCG@10[/]
+    """
+    from lamella.cluster.commands.evaluate import Asked, Copies, evaluate_store
+    from lamella.cluster.commands.show import show_report
+    from lamella.cluster.ray.engine import engine as opened_engine
+
+    options.check_output("--page", page)
+    options.check_output("--scores", scores)
+    options.check_output("--qrels-out", qrels_out)
+    options.check_output("--run-out", run_out)
+    asked = Asked(
+        protocol=protocol,
+        truth=truth,
+        box=box,
+        pattern=pattern,
+        metric=metric,
+        difficulty=difficulty,
+        layers=options.words(layers),
+        qrels=qrels,
+        strict=strict,
+    )
+    copies = Copies(scores, qrels_out, run_out)
+    if run is not None:
+        _check_asks_nothing(
+            {"--layers": layers, "--t": t, "--p": p, "--w": w, "--fusion": fusion}
+            | {"--profile": profile, "--expand": expand, "--sweep": sweep or None}
+            | {"--page": page, "--pictures": pictures, "--weights": weights}
+        )
+        _score_run(store, run, asked, measure, number, copies, as_json=as_json)
+        return
+    if measure or run_out is not None:
+        raise InputError(
+            f"{'--measure' if measure else '--run-out'} is about a run; got no --run: keep answers "
+            f"with `lamella query {store} --queries snapshot --into NAME`, and give --run NAME"
+        )
+    overrides = {
+        **options.fusion_overrides(t, p, w, fusion),
+        "search.expand": expand,
+        "profile": profile,
+        **options.engine_overrides(engine, address, workers),
+    }
+    job = load_job(None, overrides)
+    with opened_engine(job.engine, quiet=as_json) as opened:
+        report, written = evaluate_store(
+            opened,
+            store,
+            job,
+            asked,
+            number=number,
+            weights=weights,
+            quiet=as_json,
+            page=page,
+            pictures=pictures,
+            copies=copies,
+        )
+    if as_json:
+        emit({"report": report.model_dump(mode="json"), "page": str(written)})
+        return
+    show_report(console, report, written, sweep=sweep)
+
+
+def _check_asks_nothing(given: Mapping[str, object]) -> None:
+    """Check that nothing is given that decides how queries are asked: a run was asked before.
+
+    Raises:
+        InputError: something is.
+    """
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise InputError(
+            f"a run is scored as it was asked; {wrong[0]} is for asking: leave it out, or leave "
+            "--run out, and the snapshot is asked anew"
+        )
+
+
+def _score_run(
+    store: str,
+    run: str,
+    asked: "Asked",
+    measures: list[str] | None,
+    number: int | str | None,
+    copies: "Copies",
+    *,
+    as_json: bool,
+) -> None:
+    """Score a run, and print its report."""
+    from lamella.cluster.commands.evaluate_run import evaluate_run, show_run
+    from lamella.pipeline.evaluate.measures import listed
+
+    names = [name for text in measures or () for name in listed(text)] or None
+    report = evaluate_run(
+        store, run, asked, measures=names, number=number, quiet=as_json, copies=copies
+    )
+    if as_json:
+        emit({"report": report.model_dump(mode="json")})
+        return
+    show_run(console, report)
