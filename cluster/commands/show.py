@@ -34,8 +34,11 @@ def show_reports(
         show_report(console, *found[0], sweep=sweep)
         return
     console.print(parts_table([report for report, _ in found]))
-    for said in dict.fromkeys(said for report, _ in found for said in absences(report)):
-        console.print(plain(said), style="yellow", soft_wrap=True)
+    lacking = {report.protocol: absences(report) for report, _ in found}
+    for said in dict.fromkeys(said for each in lacking.values() for said in each):
+        parts = [part for part, each in lacking.items() if said in each]
+        whose = "" if len(parts) == len(found) else f"{', '.join(parts)}: "
+        console.print(plain(f"{whose}{said}"), style="yellow", soft_wrap=True)
     for report, page in found:
         if sweep:
             _show_grid(console, report)

@@ -164,7 +164,7 @@ def test_parts_are_printed_in_one_table(store: Path, gnd: Path) -> None:
     text = call(store, "--protocol", "roxford", "--truth", gnd, "--difficulty", "all", "--sweep")
     for said in ("roxford easy roi", "roxford hard roi", "mP@10", "mapped fusion"):
         assert said in text
-    assert "1 left out, no easy answer: ro/q1.png" in text
+    assert "roxford easy roi: 1 left out, no easy answer: ro/q1.png" in text
     assert "roxford hard roi: mAP over t and p" in text
     assert text.count("page of roxford") == 3
 
