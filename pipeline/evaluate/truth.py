@@ -15,6 +15,7 @@ from lamella.pipeline.evaluate.metrics import (
     average_precision,
     average_precision_by_rectangles,
     average_precision_over_ties,
+    first_over_ties,
     ns_over_ties,
     ns_score,
     ranks_of,
@@ -224,11 +225,14 @@ def score_over_ties(
     metric_name: MetricName, query: ResolvedQuery, scores: NDArray[np.float64]
 ) -> float:
     """Return one query's expected score over all orders of equal scores (N,)."""
-    if metric_name == "N-S":
-        return ns_over_ties(scores, query.positive_ids, query.ignored_ids)
-    return average_precision_over_ties(
-        scores, query.positive_ids, query.ignored_ids, query.relevant
-    )[1]
+    found = scores, query.positive_ids, query.ignored_ids
+    match metric_name:
+        case "N-S":
+            return ns_over_ties(*found)
+        case "mAP":
+            return average_precision_over_ties(*found, query.relevant)[1]
+        case "mAP@100":
+            return first_over_ties(*found, query.relevant, 100)
 
 
 def rectangles_of(query: ResolvedQuery, scores: NDArray[np.float64]) -> float:

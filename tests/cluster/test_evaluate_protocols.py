@@ -184,6 +184,21 @@ def test_copydays_is_reported_by_attack(store: Path) -> None:
     assert found[0]["report"]["data_set"]["pictures"] == 3
 
 
+def test_google_landmarks_are_scored_by_their_halves(store: Path, tmp_path: Path) -> None:
+    # stems stand for the ids of the data set
+    file = tmp_path / "retrieval_solution_v2.1.csv"
+    file.write_text("id,images,Usage\nq0,i0 i1 i9,Private\nq1,i2,Public\ncat,None,Ignored\n")
+    found = json.loads(call(store, "--protocol", "gldv2", "--truth", tmp_path, "--json"))["reports"]
+    assert [each["report"]["protocol"] for each in found] == ["gldv2 public", "gldv2 private"]
+    private = found[1]["report"]
+    assert private["metric"] == "mAP@100"
+    assert private["missing"] == 1
+    for row in private["rows"]:
+        assert row["lowest"] <= row["expected"] <= row["highest"] <= 2 / 3  # i9 is missed
+    text = call(store, "--protocol", "gldv2", "--truth", tmp_path, "--part", "private")
+    assert "mAP@100 is by rectangles over the first 100 pictures" in text
+
+
 def test_copies_of_parts_have_the_part_in_their_names(store: Path, tmp_path: Path) -> None:
     copies = ("--scores", tmp_path / "scores.parquet", "--qrels-out", tmp_path / "right.qrels")
     call(store, "--protocol", "copydays", *copies, "--json")
