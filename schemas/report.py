@@ -1,22 +1,25 @@
 """The result of an evaluation: scores of every ranking, the sweep over (t, p), the settings."""
 
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.query import FusionSpec, SearchMode, Weighting
 
-Protocol = Literal["ukb", "oxford", "holidays", "roxford", "rparis", "groups"]
+Protocol = Literal[
+    "ukb", "oxford", "paris", "holidays", "roxford", "rparis", "copydays", "gldv2", "groups"
+]
 Difficulty = Literal["easy", "medium", "hard"]
+AskedDifficulty = Literal["easy", "medium", "hard", "all"]
 BoxMode = Literal["roi", "full"]
-Metric = Literal["N-S", "mAP"]
+Metric = Literal["N-S", "mAP", "mAP@100"]
 RowKind = Literal["alone", "direct", "mapped"]
 FusionKind = Literal["direct", "mapped"]
 Verdict = Literal["gain", "loss", "no difference"]
 
-TOP_SCORE: dict[Metric, float] = {"N-S": 4.0, "mAP": 1.0}
+TOP_SCORE: dict[Metric, float] = {"N-S": 4.0, "mAP": 1.0, "mAP@100": 1.0}
 """The score of a perfect ranking."""
 
 
@@ -110,6 +113,8 @@ class ScoreRow(Stored):
     mAP is by trapezoids, as the protocols of Oxford and Holidays define it. `rectangles` is mean
     average precision as trec_eval and ir-measures (`AP`) define it, which is a little higher; None
     with other metrics, and in reports made before it was there.
+
+    `measures` are those that a protocol reports beside its metric, by name, such as `mP@10`.
     """
 
     name: str
@@ -127,6 +132,7 @@ class ScoreRow(Stored):
     highest: float = Field(ge=0.0, le=4.0)
     expected: float | None = Field(default=None, ge=0.0, le=4.0)
     rectangles: float | None = Field(default=None, ge=0.0, le=1.0)
+    measures: dict[str, Annotated[float, Field(ge=0.0, le=1.0)]] = Field(default_factory=dict)
     queries: int = Field(ge=1)
 
     @model_validator(mode="after")
@@ -142,7 +148,7 @@ class ScoreRow(Stored):
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unweighted = ["weights"] if set(self.weights) == {1.0} else []
         unsaid = [name for name in ("expected", "rectangles") if getattr(self, name) is None]
-        return _without(dump(self), [*_empty(self, "interval"), *unweighted, *unsaid])
+        return _without(dump(self), [*_empty(self, "interval", "measures"), *unweighted, *unsaid])
 
 
 class SweepPoint(Stored):
@@ -180,6 +186,45 @@ class BackgroundSimilarity(Stored):
     median: float = Field(ge=0.0, le=1.0)
 
 
+class LeftOut(Stored):
+    """Queries that are not scored, for one reason: how many, and the first of their names."""
+
+    reason: str
+    queries: int = Field(ge=1)
+    first: tuple[str, ...]
+
+
+class DataSet(Stored):
+    """Which pictures and which ground truth were scored, so that releases can be told apart.
+
+    A list of SHA-256 is hashed as `sha256sum` prints it: a line `SHA-256  NAME` each, by name.
+
+    Attributes:
+        truth_files: how many files the ground truth was read from; 0 where names are enough.
+        truth_sha256: of the one file, or of the list of several; empty without any.
+        pictures: how many indexed pictures the protocol names: queries, right answers, junk.
+        pictures_sha256: of the list of their bytes, by stem. Another release, such as one with
+            faces blurred, has the same names and another digest.
+        held: how many pictures of the data set are indexed; None where that is not known.
+        released: how many it has, without the damaged ones.
+        released_queries: how many queries it has; 0 where that is not known.
+        damaged: files of the release that are known to hold no picture.
+        missing: the first of the right answers that are not indexed.
+        left_out: queries that are not scored.
+    """
+
+    truth_files: int = Field(default=0, ge=0)
+    truth_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
+    pictures: int = Field(ge=1)
+    pictures_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    held: int | None = Field(default=None, ge=0)
+    released: int | None = Field(default=None, ge=0)
+    released_queries: int = Field(default=0, ge=0)
+    damaged: int = Field(default=0, ge=0)
+    missing: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
 class RetrievalReport(Record):
     """How well a snapshot answers the queries of a protocol.
 
@@ -196,6 +241,7 @@ class RetrievalReport(Record):
         cross_validated: the figure to quote; None where the queries cannot be halved.
         settings: what else changes the answer, by name, for a reader.
         missing: right answers that the corpus lacks; they count as missed.
+        data_set: what was scored, by its hashes; None in reports made before it was there.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -215,6 +261,7 @@ class RetrievalReport(Record):
     settings: dict[str, str] = Field(default_factory=dict)
     queries: int = Field(ge=1)
     missing: int = Field(default=0, ge=0)
+    data_set: DataSet | None = None
     indexed: int = Field(ge=0)
     refused: int = Field(ge=0)
     elapsed_seconds: float = Field(ge=0.0)
@@ -246,7 +293,7 @@ class RetrievalReport(Record):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), _empty(self, "gains", "bootstrap"))
+        return _without(dump(self), _empty(self, "gains", "bootstrap", "data_set"))
 
     def row(self, kind: RowKind) -> ScoreRow:
         """Return the last row of a kind: with `alone` the lowest layer's."""

@@ -1,7 +1,7 @@
 """`lamella evaluate`: score a store's snapshot by a protocol; write its report and page."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -11,26 +11,32 @@ from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.page import render
-from lamella.pipeline.evaluate.run_report import named, reasons
+from lamella.pipeline.evaluate.protocols.by_name import ProtocolOptions, ground_truths
+from lamella.pipeline.evaluate.protocols.holidays import SizeOf
+from lamella.pipeline.evaluate.run_report import named
 from lamella.pipeline.evaluate.run_table import truth_notes
 from lamella.pipeline.evaluate.score_tables import swept_scores
 from lamella.pipeline.evaluate.truth import GroundTruth
-from lamella.pipeline.jobs.evaluating import evaluate, ground_truth, store_report
+from lamella.pipeline.jobs.evaluating import Evaluated, evaluate_all, store_report
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.ranking_copies import whole
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.jobs.scoring import corpus_names, read_judgements, write_judgements
 from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import write_parquet
 from lamella.pipeline.text import printable
 from lamella.schemas.job import JobConfig
-from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol, RetrievalReport
+from lamella.schemas.report import AskedDifficulty, BoxMode, Metric, Protocol, RetrievalReport
+from lamella.schemas.snapshot import IndexSnapshot
 
 
 @dataclass(frozen=True)
 class Asked:
     """What to evaluate: by a protocol, or by qrels; `strict` refuses pictures that are unknown.
+
+    What else there is to say of a protocol is in `ProtocolOptions`.
 
     Without `box` it is the usual one: `roi`, and `full` for a run, whose queries were asked as they
     are.
@@ -44,7 +50,10 @@ class Asked:
     box: BoxMode | None = None
     pattern: str | None = None
     metric: Metric = "mAP"
-    difficulty: Difficulty = "medium"
+    difficulty: AskedDifficulty = "medium"
+    within: str | None = None
+    part: str | None = None
+    rotations: Path | None = None
     layers: list[str] | None = None
     qrels: Path | None = None
     strict: bool = False
@@ -55,29 +64,61 @@ class Asked:
                 f"what is right is said by --protocol or by --qrels; got "
                 f"{'neither' if self.protocol is None else 'both'}: give one of them"
             )
+        for option in ("truth", "within", "part", "rotations"):
+            if self.qrels is not None and (given := getattr(self, option)) is not None:
+                raise InputError(
+                    f"--{option} is about a protocol; got {given} with --qrels {self.qrels}, which "
+                    "says by itself what is right: leave it out"
+                )
 
-    def of_protocol(self, names: Sequence[str], box: BoxMode) -> GroundTruth:
-        """Return the truth by the protocol over these names. Raises as `ground_truth`."""
+    def of_protocol(
+        self, names: Sequence[str], box: BoxMode, size_of: SizeOf
+    ) -> tuple[GroundTruth, ...]:
+        """Return the truths by the protocol over these names. Raises as `ground_truths`."""
         if self.protocol is None:
             raise ValueError("qrels say what is right here, no protocol does")
-        return ground_truth(
-            self.protocol,
-            sorted(names),
+        said = ProtocolOptions(
             truth=self.truth,
             box=self.box or box,
             pattern=self.pattern,
             metric=self.metric,
             difficulty=self.difficulty,
+            within=self.within,
+            part=self.part,
+            rotations=self.rotations,
+            size_of=size_of,
         )
+        return ground_truths(self.protocol, sorted(names), said)
+
+
+def sizes_in(store: Store, snapshot: IndexSnapshot, ids: Mapping[str, int]) -> SizeOf:
+    """Return what gives width and height of an indexed picture by its name."""
+    table = ImageTable(store, snapshot)
+
+    def size_of(name: str) -> tuple[int, int]:
+        row = table.row(ids[name])
+        return row["width"], row["height"]
+
+    return size_of
 
 
 @dataclass(frozen=True)
 class Copies:
-    """Where copies go: scores by query as Parquet, the truth as qrels, the run as scored."""
+    """Where copies go: scores by query as Parquet, the truth as qrels, the scored run, the page."""
 
     scores: Path | None = None
     qrels: Path | None = None
     run: Path | None = None
+    page: Path | None = None
+
+    def of_part(self, protocol: str) -> "Copies":
+        """Return where those of one of several parts go: its name ends that of each file."""
+        end = protocol.replace(" ", "-")
+
+        def part_of(path: Path | None) -> Path | None:
+            return None if path is None else path.with_stem(f"{path.stem}-{end}")
+
+        return Copies(*map(part_of, (self.scores, self.qrels, self.run, self.page)))
 
 
 NO_COPIES = Copies()
@@ -96,46 +137,89 @@ def evaluate_store(
     pictures: str | None = None,
     copies: Copies = NO_COPIES,
 ) -> tuple[RetrievalReport, Path]:
-    """Return the report and where its page is: in the run's folder, or where `page` says."""
+    """Return the report of a protocol of one part, and where its page is, as `evaluate_parts`.
+
+    Raises:
+        InputError: the protocol has several parts here.
+    """
+    found = evaluate_parts(
+        *(engine, url, job, asked),
+        number=number,
+        weights=weights,
+        quiet=quiet,
+        pictures=pictures,
+        copies=replace(copies, page=page or copies.page),
+    )
+    if len(found) > 1:
+        raise InputError(f"one report is wanted; {asked.protocol} has {len(found)} parts here")
+    return found[0]
+
+
+def evaluate_parts(
+    engine: Engine,
+    url: str,
+    job: JobConfig,
+    asked: Asked,
+    *,
+    number: int | str | None = None,
+    weights: Path | None = None,
+    quiet: bool = False,
+    pictures: str | None = None,
+    copies: Copies = NO_COPIES,
+) -> list[tuple[RetrievalReport, Path]]:
+    """Return the report of each part of a protocol, and where its page is.
+
+    A page is in the run's folder, or where `copies` says. Copies of several parts have the part in
+    the names of their files.
+    """
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
     fusion, weighting = asked_fusion(snapshot, job, asked.layers)
+    written = []
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         place = Place(store, snapshot, engine.runner, engine.threads, lines.stage, pictures)
         with engine.coordinator(store, snapshot, weighting) as coordinator:
             image_ids = coordinator.image_ids()
             names = ImageTable(store, snapshot).names_of(image_ids).to_pylist()
-            truth, unknown = _truth(asked, names)
-            found = evaluate(
-                place,
-                coordinator,
-                names,
-                image_ids,
-                truth,
-                fusion,
-                weighting,
+            ids = dict(zip(names, image_ids.tolist(), strict=True))
+            truths, unknown = _truths(asked, names, sizes_in(store, snapshot, ids))
+            parts = evaluate_all(
+                *(place, coordinator, names, image_ids, truths, fusion, weighting),
                 weights=weights,
                 expand=job.search.expand,
             )
-    said = truth_notes(reasons(truth), named(unknown))
-    for note in [*said, *([found.note] if found.note else [])] if not quiet else []:
+            for truth, found in zip(truths, parts, strict=True):
+                to = copies if len(truths) == 1 else copies.of_part(truth.protocol)
+                page = _write(store, snapshot, truth, found, to)
+                written.append((found.report, page))
+    said = [*truth_notes({}, named(unknown)), *([found.note] if found.note else [])]
+    for note in said if not quiet else []:
         Console(stderr=True).print(Text(printable(note)), style="yellow", soft_wrap=True)
+    return written
+
+
+def _write(
+    store: Store, snapshot: IndexSnapshot, truth: GroundTruth, found: Evaluated, copies: Copies
+) -> Path:
+    """Write a report, its page and the copies that are wanted; return where the page is."""
     if copies.scores is not None:
         with whole(copies.scores) as part:
             write_parquet(swept_scores(found.result, truth), part)
     if copies.qrels is not None:
         write_judgements(truth, corpus_names(store, snapshot), copies.qrels)
     html = render(found.report, found.queries, found.thumbnails)
-    written = store_report(store, found.report, html)
-    if page is not None:
-        page.write_text(html, encoding="utf-8")
-        written = page
-    return found.report, written
+    page = store_report(store, found.report, html)
+    if copies.page is not None:
+        copies.page.write_text(html, encoding="utf-8")
+        page = copies.page
+    return page
 
 
-def _truth(asked: Asked, names: Sequence[str]) -> tuple[GroundTruth, tuple[str, ...]]:
+def _truths(
+    asked: Asked, names: Sequence[str], size_of: SizeOf
+) -> tuple[tuple[GroundTruth, ...], tuple[str, ...]]:
     """Return what is right over the indexed pictures, and judged pictures that are not indexed."""
     if asked.qrels is None:
-        return asked.of_protocol(names, "roi"), ()
+        return asked.of_protocol(names, "roi", size_of), ()
     judged = read_judgements(asked.qrels, names, indexed_queries=True, strict=asked.strict)
-    return judged.truth, judged.unknown
+    return (replace(judged.truth, files=(asked.qrels,)),), judged.unknown

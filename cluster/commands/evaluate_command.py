@@ -12,7 +12,7 @@ from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
-from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
+from lamella.schemas.report import AskedDifficulty, BoxMode, Metric, Protocol
 
 if TYPE_CHECKING:
     from lamella.cluster.commands.evaluate import Asked, Copies
@@ -60,7 +60,8 @@ def evaluate(
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="The ground truth: Oxford's folder, holidays_images.dat, gnd_roxford5k.pkl."
+            help="The official ground truth, or a folder with it: gt_files_170407, paris_120310, "
+            "holidays_images.dat, gnd_roxford5k.pkl, retrieval_solution_v2.1.csv."
         ),
     ] = None,
     box: Annotated[
@@ -73,9 +74,37 @@ def evaluate(
         ),
     ] = None,
     difficulty: Annotated[
-        Difficulty,
-        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: what is right."),
+        AskedDifficulty,
+        choice(
+            "--difficulty",
+            get_args(AskedDifficulty),
+            help="roxford, rparis: what is right; all gives a report for each.",
+        ),
     ] = "medium",
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PART",
+            help="copydays, gldv2: one part, such as 'strong', 'crops 10' or 'private'.",
+            show_default="all, a report for each",
+        ),
+    ] = None,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder of the corpus with the data set, such as oxford/; all other pictures "
+            "are distractors, whatever their names.",
+        ),
+    ] = None,
+    rotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="holidays: the published holidays-rotate.yaml, to say whether its pictures "
+            "stand upright.",
+        ),
+    ] = None,
     pattern: Annotated[
         str | None,
         typer.Option(
@@ -137,13 +166,14 @@ def evaluate(
     """Score each layer alone, their plain sum and the mapped fusion; draw a page of pictures.
 
     Example: [bold]lamella evaluate ./index --protocol groups[/], where each folder is a
-    group.
+    group. Data sets are known by the names of their pictures, and need official files:
+    [bold]lamella evaluate ./index --protocol roxford --truth gnd_roxford5k.pkl --difficulty all[/]
 
     With [bold]--run[/] it scores rankings that are there, by any measure:
     [bold]lamella evaluate ./index --run pairs --qrels judged.qrels --measure mAP,nDCG@10[/]
     """
-    from lamella.cluster.commands.evaluate import Asked, Copies, evaluate_store
-    from lamella.cluster.commands.show import show_report
+    from lamella.cluster.commands.evaluate import Asked, Copies, evaluate_parts
+    from lamella.cluster.commands.show import show_reports
     from lamella.cluster.ray.engine import engine as opened_engine
 
     options.check_output("--page", page)
@@ -157,11 +187,14 @@ def evaluate(
         pattern=pattern,
         metric=metric,
         difficulty=difficulty,
+        within=within,
+        part=part,
+        rotations=rotations,
         layers=options.words(layers),
         qrels=qrels,
         strict=strict,
     )
-    copies = Copies(scores, qrels_out, run_out)
+    copies = Copies(scores, qrels_out, run_out, page)
     if run is not None:
         _check_asks_nothing(
             {"--layers": layers, "--t": t, "--p": p, "--w": w, "--fusion": fusion}
@@ -183,7 +216,7 @@ def evaluate(
     }
     job = load_job(None, overrides)
     with opened_engine(job.engine, quiet=as_json) as opened:
-        report, written = evaluate_store(
+        found = evaluate_parts(
             opened,
             store,
             job,
@@ -191,14 +224,17 @@ def evaluate(
             number=number,
             weights=weights,
             quiet=as_json,
-            page=page,
             pictures=pictures,
             copies=copies,
         )
     if as_json:
-        emit({"report": report.model_dump(mode="json"), "page": str(written)})
+        parts = [
+            {"report": report.model_dump(mode="json"), "page": str(written)}
+            for report, written in found
+        ]
+        emit(parts[0] if len(parts) == 1 else {"reports": parts})
         return
-    show_report(console, report, written, sweep=sweep)
+    show_reports(console, found, sweep=sweep)
 
 
 def _check_asks_nothing(given: Mapping[str, object]) -> None:

@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 from rich.console import Console
 
-from lamella.cluster.commands.evaluate import Asked, Copies
+from lamella.cluster.commands.evaluate import Asked, Copies, sizes_in
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.commands.show import plain
 from lamella.pipeline.errors import InputError
@@ -30,6 +31,7 @@ from lamella.pipeline.jobs.scoring import (
     read_judgements,
     write_judgements,
 )
+from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import write_parquet
 from lamella.schemas.run_report import RunReport
@@ -72,7 +74,7 @@ def evaluate_run(
         opened = open_run(store, run, number, progress=lines.stage)
         corpus = None if opened.snapshot is None else corpus_names(store, opened.snapshot)
         names = None if corpus is None else corpus.column("name").to_pylist()
-        found = _truth(asked, opened, names)
+        found = _truth(store, asked, opened, corpus, names)
         unranked = unknown_ranked(opened.ranked, names) if names is not None else ()
         if asked.strict and names is not None:
             check_all_known(f"run {opened.name}", unranked, names)
@@ -102,18 +104,31 @@ def evaluate_run(
     return report
 
 
-def _truth(asked: Asked, opened: OpenRun, names: Sequence[str] | None) -> _Truth:
+def _truth(
+    store: Store,
+    asked: Asked,
+    opened: OpenRun,
+    corpus: pa.Table | None,
+    names: Sequence[str] | None,
+) -> _Truth:
     if asked.qrels is not None:
         # Its queries were asked, whether they are pictures of the corpus or not.
         judged = read_judgements(asked.qrels, names, indexed_queries=False, strict=asked.strict)
         return _Truth(judged.truth, judged.unknown, judged.sha256)
-    if names is None:
+    if corpus is None or names is None or opened.snapshot is None:
         raise InputError(
             f"protocol {asked.protocol} makes its queries of the names of the corpus, and the "
             f"snapshot that run {opened.name} asked (root {opened.root_digest[:12]}) has expired: "
             "give --qrels, or a run of a snapshot that is there"
         )
-    return _Truth(asked.of_protocol(names, "full"), (), None)
+    ids = dict(zip(names, corpus.column("image_id").to_pylist(), strict=True))
+    found = asked.of_protocol(names, "full", sizes_in(store, opened.snapshot, ids))
+    if len(found) > 1:
+        raise InputError(
+            f"a run is scored by one ground truth; protocol {asked.protocol} has {len(found)}, "
+            f"{found[0].protocol} to {found[-1].protocol}: say which by --part or --difficulty"
+        )
+    return _Truth(found[0], (), None)
 
 
 def show_run(console: Console, report: RunReport) -> None:

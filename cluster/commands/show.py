@@ -4,6 +4,7 @@ Names go through `plain` and never into a string: rich would interpret brackets 
 string as markup.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lamella.pipeline.corpus.passed_over import advice, in_words
+from lamella.pipeline.evaluate.data_set import absences
 from lamella.pipeline.evaluate.figures import short_score
 from lamella.pipeline.evaluate.page import heat_rows
-from lamella.pipeline.evaluate.table import gain_table, score_table
+from lamella.pipeline.evaluate.table import gain_table, parts_table, score_table
 from lamella.pipeline.text import counted, printable
 from lamella.schemas.report import RetrievalReport
 
@@ -22,6 +24,25 @@ from lamella.schemas.report import RetrievalReport
 def plain(value: object) -> Text:
     """Return a value as plain text: no markup, no escape sequences, one line."""
     return Text(printable(str(value)))
+
+
+def show_reports(
+    console: Console, found: Sequence[tuple[RetrievalReport, Path]], *, sweep: bool = False
+) -> None:
+    """Print one report as `show_report` does; of several parts, their scores in one table."""
+    if len(found) == 1:
+        show_report(console, *found[0], sweep=sweep)
+        return
+    console.print(parts_table([report for report, _ in found]))
+    lacking = {report.protocol: absences(report) for report, _ in found}
+    for said in dict.fromkeys(said for each in lacking.values() for said in each):
+        parts = [part for part, each in lacking.items() if said in each]
+        whose = "" if len(parts) == len(found) else f"{', '.join(parts)}: "
+        console.print(plain(f"{whose}{said}"), style="yellow", soft_wrap=True)
+    for report, page in found:
+        if sweep:
+            _show_grid(console, report)
+        _show_page(console, page, f"page of {printable(report.protocol)}")
 
 
 def show_report(
@@ -33,12 +54,22 @@ def show_report(
     if (gains := gain_table(report)) is not None:
         console.print("What fusion gains")
         console.print(gains)
-    if sweep and report.sweep:
+    for missing in absences(report):
+        console.print(plain(missing), style="yellow", soft_wrap=True)
+    if sweep:
+        _show_grid(console, report)
+    _show_page(console, page, "page of pictures")
+
+
+def _show_page(console: Console, page: Path, what: str) -> None:
+    console.print(Text.assemble(f"{what}: ", (printable(str(page)), "bold")), soft_wrap=True)
+
+
+def _show_grid(console: Console, report: RetrievalReport) -> None:
+    if report.sweep:
         layer = report.fusion.layers[0].layer
-        console.print(plain(f"{report.metric} over t and p of {layer}"))
+        console.print(plain(f"{report.protocol}: {report.metric} over t and p of {layer}"))
         console.print(_grid(report))
-    said = Text.assemble("page of pictures: ", (printable(str(page)), "bold"))
-    console.print(said, soft_wrap=True)
 
 
 def _grid(report: RetrievalReport) -> Table:

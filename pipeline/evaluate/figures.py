@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from lamella.pipeline.text import printable
 from lamella.schemas.report import Gain, Interval, Metric, ScoreRow
 
-DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3}
+DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3, "mAP@100": 3}
 MOST_DECIMALS = 6
 
 TIES_MATTER = 5e-4
@@ -24,6 +24,13 @@ LABELS = {"alone": "{} alone", "direct": "direct sum", "mapped": "mapped fusion"
 def label_text(row: ScoreRow) -> str:
     """Return what tables call a ranking: "fc alone", "direct sum" or "mapped fusion"."""
     return LABELS[row.kind].format(printable(row.name))
+
+
+def measure_texts(row: ScoreRow) -> list[str]:
+    """Return what other measures than its own give a ranking: "mP@10 .702"."""
+    return [
+        f"{printable(name)} {short_score(value, 'mAP')}" for name, value in row.measures.items()
+    ]
 
 
 def interval_text(interval: Interval, metric: Metric) -> str:

@@ -79,6 +79,8 @@ def method(report: RetrievalReport) -> str:
 
 def _which_map(report: RetrievalReport) -> str:
     """Return how mAP is defined here, and what tools of other definitions give; empty for N-S."""
+    if report.metric == "mAP@100":
+        return "mAP@100 is by rectangles over the first 100 pictures, as Google Landmarks has it."
     if report.metric != "mAP":
         return ""
     named = "mAP is by trapezoids, as in the protocol of Oxford5k"

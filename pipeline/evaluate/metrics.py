@@ -149,6 +149,26 @@ def average_precision_over_ties(
     return least, expected / positives, greatest
 
 
+def first_over_ties(
+    scores: NDArray[np.float64],
+    positive_ids: NDArray[np.int64],
+    ignored_ids: NDArray[np.int64] | None,
+    positives: int,
+    k: int,
+) -> float:
+    """Return the expected average precision over the first k pictures over all orders of ties.
+
+    By rectangles, as Google Landmarks defines it; exact, as in `average_precision_over_ties`.
+    """
+    expected = 0.0
+    for run in tied_runs(scores, positive_ids, ignored_ids):
+        place = np.arange(min(run.size, max(k - run.before, 0)), dtype=np.float64)
+        already = run.positives_before + place * (run.positives - 1) / max(run.size - 1, 1)
+        precision = (already + 1) / (run.before + place + 1)
+        expected += float(precision.sum()) * run.positives / run.size
+    return expected / min(positives, k)
+
+
 def ns_over_ties(
     scores: NDArray[np.float64],
     positive_ids: NDArray[np.int64],

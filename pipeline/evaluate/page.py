@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from lamella.pipeline.evaluate.data_set import data_set_lines
 from lamella.pipeline.evaluate.explain import QueryPicture
 from lamella.pipeline.evaluate.figures import (
     difference_text,
     label_text,
     map_text,
+    measure_texts,
     p_text,
     setting_text,
     short_score,
@@ -123,6 +125,7 @@ def render(
         lines=score_lines(report),
         gains=gain_lines(report),
         method=method(report),
+        data_set=data_set_lines(report),
         heat=heat_rows(report),
         story=story(report),
         warning=background_warning(report),
@@ -195,10 +198,11 @@ def gain_lines(report: RetrievalReport) -> list[GainLine]:
 def _score_line(row: ScoreRow) -> ScoreLine:
     top = TOP_SCORE[row.metric]
     settings = zip(row.layers, row.t, row.p, row.weights, strict=True)
+    setting = setting_text(settings) if row.kind == "mapped" else ""
     return ScoreLine(
         label=label_text(row),
         kind=row.kind,
-        setting=setting_text(settings) if row.kind == "mapped" else "",
+        setting="; ".join(part for part in (setting, ", ".join(measure_texts(row))) if part),
         score=f"{row.score:.3f}",
         width=100 * row.score / top,
         ties=ties_text(row),

@@ -24,10 +24,8 @@ def usual_measures(truth: GroundTruth, depth: int) -> tuple[Measure, ...]:
 
     Those that look further than the rankings go are left out.
     """
-    names: list[str] = [truth.metric_name]
-    if truth.protocol.startswith(("roxford", "rparis")):
-        names += ["mP@1", "mP@5", "mP@10"]
-    names += [*USUAL, *(["nDCG@10"] if has_lab() else [])]
+    lab = ["nDCG@10"] if has_lab() else []
+    names: list[str] = [truth.metric_name, *truth.measures, *USUAL, *lab]
     found = parse_measures(names)
     return (*found[:1], *(each for each in found[1:] if (each.cutoff or 0) <= depth))
 

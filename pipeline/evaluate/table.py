@@ -3,12 +3,19 @@
 Names are plain text: markup and escape sequences in them have no effect.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lamella.pipeline.evaluate.figures import (
+    interval_text,
+    label_text,
+    measure_texts,
+    short_score,
+)
 from lamella.pipeline.evaluate.headline import method, story
 from lamella.pipeline.evaluate.page import gain_lines, score_lines
 from lamella.pipeline.text import counted, printable
-from lamella.schemas.report import RetrievalReport
+from lamella.schemas.report import RetrievalReport, ScoreRow
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,6 +50,31 @@ def score_table(report: RetrievalReport) -> "tuple[Text, Table, Text]":
         about += f", queries {printable(report.settings['queries'])}"
     caption = Text(". ".join(part for part in (about, method(report)) if part), style="dim")
     return Text(story(report), style="italic"), table, caption
+
+
+def parts_table(reports: Sequence[RetrievalReport]) -> "Table":
+    """Return for rich the scores of the parts of a protocol, a line each, with their intervals."""
+    from rich.table import Table
+    from rich.text import Text
+
+    first = reports[0]
+    table = Table(show_edge=False)
+    table.add_column("part")
+    table.add_column("queries", justify="right")
+    for row in first.rows:
+        table.add_column(f"{printable(label_text(row))}, {row.metric}", justify="right")
+    for report in reports:
+        cells = [_part_cell(row) for row in report.rows]
+        table.add_row(Text(printable(report.protocol)), f"{report.queries:,}", *map(Text, cells))
+    return table
+
+
+def _part_cell(row: ScoreRow) -> str:
+    """Return a score, and below it its interval and other measures."""
+    said = [short_score(row.score, row.metric)]
+    if row.interval is not None:
+        said.append(interval_text(row.interval, row.metric))
+    return "\n".join([*said, *measure_texts(row)])
 
 
 def gain_table(report: RetrievalReport) -> "Table | None":

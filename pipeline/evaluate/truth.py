@@ -2,23 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
+from lamella.pipeline.evaluate.measures import precision_of_first
 from lamella.pipeline.evaluate.metrics import (
     Ties,
     average_precision,
     average_precision_by_rectangles,
     average_precision_over_ties,
+    first_over_ties,
     ns_over_ties,
     ns_score,
     ranks_of,
 )
 
-MetricName = Literal["N-S", "mAP"]
+MetricName = Literal["N-S", "mAP", "mAP@100"]
 Box = tuple[float, float, float, float]
 
 
@@ -73,11 +76,31 @@ class GroundTruthQuery:
 
 
 @dataclass(frozen=True)
+class Release:
+    """How much of a data set a corpus holds.
+
+    Attributes:
+        held: pictures of the data set in the corpus.
+        pictures: how many the data set has, without the damaged ones.
+        queries: how many it has.
+        damaged: files of the release that are known to be no pictures; indexing refuses them.
+    """
+
+    held: int
+    pictures: int
+    queries: int
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
 class GroundTruth:
     """The queries of a protocol, in the order of their scores.
 
     Attributes:
         left_out: (name, reason) of queries that are not scored, such as one without right answers.
+        release: how much of the data set the corpus holds; None where that is not known.
+        measures: names of those that the protocol reports beside its own.
+        files: those that it was read from.
 
     Raises:
         InputError: there are no queries.
@@ -87,11 +110,18 @@ class GroundTruth:
     metric_name: MetricName
     queries: tuple[GroundTruthQuery, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    release: Release | None = None
+    measures: tuple[str, ...] = ()
+    files: tuple[Path, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.queries:
+            why = ""
+            if self.left_out:
+                name, reason = self.left_out[0]
+                why = f" ({len(self.left_out):,} left out; {name}: {reason})"
             raise InputError(
-                f"protocol {self.protocol} needs at least 1 query; the corpus gives 0: "
+                f"protocol {self.protocol} needs at least 1 query; the corpus gives 0{why}: "
                 "choose another protocol"
             )
 
@@ -99,6 +129,12 @@ class GroundTruth:
     def missing(self) -> frozenset[str]:
         """Right answers of any query that the corpus lacks."""
         return frozenset().union(*(query.missing for query in self.queries))
+
+    @property
+    def named(self) -> frozenset[str]:
+        """Pictures of the corpus that the protocol names: queries, right answers, junk."""
+        sets = {query.positives for query in self.queries} | {query.junk for query in self.queries}
+        return frozenset(query.name for query in self.queries).union(*sets)
 
 
 @dataclass(frozen=True)
@@ -144,19 +180,24 @@ def resolve(truth: GroundTruth, names: Sequence[str]) -> ResolvedTruth:
         twice = next(name for image_id, name in enumerate(names) if ids[name] != image_id)
         raise InputError(f"a picture name stands once in a corpus; {twice} stands twice")
 
-    def ids_of(wanted: frozenset[str]) -> NDArray[np.int64]:
-        return np.array(sorted(ids[name] for name in wanted), dtype=np.int64)
+    # Thousands of queries may share one set of ignored pictures: all queries of Copydays do.
+    known: dict[frozenset[str], NDArray[np.int64]] = {}
+
+    def ids_of(query: GroundTruthQuery, wanted: frozenset[str]) -> NDArray[np.int64]:
+        if wanted not in known:
+            if absent := {name for name in wanted if name not in ids}:
+                raise InputError(
+                    "the ground truth names only pictures of the corpus; query "
+                    f"{query.name} names {min(absent)}, not among {len(ids):,}: build it from "
+                    "this corpus"
+                )
+            known[wanted] = np.array(sorted(ids[name] for name in wanted), dtype=np.int64)
+        return known[wanted]
 
     for query in truth.queries:
-        named = {query.name} | query.positives | query.junk
-        absent = {name for name in named if name not in ids}
-        if absent:
-            raise InputError(
-                f"the ground truth names only pictures of the corpus; query {query.name} names "
-                f"{min(absent)}, not among {len(ids):,}: build it from this corpus"
-            )
+        ids_of(query, frozenset({query.name}))
     resolved = tuple(
-        ResolvedQuery(ids_of(query.positives), ids_of(query.ignored), query.relevant)
+        ResolvedQuery(ids_of(query, query.positives), ids_of(query, query.ignored), query.relevant)
         for query in truth.queries
     )
     query_ids = tuple(ids[query.name] for query in truth.queries)
@@ -171,18 +212,27 @@ def score_query(
 ) -> float:
     """Return one query's score from scores (N,): average precision 0 to 1, or N-S 0 to 4."""
     ranks = ranks_of(scores, query.positive_ids, query.ignored_ids, ties)
-    return ns_score(ranks) if metric_name == "N-S" else average_precision(ranks, query.relevant)
+    match metric_name:
+        case "N-S":
+            return ns_score(ranks)
+        case "mAP":
+            return average_precision(ranks, query.relevant)
+        case "mAP@100":
+            return precision_of_first(ranks, query.relevant, 100)
 
 
 def score_over_ties(
     metric_name: MetricName, query: ResolvedQuery, scores: NDArray[np.float64]
 ) -> float:
     """Return one query's expected score over all orders of equal scores (N,)."""
-    if metric_name == "N-S":
-        return ns_over_ties(scores, query.positive_ids, query.ignored_ids)
-    return average_precision_over_ties(
-        scores, query.positive_ids, query.ignored_ids, query.relevant
-    )[1]
+    found = scores, query.positive_ids, query.ignored_ids
+    match metric_name:
+        case "N-S":
+            return ns_over_ties(*found)
+        case "mAP":
+            return average_precision_over_ties(*found, query.relevant)[1]
+        case "mAP@100":
+            return first_over_ties(*found, query.relevant, 100)
 
 
 def rectangles_of(query: ResolvedQuery, scores: NDArray[np.float64]) -> float:

@@ -7,17 +7,21 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.truth import Box
 
 
-def read_lines(file: Path) -> list[str]:
-    """Return the lines of a file that are not blank, stripped.
+def read_text(file: Path) -> str:
+    """Return a file's text.
 
     Raises:
         InputError: it cannot be read, or is not text.
     """
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"a ground truth file is readable text; {file}: {error}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a file that are not blank, stripped. Raises as `read_text`."""
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def read_list(query_file: Path, kind: str) -> list[str]:

@@ -13,17 +13,20 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import shrink
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate import protocols
+from lamella.pipeline.evaluate.beside import query_measures, with_measures
+from lamella.pipeline.evaluate.data_set import data_set_of
 from lamella.pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
-from lamella.pipeline.evaluate.revisited import revisited
+from lamella.pipeline.evaluate.measures import parse_measures
+from lamella.pipeline.evaluate.protocols.by_name import ProtocolOptions, ground_truths
 from lamella.pipeline.evaluate.sweep import (
+    SweepPart,
     SweepPlan,
     SweepResult,
     plan_sweep,
     score_batch,
     summarise,
 )
-from lamella.pipeline.evaluate.truth import GroundTruth
+from lamella.pipeline.evaluate.truth import Box, GroundTruth
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.querying import encode_queries
 from lamella.pipeline.run.drive import Progress
@@ -73,39 +76,21 @@ def ground_truth(
     pattern: str | None = None,
     metric: Metric = "mAP",
     difficulty: Difficulty = "medium",
+    within: str | None = None,
 ) -> GroundTruth:
-    """Return a protocol's queries over the images of an index.
-
-    Args:
-        names: names of the indexed images.
-        truth: Oxford: the folder of `*_query.txt` and so on; Holidays: `holidays_images.dat`;
-            revisited: `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`.
-        box: Oxford and revisited: `roi` crops queries to their box.
-        pattern: groups: a regular expression with one group, which captures an image's group.
-        metric: groups: the metric.
-        difficulty: revisited: which answers are right.
+    """Return the queries of a protocol of one part; options as of `ProtocolOptions`.
 
     Raises:
-        InputError: the protocol needs files that were not given, or no indexed image belongs to
-            it.
+        InputError: as `ground_truths`, or the protocol has several parts.
     """
-    match protocol:
-        case "ukb":
-            return protocols.ukb(names)
-        case "oxford":
-            if truth is None:
-                raise InputError(
-                    "protocol oxford needs --truth, the folder of its ground-truth files"
-                )
-            return protocols.oxford(names, truth, box)
-        case "holidays":
-            return protocols.holidays(names, truth)
-        case "roxford" | "rparis":
-            if truth is None:
-                raise InputError(f"protocol {protocol} needs --truth, its gnd_*.pkl file")
-            return revisited(protocol, names, truth, difficulty, box)
-        case "groups":
-            return protocols.groups(names, pattern, metric)
+    said = ProtocolOptions(truth, box, pattern, metric, difficulty, within=within)
+    found = ground_truths(protocol, names, said)
+    if len(found) > 1:
+        raise InputError(
+            f"one ground truth is wanted; {protocol} has {len(found)} here, "
+            f"{found[0].protocol} to {found[-1].protocol}: score each by itself"
+        )
+    return found[0]
 
 
 def evaluate(
@@ -120,13 +105,37 @@ def evaluate(
     weights: Path | None = None,
     expand: int = 0,
 ) -> Evaluated:
+    """Score one ground truth, as `evaluate_all` scores several."""
+    return next(
+        evaluate_all(
+            *(place, coordinator, names, image_ids, [truth], fusion, weighting),
+            weights=weights,
+            expand=expand,
+        )
+    )
+
+
+def evaluate_all(
+    place: Place,
+    coordinator: Coordinator,
+    names: Sequence[str],
+    image_ids: NDArray[np.int64],
+    truths: Sequence[GroundTruth],
+    fusion: FusionSpec,
+    weighting: Weighting,
+    *,
+    weights: Path | None = None,
+    expand: int = 0,
+) -> Iterator[Evaluated]:
     """Score each layer, their plain sum, the mapped fusion, and a sweep over (t, p).
 
     All images are scored exactly. Every ranking and every point of the sweep is computed from the
-    same similarities, one batch of queries at a time.
+    same similarities, one batch of queries at a time. A query that several ground truths ask, as
+    easy, medium and hard do, is extracted and searched once.
 
     Args:
         names, image_ids: names and ids of the indexed images, in the same order, ids rising.
+        truths: the parts of a protocol; a report comes for each, in their order.
         expand: how many of its best pictures by the mapped fusion each query is averaged with;
             all rankings are then those of the expanded queries.
 
@@ -134,51 +143,97 @@ def evaluate(
         InputError: a query is not in the index, or its picture cannot be read for cropping.
     """
     began = time.monotonic()
-    plan = plan_sweep(truth, names, fusion)
+    plans = [plan_sweep(truth, names, fusion) for truth in truths]
+    asked = _asked(plans)
+    questions = list(asked)
     layers = [entry.layer for entry in fusion.layers]
-    queries = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    queries = question_features(place, coordinator, image_ids, questions, layers, weights)
     queries = [(first, coordinator.expanded(batch, fusion, expand)) for first, batch in queries]
-    parts = []
+    parts: list[list[SweepPart]] = [[] for _ in plans]
+    beside = [parse_measures(truth.measures) for truth in truths]
+    measured = [
+        np.empty((len(truth.queries), len(plan.rankings), len(truth.measures)))
+        for truth, plan in zip(truths, plans, strict=True)
+    ]
     for first, batch in queries:
-        parts.append(score_batch(plan, first, coordinator.similarities(batch, layers)[1]))
+        table = coordinator.similarities(batch, layers)[1]
         done = first + len(batch)
-        place.progress(Progress("evaluate", done, len(truth.queries), done, len(truth.queries)))
-    result = summarise(plan, parts)
-    snapshot = place.snapshot
-    report = RetrievalReport(
-        snapshot=snapshot.root_digest,
-        protocol=truth.protocol,
-        metric=truth.metric_name,
-        fusion=fusion,
-        weighting=weighting,
-        mode="exact",
-        rows=result.rows,
-        gains=result.gains,
-        bootstrap=result.bootstrap,
-        sweep=result.sweep,
-        best=result.best,
-        cross_validated=result.cross_validated,
-        background=result.background,
-        settings=_settings(place, expand),
-        queries=len(truth.queries),
-        missing=len(truth.missing),
-        indexed=snapshot.indexed,
-        refused=snapshot.refused,
-        elapsed_seconds=time.monotonic() - began,
-    )
-    shown = []
-    for query, note in telling_queries(result, SHOWN_QUERIES):
-        batch = next(
-            take_queries(batch, [query - first])
-            for first, batch in queries
-            if first <= query < first + len(batch)
+        for column, question in enumerate(questions[first:done]):
+            one = table[:, column]
+            for number, query in asked[question]:
+                parts[number].append(score_batch(plans[number], query, one[:, None]))
+                found = query_measures(plans[number], query, one, beside[number])
+                measured[number][query] = found
+        place.progress(Progress("evaluate", done, len(asked), done, len(asked)))
+    for number, (truth, plan) in enumerate(zip(truths, plans, strict=True)):
+        result = with_measures(summarise(plan, parts[number]), beside[number], measured[number])
+        snapshot = place.snapshot
+        report = RetrievalReport(
+            snapshot=snapshot.root_digest,
+            protocol=truth.protocol,
+            metric=truth.metric_name,
+            fusion=fusion,
+            weighting=weighting,
+            mode="exact",
+            rows=result.rows,
+            gains=result.gains,
+            bootstrap=result.bootstrap,
+            sweep=result.sweep,
+            best=result.best,
+            cross_validated=result.cross_validated,
+            background=result.background,
+            settings=_settings(place, expand),
+            queries=len(truth.queries),
+            missing=len(truth.missing),
+            data_set=data_set_of(truth, _digests(place, names, image_ids, truth)),
+            indexed=snapshot.indexed,
+            refused=snapshot.refused,
+            elapsed_seconds=time.monotonic() - began,
         )
-        table = coordinator.similarities(batch, layers)[1][:, 0]
-        shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
-    try:
-        return Evaluated(report, tuple(shown), _thumbnails(place, shown), result)
-    except InputError as error:
-        return Evaluated(report, tuple(shown), {}, result, f"the page shows no pictures: {error}")
+        shown = []
+        for query, note in telling_queries(result, SHOWN_QUERIES):
+            batch = _batch_of(queries, questions.index(_question(plan, query)))
+            table = coordinator.similarities(batch, layers)[1][:, 0]
+            shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
+        try:
+            yield Evaluated(report, tuple(shown), _thumbnails(place, shown), result)
+        except InputError as error:
+            note = f"the page shows no pictures: {error}"
+            yield Evaluated(report, tuple(shown), {}, result, note)
+
+
+def _batch_of(queries: Sequence[tuple[int, QueryBatch]], number: int) -> QueryBatch:
+    """Return a batch of one question, by its number among all."""
+    first, batch = next(each for each in queries if each[0] <= number < each[0] + len(each[1]))
+    return take_queries(batch, [number - first])
+
+
+Question = tuple[int, Box | None]
+"""What is asked: a picture by its place among the indexed ones, and the box that is cut from it."""
+
+
+def _question(plan: SweepPlan, query: int) -> Question:
+    return plan.truth.query_ids[query], plan.truth.truth.queries[query].box
+
+
+def _asked(plans: Sequence[SweepPlan]) -> dict[Question, list[tuple[int, int]]]:
+    """Return every question once, and who asks it: the plan, and its place among the queries."""
+    found: dict[Question, list[tuple[int, int]]] = {}
+    for number, plan in enumerate(plans):
+        for query in range(len(plan.truth.queries)):
+            found.setdefault(_question(plan, query), []).append((number, query))
+    return found
+
+
+def _digests(
+    place: Place, names: Sequence[str], image_ids: NDArray[np.int64], truth: GroundTruth
+) -> dict[str, bytes]:
+    """Return the SHA-256 of every picture that a ground truth names."""
+    wanted = truth.named
+    indexed = zip(names, image_ids.tolist(), strict=True)
+    found = {name: image_id for name, image_id in indexed if name in wanted}
+    table = ImageTable(place.store, place.snapshot)
+    return dict(zip(found, table.digests_of(list(found.values())), strict=True))
 
 
 def query_features(
@@ -190,18 +245,31 @@ def query_features(
     weights: Path | None,
     plan: SweepPlan,
 ) -> list[tuple[int, QueryBatch]]:
-    """Return the queries in batches: their indexed features, or extracted if any is cropped."""
-    ids = [int(image_ids[row]) for row in plan.truth.query_ids]
+    """Return the queries of one ground truth in batches, as `question_features`."""
+    asked = [_question(plan, query) for query in range(len(truth.queries))]
+    return question_features(place, coordinator, image_ids, asked, layers, weights)
+
+
+def question_features(
+    place: Place,
+    coordinator: Coordinator,
+    image_ids: NDArray[np.int64],
+    asked: Sequence[Question],
+    layers: Sequence[str],
+    weights: Path | None,
+) -> list[tuple[int, QueryBatch]]:
+    """Return what is asked in batches: indexed features, or extracted if any is cropped."""
+    ids = [int(image_ids[row]) for row, _ in asked]
     starts = range(0, len(ids), QUERIES_A_BATCH)
-    if all(query.box is None for query in truth.queries):
+    if all(box is None for _, box in asked):
         return [
             (first, coordinator.features(ids[first : first + QUERIES_A_BATCH], layers))
             for first in starts
         ]
     table = ImageTable(place.store, place.snapshot, pictures=place.pictures)
     rows = [
-        cropped(table.row(image_id), query.box) if query.box else table.row(image_id)
-        for image_id, query in zip(ids, truth.queries, strict=True)
+        cropped(table.row(image_id), box) if box else table.row(image_id)
+        for image_id, (_, box) in zip(ids, asked, strict=True)
     ]
     records = encode_queries(place, rows, table.root, weights, DecodeLimits(), QUERIES_A_BATCH)
     found: list[tuple[int, QueryBatch]] = []

@@ -146,6 +146,22 @@ class ImageTable:
         # Large strings until here: one column may take more than 2 GiB.
         return as_strings(pa.concat_arrays(parts).take(pa.array(back)))
 
+    def digests_of(self, image_ids: NDArray[np.int64] | Sequence[int]) -> list[bytes]:
+        """Return the SHA-256 of the bytes of images, in the order named.
+
+        Raises KeyError where there is no such id.
+        """
+        ids = np.asarray(image_ids, np.int64)
+        shards, places = self._places(ids)
+        found = [b""] * len(ids)
+        for number in np.unique(shards).tolist():
+            here = np.flatnonzero(shards == number)
+            table = self._table(number, "digests").take(pa.array(places[here]))
+            self._check(number, np.array_equal(table.column("image_id"), ids[here]))
+            for place, digest in zip(here, table.column("sha256").to_pylist(), strict=True):
+                found[place] = digest
+        return found
+
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
         """Return the id of the first image, in the order of the source, of each wanted name."""
         found: dict[str, int] = {}
@@ -198,10 +214,10 @@ class ImageTable:
                 return None
 
     def _table(self, number: int, what: str) -> Any:
-        """Return a shard's rows or names as large strings; evict the least recently used."""
+        """Return a shard's rows, names (large strings) or digests; evict the oldest in use."""
         key = (number, what)
         if key not in self._held:
-            columns = ["image_id", "name"] if what == "names" else None
+            columns = _COLUMNS.get(what)
             shard = self._shards[number]
             table = read_committed(self._store, shard.file, lambda path: read_images(path, columns))
             if table.num_rows != shard.images:
@@ -218,6 +234,9 @@ class ImageTable:
         self._held.move_to_end(key)
         return self._held[key]
 
+
+_COLUMNS = {"names": ["image_id", "name"], "digests": ["image_id", "sha256"]}
+"""What is read of a shard's table; all columns for its rows."""
 
 _LONG_NAMES = pa.schema([pa.field("image_id", pa.int64()), pa.field("name", pa.large_string())])
 

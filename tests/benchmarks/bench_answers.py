@@ -20,9 +20,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lamella.pipeline.evaluate import protocols
 from lamella.pipeline.evaluate.folds import groups_of, halves_of
 from lamella.pipeline.evaluate.intervals import percentile_interval, resample
+from lamella.pipeline.evaluate.protocols.groups import groups
+from lamella.pipeline.evaluate.protocols.holidays import holidays
+from lamella.pipeline.evaluate.protocols.oxford import oxford
+from lamella.pipeline.evaluate.protocols.ukb import ukb
 from lamella.pipeline.evaluate.sweep import SWEPT_P, SWEPT_T, plan_sweep
 from lamella.pipeline.evaluate.truth import GroundTruth, resolve, score_query
 from lamella.pipeline.jobs.evaluating import query_features
@@ -60,12 +63,12 @@ def truths(names: Sequence[str]) -> dict[str, GroundTruth]:
     """Return the queries of each corpus, over the names of all."""
     data = SHARED / "data"
     return {
-        "oxford": protocols.oxford(names, data / "oxford5k" / "gt_files_170407"),
-        "ukb": protocols.ukb(names),
-        "holidays": protocols.holidays(names, data / "holidays" / "holidays_images.dat"),
-        "kth": protocols.groups(names, r"^kth_buildings/[a-z]+/(obj[0-9]+)_"),
-        "dvd": protocols.groups(names, r"^smvs_dvd_covers/[A-Za-z0-9]+/([0-9]{3})"),
-        "grocery": protocols.groups(names, r"^grocery_packages/([^/]+)/"),
+        "oxford": oxford(names, data / "oxford5k" / "gt_files_170407"),
+        "ukb": ukb(names),
+        "holidays": holidays(names, data / "holidays" / "holidays_images.dat"),
+        "kth": groups(names, r"^kth_buildings/[a-z]+/(obj[0-9]+)_"),
+        "dvd": groups(names, r"^smvs_dvd_covers/[A-Za-z0-9]+/([0-9]{3})"),
+        "grocery": groups(names, r"^grocery_packages/([^/]+)/"),
     }
 
 

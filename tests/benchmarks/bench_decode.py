@@ -22,7 +22,7 @@ from PIL import Image
 from lamella.pipeline.corpus import child_process, sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
 from lamella.pipeline.corpus.resize import Look, look_at
-from lamella.pipeline.evaluate.protocols import oxford
+from lamella.pipeline.evaluate.protocols.oxford import oxford
 from lamella.pipeline.evaluate.truth import score_queries
 from lamella.pipeline.extract.jpegs import decode_jpegs, plain_jpeg
 from lamella.pipeline.extract.preprocess import look_of, reduction_of

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.evaluate.metrics import average_precision
-from lamella.pipeline.evaluate.protocols import oxford
+from lamella.pipeline.evaluate.protocols.oxford import oxford
 from lamella.pipeline.vocabulary.assign import Assignment
 from lamella.pipeline.vocabulary.choose import exact_assigner
 from lamella.pipeline.vocabulary.projection import Projection, fit_projection, project

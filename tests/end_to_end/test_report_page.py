@@ -13,7 +13,7 @@ from PIL import Image
 
 from lamella.pipeline.evaluate.explain import explain_query, telling_queries
 from lamella.pipeline.evaluate.page import render
-from lamella.pipeline.evaluate.protocols import groups
+from lamella.pipeline.evaluate.protocols.groups import groups
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.report import RetrievalReport

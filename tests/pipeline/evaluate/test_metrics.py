@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from lamella.pipeline.evaluate.measures import precision_of_first
 from lamella.pipeline.evaluate.metrics import (
     average_precision,
     average_precision_by_rectangles,
     average_precision_over_ties,
     first_by_score,
+    first_over_ties,
     ns_over_ties,
     ns_score,
     order_by_score,
@@ -138,17 +140,20 @@ def test_no_tie_order_leaves_the_bounds(case: Ranked) -> None:
 @given(ranked().filter(lambda case: len(case[0]) <= 6))
 def test_tie_aware_figures_equal_all_orders_tried(case: Ranked) -> None:
     scores, positive, ignored = case
-    figures, found = [], []
+    figures, found, first = [], [], []
     for order in permutations(range(len(scores))):
         by_score = sorted(order, key=lambda image: -scores[image])  # stable: `order` breaks ties
         left = [image for image in by_score if image not in ignored]
         ranks = ids(*(left.index(image) for image in positive.tolist()))
         figures.append(average_precision(ranks, len(positive)))
         found.append(ns_score(ranks))
+        first.append(precision_of_first(np.sort(ranks), len(positive) + 1, 3))
     expected = (min(figures), sum(figures) / len(figures), max(figures))
     given_figures = average_precision_over_ties(scores, positive, ignored, len(positive))
     assert given_figures == pytest.approx(expected, abs=1e-12)
     assert ns_over_ties(scores, positive, ignored) == pytest.approx(sum(found) / len(found))
+    given_first = first_over_ties(scores, positive, ignored, len(positive) + 1, 3)
+    assert given_first == pytest.approx(sum(first) / len(first))
 
 
 def test_expected_scores_of_ties_by_hand() -> None:
@@ -157,6 +162,9 @@ def test_expected_scores_of_ties_by_hand() -> None:
     assert ns_over_ties(scores, ids(0, 2, 3), None) == 1 + 2 * 3 / 4
     # one of two is right: first in half of the orders, (1 + 1) / 2 or else (0 + 1 / 2) / 2
     assert average_precision_over_ties(scores[:2], ids(1), None, 1) == (0.25, 0.625, 1.0)
+    # of the first one alone it is 1 in half of the orders; of both 1 or 1 / 2
+    assert first_over_ties(scores[:2], ids(1), None, 1, 1) == 0.5
+    assert first_over_ties(scores[:2], ids(1), None, 1, 100) == 0.75
 
 
 @given(

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.protocols import groups, holidays
+from lamella.pipeline.evaluate.protocols.groups import groups
+from lamella.pipeline.evaluate.protocols.holidays import holidays
 from lamella.pipeline.evaluate.qrels import (
     Qrels,
     from_truth,

@@ -6,7 +6,8 @@ import pytest
 from lamella.pipeline.errors import InputError, MismatchedQueries
 from lamella.pipeline.evaluate.folds import groups_of, halves_of
 from lamella.pipeline.evaluate.metrics import order_by_score
-from lamella.pipeline.evaluate.protocols import groups, ukb
+from lamella.pipeline.evaluate.protocols.groups import groups
+from lamella.pipeline.evaluate.protocols.ukb import ukb
 from lamella.pipeline.evaluate.sweep import KEPT_RANKS, plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, resolve, score_queries
 from lamella.pipeline.search.fuse import fuse

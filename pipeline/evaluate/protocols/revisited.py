@@ -9,20 +9,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.pickled_truth import read_plain_pickle
-from lamella.pipeline.evaluate.stems import split, unique
-from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery
+from lamella.pipeline.evaluate.protocols.official import Official
+from lamella.pipeline.evaluate.stems import split, stems, unique
+from lamella.pipeline.evaluate.truth import Box, GroundTruth, GroundTruthQuery, Release
 from lamella.pipeline.evaluate.truth_files import read_lines
-from lamella.schemas.report import Difficulty
+from lamella.schemas.report import BoxMode, Difficulty
 
 Dataset = Literal["roxford", "rparis"]
 
+DIFFICULTIES: tuple[Difficulty, ...] = get_args(Difficulty)
 RIGHT = {"easy": ("easy",), "medium": ("easy", "hard"), "hard": ("hard",)}
 IGNORED = {"easy": ("junk", "hard"), "medium": ("junk",), "hard": ("junk", "easy")}
 KINDS = ("easy", "hard", "junk")
+MEASURES = ("mP@1", "mP@5", "mP@10")
+"""What the data sets report beside mAP."""
+
+FILES = {
+    protocol: Official(
+        protocol, f"{name}.pkl", (f"{name}.pkl", f"{name}.json"), "a download of its own"
+    )
+    for protocol, name in (("roxford", "gnd_roxford5k"), ("rparis", "gnd_rparis6k"))
+}
 
 
 @dataclass(frozen=True)
@@ -37,38 +48,69 @@ class RevisitedQuery:
 def revisited(
     dataset: Dataset,
     names: Sequence[str],
-    file: Path,
+    truth: Path | None,
     difficulty: Difficulty = "medium",
-    box_mode: Literal["roi", "full"] = "roi",
+    box_mode: BoxMode = "roi",
 ) -> GroundTruth:
-    """Return the protocol of `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`.
+    """Return the protocol of one difficulty, as `difficulties`."""
+    return difficulties(dataset, names, truth, (difficulty,), box_mode)[0]
+
+
+def difficulties(
+    dataset: Dataset,
+    names: Sequence[str],
+    truth: Path | None,
+    levels: Sequence[Difficulty] = DIFFICULTIES,
+    box_mode: BoxMode = "roi",
+) -> tuple[GroundTruth, ...]:
+    """Return the protocols of `gnd_roxford5k.pkl` or `gnd_rparis6k.pkl`, one a difficulty.
 
     Easy: easy is right; hard and junk leave the ranking. Medium: easy and hard are right. Hard:
     hard is right; easy and junk leave. A query without a right answer is left out of the mean.
 
     Args:
         names: of all pictures of the corpus, the query pictures among them.
-        file: the official pickle, or the same as JSON.
+        truth: the official pickle, or the same as JSON, or a folder with it.
         box_mode: `roi`, the standard, crops the query to its box; `full` takes all of it.
 
     Raises:
         InputError: the file is of another form, or a query is not in the corpus. Right answers that
             are not there are counted as missed.
     """
-    read = read_revisited(file)
+    file = FILES[dataset].find(truth)
+    images, read = read_truth(file)
     asked = {query.stem for query in read}
-    named = asked.union(*(stems for query in read for stems in query.answers.values()))
+    named = asked.union(*(found for query in read for found in query.answers.values()))
     by_stem = unique(names, named)
     if absent := sorted(asked - by_stem.keys()):
         raise InputError(
             f"every query is a picture of the corpus; {file.name} asks for {absent[0]}, not "
-            f"among {len(names):,} pictures: index all of the data set, queries too"
+            f"among {len(names):,} pictures ({len(absent):,} of {len(read):,} queries are not): "
+            "index all of the data set, queries too"
         )
-    queries_in_corpus, _ = split(asked, by_stem)
-    queries = []
+    held = asked.union(images) & set(stems(names))
+    release = Release(len(held), len(images) + len(asked), len(read))
+    found = []
+    for level in levels:
+        queries, left_out = _at(level, read, by_stem, box_mode)
+        name = f"{dataset} {level} {box_mode}"
+        found.append(GroundTruth(name, "mAP", queries, left_out, release, MEASURES, (file,)))
+    return tuple(found)
+
+
+def _at(
+    difficulty: Difficulty,
+    read: Sequence[RevisitedQuery],
+    by_stem: dict[str, str],
+    box_mode: BoxMode,
+) -> tuple[tuple[GroundTruthQuery, ...], tuple[tuple[str, str], ...]]:
+    """Return the queries of a difficulty, and those that are left out."""
+    queries_in_corpus, _ = split((query.stem for query in read), by_stem)
+    queries, left_out = [], []
     for query in read:
         right, missing = split(_of(query, RIGHT[difficulty]), by_stem)
         if not right and not missing:
+            left_out.append((by_stem[query.stem], f"no {difficulty} answer"))
             continue
         junk, _ = split(_of(query, IGNORED[difficulty]), by_stem)
         queries.append(
@@ -81,7 +123,7 @@ def revisited(
                 missing=missing,
             )
         )
-    return GroundTruth(f"{dataset} {difficulty} {box_mode}", "mAP", tuple(queries))
+    return tuple(queries), tuple(left_out)
 
 
 def _of(query: RevisitedQuery, kinds: tuple[str, ...]) -> list[str]:
@@ -89,7 +131,12 @@ def _of(query: RevisitedQuery, kinds: tuple[str, ...]) -> list[str]:
 
 
 def read_revisited(file: Path) -> list[RevisitedQuery]:
-    """Return the queries of a revisited ground truth: a pickle, or JSON by its ending.
+    """Return the queries of a revisited ground truth. Raises as `read_truth`."""
+    return read_truth(file)[1]
+
+
+def read_truth(file: Path) -> tuple[list[str], list[RevisitedQuery]]:
+    """Return the database and the queries of a revisited ground truth: a pickle, or JSON by ending.
 
     Raises:
         InputError: the file differs from the data set's form; the message names the place.
@@ -110,9 +157,9 @@ def read_revisited(file: Path) -> list[RevisitedQuery]:
     entries = content["gnd"]
     if not isinstance(entries, list) or len(entries) != len(asked):
         raise _wrong(file, f"has {len(asked)} entries in gnd, one a query", _length(entries))
-    return [
-        _query(file, place, stem, entry, images)
-        for place, (stem, entry) in enumerate(zip(asked, entries, strict=True))
+    queries = zip(asked, entries, strict=True)
+    return images, [
+        _query(file, place, stem, entry, images) for place, (stem, entry) in enumerate(queries)
     ]
 
 

@@ -1,0 +1,1 @@
+"""Ground truth by the published rules of each data set, from its files as users download them."""
