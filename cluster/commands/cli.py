@@ -9,6 +9,7 @@ from rich.text import Text
 
 from lamella.cluster.commands import (
     bench,
+    compare,
     evaluate_command,
     explain,
     keeping,
@@ -176,6 +177,7 @@ def index(
 
 query_command.register(app)
 evaluate_command.register(app)
+compare.register(app)
 
 
 def _engine(settings: EngineSettings, *, quiet: bool) -> Any:

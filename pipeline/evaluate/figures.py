@@ -50,14 +50,20 @@ def difference_text(
         decimals: at least so many; those of `short_score` where not given.
     """
     places = DECIMALS[metric] if decimals is None else decimals
-    low, high = gain.interval.low, gain.interval.high
+    return apart_text(gain.difference, gain.interval, places, flipped)
+
+
+def apart_text(
+    difference: float, interval: Interval, decimals: int, flipped: bool = False
+) -> tuple[str, str]:
+    """Return a difference and its interval as `difference_text` does, for any measure."""
+    low, high = interval.low, interval.high
     nearest = min(abs(low), abs(high))
-    while nearest and places < MOST_DECIMALS and not round(nearest, places):
-        places += 1
+    while nearest and decimals < MOST_DECIMALS and not round(nearest, decimals):
+        decimals += 1
     sides = (-high, -low) if flipped else (low, high)
-    difference = -gain.difference if flipped else gain.difference
-    ends = ", ".join(_signed(side, places) for side in sides)
-    return _signed(difference, places), f"[{ends}]"
+    ends = ", ".join(signed(side, decimals) for side in sides)
+    return signed(-difference if flipped else difference, decimals), f"[{ends}]"
 
 
 def p_text(p: float | None) -> str:
@@ -93,7 +99,7 @@ def map_text(t: float, p: float, weight: float = 1.0) -> str:
     return ", ".join(said + ([f"weight {weight:g}"] if weight != 1.0 else []))
 
 
-def _signed(value: float, decimals: int) -> str:
+def signed(value: float, decimals: int) -> str:
     """Return .05 or -.05 or 1.20; what rounds to zero has no sign."""
     text = f"{round(value, decimals) + 0.0:.{decimals}f}"
     return text.replace("0.", ".", 1) if abs(float(text)) < 1.0 else text

@@ -12,7 +12,15 @@ from lamella.pipeline.evaluate.figures import (
 )
 from lamella.pipeline.evaluate.intervals import FEWEST_UNITS
 from lamella.pipeline.text import printable
-from lamella.schemas.report import LARGEST_P, TOP_SCORE, FusionKind, Gain, RetrievalReport, ScoreRow
+from lamella.schemas.report import (
+    LARGEST_P,
+    TOP_SCORE,
+    Bootstrap,
+    FusionKind,
+    Gain,
+    RetrievalReport,
+    ScoreRow,
+)
 
 FUSED = {"mapped": "the mapped fusion of {}", "direct": "the plain sum of {}"}
 
@@ -96,9 +104,16 @@ def _which_map(report: RetrievalReport) -> str:
 
 def _intervals(report: RetrievalReport) -> str:
     """Return how the intervals were made, and what they cannot say; empty without intervals."""
-    made = report.bootstrap
-    if made is None:
+    if report.bootstrap is None:
         return ""
+    text = intervals_text(report.bootstrap)
+    if any(gain.p is not None for gain in report.gains):
+        text += f" {how_tested(len(report.gains))}"
+    return text
+
+
+def intervals_text(made: Bootstrap) -> str:
+    """Return how intervals were made, and what they cannot say."""
     units = (
         f"{made.units:,} groups of queries that share right answers"
         if made.unit == "group"
@@ -107,8 +122,6 @@ def _intervals(report: RetrievalReport) -> str:
     text = f"{100 * made.level:g} % intervals: {made.resamples:,} resamples of {units}."
     if made.unit == "query":
         text += f" Fewer than {FEWEST_UNITS} groups: other objects may differ more than this."
-    if any(gain.p is not None for gain in report.gains):
-        text += f" {how_tested(len(report.gains))}"
     return text
 
 
