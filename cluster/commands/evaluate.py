@@ -130,7 +130,7 @@ class Copies:
             return None if path is None else path.with_stem(f"{path.stem}-{end}")
 
         page = self.page and replace(self.page, path=part_of(self.page.path) or self.page.path)
-        return Copies(*map(part_of, (self.scores, self.qrels, self.run)), page)
+        return Copies(part_of(self.scores), part_of(self.qrels), part_of(self.run), page)
 
 
 NO_COPIES = Copies()

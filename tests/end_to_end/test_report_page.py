@@ -340,8 +340,8 @@ def test_paper_has_the_scores_and_the_first_queries(visit: Open, html: str) -> N
     assert shown == [True, True, False]
     assert page.locator("#list .row").count() == 12
     page.set_viewport_size({"width": 718, "height": 1_047})  # A4 with margins of 10 mm
-    box_of = "rows => rows.map((row) => row.getBoundingClientRect().toJSON())"
-    boxes = page.locator("#list .row").evaluate_all(box_of)
+    rows = "[...document.querySelectorAll('#list .row')]"
+    boxes = page.evaluate(f"{rows}.map((row) => row.getBoundingClientRect().toJSON())")
     assert boxes[0]["bottom"] < 1_047
     assert len({box["y"] for box in boxes}) == 12
     page.evaluate("dispatchEvent(new Event('afterprint'))")
