@@ -69,9 +69,10 @@ def demo(
     Takes a few minutes and needs no network connection. If stopped, give the
     command again.
     """
-    from lamella.cluster.commands.evaluate import Asked, evaluate_store
+    from lamella.cluster.commands.evaluate import Asked, evaluate_store, page_json
     from lamella.cluster.commands.index import index_store, prepare_index
     from lamella.cluster.commands.show import show_report
+    from lamella.pipeline.jobs.report_page import Wanted
     from lamella.pipeline.planted.generate import generate
 
     pictures = folder / "pictures"
@@ -93,13 +94,14 @@ def demo(
         index_store(opened, str(folder / "index"), prepared, quiet=as_json)
         out.print("[bold]3[/] Every picture asks for its other three views")
         asked = Asked(protocol="groups", metric="N-S")
-        report, page = evaluate_store(
-            opened, str(folder / "index"), job, asked, quiet=as_json, page=folder / "report.html"
+        page = Wanted(folder / "report.html", single_file=True)
+        report, written = evaluate_store(
+            opened, str(folder / "index"), job, asked, quiet=as_json, page=page
         )
     if as_json:
-        emit({"report": report.model_dump(mode="json"), "page": str(page)})
+        emit({"report": report.model_dump(mode="json"), **page_json(written)})
         return
-    show_report(console, report, page)
+    show_report(console, report, written)
     out.print("Now yours: [bold]lamella index ~/Pictures --into ./index[/]")
 
 

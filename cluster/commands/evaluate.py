@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -10,19 +11,29 @@ from rich.text import Text
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.evaluate.page import render
+from lamella.pipeline.evaluate.page_queries import Matches
 from lamella.pipeline.evaluate.protocols.by_name import ProtocolOptions, ground_truths
 from lamella.pipeline.evaluate.protocols.holidays import SizeOf
 from lamella.pipeline.evaluate.run_report import named
 from lamella.pipeline.evaluate.run_table import truth_notes
 from lamella.pipeline.evaluate.score_tables import swept_scores
 from lamella.pipeline.evaluate.truth import GroundTruth
-from lamella.pipeline.jobs.evaluating import Evaluated, evaluate_all, store_report
+from lamella.pipeline.jobs.evaluating import Evaluated, evaluate_all
+from lamella.pipeline.jobs.pictures_again import opening_at
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.ranking_copies import whole
+from lamella.pipeline.jobs.report_page import (
+    Wanted,
+    Written,
+    check_folder,
+    page_matches,
+    write_pages,
+)
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.jobs.scoring import corpus_names, read_judgements, write_judgements
+from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.search.searcher import layer_weights
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.store.tables import write_parquet
@@ -109,7 +120,7 @@ class Copies:
     scores: Path | None = None
     qrels: Path | None = None
     run: Path | None = None
-    page: Path | None = None
+    page: Wanted | None = None
 
     def of_part(self, protocol: str) -> "Copies":
         """Return where those of one of several parts go: its name ends that of each file."""
@@ -118,7 +129,8 @@ class Copies:
         def part_of(path: Path | None) -> Path | None:
             return None if path is None else path.with_stem(f"{path.stem}-{end}")
 
-        return Copies(*map(part_of, (self.scores, self.qrels, self.run, self.page)))
+        page = self.page and replace(self.page, path=part_of(self.page.path) or self.page.path)
+        return Copies(part_of(self.scores), part_of(self.qrels), part_of(self.run), page)
 
 
 NO_COPIES = Copies()
@@ -133,11 +145,11 @@ def evaluate_store(
     number: int | str | None = None,
     weights: Path | None = None,
     quiet: bool = False,
-    page: Path | None = None,
+    page: Wanted | None = None,
     pictures: str | None = None,
     copies: Copies = NO_COPIES,
-) -> tuple[RetrievalReport, Path]:
-    """Return the report of a protocol of one part, and where its page is, as `evaluate_parts`.
+) -> tuple[RetrievalReport, Written]:
+    """Return the report of a protocol of one part, and its page, as `evaluate_parts`.
 
     Raises:
         InputError: the protocol has several parts here.
@@ -166,12 +178,20 @@ def evaluate_parts(
     quiet: bool = False,
     pictures: str | None = None,
     copies: Copies = NO_COPIES,
-) -> list[tuple[RetrievalReport, Path]]:
-    """Return the report of each part of a protocol, and where its page is.
+) -> list[tuple[RetrievalReport, Written]]:
+    """Return the report of each part of a protocol, and its page.
 
-    A page is in the run's folder, or where `copies` says. Copies of several parts have the part in
-    the names of their files.
+    It is that of the run's folder, or the one that `copies` asks for. Copies of several parts have
+    the part in the names of their files.
+
+    Raises:
+        InputError: as `check_folder`; or shared words are wanted of expanded queries.
     """
+    if copies.page is not None and copies.page.shared_words and job.search.expand:
+        raise InputError(
+            f"--shared-words draws what a query's own picture shares; --expand "
+            f"{job.search.expand} asks with the mean of several: leave one of them out"
+        )
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
     fusion, weighting = asked_fusion(snapshot, job, asked.layers)
@@ -183,36 +203,63 @@ def evaluate_parts(
             names = ImageTable(store, snapshot).names_of(image_ids).to_pylist()
             ids = dict(zip(names, image_ids.tolist(), strict=True))
             truths, unknown = _truths(asked, names, sizes_in(store, snapshot, ids))
+            several = len(truths) > 1
+            to = [copies.of_part(each.protocol) if several else copies for each in truths]
+            for each in to:
+                if each.page is not None:
+                    check_folder(each.page)
             parts = evaluate_all(
                 *(place, coordinator, names, image_ids, truths, fusion, weighting),
                 weights=weights,
                 expand=job.search.expand,
             )
-            for truth, found in zip(truths, parts, strict=True):
-                to = copies if len(truths) == 1 else copies.of_part(truth.protocol)
-                page = _write(store, snapshot, truth, found, to)
-                written.append((found.report, page))
-    said = [*truth_notes({}, named(unknown)), *([found.note] if found.note else [])]
-    for note in said if not quiet else []:
+            for truth, found, each in zip(truths, parts, to, strict=True):
+                _copy(store, snapshot, truth, found, each)
+                matches = _matches(place, coordinator, found, each.page, weights)
+                written.append((found.report, write_pages(place, found, each.page, matches)))
+    notes = dict.fromkeys(page.note for _, page in written if page.note)
+    for note in [*truth_notes({}, named(unknown)), *notes] if not quiet else []:
         Console(stderr=True).print(Text(printable(note)), style="yellow", soft_wrap=True)
     return written
 
 
-def _write(
+def _copy(
     store: Store, snapshot: IndexSnapshot, truth: GroundTruth, found: Evaluated, copies: Copies
-) -> Path:
-    """Write a report, its page and the copies that are wanted; return where the page is."""
+) -> None:
+    """Write the copies that are wanted, but for the page."""
     if copies.scores is not None:
         with whole(copies.scores) as part:
             write_parquet(swept_scores(found.result, truth), part)
     if copies.qrels is not None:
         write_judgements(truth, corpus_names(store, snapshot), copies.qrels)
-    html = render(found.report, found.queries, found.thumbnails)
-    page = store_report(store, found.report, html)
-    if copies.page is not None:
-        copies.page.write_text(html, encoding="utf-8")
-        page = copies.page
-    return page
+
+
+def _matches(
+    place: Place,
+    coordinator: Coordinator,
+    found: Evaluated,
+    page: Wanted | None,
+    weights: Path | None,
+) -> Matches:
+    """Return the shared words that a page draws, as `page_matches`; none where none are wanted."""
+    if page is None or not page.shared_words:
+        return {}
+    word_weights = layer_weights(place.store, place.snapshot, found.report.weighting)
+    return page_matches(opening_at(place, coordinator, weights), found, page, word_weights)
+
+
+def page_json(written: Written) -> dict[str, Any]:
+    """Return where a page is and what it takes, for JSON."""
+    return {
+        "page": str(written.path),
+        "page_bytes": written.page_bytes,
+        "page_pictures": {
+            "folder": str(written.folder) if written.folder else None,
+            "pictures": written.pictures,
+            "bytes": written.picture_bytes,
+            "gone": written.gone,
+        },
+    }
 
 
 def _truths(

@@ -123,8 +123,35 @@ def evaluate(
     profile: options.Profile = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="Print the grid over (t, p).")] = False,
     page: Annotated[
-        Path | None, typer.Option(help="Copy the page of pictures to this file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Write a page of all queries: sorted, searched and looked into in a browser. Its "
+            "pictures go into the folder FILE-files beside it.",
+        ),
     ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="Put the pictures into the page itself.")
+    ] = False,
+    page_queries: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of how many queries the page shows pictures, those first that tell most; the "
+            "others are in its table.",
+            show_default="1000",
+        ),
+    ] = None,
+    shared_words: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of how many queries the page draws the visual words that they share with their "
+            "pictures, on both; each of these goes through the network again.",
+        ),
+    ] = 0,
     scores: Annotated[
         Path | None,
         typer.Option(
@@ -169,12 +196,16 @@ def evaluate(
     group. Data sets are known by the names of their pictures, and need official files:
     [bold]lamella evaluate ./index --protocol roxford --truth gnd_roxford5k.pkl --difficulty all[/]
 
+    A page of every query, beside its pictures:
+    [bold]lamella evaluate ./index --protocol groups --page report.html[/]
+
     With [bold]--run[/] it scores rankings that are there, by any measure:
     [bold]lamella evaluate ./index --run pairs --qrels judged.qrels --measure mAP,nDCG@10[/]
     """
-    from lamella.cluster.commands.evaluate import Asked, Copies, evaluate_parts
+    from lamella.cluster.commands.evaluate import Asked, Copies, evaluate_parts, page_json
     from lamella.cluster.commands.show import show_reports
     from lamella.cluster.ray.engine import engine as opened_engine
+    from lamella.pipeline.jobs.report_page import wanted_page
 
     options.check_output("--page", page)
     options.check_output("--scores", scores)
@@ -194,7 +225,10 @@ def evaluate(
         qrels=qrels,
         strict=strict,
     )
-    copies = Copies(scores, qrels_out, run_out, page)
+    wanted = wanted_page(
+        page, single_file=single_file, queries=page_queries, shared_words=shared_words
+    )
+    copies = Copies(scores, qrels_out, run_out, wanted)
     if run is not None:
         _check_asks_nothing(
             {"--layers": layers, "--t": t, "--p": p, "--w": w, "--fusion": fusion}
@@ -229,7 +263,7 @@ def evaluate(
         )
     if as_json:
         parts = [
-            {"report": report.model_dump(mode="json"), "page": str(written)}
+            {"report": report.model_dump(mode="json"), **page_json(written)}
             for report, written in found
         ]
         emit(parts[0] if len(parts) == 1 else {"reports": parts})

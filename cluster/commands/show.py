@@ -5,7 +5,6 @@ string as markup.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from lamella.pipeline.evaluate.data_set import absences
 from lamella.pipeline.evaluate.figures import short_score
 from lamella.pipeline.evaluate.page import heat_rows
 from lamella.pipeline.evaluate.table import gain_table, parts_table, score_table
+from lamella.pipeline.jobs.report_page import Written
 from lamella.pipeline.text import counted, printable
 from lamella.schemas.report import RetrievalReport
 
@@ -27,7 +27,7 @@ def plain(value: object) -> Text:
 
 
 def show_reports(
-    console: Console, found: Sequence[tuple[RetrievalReport, Path]], *, sweep: bool = False
+    console: Console, found: Sequence[tuple[RetrievalReport, Written]], *, sweep: bool = False
 ) -> None:
     """Print one report as `show_report` does; of several parts, their scores in one table."""
     if len(found) == 1:
@@ -46,7 +46,7 @@ def show_reports(
 
 
 def show_report(
-    console: Console, report: RetrievalReport, page: Path, *, sweep: bool = False
+    console: Console, report: RetrievalReport, page: Written, *, sweep: bool = False
 ) -> None:
     """Print the tables of scores and gains, the grid where asked for, and where the page is."""
     for said in score_table(report):
@@ -61,8 +61,10 @@ def show_report(
     _show_page(console, page, "page of pictures")
 
 
-def _show_page(console: Console, page: Path, what: str) -> None:
-    console.print(Text.assemble(f"{what}: ", (printable(str(page)), "bold")), soft_wrap=True)
+def _show_page(console: Console, page: Written, what: str) -> None:
+    where = (printable(str(page.path)), "bold")
+    said = Text.assemble(f"{what}: ", where, printable(f" ({page.extent})"))
+    console.print(said, soft_wrap=True)
 
 
 def _show_grid(console: Console, report: RetrievalReport) -> None:

@@ -35,7 +35,7 @@ from lamella.pipeline.corpus.confine import filter_calls, forbid_files
 from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
 from lamella.pipeline.corpus.formats import sniff, webp_size
 from lamella.pipeline.corpus.refused import Refused
-from lamella.pipeline.corpus.resize import Look, look_at, shrink
+from lamella.pipeline.corpus.resize import Look, look_at, reduction_to, shrink
 from lamella.pipeline.corpus.wire import receive, send
 from lamella.schemas.refusals import RefusalReason
 
@@ -129,7 +129,9 @@ def _answer(
         decode(data, limits)
         return {"room": _has_room(limits.max_memory)}, b""
     if request["do"] == "shrink":
-        small = shrink(decode(data, limits), request["width"], request["height"])
+        found, most = probe(data, limits), (request["height"], request["width"])
+        reduction = reduction_to(found.height, found.width, *most)
+        small = shrink(decode(data, limits, reduction), request["width"], request["height"])
         return {"height": small.shape[0], "width": small.shape[1]}, small.tobytes()
     picture = decode(data, limits, request["reduction"])
     if request["box"] is not None:

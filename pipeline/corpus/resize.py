@@ -77,6 +77,16 @@ def look_at(picture: Picture, look: Look) -> NDArray[np.uint8]:
     return np.asarray(resized)[look.top : bottom, look.left : right]
 
 
+def reduction_to(height: int, width: int, most_height: int, most_width: int) -> int:
+    """Return with which reduction a JPEG is decoded that is then shrunk to at most this size.
+
+    What is decoded has at least twice the height and width that is left: of that many pixels it
+    looks like the whole picture.
+    """
+    over = max(height / most_height, width / most_width)
+    return max(by for by in (1, 2, 4, 8) if by == 1 or 2 * by <= over)
+
+
 def shrink(picture: Picture, width: int, height: int) -> NDArray[np.uint8]:
     """Return a whole picture in its own proportions that is at most width x height."""
     image = picture.image.copy()

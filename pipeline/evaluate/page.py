@@ -1,17 +1,18 @@
-"""The report as one self-contained HTML page.
+"""The report as an HTML page: with its pictures in it, or in a folder beside it.
 
 Picture names are untrusted: they are escaped everywhere, unprintable characters are spelled out,
 and the page's policy allows no script but its own.
 """
 
 import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
 
 from lamella.pipeline.evaluate.data_set import data_set_lines
-from lamella.pipeline.evaluate.explain import QueryPicture
 from lamella.pipeline.evaluate.figures import (
     difference_text,
     label_text,
@@ -23,12 +24,20 @@ from lamella.pipeline.evaluate.figures import (
     ties_text,
 )
 from lamella.pipeline.evaluate.headline import background_warning, method, story
-from lamella.pipeline.text import printable
+from lamella.pipeline.evaluate.page_queries import PageQueries, as_script, page_data
+from lamella.pipeline.page import kit
+from lamella.pipeline.page.charts import COLOURS, chart
+from lamella.pipeline.text import byte_size, counted
 from lamella.schemas.report import TOP_SCORE, Interval, RetrievalReport, ScoreRow, SweepPoint
 
 VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
 JPEG_START = b"\xff\xd8\xff"
+JPEG_AS_TEXT = "data:image/jpeg;base64,"
 
+PICTURES_A_BLOCK = 64
+"""Pictures that are in the page stand in blocks, which are read as they are needed."""
+
+SCRIPTS = ("report.data.js", "report.state.js", "report.list.js", "report.zoom.js", "report.js")
 
 SHORT_LABELS = {"mapped": "map", "direct": "direct sum"}
 
@@ -87,56 +96,136 @@ class HeatCell:
     best: bool
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """The thumbnails of a page, of the pictures that its queries show.
+
+    Attributes:
+        inside: JPEGs by image id, of a page that has them in it.
+        folder: the folder beside the page that has them as NUMBER.jpg; empty if they are in it.
+        made: how many there are.
+        size_bytes: of all.
+        gone: image ids of pictures that cannot be read any more, or have changed.
+        note: why there are none, or fewer.
+
+    Raises:
+        ValueError: a thumbnail is not a JPEG.
+    """
+
+    inside: Mapping[int, bytes] = field(default_factory=dict)
+    folder: str = ""
+    made: int = 0
+    size_bytes: int = 0
+    gone: frozenset[int] = frozenset()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for image_id, data in self.inside.items():
+            if not data.startswith(JPEG_START):
+                raise ValueError(f"thumbnails are JPEG bytes; that of {image_id} is not")
+
+
+NO_PICTURES = Pictures()
+
+
 def render(
     report: RetrievalReport,
-    queries: Sequence[QueryPicture] = (),
-    thumbnails: Mapping[int, bytes] | None = None,
+    queries: PageQueries | None = None,
+    pictures: Pictures = NO_PICTURES,
 ) -> str:
     """Return the page.
 
     Args:
         report: the figures.
-        queries: the queries to show, with their rankings.
-        thumbnails: JPEG bytes by image id; each is in the page once, unused ones are left out. A
-            picture without a thumbnail is shown by its rank alone.
-
-    Raises:
-        ValueError: a thumbnail is not a JPEG.
+        queries: the queries to list, and of which to show rankings; without them there are figures
+            alone.
+        pictures: the thumbnails. A picture without one is shown by its rank.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    folder = files("lamella.pipeline.evaluate")
-    script = folder.joinpath("report.js").read_text(encoding="utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
-    environment.globals["map_text"] = map_text
-    environment.filters["short"] = lambda value: short_score(value, report.metric)
-    template = environment.from_string(
-        folder.joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
-    classes, rules = _thumbnail_rules(queries, thumbnails or {})
-    return template.render(
+    return kit.render(
+        "lamella.pipeline.evaluate",
+        "report",
+        scripts=SCRIPTS,
         report=report,
         queries=queries,
-        layers=[entry.layer for entry in report.fusion.layers],
-        panel=[_panel_layer(entry.layer, entry.weight) for entry in report.fusion.layers],
+        data=_data(queries, pictures) if queries else None,
+        blocks=list(_blocks(queries, pictures)) if queries and not pictures.folder else [],
+        extent=extent(report, queries, pictures) if queries else "",
+        pictures=pictures,
         lines=score_lines(report),
         gains=gain_lines(report),
         method=method(report),
         data_set=data_set_lines(report),
         heat=heat_rows(report),
+        changes=_changes(queries) if queries else "",
         story=story(report),
         warning=background_warning(report),
         top_score=f"{TOP_SCORE[report.metric]:g}",
         marks=VERDICT_MARKS,
-        thumbnail_class=classes,
-        thumbnail_rules=rules,
-        style=folder.joinpath("report.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        map_text=map_text,
+        short=lambda value: short_score(value, report.metric),
     )
+
+
+def extent(report: RetrievalReport, queries: PageQueries, pictures: Pictures) -> str:
+    """Return how many queries the page lists and shows, and how large its pictures are."""
+    listed = len(queries.listed)
+    said = (
+        f"All {listed:,} queries are listed"
+        if listed == report.queries
+        else (f"{listed:,} of {report.queries:,} queries are listed, those that tell most")
+    )
+    if queries.pictured < listed:
+        said += f"; rankings of {queries.pictured:,} are shown"
+    where = f"in {pictures.folder}" if pictures.folder else "in this page"
+    if pictures.made:
+        size = byte_size(pictures.size_bytes)
+        said += f". {counted(pictures.made, 'picture')}, {size}, {where}"
+    return f"{said}."
+
+
+def _data(queries: PageQueries, pictures: Pictures) -> str:
+    """Return what the page's script reads, as JSON."""
+    gone = [n for n, image_id in enumerate(queries.shown_ids) if _is_gone(image_id, pictures)]
+    folder = quote(f"{pictures.folder}/") if pictures.folder else ""
+    where = {"folder": folder, "block": PICTURES_A_BLOCK, "gone": gone}
+    return as_script(page_data(queries) | where)
+
+
+def _is_gone(image_id: int, pictures: Pictures) -> bool:
+    return image_id in pictures.gone if pictures.folder else image_id not in pictures.inside
+
+
+def _blocks(queries: PageQueries, pictures: Pictures) -> Iterator[str]:
+    """Yield blocks of thumbnails as JSON lists, null where there is none; nothing without any."""
+    shown = queries.shown_ids if pictures.inside else []
+    for start in range(0, len(shown), PICTURES_A_BLOCK):
+        data = [pictures.inside.get(each) for each in shown[start : start + PICTURES_A_BLOCK]]
+        yield as_script([each and JPEG_AS_TEXT + base64.b64encode(each).decode() for each in data])
+
+
+def _changes(queries: PageQueries) -> str:
+    """Return a chart of what the map changes, query by query; empty if it changes nothing."""
+    scores = queries.result.scores
+    changes = np.sort(scores[-1] - scores[-2])[::-1]
+    if len(queries.rankings) == 1 or not changes.any():
+        return ""
+    helped, hurt = int((changes > 0).sum()), int((changes < 0).sum())
+    at = np.unique(np.linspace(0, len(changes) - 1, 400).round().astype(int))
+
+    def draw(axes: Any) -> None:
+        for colour, part in (("right", changes.clip(min=0)), ("wrong", changes.clip(max=0))):
+            axes.fill_between(at + 1, part[at], step="mid", color=COLOURS[colour], linewidth=0)
+        axes.axhline(0, color=COLOURS["soft"], linewidth=0.8)
+        axes.set_xlim(1, max(len(changes), 2))
+        axes.set_xlabel("queries, by what the map changes")
+        axes.set_ylabel(f"mapped less direct ({queries.plan.truth.truth.metric_name})")
+
+    unchanged = len(changes) - helped - hurt
+    title = (
+        f"Score of the mapped fusion less that of the direct sum: {counted(helped, 'query')} "
+        f"gained, {hurt:,} lost, {unchanged:,} unchanged"
+    )
+    return chart(draw, title, wide=6.4, high=2.6)
 
 
 def score_lines(report: RetrievalReport) -> list[ScoreLine]:
@@ -223,11 +312,6 @@ def _whisker(interval: Interval | None, left: float, right: float) -> tuple[floa
     return scale * (interval.low - left), scale * (interval.high - interval.low)
 
 
-def _panel_layer(layer: str, weight: float) -> dict[str, str]:
-    """Return a layer's name, and what its mapped similarity is called beside a picture."""
-    return {"name": printable(layer), "mapped": "f" if weight == 1.0 else f"{weight:g} f"}
-
-
 def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None]]]:
     """Return rows of the map, p falling: p and its cells over t; None for points not swept."""
     if not report.sweep:
@@ -252,27 +336,3 @@ def heat_rows(report: RetrievalReport) -> list[tuple[float, list[HeatCell | None
     thresholds = sorted({point.t for point in report.sweep})
     powers = sorted({point.p for point in report.sweep}, reverse=True)
     return [(p, [cell(t, p) for t in thresholds]) for p in powers]
-
-
-def _thumbnail_rules(
-    queries: Sequence[QueryPicture], thumbnails: Mapping[int, bytes]
-) -> tuple[dict[int, str], list[tuple[str, str]]]:
-    """Return image id -> class, and (class, base64) once for each thumbnail in use."""
-    wanted = dict.fromkeys(
-        image_id
-        for query in queries
-        for image_id in (
-            query.image_id,
-            *(picture.image_id for row in query.rankings for picture in row.pictures),
-        )
-        if image_id in thumbnails
-    )
-    classes = {image_id: f"t{place}" for place, image_id in enumerate(wanted)}
-    for image_id in classes:
-        if not thumbnails[image_id].startswith(JPEG_START):
-            raise ValueError(f"thumbnails are JPEG bytes; that of {image_id} is not")
-    rules = [
-        (name, base64.b64encode(thumbnails[image_id]).decode())
-        for image_id, name in classes.items()
-    ]
-    return classes, rules

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.compare_sides import Side
-from lamella.pipeline.jobs.evaluating import thumbnail
+from lamella.pipeline.jobs.thumbnails import thumbnail
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.names import ImageTable
 

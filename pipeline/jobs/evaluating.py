@@ -1,6 +1,5 @@
-"""The evaluation job: score a snapshot by a protocol; return a report and what its page shows."""
+"""The evaluation job: score a snapshot by a protocol; return a report and the scores of queries."""
 
-import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
-from lamella.pipeline.corpus.refused import Refused
-from lamella.pipeline.corpus.sandbox import shrink
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.evaluate.beside import query_measures, with_measures
 from lamella.pipeline.evaluate.data_set import data_set_of
-from lamella.pipeline.evaluate.explain import QueryPicture, explain_query, telling_queries
 from lamella.pipeline.evaluate.measures import parse_measures
 from lamella.pipeline.evaluate.protocols.by_name import ProtocolOptions, ground_truths
 from lamella.pipeline.evaluate.sweep import (
@@ -33,38 +29,26 @@ from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.encode import cropped, read_queries
 from lamella.pipeline.search.names import ImageTable
-from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import QueryBatch
-from lamella.pipeline.store import tree
-from lamella.pipeline.store.commit import create_once
-from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.record_rules import report_run
-from lamella.pipeline.store.records import sealed_text
 from lamella.schemas.query import FusionSpec, Weighting
 from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol, RetrievalReport
 
 QUERIES_A_BATCH = 64
-THUMBNAIL_EDGE = 144
-SHOWN_QUERIES = 8
-SHOWN_PICTURES = 8
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A report and what its page shows.
+    """A report, and what each query got in every ranking.
 
     Attributes:
-        queries: the queries on the page.
-        thumbnails: JPEGs by image id.
-        result: the scores of each query.
-        note: why the page has no pictures, if it has none.
+        plan, result: how the queries were scored, and what came of it.
+        image_ids: (N,) int64, the image at each place of the plan's names.
     """
 
     report: RetrievalReport
-    queries: tuple[QueryPicture, ...]
-    thumbnails: dict[int, bytes]
+    plan: SweepPlan
     result: SweepResult
-    note: str = ""
+    image_ids: NDArray[np.int64]
 
 
 def ground_truth(
@@ -190,22 +174,7 @@ def evaluate_all(
             refused=snapshot.refused,
             elapsed_seconds=time.monotonic() - began,
         )
-        shown = []
-        for query, note in telling_queries(result, SHOWN_QUERIES):
-            batch = _batch_of(queries, questions.index(_question(plan, query)))
-            table = coordinator.similarities(batch, layers)[1][:, 0]
-            shown.append(explain_query(plan, query, image_ids, table, SHOWN_PICTURES, note))
-        try:
-            yield Evaluated(report, tuple(shown), _thumbnails(place, shown), result)
-        except InputError as error:
-            note = f"the page shows no pictures: {error}"
-            yield Evaluated(report, tuple(shown), {}, result, note)
-
-
-def _batch_of(queries: Sequence[tuple[int, QueryBatch]], number: int) -> QueryBatch:
-    """Return a batch of one question, by its number among all."""
-    first, batch = next(each for each in queries if each[0] <= number < each[0] + len(each[1]))
-    return take_queries(batch, [number - first])
+        yield Evaluated(report, plan, result, image_ids)
 
 
 Question = tuple[int, Box | None]
@@ -296,51 +265,3 @@ def _settings(place: Place, expand: int) -> dict[str, str]:
         **{f"words of {name}": count for name, count in words.items()},
         **({"queries": f"expanded by {expand}"} if expand else {}),
     }
-
-
-def _thumbnails(place: Place, queries: Sequence[QueryPicture]) -> dict[int, bytes]:
-    """Return small JPEGs of the pictures on the page, by image id; unreadable ones are left out.
-
-    Raises:
-        InputError: the pictures may not be read, as `picture_root` says.
-    """
-    images = ImageTable(place.store, place.snapshot, pictures=place.pictures)
-    found: dict[int, bytes] = {}
-    for image_id in dict.fromkeys(_shown(queries)):
-        data = images.picture_bytes(image_id)
-        small = thumbnail(data) if data is not None else None
-        if small is not None:
-            found[image_id] = small
-    return found
-
-
-def _shown(queries: Sequence[QueryPicture]) -> Iterator[int]:
-    for query in queries:
-        yield query.image_id
-        for ranking in query.rankings:
-            for picture in ranking.pictures:
-                yield picture.image_id
-
-
-def thumbnail(data: bytes) -> bytes | None:
-    """Return a picture as a small JPEG, None if it cannot be decoded."""
-    from PIL import Image
-
-    try:
-        small = shrink(data, 2 * THUMBNAIL_EDGE, THUMBNAIL_EDGE, DecodeLimits())
-    except Refused:
-        return None
-    out = io.BytesIO()
-    Image.fromarray(small).save(out, "JPEG", quality=80)
-    return out.getvalue()
-
-
-def store_report(store: Store, report: RetrievalReport, page: str) -> Path:
-    """Store a report and its page in the folder of a run; return a local path of the page.
-
-    The run is named by the contents of the report. A report that is already stored stays as it is.
-    """
-    run = report_run(report)
-    create_once(store, tree.PAGE.at(run=run), sealed_text(page))
-    create_once(store, tree.REPORT.at(run=run), report.to_json())
-    return store.local_path(tree.PAGE.at(run=run))

@@ -48,6 +48,9 @@ STYLE = {
 
 WIDE, HIGH = 4.6, 2.9
 
+NOT_SAID = ("Date", "Creator", "Format", "Type")
+"""What matplotlib would write beside a drawing, with the addresses of its schemas."""
+
 
 def chart(
     draw: Callable[[Any], None], title: str, *, wide: float = WIDE, high: float = HIGH
@@ -83,7 +86,7 @@ def several(
         rcParams.update(STYLE)
         figure = Figure(figsize=(wide, high), layout="constrained")
         draw(figure)
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format")))
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(NOT_SAID))
     return _for_page(out.getvalue(), title)
 
 

@@ -6,6 +6,7 @@ characters out, and the policy of a page allows no script but its own, by its SH
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -14,7 +15,7 @@ from lamella.pipeline.text import printable
 FRAME = "lamella.pipeline.page"
 
 
-def render(package: str, name: str, **values: Any) -> str:
+def render(package: str, name: str, *, scripts: Sequence[str] | None = None, **values: Any) -> str:
     """Return a page.
 
     The template `name.html.jinja` of the package extends `frame.html.jinja`, which says what blocks
@@ -24,6 +25,7 @@ def render(package: str, name: str, **values: Any) -> str:
     Args:
         package: the module whose folder has the files, such as `lamella.pipeline.evaluate`.
         name: of the files.
+        scripts: files that make up the script, in their order, where it is not `name.js` alone.
         values: what the template shows.
 
     Raises:
@@ -43,7 +45,8 @@ def render(package: str, name: str, **values: Any) -> str:
     )
     environment.filters["printable"] = printable
     environment.filters["grouped"] = lambda value: f"{value:,}"
-    script = _text(package, f"{name}.js") or ""
+    named = [f"{name}.js"] if scripts is None else scripts
+    script = "".join(_text(package, each) or "" for each in named)
     return environment.get_template(f"{name}.html.jinja").render(
         style=(_text(FRAME, "house.css") or "") + (_text(package, f"{name}.css") or ""),
         script=script,

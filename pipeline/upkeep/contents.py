@@ -118,9 +118,12 @@ class Wanted:
         return self._hash(text) if re.fullmatch("[0-9a-f]{64}", text) else None
 
     def _page(self, text: str) -> str | None:
-        """Look into a page: its texts, values of attributes, and the pictures in it."""
+        """Look into a page: its texts, values of attributes, its data, and the pictures in it."""
         parser = _Texts()
         parser.feed(text)
+        values = [leaf for data in parser.data for leaf in _leaves(json.loads(data))]
+        if (held := _first(map(self._plain, values))) is not None:
+            return held
         for piece in parser.texts:
             if (held := self._plain(piece.strip())) is not None:
                 return held
@@ -135,17 +138,23 @@ class Wanted:
 
 
 class _Texts(HTMLParser):
-    """Collects the texts of a page and the values of its attributes."""
+    """Collects the texts of a page, the values of its attributes, and its data, which are JSON."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
+        self.data: list[str] = []
+        self._in_data = False
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        (self.data if self._in_data else self.texts).append(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.texts += [value for _, value in attrs if value]
+        self._in_data = tag == "script" and ("type", "application/json") in attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_data = False
 
 
 def _leaves(value: Any) -> Iterator[str | int]:

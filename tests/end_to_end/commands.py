@@ -195,7 +195,7 @@ def _query_pictures(stores: Stores, store: Path) -> Any:
 def _evaluate(stores: Stores, store: Path) -> Any:
     asked = Asked(protocol="groups", pattern=r"(\d)\d")
     report, page = evaluate_store(ENGINE, str(store), tiny_job(), asked, quiet=True)
-    assert page.is_file()
+    assert page.path.is_file()
     return report.model_dump(exclude={"elapsed_seconds"})
 
 

@@ -138,9 +138,14 @@ def test_evaluate_groups_writes_a_page(indexed: Indexed, tmp_path: Path) -> None
         *("--page", page, "--json"),
     )
     assert result.returncode == 0, result.stderr
-    report = json.loads(result.stdout)["report"]
+    said = json.loads(result.stdout)
+    report, shown = said["report"], said["page_pictures"]
     assert [row["kind"] for row in report["rows"]] == ["alone", "alone", "direct", "mapped"]
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert said["page_bytes"] == page.stat().st_size
+    files = list(Path(shown["folder"]).iterdir())
+    assert (len(files), shown["gone"]) == (shown["pictures"], 0)
+    assert sum(each.stat().st_size for each in files) == shown["bytes"]
     assert "queries" not in report["settings"]
 
     groups = ("evaluate", store, "--protocol", "groups", "--engine", "serial")

@@ -101,7 +101,7 @@ def test_an_evaluation_reads_and_writes_s3(indexed: Indexed, bucket: str, tmp_pa
         here, _ = evaluate_store(serial, str(indexed.store), job, asked, quiet=True)
         there, page = evaluate_store(serial, store, job, asked, quiet=True)
     assert there.rows == here.rows
-    assert "<html" in page.read_text()
+    assert "<html" in page.path.read_text()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from lamella.cluster.commands.evaluate import Asked, evaluate_store
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, InputError, LamellaError, NotAFile, StoreError
 from lamella.pipeline.index.promotions import current_snapshot, promote
+from lamella.pipeline.jobs.report_page import Wanted
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.stages import Watch
@@ -359,7 +360,8 @@ def test_pictures_that_moved_are_found_where_the_user_says(stores: Stores, tmp_p
             tiny_job(),
             asked,
             quiet=True,
-            page=tmp_path / "page.html",
+            page=Wanted(tmp_path / "page.html", single_file=True),
             pictures=pictures,
         )
-        assert ("data:image/jpeg" in page.read_text()) == shown
+        assert ("data:image/jpeg" in page.path.read_text()) == shown
+        assert (page.gone == 0) == (page.note == "") == shown

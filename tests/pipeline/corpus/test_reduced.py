@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from lamella.pipeline.corpus import sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits, decode, probe
 from lamella.pipeline.corpus.refused import Refused
-from lamella.pipeline.corpus.resize import Look, look_at, whole_look
+from lamella.pipeline.corpus.resize import Look, look_at, reduction_to, shrink, whole_look
 from lamella.schemas.refusals import RefusalReason
 
 LIMITS = DecodeLimits()
@@ -122,3 +123,29 @@ def test_limits_are_of_the_whole_picture() -> None:
     with pytest.raises(Refused) as caught:
         decode(data, DecodeLimits(max_pixels=HEIGHT * WIDTH - 1), 8)
     assert caught.value.reason is RefusalReason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"),
+    [
+        ((160, 320), 1),
+        ((639, 1279), 1),  # 1 / 2 would leave 319 of 320: less than twice
+        ((640, 640), 2),  # 640 / 160 = 4, of which twice is left
+        ((100, 1_280), 2),
+        ((2_000, 3_000), 4),  # 12.5 times over
+        ((40_000, 40_000), 8),
+        ((10, 10), 1),
+    ],
+)
+def test_what_is_shrunk_is_decoded_to_twice_what_is_left(
+    size: tuple[int, int], reduction: int
+) -> None:
+    assert reduction_to(*size, 160, 320) == reduction
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_small_picture_is_that_of_all_pixels(orientation: int) -> None:
+    data = jpeg(Image.fromarray(slope()).resize((546, 402)), orientation)
+    small, whole = sandbox.shrink(data, 60, 48, LIMITS), shrink(decode(data, LIMITS), 60, 48)
+    assert small.shape == whole.shape
+    assert np.abs(small.astype(int) - whole).max() <= 4

@@ -9,9 +9,9 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from lamella.pipeline.evaluate.explain import explain_query, telling_queries
 from lamella.pipeline.evaluate.headline import background_warning, story
-from lamella.pipeline.evaluate.page import render, score_lines
+from lamella.pipeline.evaluate.page import Pictures, extent, render, score_lines
+from lamella.pipeline.evaluate.page_queries import PageQueries
 from lamella.pipeline.evaluate.sweep import plan_sweep, score_batch, summarise
 from lamella.pipeline.evaluate.table import score_table
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery
@@ -64,7 +64,7 @@ def make_report(**changes: object) -> RetrievalReport:
     return RetrievalReport.model_validate(values | changes)
 
 
-QUERIES = [explain_query(PLAN, place, IMAGE_IDS, TABLE[:, place]) for place in range(2)]
+QUERIES = PageQueries(PLAN, RESULT, IMAGE_IDS, (1, 0), 2)
 
 
 def test_a_report_is_read_back_as_it_was_stored() -> None:
@@ -88,44 +88,56 @@ def test_a_report_that_contradicts_itself_is_refused(changes: dict[str, object])
         make_report(**changes)
 
 
-def test_every_ranking_of_a_query_is_explained() -> None:
-    first = QUERIES[0]
-    assert [row.name for row in first.rankings] == ["fc", "conv", "direct", "mapped"]
-    high = first.rankings[0].pictures
-    assert [picture.verdict for picture in high] == ["query", "junk", "right", "wrong", "wrong"]
-    assert [picture.rank for picture in high] == [1, 2, 3, 4, 5]
-    assert [picture.image_id for picture in high] == [0, 7, 1, 4, 5]
-    assert QUERIES[1].image_id == 4
-    assert high[2].similarities == (0.8, 0.2)
-    # .2 + .8 * (.6 / .8) ** .45 = .9029; the low layer stays as it is
-    assert high[2].mapped == pytest.approx((0.2 + 0.8 * 0.75**0.45, 0.2))
-    assert first.rankings[3].score == RESULT.scores[3, 0]
-
-
-def test_gains_and_losses_are_shown_in_turn() -> None:
-    shown = telling_queries(RESULT, 5)
-    assert sorted(place for place, _ in shown) == [0, 1]
-
-
 def test_the_page_fetches_nothing_and_runs_no_name() -> None:
-    page = render(make_report(), QUERIES, {1: JPEG})
-    assert not re.search(r"""(?:src|href)\s*=|@import|https?://""", page)
+    page = render(make_report(), QUERIES, Pictures({1: JPEG}, made=1, size_bytes=len(JPEG)))
+    assert not re.search(
+        r"""<[^>]*(?:src|href)\s*=\s*"[^#]|@import|https?://(?!www\.w3\.org)""", page
+    )
     assert "<script>document" not in page
-    assert "&lt;script&gt;document" in page
+    assert "\\u003cscript\\u003edocument" in page
     assert "<b>net</b>" not in page
     assert not {"\x1b", "\u202e"} & set(page)
-    assert page.count("<script") == 1
+    scripts = re.findall(r"<script[^>]*>", page)
+    assert scripts == [
+        '<script type="application/json" id="data">',
+        "<script>",
+        '<script type="application/json" id="pictures-0">',
+    ]
 
 
 def test_each_thumbnail_stands_once_and_only_if_used() -> None:
-    page = render(make_report(), QUERIES, {1: JPEG, 4: JPEG + b"2", 2: JPEG + b"3"})
+    inside = {1: JPEG, 4: JPEG + b"2", 2: JPEG + b"3"}
+    page = render(make_report(), QUERIES, Pictures(inside, made=2))
     assert page.count(base64.b64encode(JPEG + b"2").decode()) == 1
     assert base64.b64encode(JPEG + b"3").decode() not in page
 
 
+def test_pictures_beside_a_page_are_not_in_it() -> None:
+    page = render(make_report(), QUERIES, Pictures(folder="a b#-files", made=5, size_bytes=2_000))
+    assert "base64," not in page
+    assert '"folder":"a%20b%23-files/"' in page
+    assert "5 pictures, 2 kB, in a b#-files" in page
+
+
 def test_a_thumbnail_that_is_no_jpeg_is_refused() -> None:
     with pytest.raises(ValueError, match="that of 1 is not"):
-        render(make_report(), QUERIES, {1: b"<svg onload=alert(1)>"})
+        Pictures({1: b"<svg onload=alert(1)>"})
+
+
+def test_the_page_says_how_much_of_it_is_shown() -> None:
+    report = make_report(queries=7)
+    some = PageQueries(PLAN, RESULT, IMAGE_IDS, (1, 0), 1)
+    assert extent(report, some, Pictures()) == (
+        "2 of 7 queries are listed, those that tell most; rankings of 1 are shown."
+    )
+    assert extent(make_report(), QUERIES, Pictures({1: JPEG}, made=1, size_bytes=17)) == (
+        "All 2 queries are listed. 1 picture, 17 B, in this page."
+    )
+
+
+def test_what_is_missing_is_said_on_the_page() -> None:
+    page = render(make_report(), QUERIES, Pictures(note="None of <5> can be read."))
+    assert "<strong>Pictures are missing.</strong> None of &lt;5&gt; can be read." in page
 
 
 def test_a_page_without_pictures_or_sweep_is_a_page() -> None:

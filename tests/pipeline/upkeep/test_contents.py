@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lamella.pipeline.corpus.forgotten import forgotten_digest, forgotten_key, leave_out
 from lamella.pipeline.corpus.listing import Entry, Listing
 from lamella.pipeline.corpus.passed_over import FORGOTTEN
+from lamella.pipeline.evaluate.page_queries import as_script
 from lamella.pipeline.store.tables import write_arrow, write_parquet
 from lamella.pipeline.upkeep.contents import Wanted
 
@@ -55,6 +56,19 @@ def test_each_is_found_in_tables_records_and_pages(
         assert wanted.found_in(path, "json") == expected
         said = name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         path.write_text(f"<p>{said}</p><b data-id='{image_id}' data-hash='{sha256}'></b>")
+        assert wanted.found_in(path, "html") == expected
+
+
+@pytest.mark.parametrize(("wanted", "held"), SEARCHES)
+def test_each_is_found_in_the_data_of_a_page(tmp_path: Path, wanted: Wanted, held: str) -> None:
+    path = tmp_path / "page"
+    for name, image_id, sha256, expected in (
+        (NAME, ID, SHA256, held),
+        (f"more {NAME}x", ID + 1, "0" * 64, None),
+    ):
+        data = as_script({"names": ["other.jpg", name], "more": [str(image_id), sha256]})
+        script = f'<script type="application/json" id="data">{data}</script><script>1 < 2</script>'
+        path.write_text(f"<p>words</p>{script}")
         assert wanted.found_in(path, "html") == expected
 
 
