@@ -119,6 +119,12 @@ def point_text(point: SweepPoint) -> str:
     return " then ".join(f"t {t:g}, p {p:g}" for t, p in maps)
 
 
+def signed_text(value: float, decimals: int) -> str:
+    """Return a difference with its sign: +.050, -.050, or .000 where it rounds to zero."""
+    text = signed(value, decimals)
+    return text if text.startswith("-") or not round(value, decimals) else f"+{text}"
+
+
 def signed(value: float, decimals: int) -> str:
     """Return .05 or -.05 or 1.20; what rounds to zero has no sign."""
     text = f"{round(value, decimals) + 0.0:.{decimals}f}"

@@ -92,7 +92,8 @@ def score_points(
     _rank(table, right, ignored, *settings, ranks)
     match metric_name:
         case "N-S":
-            return np.count_nonzero(ranks < NS_DEPTH, axis=1).astype(np.float64)
+            first_four: NDArray[np.float64] = np.sum(ranks < NS_DEPTH, axis=1, dtype=np.float64)
+            return first_four
         case "mAP":
             return average_precisions(ranks, query.relevant)
         case "mAP@100":
@@ -110,7 +111,7 @@ def _map_edges(t: NDArray[np.float64], p: NDArray[np.float64], edges: NDArray[np
 def _mapped(value: float, t: float, p: float) -> float:
     """Return f(S), in the operations of `fuse.map_similarity`."""
     if t < 1.0 and p < 1.0 and value > t:
-        return t + (1.0 - t) * ((value - t) / (1.0 - t)) ** p
+        value = t + (1.0 - t) * ((value - t) / (1.0 - t)) ** p
     return value
 
 
