@@ -69,7 +69,8 @@ def reproduce(
     words: Annotated[
         list[str] | None,
         typer.Option(
-            help="Visual words of each local layer: N, or ukb=N for one data set.",
+            help="Visual words of each local layer: N, or ukb=N for one data set, vgg16=N for one "
+            "network. Give it again for more.",
             show_default="as published: 50,000 for Oxford, 100,000 for the others",
         ),
     ] = None,
@@ -111,8 +112,9 @@ def reproduce(
     vgg16=vgg16.pth[/]
     """
     begin("looking for data sets and weights", quiet=as_json)
-    from lamella.pipeline.reproduce.data_sets import by_data_set, find_data_sets
+    from lamella.pipeline.reproduce.data_sets import find_data_sets, numbers_by_name
     from lamella.pipeline.reproduce.networks import NETWORKS, network_here, weights_given
+    from lamella.pipeline.reproduce.paper import DATA_SETS
     from lamella.pipeline.reproduce.planning import Wanted, program
 
     options.check_output("--page", page)
@@ -123,7 +125,7 @@ def reproduce(
     folder = into.expanduser().absolute()
     wanted = Wanted(
         into=folder,
-        words=by_data_set("--words", words or []),
+        words=numbers_by_name("--words", words or [], [*NETWORKS, *DATA_SETS]),
         per_picture=per_picture,
         box=box,
         spoken=_spoken(

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,20 +236,20 @@ def _pictures(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def by_data_set(option: str, given: Sequence[str]) -> Mapping[DataSetName, int]:
-    """Return numbers by data set, from texts that are N (for all) or NAME=N.
+def numbers_by_name(option: str, given: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Return numbers by name, from texts that are NAME=N, or N alone, which has the name "".
 
     Raises:
-        InputError: a text is neither, or the number is below 1.
+        InputError: a text is neither, a name is unknown, or the number is below 1.
     """
-    found: dict[DataSetName, int] = {}
+    found: dict[str, int] = {}
     for text in given:
-        name, _, number = text.rpartition("=")
-        known = [each for each in DATA_SETS if not name or each == name]
+        name, equals, number = text.rpartition("=")
+        known = name in names if equals else True
         if not known or not number.isdecimal() or int(number) < 1:
             raise InputError(
-                f"{option} takes a number, or NAME=NUMBER of one of {', '.join(DATA_SETS)}; got "
+                f"{option} takes a number, or NAME=NUMBER of one of {', '.join(names)}; got "
                 f"{shown(text)}"
             )
-        found.update(dict.fromkeys(known, int(number)))
+        found[name] = int(number)
     return found

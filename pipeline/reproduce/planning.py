@@ -22,7 +22,8 @@ class Wanted:
 
     Attributes:
         into: the folder of all indexes.
-        words: of each local layer, by data set, where other than published.
+        words: of each local layer where other than published, by network or by data set; "" is
+            any. A network's go before a data set's.
         per_picture: descriptors a picture that words are trained on; None for as many as give the
             published number over the whole data set.
         box: whether Oxford's queries are cropped.
@@ -30,14 +31,15 @@ class Wanted:
     """
 
     into: Path
-    words: Mapping[DataSetName, int] = field(default_factory=dict)
+    words: Mapping[str, int] = field(default_factory=dict)
     per_picture: int | None = None
     box: BoxMode = "roi"
     spoken: tuple[tuple[str, ...], ...] = ()
 
-    def words_of(self, data_set: DataSetName) -> int:
-        """Return how many words a local layer has on a data set."""
-        return self.words.get(data_set, paper.WORDS[data_set])
+    def words_of(self, network: str, data_set: DataSetName) -> int:
+        """Return how many words a local layer of a network has on a data set."""
+        said = (self.words[name] for name in (network, data_set, "") if name in self.words)
+        return next(said, paper.WORDS[data_set])
 
     def descriptors_of(self, data_set: DataSetName) -> int:
         """Return how many descriptors a picture gives at most."""
@@ -114,7 +116,8 @@ def _index(
     wanted: Wanted, network: NetworkHere, data_set: DataSet, engine: Mapping[str, object]
 ) -> Index:
     assert network.weights is not None
-    words, rows = wanted.words_of(data_set.name), wanted.descriptors_of(data_set.name)
+    words = wanted.words_of(network.name, data_set.name)
+    rows = wanted.descriptors_of(data_set.name)
     job = JobConfig.model_validate(
         {
             "profile": "paper",

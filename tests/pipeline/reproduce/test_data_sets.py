@@ -7,10 +7,10 @@ import pytest
 
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.reproduce.data_sets import (
-    by_data_set,
     corpus_of,
     find_data_sets,
     folder_digest,
+    numbers_by_name,
 )
 
 
@@ -110,9 +110,10 @@ def test_the_digest_of_a_folder_is_that_of_what_sha256sum_prints(tmp_path: Path)
     assert folder_digest(tmp_path) == hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_numbers_are_of_all_data_sets_or_of_one() -> None:
-    assert by_data_set("--words", ["500"]) == {"oxford": 500, "holidays": 500, "ukb": 500}
-    assert by_data_set("--words", ["500", "ukb=7"]) == {"oxford": 500, "holidays": 500, "ukb": 7}
-    for wrong in ("paris=5", "many", "0", "ukb="):
+def test_numbers_are_of_all_or_of_what_is_named() -> None:
+    names = ["vgg16", "ukb"]
+    assert numbers_by_name("--words", ["500", "ukb=7"], names) == {"": 500, "ukb": 7}
+    assert numbers_by_name("--words", ["vgg16=3", "vgg16=4"], names) == {"vgg16": 4}
+    for wrong in ("paris=5", "many", "0", "ukb=", "=5"):
         with pytest.raises(InputError, match="--words takes"):
-            by_data_set("--words", [wrong])
+            numbers_by_name("--words", [wrong], names)
