@@ -78,9 +78,10 @@ class ShownRanking(Stored):
 
 
 class ShownQuery(Stored):
-    """A query, and its rankings under each layer, direct and mapped."""
+    """A query, its rankings under each layer, direct and mapped, and why it is this one."""
 
     name: str
+    note: str = ""
     thumbnail: str = ""
     rankings: tuple[ShownRanking, ...]
 

@@ -4,7 +4,15 @@ from collections import Counter
 from collections.abc import Iterable
 
 from lamella.pipeline.text import printable
-from lamella.schemas.report import CrossValidated, Gain, Interval, Metric, ScoreRow, SweepPoint
+from lamella.schemas.report import (
+    CrossValidated,
+    Gain,
+    Interval,
+    JointSweep,
+    Metric,
+    ScoreRow,
+    SweepPoint,
+)
 
 DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3, "mAP@100": 3}
 MOST_DECIMALS = 6
@@ -111,6 +119,16 @@ def chosen_text(honest: CrossValidated) -> str:
     folds = len(honest.chosen)
     listed = "; ".join(f"{text} ({count} of {folds})" for text, count in counts.most_common())
     return f"chosen on the other folds of the queries: {listed}"
+
+
+def joint_text(joint: JointSweep, metric: Metric) -> str:
+    """Return how many settings of all upper layers' maps were tried, and the best of them."""
+    left_out = f" ({joint.left_out:,} left out)" if joint.left_out else ""
+    return (
+        f"best of {joint.points:,} settings{left_out} of all maps at once: "
+        f"{short_score(joint.best.score, metric)} at {point_text(joint.best)}, tuned on these "
+        "queries"
+    )
 
 
 def point_text(point: SweepPoint) -> str:

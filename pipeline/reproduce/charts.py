@@ -75,7 +75,6 @@ def heat(scores: Sequence[float], metric: Metric, title: str) -> str:
         axes.grid(visible=False)
         axes.set_xlabel("t")
         axes.set_ylabel("p")
-        axes.set_title(printable(title), fontsize=10)
 
     return chart(draw, f"{printable(title)}: {metric} over t and p")
 
@@ -90,4 +89,4 @@ def _mark(axes: Any, column: int, row: int, sign: str) -> None:
         linewidth=1.6,
     )
     top = row + (0.86 if sign == "★" else 0.16)
-    axes.text(column + 0.85, top, sign, ha="center", va="center", fontsize=6, color=COLOURS["two"])
+    axes.text(column + 0.86, top, sign, ha="center", va="center", fontsize=8, color="#7a1f00")

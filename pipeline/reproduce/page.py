@@ -112,9 +112,11 @@ def _facts(program: Program, record: Reproduced) -> Iterator[tuple[str, str]]:
         if drawn
         else "none: too few queries",
     )
-    published = paper.WORDS[record.data_set]
+    published = paper.WORDS[record.data_set] if record.network in paper.LAYERS else None
     for layer, words in record.words.items():
-        text = f"{words:,}" + (f" (published: {published:,})" if words != published else "")
+        text = f"{words:,}"
+        if published not in (None, words):
+            text += f" (published: {published:,})"
         if rows := record.rows.get(layer):
             text += f", {rows / words:.1f} descriptors each to train on"
         yield f"words of {layer}", text

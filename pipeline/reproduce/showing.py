@@ -95,7 +95,7 @@ def shown_query(
     spec = shown_layers[0].mapped if shown_layers else place.snapshot.fusion
     plan = plan_sweep(truth, names, spec, t=(), p=())
     layers = [entry.layer for entry in spec.layers]
-    query = _telling(found)
+    query, note = _telling(found)
     batches = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
     first, batch = next(
         (first, batch) for first, batch in batches if first <= query < first + len(batch)
@@ -120,6 +120,7 @@ def shown_query(
 
     return ShownQuery(
         name=explained.name,
+        note=note,
         thumbnail=small(explained.image_id),
         rankings=tuple(shown(row.name, row.score, row.pictures) for row in explained.rankings),
     )
@@ -134,12 +135,15 @@ def _most_layers(found: Scores) -> tuple[Fused, int] | None:
     return chosen, len(found.rankings.layers) + sum(len(each.specs) for each in before)
 
 
-def _telling(found: Scores) -> int:
-    """Return the place of the query that gains most by the map."""
+def _telling(found: Scores) -> tuple[int, str]:
+    """Return the place of the query that gains most by the map, and how much; else the first."""
     if (shown := _most_layers(found)) is None:
-        return 0
-    direct = shown[1]
-    return int(np.argmax(found.scores[direct + 1] - found.scores[direct]))
+        return 0, "the first query"
+    direct, mapped = found.scores[shown[1]], found.scores[shown[1] + 1]
+    query = int(np.argmax(mapped - direct))
+    if mapped[query] <= direct[query]:
+        return 0, "the first query; the map helps none"
+    return query, f"the query that the map helps most, from {direct[query]:.3f} direct"
 
 
 def _text(jpeg: bytes) -> str:

@@ -11,6 +11,9 @@ from lamella.schemas.reproduced import DataSetName, FusedScore, LayerScore, Repr
 
 Verdict = Literal["agree", "disagree", "not run"]
 
+ROUNDING = 1e-9
+"""A smaller difference of two means is rounding, and no gain."""
+
 Records = Mapping[tuple[str, DataSetName], Reproduced]
 """What was scored, by network and data set."""
 
@@ -35,7 +38,7 @@ class Sign:
         """Whether the sign is the paper's, which is a gain everywhere; no difference disagrees."""
         if self.ours is None:
             return "not run"
-        return "agree" if self.ours.gain > 0.0 else "disagree"
+        return "agree" if self.ours.gain > ROUNDING else "disagree"
 
     @property
     def shown(self) -> bool:

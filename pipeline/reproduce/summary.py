@@ -63,15 +63,11 @@ def _order_text(order: Order) -> str:
 
 
 def _others_text(network: str, counts: Tally) -> str:
-    shown = ""
-    if counts.shown_agree or counts.shown_disagree:
-        shown = (
-            f" ({counts.shown_agree} and {counts.shown_disagree} of them by intervals that exclude "
-            "no difference)"
-        )
     return (
-        f"Of {counted(counts.run, 'pair')} that the paper does not have, {NAMES[network]} gains "
-        f"by the map in {counts.agree} and not in {counts.disagree}{shown}."
+        f"Of {counted(counts.run, 'fusion')} that the paper does not have, {NAMES[network]} gains "
+        f"by the map in {counts.agree}, and loses or stays equal in {counts.disagree}; intervals "
+        f"exclude zero for {counted(counts.shown_agree, 'gain')} and for "
+        f"{counts.shown_disagree} of the others."
     )
 
 
