@@ -150,6 +150,8 @@ def reproduce(
         find_data_sets(data, distractors or []),
         running,
     )
+    for each in found.data_sets:
+        begin(f"found {each.name} in {each.pictures}", quiet=as_json)
     if plan:
         _plan(found, sample, as_json=as_json)
         return

@@ -8,6 +8,7 @@ from lamella.pipeline.reproduce.planning import NotRun
 from lamella.pipeline.reproduce.signs import (
     Order,
     Records,
+    Sign,
     Tally,
     orders,
     other_signs,
@@ -78,6 +79,7 @@ def summary(records: Records, not_run: Sequence[NotRun]) -> dict[str, Any]:
     """
     return {
         "signs": vars(tally(signs(records))),
+        "pairs": [_pair(sign) for sign in signs(records)],
         "orders": vars(tally_orders(orders(records))),
         "other_signs": {
             network: vars(tally([sign for sign in other_signs(records) if sign.network == network]))
@@ -89,6 +91,20 @@ def summary(records: Records, not_run: Sequence[NotRun]) -> dict[str, Any]:
             for record in records.values()
         ],
         "not_run": [vars(each) for each in not_run],
+    }
+
+
+def _pair(sign: Sign) -> dict[str, Any]:
+    """Return the paper's figures of a pair beside ours."""
+    said, ours = sign.pair, sign.ours
+    return {
+        "table": said.table if said else None,
+        "network": sign.network,
+        "layers": list(sign.layers),
+        "data_set": sign.data_set,
+        "paper": [said.direct, said.mapped] if said else None,
+        "here": [ours.direct, ours.mapped] if ours else None,
+        "verdict": sign.verdict,
     }
 
 

@@ -4,7 +4,8 @@ python -m pytest -m bench -s tests/benchmarks/bench_sweep.py
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,12 +27,8 @@ def test_a_sweep_against_fusing_and_sorting_for_every_point() -> None:
     for images in (5_000, 100_000):
         for right in (4, 50):
             table, query = drawn(images, right)
-            ours, scores = seconds(lambda t=table, q=query: score_points("mAP", q, t, points))
-            plain, expected = seconds(
-                lambda t=table, q=query: np.array(
-                    [score_query("mAP", q, fuse(t, s)) for s in specs]
-                )
-            )
+            ours, scores = seconds(partial(score_points, "mAP", query, table, points))
+            plain, expected = seconds(partial(plainly, query, table, specs))
             assert (scores == expected).all()
             print(
                 f"{images:7,} pictures, {right:2} right: {1e3 * ours:7.2f} ms a query, "
@@ -42,6 +39,11 @@ def test_a_sweep_against_fusing_and_sorting_for_every_point() -> None:
                 Measurement("sweep", sizes, 1 / ours, 1 / plain, "fuse and sort", "queries/s")
             )
     write_record("sweep.json", found)
+
+
+def plainly(query: ResolvedQuery, table: np.ndarray, specs: Sequence[FusionSpec]) -> np.ndarray:
+    """Return the score at each point by fusing and sorting all pictures."""
+    return np.array([score_query("mAP", query, fuse(table, spec)) for spec in specs])
 
 
 def drawn(images: int, right: int) -> tuple[np.ndarray, ResolvedQuery]:

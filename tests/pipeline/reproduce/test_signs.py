@@ -80,6 +80,25 @@ def test_without_fully_connected_layers_nothing_is_claimed() -> None:
     assert "no network" in headline({})
 
 
+def test_every_pair_is_told_with_the_papers_figures_and_ours() -> None:
+    found = summary(RECORDS, [])["pairs"]
+    assert len(found) == 54
+    agreed, missing = (
+        next(each for each in found if each["verdict"] == verdict)
+        for verdict in ("agree", "not run")
+    )
+    assert agreed == {
+        "table": "T6",
+        "network": "vgg16",
+        "layers": ["fc1", "c4_1"],
+        "data_set": "oxford",
+        "paper": [0.561, 0.573],
+        "here": [0.5, 0.625],
+        "verdict": "agree",
+    }
+    assert (missing["table"], missing["here"]) == ("T2", None)
+
+
 def test_plain_values_have_the_counts_and_the_matrices_and_no_pictures() -> None:
     two: Records = {
         ("vgg16", "oxford"): record(
