@@ -164,6 +164,19 @@ def test_a_second_call_does_nothing_new(made: tuple[Path, Any], data: Path) -> N
     assert (into / "reproduce.html").read_bytes() == page
 
 
+def test_the_scores_are_a_known_part_of_the_store(made: tuple[Path, Any], tmp_path: Path) -> None:
+    store = Path(shutil.copytree(next(made[0].glob("alexnet-*")), tmp_path / "store"))
+    (scores,) = store.glob("reproduced/*.json")
+    said = lamella("verify", store)
+    assert said.returncode == 0, said.stdout
+    assert lamella("gc", store).returncode == 0
+    assert scores.exists()
+    scores.write_text(scores.read_text().replace('"queries":', '"queries": '))
+    said = lamella("verify", store)
+    assert said.returncode != 0
+    assert scores.name in said.stdout + said.stderr
+
+
 def test_a_plan_says_what_is_there_and_what_the_rest_takes(
     made: tuple[Path, Any], data: Path, tmp_path: Path
 ) -> None:
