@@ -62,7 +62,7 @@ def _table(figures: Figures) -> Table:
     table = Table(title=plain(figures.title), title_justify="left")
     table.add_column("")
     for place, column in enumerate(figures.columns):
-        table.add_column(plain(f"{titles[place]}\n{column}" if titles else column), justify="right")
+        table.add_column(plain(f"{titles[place]}, {column}" if titles else column), justify="right")
     for label, cells in figures.rows:
         table.add_row(plain(label), *(_cell(cell) for cell in cells))
     return table

@@ -89,7 +89,10 @@ def _shown(records: Records) -> Iterator[Shown]:
     for (network, data_set), record in records.items():
         if record.shown is not None or record.patches:
             title = f"{NAMES[network]} on {paper.TITLES[data_set]}"
-            yield Shown(title, record.shown, record.patches)
+            # From high to low; the record has them by name.
+            layers = [each.layer for each in record.alone if each.layer in record.patches]
+            words = {layer: record.patches[layer] for layer in layers}
+            yield Shown(title, record.shown, words)
 
 
 def _made(program: Program, records: Records) -> Iterator[Made]:

@@ -45,7 +45,8 @@ def shown_words(
 ) -> dict[str, tuple[ShownWord, ...]]:
     """Return the patches of some words of each local layer, drawn evenly among those in use.
 
-    A layer whose sample was freed has none.
+    Words that as many pictures have as a row has patches go first. A layer whose sample was freed
+    has none.
 
     Args:
         pictures: the source of the index.
@@ -55,7 +56,9 @@ def shown_words(
     """
     found = {}
     for layer in local_layers(snapshot):
-        words = corpus_use(store, snapshot, layer, on_progress).drawn(SHOWN_WORDS, DRAWN_SEED)
+        use = corpus_use(store, snapshot, layer, on_progress)
+        rare = np.flatnonzero(use.pictures < SHOWN_PATCHES).tolist()  # they have few patches
+        words = use.drawn(SHOWN_WORDS, DRAWN_SEED, rare) or use.drawn(SHOWN_WORDS, DRAWN_SEED)
         seen = word_patches(
             store,
             snapshot,

@@ -51,6 +51,15 @@ def test_other_networks_stand_in_tables_of_their_own_that_say_so() -> None:
     assert [cell.kind for cell in cells] == ["agree", "disagree"]
 
 
+def test_table_8_has_no_fusion_of_ours_in_the_place_of_one_of_the_papers() -> None:
+    conv = record("vgg16", "oxford", {"c5_1": 0.5}, fused(("c5_1", "c4_1"), 0.5, 0.75))
+    tables = {table.name: table for table in paper_tables({**RECORDS, ("vgg16", "oxford"): conv})}
+    assert not [label for label, _ in tables["T8"].rows if label.startswith("here: VGG-16")]
+    cells = dict({table.name: table for table in paper_tables(RECORDS)}["T8"].rows)
+    assert cells["here: VGG-16, two layers"][0].note == "fc1 + c4_1"
+    assert "here: EfficientNet-Lite0 (not in the paper), two layers" in cells
+
+
 def test_the_matrix_has_a_row_a_data_set_and_the_settings_that_none_chose() -> None:
     (table,) = transfer_tables(RECORDS)
     assert table.columns == ("scored on UKB", "scored on Oxford5k")
