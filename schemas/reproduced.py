@@ -6,7 +6,6 @@ from pydantic import Field
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.report import (
-    BackgroundSimilarity,
     Bootstrap,
     CrossValidated,
     Interval,
@@ -119,7 +118,6 @@ class Reproduced(Record):
     bootstrap: Bootstrap | None = None
     alone: tuple[LayerScore, ...] = Field(min_length=1)
     fused: tuple[FusedScore, ...] = ()
-    background: tuple[BackgroundSimilarity, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
     hashes: dict[str, str] = Field(default_factory=dict)
     words: dict[str, int] = Field(default_factory=dict)

@@ -225,5 +225,10 @@ def settings_of(snapshot: IndexSnapshot, weighting: Weighting) -> dict[str, str]
         "short edge": str(seen.short_edge),
         "channels": seen.channel_order,
         "weighting": weighting,
+        **{
+            f"random pairs in {scale.layer}": f"median S {scale.median:.3f}, 99.9th percentile "
+            f"{scale.high:.3f}"
+            for scale in snapshot.calibration
+        },
         **{f"words of {name}": f"{v.words:,}" for name, v in snapshot.vocabularies.items()},
     }
