@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.compiled import compiled
-from lamella.pipeline.evaluate.metrics import NS_DEPTH, average_precisions, precision_of_first
+from lamella.pipeline.evaluate.measures import precision_of_first
+from lamella.pipeline.evaluate.metrics import NS_DEPTH, average_precisions
 from lamella.pipeline.evaluate.truth import MetricName, ResolvedQuery
 from lamella.schemas.query import FusionSpec
 

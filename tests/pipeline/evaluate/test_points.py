@@ -53,7 +53,7 @@ def test_a_case_by_hand() -> None:
     seed=st.integers(0, 2**32 - 1),
     images=st.integers(1, 60),
     steps=st.sampled_from([4, 50, 10**9]),
-    metric=st.sampled_from(["mAP", "N-S"]),
+    metric=st.sampled_from(["mAP", "N-S", "mAP@100"]),
 )
 def test_scores_have_the_bits_of_the_plain_way(
     seed: int, images: int, steps: int, metric: MetricName

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamella.pipeline.evaluate.protocols import ukb
+from lamella.pipeline.evaluate.protocols.ukb import ukb
 from lamella.pipeline.evaluate.truth import score_queries
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.reproduce import paper, run
