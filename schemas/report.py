@@ -151,27 +151,59 @@ class ScoreRow(Stored):
         return _without(dump(self), [*_empty(self, "interval", "measures"), *unweighted, *unsaid])
 
 
-class SweepPoint(Stored):
-    """The mean score with the highest layer mapped at (t, p)."""
+class MapSetting(Stored):
+    """t and p of one layer's map."""
 
     t: float = Field(ge=0.0, le=1.0)
     p: float = Field(ge=0.0, le=1.0)
+
+
+class SweepPoint(Stored):
+    """The mean score with the highest layer mapped at (t, p).
+
+    `lower` has the maps of the second layer and further ones, but the lowest, where these were
+    swept too; it is empty where they are those of the report's fusion.
+    """
+
+    t: float = Field(ge=0.0, le=1.0)
+    p: float = Field(ge=0.0, le=1.0)
+    lower: tuple[MapSetting, ...] = ()
     score: float = Field(ge=0.0, le=4.0)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), _empty(self, "lower"))
+
+
+class JointSweep(Stored):
+    """The sweep over the maps of all layers but the lowest, with three layers and more.
+
+    Attributes:
+        points: how many settings were scored.
+        left_out: settings of the same axes that were not, to bound their number.
+        best: the best of them: tuned on the very queries it is scored on.
+    """
+
+    points: int = Field(ge=1)
+    left_out: int = Field(default=0, ge=0)
+    best: SweepPoint
 
 
 class CrossValidated(Stored):
-    """The score with (t, p) chosen on one half of the queries and scored on the other.
+    """The score of settings chosen on other queries than those they are scored on.
 
-    Both ways, and the mean over all queries. Queries that share a right answer are in one half.
+    Queries that share a right answer are in one fold. There are at most ten folds, and in reports
+    made before there were more than two, two halves. The settings are those of the joint sweep
+    where there is one.
 
     Attributes:
         score: the mean over all queries.
-        chosen: for each half the (t, p) that the other half chose, and its score on this half.
+        chosen: for each fold the setting that the other folds chose, and its score on this fold.
         interval: of the score, with the settings as they were chosen; None as in a row.
     """
 
     score: float = Field(ge=0.0, le=4.0)
-    chosen: tuple[SweepPoint, SweepPoint]
+    chosen: tuple[SweepPoint, ...] = Field(min_length=2)
     interval: Interval | None = None
 
     @model_serializer(mode="wrap")
@@ -236,9 +268,11 @@ class RetrievalReport(Record):
             each layer alone; empty with one layer.
         bootstrap: how intervals were made. None where there are none: too few queries, or a
             report made before there were any, which has no gains either.
-        sweep: every point of the grid, empty where there is one layer.
+        sweep: every point of the grid over the highest layer's map, empty where there is one layer.
         best: the best point of the sweep: tuned on the very queries it is scored on.
-        cross_validated: the figure to quote; None where the queries cannot be halved.
+        joint: the sweep over all layers' maps; None with fewer than three layers, and in reports
+            made before there was one.
+        cross_validated: the figure to quote; None where all queries are of one group.
         settings: what else changes the answer, by name, for a reader.
         missing: right answers that the corpus lacks; they count as missed.
         data_set: what was scored, by its hashes; None in reports made before it was there.
@@ -256,6 +290,7 @@ class RetrievalReport(Record):
     bootstrap: Bootstrap | None = None
     sweep: tuple[SweepPoint, ...] = ()
     best: SweepPoint | None = None
+    joint: JointSweep | None = None
     cross_validated: CrossValidated | None = None
     background: tuple[BackgroundSimilarity, ...] = ()
     settings: dict[str, str] = Field(default_factory=dict)
@@ -293,7 +328,7 @@ class RetrievalReport(Record):
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), _empty(self, "gains", "bootstrap", "data_set"))
+        return _without(dump(self), _empty(self, "gains", "bootstrap", "joint", "data_set"))
 
     def row(self, kind: RowKind) -> ScoreRow:
         """Return the last row of a kind: with `alone` the lowest layer's."""

@@ -153,7 +153,7 @@ DOWNWARDS = (
         "diagnostics",
         "bench",
     ),
-    *("plan", "upkeep"),
+    *("plan", "upkeep", "reproduce"),
 )
 """The parts of the pipeline: each stands on those before it."""
 

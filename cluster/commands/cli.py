@@ -18,6 +18,7 @@ from lamella.cluster.commands import (
     plan,
     query_command,
     reindex,
+    reproduce,
     status,
     vocabulary,
 )
@@ -190,6 +191,7 @@ def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
 
 # After the commands above, so that help lists them in the order of use.
 explain.register(app)
+reproduce.register(app)
 reindex.register(app)
 plan.register(app)
 bench.register(app)

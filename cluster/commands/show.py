@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lamella.pipeline.corpus.passed_over import advice, in_words
 from lamella.pipeline.evaluate.data_set import absences
-from lamella.pipeline.evaluate.figures import short_score
+from lamella.pipeline.evaluate.figures import joint_text, short_score
 from lamella.pipeline.evaluate.page import heat_rows
 from lamella.pipeline.evaluate.table import gain_table, parts_table, score_table
 from lamella.pipeline.jobs.report_page import Written
@@ -72,6 +72,8 @@ def _show_grid(console: Console, report: RetrievalReport) -> None:
         layer = report.fusion.layers[0].layer
         console.print(plain(f"{report.protocol}: {report.metric} over t and p of {layer}"))
         console.print(_grid(report))
+    if report.joint is not None:
+        console.print(plain(joint_text(report.joint, report.metric)), soft_wrap=True)
 
 
 def _grid(report: RetrievalReport) -> Table:

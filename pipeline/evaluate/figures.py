@@ -1,9 +1,18 @@
 """Scores, differences and settings as text."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 from lamella.pipeline.text import printable
-from lamella.schemas.report import Gain, Interval, Metric, ScoreRow
+from lamella.schemas.report import (
+    CrossValidated,
+    Gain,
+    Interval,
+    JointSweep,
+    Metric,
+    ScoreRow,
+    SweepPoint,
+)
 
 DECIMALS: dict[Metric, int] = {"N-S": 2, "mAP": 3, "mAP@100": 3}
 MOST_DECIMALS = 6
@@ -97,6 +106,41 @@ def map_text(t: float, p: float, weight: float = 1.0) -> str:
     """Return "t 0.2, p 0.45, weight 2", without a map or a weight that changes nothing."""
     said = [f"t {t:g}, p {p:g}"] if t < 1.0 else []
     return ", ".join(said + ([f"weight {weight:g}"] if weight != 1.0 else []))
+
+
+def chosen_text(honest: CrossValidated) -> str:
+    """Return how often which settings were chosen, the most frequent first.
+
+    >>> point = SweepPoint(t=0.2, p=0.45, score=0.5)
+    >>> chosen_text(CrossValidated(score=0.5, chosen=(point, point)))
+    'chosen on the other folds of the queries: t 0.2, p 0.45 (2 of 2)'
+    """
+    counts = Counter(point_text(point) for point in honest.chosen)
+    folds = len(honest.chosen)
+    listed = "; ".join(f"{text} ({count} of {folds})" for text, count in counts.most_common())
+    return f"chosen on the other folds of the queries: {listed}"
+
+
+def joint_text(joint: JointSweep, metric: Metric) -> str:
+    """Return how many settings of all upper layers' maps were tried, and the best of them."""
+    left_out = f" ({joint.left_out:,} left out)" if joint.left_out else ""
+    return (
+        f"best of {joint.points:,} settings{left_out} of all maps at once: "
+        f"{short_score(joint.best.score, metric)} at {point_text(joint.best)}, tuned on these "
+        "queries"
+    )
+
+
+def point_text(point: SweepPoint) -> str:
+    """Return "t 0.2, p 0.45", then the maps of lower layers where they were swept too."""
+    maps = [(point.t, point.p), *((lower.t, lower.p) for lower in point.lower)]
+    return " then ".join(f"t {t:g}, p {p:g}" for t, p in maps)
+
+
+def signed_text(value: float, decimals: int) -> str:
+    """Return a difference with its sign: +.050, -.050, or .000 where it rounds to zero."""
+    text = signed(value, decimals)
+    return text if text.startswith("-") or not round(value, decimals) else f"+{text}"
 
 
 def signed(value: float, decimals: int) -> str:

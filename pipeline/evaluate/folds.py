@@ -1,13 +1,35 @@
-"""Group the queries that share a right answer, and halve a ground truth between groups."""
+"""Group the queries that share a right answer, and cross-validate settings between groups."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.evaluate.truth import ResolvedTruth
-from lamella.schemas.report import SweepPoint
+
+MOST_FOLDS = 10
+"""With no more groups than this, each is a fold of its own."""
+
+
+@dataclass(frozen=True)
+class CrossScores:
+    """What settings score on queries that had no part in choosing them.
+
+    Attributes:
+        scores: (Q,) float64, of each query by the setting chosen for its fold.
+        folds: (Q,) int64, the fold of each query.
+        chosen: of each fold, the number of the setting that the other folds chose.
+    """
+
+    scores: NDArray[np.float64]
+    folds: NDArray[np.int64]
+    chosen: tuple[int, ...]
+
+    def score_of(self, fold: int) -> float:
+        """Return the mean score of a fold."""
+        return float(self.scores[self.folds == fold].mean())
 
 
 def groups_of(truth: ResolvedTruth) -> NDArray[np.int64]:
@@ -43,45 +65,45 @@ def grouped(pictures: Iterable[Iterable[Hashable]]) -> NDArray[np.int64]:
     return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
 
-def halves_of(groups: NDArray[np.int64]) -> NDArray[np.bool_] | None:
-    """Return (Q,) bool, True for the first half; None where the queries cannot be halved.
+def folds_of(groups: NDArray[np.int64], most: int = MOST_FOLDS) -> NDArray[np.int64] | None:
+    """Return the fold of each query, (Q,) int64 from 0; None where all queries are of one group.
 
-    Groups stay whole: settings chosen on one half would else have seen answers of the other. In
-    order, each joins the half that is smaller so far.
+    Groups stay whole: settings chosen on other queries of a group would have seen its answers. In
+    order, each joins the fold that has the fewest queries so far, so there are as many folds as
+    groups, or `most`.
 
     Args:
         groups: (Q,) int64, the group of each query, as of `groups_of`.
+        most: the most folds, at least 2.
     """
-    first_half: dict[int, bool] = {}
-    sizes = {True: 0, False: 0}
-    for group, queries in Counter(groups.tolist()).items():  # in order of first query
-        side = sizes[True] <= sizes[False]
-        first_half[group] = side
-        sizes[side] += queries
-    halves = np.array([first_half[group] for group in groups.tolist()], dtype=np.bool_)
-    return halves if sizes[False] else None
+    sizes = Counter(groups.tolist())  # in order of first query
+    if len(sizes) < 2:
+        return None
+    filled = [0] * min(len(sizes), most)
+    fold_of: dict[int, int] = {}
+    for group, queries in sizes.items():
+        fold = min(range(len(filled)), key=filled.__getitem__)
+        fold_of[group] = fold
+        filled[fold] += queries
+    return np.array([fold_of[group] for group in groups.tolist()], dtype=np.int64)
 
 
-def cross_validate(
-    groups: NDArray[np.int64], settings: Sequence[tuple[float, float]], swept: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], tuple[SweepPoint, SweepPoint]] | None:
-    """Return what settings chosen on the other half of the queries score; None without halves.
+def cross_validate(groups: NDArray[np.int64], swept: NDArray[np.float64]) -> CrossScores | None:
+    """Return what settings chosen on the other folds score; None with one group, or no setting.
+
+    The setting of a fold is the first of the highest mean over all other queries.
 
     Args:
         groups: (Q,) int64, the group of each query.
-        settings: G pairs (t, p).
         swept: (G, Q) float64, the score of each query at each setting.
-
-    Returns:
-        The score of each query, (Q,) float64, and for each half what the other chose for it.
     """
-    first = halves_of(groups) if settings else None
-    if first is None:
+    folds = folds_of(groups) if len(swept) else None
+    if folds is None:
         return None
     scores, chosen = np.empty(swept.shape[1]), []
-    for tested in (first, ~first):
+    for fold in range(int(folds.max()) + 1):
+        tested = folds == fold
         best = int(np.argmax(swept[:, ~tested].mean(axis=1)))
-        t, p = settings[best]
         scores[tested] = swept[best, tested]
-        chosen.append(SweepPoint(t=t, p=p, score=float(scores[tested].mean())))
-    return scores, (chosen[0], chosen[1])
+        chosen.append(best)
+    return CrossScores(scores, folds, tuple(chosen))

@@ -109,6 +109,21 @@ def average_precision(ranks: NDArray[np.int64], positives: int) -> float:
     return float(((before + after) / 2).sum() / positives)
 
 
+def average_precisions(ranks: NDArray[np.int64], positives: int) -> NDArray[np.float64]:
+    """Return `average_precision` of each of G rankings of one query, (G,) float64, to the bit.
+
+    Args:
+        ranks: (G, P), each row rising and distinct, from 0.
+        positives: how many there are, returned or not, at least 1 and P.
+    """
+    rising = ranks.astype(np.float64)
+    found = np.arange(rising.shape[1], dtype=np.float64)
+    before = np.divide(found, rising, out=np.ones_like(rising), where=rising > 0)
+    after = (found + 1) / (rising + 1)
+    summed: NDArray[np.float64] = ((before + after) / 2).sum(axis=1)
+    return summed / positives
+
+
 def average_precision_by_rectangles(ranks: NDArray[np.int64], positives: int) -> float:
     """Return average precision as trec_eval and ir-measures (`AP`) define it, 0 to 1.
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from lamella.pipeline.evaluate.data_set import data_set_lines
 from lamella.pipeline.evaluate.figures import (
+    chosen_text,
     difference_text,
     label_text,
     map_text,
@@ -243,12 +244,11 @@ def score_lines(report: RetrievalReport) -> list[ScoreLine]:
         )
     if report.cross_validated is not None:
         honest = report.cross_validated
-        chosen = " and ".join(f"t {point.t:g}, p {point.p:g}" for point in honest.chosen)
         lines.append(
             ScoreLine(
                 label="sweep, cross-validated",
                 kind="swept",
-                setting=f"chosen on the other half of the queries: {chosen}",
+                setting=chosen_text(honest),
                 score=f"{honest.score:.3f}",
                 width=100 * honest.score / top,
                 interval=_exact(honest.interval),

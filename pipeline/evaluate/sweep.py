@@ -1,21 +1,30 @@
 """Score every ranking from one table of similarities, without searching again.
 
-Each layer alone, the direct sum, the mapped fusion, and the grid over (t, p) come from the same
-exact similarities, a batch of queries at a time; the batch size changes no bit.
+Each layer alone, the direct sum, the mapped fusion, and the grids over (t, p) come from the same
+exact similarities, a batch of queries at a time; the batch size changes no bit. Of a point of a
+grid only the score of each query is kept, so memory does not grow with pictures times points.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
-from lamella.pipeline.evaluate.folds import cross_validate, groups_of
+from lamella.pipeline.evaluate.folds import CrossScores, cross_validate, groups_of
+from lamella.pipeline.evaluate.grid import (
+    SWEPT_P,
+    SWEPT_T,
+    GridPoint,
+    JointGrid,
+    grid_of,
+    joint_grid,
+)
 from lamella.pipeline.evaluate.intervals import Resampled, resample
 from lamella.pipeline.evaluate.metrics import first_by_score
+from lamella.pipeline.evaluate.points import Points, score_points
 from lamella.pipeline.evaluate.truth import (
     GroundTruth,
     ResolvedTruth,
@@ -25,20 +34,19 @@ from lamella.pipeline.evaluate.truth import (
     score_query,
 )
 from lamella.pipeline.search.fuse import fuse
-from lamella.schemas.query import FusionSpec, LayerMap
+from lamella.schemas.query import FusionSpec
 from lamella.schemas.report import (
     BackgroundSimilarity,
     Bootstrap,
     CrossValidated,
     FusionKind,
     Gain,
+    JointSweep,
+    MapSetting,
     RowKind,
     ScoreRow,
     SweepPoint,
 )
-
-SWEPT_T = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-SWEPT_P = (0.05, 0.15, 0.3, 0.45, 0.6, 0.8)
 
 KEPT_RANKS = 12
 """First pictures that are kept of each ranking of each query, for pages and comparisons."""
@@ -49,19 +57,23 @@ BACKGROUND_BINS = 10_000
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What to score: the rankings of the table, then the points of the grid.
+    """What to score: the rankings of the table, then the points of the grids.
 
     Attributes:
         truth: the queries, in image ids.
         fusion: the mapped fusion, C layers from high to low.
         rankings: (kind, similarities it takes, fusion) of each row.
-        grid: (t, p, fusion) of each point.
+        grid: (t, p, fusion) of each point of the highest layer's map.
+        joint: the points over the maps of all layers but the lowest, with three layers and more.
+        points: those of both grids, in this order, as they are scored.
     """
 
     truth: ResolvedTruth
     fusion: FusionSpec
     rankings: tuple[tuple[RowKind, slice, FusionSpec], ...]
-    grid: tuple[tuple[float, float, FusionSpec], ...]
+    grid: tuple[GridPoint, ...]
+    joint: JointGrid
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class SweepPart:
         highest: (R, B), in the best order.
         expected: (R, B), the mean over all orders of equal scores.
         rectangles: (R, B), average precision by rectangles; 0 where the metric is another than mAP.
-        swept: (G, B), a row a point of the grid.
+        swept: (G, B), a row a point of the grids.
         background: (C, bins) int64, counts of similarities of unrelated pictures.
         first: (R, B, D) int64, the first D places of each ranking, best first.
         similarities: (R, B, D, C) float64, of those pictures in each layer.
@@ -102,7 +114,7 @@ class SweepResult:
         lowest, highest: (R, Q), with equal scores in the worst and the best order.
         expected: (R, Q), the mean over all orders of equal scores.
         rectangles: (R, Q), average precision by rectangles; 0 where the metric is another than mAP.
-        swept: (G, Q), a row a point of the grid.
+        swept: (G, Q), a row a point of the grid, then of the joint grid.
         groups: (Q,) int64, the queries that share a right answer have one number.
         first: (R, Q, D) int64, the first D places of each ranking, best first.
         similarities: (R, Q, D, C) float64, of those pictures in each layer.
@@ -113,6 +125,7 @@ class SweepResult:
     bootstrap: Bootstrap | None
     sweep: tuple[SweepPoint, ...]
     best: SweepPoint | None
+    joint: JointSweep | None
     cross_validated: CrossValidated | None
     background: tuple[BackgroundSimilarity, ...]
     scores: NDArray[np.float64]
@@ -138,40 +151,31 @@ def plan_sweep(
 ) -> SweepPlan:
     """Return what to score: with two layers and more, (t, p) of the highest layer are swept.
 
-    The weights and the other layers' maps stay, so points whose t lies above the second layer's
-    are left out. The setting in use joins the axes where it is a map at all.
+    With three and more the maps of all layers but the lowest are swept too, on coarser axes; see
+    `grid_of` and `joint_grid`.
 
     Args:
         truth: the queries.
         names: of all N pictures, in manifest order; the place is the image id.
         fusion: the mapped fusion, layers from high to low.
-        t: thresholds of the grid.
-        p: powers of the grid.
+        t: thresholds of the highest layer's grid.
+        p: powers of that grid.
 
     Raises:
         InputError: as `resolve`.
     """
-    layers, top = fusion.layers, fusion.layers[0]
+    layers = fusion.layers
     rankings: list[tuple[RowKind, slice, FusionSpec]] = [
         ("alone", slice(place, place + 1), fusion.alone(entry.layer))
         for place, entry in enumerate(layers)
     ]
     whole = slice(0, len(layers))
     rankings += [("direct", whole, fusion.direct()), ("mapped", whole, fusion)]
-    used = top.t < 1.0 and top.p < 1.0
-    points = product(
-        sorted({*t, *([top.t] if used else [])}), sorted({*p, *([top.p] if used else [])})
+    grid, joint = grid_of(fusion, t, p), joint_grid(fusion)
+    points = Points.of(
+        [entry.layer for entry in layers], [*(spec for _, _, spec in grid), *joint.points]
     )
-    grid = tuple(
-        (at, power, FusionSpec(layers=(_mapped(top, at, power), *layers[1:])))
-        for at, power in points
-        if len(layers) > 1 and at <= layers[1].t
-    )
-    return SweepPlan(resolve(truth, names), fusion, tuple(rankings), grid)
-
-
-def _mapped(entry: LayerMap, t: float, p: float) -> LayerMap:
-    return LayerMap(layer=entry.layer, t=t, p=p, weight=entry.weight)
+    return SweepPlan(resolve(truth, names), fusion, tuple(rankings), grid, joint, points)
 
 
 def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.float64]) -> SweepPart:
@@ -203,7 +207,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
         )
     metric = plan.truth.truth.metric_name
     scores, lowest, highest, expected, rectangles = np.zeros((5, len(plan.rankings), batch))
-    swept = np.empty((len(plan.grid), batch))
+    swept = np.empty((len(plan.points), batch))
     background = np.zeros((layers, BACKGROUND_BINS), dtype=np.int64)
     depth = min(KEPT_RANKS, len(plan.truth.names))
     first = np.empty((len(plan.rankings), batch, depth), np.int64)
@@ -223,8 +227,7 @@ def score_batch(plan: SweepPlan, first_query: int, similarities: NDArray[np.floa
             )
             if metric == "mAP":
                 rectangles[row, column] = rectangles_of(query, fused)
-        for row, (_, _, spec) in enumerate(plan.grid):
-            swept[row, column] = score_query(metric, query, fuse(table, spec))
+        swept[:, column] = score_points(metric, query, table, plan.points)
         query_id = plan.truth.query_ids[first_query + column]
         unrelated = table[:, query.unrelated(table.shape[1], query_id)]
         bins = np.minimum((unrelated * BACKGROUND_BINS).astype(np.int64), BACKGROUND_BINS - 1)
@@ -261,8 +264,9 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
         np.concatenate([getattr(part, name) for part in ordered], axis=1) for name in JOINED
     )
     groups = groups_of(plan.truth)
-    across = cross_validate(groups, [(t, p) for t, p, _ in plan.grid], swept)
-    measured = scores if across is None else np.vstack([scores, across[0]])
+    several = plan.joint.points
+    across = cross_validate(groups, swept[len(plan.grid) :] if several else swept)
+    measured = scores if across is None else np.vstack([scores, across.scores])
     drawn = resample(measured, groups)
     rows = tuple(
         _score_row(
@@ -277,7 +281,7 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
     )
     points = tuple(
         SweepPoint(t=t, p=p, score=float(column.mean()))
-        for (t, p, _), column in zip(plan.grid, swept, strict=True)
+        for (t, p, _), column in zip(plan.grid, swept, strict=False)
     )
     counts = np.sum([part.background for part in ordered], axis=0)
     return SweepResult(
@@ -286,11 +290,12 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
         bootstrap=drawn.bootstrap if drawn else None,
         sweep=points,
         best=max(points, key=lambda point: point.score) if points else None,
+        joint=_joint(plan, swept[len(plan.grid) :]) if several else None,
         cross_validated=None
         if across is None
         else CrossValidated(
-            score=float(across[0].mean()),
-            chosen=across[1],
+            score=float(across.scores.mean()),
+            chosen=_chosen(plan, across),
             interval=drawn.interval(len(rows)) if drawn else None,
         ),
         background=tuple(_backgrounds(plan, counts)),
@@ -304,6 +309,36 @@ def summarise(plan: SweepPlan, parts: Sequence[SweepPart]) -> SweepResult:
         first=first,
         similarities=similarities,
     )
+
+
+def _joint(plan: SweepPlan, swept: NDArray[np.float64]) -> JointSweep:
+    means = swept.mean(axis=1)
+    best = int(np.argmax(means))
+    return JointSweep(
+        points=len(plan.joint.points),
+        left_out=plan.joint.left_out,
+        best=joint_point(plan.joint.points[best], float(means[best])),
+    )
+
+
+def _chosen(plan: SweepPlan, across: CrossScores) -> tuple[SweepPoint, ...]:
+    """Return the setting that was chosen for each fold, and its score there."""
+    found = []
+    for fold, place in enumerate(across.chosen):
+        score = across.score_of(fold)
+        if plan.joint.points:
+            found.append(joint_point(plan.joint.points[place], score))
+        else:
+            t, p, _ = plan.grid[place]
+            found.append(SweepPoint(t=t, p=p, score=score))
+    return tuple(found)
+
+
+def joint_point(fusion: FusionSpec, score: float) -> SweepPoint:
+    """Return a point of a joint sweep: the maps of all layers but the lowest, and a score."""
+    top, *others = fusion.layers[:-1]
+    lower = tuple(MapSetting(t=entry.t, p=entry.p) for entry in others)
+    return SweepPoint(t=top.t, p=top.p, lower=lower, score=score)
 
 
 def _score_row(

@@ -288,12 +288,30 @@ def _packaged(network: str) -> tuple[WeightsRef, Path]:
     return WeightsRef(source="package", name=path.name, sha256=found), path
 
 
-def _torchvision_file(network: str) -> Path:
+def weights_at_hand(network: str) -> Path | None:
+    """Return where a network's own weights lie on this machine, None if they are not there yet."""
+    if network in LITE_WEIGHTS:
+        try:
+            return _packaged(network)[1]
+        except InputError:
+            return None
+    path, _ = _torchvision_place(network)
+    return path if path.exists() else None
+
+
+def _torchvision_place(network: str) -> tuple[Path, str]:
+    """Return where torchvision keeps a network's weights, and the address that has them."""
     import torch
     import torchvision
 
     url = str(torchvision.models.get_model_weights(network).DEFAULT.url)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1], url
+
+
+def _torchvision_file(network: str) -> Path:
+    import torch
+
+    path, url = _torchvision_place(network)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -33,6 +33,7 @@ from lamella.pipeline.vocabulary.ivf_files import read_cells, read_neighbours
 from lamella.pipeline.vocabulary.measured import measured_counts
 from lamella.pipeline.vocabulary.projection import ProjectingAssigner, read_projection
 from lamella.schemas.base import digest_of
+from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.vocabulary import EncodingKind, Vocabulary
 
@@ -212,8 +213,24 @@ def encoding_inputs(extraction: str, vocabularies: Mapping[str, Vocabulary]) -> 
     return digest_of([extraction, identities])
 
 
+def from_high_to_low(
+    spec: ExtractionSpec, vocabularies: Mapping[str, Vocabulary]
+) -> dict[str, Vocabulary]:
+    """Return vocabularies in the order of the layers, as the folder of their bags names them.
+
+    Those of a record that was read come by name, as its JSON has them.
+    """
+    return {
+        layer.name: vocabularies[layer.name] for layer in spec.layers if layer.name in vocabularies
+    }
+
+
 def encoding_place(decided: str, vocabularies: Mapping[str, Vocabulary]) -> tuple[str, str]:
-    """Return the folder of bags and the digest of what decides them; all corpora share it."""
+    """Return the folder of bags and the digest of what decides them; all corpora share it.
+
+    Args:
+        vocabularies: from the high to the low layer.
+    """
     inputs = encoding_inputs(decided, vocabularies)
     return tree.ENCODE.folder(
         keyed=tree.keyed("-".join(vocabularies) or "no-words", inputs)

@@ -9,7 +9,7 @@ from lamella.pipeline.extract.extraction import (
     find_extracted,
     outcome_key,
 )
-from lamella.pipeline.index.encode import encoding_place
+from lamella.pipeline.index.encode import encoding_place, from_high_to_low
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.run.drive import READERS, read_all_done
 from lamella.pipeline.store.protocol import Store
@@ -49,7 +49,7 @@ def find_at_once(
     """Return what looks up shards that have vectors and words, made in one pass or in two."""
     encoder = WordEncoder(vocabularies)
     apart, _ = extraction_place(spec, None)
-    words, _ = encoding_place(spec.digest(), vocabularies)
+    words, _ = encoding_place(spec.digest(), from_high_to_low(spec, vocabularies))
 
     def find(shards: Sequence[ShardRef]) -> list[Records | None]:
         keys = [shard.key for shard in shards]

@@ -164,6 +164,7 @@ def evaluate_all(
             bootstrap=result.bootstrap,
             sweep=result.sweep,
             best=result.best,
+            joint=result.joint,
             cross_validated=result.cross_validated,
             background=result.background,
             settings=_settings(place, expand),

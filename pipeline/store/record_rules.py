@@ -18,6 +18,7 @@ from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
+from lamella.schemas.reproduced import DataSetName, Reproduced
 from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
@@ -58,6 +59,8 @@ def broken_rule(path: str, record: Record) -> str | None:
             return None if path.startswith(f"{folder}/") else f"is a plan of {folder}"
         case RetrievalReport():
             return _other(path, tree.REPORT.at(run=report_run(record)))
+        case Reproduced():
+            return _other(path, reproduced_path(record.data_set, record.inputs))
         case QueryRun():
             folder = tree.QUERY.folder(run=record.run)
             return _other(path, tree.RUN.at(run=record.run)) or _files(
@@ -70,6 +73,11 @@ def report_run(report: RetrievalReport) -> str:
     """Return the name of the run that a report is stored under, from all it says but its time."""
     facts = report.model_dump(mode="json", exclude={"elapsed_seconds"})
     return tree.keyed(f"evaluate {report.protocol}", digest_of(facts))
+
+
+def reproduced_path(data_set: DataSetName, inputs: str) -> str:
+    """Return the path of the scores of a data set, from the digest of what decides them."""
+    return tree.REPRODUCED.at(keyed=tree.keyed(data_set, inputs))
 
 
 def judgement_path(snapshot: int, subject: str) -> str:

@@ -6,8 +6,7 @@ made by the rows (`SNAPSHOT.at(number=3)`, `EXTRACT.folder(keyed=...)`), and `re
 back to its row. `verify`, `repair` and `gc` know files by these rows alone.
 
 A store is data, and may come from a stranger: it does not tell us where to read, write or delete.
-So a path that comes out of a store, from a record or a listing, is looked up here before it is
-used. FORMAT.md describes the tree for readers.
+So a path out of a record or a listing is looked up here first. FORMAT.md describes the tree.
 """
 
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from lamella.schemas.keeping import Expired, Forgotten, Tag
 from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
+from lamella.schemas.reproduced import Reproduced
 from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
 from lamella.schemas.vocabulary import Vocabulary
 
@@ -97,10 +97,11 @@ GATE = FileKind(Form("gates/{keyed}.json"), "drop", Judgement)
 REPORT = FileKind(Form("runs/{run}/report.json"), "drop", RetrievalReport)
 PAGE = FileKind(Form("runs/{run}/report.html"), "drop")
 RUN = FileKind(Form("runs/{run}/run.json"), "drop", QueryRun)
+REPRODUCED = FileKind(Form("reproduced/{keyed}.json"), "drop", Reproduced)
 
 FILES = (
     *(FileKind(Form(MARKER), "replace"), CLOCK, BEAT, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
-    *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN),
+    *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN, REPRODUCED),
 )
 
 

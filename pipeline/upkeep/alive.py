@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Set
 
 from lamella.pipeline.extract.extraction import extraction_place, outcome_key
-from lamella.pipeline.index.encode import encoding_place
+from lamella.pipeline.index.encode import encoding_place, from_high_to_low
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place
 from lamella.pipeline.journey import Journey, encodes_at_once, route
@@ -147,7 +147,7 @@ class Alive:
         """Mark vectors and words of shards, made in one pass or in two."""
         together, _ = extraction_place(spec, WordEncoder(words))
         apart, _ = extraction_place(spec, None)
-        bags, _ = encoding_place(spec.digest(), words)
+        bags, _ = encoding_place(spec.digest(), from_high_to_low(spec, words))
         for shard in shards:
             self._done(together, shard.key)
             record = self._done(apart, shard.key)

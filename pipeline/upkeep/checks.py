@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from lamella.pipeline.extract.extraction import extraction_place
-from lamella.pipeline.index.encode import encoding_place
+from lamella.pipeline.index.encode import encoding_place, from_high_to_low
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.stage import segment_key
 from lamella.pipeline.store import tree
@@ -149,7 +149,8 @@ def _features(
     encoder = WordEncoder(snapshot.vocabularies)
     together, _ = extraction_place(snapshot.extraction, encoder)
     apart, _ = extraction_place(snapshot.extraction, None)
-    words, _ = encoding_place(snapshot.extraction.digest(), snapshot.vocabularies)
+    vocabularies = from_high_to_low(snapshot.extraction, snapshot.vocabularies)
+    words, _ = encoding_place(snapshot.extraction.digest(), vocabularies)
     # Words of a shard with pictures that were refused late have a key that a retry makes unknown.
     all_read = segment_key([shard.key for shard in segment.shards]) == segment.key
     for shard in segment.shards:

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lamella.pipeline.evaluate.folds import groups_of, halves_of
+from lamella.pipeline.evaluate.folds import cross_validate, folds_of, groups_of
+from lamella.pipeline.evaluate.grid import SWEPT_P, SWEPT_T
 from lamella.pipeline.evaluate.intervals import percentile_interval, resample
 from lamella.pipeline.evaluate.protocols.groups import groups
 from lamella.pipeline.evaluate.protocols.holidays import holidays
 from lamella.pipeline.evaluate.protocols.oxford import oxford
 from lamella.pipeline.evaluate.protocols.ukb import ukb
-from lamella.pipeline.evaluate.sweep import SWEPT_P, SWEPT_T, plan_sweep
+from lamella.pipeline.evaluate.sweep import plan_sweep
 from lamella.pipeline.evaluate.truth import GroundTruth, resolve, score_query
 from lamella.pipeline.jobs.evaluating import query_features
 from lamella.pipeline.jobs.query_run import Place
@@ -167,9 +168,9 @@ def words_of_others(pictures: Path) -> dict[str, Scored]:
 
 def chosen(truth: GroundTruth, names: Sequence[str]) -> NDArray[np.bool_]:
     """Return the half of each query, (Q,)."""
-    halves = halves_of(groups_of(resolve(truth, names)))
-    assert halves is not None
-    return halves
+    folds = folds_of(groups_of(resolve(truth, names)), most=2)
+    assert folds is not None
+    return folds == 0
 
 
 def concerned(truth: GroundTruth, names: Sequence[str], half: bool) -> Iterator[str]:
@@ -202,12 +203,8 @@ def table_of(scored: Scored) -> dict[str, dict[str, float]]:
     swept = np.stack([scored.by_ranking[name] for name in grid])
     groups = np.unique(scored.groups, return_inverse=True)[1].astype(np.int64)
     shown["best of sweep"] = swept[int(swept.mean(axis=1).argmax())]
-    halves = halves_of(groups)
-    if halves is not None:
-        crossed = np.empty(swept.shape[1])
-        for tested in (halves, ~halves):
-            crossed[tested] = swept[int(swept[:, ~tested].mean(axis=1).argmax()), tested]
-        shown["cross-validated"] = crossed
+    if (crossed := cross_validate(groups, swept)) is not None:
+        shown["cross-validated"] = crossed.scores
     drawn = resample(np.stack(list(shown.values())), groups)
     assert drawn is not None
     units = drawn.bootstrap.units

@@ -155,7 +155,7 @@ def test_a_page_without_pictures_or_sweep_is_a_page() -> None:
 def test_the_tuned_figure_never_stands_without_saying_so() -> None:
     lines = {line.label: line.setting for line in score_lines(make_report())}
     assert "tuned on these very queries" in lines["best of the sweep"]
-    assert "other half" in lines["sweep, cross-validated"]
+    assert "other folds" in lines["sweep, cross-validated"]
 
 
 def test_a_threshold_below_the_background_is_told() -> None:

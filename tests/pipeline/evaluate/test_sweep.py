@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import InputError, MismatchedQueries
-from lamella.pipeline.evaluate.folds import groups_of, halves_of
+from lamella.pipeline.evaluate.folds import folds_of, groups_of
 from lamella.pipeline.evaluate.metrics import order_by_score
 from lamella.pipeline.evaluate.protocols.groups import groups
 from lamella.pipeline.evaluate.protocols.ukb import ukb
@@ -140,6 +140,28 @@ def test_three_layers_sweep_only_thresholds_that_do_not_fall() -> None:
     assert len(result.rows) == 5
 
 
+def test_three_layers_sweep_both_maps_and_choose_among_them() -> None:
+    layers = (LayerMap(layer="a", t=0.2, p=0.45), LayerMap(layer="b", t=0.4, p=0.45))
+    fusion = FusionSpec(layers=(*layers, LayerMap(layer="c")))
+    table, plan = similarities(3), plan_sweep(TRUTH, NAMES, fusion)
+    result = summarise(
+        plan, [score_batch(plan, 9, table[:, 9:]), score_batch(plan, 0, table[:, :9])]
+    )
+    # of 5 t and 3 p: 15 pairs of t that do not fall, 9 pairs of p
+    assert len(plan.joint.points) == 135
+    assert result.swept.shape == (len(plan.grid) + 135, 24)
+    for spec, scores in zip(plan.joint.points, result.swept[len(plan.grid) :], strict=True):
+        assert spec.layers[0].t <= spec.layers[1].t
+        assert (scores == score_queries(TRUTH, NAMES, fuse(table, spec))).all()
+    assert result.joint is not None
+    assert result.joint.points == 135
+    assert result.joint.best.score == result.swept[len(plan.grid) :].mean(axis=1).max()
+    assert len(result.joint.best.lower) == 1
+    assert result.cross_validated is not None
+    assert len(result.cross_validated.chosen) == 6  # objects
+    assert all(len(point.lower) == 1 for point in result.cross_validated.chosen)
+
+
 def test_one_layer_has_nothing_to_sweep() -> None:
     plan = plan_sweep(TRUTH, NAMES, FusionSpec(layers=(LayerMap(layer="a"),)))
     result = summarise(plan, [score_batch(plan, 0, similarities(1))])
@@ -173,19 +195,29 @@ def test_groups_are_chains_of_queries_that_share_a_picture() -> None:
     assert groups_of(resolve(TRUTH, NAMES)).tolist() == [query // 4 for query in range(24)]
 
 
-def test_halves_keep_queries_together_that_share_a_picture() -> None:
-    first = halves_of(groups_of(resolve(TRUTH, NAMES)))
-    assert first is not None
-    assert first.reshape(6, 4).all(axis=1).tolist() == [True, False] * 3
-    assert (first.reshape(6, 4).any(axis=1) == first.reshape(6, 4).all(axis=1)).all()
+def test_folds_keep_queries_together_that_share_a_picture() -> None:
+    folds = folds_of(groups_of(resolve(TRUTH, NAMES)))
+    assert folds is not None
+    assert folds.reshape(6, 4).tolist() == [[object_] * 4 for object_ in range(6)]
 
 
-def test_a_single_object_cannot_be_halved() -> None:
+def test_there_are_at_most_ten_folds_and_they_are_of_about_one_size() -> None:
+    groups = np.repeat(np.arange(25), [1 + group % 3 for group in range(25)])
+    folds = folds_of(groups)
+    assert folds is not None
+    assert sorted(set(folds.tolist())) == list(range(10))
+    for group in range(25):
+        assert len(set(folds[groups == group].tolist())) == 1
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 3  # the largest group
+
+
+def test_queries_of_one_group_make_no_folds() -> None:
     truth = GroundTruth("one", "mAP", (GroundTruthQuery("a", frozenset({"b"})),))
-    assert halves_of(groups_of(resolve(truth, ["a", "b"]))) is None
+    assert folds_of(groups_of(resolve(truth, ["a", "b"]))) is None
 
 
-def test_cross_validation_scores_what_the_other_half_chose() -> None:
+def test_cross_validation_scores_what_the_other_groups_chose() -> None:
     # a, b right for each other, c, d too; t = 0 suits the first pair, t = .9 the second
     names = ["a", "b", "c", "d"]
     pairs = (("a", "b"), ("c", "d"))
@@ -204,7 +236,7 @@ def test_cross_validation_scores_what_the_other_half_chose() -> None:
     assert result.best is not None
     assert result.cross_validated is not None
     assert result.best.score == pytest.approx(0.625)  # one right (1), one in second place (.25)
-    assert result.cross_validated.score == pytest.approx(0.25)  # each half misleads the other
+    assert result.cross_validated.score == pytest.approx(0.25)  # each group misleads the other
     assert result.cross_validated.score < result.best.score
 
 
