@@ -190,15 +190,11 @@ def _pictures(queries: PageQueries, query: int, numbers: Mapping[int, int]) -> l
     similarities = queries.result.similarities[: queries.rankings.stop, query, :SHOWN_RANKS]
     layers = similarities.shape[-1]
     parts = np.rint(SCALE * similarities.reshape(-1, layers)[at.ravel()]).astype(np.int64)
-    truth = queries.plan.truth.queries[query]
-    verdicts = np.full(len(places), "w")
-    verdicts[np.isin(places, truth.ignored_ids)] = "j"
-    verdicts[np.isin(places, truth.positive_ids)] = "r"
-    verdicts[places == queries.plan.truth.query_ids[query]] = "q"
+    verdicts = queries.plan.truth.verdicts(query, places)
     return [
         [numbers[place] for place in places.tolist()],
         parts.ravel().tolist(),
-        "".join(verdicts),
+        "".join(verdict[0] for verdict in verdicts.tolist()),
         [_ranks(ranking, places) for ranking in first],
     ]
 

@@ -163,6 +163,15 @@ class ResolvedTruth:
     queries: tuple[ResolvedQuery, ...]
     query_ids: tuple[int, ...]
 
+    def verdicts(self, query: int, image_ids: NDArray[np.int64]) -> NDArray[np.str_]:
+        """Return what each image is for a query: right, wrong, junk (not scored), or query."""
+        resolved = self.queries[query]
+        found = np.full(len(image_ids), "wrong")
+        found[np.isin(image_ids, resolved.ignored_ids)] = "junk"
+        found[np.isin(image_ids, resolved.positive_ids)] = "right"
+        found[image_ids == self.query_ids[query]] = "query"
+        return found
+
 
 def resolve(truth: GroundTruth, names: Sequence[str]) -> ResolvedTruth:
     """Return the ground truth in image ids.

@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.diagnostics.inspect import corpus_use, kept_of, local_layers
 from lamella.pipeline.diagnostics.patches import word_patches
-from lamella.pipeline.evaluate.explain import RankedPicture, explain_query
+from lamella.pipeline.evaluate.metrics import first_by_score
 from lamella.pipeline.evaluate.sweep import plan_sweep
-from lamella.pipeline.evaluate.truth import GroundTruth
-from lamella.pipeline.jobs.evaluating import query_features, thumbnail
+from lamella.pipeline.evaluate.truth import GroundTruth, score_query
+from lamella.pipeline.jobs.evaluating import query_features
 from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.thumbnails import thumbnails
 from lamella.pipeline.reproduce.rankings import Fused
 from lamella.pipeline.reproduce.scoring import Scores
 from lamella.pipeline.run.drive import OnProgress
 from lamella.pipeline.search.coordinator import Coordinator
-from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.search.fuse import fuse
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.reproduced import ShownQuery, ShownRanking, ShownWord
@@ -92,7 +93,7 @@ def shown_query(
     Of the highest layers that are fused in the tables, three if there are so many.
 
     Raises:
-        InputError: a picture cannot be read.
+        InputError: the pictures may not be read.
     """
     shown_layers = _most_layers(found)
     spec = shown_layers[0].mapped if shown_layers else place.snapshot.fusion
@@ -104,28 +105,27 @@ def shown_query(
         (first, batch) for first, batch in batches if first <= query < first + len(batch)
     )
     table = coordinator.similarities(take_queries(batch, [query - first]), layers)[1][:, 0]
-    explained = explain_query(plan, query, image_ids, table, SHOWN_PICTURES)
-    images = ImageTable(place.store, place.snapshot, pictures=place.pictures)
+    asked = plan.truth.query_ids[query]
+    fused = [fuse(table[taken], spec) for _, taken, spec in plan.rankings]
+    firsts = [first_by_score(scores, min(SHOWN_PICTURES, len(scores))) for scores in fused]
+    wanted = np.unique([asked, *np.concatenate(firsts)])
+    small = dict(thumbnails(place, image_ids[wanted].tolist()))
 
-    def small(image_id: int) -> str:
-        data = images.picture_bytes(image_id)
-        made = thumbnail(data) if data is not None else None
-        return _text(made) if made else ""
+    def seen(number: int) -> str:
+        return _text(small[int(image_ids[number])] or b"")
 
-    def shown(label: str, score: float, pictures: Sequence[RankedPicture]) -> ShownRanking:
-        return ShownRanking(
-            label=label,
-            score=score,
-            verdicts=tuple(picture.verdict for picture in pictures),
-            pictures=tuple(picture.name for picture in pictures),
-            thumbnails=tuple(small(picture.image_id) for picture in pictures),
+    rankings = [
+        ShownRanking(
+            label=spec.layers[0].layer if kind == "alone" else kind,
+            score=score_query(truth.metric_name, plan.truth.queries[query], scores),
+            verdicts=tuple(plan.truth.verdicts(query, first).tolist()),
+            pictures=tuple(plan.truth.names[number] for number in first),
+            thumbnails=tuple(map(seen, first.tolist())),
         )
-
+        for (kind, _, spec), scores, first in zip(plan.rankings, fused, firsts, strict=True)
+    ]
     return ShownQuery(
-        name=explained.name,
-        note=note,
-        thumbnail=small(explained.image_id),
-        rankings=tuple(shown(row.name, row.score, row.pictures) for row in explained.rankings),
+        name=plan.truth.names[asked], note=note, thumbnail=seen(asked), rankings=tuple(rankings)
     )
 
 

@@ -63,3 +63,12 @@ def test_map_at_100_is_by_rectangles_over_the_answers_or_100() -> None:
     assert score_query("mAP@100", resolved[0], falling) == pytest.approx(5 / 9)
     # 150 answers, 100 of them in the first 100: 100 / min(150, 100)
     assert score_query("mAP@100", resolved[1], falling) == 1.0
+
+
+def test_every_picture_is_right_wrong_junk_or_the_query() -> None:
+    names = ["a", "b", "c", "d"]
+    query = GroundTruthQuery("d", frozenset({"b"}), frozenset({"c"}), remove_self=True)
+    truth = resolve(GroundTruth("x", "mAP", (query,)), names)
+    assert truth.verdicts(0, np.array([3, 2, 1, 0])).tolist() == ["query", "junk", "right", "wrong"]
+    own = GroundTruthQuery("d", frozenset({"b", "d"}))  # a query that is its own right answer
+    assert resolve(GroundTruth("x", "mAP", (own,)), names).verdicts(0, np.array([3])) == ["query"]
