@@ -1,15 +1,14 @@
 """`lamella compare`: two snapshots or runs under the same queries."""
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
-from lamella.cluster.commands.choices import choice
+from lamella.cluster.commands import protocol_options as rules
 from lamella.cluster.commands.output import begin, unfolded
-from lamella.schemas.report import BoxMode, Difficulty, Metric, Protocol
 
 console = unfolded(Console())
 
@@ -28,46 +27,15 @@ def register(app: typer.Typer) -> None:
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help=SIDE, show_default=False)],
     b: Annotated[str, typer.Argument(metavar="B", help="Another of these.", show_default=False)],
-    protocol: Annotated[
-        Protocol | None,
-        choice(
-            "--protocol",
-            get_args(Protocol),
-            help="Score the queries of this protocol, as `lamella evaluate` does.",
-            show_default="no scores",
-        ),
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="The ground truth of the protocol, as in `evaluate`.")
-    ] = None,
-    box: Annotated[
-        BoxMode,
-        choice("--box", get_args(BoxMode), help="Oxford, Paris: as in `evaluate`."),
-    ] = "roi",
-    difficulty: Annotated[
-        Difficulty,
-        choice("--difficulty", get_args(Difficulty), help="roxford, rparis: as in `evaluate`."),
-    ] = "medium",
-    part: Annotated[
-        str | None,
-        typer.Option(metavar="PART", help="copydays, gldv2: which part, as in `evaluate`."),
-    ] = None,
-    within: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER", help="The folder of the corpus with the data set, as in `evaluate`."
-        ),
-    ] = None,
-    pattern: Annotated[
-        str | None, typer.Option(help="groups: a regular expression, as in `evaluate`.")
-    ] = None,
-    metric: Annotated[
-        Metric, choice("--metric", get_args(Metric), help="groups: what is measured first.")
-    ] = "mAP",
-    qrels: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Score by the judgements of this file of TREC qrels."),
-    ] = None,
+    protocol: rules.Rules = None,
+    qrels: rules.Qrels = None,
+    truth: rules.Truth = None,
+    box: rules.Box = None,
+    difficulty: rules.OneDifficulty = "medium",
+    part: rules.Part = None,
+    within: rules.Within = None,
+    pattern: rules.Pattern = None,
+    metric: rules.FirstMetric = "mAP",
     measure: Annotated[
         list[str] | None,
         typer.Option(
@@ -147,7 +115,7 @@ def compare(
     options.check_output("--page", page)
     asked = Asked(
         protocol=protocol,
-        said=ProtocolOptions(truth, box, pattern, metric, difficulty, part, within),
+        said=ProtocolOptions(truth, box or "roi", pattern, metric, difficulty, part, within),
         qrels=qrels,
         measures=tuple(options.words(",".join(measure or ())) or ()),
         queries=queries,

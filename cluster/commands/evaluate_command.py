@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands import protocol_options as rules
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.jobs.settings import load_job
-from lamella.schemas.report import AskedDifficulty, BoxMode, Metric, Protocol
+from lamella.schemas.report import AskedDifficulty
 
 if TYPE_CHECKING:
     from lamella.cluster.commands.evaluate import Asked, Copies
@@ -27,19 +28,8 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     store: options.Store,
-    protocol: Annotated[
-        Protocol | None,
-        choice("--protocol", get_args(Protocol), help="Whose rules, or your own groups."),
-    ] = None,
-    qrels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="What is right, in place of a protocol: TREC qrels by names of pictures. Below 0 "
-            "is junk, which leaves the ranking; what nobody judged is wrong, a query's own picture "
-            "too.",
-        ),
-    ] = None,
+    protocol: rules.Rules = None,
+    qrels: rules.Qrels = None,
     run: Annotated[
         str | None,
         typer.Option(
@@ -57,22 +47,8 @@ def evaluate(
             show_default="the protocol's own, and usual ones",
         ),
     ] = None,
-    truth: Annotated[
-        Path | None,
-        typer.Option(
-            help="The official ground truth, or a folder with it: gt_files_170407, paris_120310, "
-            "holidays_images.dat, gnd_roxford5k.pkl, retrieval_solution_v2.1.csv."
-        ),
-    ] = None,
-    box: Annotated[
-        BoxMode | None,
-        choice(
-            "--box",
-            get_args(BoxMode),
-            help="Oxford, Paris: roi crops queries to their boxes, full does not.",
-            show_default="roi; full with --run",
-        ),
-    ] = None,
+    truth: rules.Truth = None,
+    box: rules.Box = None,
     difficulty: Annotated[
         AskedDifficulty,
         choice(
@@ -81,22 +57,8 @@ def evaluate(
             help="roxford, rparis: what is right; all gives a report for each.",
         ),
     ] = "medium",
-    part: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PART",
-            help="copydays, gldv2: one part, such as 'strong', 'crops 10' or 'private'.",
-            show_default="all, a report for each",
-        ),
-    ] = None,
-    within: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="The folder of the corpus with the data set, such as oxford/; all other pictures "
-            "are distractors, whatever their names.",
-        ),
-    ] = None,
+    part: rules.Part = None,
+    within: rules.Within = None,
     rotations: Annotated[
         Path | None,
         typer.Option(
@@ -105,15 +67,8 @@ def evaluate(
             "stand upright.",
         ),
     ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(
-            help="groups: a regular expression with one group, which captures the group's name."
-        ),
-    ] = None,
-    metric: Annotated[
-        Metric, choice("--metric", get_args(Metric), help="groups: what is measured.")
-    ] = "mAP",
+    pattern: rules.Pattern = None,
+    metric: rules.FirstMetric = "mAP",
     expand: options.Expand = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,

@@ -41,6 +41,11 @@ class Sign:
         return "agree" if self.ours.gain > ROUNDING else "disagree"
 
     @property
+    def equal(self) -> bool:
+        """Whether both were scored alike, which is no gain."""
+        return self.ours is not None and abs(self.ours.gain) <= ROUNDING
+
+    @property
     def shown(self) -> bool:
         """Whether the interval of the difference excludes zero, on either side."""
         return self.ours is not None and excludes_zero(self.ours.gain_interval)

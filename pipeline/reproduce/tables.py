@@ -364,7 +364,7 @@ def _fused_table(network: str, every: Sequence[Sign]) -> Table:
 
 
 def _sign_cell(sign: Sign) -> Cell:
-    """Return "✓ .411 → .423" with the interval of the difference below."""
+    """Return "✓ .411 → .423" with the interval of the difference below; "=" where they are alike."""
     if sign.ours is None:
         return NONE
     metric = METRICS[sign.data_set]
@@ -373,7 +373,8 @@ def _sign_cell(sign: Sign) -> Cell:
     note = f"{signed_text(sign.ours.gain, 3)}"
     if interval is not None:
         note += f" [{signed_text(interval.low, 3)}, {signed_text(interval.high, 3)}]"
-    return Cell(f"{MARKS[sign.verdict]} {' → '.join(both)}", note, sign.verdict)
+    mark, kind = ("=", "none") if sign.equal else (MARKS[sign.verdict], sign.verdict)
+    return Cell(f"{mark} {' → '.join(both)}", note, kind)
 
 
 def _title(data_set: DataSetName) -> str:

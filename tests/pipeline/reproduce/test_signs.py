@@ -37,6 +37,7 @@ def test_the_signs_of_the_paper_are_agreed_with_or_not_or_not_run() -> None:
         ("fc1", "c3_1"): "disagree",
         ("fc1", "c5_1", "c4_1"): "disagree",  # no gain at all
     }
+    assert [sign.layers for sign in found if sign.equal] == [("fc1", "c5_1", "c4_1")]
     counts = tally(found)
     assert (counts.agree, counts.disagree, counts.not_run, counts.all) == (1, 2, 51, 54)
     assert (counts.shown_agree, counts.shown_disagree) == (1, 0)
