@@ -364,7 +364,7 @@ def _fused_table(network: str, every: Sequence[Sign]) -> Table:
 
 
 def _sign_cell(sign: Sign) -> Cell:
-    """Return "✓ .411 → .423" with the interval of the difference below; "=" where they are alike."""
+    """Return "✓ .411 → .423" with the interval of the difference below; "=" where alike."""
     if sign.ours is None:
         return NONE
     metric = METRICS[sign.data_set]
