@@ -32,6 +32,9 @@ FIRST_S = 10.0
 LEAVE_S = 2.0
 """For so long the end of a job waits for its last beat."""
 
+LEAVE_NOTHING = ("query", "compare", "reproduce")
+"""Commands that may leave nothing in the store, or whose folder is none."""
+
 _RIGHTS = (PermissionError, NoAccess)
 
 _current: "Beating | None" = None
@@ -53,7 +56,7 @@ class Beating:
     """
 
     def __init__(self, job: str, command: str, store: str, began: float) -> None:
-        self.withheld = command == "query"  # it may leave nothing in the store
+        self.withheld = command in LEAVE_NOTHING
         self._job, self._command, self._url, self._began = job, command, store, began
         self._every = _seconds()
         self._code: int | None = None

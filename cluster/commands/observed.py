@@ -16,7 +16,12 @@ from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.failures import Told, code_of, stop_behind
 from lamella.pipeline import events, meters
 
-JOBS = frozenset(["demo", "index", "reindex", "query", "evaluate", "retry", "repair"])
+JOBS = frozenset(
+    [
+        *("demo", "index", "reindex", "query", "evaluate", "retry", "repair"),
+        *("compare", "reproduce"),
+    ]
+)
 """The commands that run tasks or answer queries."""
 
 PANEL = "Seen from outside"
@@ -115,7 +120,8 @@ def _store_of(given: Mapping[str, Any]) -> str:
     """Return the address of the store that a job works on, from the arguments of its command."""
     if (folder := given.get("folder")) is not None:
         return f"{folder}/index"  # of `demo`
-    return str(given.get("store") or given.get("into"))  # `into` of a query is a run
+    # `into` of a query is a run, and `b` is what is compared.
+    return str(given.get("store") or given.get("into") or given.get("b"))
 
 
 @contextmanager

@@ -109,6 +109,15 @@ CASES = {
         result=root_digests,
         on_ray=True,
     ),
+    "compare": Case(
+        lambda p: ["compare", p.store, p.stores.two, "--page", p.folder / "night.html"],
+        result=root_digests,
+        on_ray=True,
+    ),
+    "explain": Case(
+        lambda p: ["explain", p.store, "00.png", "01.png", "--page", p.folder / "why.html"],
+        result=root_digests,
+    ),
     "repair": Case(lambda p: ["repair", p.store], _damaged, root_digests, on_ray=True),
     "retry": Case(
         lambda p: ["retry", p.store, "--state", "fetch-failed"],

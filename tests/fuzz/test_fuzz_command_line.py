@@ -29,6 +29,9 @@ PLAIN: dict[str, list[str]] = {
     "query": [STORE, "--ids", "0", "--engine", "serial"],
     "evaluate": [STORE, "--protocol", "groups", "--engine", "serial"],
     "plan": [PICTURES, "--sample", "2"],
+    "explain": [STORE, "00.png", "01.png"],
+    "compare": [STORE, STORE, "--engine", "serial"],
+    "reproduce": ["--data", PICTURES, "--into", "OUT", "--engine", "serial"],
     "status": [STORE],
     "snapshots": [STORE],
     "runs": [STORE],
@@ -42,11 +45,14 @@ PLAIN: dict[str, list[str]] = {
 }
 """A call of each command that does something."""
 
-SLOW = ("plan", "index", "evaluate")
+SLOW = ("plan", "index", "evaluate", "explain", "compare", "reproduce")
 """Commands that take a second or two even here: fewer of their calls are among the sampled."""
 
 
-WRITTEN = ("OUT", "--into", "--out", "--trec", "--page")
+WRITTEN = (
+    *("OUT", "--into", "--out", "--trec", "--page"),
+    *("--scores", "--qrels-out", "--run-out"),
+)
 """Arguments and options that name what is written: no text may lead out of the test's folder."""
 
 

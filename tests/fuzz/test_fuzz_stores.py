@@ -90,11 +90,15 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
     """Return calls that read, mend, clean and go on with a store."""
     at, serial = str(store), ["--engine", "serial"]
     job = ["--job", str(job_file(folder)), *serial]
+    groups = ("--protocol", "groups", "--pattern", r"(\d)\d")
     return {
         "query": ["query", at, "--ids", "all", "-k", "3", *serial],
         "query pictures": ["query", at, str(pictures), "-k", "3", "--into", "mine", *serial],
         "run": ["query", at, "--into", "mine"],
-        "evaluate": ["evaluate", at, "--protocol", "groups", "--pattern", r"(\d)\d", *serial],
+        "evaluate": ["evaluate", at, *groups, *serial],
+        "evaluate run": ["evaluate", at, "--run", "mine", *groups],
+        "explain": ["explain", at, "00.png", "01.png"],
+        "compare snapshots": ["compare", at, at, *serial],
         "status": ["status", at],
         "snapshots": ["snapshots", at],
         "promote": ["snapshots", at, "--promote", "1"],
@@ -112,7 +116,10 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
     }
 
 
-READING = ("query", "evaluate", "status", "runs", "verify", "show")
+READING = (
+    *("query", "evaluate", "status", "runs", "verify", "show"),
+    *("evaluate run", "explain", "compare snapshots"),
+)
 
 
 def everything(folder: Path) -> dict[str, int]:
