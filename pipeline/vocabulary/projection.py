@@ -117,7 +117,7 @@ def fit_projection(descriptors: Float32s, spec: ProjectionSpec) -> Projection:
     sums = np.zeros((1, dimensions), np.float64)
     add_rows(sums, np.zeros(count, np.uint32), rows)
     mean = sums[0] / count
-    variances, components = eigenvectors(second_moments(rows, mean) / (count - 1))
+    variances, components = eigenvectors(second_moments(rows, mean) / max(count - 1, 1))
     total = fsum(variances)
     rank = int(np.count_nonzero(variances > WHITENING_FLOOR * variances[0])) if total > 0 else 0
     kept = spec.dimensions or max(1, min(rank, most, MOST_DIMENSIONS))

@@ -128,6 +128,14 @@ EVERY = {
     "plan": (".", "--into", "../one", "--job", "../job.toml", "--sample", "8"),
     "query": ("../one", "00.png", "-k", "2"),
     "evaluate": ("../one", "--protocol", "groups", "--engine", "serial"),
+    "explain": ("../one", "thing/00.png", "thing/01.png"),
+    "compare": ("../one", "../one", "--engine", "serial"),
+    "reproduce": ("--data", "ukb=../ukb", "--into", "../paper", "--plan", "--sample", "2"),
+    "reindex": ("../one", "--engine", "serial"),
+    "runs": ("../one",),
+    "expire": ("../one", "--dry-run"),
+    "tag": ("../one",),
+    "forget": ("../one", "--sha256", "1f" * 32, "--check"),
     "status": ("../one",),
     "snapshots": ("../one",),
     "verify": ("../one",),
@@ -152,6 +160,10 @@ def test_every_command_runs_beside_namesakes(hostile: Path) -> None:
     for name in ("00.png", "01.png"):
         (hostile / name).rename(hostile / "thing" / name)
     (hostile / "00.png").write_bytes((hostile / "thing" / "00.png").read_bytes())
+    (hostile.parent / "ukb").mkdir()
+    for number in range(4):
+        name = hostile.parent / f"ukb/ukbench{number:05d}.png"
+        name.write_bytes((hostile / "00.png").read_bytes())
     for name, arguments in EVERY.items():
         run(hostile, INSTALLED, name, *arguments)
         assert canaries(hostile) == [], name

@@ -260,3 +260,12 @@ def test_a_plan_says_that_a_job_would_stop_for_its_refused_pictures(tmp_path: Pa
     plan = json.loads(enough.stdout)
     assert (plan["refused_by_reason"], plan["max_refused"]) == ({"truncated": 4}, 0.5)
     assert "error" not in plan
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_picture_or_two_are_planned(count: int, tmp_path: Path) -> None:
+    """Each has one descriptor, and the training of one word ends with its first round."""
+    pictures = tiny_pictures(tmp_path / "pictures", count, broken=0)
+    edge = {"network__preprocess__short_edge": 32, "network__preprocess__crop": 32}
+    made = make_plan(prepare(str(pictures), tiny_job(vocabulary__words=4, **edge)), sample=2)
+    assert made.entries == count

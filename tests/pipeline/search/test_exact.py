@@ -135,7 +135,7 @@ def assert_same(left: Answer, right: Answer) -> None:
 
 
 @given(seeds, st.integers(1, 25), st.integers(1, 30), st.sampled_from(SPECS))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_exact_search_is_brute_force(seed: int, n: int, k: int, spec: FusionSpec) -> None:
     segment, queries = random_corpus(seed, n)
     answer = search_exact([segment], queries, spec, k)
@@ -160,7 +160,7 @@ def test_exact_search_is_brute_force(seed: int, n: int, k: int, spec: FusionSpec
 
 
 @given(seeds, st.integers(1, 30), st.integers(1, 12), st.sampled_from(SPECS))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_answer_is_the_same_however_the_corpus_is_cut(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -171,7 +171,7 @@ def test_answer_is_the_same_however_the_corpus_is_cut(
 
 
 @given(seeds, st.integers(1, 30), st.integers(1, 12), st.sampled_from(SPECS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_floors_of_all_parts_change_no_answer(seed: int, n: int, k: int, spec: FusionSpec) -> None:
     segment, queries = random_corpus(seed, n)
     k = min(k, n)
@@ -238,7 +238,7 @@ def test_all_images_as_candidates_are_the_exact_answer(
 
 
 @given(seeds, st.integers(1, 6))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_candidates_are_the_same_however_the_corpus_is_cut(seed: int, n: int) -> None:
     segment, queries = random_corpus(seed, 30)
     names = [entry.layer for entry in SPECS[1].layers]

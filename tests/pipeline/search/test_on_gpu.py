@@ -22,7 +22,7 @@ on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch se
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, on_a_card])]
 each_device = pytest.mark.parametrize("device", DEVICES)
 drawn = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 Product = Callable[[Tensor, Tensor], Tensor]
 

@@ -123,7 +123,7 @@ def brute_force(segment: SegmentData, queries: QueryBatch, spec: FusionSpec, k: 
 
 
 @given(seeds, st.integers(1, 25), st.sampled_from(["low", "bits"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_similarities_are_those_of_the_plain_kernel(seed: int, n: int, name: str) -> None:
     segment, queries = random_corpus(seed, n)
     layer, asked = segment.layers[name], queries.layers[name]
@@ -142,7 +142,7 @@ def test_similarities_are_those_of_the_plain_kernel(seed: int, n: int, name: str
 
 
 @given(seeds, st.integers(1, 40), st.integers(1, 45), specs)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_exact_search_is_brute_force_to_the_bit(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -153,7 +153,7 @@ def test_exact_search_is_brute_force_to_the_bit(
 
 
 @given(seeds, st.integers(30, 90), st.integers(1, 4), specs)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_blocks_that_read_few_residuals_change_no_answer(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -168,7 +168,7 @@ def test_blocks_that_read_few_residuals_change_no_answer(
 
 
 @given(seeds, st.integers(1, 30), st.integers(1, 12), specs)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_answer_is_the_same_however_the_corpus_is_cut(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -188,7 +188,7 @@ def test_answer_is_the_same_however_the_corpus_is_cut(
 
 
 @given(seeds, st.integers(1, 40), st.sampled_from(["low", "bits"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_bounds_hold_in_every_block(seed: int, n: int, name: str) -> None:
     segment, queries = random_corpus(seed, n)
     layer, asked = segment.layers[name], queries.layers[name]
@@ -221,7 +221,7 @@ def test_a_picture_is_its_own_best_match() -> None:
 
 
 @given(seeds, st.integers(1, 25))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=14, deadline=None)
 def test_signs_in_whole_words_of_64_give_the_plain_kernel(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     held = random_residuals(rng, n, "bits", 128)

@@ -63,6 +63,13 @@ def test_components_are_those_of_scikit_learn() -> None:
     assert np.isclose(ours.explained, theirs.explained_variance_ratio_.sum(), rtol=1e-12)
 
 
+def test_one_descriptor_is_its_own_mean() -> None:
+    only = fit_projection(ROWS[:1], ProjectionSpec(whiten=True))
+    assert (only.mean == ROWS[0]).all()
+    assert np.isfinite(only.matrix).all()
+    assert (project(only, ROWS[:1]) == 0.0).all()
+
+
 def test_the_largest_entry_of_a_component_is_positive() -> None:
     matrix = fit(23).matrix
     assert (matrix[np.abs(matrix).argmax(axis=0), np.arange(23)] > 0).all()
