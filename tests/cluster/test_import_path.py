@@ -162,8 +162,8 @@ def test_every_command_runs_beside_namesakes(hostile: Path) -> None:
     (hostile / "00.png").write_bytes((hostile / "thing" / "00.png").read_bytes())
     (hostile.parent / "ukb").mkdir()
     for number in range(4):
-        name = hostile.parent / f"ukb/ukbench{number:05d}.png"
-        name.write_bytes((hostile / "00.png").read_bytes())
+        picture = hostile.parent / f"ukb/ukbench{number:05d}.png"
+        picture.write_bytes((hostile / "00.png").read_bytes())
     for name, arguments in EVERY.items():
         run(hostile, INSTALLED, name, *arguments)
         assert canaries(hostile) == [], name
