@@ -33,6 +33,7 @@ class Overlapped(Scripted):
     at_once: int = 2
 
 
+@pytest.mark.slow
 def test_a_task_may_take_longer_than_its_deadline_while_it_gets_on(tmp_path: Path) -> None:
     stage = Scripted(str(tmp_path), {"000": ("gets-on",), "001": ("gets-on",)})
     with RayRunner(workers=1, task_timeout_s=SLOW_S / 3) as runner:

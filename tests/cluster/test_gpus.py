@@ -54,6 +54,7 @@ def test_a_stage_for_cpus_gets_no_gpu_and_sees_none(tmp_path: Path) -> None:
     assert [(each["gpus"], each["visible"]) for each in found] == [(0, -1)] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_gpus")
 def test_a_pool_changes_its_workers_when_the_next_stage_needs_others(tmp_path: Path) -> None:
     with RayRunner(workers=1, device_check=every_device) as runner:

@@ -93,6 +93,7 @@ def test_two_that_are_lost_together_are_told_apart(tmp_path: Path) -> None:
     assert outcomes["001"].attempts == 2
 
 
+@pytest.mark.slow
 def test_a_task_that_hangs_gives_back_what_waits_behind_it(tmp_path: Path) -> None:
     stage = Overlapped(str(tmp_path), {"000": ("hang", "ok")}, in_turn=True)
     with RayRunner(workers=1, task_timeout_s=2.5) as runner:

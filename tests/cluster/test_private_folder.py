@@ -220,6 +220,7 @@ def test_another_user_cannot_connect_list_or_replace() -> None:
     assert as_nobody(lambda: os.listdir("/tmp")) == "no error"  # it is another user, and able
 
 
+@pytest.mark.slow
 def test_ray_starts_under_a_tmpdir_as_long_as_schedulers_make_them(
     ray_switch: RaySwitch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

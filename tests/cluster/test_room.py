@@ -75,6 +75,7 @@ def asked_for() -> int:
     return sum(each["State"] == "PENDING_CREATION" for each in states)
 
 
+@pytest.mark.slow
 def test_a_machine_that_joins_is_used_and_one_that_vanishes_costs_no_attempt(
     cluster: Cluster, tmp_path: Path
 ) -> None:

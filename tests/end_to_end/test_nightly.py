@@ -122,7 +122,7 @@ def histories(count: int) -> settings:
     )
 
 
-@histories(2)
+@histories(1)
 @given(days=st.lists(st.lists(st.sampled_from(sorted(EDITS)), max_size=3), max_size=2, min_size=1))
 def test_any_history_ends_in_the_bytes_of_an_index_from_nothing(
     days: list[list[str]], words: str, tmp_path_factory: pytest.TempPathFactory
@@ -179,6 +179,7 @@ def test_shards_outside_the_change_keep_their_paths(words: str, tmp_path: Path) 
     assert len({path.split("/")[-1].split(".")[0] for path in new - old}) <= 4
 
 
+@pytest.mark.slow
 def test_answers_about_pictures_of_both_nights_differ_by_document_frequencies_alone(
     words: str, tmp_path: Path
 ) -> None:

@@ -76,7 +76,7 @@ every_run = pytest.mark.parametrize("name", ["index", "index with words", "query
     ("name", "workers"),
     [
         ("index", 2),
-        ("query", 2),
+        pytest.param("query", 2, marks=pytest.mark.slow),
         pytest.param("index with words", 2, marks=pytest.mark.slow),
         *(
             pytest.param(name, workers, marks=pytest.mark.slow)
