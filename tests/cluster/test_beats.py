@@ -279,7 +279,7 @@ def killed(planted: Path, store: LocalStore, engine: str) -> Beat:
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: beaten(store) and _of_stage(store, "extract"))
+        until(lambda: beaten(store) and _of_stage(store, "extract", with_workers=engine == "ray"))
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
@@ -294,9 +294,11 @@ def killed(planted: Path, store: LocalStore, engine: str) -> Beat:
     return seen.beat
 
 
-def _of_stage(store: LocalStore, name: str) -> bool:
+def _of_stage(store: LocalStore, name: str, *, with_workers: bool) -> bool:
     beat = told(store).beat
-    return beat is not None and any(stage.name == name for stage in beat.stages)
+    if beat is None or (with_workers and not beat.workers):  # a worker may stand a little later
+        return False
+    return any(stage.name == name for stage in beat.stages)
 
 
 def test_a_job_that_was_killed_is_silent_since_its_last_beat(planted: Path, tmp_path: Path) -> None:
