@@ -17,7 +17,7 @@ from lamella.pipeline.diagnostics.inspect import (
     word_lines,
 )
 from lamella.pipeline.diagnostics.patches import PATCH_STRIDES, Seen, WordPatches, word_patches
-from lamella.pipeline.evaluate.page import JPEG_START
+from lamella.pipeline.page.jpeg import JPEG_START
 from lamella.pipeline.page.kit import render as page
 from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.store.protocol import Store

@@ -21,6 +21,7 @@ from lamella.pipeline.evaluate.compare_text import (
     story,
 )
 from lamella.pipeline.page.charts import COLOURS, chart
+from lamella.pipeline.page.jpeg import JPEG_START
 from lamella.pipeline.page.kit import render
 from lamella.pipeline.text import printable
 
@@ -32,8 +33,6 @@ LISTED = 20
 
 POINTS = 400
 """Queries in the chart: of more, so many are taken evenly from the sorted ones."""
-
-JPEG_START = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,13 @@ def data_set_of(truth: GroundTruth, digests: Mapping[str, bytes]) -> DataSet:
     Raises:
         InputError: a file of the ground truth is gone.
     """
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in truth.left_out:
-        by_reason.setdefault(reason, []).append(name)
     pictures = ((stem_of(name), digests[name].hex()) for name in truth.named)
     release = truth.release
     return DataSet(
         truth_files=len(truth.files),
         truth_sha256=_files_sha256(truth),
         pictures=len(truth.named),
-        pictures_sha256=_list_sha256(pictures),
+        pictures_sha256=sums_sha256(pictures),
         held=None if release is None else release.held,
         released=None if release is None else release.pictures,
         released_queries=0 if release is None else release.queries,
@@ -39,7 +36,7 @@ def data_set_of(truth: GroundTruth, digests: Mapping[str, bytes]) -> DataSet:
         missing=tuple(sorted(truth.missing)[:FIRST_NAMES]),
         left_out=tuple(
             LeftOut(reason=reason, queries=len(names), first=tuple(names[:FIRST_NAMES]))
-            for reason, names in by_reason.items()
+            for reason, names in truth.left_out_by_reason.items()
         ),
     )
 
@@ -51,11 +48,15 @@ def _files_sha256(truth: GroundTruth) -> str:
         raise InputError(f"a ground truth stays while it is used; {error}: start again") from None
     if len(found) == 1:
         return found[0][1]
-    return _list_sha256(found) if found else ""
+    return sums_sha256(found) if found else ""
 
 
-def _list_sha256(named: Iterable[tuple[str, str]]) -> str:
-    """Return the SHA-256 of what `sha256sum` prints of files in the order of their names."""
+def sums_sha256(named: Iterable[tuple[str, str]]) -> str:
+    """Return the SHA-256 of what `sha256sum` prints of files in the order of their names.
+
+    Args:
+        named: name and SHA-256, in hex, of each.
+    """
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(named))
     return hashlib.sha256(lines.encode()).hexdigest()
 

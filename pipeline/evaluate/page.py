@@ -28,11 +28,11 @@ from lamella.pipeline.evaluate.headline import background_warning, method, story
 from lamella.pipeline.evaluate.page_queries import PageQueries, as_script, page_data
 from lamella.pipeline.page import kit
 from lamella.pipeline.page.charts import COLOURS, chart
+from lamella.pipeline.page.jpeg import JPEG_START
 from lamella.pipeline.text import byte_size, counted
 from lamella.schemas.report import TOP_SCORE, Interval, RetrievalReport, ScoreRow, SweepPoint
 
 VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
-JPEG_START = b"\xff\xd8\xff"
 JPEG_AS_TEXT = "data:image/jpeg;base64,"
 
 PICTURES_A_BLOCK = 64

@@ -37,10 +37,7 @@ def named(names: Collection[str]) -> Named:
 
 def reasons(truth: GroundTruth) -> dict[str, Named]:
     """Return the queries that a ground truth leaves out, by reason."""
-    by_reason: dict[str, list[str]] = {}
-    for name, reason in truth.left_out:
-        by_reason.setdefault(reason, []).append(name)
-    return {reason: named(names) for reason, names in by_reason.items()}
+    return {reason: named(names) for reason, names in truth.left_out_by_reason.items()}
 
 
 def unknown_ranked(ranked: Ranked, names: Collection[str]) -> tuple[str, ...]:

@@ -126,6 +126,14 @@ class GroundTruth:
             )
 
     @property
+    def left_out_by_reason(self) -> dict[str, list[str]]:
+        """Names of the queries that are not scored, by the reason."""
+        found: dict[str, list[str]] = {}
+        for name, reason in self.left_out:
+            found.setdefault(reason, []).append(name)
+        return found
+
+    @property
     def missing(self) -> frozenset[str]:
         """Right answers of any query that the corpus lacks."""
         return frozenset().union(*(query.missing for query in self.queries))

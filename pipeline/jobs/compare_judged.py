@@ -18,8 +18,7 @@ from lamella.pipeline.evaluate.metrics import order_by_score
 from lamella.pipeline.evaluate.ranked import Ranked
 from lamella.pipeline.evaluate.score_ranked import score_ranked, without_ignored
 from lamella.pipeline.evaluate.scored import Scored
-from lamella.pipeline.evaluate.sweep import plan_sweep
-from lamella.pipeline.evaluate.truth import GroundTruth
+from lamella.pipeline.evaluate.truth import GroundTruth, resolve
 from lamella.pipeline.jobs.compare_asked import OpenCoordinator, cut, nothing_in_common, tell
 from lamella.pipeline.jobs.compare_sides import Side
 from lamella.pipeline.jobs.evaluating import query_features
@@ -176,11 +175,11 @@ def _score_snapshot(
     image_ids = table.image_ids()
     names = np.array(table.names_of(image_ids).to_pylist(), dtype=object)
     layers = [entry.layer for entry in fusion.layers]
-    plan = plan_sweep(truth, names.tolist(), fusion)
+    resolved = resolve(truth, names.tolist())
     parts: list[Scored] = []
     done = 0
     for first, batch in query_features(
-        place, coordinator, image_ids, truth, layers, asked.weights, plan
+        place, coordinator, image_ids, resolved, layers, asked.weights
     ):
         similarities = coordinator.similarities(batch, layers)[1]
         queries = truth.queries[first : first + len(batch)]

@@ -22,7 +22,7 @@ from lamella.pipeline.evaluate.sweep import (
     score_batch,
     summarise,
 )
-from lamella.pipeline.evaluate.truth import Box, GroundTruth
+from lamella.pipeline.evaluate.truth import Box, GroundTruth, ResolvedTruth
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.querying import encode_queries
 from lamella.pipeline.run.drive import Progress
@@ -182,8 +182,8 @@ Question = tuple[int, Box | None]
 """What is asked: a picture by its place among the indexed ones, and the box that is cut from it."""
 
 
-def _question(plan: SweepPlan, query: int) -> Question:
-    return plan.truth.query_ids[query], plan.truth.truth.queries[query].box
+def _question(truth: ResolvedTruth, query: int) -> Question:
+    return truth.query_ids[query], truth.truth.queries[query].box
 
 
 def _asked(plans: Sequence[SweepPlan]) -> dict[Question, list[tuple[int, int]]]:
@@ -191,7 +191,7 @@ def _asked(plans: Sequence[SweepPlan]) -> dict[Question, list[tuple[int, int]]]:
     found: dict[Question, list[tuple[int, int]]] = {}
     for number, plan in enumerate(plans):
         for query in range(len(plan.truth.queries)):
-            found.setdefault(_question(plan, query), []).append((number, query))
+            found.setdefault(_question(plan.truth, query), []).append((number, query))
     return found
 
 
@@ -210,13 +210,12 @@ def query_features(
     place: Place,
     coordinator: Coordinator,
     image_ids: NDArray[np.int64],
-    truth: GroundTruth,
+    truth: ResolvedTruth,
     layers: Sequence[str],
     weights: Path | None,
-    plan: SweepPlan,
 ) -> list[tuple[int, QueryBatch]]:
     """Return the queries of one ground truth in batches, as `question_features`."""
-    asked = [_question(plan, query) for query in range(len(truth.queries))]
+    asked = [_question(truth, query) for query in range(len(truth.queries))]
     return question_features(place, coordinator, image_ids, asked, layers, weights)
 
 

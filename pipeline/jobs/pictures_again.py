@@ -135,7 +135,7 @@ def seen_again(
         if image_id in crops:
             if isinstance(said, Again):
                 taken = {name: said.layers[name] for name in layers}
-                within = _within(rows[image_id], crops[image_id])
+                within = part_seen(rows[image_id], crops[image_id])
                 found[image_id] = SeenAgain(taken, said, "same", within=within)
         elif isinstance(said, Again):
             found[image_id] = _compared(stored[image_id], said, local)
@@ -148,7 +148,8 @@ def _seen_row(row: Row, crop: Crop | None) -> Row:
     return row if crop is None else cropped(row, crop)
 
 
-def _within(row: Row, crop: Crop) -> Box:
+def part_seen(row: Row, crop: Crop) -> Box:
+    """Return the part of a picture that is seen of a crop, as shares of the picture."""
     left, top, right, bottom = cropped(row, crop)["box"]
     width, height = row["width"], row["height"]
     return left / width, top / height, (right - left) / width, (bottom - top) / height

@@ -25,10 +25,9 @@ from lamella.pipeline.evaluate.page_queries import (
 )
 from lamella.pipeline.jobs.evaluating import Evaluated
 from lamella.pipeline.jobs.explaining import matched_words
-from lamella.pipeline.jobs.pictures_again import Opening
+from lamella.pipeline.jobs.pictures_again import Opening, part_seen
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.thumbnails import thumbnails
-from lamella.pipeline.search.encode import cropped
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
@@ -245,9 +244,7 @@ def _boxes(place: Place, found: Evaluated, shown: list[int]) -> dict[int, Box]:
         box = truth.truth.queries[query].box
         if box is not None:
             row = images.row(int(found.image_ids[truth.query_ids[query]]))
-            part, wide, high = cropped(row, box), row["width"], row["height"]
-            left, top = part["box"][0] / wide, part["box"][1] / high
-            boxes[query] = (left, top, part["width"] / wide, part["height"] / high)
+            boxes[query] = part_seen(row, box)
     return boxes
 
 

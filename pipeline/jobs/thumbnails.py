@@ -1,6 +1,5 @@
 """Make small JPEGs of indexed pictures: each is read once, and decoded in the sandbox."""
 
-import io
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import shrink
 from lamella.pipeline.errors import SourceGone
 from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.page.jpeg import jpeg_of
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.search.names import ImageTable
 
@@ -87,12 +87,8 @@ def _thumbnail_of(reader: EntryReader, row: Row) -> bytes | None:
 
 def thumbnail(data: bytes) -> bytes | None:
     """Return a picture as a small JPEG, None if it cannot be decoded."""
-    from PIL import Image
-
     try:
         small = shrink(data, 2 * THUMBNAIL_EDGE, THUMBNAIL_EDGE, DecodeLimits())
     except Refused:
         return None
-    out = io.BytesIO()
-    Image.fromarray(small).save(out, "JPEG", quality=QUALITY, optimize=True)
-    return out.getvalue()
+    return jpeg_of(small, QUALITY, optimize=True)

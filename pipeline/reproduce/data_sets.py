@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lamella.pipeline.corpus.formats import has_picture_name
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.data_set import sums_sha256
 from lamella.pipeline.names import known_names, shown
 from lamella.pipeline.reproduce.paper import DATA_SETS
 from lamella.pipeline.store.commit import sha256_of
@@ -71,9 +72,8 @@ class DataSet:
 
 def folder_digest(folder: Path, pattern: str = "*") -> str:
     """Return the SHA-256 of what `sha256sum PATTERN` prints in a folder, files by name."""
-    files = sorted(path for path in folder.glob(pattern) if path.is_file())
-    lines = [f"{sha256_of(path)}  {path.name}\n" for path in files]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    files = (path for path in folder.glob(pattern) if path.is_file())
+    return sums_sha256((path.name, sha256_of(path)) for path in files)
 
 
 def find_data_sets(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from lamella.pipeline.evaluate.page import VERDICT_MARKS
 from lamella.pipeline.page import kit
 from lamella.pipeline.reproduce import paper
 from lamella.pipeline.reproduce.charts import curves, heat
@@ -20,8 +21,6 @@ from lamella.pipeline.reproduce.tables import (
 from lamella.schemas.reproduced import Reproduced, ShownQuery, ShownWord
 
 PACKAGE = "lamella.pipeline.reproduce"
-
-VERDICT_MARKS = {"right": "✓", "wrong": "✕", "junk": "–", "query": "Q"}
 
 
 @dataclass(frozen=True)

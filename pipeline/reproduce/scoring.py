@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lamella.pipeline.evaluate.folds import CrossScores, cross_validate, groups_of
 from lamella.pipeline.evaluate.intervals import Resampled, resample
 from lamella.pipeline.evaluate.points import score_points
-from lamella.pipeline.evaluate.sweep import joint_point, plan_sweep
-from lamella.pipeline.evaluate.truth import GroundTruth, ResolvedTruth
+from lamella.pipeline.evaluate.sweep import joint_point
+from lamella.pipeline.evaluate.truth import GroundTruth, ResolvedTruth, resolve
 from lamella.pipeline.jobs.evaluating import query_features
 from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.reproduce.rankings import Fused, Rankings, rankings_of
@@ -95,20 +95,20 @@ def score_all(
     """
     snapshot = place.snapshot
     rankings = rankings_of(snapshot.extraction.layers, snapshot.calibration)
-    plan = plan_sweep(truth, names, snapshot.fusion, t=(), p=())
+    resolved = resolve(truth, names)
     layers = list(rankings.layers)
-    batches = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    batches = query_features(place, coordinator, image_ids, resolved, layers, weights)
     scores = np.empty((len(rankings.points), len(truth.queries)))
     for first, batch in batches:
         table = coordinator.similarities(batch, layers)[1]
         for row in range(len(batch)):
-            query = plan.truth.queries[first + row]
+            query = resolved.queries[first + row]
             scores[:, first + row] = score_points(
                 truth.metric_name, query, table[:, row], rankings.points
             )
         done = first + len(batch)
         place.progress(Progress("score", done, len(truth.queries), done, len(truth.queries)))
-    return Scores(plan.truth, rankings, scores)
+    return Scores(resolved, rankings, scores)
 
 
 def record_of(

@@ -100,7 +100,7 @@ def shown_query(
     plan = plan_sweep(truth, names, spec, t=(), p=())
     layers = [entry.layer for entry in spec.layers]
     query, note = _telling(found)
-    batches = query_features(place, coordinator, image_ids, truth, layers, weights, plan)
+    batches = query_features(place, coordinator, image_ids, plan.truth, layers, weights)
     first, batch = next(
         (first, batch) for first, batch in batches if first <= query < first + len(batch)
     )

@@ -1,6 +1,6 @@
 """Compare the paper with what was reproduced: signs of direct against mapped, orders of layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -176,6 +176,20 @@ def fused_of(
     record = records.get((network, data_set))
     every = record.fused if record else ()
     return next((each for each in every if each.layers == layers), None)
+
+
+def swept_pairs(
+    records: Records,
+) -> Iterator[tuple[str, tuple[str, ...], dict[DataSetName, FusedScore]]]:
+    """Yield each network and pair of layers that was swept, with its scores by data set."""
+    for network in dict.fromkeys(network for network, _ in records):
+        mine = {data_set: record for (name, data_set), record in records.items() if name == network}
+        pairs = dict.fromkeys(
+            fused.layers for record in mine.values() for fused in record.fused if fused.grid
+        )
+        for layers in pairs:
+            scores = {name: fused_of(records, network, name, layers) for name in mine}
+            yield network, layers, {name: each for name, each in scores.items() if each is not None}
 
 
 def excludes_zero(interval: Interval | None) -> bool:

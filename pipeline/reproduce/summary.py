@@ -13,6 +13,7 @@ from lamella.pipeline.reproduce.signs import (
     orders,
     other_signs,
     signs,
+    swept_pairs,
     tally,
     tally_orders,
 )
@@ -109,20 +110,14 @@ def _pair(sign: Sign) -> dict[str, Any]:
 
 
 def _matrices(records: Records) -> list[dict[str, Any]]:
-    found = []
-    for network in dict.fromkeys(network for network, _ in records):
-        mine = {name: record for (each, name), record in records.items() if each == network}
-        pairs = dict.fromkeys(f.layers for record in mine.values() for f in record.fused if f.grid)
-        for layers in pairs:
-            of_pair = {
-                name: fused
-                for name, record in mine.items()
-                for fused in record.fused
-                if fused.layers == layers
-            }
-            rows = [vars(row) for row in carried(of_pair)]
-            found.append({"network": network, "layers": list(layers), "rows": rows})
-    return found
+    return [
+        {
+            "network": network,
+            "layers": list(layers),
+            "rows": [vars(row) for row in carried(of_pair)],
+        }
+        for network, layers, of_pair in swept_pairs(records)
+    ]
 
 
 def facts(records: Records) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,6 @@
 """The tables of a reproduction: the paper's figures beside ours, as cells of text."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from lamella.pipeline.reproduce.signs import (
     fused_of,
     other_signs,
     signs,
+    swept_pairs,
 )
 from lamella.schemas.report import Interval, Metric
 from lamella.schemas.reproduced import DataSetName, FusedScore, LayerScore
@@ -114,20 +116,12 @@ def choice_tables(records: Records) -> tuple[Table, ...]:
 
 def transfer_tables(records: Records) -> tuple[Table, ...]:
     """Return for each pair of layers the matrix of (t, p) chosen on one data set for another."""
-    found = []
-    for network in dict.fromkeys(network for network, _ in records):
-        mine = {data_set: record for (name, data_set), record in records.items() if name == network}
-        pairs = dict.fromkeys(
-            fused.layers for record in mine.values() for fused in record.fused if fused.grid
-        )
-        for layers in pairs if len(mine) > 1 else ():
-            of_pair = {
-                data_set: fused
-                for data_set in mine
-                if (fused := fused_of(records, network, data_set, layers)) is not None
-            }
-            found.append(_transfer_table(network, layers, of_pair))
-    return tuple(found)
+    networks = Counter(network for network, _ in records)
+    return tuple(
+        _transfer_table(network, layers, of_pair)
+        for network, layers, of_pair in swept_pairs(records)
+        if networks[network] > 1
+    )
 
 
 def carried(of_pair: dict[DataSetName, FusedScore]) -> tuple[Carried, ...]:

@@ -106,7 +106,7 @@ def score(
     layers = [layer.name for layer in place.snapshot.extraction.layers]
     plan = plan_sweep(truth, names, specs["published"])
     image_ids = coordinator.image_ids()
-    batches = query_features(place, coordinator, image_ids, truth, layers, WEIGHTS, plan)
+    batches = query_features(place, coordinator, image_ids, plan.truth, layers, WEIGHTS)
     scores: dict[str, list[float]] = {name: [] for name in specs}
     for first, batch in batches:
         asked = coordinator.expanded(batch, place.snapshot.fusion, EXPAND)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.protocols.groups import ALONE
 from lamella.pipeline.evaluate.protocols.official import Official
 from lamella.pipeline.evaluate.stems import split, stem_of, stems, unique
 from lamella.pipeline.evaluate.truth import GroundTruth, GroundTruthQuery, Release
@@ -18,7 +19,6 @@ from lamella.pipeline.evaluate.truth_files import read_lines
 
 LIST = Official("holidays", "holidays_images.dat", ("holidays_images.dat",), "of eval_holidays.tgz")
 PICTURES, QUERIES = 1491, 500
-ALONE = "alone in its group, so a distractor"
 
 SizeOf = Callable[[str], tuple[int, int]]
 """Return width and height of a picture of the corpus by its name, as it is shown."""

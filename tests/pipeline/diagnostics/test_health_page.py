@@ -10,8 +10,7 @@ import pytest
 from lamella.pipeline.diagnostics.health_page import Excited, caption, excited_words, render, story
 from lamella.pipeline.diagnostics.inspect import LayerHealth, inspect_layer
 from lamella.pipeline.diagnostics.patches import Patch, Seen, WordPatches
-from lamella.pipeline.evaluate.page import JPEG_START
-from lamella.pipeline.page.jpeg import jpeg_of
+from lamella.pipeline.page.jpeg import JPEG_START, jpeg_of
 from lamella.pipeline.store.local import LocalStore
 from tests.conftest import Indexed
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.evaluate.protocols.groups import ALONE
 from lamella.pipeline.evaluate.protocols.holidays import (
-    ALONE,
     holidays,
     read_rotations,
     told_upright,
