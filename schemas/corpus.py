@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Self
 
 import pyarrow as pa
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
 from lamella.schemas.files import FileRef
@@ -72,7 +72,8 @@ class ShardRef(Stored):
     pictures have the same key in every corpus. `ignored` counts the files between them that are no
     pictures and got no id. `first` and `last` are the places of its first and last entry, as
     `Entry.place` gives them, and `mark` is the number that ends shards and segments; see
-    `corpus.cut`.
+    `corpus.cut`. `columns` is the table of the columns that are kept beside the images, a row for
+    each of them in the same order; then `key` is made from it too.
 
     Raises:
         ValueError: more images refused than there are, or a file with another number of rows.
@@ -83,18 +84,28 @@ class ShardRef(Stored):
     refused: int = Field(ge=0)
     ignored: int = Field(ge=0)
     file: FileRef
+    columns: FileRef | None = None
     first: str
     last: str
     mark: int = Field(ge=0)
+
+    @model_serializer(mode="wrap")
+    def _without_columns(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave no columns out, as before any could be kept: records stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if self.columns is None:
+            value.pop("columns", None)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.refused > self.images:
             raise ValueError(f"shard {self.key} refuses {self.refused} of {self.images} images")
-        if self.file.rows != self.images:
-            raise ValueError(
-                f"shard {self.key} has {self.images} images, its file {self.file.rows} rows"
-            )
+        for file in (self.file, self.columns):
+            if file is not None and file.rows != self.images:
+                raise ValueError(
+                    f"shard {self.key} has {self.images} images, {file.path} {file.rows} rows"
+                )
         return self
 
 

@@ -1,6 +1,6 @@
 """A job's settings, as a person writes them in TOML; everything has a default."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -41,13 +41,17 @@ class CorpusSettings(Stored):
         pattern=r"^[^\x00-\x1f]{1,512}$",
         description="of a Parquet source, the column that holds the pictures",
     )
+    columns: tuple[Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,512}$")], ...] = Field(
+        default=(), description="of Parquet sources, the columns that are kept beside the pictures"
+    )
 
     @model_serializer(mode="wrap")
-    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave no column out, as before it could be named: digests stay what they were."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
         value: dict[str, Any] = dump(self)
-        if self.column is None:
-            value.pop("column", None)
+        for name in ("column", "columns"):
+            if not value.get(name):
+                value.pop(name, None)
         return value
 
 
@@ -112,6 +116,13 @@ class NetworkSettings(Stored):
     preprocess: PreprocessSettings = PreprocessSettings()
 
 
+class VectorSettings(Stored):
+    """A layer whose vectors a user brings: its name, and the file that has a vector a picture."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,39}$")
+    file: str = Field(min_length=1, description="Parquet, Arrow, .npy or .npz, or a folder of such")
+
+
 class ActivationSettings(Stored):
     """What is kept of the local layers: their descriptors (`all`), or their words alone (`none`).
 
@@ -160,13 +171,22 @@ class SearchSettings(Stored):
     exclude_self: bool = Field(
         default=False, description="an indexed picture is no answer to itself"
     )
+    above: float | None = Field(
+        default=None, ge=0, description="only pictures of at least this score are answers"
+    )
+    where: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=10_000,
+        description='only pictures that this is true of are answers: year >= 2020 and lens == "50"',
+    )
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what once was not there to be said: digests stay what they were."""
         value: dict[str, Any] = dump(self)
-        for name in ("expand", "exclude_self"):
-            if not value.get(name):
+        for name in ("expand", "exclude_self", "above", "where"):
+            if value.get(name) in (None, 0, False):
                 value.pop(name, None)
         return value
 
@@ -215,6 +235,9 @@ class JobConfig(Stored):
     profile: Profile = "production"
     corpus: CorpusSettings = CorpusSettings()
     network: NetworkSettings = NetworkSettings()
+    vectors: tuple[VectorSettings, ...] = Field(
+        default=(), description="layers whose vectors are given, before those of the network"
+    )
     vocabulary: VocabularySpec = VocabularySpec()
     encoding: EncodingSettings = EncodingSettings()
     vocabulary_from: str | None = Field(
@@ -228,11 +251,13 @@ class JobConfig(Stored):
     engine: EngineSettings = EngineSettings()
 
     @model_serializer(mode="wrap")
-    def _without_the_default_gate(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the default gate out, as before there was one: digests stay what they were."""
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
         value: dict[str, Any] = dump(self)
         if self.gate == GateSettings():
             value.pop("gate", None)
+        if not self.vectors:
+            value.pop("vectors", None)
         return value
 
     def vocabulary_of(self, layer: str) -> VocabularySpec:

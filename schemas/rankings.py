@@ -72,6 +72,8 @@ class QueryRun(Record):
     audit_wanted: int = Field(default=0, ge=0)
     audit_found: int = Field(default=0, ge=0)
     exclude_self: bool = Field(default=False, description="no picture is in its own ranking")
+    above: float | None = Field(default=None, description="the least score of an answer, if any")
+    where: str | None = Field(default=None, description="what is true of all answers, if anything")
     rankings: tuple[FileRef, ...] = Field(description="one a batch, in order")
     refusals: tuple[FileRef, ...] = Field(description="of the batches that have any, in order")
 
@@ -89,8 +91,8 @@ class QueryRun(Record):
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what once was not there to be said: records stay what they were."""
         value: dict[str, Any] = dump(self)
-        for name in ("expand", "exclude_self"):
-            if not value.get(name):
+        for name in ("expand", "exclude_self", "above", "where"):
+            if value.get(name) in (None, 0, False):
                 value.pop(name, None)
         return value
 

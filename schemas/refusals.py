@@ -22,6 +22,8 @@ class RefusalReason(StrEnum):
     DECODER_CRASHED = "decoder-crashed"
     TOO_SLOW = "too-slow"
     TOO_MUCH_MEMORY = "too-much-memory"
+    NO_VECTOR = "no-vector"
+    BAD_VECTOR = "bad-vector"
 
     @property
     def meaning(self) -> str:
@@ -46,4 +48,6 @@ _MEANINGS = {
     RefusalReason.DECODER_CRASHED: "it ended the process that decoded it, twice",
     RefusalReason.TOO_SLOW: "decoding took more time than the limit, twice",
     RefusalReason.TOO_MUCH_MEMORY: "decoding took more memory than the limit, twice",
+    RefusalReason.NO_VECTOR: "the vectors that were given have none of this name",
+    RefusalReason.BAD_VECTOR: "the vector that was given for it is not finite, or all zeros",
 }

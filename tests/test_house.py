@@ -99,12 +99,16 @@ def test_nothing_but_tests_imports_tests() -> None:
 @pytest.mark.parametrize(
     ("library", "at_home", "inside_functions_of"),
     [
-        ("torch", ("pipeline/extract/", "pipeline/bench/"), ("pipeline/", "cluster/ray/actors.py")),
-        ("torchvision", ("pipeline/extract/",), ()),
-        ("faiss", (), ("pipeline/vocabulary/", "pipeline/diagnostics/")),
+        (
+            "torch",
+            ("pipeline/extract/", "pipeline/networks/", "pipeline/bench/"),
+            ("pipeline/", "cluster/ray/actors.py"),
+        ),
+        ("torchvision", ("pipeline/extract/", "pipeline/networks/"), ()),
+        ("faiss", (), ("pipeline/vocabulary/", "pipeline/diagnostics/", "pipeline/export/")),
         ("fsspec", ("pipeline/store/",), ("pipeline/store/",)),
         ("s3fs", ("pipeline/store/",), ("pipeline/store/",)),
-        ("safetensors", ("pipeline/extract/",), ()),
+        ("safetensors", ("pipeline/extract/", "pipeline/networks/"), ()),
         ("ray", ("cluster/",), ()),
         # It takes settings from the current folder unless it is imported with care.
         ("numba", (), ("pipeline/compiled.py",)),
@@ -112,6 +116,14 @@ def test_nothing_but_tests_imports_tests() -> None:
         ("skimage", (), ("pipeline/planted/",)),
         ("matplotlib", (), ("pipeline/page/charts.py",)),
         ("ir_measures", (), ("pipeline/evaluate/",)),
+        ("timm", (), ("pipeline/networks/",)),
+        ("open_clip", (), ("pipeline/networks/",)),
+        ("transformers", (), ("pipeline/networks/",)),
+        ("huggingface_hub", (), ("pipeline/networks/",)),
+        ("lance", (), ("pipeline/export/",)),
+        ("fastapi", ("cluster/serve/",), ()),
+        ("starlette", ("cluster/serve/",), ()),
+        ("uvicorn", ("cluster/serve/",), ()),
     ],
 )
 def test_a_library_is_used_where_it_belongs(
@@ -141,7 +153,8 @@ DOWNWARDS = (
         "cores",
     ),
     *("private", "import_path", "scratch", "page"),
-    *("torch_settings", "compiled", "store", "run", "corpus", "extract", "vocabulary", "index"),
+    *("torch_settings", "compiled", "store", "run", "corpus", "networks", "extract"),
+    *("vocabulary", "index"),
     *(
         "search",
         "evaluate",
@@ -153,7 +166,7 @@ DOWNWARDS = (
         "diagnostics",
         "bench",
     ),
-    *("plan", "upkeep", "reproduce"),
+    *("export", "plan", "upkeep", "reproduce"),
 )
 """The parts of the pipeline: each stands on those before it."""
 

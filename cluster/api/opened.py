@@ -150,6 +150,7 @@ class Index:
         fusion: Literal["published", "scaled"] | None = None,
         profile: Literal["paper", "production"] | None = None,
         exclude_self: bool = False,
+        above: float | None = None,
     ) -> Result:
         """Return the k best images of each query.
 
@@ -175,6 +176,7 @@ class Index:
                 similar random pictures are in each layer; t, p and w go before.
             profile: weights of visual words: `production` is tf-idf, `paper` is tf.
             exclude_self: leave an indexed image out of its own answer, which then has k others.
+            above: the least score of an answer; a query may then have fewer than k.
 
         Raises:
             InputError: something is no picture, or no image of the index; a value out of range;
@@ -183,7 +185,8 @@ class Index:
             StoreError, DecoderUnavailable: the store or this machine failed.
         """
         with self._turn() as opened:
-            search_settings = {"k": k, "mode": mode, "expand": expand, "exclude_self": exclude_self}
+            search_settings: dict[str, Any] = {"k": k, "mode": mode, "expand": expand}
+            search_settings |= {"exclude_self": exclude_self, "above": above}
             question = opened.question(search_settings, layers, t, p, w, fusion, profile)
             question.check("images" if pictures is None else "pictures")
             search, spec = question.search, question.fusion

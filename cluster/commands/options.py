@@ -102,6 +102,14 @@ Expand = Annotated[
         show_default="0",
     ),
 ]
+Above = Annotated[
+    float | None,
+    typer.Option(
+        metavar="F",
+        help="Only images of at least this score are answers; there may be fewer than k.",
+        show_default=False,
+    ),
+]
 Layers = Annotated[
     str | None, typer.Option(help="Which indexed layers to fuse, such as head,p15. All by default.")
 ]

@@ -72,6 +72,7 @@ def query(
             help="Leave an indexed picture out of its own answer, which then has k others.",
         ),
     ] = None,
+    above: options.Above = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -147,6 +148,7 @@ def query(
         **options.fusion_overrides(t, p, w, fusion),
         "search.expand": expand,
         "search.exclude_self": exclude_self,
+        "search.above": above,
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }

@@ -83,6 +83,7 @@ class Question:
             search.k + search.exclude_self,
             mode="exact" if exactly else search.mode,
             candidates=search.candidates,
+            above=search.above,
         )
         return without_own(answer, ids) if search.exclude_self else answer
 
@@ -238,6 +239,8 @@ def _differences(run: QueryRun, question: Question, plan: Plan) -> str:
         "mode": (run.mode, question.search.mode),
         "expand": (run.expand, question.search.expand),
         "exclude_self": (run.exclude_self, question.search.exclude_self),
+        "above": (run.above, question.search.above),
+        "where": (run.where, question.search.where),
         "weighting": (run.weighting, question.weighting),
         "fusion": (_shown(run.fusion), _shown(question.fusion)),
     }
@@ -365,6 +368,8 @@ def _summed_up(
         k=question.search.k,
         expand=question.search.expand,
         exclude_self=question.search.exclude_self,
+        above=question.search.above,
+        where=question.search.where,
         images=place.snapshot.indexed,
         queries=sum(pictures_of(record) for record in records),
         answered=sum(record.counts["queries"] for record in records),

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float64s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.search.expand import check_expandable, expand
-from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
+from lamella.pipeline.search.merge import (
+    common_floors,
+    floors_of,
+    fuse_candidates,
+    merge_answers,
+    only_above,
+)
 from lamella.pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.schemas.query import FusionSpec, SearchMode
@@ -72,6 +78,7 @@ class Coordinator:
         *,
         mode: SearchMode = "exact",
         candidates: int = 1_000,
+        above: float | None = None,
     ) -> Answer:
         """Return the k best images of each query.
 
@@ -79,19 +86,24 @@ class Coordinator:
             mode: `exact` is certified equal to scoring every image; `candidates` fuses the best
                 of each layer, `paper` those of the first layer alone.
             candidates: how many a layer proposes, over all segments.
+            above: the least score of an answer; there may then be fewer than k. In exact mode a
+                high one makes the search cheaper.
         """
         k = min(k, max(self.images, 1))
         if mode == "exact":
-            floors = None
+            floors = None if above is None else floors_of(spec, above, len(queries))
             if len(self._servers) > 1:
                 # The common bar of all servers is far higher than that of one server alone.
-                floors = common_floors(self._servers.ask("bounds", queries, spec, k), k)
-            return merge_answers(self._servers.ask("exact", queries, spec, k, floors), k)
-        n = min(max(candidates, k), max(self.images, 1))
-        layers = [entry.layer for entry in spec.layers]
-        answers = self._servers.ask("proposals", queries, layers, n)
-        lists = [part for answer in answers for part in answer]
-        return fuse_candidates(lists, spec, k, n, self.images, mode)
+                common = common_floors(self._servers.ask("bounds", queries, spec, k), k)
+                floors = common if floors is None else np.maximum(common, floors)
+            answer = merge_answers(self._servers.ask("exact", queries, spec, k, floors), k)
+        else:
+            n = min(max(candidates, k), max(self.images, 1))
+            layers = [entry.layer for entry in spec.layers]
+            answers = self._servers.ask("proposals", queries, layers, n)
+            lists = [part for each in answers for part in each]
+            answer = fuse_candidates(lists, spec, k, n, self.images, mode)
+        return answer if above is None else only_above(answer, above)
 
     def expanded(self, queries: QueryBatch, spec: FusionSpec, n: int) -> QueryBatch:
         """Return each query as the mean of itself and its n best pictures, in the fused layers.

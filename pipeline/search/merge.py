@@ -74,6 +74,27 @@ def common_floors(bounds: Sequence[NDArray[np.float64]], k: int) -> NDArray[np.f
     return np.partition(together, together.shape[1] - k, axis=1)[:, together.shape[1] - k]
 
 
+def floors_of(spec: FusionSpec, above: float, queries: int) -> NDArray[np.float64]:
+    """Return the floors (Q,) of a search for scores of at least `above`.
+
+    Like all bounds they are of F over the greatest weight; rounded down, so that a score which is
+    just `above` stays in.
+    """
+    greatest = max(entry.weight for entry in spec.layers)
+    return np.full(queries, np.nextafter(above / greatest * (1 - 1e-12), -np.inf))
+
+
+def only_above(answer: Answer, above: float) -> Answer:
+    """Return an answer without the images whose score is below a number; shapes stay."""
+    low = answer.scores < above
+    return Answer(
+        np.where(low, -1, answer.image_ids),
+        np.where(low, -np.inf, answer.scores),
+        np.where(low[:, :, None], 0.0, answer.similarities),
+        answer.certified,
+    )
+
+
 def fuse_candidates(
     lists: Sequence[Sequence[Answer]],
     spec: FusionSpec,

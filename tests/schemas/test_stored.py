@@ -111,7 +111,7 @@ def test_a_manifest_adds_up() -> None:
 def test_a_shard_refuses_no_more_than_it_has_and_has_a_row_an_image() -> None:
     with pytest.raises(ValidationError, match="refuses 3 of 2"):
         shard("0", 2, refused=3)
-    with pytest.raises(ValidationError, match="2 images, its file 7 rows"):
+    with pytest.raises(ValidationError, match=r"2 images, .* 7 rows"):
         ShardRef(**shard("0", 2).model_dump() | {"file": file(rows=7)})
 
 

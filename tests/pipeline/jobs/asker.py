@@ -73,6 +73,7 @@ class Asker:
     candidates: int = 1_000
     expand: int = 0
     exclude_self: bool = False
+    above: float | None = None
     asked: list[tuple[str, int]] = field(default_factory=list)
     stands: list[Progress] = field(default_factory=list)
 
@@ -89,6 +90,7 @@ class Asker:
             candidates=self.candidates,
             expand=self.expand,
             exclude_self=self.exclude_self,
+            above=self.above,
         )
         return place, coordinator, Question(snapshot.fusion, snapshot.weighting, search)
 

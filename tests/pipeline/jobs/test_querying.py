@@ -232,6 +232,19 @@ def test_a_run_with_the_pictures_themselves_is_another_run(tiny: Tiny) -> None:
         Asker(tiny, exclude_self=True).pictures(tiny.pictures)
 
 
+@pytest.mark.parametrize("mode", ["exact", "candidates"])
+def test_only_answers_of_a_least_score_are_given(tiny: Tiny, mode: SearchMode) -> None:
+    whole = rows(tiny, Asker(tiny, k=5).images())
+    score = sorted(row["score"] for row in whole)[len(whole) // 2]  # that of an answer stays in
+    answered = Asker(tiny, k=5, above=score, mode=mode).images()
+    found = rows(tiny, answered)
+    assert found == [row for row in whole if row["score"] >= score]
+    assert 0 < len(found) < len(whole)
+    assert (answered.run.above, answered.run.certified) == (score, 5)
+    with pytest.raises(IncompatibleInputs, match=f"above was {score}, is None"):
+        Asker(tiny, k=5, mode=mode).images(into=answered.run.run)
+
+
 def test_images_are_asked_in_the_order_named_and_once(tiny: Tiny) -> None:
     answered = Asker(tiny).images(tiny.of(4, 0, 4))
     asked = [row["query"] for row in rows(tiny, answered) if row["rank"] == 1]

@@ -1,0 +1,1 @@
+"""What leaves an index in the formats of other tools, and pictures that are nearly the same."""
