@@ -8,6 +8,7 @@ where a file has them), in UTC where they have a time zone. Every cast is exact,
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ import pyarrow as pa
 from lamella.pipeline.corpus.at_once import in_turn
 from lamella.pipeline.corpus.containers import group_starts, open_parquet, read_group
 from lamella.pipeline.corpus.joined import part_for
-from lamella.pipeline.corpus.listing import Entry, Kept, Listing
+from lamella.pipeline.corpus.listing import Entry, Kept, Listing, columns_said
 from lamella.pipeline.corpus.locations import facts_of, place_of
 from lamella.pipeline.corpus.parquet_columns import PARQUET, is_text
 from lamella.pipeline.errors import InputError, LamellaError, one_line
 from lamella.pipeline.names import known_names, shown
+from lamella.pipeline.store.tables import read_parquet
 
 KINDS = "true or false, whole numbers, numbers, text, days and times"
 """What a kept column may hold, for a person."""
@@ -173,6 +175,20 @@ def _as_stored(column: Any, field: Any, container: str) -> Any:
             f"column {shown(field.name)} of Parquet {container} does not fit {field.type}, in "
             f"which it is kept: {one_line(error)}; write it again, or keep other columns"
         ) from error
+
+
+def read_stored_columns(path: Path) -> Any:
+    """Return a stored table of kept columns.
+
+    Raises:
+        ValueError, ArrowException: it is something else.
+    """
+    table = read_parquet(path)
+    strange = [field for field in table.schema if stored_type(field.type) != field.type]
+    if strange or len(set(table.column_names)) < table.num_columns:
+        raise ValueError(f"its columns are {one_line(str(columns_said(table.schema)), 200)}")
+    table.validate(full=True)
+    return table
 
 
 @contextmanager

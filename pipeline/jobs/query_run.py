@@ -66,6 +66,11 @@ class Question:
                 "leave it out"
             )
 
+    def expanded(self, coordinator: Coordinator, features: QueryBatch) -> QueryBatch:
+        """Return queries expanded as the question says."""
+        search = self.search
+        return coordinator.expanded(features, self.fusion, search.expand, search.where)
+
     def answer(
         self, coordinator: Coordinator, ids: Int64s, features: QueryBatch, *, exactly: bool = False
     ) -> Answer:
@@ -84,6 +89,7 @@ class Question:
             mode="exact" if exactly else search.mode,
             candidates=search.candidates,
             above=search.above,
+            where=search.where,
         )
         return without_own(answer, ids) if search.exclude_self else answer
 
@@ -327,7 +333,7 @@ def _answer_batch(
     rankings = rankings_schema([entry.layer for entry in question.fusion.layers]).empty_table()
     counts = {"certified": 0}
     if batch.features is not None:
-        features = coordinator.expanded(batch.features, question.fusion, question.search.expand)
+        features = question.expanded(coordinator, batch.features)
         answer = question.answer(coordinator, batch.ids, features)
         rankings = ranking_table(batch.ids, batch.names, answer, question.fusion, table)
         counts["certified"] = int(answer.certified.sum())

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import read_images, read_row
+from lamella.pipeline.corpus.kept_columns import read_stored_columns
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, SourceGone
 from lamella.pipeline.index.files import read_members
 from lamella.pipeline.index.shards import segment_shards
+from lamella.pipeline.search.where import FACTS, KEPT
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure
 from lamella.pipeline.store.tables import ROW_GROUP, column
+from lamella.schemas.corpus import ShardRef
 from lamella.schemas.snapshot import IndexSnapshot
 
 HELD_BYTES = 256 * 1024**2
@@ -51,13 +54,14 @@ class ImageTable:
         self._store, self._snapshot = store, snapshot
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
-        self._recorded_root, self._pictures = snapshot.root, pictures
+        self._kept: Any = None
+        self.recorded_root, self._pictures = snapshot.root, pictures
         self.kind = snapshot.kind
 
     @cached_property
     def root(self) -> str:
         """Where the pictures may be read. Raises InputError as `picture_root`."""
-        return picture_root(self._store, self._recorded_root, self._pictures)
+        return picture_root(self._store, self.recorded_root, self._pictures)
 
     @cached_property
     def _segments(self) -> list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]]:
@@ -172,6 +176,52 @@ class ImageTable:
                 found[place] = digest
         return found
 
+    @property
+    def kept(self) -> Any:
+        """The names and types of the columns kept beside the pictures, as a pyarrow schema."""
+        if self._kept is None and self._shards:
+            self._table(0, "facts")
+        return pa.schema([]) if self._kept is None else self._kept
+
+    def with_kept(self, table: Any) -> Any:
+        """Return a table that has a column `image_id` with the kept columns of its images.
+
+        Their names begin with `meta.`. Raises KeyError where there is no such id.
+        """
+        names = [f"{KEPT}{name}" for name in self.kept.names]
+        if not names:
+            return table
+        shards, places = self._places(column(table, "image_id").astype(np.int64))
+        parts = [self._table(0, "facts").select(names).slice(0, 0)]
+        order = np.argsort(shards, kind="stable")
+        numbers, starts = np.unique(shards[order], return_index=True)
+        for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
+            facts = self._table(number, "facts").select(names)
+            parts.append(facts.take(pa.array(places[rows])))
+        found = pa.concat_tables(parts).take(pa.array(np.argsort(order, kind="stable")))
+        for name in names:
+            table = table.append_column(found.schema.field(name), found.column(name))
+        return table
+
+    def of_segments(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield for each segment a table of its images, in the order of its ids.
+
+        Args:
+            columns: of `FACTS`, or kept ones, which begin with `meta.`.
+        """
+        every = 0
+        for (ids, shards, places), of_segment in zip(
+            self._segments, self._of_segments, strict=True
+        ):
+            numbers = range(every, every := every + len(of_segment))
+            starts = np.cumsum([0, *(self._shards[number].images for number in numbers)])
+            tables = [self._table(number, "facts") for number in numbers]
+            rows = starts[shards - numbers.start] + places
+            chosen = [each.select(["image_id", *columns]) for each in tables]
+            table = pa.concat_tables(chosen).take(pa.array(rows))
+            self._check(numbers.start, np.array_equal(column(table, "image_id"), ids))
+            yield table
+
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
         """Return the id of the first image, in the order of the source, of each wanted name."""
         found: dict[str, int] = {}
@@ -224,7 +274,7 @@ class ImageTable:
                 return None
 
     def _table(self, number: int, what: str) -> Any:
-        """Return a shard's rows, names (large strings) or digests; evict the oldest in use."""
+        """Return a shard's rows, names (large strings), digests or facts; evict the oldest."""
         key = (number, what)
         if key not in self._held:
             columns = _COLUMNS.get(what)
@@ -237,6 +287,8 @@ class ImageTable:
                 )
             if what == "names":
                 table = table.select(columns).cast(_LONG_NAMES).combine_chunks()
+            if what == "facts":
+                table = self._with_columns(table.select(columns).cast(_FACTS), shard)
             self._held[key] = table
             self.held_bytes += table.nbytes
             while self.held_bytes > self._most_bytes and len(self._held) > 1:
@@ -244,9 +296,30 @@ class ImageTable:
         self._held.move_to_end(key)
         return self._held[key]
 
+    def _with_columns(self, table: Any, shard: ShardRef) -> Any:
+        """Return the facts of a shard with its kept columns beside them."""
+        kept = table.select([])
+        if shard.columns is not None:
+            kept = read_committed(self._store, shard.columns, read_stored_columns)
+        self._kept = kept.schema if self._kept is None else self._kept
+        if not kept.schema.equals(self._kept) or kept.num_rows != shard.images:
+            raise CorruptFile(
+                f"{shard.files[-1].path} has other columns or rows than its snapshot: "
+                f"{cure(self._store)}"
+            )
+        for name in kept.schema.names:
+            table = table.append_column(f"{KEPT}{name}", kept.column(name))
+        return table
 
-_COLUMNS = {"names": ["image_id", "name"], "digests": ["image_id", "sha256"]}
+
+_COLUMNS = {
+    "names": ["image_id", "name"],
+    "digests": ["image_id", "sha256"],
+    "facts": ["image_id", *FACTS],
+}
 """What is read of a shard's table; all columns for its rows."""
+
+_FACTS = pa.schema([("image_id", pa.int64()), *FACTS.items()])
 
 _LONG_NAMES = pa.schema([pa.field("image_id", pa.int64()), pa.field("name", pa.large_string())])
 
