@@ -185,19 +185,12 @@ def evaluate_parts(
     the part in the names of their files.
 
     Raises:
-        InputError: as `check_folder`; shared words are wanted of expanded queries; or the job has a
-            filter.
+        InputError: as `check_folder`; or shared words are wanted of expanded queries.
     """
     if copies.page is not None and copies.page.shared_words and job.search.expand:
         raise InputError(
             f"--shared-words draws what a query's own picture shares; --expand "
             f"{job.search.expand} asks with the mean of several: leave one of them out"
-        )
-    if job.search.where is not None:
-        raise InputError(
-            f"search.where ({job.search.where[:60]!r}) leaves pictures out of answers, and "
-            "an evaluation judges those of the whole index: leave it out of the job, or judge a "
-            "run that `lamella query --where` made, with --run"
         )
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
