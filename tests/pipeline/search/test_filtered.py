@@ -5,10 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.index.shards import shards_of
 from lamella.pipeline.search import block_scan
+from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.exact import lower_bounds, search_exact, top_by_layer
-from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
+from lamella.pipeline.search.fuse import fuse
+from lamella.pipeline.search.merge import (
+    common_floors,
+    fuse_candidates,
+    merge_answers,
+    only_above,
+)
+from lamella.pipeline.search.rank import best_of
+from lamella.pipeline.search.searcher import SegmentSearcher
+from lamella.pipeline.store.storage import open_store
 from lamella.schemas.query import FusionSpec
+from tests.conftest import Indexed
 from tests.pipeline.search.test_exact import (
     SPECS,
     assert_same,
@@ -18,11 +31,17 @@ from tests.pipeline.search.test_exact import (
     seeds,
 )
 
+WHERE = [
+    'endswith(name, "1.jpg") or endswith(name, "2.jpg")',
+    "size_bytes > 0 and not width < height",
+    'startswith(name, "0")',
+    "height == None",
+]
 shares = st.sampled_from([0.0, 0.03, 0.2, 0.5, 1.0])
 
 
 @given(seeds, st.integers(1, 60), st.integers(1, 12), st.sampled_from(SPECS), shares)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=16, deadline=None)
 def test_the_answer_is_that_of_the_allowed_images_alone(
     seed: int, n: int, k: int, spec: FusionSpec, share: float
 ) -> None:
@@ -70,3 +89,43 @@ def test_fewer_than_k_are_allowed_and_all_of_them_are_the_answer() -> None:
     assert found.image_ids.shape == (3, 5)
     for row in found.image_ids:
         assert set(row.tolist()) == {*segment.image_ids[mask].tolist(), -1}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_answers_of_an_index_are_brute_force_over_what_a_filter_allows(
+    indexed: Indexed, where: str
+) -> None:
+    snapshot = indexed.snapshot
+    searcher = SegmentSearcher(str(indexed.store), snapshot)
+    assert len(searcher.segments) > 1
+    coordinator = Coordinator(LocalServers(searcher), snapshot.indexed)
+    layers = [entry.layer for entry in snapshot.fusion.layers]
+    ids, allowed = coordinator.image_ids(), _allowed(indexed, where)
+    queries = coordinator.features(ids[[0, 9, 30]].tolist(), layers)
+    every, table = coordinator.similarities(queries, layers)
+    rows = np.flatnonzero(np.isin(every, allowed))
+    some = table[:, :, rows].reshape(len(layers), -1)
+    query_of = np.repeat(np.arange(3), len(rows))
+    expected = best_of(query_of, np.tile(every[rows], 3), fuse(some, snapshot.fusion), some, 3, 48)
+    assert_same(coordinator.answer(queries, snapshot.fusion, 48, where=where), expected)
+    above = float(np.median(expected.scores[expected.image_ids >= 0])) if len(rows) else 1.0
+    both = coordinator.answer(queries, snapshot.fusion, 48, above=above, where=where)
+    assert_same(both, only_above(expected, above))
+
+
+def _allowed(indexed: Indexed, where: str) -> list[int]:
+    """Return the ids of the images that a filter allows, in plain Python over the image tables."""
+
+    def endswith(text: str, end: str) -> bool:
+        return text.endswith(end)
+
+    def startswith(text: str, start: str) -> bool:
+        return text.startswith(start)
+
+    store = open_store(str(indexed.store))
+    return [
+        row["image_id"]
+        for shard in shards_of(store, indexed.snapshot)
+        for row in read_images(indexed.store / shard.file.path).to_pylist()
+        if eval(where, {"endswith": endswith, "startswith": startswith} | row)
+    ]
