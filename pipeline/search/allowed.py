@@ -54,14 +54,19 @@ class Allowed:
         """
         if where not in self._held:
             self._images = self._images or ImageTable(self.store, self.snapshot)
-            self._held[where] = _masks(self._images, understood(self._images, where))
+            self._held[where] = filter_masks(self._images, understood(self._images, where))
             if len(self._held) > HELD_FILTERS:
                 self._held.popitem(last=False)
         self._held.move_to_end(where)
         return self._held[where]
 
 
-def _masks(images: ImageTable, asked: Filter) -> Masks:
+def filter_masks(images: ImageTable, asked: Filter) -> Masks:
+    """Return which images of each segment a filter is true of.
+
+    Raises:
+        InputError: it fails on a value.
+    """
     columns = ["name" if each == SOURCE else each for each in asked.columns]
     masks = []
     for table in images.of_segments(list(dict.fromkeys(columns))):
