@@ -14,8 +14,8 @@ from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.files import as_lists
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.index.shards import finder_of, shards_of
+from lamella.pipeline.search.names import beside
 from lamella.pipeline.search.segment import DenseLayer, Features, Layer, ResidualLayer, SegmentData
-from lamella.pipeline.search.where import KEPT
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import vectors_column
@@ -110,9 +110,7 @@ def images_table(store: Store, snapshot: IndexSnapshot, indexed: NDArray[np.int6
         columns["detail"] = pa.array(detail, pa.string())
         table = pa.table(columns).cast(IMAGES)
         if shard.columns is not None:
-            kept = read_committed(store, shard.columns, read_stored_columns)
-            for name in kept.column_names:
-                table = table.append_column(f"{KEPT}{name}", kept.column(name))
+            table = beside(table, read_committed(store, shard.columns, read_stored_columns))
         tables.append(table)
     table = pa.concat_tables(tables or [IMAGES.empty_table()])
     found = np.isin(table.column("image_id").to_numpy(), indexed, assume_unique=True)

@@ -126,7 +126,7 @@ def query(
     By every indexed picture, itself left out, keeping the answers as the run pairs:
     [bold]lamella query ./index --queries snapshot --exclude-self --into pairs[/]
 
-    Among pictures of one folder with a column that was kept, see [bold]--where[/]:
+    Among the pictures of a folder, by a column that the index keeps:
     [bold]lamella query ./index photo.jpg --where 'year >= 2020 and startswith(name, "cats/")'[/]
 
     Up to 64 queries are answered in this process, unless engine, workers or

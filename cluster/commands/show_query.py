@@ -119,6 +119,9 @@ def show_account(console: Console, answered: Answered) -> None:
         ),
         soft_wrap=True,
     )
+    if answered.images is None:
+        line = "the snapshot that was asked is gone, and with it what was kept beside pictures"
+        console.print(line, style="yellow", soft_wrap=True)
     if run.where is not None:
         console.print(plain(f"of the pictures where {run.where}"), soft_wrap=True)
     if run.expand:

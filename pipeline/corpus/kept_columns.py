@@ -41,8 +41,8 @@ def find_kept(listing: Listing, wanted: Sequence[str]) -> Kept | None:
     )
     if not containers:
         raise InputError(
-            f"--keep-columns (corpus.columns) keeps columns of Parquet files, and {listing.root} "
-            "holds none: leave it out, or give Parquet files"
+            "--keep-columns (corpus.columns) keeps columns of Parquet files, and the source holds "
+            "none: leave it out, or give Parquet files"
         )
 
     def look(container: str) -> tuple[Any, tuple[int, int | None]]:
@@ -184,7 +184,8 @@ def read_stored_columns(path: Path) -> Any:
         ValueError, ArrowException: it is something else.
     """
     table = read_parquet(path)
-    strange = [field for field in table.schema if stored_type(field.type) != field.type]
+    types = [field.type for field in table.schema]
+    strange = any(pa.types.is_null(kind) or stored_type(kind) != kind for kind in types)
     if strange or len(set(table.column_names)) < table.num_columns:
         raise ValueError(f"its columns are {one_line(str(columns_said(table.schema)), 200)}")
     table.validate(full=True)

@@ -89,8 +89,8 @@ class Coordinator:
             candidates: how many a layer proposes, over all segments.
             above: the least score of an answer; there may then be fewer than k. In exact mode a
                 high one makes the search cheaper.
-            where: a filter, as `search.where` reads it: the answer is that of an index of the
-                images alone that it is true of. There may be fewer than k.
+            where: a filter, as `search.where` reads it: only images that it is true of are ranked,
+                as exactly as all are without. There may be fewer than k.
 
         Raises:
             InputError: `where` is no filter of this index.

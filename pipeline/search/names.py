@@ -22,10 +22,10 @@ from lamella.pipeline.index.shards import segment_shards
 from lamella.pipeline.search.where import FACTS, KEPT
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import cure
+from lamella.pipeline.store.records import cure, read_record
 from lamella.pipeline.store.tables import ROW_GROUP, column
 from lamella.schemas.corpus import ShardRef
-from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
 
 HELD_BYTES = 256 * 1024**2
 """The most bytes of tables in memory: names of some millions of images. The one in use always
@@ -54,7 +54,6 @@ class ImageTable:
         self._store, self._snapshot = store, snapshot
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
-        self._kept: Any = None
         self.recorded_root, self._pictures = snapshot.root, pictures
         self.kind = snapshot.kind
 
@@ -176,21 +175,25 @@ class ImageTable:
                 found[place] = digest
         return found
 
-    @property
+    @cached_property
     def kept(self) -> Any:
-        """The names and types of the columns kept beside the pictures, as a pyarrow schema."""
-        if self._kept is None and self._shards:
-            self._table(0, "facts")
-        return pa.schema([]) if self._kept is None else self._kept
+        """The names and types of the columns kept beside the pictures, as a pyarrow schema.
+
+        They are those of the first shard, and all shards must have the same.
+        """
+        if not self._snapshot.segments:
+            return pa.schema([])
+        manifest = read_record(self._store, self._snapshot.segments[0].manifest, SegmentManifest)
+        return self._kept_of(manifest.shards[0]).schema if manifest.shards else pa.schema([])
 
     def with_kept(self, table: Any) -> Any:
         """Return a table that has a column `image_id` with the kept columns of its images.
 
         Their names begin with `meta.`. Raises KeyError where there is no such id.
         """
-        names = [f"{KEPT}{name}" for name in self.kept.names]
-        if not names:
+        if not len(self.kept):
             return table
+        names = [f"{KEPT}{name}" for name in self.kept.names]
         shards, places = self._places(column(table, "image_id").astype(np.int64))
         parts = [self._table(0, "facts").select(names).slice(0, 0)]
         order = np.argsort(shards, kind="stable")
@@ -199,9 +202,7 @@ class ImageTable:
             facts = self._table(number, "facts").select(names)
             parts.append(facts.take(pa.array(places[rows])))
         found = pa.concat_tables(parts).take(pa.array(np.argsort(order, kind="stable")))
-        for name in names:
-            table = table.append_column(found.schema.field(name), found.column(name))
-        return table
+        return beside(table, found.rename_columns(self.kept.names))
 
     def of_segments(self, columns: Sequence[str]) -> Iterator[Any]:
         """Yield for each segment a table of its images, in the order of its ids.
@@ -298,18 +299,20 @@ class ImageTable:
 
     def _with_columns(self, table: Any, shard: ShardRef) -> Any:
         """Return the facts of a shard with its kept columns beside them."""
-        kept = table.select([])
-        if shard.columns is not None:
-            kept = read_committed(self._store, shard.columns, read_stored_columns)
-        self._kept = kept.schema if self._kept is None else self._kept
-        if not kept.schema.equals(self._kept) or kept.num_rows != shard.images:
+        kept = self._kept_of(shard)
+        rows = kept.num_rows if shard.columns is not None else shard.images
+        if not kept.schema.equals(self.kept) or rows != shard.images:
             raise CorruptFile(
                 f"{shard.files[-1].path} has other columns or rows than its snapshot: "
                 f"{cure(self._store)}"
             )
-        for name in kept.schema.names:
-            table = table.append_column(f"{KEPT}{name}", kept.column(name))
-        return table
+        return beside(table, kept)
+
+    def _kept_of(self, shard: ShardRef) -> Any:
+        """Return the kept columns of a shard, a table without columns where none are kept."""
+        if shard.columns is None:
+            return pa.table({})
+        return read_committed(self._store, shard.columns, read_stored_columns)
 
 
 _COLUMNS = {
@@ -322,6 +325,14 @@ _COLUMNS = {
 _FACTS = pa.schema([("image_id", pa.int64()), *FACTS.items()])
 
 _LONG_NAMES = pa.schema([pa.field("image_id", pa.int64()), pa.field("name", pa.large_string())])
+
+
+def beside(table: Any, kept: Any) -> Any:
+    """Return a table with the kept columns of its rows, called `meta.NAME`, beside its own."""
+    for field in kept.schema:
+        named = field.with_name(f"{KEPT}{field.name}")
+        table = table.append_column(named, kept.column(field.name))
+    return table
 
 
 def as_strings(column: Any) -> Any:

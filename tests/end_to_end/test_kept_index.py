@@ -24,6 +24,7 @@ from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.local import LocalStore
+from lamella.pipeline.store.record_rules import broken_rule
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.forget import forget_picture
 from lamella.pipeline.upkeep.forgotten_check import check_forgotten
@@ -31,6 +32,8 @@ from lamella.pipeline.upkeep.gc import collect_garbage
 from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.retry_refused import retry_store
 from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.corpus import CorpusManifest
+from lamella.schemas.files import FileRef
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.command_line import complaint
@@ -179,6 +182,9 @@ def test_the_command_shows_filters_and_copies_them(own: LocalStore, tmp_path: Pa
     assert "did you mean year?" in told
     # The snapshot of a run may be gone: then its answers are shown as they are stored.
     (own.root / "snapshots/000001.json").unlink()
+    assert (
+        "the snapshot that was asked is gone" in command("query", own.root, "--into", "late").stdout
+    )
     alone = json.loads(command("query", own.root, "--into", "late", "--json").stdout)
     assert len(alone["rankings"]) == 2
     assert "meta.year" not in alone["rankings"][0]
@@ -283,6 +289,27 @@ def test_a_stranger_s_columns_are_checked(own: LocalStore) -> None:
     assert images.kept.names == list(KEEP)
     with pytest.raises(CorruptFile, match="has other columns or rows than its snapshot"):
         images._with_columns(pa.table({}), shard.model_copy(update={"columns": None}))
+
+
+def test_a_record_names_columns_in_looks_alone(own: LocalStore) -> None:
+    (path, *_) = sorted(own.root.glob("corpora/*/manifest.json"))
+    manifest = CorpusManifest.from_json(path.read_bytes())
+    name = str(path.relative_to(own.root))
+    assert broken_rule(name, manifest) is None
+    shard = manifest.shards[0]
+    assert shard.columns is not None
+    elsewhere = shard.columns.model_copy(update={"path": "snapshots/000001.json"})
+    shards = (shard.model_copy(update={"columns": elsewhere}), *manifest.shards[1:])
+    said = broken_rule(name, manifest.model_copy(update={"shards": shards}))
+    assert said == "names snapshots/000001.json, which is no data file in looks"
+    one = {"images": 1, "refused": 0, "file": _of(shard.file, 1)}
+    value = shard.model_dump() | one | {"columns": _of(shard.columns, 2)}
+    with pytest.raises(ValueError, match=r"has 1 images, .* 2 rows"):
+        shard.model_validate(value)
+
+
+def _of(file: FileRef, rows: int) -> dict[str, Any]:
+    return file.model_dump() | {"rows": rows}
 
 
 def test_retried_pictures_keep_their_columns(tmp_path: Path) -> None:
