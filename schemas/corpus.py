@@ -97,12 +97,17 @@ class ShardRef(Stored):
             value.pop("columns", None)
         return value
 
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """The image table, and the kept columns if there are any."""
+        return (self.file,) if self.columns is None else (self.file, self.columns)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.refused > self.images:
             raise ValueError(f"shard {self.key} refuses {self.refused} of {self.images} images")
-        for file in (self.file, self.columns):
-            if file is not None and file.rows != self.images:
+        for file in self.files:
+            if file.rows != self.images:
                 raise ValueError(
                     f"shard {self.key} has {self.images} images, {file.path} {file.rows} rows"
                 )

@@ -35,7 +35,8 @@ def index(
         into: the store: a folder, made if it is absent, or s3://bucket/prefix.
         words: visual words of each local layer; by the corpus's size by default.
         settings: any others by their key in `deploy/job.example.toml`:
-            `{"network.name": "vgg16", "network.layers": ["fc1", "c5_1"]}`. The work is done in
+            `{"network.name": "vgg16", "network.layers": ["fc1", "c5_1"]}`, or
+            `{"corpus.columns": ["year"]}` to keep columns of Parquet. The work is done in
             this process unless they name an engine: `{"engine.workers": 4}` or
             `{"engine.address": "HEAD:6379"}` is Ray. The engine changes no byte.
         job: a TOML file of settings; those of the call win.

@@ -24,6 +24,7 @@ from lamella.pipeline.names import layers_meant
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.text import counted
 from lamella.result import Refusal, Result, result_of
+from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.tables import features_table, images_table, layer_table
@@ -151,6 +152,7 @@ class Index:
         profile: Literal["paper", "production"] | None = None,
         exclude_self: bool = False,
         above: float | None = None,
+        where: str | None = None,
     ) -> Result:
         """Return the k best images of each query.
 
@@ -177,6 +179,8 @@ class Index:
             profile: weights of visual words: `production` is tf-idf, `paper` is tf.
             exclude_self: leave an indexed image out of its own answer, which then has k others.
             above: the least score of an answer; a query may then have fewer than k.
+            where: a filter, such as `year >= 2020 and startswith(name, "cats/")`: only images that
+                it is true of are answers, and there may be fewer than k. See FORMAT.md.
 
         Raises:
             InputError: something is no picture, or no image of the index; a value out of range;
@@ -186,9 +190,10 @@ class Index:
         """
         with self._turn() as opened:
             search_settings: dict[str, Any] = {"k": k, "mode": mode, "expand": expand}
-            search_settings |= {"exclude_self": exclude_self, "above": above}
+            search_settings |= {"exclude_self": exclude_self, "above": above, "where": where}
             question = opened.question(search_settings, layers, t, p, w, fusion, profile)
             question.check("images" if pictures is None else "pictures")
+            question.check_filter(opened.images)
             search, spec = question.search, question.fusion
             fused = [entry.layer for entry in spec.layers]
             queries, batches = opened.asked(pictures, ids, names, fused)
@@ -198,11 +203,12 @@ class Index:
             for places, batch in batches:
                 refused |= _refusals(queries, batch)
                 if batch.features is not None:
-                    features = coordinator.expanded(batch.features, spec, search.expand)
+                    features = question.expanded(coordinator, batch.features)
                     answer = question.answer(coordinator, batch.ids, features)
                     table = ranking_table(batch.ids, batch.names, answer, spec, opened.images)
-                    answers.append((places, answer, table))
-            return result_of(queries, search.k, fused, answers, refused, search.expand)
+                    answers.append((places, answer, opened.images.with_kept(table)))
+            like = opened.images.with_kept(rankings_schema(fused).empty_table())
+            return result_of(queries, search.k, fused, answers, refused, search.expand, like)
 
     def explain(
         self,
@@ -292,7 +298,8 @@ class Index:
         """Return a row for every picture of the corpus, in the order of ids.
 
         Columns: image_id; name, container, offset, size_bytes, sha256, format, width, height,
-        refusal and detail, as FORMAT.md tells of an image table; indexed: queries can find it.
+        refusal and detail, as FORMAT.md tells of an image table; `meta.NAME` of each kept column;
+        indexed: queries can find it.
         """
         with self._turn() as opened:
             return images_table(opened.store, self.snapshot, opened.image_ids)

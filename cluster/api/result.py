@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.search.segment import Answer
 from lamella.pipeline.text import counted
-from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 
 
@@ -72,7 +71,8 @@ class Result:
         """Return a row a query and rank, as `lamella query` stores them; nothing is filled up.
 
         Columns: query (the place in the call, or the image id where images were asked for),
-        query_name, rank from 1, image_id, name, score, S.LAYER of each layer, certified.
+        query_name, rank from 1, image_id, name, score, S.LAYER of each layer, certified, and
+        `meta.NAME` of each kept column.
         """
         return self._table
 
@@ -105,6 +105,7 @@ def result_of(
     answers: Sequence[tuple[NDArray[np.int64], Answer, Any]],
     refused: Mapping[int, Refusal],
     expand: int,
+    like: Any,
 ) -> Result:
     """Return the result of a call.
 
@@ -113,13 +114,14 @@ def result_of(
         answers: for some queries each: their places in the call (n,), the answer, and its table.
         refused: the other queries, by place.
         expand: by how many pictures queries were expanded.
+        like: a table without rows, with the columns of those of the answers.
     """
     shape = len(queries), k
     ids, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf)
     names = np.full(shape, "", object)
     similarities = {layer: np.zeros(shape) for layer in layers}
     certified = np.zeros(len(queries), np.bool_)
-    tables = [rankings_schema(layers).empty_table()]
+    tables = [like]
     for places, answer, table in answers:
         width = answer.image_ids.shape[1]  # below k where there are fewer images
         ids[places, :width], scores[places, :width] = answer.image_ids, answer.scores

@@ -8,11 +8,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.image_table import read_images
+from lamella.pipeline.corpus.kept_columns import read_stored_columns
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.files import as_lists
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.index.shards import finder_of, shards_of
+from lamella.pipeline.search.names import beside
 from lamella.pipeline.search.segment import DenseLayer, Features, Layer, ResidualLayer, SegmentData
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
@@ -91,7 +93,7 @@ def images_table(store: Store, snapshot: IndexSnapshot, indexed: NDArray[np.int6
     Args:
         indexed: the ids of the images that queries can find, rising.
     """
-    tables = [IMAGES.empty_table()]
+    tables: list[pa.Table] = []
     shards = shards_of(store, snapshot)
     for shard, records in zip(shards, finder_of(store, snapshot)(shards), strict=True):
         rows = read_committed(store, shard.file, read_images)
@@ -106,7 +108,10 @@ def images_table(store: Store, snapshot: IndexSnapshot, indexed: NDArray[np.int6
         columns = {name: rows.column(name) for name in IMAGES.names}
         columns["refusal"] = pa.array(refusal, pa.string())
         columns["detail"] = pa.array(detail, pa.string())
-        tables.append(pa.table(columns).cast(IMAGES))
-    table = pa.concat_tables(tables)
+        table = pa.table(columns).cast(IMAGES)
+        if shard.columns is not None:
+            table = beside(table, read_committed(store, shard.columns, read_stored_columns))
+        tables.append(table)
+    table = pa.concat_tables(tables or [IMAGES.empty_table()])
     found = np.isin(table.column("image_id").to_numpy(), indexed, assume_unique=True)
     return table.append_column("indexed", pa.array(found))

@@ -113,6 +113,7 @@ def index(
     job_file: options.Job = None,
     name: options.Name = None,
     column: options.Column = None,
+    keep_columns: options.KeepColumns = None,
     network: options.Network = None,
     layers: options.NewLayers = None,
     weights: options.Weights = None,
@@ -163,7 +164,8 @@ def index(
 
     overrides = {
         **options.index_overrides(
-            name, column, network, layers, weights, words, vocabulary, keep_activations
+            *(name, column, keep_columns, network, layers, weights),
+            *(words, vocabulary, keep_activations),
         ),
         "profile": profile,
         **options.fusion_overrides(t, p, w, fusion),

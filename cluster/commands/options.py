@@ -110,6 +110,19 @@ Above = Annotated[
         show_default=False,
     ),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILTER",
+        help="Only pictures that this is true of are answers; what asks is not filtered. Columns "
+        "are name, container, format, width, height, size_bytes, source (of several), and those "
+        "kept by [bold]lamella index --keep-columns[/]. Examples: [bold]year >= 2020 and author "
+        '!= "Ann"[/]; [bold]startswith(name, "cats/") and not contains(lower(name), "copy")[/]; '
+        '[bold]taken < "2021-05-17" or year(taken) == 2023 or taken == None[/]. Text is quoted as '
+        "in Python; what is not known is never true. See FORMAT.md.",
+        show_default=False,
+    ),
+]
 Layers = Annotated[
     str | None, typer.Option(help="Which indexed layers to fuse, such as head,p15. All by default.")
 ]
@@ -163,6 +176,16 @@ Column = Annotated[
     typer.Option(
         help="The column of a Parquet source that holds the pictures, whatever it is called.",
         show_default="found by its name",
+    ),
+]
+KeepColumns = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-columns",
+        metavar="NAME[,NAME]",
+        help="Columns of Parquet sources that are kept beside the pictures, such as year,author: "
+        "answers show them, and [bold]lamella query --where[/] filters by them.",
+        show_default=False,
     ),
 ]
 Pictures = Annotated[
@@ -280,6 +303,7 @@ def words(text: str | None) -> list[str] | None:
 def index_overrides(
     name: str | None,
     column: str | None,
+    keep_columns: str | None,
     network: str | None,
     layers: str | None,
     weights: Path | None,
@@ -291,6 +315,7 @@ def index_overrides(
     return {
         "name": name,
         "corpus.column": column,
+        "corpus.columns": words(keep_columns),
         "network.name": network,
         "network.layers": words(layers),
         "network.weights": str(weights) if weights else None,

@@ -39,6 +39,7 @@ def plan(
     job_file: options.Job = None,
     name: options.Name = None,
     column: options.Column = None,
+    keep_columns: options.KeepColumns = None,
     network: options.Network = None,
     layers: options.NewLayers = None,
     weights: options.Weights = None,
@@ -76,7 +77,8 @@ def plan(
         job_file,
         {
             **options.index_overrides(
-                name, column, network, layers, weights, words, vocabulary, keep_activations
+                *(name, column, keep_columns, network, layers, weights),
+                *(words, vocabulary, keep_activations),
             ),
             "corpus.max_refused": max_refused,
             **options.engine_overrides(engine, None, workers),

@@ -111,6 +111,7 @@ def prepare_queries(
             "query with the job it was made by, or choose another --snapshot"
         )
     question = Question(*asked_fusion(snapshot, job, layers), job.search)
+    question.check_filter(ImageTable(store, snapshot))
     given = queries.pictures
     pictures = [given] if isinstance(given, str) else list(given or ())
     asked: Listing | list[int] | None = None

@@ -73,6 +73,7 @@ def query(
         ),
     ] = None,
     above: options.Above = None,
+    where: options.Where = None,
     layers: options.Layers = None,
     t: options.Thresholds = None,
     p: options.Powers = None,
@@ -125,6 +126,9 @@ def query(
     By every indexed picture, itself left out, keeping the answers as the run pairs:
     [bold]lamella query ./index --queries snapshot --exclude-self --into pairs[/]
 
+    Among the pictures of a folder, by a column that the index keeps:
+    [bold]lamella query ./index photo.jpg --where 'year >= 2020 and startswith(name, "cats/")'[/]
+
     Up to 64 queries are answered in this process, unless engine, workers or
     address are given, and the store keeps nothing of them, unless
     [bold]--into[/] names a run. The answers to more are kept: to continue a
@@ -149,6 +153,7 @@ def query(
         "search.expand": expand,
         "search.exclude_self": exclude_self,
         "search.above": above,
+        "search.where": where,
         "profile": profile,
         **options.engine_overrides(engine, address, workers),
     }

@@ -17,6 +17,8 @@ from lamella.pipeline.jobs.query_run import Answered
 from lamella.pipeline.jobs.ranking_copies import check_kind, copy_rankings, json_of, write_trec
 from lamella.pipeline.jobs.rankings import known_run, refused_by
 from lamella.pipeline.jobs.resolve import chosen_snapshot
+from lamella.pipeline.jobs.scoring import snapshot_of
+from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.job import WEIGHTING_OF, JobConfig
@@ -76,7 +78,9 @@ def show_again(console: Console, url: str, name: str, copies: Copies, said: Said
     store = open_store(url)
     run = known_run(store, name)
     _check_said(store, run, said)
-    answered = Answered(run, 0, 0.0, store)
+    snapshot = snapshot_of(store, run.snapshot)
+    images = None if snapshot is None else ImageTable(store, snapshot)
+    answered = Answered(run, 0, 0.0, store, images=images)
     _give(console, answered, copies)
     _check_answered(answered, copies)
 
@@ -85,7 +89,7 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
     """See that what a call says of a run is so; what it leaves out may be anything."""
     job = said.job
     pairs: dict[str, tuple[object, object]] = {}
-    for name in ("k", "mode", "expand", "exclude_self"):
+    for name in ("k", "mode", "expand", "exclude_self", "above", "where"):
         if name in job.search.model_fields_set:
             pairs[name] = (getattr(run, name), getattr(job.search, name))
     if said.number is not None:
@@ -116,14 +120,15 @@ def _give(console: Console, answered: Answered, copies: Copies) -> None:
     store, run = answered.store, answered.run
     if copies.out is not None:
         with _written(answered, "--out", copies.out):
-            copy_rankings(store, run, copies.out, kept=answered.kept)
+            copy_rankings(store, run, copies.out, kept=answered.kept, images=answered.images)
     if copies.trec is not None:
         with _written(answered, "--trec", copies.trec):
             write_trec(store, run, copies.trec, ids=copies.trec_ids)
     if copies.as_json:
         nothing = _nothing_answered(answered)
         error = None if nothing is None else as_value(nothing)
-        for part in json_of(store, run, kept=answered.kept, error=error):
+        images = answered.images
+        for part in json_of(store, run, kept=answered.kept, error=error, images=images):
             print(part, end="")
         print()
         return

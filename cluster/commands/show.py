@@ -115,6 +115,10 @@ def show_status(console: Console, found: dict[str, Any]) -> None:
             table.add_row(plain(f"of {source}"), f"{images:,}")
         table.add_row("of the manifest", f"{corpus['images']:,}")
         console.print(table)
+        for column in corpus["columns"]:
+            of = ", ".join(f"{count:,} of {name}" for name, count in column["sources"].items())
+            said = f"{column['name']} ({column['type']}): known of {column['known']:,} pictures"
+            console.print(plain(f"  kept {said}{f', {of}' if of else ''}"), soft_wrap=True)
         if corpus["duplicates"]:
             repeated = corpus["repeated"]
             console.print(

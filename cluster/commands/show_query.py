@@ -9,13 +9,18 @@ from rich.text import Text
 
 from lamella.cluster.commands.show import plain
 from lamella.pipeline.corpus.refused import top_reasons
+from lamella.pipeline.errors import one_line
 from lamella.pipeline.jobs.query_run import Answered
-from lamella.pipeline.jobs.rankings import first_rankings, refusal_tables, refused_by
+from lamella.pipeline.jobs.rankings import as_plain, first_rankings, refusal_tables, refused_by
+from lamella.pipeline.search.where import KEPT
 from lamella.pipeline.store import tree
 from lamella.pipeline.text import counted
 from lamella.schemas.rankings import QueryRun
 
 SHOWN_REFUSALS = 10
+
+LONGEST_VALUE = 100
+"""Characters of a kept column that a table shows; all are in --out and --json."""
 
 
 def show_answered(console: Console, answered: Answered, *, copied: bool) -> None:
@@ -25,7 +30,10 @@ def show_answered(console: Console, answered: Answered, *, copied: bool) -> None
         copied: all ranks are in a file that the call wrote.
     """
     store, run = answered.store, answered.run
-    rows = first_rankings(store, run).to_pylist()
+    first = first_rankings(store, run)
+    if answered.images is not None:
+        first = answered.images.with_kept(first)
+    rows = as_plain(first).to_pylist()
     if rows:
         console.print(ranking_table(run, rows) if run.answered == 1 else _summary(run, rows))
     if run.answered > 1:
@@ -59,11 +67,10 @@ def ranking_table(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
     table.add_column("rank", justify="right")
     table.add_column("picture", overflow="fold")
     table.add_column("id", justify="right", overflow="fold")
-    _add_scores(table, run)
+    _add_scores(table, run, rows)
     for row in rows:
-        table.add_row(
-            str(row["rank"]), plain(row["name"]), str(row["image_id"]), *_scores(run, row)
-        )
+        found = str(row["rank"]), plain(row["name"]), str(row["image_id"])
+        table.add_row(*found, *_scores(run, row), *_kept(row))
     return table
 
 
@@ -73,21 +80,31 @@ def _summary(run: QueryRun, rows: list[dict[str, Any]]) -> Table:
     table = Table(title_justify="left")
     table.add_column("query", overflow="fold")
     table.add_column("best other picture" if others else "best picture", overflow="fold")
-    _add_scores(table, run)
+    _add_scores(table, run, rows)
     for row in rows:
-        table.add_row(plain(row["query_name"]), plain(row["name"]), *_scores(run, row))
+        names = plain(row["query_name"]), plain(row["name"])
+        table.add_row(*names, *_scores(run, row), *_kept(row))
     return table
 
 
-def _add_scores(table: Table, run: QueryRun) -> None:
+def _add_scores(table: Table, run: QueryRun, rows: list[dict[str, Any]]) -> None:
     table.add_column("score", justify="right", overflow="fold")
     for layer in run.fusion.layers:
         table.add_column(plain(f"S {layer.layer}"), justify="right", overflow="fold")
+    for name in rows[0]:
+        if name.startswith(KEPT):
+            table.add_column(plain(name.removeprefix(KEPT)), overflow="fold")
 
 
 def _scores(run: QueryRun, row: dict[str, Any]) -> list[Text]:
     names = ["score", *(f"S.{layer.layer}" for layer in run.fusion.layers)]
     return [plain(f"{row[name]:.4f}") for name in names]
+
+
+def _kept(row: dict[str, Any]) -> list[Text]:
+    """Return the kept columns of a picture, an empty text where a value is not known."""
+    values = (value for name, value in row.items() if name.startswith(KEPT))
+    return [plain("" if value is None else one_line(value, LONGEST_VALUE)) for value in values]
 
 
 def show_account(console: Console, answered: Answered) -> None:
@@ -102,6 +119,11 @@ def show_account(console: Console, answered: Answered) -> None:
         ),
         soft_wrap=True,
     )
+    if answered.images is None:
+        line = "the snapshot that was asked is gone, and with it what was kept beside pictures"
+        console.print(line, style="yellow", soft_wrap=True)
+    if run.where is not None:
+        console.print(plain(f"of the pictures where {run.where}"), soft_wrap=True)
     if run.expand:
         console.print(
             plain(

@@ -1,5 +1,6 @@
 """List the contents of tars and Parquet files."""
 
+import itertools
 import os
 import posixpath
 import re
@@ -283,26 +284,35 @@ def _rows(file: Any, columns: ParquetColumns) -> Iterator[tuple[Any, str | None]
             yield names[row].as_py() if names is not None else None, found
 
 
-def read_group(file: Any, group: int, column: str, rows: int) -> Any:
-    """Return the pictures of a row group of `rows` rows, as a pyarrow ChunkedArray.
+def read_group(file: Any, group: int, columns: list[str], rows: int) -> Any:
+    """Return some columns of a row group of `rows` rows, as a pyarrow Table.
 
     Raises:
         InputError: they take more than `MOST_GROUP_BYTES`, or their number is wrong.
     """
     batches: list[Any] = []
     total = 0
-    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[column]):
+    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns):
         total += batch.nbytes
         if total > MOST_GROUP_BYTES:
             raise InputError(
-                f"a row group's pictures take {total:,} bytes, the limit is "
+                f"a row group's {', '.join(columns)} take {total:,} bytes, the limit is "
                 f"{MOST_GROUP_BYTES:,}: write the file again in smaller row groups"
             )
-        batches.append(batch.column(column))
+        batches.append(batch.select(columns))
     found = sum(len(batch) for batch in batches)
     if found != rows:
         raise InputError(f"a row group holds {found:,} rows, its header says {rows:,}")
-    return pa.chunked_array(batches)
+    return pa.Table.from_batches(batches)
+
+
+def group_starts(file: Any) -> list[int]:
+    """Return the first row of each row group of a Parquet file, and at the end the number of all
+    rows.
+    """
+    metadata = file.metadata
+    counts = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    return list(itertools.accumulate(counts, initial=0))
 
 
 def _parquet_entry(

@@ -90,4 +90,4 @@ def is_forgotten(row: Mapping[str, Any], keys: Collection[str]) -> bool:
 
 def named_entries(rows: list[dict[str, Any]]) -> list[Entry]:
     """Return the entries of a table of `SEEN`, as far as their place is concerned."""
-    return [Entry(row["name"], row["container"]) for row in rows]
+    return [Entry(row["name"], row["container"], row["offset"]) for row in rows]

@@ -1,11 +1,13 @@
-"""List the source of a corpus, which may be several."""
+"""List the source of a corpus, which may be several, and say which columns of it are kept."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from lamella.pipeline.corpus.entries import Entries, Entry
 from lamella.pipeline.corpus.joined import joined, parts_of
+from lamella.pipeline.corpus.kept_columns import find_kept
 from lamella.pipeline.corpus.listing import Listing, storable
 from lamella.pipeline.corpus.parquet_columns import column_of
 from lamella.pipeline.corpus.passed_over import few_kinds
@@ -13,7 +15,12 @@ from lamella.pipeline.corpus.sources import OnEntries, list_source, quietly
 from lamella.pipeline.errors import InputError
 
 
-def list_corpus(source: str, column: str | None = None, on_entries: OnEntries = quietly) -> Listing:
+def list_corpus(
+    source: str,
+    column: str | None = None,
+    on_entries: OnEntries = quietly,
+    columns: Sequence[str] = (),
+) -> Listing:
     """Return what a source holds, in a fixed order, as `list_source` does.
 
     The entries of several sources follow each other in the order of the sources' names; their names
@@ -23,13 +30,21 @@ def list_corpus(source: str, column: str | None = None, on_entries: OnEntries = 
         source: one, or several as `joined.source_of` gives them.
         column: of Parquet sources; others may stand beside them.
         on_entries: called now and then with the number of entries so far.
+        columns: of Parquet sources, those that are kept beside the pictures.
 
     Raises:
-        InputError: as `list_source`, of any of them; or a column is named and none is Parquet.
+        InputError: as `list_source`, of any of them; or a column is named and none is Parquet; or
+            as `find_kept`.
     """
     parts = parts_of(source)
-    if not parts:
-        return list_source(source, column, on_entries)
+    if parts:
+        listing = _list_parts(parts, column, on_entries)
+    else:
+        listing = list_source(source, column, on_entries)
+    return replace(listing, kept=find_kept(listing, columns))
+
+
+def _list_parts(parts: Mapping[str, str], column: str | None, on_entries: OnEntries) -> Listing:
     listings: dict[str, Listing] = {}
     found = 0
     for name, place in parts.items():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lamella.pipeline.corpus.entries import Entry as Entry
 from lamella.pipeline.corpus.entries import digest_of
@@ -14,6 +15,29 @@ from lamella.schemas.refusals import RefusalReason
 
 MOST_NAME_BYTES = 4096
 """The longest path on Linux; a longer name leads nowhere and is stored cut."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The columns that are kept beside the pictures of a listing; see `corpus.kept_columns`.
+
+    Attributes:
+        schema: their names and types, a pyarrow schema.
+        files: the size and the version of each Parquet file, by container: a row of one may change
+            while the picture that it names does not.
+    """
+
+    schema: Any
+    files: Mapping[str, tuple[int, int | None]]
+
+    def facts(self) -> list[Any]:
+        """Return what decides their values, as plain values."""
+        return [columns_said(self.schema), [[name, *of] for name, of in sorted(self.files.items())]]
+
+
+def columns_said(schema: Any) -> list[list[str]]:
+    """Return the names and types of a schema as text."""
+    return [[field.name, str(field.type)] for field in schema]
 
 
 @dataclass(frozen=True)
@@ -25,7 +49,7 @@ class Listing:
     `list_source` gives them as `Entries`, which are on disk where they are many.
     `passed_over` counts by kind the files that were not listed; it is in no digest. `listed_ns` is
     when the listing began, in ns since 1970. `forgotten` are the keys of what must not be indexed,
-    in order: see `corpus.forgotten`.
+    in order: see `corpus.forgotten`. `kept` says which columns of Parquet files are kept, if any.
     """
 
     kind: SourceKind
@@ -34,6 +58,7 @@ class Listing:
     passed_over: Mapping[str, int] = field(default_factory=dict)
     listed_ns: int = 0
     forgotten: tuple[str, ...] = ()
+    kept: Kept | None = None
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""
@@ -55,13 +80,17 @@ def settled(entries: Iterable[Entry], listed_ns: int) -> tuple[Entry, ...]:
     A file that was written right before it was listed may be written again under the same time.
     """
 
-    def is_unsure(entry: Entry) -> bool:
-        if not entry.version:
-            return False
-        near = FINE_NS if entry.version % 1_000_000_000 else COARSE_NS
-        return entry.version > listed_ns - near
+    return tuple(
+        e._replace(version=None) if is_unsure(e.version, listed_ns) else e for e in entries
+    )
 
-    return tuple(e._replace(version=None) if is_unsure(e) else e for e in entries)
+
+def is_unsure(version: int | None, listed_ns: int) -> bool:
+    """Say whether a file of this version may have changed unnoticed; not so of an unknown one."""
+    if not version:
+        return False
+    near = FINE_NS if version % 1_000_000_000 else COARSE_NS
+    return version > listed_ns - near
 
 
 def numbered(entries: Iterable[Entry]) -> Iterator[Entry]:

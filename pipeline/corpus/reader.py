@@ -1,7 +1,6 @@
 """Read the bytes of any entry from a plain file, a tar or a Parquet file, local or in S3."""
 
 import bisect
-import itertools
 import os
 import stat
 import time
@@ -11,7 +10,7 @@ from typing import Any, BinaryIO, Self
 import pyarrow as pa
 
 from lamella.pipeline.corpus.blame import check_own_fault
-from lamella.pipeline.corpus.containers import open_parquet, read_group
+from lamella.pipeline.corpus.containers import group_starts, open_parquet, read_group
 from lamella.pipeline.corpus.decode import DecodeLimits, too_large
 from lamella.pipeline.corpus.formats import HEAD_BYTES
 from lamella.pipeline.corpus.joined import part_for, parts_of
@@ -260,9 +259,7 @@ class _ParquetRows:
         self.container = container
         self._file = open_parquet(place_of(root, container))
         self._columns = ParquetColumns.of(self._file.schema_arrow, container, column)
-        metadata = self._file.metadata
-        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._starts = list(itertools.accumulate(counts, initial=0))
+        self._starts = group_starts(self._file)
         self._group = -1
         self._values: Any = None
         self._fault: Refused | None = None
@@ -275,7 +272,8 @@ class _ParquetRows:
             self._values, self._fault = None, None  # free the last one before reading the next
             rows = self._starts[group + 1] - self._starts[group]
             try:
-                self._values = read_group(self._file, group, self._columns.data, rows)
+                column = self._columns.data
+                self._values = read_group(self._file, group, [column], rows).column(column)
             except InputError as error:
                 self._fault = Refused(RefusalReason.UNREADABLE, str(error))
             self._group = group

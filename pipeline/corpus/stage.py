@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
+
+import pyarrow.compute as pc
 
 from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
@@ -23,7 +26,8 @@ from lamella.pipeline.corpus.image_table import (
     probe_entries,
     read_images,
 )
-from lamella.pipeline.corpus.listing import Listing, settled
+from lamella.pipeline.corpus.kept_columns import read_kept
+from lamella.pipeline.corpus.listing import Listing, columns_said, is_unsure, settled
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError, StoreError
@@ -51,21 +55,24 @@ class LookTask:
         key: made from the entries, with their sizes and versions.
         entries: read from the listing when the task runs, so that only their numbers wait.
         known: image tables of earlier shards that may hold the same entries.
+        versions: those of the Parquet files that columns are kept of.
     """
 
     key: str
     entries: Sequence[Entry]
     known: tuple[FileRef, ...] = ()
+    versions: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class LookWork:
     """Reads each new or changed entry once for its SHA-256, format and size; ignores files that are
-    no pictures, and refuses pictures that cannot be read.
+    no pictures, and refuses pictures that cannot be read. Kept columns are read anew in any case.
 
     Attributes:
         forgotten: keys of what must not be indexed; pictures with such bytes leave no row.
         listed_ns: when the source was listed, in ns since 1970; see `listing.settled`.
+        columns: the schema of the kept columns, if there are any.
     """
 
     root: str
@@ -73,6 +80,7 @@ class LookWork:
     limits: DecodeLimits
     forgotten: frozenset[str] = frozenset()
     listed_ns: int = sys.maxsize
+    columns: Any = None
 
     def open(self, store: Store) -> Do[LookTask]:
         def look(task: LookTask, work: Attempt) -> Counts:
@@ -90,18 +98,28 @@ class LookWork:
                 known,
                 lambda row: is_forgotten(row, self.forgotten),
             )
-            for name, value in (("images", table), ("seen", seen)):
-                fill = partial(write_parquet, value)
-                work.write(name, f"{work.folder}/{name}", "parquet", fill)
+            tables = {"images": table, "seen": seen}
+            if self.columns is not None:
+                pictures = named_entries(seen.filter(pc.is_valid(seen["row"])).to_pylist())
+                tables["columns"] = read_kept(self.root, self.kind, pictures, self.columns)
+            write_look(work, tables)
+            unsure = [each.version is None for each in entries]
+            unsure += [v is None or is_unsure(v, self.listed_ns) for v in task.versions]
             kinds = {f"{PASSED_OVER}{kind}": count for kind, count in ignored.items()}
             return kinds | {
                 "images": table.num_rows,
                 "refused": table.num_rows - table.column("refusal").null_count,
                 "ignored": ignored.total(),
-                "unsure": sum(each.version is None for each in entries),
+                "unsure": sum(unsure),
             }
 
         return look
+
+
+def write_look(work: Attempt, tables: Mapping[str, Any]) -> None:
+    """Write the tables of a look at a shard: `images`, `seen`, and `columns` if any are kept."""
+    for name, value in tables.items():
+        work.write(name, f"{work.folder}/{name}", "parquet", partial(write_parquet, value))
 
 
 def _known(store: Store, images: FileRef) -> Known:
@@ -155,9 +173,10 @@ def build_corpus(
     if there is not None and not (rehash or mend or (fresh and there.unsure)):
         return _moved(there, listing.root)
     forgotten = frozenset(listing.forgotten)
-    kind, looked = listing.kind, look_inputs(listing.kind, limits)
+    kind, columns = listing.kind, listing.kept.schema if listing.kept else None
+    looked = look_inputs(kind, limits, columns)
     folder = tree.LOOK.folder(keyed=tree.keyed(kind, looked))
-    work = LookWork(listing.root, kind, limits, forgotten, listing.listed_ns)
+    work = LookWork(listing.root, kind, limits, forgotten, listing.listed_ns, columns)
     step = StoreStep(tree.LOOK, store.url, folder, looked, work)
     tasks = look_tasks(listing, shard_size, () if rehash else before)
     found = read_all_done(store, step.folder, [task.key for task in tasks])
@@ -184,29 +203,42 @@ def build_corpus(
     return _moved(parse_record(store, path, CorpusManifest, won), listing.root)
 
 
-def look_inputs(kind: SourceKind, limits: DecodeLimits) -> str:
-    """Return the digest of what decides an image table besides the entries; all corpora of a kind
-    share the folder of their looks.
+def look_inputs(kind: SourceKind, limits: DecodeLimits, columns: Any = None) -> str:
+    """Return the digest of what decides the tables of a look besides the entries; all corpora of a
+    kind share the folder of their looks.
+
+    Args:
+        columns: the schema of the kept columns, if there are any.
     """
-    return digest_of([kind, limits.max_pixels, limits.max_bytes])
+    facts = [kind, limits.max_pixels, limits.max_bytes]
+    return digest_of([*facts, *([] if columns is None else [columns_said(columns)])])
 
 
 def look_tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) -> list[LookTask]:
     """Cut a listing; join to each part the earlier shards whose entries may be the same."""
     tasks, near, start = list[LookTask](), Nearby(before), 0
     for entries in cut_shards(listing.entries, shard_size):
-        key = tree.content_key(digest_of_entries(entries).hex())
+        digest = digest_of_entries(entries).hex()
+        versions: tuple[int | None, ...] = ()
+        if listing.kept is not None:
+            containers = dict.fromkeys(each.container for each in entries)
+            of = [listing.kept.files[name] for name in containers if name in listing.kept.files]
+            digest, versions = digest_of([digest, of]), tuple(version for _, version in of)
+        key = tree.content_key(digest)
         files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
         stop = start + len(entries)
-        tasks.append(LookTask(key, listing.entries[start:stop], tuple(files)))
+        tasks.append(LookTask(key, listing.entries[start:stop], tuple(files), versions))
         start = stop
     return tasks
 
 
 def corpus_inputs(listing: Listing, shard_size: int, limits: DecodeLimits) -> str:
-    """Return the digest of what decides a corpus; what is forgotten is in it, if anything is."""
+    """Return the digest of what decides a corpus; what is forgotten, and which columns are kept,
+    is in it, if anything is.
+    """
     facts = [listing.digest(), shard_size, limits.max_pixels, limits.max_bytes]
-    return digest_of([*facts, *([listing.forgotten] if listing.forgotten else [])])
+    facts += [listing.forgotten] if listing.forgotten else []
+    return digest_of(facts if listing.kept is None else [*facts, {"kept": listing.kept.facts()}])
 
 
 def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
@@ -216,21 +248,25 @@ def shard_of(entries: Sequence[Entry], record: DoneRecord) -> ShardRef:
         entries: without those that were forgotten; there may be none left.
     """
     images, counts = record.files["images"], record.counts
+    columns = record.files.get("columns")
     return ShardRef(
-        key=shard_key(images),
+        key=shard_key(images, columns),
         images=counts["images"],
         refused=counts["refused"],
         ignored=counts["ignored"],
         file=images,
+        columns=columns,
         first=entries[0].place if entries else "",
         last=entries[-1].place if entries else "",
         mark=mark_of(entries[-1]) if entries else 0,
     )
 
 
-def shard_key(images: FileRef) -> str:
-    """Return the key of a shard with this image table."""
-    return tree.content_key(digest_of(images.content()))
+def shard_key(images: FileRef, columns: FileRef | None = None) -> str:
+    """Return the key of a shard with this image table, and these kept columns if there are any."""
+    if columns is None:
+        return tree.content_key(digest_of(images.content()))
+    return tree.content_key(digest_of([images.content(), columns.content()]))
 
 
 def _remembered(store: Store, task: LookTask, record: DoneRecord) -> Sequence[Entry]:
@@ -300,8 +336,8 @@ def in_utc(at_ns: int) -> str:
 
 
 def content_of(shards: Sequence[ShardRef]) -> str:
-    """Return the digest of the pictures of a corpus, from its shards."""
-    return digest_of([shard.file.content() for shard in shards if shard.images])
+    """Return the digest of the pictures of a corpus and of their columns, from its shards."""
+    return digest_of([file.content() for shard in shards if shard.images for file in shard.files])
 
 
 def _passed_over(listing: Listing, records: list[DoneRecord]) -> dict[str, int]:

@@ -102,7 +102,7 @@ def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Pre
         imports = find_imports(job, spec)
         job = settle_keep(job, spec, imports)
     mistakes.check()
-    listing = list_corpus(source, job.corpus.column, on_entries)
+    listing = list_corpus(source, job.corpus.column, on_entries, job.corpus.columns)
     check_pictures(listing, decode_limits(job))
     return Prepared(
         source,

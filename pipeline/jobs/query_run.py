@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from lamella.pipeline import events, meters
 from lamella.pipeline.arrays import Int64s
-from lamella.pipeline.errors import IncompatibleInputs, InputError
+from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.jobs.question import Question as Question
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.audit import Recall, audited_queries, measure_recall
 from lamella.pipeline.search.coordinator import Coordinator
-from lamella.pipeline.search.merge import without_own
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
@@ -31,61 +31,9 @@ from lamella.pipeline.store.tables import write_parquet
 from lamella.pipeline.text import duration, three_digits
 from lamella.schemas.base import digest_of
 from lamella.schemas.files import DoneRecord
-from lamella.schemas.job import SearchSettings
-from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.query import FusionSpec
 from lamella.schemas.rankings import QueryRun, rankings_schema
 from lamella.schemas.snapshot import IndexSnapshot
-
-
-@dataclass(frozen=True)
-class Question:
-    """How queries are to be answered; part of what a run is made from."""
-
-    fusion: FusionSpec
-    weighting: Weighting
-    search: SearchSettings
-
-    def facts(self) -> dict[str, Any]:
-        """Return what decides the answers."""
-        return {
-            "fusion": self.fusion.model_dump(mode="json"),
-            "weighting": self.weighting,
-            "search": self.search.model_dump(mode="json"),
-        }
-
-    def check(self, asked: Literal["pictures", "images"]) -> None:
-        """Check that such queries can be asked so.
-
-        Raises:
-            InputError: pictures from elsewhere are to be left out of their own answers.
-        """
-        if self.search.exclude_self and asked == "pictures":
-            raise InputError(
-                "--exclude-self (search.exclude_self) is for indexed pictures, asked by --ids, "
-                "--names or `snapshot`; pictures from elsewhere are not in their own answers: "
-                "leave it out"
-            )
-
-    def answer(
-        self, coordinator: Coordinator, ids: Int64s, features: QueryBatch, *, exactly: bool = False
-    ) -> Answer:
-        """Return the answer to queries, (Q, k) as far as there are so many images.
-
-        Args:
-            ids: (Q,) of indexed images, where the question excludes them; else not looked at.
-            features: expanded, where the question expands them.
-            exactly: answer in the exact mode, whatever the question says.
-        """
-        search = self.search
-        answer = coordinator.answer(
-            features,
-            self.fusion,
-            search.k + search.exclude_self,
-            mode="exact" if exactly else search.mode,
-            candidates=search.candidates,
-            above=search.above,
-        )
-        return without_own(answer, ids) if search.exclude_self else answer
 
 
 @dataclass(frozen=True)
@@ -115,7 +63,8 @@ class Answered:
     """A complete run; how many of its queries this call answered, and in how many seconds.
 
     The seconds are 0 where the run was complete before. `store` has the files of the run, and
-    `kept` says whether they stay when the call has ended.
+    `kept` says whether they stay when the call has ended. `images` has the kept columns of the
+    snapshot that was asked, None where that is gone.
     """
 
     run: QueryRun
@@ -123,6 +72,7 @@ class Answered:
     seconds: float
     store: Store
     kept: bool = True
+    images: ImageTable | None = None
 
     @property
     def queries_per_second(self) -> float:
@@ -312,7 +262,8 @@ def _measure(record: DoneRecord, seconds: float) -> None:
 
 def answered_at(place: Place, run: QueryRun, queries: int = 0, seconds: float = 0.0) -> Answered:
     """Return a run that is complete; without seconds it was so before this call."""
-    return Answered(run, queries, seconds, place.runs, kept=place.scratch is None)
+    images = ImageTable(place.store, place.snapshot)
+    return Answered(run, queries, seconds, place.runs, place.scratch is None, images)
 
 
 def _answer_batch(
@@ -327,7 +278,7 @@ def _answer_batch(
     rankings = rankings_schema([entry.layer for entry in question.fusion.layers]).empty_table()
     counts = {"certified": 0}
     if batch.features is not None:
-        features = coordinator.expanded(batch.features, question.fusion, question.search.expand)
+        features = question.expanded(coordinator, batch.features)
         answer = question.answer(coordinator, batch.ids, features)
         rankings = ranking_table(batch.ids, batch.names, answer, question.fusion, table)
         counts["certified"] = int(answer.certified.sum())

@@ -14,7 +14,15 @@ import pyarrow.csv as pa_csv
 
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.evaluate.trec import as_words
-from lamella.pipeline.jobs.rankings import ranking_tables, refusal_tables, refused_by, schema_of
+from lamella.pipeline.jobs.rankings import (
+    as_plain,
+    ranking_tables,
+    refusal_tables,
+    refused_by,
+    schema_of,
+    shown_tables,
+)
+from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import write_parquet_parts
@@ -37,11 +45,21 @@ def check_kind(path: Path) -> None:
         )
 
 
-def copy_rankings(store: Store, run: QueryRun, path: Path, *, kept: bool = True) -> None:
+def copy_rankings(
+    store: Store,
+    run: QueryRun,
+    path: Path,
+    *,
+    kept: bool = True,
+    images: ImageTable | None = None,
+) -> None:
     """Write all rankings of a run to one file, of the kind that its name says.
 
     A file of JSON has what `json_of` gives. A file that is there is replaced once the copy is
     whole.
+
+    Args:
+        images: of which kept columns are written too.
 
     Raises:
         InputError: the name says no kind.
@@ -51,14 +69,16 @@ def copy_rankings(store: Store, run: QueryRun, path: Path, *, kept: bool = True)
     kind = KINDS[path.suffix.lower()]
     with whole(path) as part:
         if kind == "parquet":
-            write_parquet_parts(ranking_tables(store, run), schema_of(run), part)
+            tables = shown_tables(store, run, images)
+            write_parquet_parts(tables, schema_of(run, images), part)
         elif kind == "csv":
-            with part.open("wb") as file, pa_csv.CSVWriter(file, schema_of(run)) as writer:
-                for table in ranking_tables(store, run):
+            schema = schema_of(run, images)
+            with part.open("wb") as file, pa_csv.CSVWriter(file, schema) as writer:
+                for table in shown_tables(store, run, images):
                     writer.write_table(table)
         else:
             with part.open("w", encoding="utf-8") as text:
-                text.writelines(json_of(store, run, kept=kept))
+                text.writelines(json_of(store, run, kept=kept, images=images))
                 text.write("\n")
 
 
@@ -77,13 +97,19 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def json_of(
-    store: Store, run: QueryRun, *, kept: bool = True, error: Mapping[str, Any] | None = None
+    store: Store,
+    run: QueryRun,
+    *,
+    kept: bool = True,
+    error: Mapping[str, Any] | None = None,
+    images: ImageTable | None = None,
 ) -> Iterator[str]:
     """Yield one JSON object in pieces: `run`, `rankings` and `refusals`, a row at a time.
 
     Args:
         kept: the run stays in the store; else there is no file to be named.
         error: why the command fails all the same, as `error`.
+        images: of which kept columns are in the rankings too.
     """
     said = run.model_dump(mode="json") | {"refused_by_reason": refused_by(store, run)}
     said["stored"] = f"{store.url}/{tree.RUN.at(run=run.run)}" if kept else None
@@ -91,7 +117,7 @@ def json_of(
         said |= {"rankings": [], "refusals": []}
     yield f'{{"run": {json.dumps(said)}'
     for name, tables in (
-        ("rankings", ranking_tables(store, run)),
+        ("rankings", shown_tables(store, run, images)),
         ("refusals", refusal_tables(store, run)),
     ):
         yield f', "{name}": ['
@@ -107,7 +133,7 @@ def _rows(tables: Iterator[Any], asked: str) -> Iterator[str]:
     ids = ("image_id", "query") if asked == "images" else ("image_id",)
     comma = ""
     for table in tables:
-        for row in table.to_pylist():
+        for row in as_plain(table).to_pylist():
             row |= {name: str(row[name]) for name in ids if name in row}
             yield f"{comma}\n{json.dumps(row)}"
             comma = ","

@@ -56,9 +56,10 @@ def ranking_table(
     return pa.table(columns).select(schema.names).cast(schema)
 
 
-def schema_of(run: QueryRun) -> Any:
-    """Return the schema of a run's rankings."""
-    return rankings_schema([entry.layer for entry in run.fusion.layers])
+def schema_of(run: QueryRun, images: ImageTable | None = None) -> Any:
+    """Return the schema of a run's rankings, as they are stored or, with images, shown."""
+    schema = rankings_schema([entry.layer for entry in run.fusion.layers])
+    return schema if images is None else images.with_kept(schema.empty_table()).schema
 
 
 def check_run_name(name: str) -> None:
@@ -102,6 +103,27 @@ def ranking_tables(store: Store, run: QueryRun) -> Iterator[Any]:
     """Yield the rankings of a run, in `rankings_schema`, a batch of queries at a time."""
     for file in run.rankings:
         yield read_committed(store, file, lambda path: read_parquet(path, schema=schema_of(run)))
+
+
+def shown_tables(store: Store, run: QueryRun, images: ImageTable | None) -> Iterator[Any]:
+    """Yield the rankings of a run with the kept columns of the images, in `schema_of(run, images)`.
+
+    A run does not hold them: they are those of the snapshot that was asked.
+    """
+    for table in ranking_tables(store, run):
+        yield table if images is None else images.with_kept(table)
+
+
+def as_plain(table: Any) -> Any:
+    """Return a table as JSON can hold it: days and times as text, null for NaN and infinity."""
+    for place, field in enumerate(table.schema):
+        values = table.column(place)
+        if pa.types.is_temporal(field.type):
+            table = table.set_column(place, field.name, values.cast(pa.string()))
+        elif pa.types.is_floating(field.type):
+            known = pc.if_else(pc.is_finite(values), values, pa.scalar(None, field.type))
+            table = table.set_column(place, field.name, known)
+    return table
 
 
 def read_rankings(store: Store, run: QueryRun) -> Any:

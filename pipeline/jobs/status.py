@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.joined import parts_of, shown
+from lamella.pipeline.corpus.kept_columns import read_stored_columns
 from lamella.pipeline.extract.tables import read_refusals
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.stage import segment_tasks
@@ -35,7 +36,9 @@ def store_status(store: Store) -> dict[str, Any]:
     """Return the status of a store as plain values.
 
     `repeated` says how many contents stand under more than one name, and how many pictures these
-    are; `duplicates` are those beyond the first of each. `remarks` say what is wrong with pictures
+    are; `duplicates` are those beyond the first of each. `columns` are those kept beside the
+    pictures, with their types, and how many pictures have a value, by source where there are
+    several. `remarks` say what is wrong with pictures
     that are read all the same.
 
     Every image of a manifest is in one state: pending, extracted, indexed, or refused for a
@@ -96,6 +99,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
             "name": job.name,
             "root": shown(job.source),
             "sources": {},
+            "columns": [],
             "images": job.entries,
             "ignored": 0,
             "passed_over": {},
@@ -113,6 +117,7 @@ def _account(store: Store, job: JobRecord) -> dict[str, Any]:
         "name": manifest.name,
         "root": shown(manifest.root),
         "sources": _sources(store, manifest),
+        "columns": _columns(store, manifest),
         "images": manifest.images,
         "ignored": manifest.ignored,
         "passed_over": manifest.passed_over,
@@ -134,6 +139,26 @@ def _sources(store: Store, manifest: CorpusManifest) -> dict[str, int]:
             for name in table["name"].to_pylist():
                 counts[name.partition("/")[0]] += 1
     return counts
+
+
+def _columns(store: Store, manifest: CorpusManifest) -> list[dict[str, Any]]:
+    """Return the kept columns: name, type, how many pictures have a value, and of which source."""
+    several = bool(parts_of(manifest.root))
+    found: dict[str, dict[str, Any]] = {}
+    for shard in manifest.shards:
+        if shard.columns is None:
+            continue
+        table = read_committed(store, shard.columns, read_stored_columns)
+        names = read_committed(store, shard.file, lambda path: read_images(path, ["name"]))["name"]
+        for field in table.schema:
+            empty = {"name": field.name, "type": str(field.type), "known": 0, "sources": {}}
+            column = found.setdefault(field.name, empty)
+            known = names.filter(pc.is_valid(table[field.name])).to_pylist()
+            column["known"] += len(known)
+            if several:
+                of = Counter(name.partition("/")[0] for name in known)
+                column["sources"] = dict(sorted((of + Counter(column["sources"])).items()))
+    return list(found.values())
 
 
 def _states(

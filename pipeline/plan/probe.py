@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
+from lamella.pipeline.corpus.kept_columns import read_kept
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.refused import top_reasons
 from lamella.pipeline.errors import InputError
@@ -50,7 +51,8 @@ class Probe:
         ignored: entries that are not pictures.
         refused: by reason, pictures that gave no activations.
         rows: rows of the image table, with those of refused pictures.
-        table_bytes: bytes of the rows in the tables of a look, of images and of what was seen.
+        table_bytes: bytes of the rows in the tables of a look: of images, of what was seen, and of
+            kept columns.
         shard_bytes: bytes of these tables without a row.
         starting: seconds until a new process can open a network.
         looking: seconds of one thread for an entry in the corpus stage, for each chunk.
@@ -118,7 +120,9 @@ def probe(
     rows = [row for row in found if row is not None]
     for row in rows:
         row["image_id"] = image_id_of(row["container"], row["name"], row["sha256"])
-    table_bytes, empty_bytes = _table_bytes(rows, entries, scratch), _table_bytes([], [], scratch)
+    tables = _tables_of_look(prepared, rows, entries, found)
+    table_bytes = _parquet_bytes(tables, scratch)
+    empty_bytes = _parquet_bytes([table.slice(0, 0) for table in tables], scratch)
     readable = sum(row["refusal"] is None for row in rows)
 
     def seen(done: int) -> None:
@@ -238,14 +242,26 @@ def _look(
     return found, looking
 
 
-def _table_bytes(rows: Sequence[Mapping[str, Any]], entries: Sequence[Entry], scratch: Path) -> int:
-    """Return the bytes of the tables of a look at these entries, as Parquet."""
+def _tables_of_look(
+    prepared: Prepared,
+    rows: Sequence[Mapping[str, Any]],
+    entries: Sequence[Entry],
+    found: Sequence[Mapping[str, Any] | None],
+) -> list[pa.Table]:
+    """Return the tables that a look at these entries writes; `found` has the row of each."""
+    listing = prepared.listing
     seen = [{name: getattr(entry, name) for name in ENTRY_FACTS} for entry in entries]
+    tables = [pa.Table.from_pylist(rows, schema=IMAGES), pa.Table.from_pylist(seen, schema=SEEN)]
+    if listing.kept is not None:
+        pictures = [entry for entry, row in zip(entries, found, strict=True) if row is not None]
+        tables.append(read_kept(listing.root, listing.kind, pictures, listing.kept.schema))
+    return tables
+
+
+def _parquet_bytes(tables: Sequence[pa.Table], scratch: Path) -> int:
+    """Return the bytes of tables, each as Parquet."""
     size, path = 0, scratch / "table.parquet"
-    for table in (
-        pa.Table.from_pylist(rows, schema=IMAGES),
-        pa.Table.from_pylist(seen, schema=SEEN),
-    ):
+    for table in tables:
         write_parquet(table, path)
         size += path.stat().st_size
     return size

@@ -9,11 +9,11 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.search import bound_kernels
 from lamella.pipeline.search.bounds import Products, ask_sketch
 from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
-from lamella.pipeline.search.step_kernels import propose_again
+from lamella.pipeline.search.step_kernels import drop_others, propose_again
 from lamella.pipeline.search.topk import Best, Reached
 from lamella.schemas.query import LayerMap
 
@@ -52,6 +52,7 @@ class Group:
         queries: which of the batch.
         images: how many images of the segment are scanned, from the first on.
         best: of the whole batch, updated.
+        allowed: which images may be answers, (n,); all by default.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Group:
         queries: slice,
         images: int,
         best: Best,
+        allowed: Bools | None = None,
     ) -> None:
         dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
         local = [(i, match) for i, match in enumerate(matches) if not isinstance(match, DenseMatch)]
@@ -68,6 +70,7 @@ class Group:
         self._maps = [maps[i] for i, _ in dense + local]
         self._weights = np.array([each.weight for each in self._maps])
         self._queries, self._images, self._best = queries, images, best
+        self._allowed = allowed
         self._waiting: list[Waiting] = []
         self._found: list[Reached] = []
         self.narrowed = self.payloads = self.payloads_read = 0
@@ -164,6 +167,8 @@ class Group:
             rows,
             kept,
         )
+        if self._allowed is not None:
+            drop_others(self._allowed[block], uppers, rows, kept)
         if any(later):
             for scan, out, waits in zip(scans, known, later, strict=True):
                 if waits:

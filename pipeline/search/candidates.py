@@ -8,6 +8,7 @@ from typing import Protocol
 
 from threadpoolctl import ThreadpoolController
 
+from lamella.pipeline.arrays import Bools
 from lamella.pipeline.compiled import numba
 from lamella.pipeline.search.block_scan import Group
 from lamella.pipeline.search.query_layers import Match
@@ -41,6 +42,7 @@ def find_reached(
     best: Best,
     effort: Effort,
     most_images: int | None = None,
+    allowed: Sequence[Bools] | None = None,
 ) -> list[Reached]:
     """Return for each segment the pairs that may be among the best of all.
 
@@ -50,6 +52,7 @@ def find_reached(
         queries: Q.
         best: updated, as is `effort`.
         most_images: how many images of each segment are scanned, from the first on; all by default.
+        allowed: which images of each segment may be answers, (n,) each; all by default.
     """
     images = [len(matches[0].layer) for matches in matched]
     if most_images is not None:
@@ -66,7 +69,10 @@ def find_reached(
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(slices), together):
             tasks = list(product(range(len(matched)), slices[first : first + together]))
-            groups = [Group(matched[n], maps, asked, images[n], best) for n, asked in tasks]
+            groups = [
+                Group(matched[n], maps, asked, images[n], best, allowed[n] if allowed else None)
+                for n, asked in tasks
+            ]
             list(pool.map(Group.look, groups))
             for (n, _), found in zip(tasks, pool.map(Group.end, groups), strict=True):
                 reached[n].append(found)

@@ -79,6 +79,7 @@ class Coordinator:
         mode: SearchMode = "exact",
         candidates: int = 1_000,
         above: float | None = None,
+        where: str | None = None,
     ) -> Answer:
         """Return the k best images of each query.
 
@@ -88,37 +89,46 @@ class Coordinator:
             candidates: how many a layer proposes, over all segments.
             above: the least score of an answer; there may then be fewer than k. In exact mode a
                 high one makes the search cheaper.
+            where: a filter, as `search.where` reads it: only images that it is true of are ranked,
+                as exactly as all are without. There may be fewer than k.
+
+        Raises:
+            InputError: `where` is no filter of this index.
         """
         k = min(k, max(self.images, 1))
         if mode == "exact":
             floors = None if above is None else floors_of(spec, above, len(queries))
             if len(self._servers) > 1:
                 # The common bar of all servers is far higher than that of one server alone.
-                common = common_floors(self._servers.ask("bounds", queries, spec, k), k)
+                common = common_floors(self._servers.ask("bounds", queries, spec, k, where), k)
                 floors = common if floors is None else np.maximum(common, floors)
-            answer = merge_answers(self._servers.ask("exact", queries, spec, k, floors), k)
+            found = self._servers.ask("exact", queries, spec, k, floors, where)
+            answer = merge_answers(found, k)
         else:
             n = min(max(candidates, k), max(self.images, 1))
             layers = [entry.layer for entry in spec.layers]
-            answers = self._servers.ask("proposals", queries, layers, n)
+            answers = self._servers.ask("proposals", queries, layers, n, where)
             lists = [part for each in answers for part in each]
             answer = fuse_candidates(lists, spec, k, n, self.images, mode)
         return answer if above is None else only_above(answer, above)
 
-    def expanded(self, queries: QueryBatch, spec: FusionSpec, n: int) -> QueryBatch:
+    def expanded(
+        self, queries: QueryBatch, spec: FusionSpec, n: int, where: str | None = None
+    ) -> QueryBatch:
         """Return each query as the mean of itself and its n best pictures, in the fused layers.
 
-        The best are those of an exact search, whichever mode the expanded queries are answered in.
-        A query takes fewer where there are fewer. With n = 0 queries stay as they are.
+        The best are those of an exact search, whichever mode the expanded queries are answered in,
+        and of the images that `where` is true of, as in `answer`. A query takes fewer where there
+        are fewer. With n = 0 queries stay as they are.
 
         Raises:
-            InputError: a layer has no mean.
+            InputError: a layer has no mean, or `where` is no filter of this index.
         """
         layers = [entry.layer for entry in spec.layers]
         if n == 0 or self.images == 0 or len(queries) == 0:
             return queries
         check_expandable(queries, layers)
-        best = self.answer(queries, spec, n).image_ids
+        best = self.answer(queries, spec, n, where=where).image_ids
         if self._weights is None:
             self._weights = self._servers.ask("word_weights")[0]
         parts = []
@@ -127,7 +137,11 @@ class Coordinator:
             mine = best[rows.start : rows.stop]
             ids = np.unique(mine[mine >= 0])
             places = np.where(mine >= 0, np.searchsorted(ids, mine), -1)
-            found = self.features(ids.tolist(), layers)
+            if len(ids):
+                found = self.features(ids.tolist(), layers)
+            else:  # a filter may allow no image
+                fused = QueryBatch({name: queries.layers[name] for name in layers})
+                found = take_queries(fused, [])
             part = expand(take_queries(queries, rows), found, places, self._weights)
             parts.append(dict(part.layers))
         return join_queries(parts)

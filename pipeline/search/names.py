@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import read_images, read_row
+from lamella.pipeline.corpus.kept_columns import read_stored_columns
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
 from lamella.pipeline.errors import CorruptFile, SourceGone
 from lamella.pipeline.index.files import read_members
 from lamella.pipeline.index.shards import segment_shards
+from lamella.pipeline.search.where import FACTS, KEPT
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import cure
+from lamella.pipeline.store.records import cure, read_record
 from lamella.pipeline.store.tables import ROW_GROUP, column
-from lamella.schemas.snapshot import IndexSnapshot
+from lamella.schemas.corpus import ShardRef
+from lamella.schemas.snapshot import IndexSnapshot, SegmentManifest
 
 HELD_BYTES = 256 * 1024**2
 """The most bytes of tables in memory: names of some millions of images. The one in use always
@@ -51,13 +54,13 @@ class ImageTable:
         self._store, self._snapshot = store, snapshot
         self._held: OrderedDict[tuple[int, str], Any] = OrderedDict()
         self._most_bytes, self.held_bytes = held_bytes, 0
-        self._recorded_root, self._pictures = snapshot.root, pictures
+        self.recorded_root, self._pictures = snapshot.root, pictures
         self.kind = snapshot.kind
 
     @cached_property
     def root(self) -> str:
         """Where the pictures may be read. Raises InputError as `picture_root`."""
-        return picture_root(self._store, self._recorded_root, self._pictures)
+        return picture_root(self._store, self.recorded_root, self._pictures)
 
     @cached_property
     def _segments(self) -> list[tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]]:
@@ -172,6 +175,54 @@ class ImageTable:
                 found[place] = digest
         return found
 
+    @cached_property
+    def kept(self) -> Any:
+        """The names and types of the columns kept beside the pictures, as a pyarrow schema.
+
+        They are those of the first shard, and all shards must have the same.
+        """
+        if not self._snapshot.segments:
+            return pa.schema([])
+        manifest = read_record(self._store, self._snapshot.segments[0].manifest, SegmentManifest)
+        return self._kept_of(manifest.shards[0]).schema if manifest.shards else pa.schema([])
+
+    def with_kept(self, table: Any) -> Any:
+        """Return a table that has a column `image_id` with the kept columns of its images.
+
+        Their names begin with `meta.`. Raises KeyError where there is no such id.
+        """
+        if not len(self.kept):
+            return table
+        names = [f"{KEPT}{name}" for name in self.kept.names]
+        shards, places = self._places(column(table, "image_id").astype(np.int64))
+        parts = [self._table(0, "facts").select(names).slice(0, 0)]
+        order = np.argsort(shards, kind="stable")
+        numbers, starts = np.unique(shards[order], return_index=True)
+        for number, rows in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
+            facts = self._table(number, "facts").select(names)
+            parts.append(facts.take(pa.array(places[rows])))
+        found = pa.concat_tables(parts).take(pa.array(np.argsort(order, kind="stable")))
+        return beside(table, found.rename_columns(self.kept.names))
+
+    def of_segments(self, columns: Sequence[str]) -> Iterator[Any]:
+        """Yield for each segment a table of its images, in the order of its ids.
+
+        Args:
+            columns: of `FACTS`, or kept ones, which begin with `meta.`.
+        """
+        every = 0
+        for (ids, shards, places), of_segment in zip(
+            self._segments, self._of_segments, strict=True
+        ):
+            numbers = range(every, every := every + len(of_segment))
+            starts = np.cumsum([0, *(self._shards[number].images for number in numbers)])
+            tables = [self._table(number, "facts") for number in numbers]
+            rows = starts[shards - numbers.start] + places
+            chosen = [each.select(["image_id", *columns]) for each in tables]
+            table = pa.concat_tables(chosen).take(pa.array(rows))
+            self._check(numbers.start, np.array_equal(column(table, "image_id"), ids))
+            yield table
+
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
         """Return the id of the first image, in the order of the source, of each wanted name."""
         found: dict[str, int] = {}
@@ -224,7 +275,7 @@ class ImageTable:
                 return None
 
     def _table(self, number: int, what: str) -> Any:
-        """Return a shard's rows, names (large strings) or digests; evict the oldest in use."""
+        """Return a shard's rows, names (large strings), digests or facts; evict the oldest."""
         key = (number, what)
         if key not in self._held:
             columns = _COLUMNS.get(what)
@@ -237,6 +288,8 @@ class ImageTable:
                 )
             if what == "names":
                 table = table.select(columns).cast(_LONG_NAMES).combine_chunks()
+            if what == "facts":
+                table = self._with_columns(table.select(columns).cast(_FACTS), shard)
             self._held[key] = table
             self.held_bytes += table.nbytes
             while self.held_bytes > self._most_bytes and len(self._held) > 1:
@@ -244,11 +297,42 @@ class ImageTable:
         self._held.move_to_end(key)
         return self._held[key]
 
+    def _with_columns(self, table: Any, shard: ShardRef) -> Any:
+        """Return the facts of a shard with its kept columns beside them."""
+        kept = self._kept_of(shard)
+        rows = kept.num_rows if shard.columns is not None else shard.images
+        if not kept.schema.equals(self.kept) or rows != shard.images:
+            raise CorruptFile(
+                f"{shard.files[-1].path} has other columns or rows than its snapshot: "
+                f"{cure(self._store)}"
+            )
+        return beside(table, kept)
 
-_COLUMNS = {"names": ["image_id", "name"], "digests": ["image_id", "sha256"]}
+    def _kept_of(self, shard: ShardRef) -> Any:
+        """Return the kept columns of a shard, a table without columns where none are kept."""
+        if shard.columns is None:
+            return pa.table({})
+        return read_committed(self._store, shard.columns, read_stored_columns)
+
+
+_COLUMNS = {
+    "names": ["image_id", "name"],
+    "digests": ["image_id", "sha256"],
+    "facts": ["image_id", *FACTS],
+}
 """What is read of a shard's table; all columns for its rows."""
 
+_FACTS = pa.schema([("image_id", pa.int64()), *FACTS.items()])
+
 _LONG_NAMES = pa.schema([pa.field("image_id", pa.int64()), pa.field("name", pa.large_string())])
+
+
+def beside(table: Any, kept: Any) -> Any:
+    """Return a table with the kept columns of its rows, called `meta.NAME`, beside its own."""
+    for field in kept.schema:
+        named = field.with_name(f"{KEPT}{field.name}")
+        table = table.append_column(named, kept.column(field.name))
+    return table
 
 
 def as_strings(column: Any) -> Any:

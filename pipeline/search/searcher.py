@@ -21,6 +21,7 @@ from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.publish import read_weights
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.search.allowed import Allowed, Masks
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.score import bag_norms
@@ -67,6 +68,7 @@ class SegmentSearcher:
         store = open_store(store_url)
         self._weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
         wanted = [s for s in snapshot.segments if keys is None or s.key in keys]
+        self._allowed = Allowed(store, snapshot.model_copy(update={"segments": tuple(wanted)}))
         self.segments = [open_segment(store, snapshot, each, self._weights) for each in wanted]
         self._find: Finder = find_reached
         if device != "cpu":
@@ -86,19 +88,41 @@ class SegmentSearcher:
         """Return the weight of every visual word of each local layer, (K,) float64."""
         return self._weights
 
-    def bounds(self, queries: QueryBatch, spec: FusionSpec, k: int) -> Float64s:
-        """Return the k best lower bounds of F in a first look at these segments, (Q, k)."""
-        return lower_bounds(self.segments, queries, spec, k)
+    def bounds(
+        self, queries: QueryBatch, spec: FusionSpec, k: int, where: str | None = None
+    ) -> Float64s:
+        """Return the k best lower bounds of F in a first look at these segments, (Q, k).
+
+        Here and below, `where` is a filter: only images that it is true of are looked at.
+        """
+        return lower_bounds(self.segments, queries, spec, k, self._masks(where))
 
     def exact(
-        self, queries: QueryBatch, spec: FusionSpec, k: int, floors: Float64s | None = None
+        self,
+        queries: QueryBatch,
+        spec: FusionSpec,
+        k: int,
+        floors: Float64s | None = None,
+        where: str | None = None,
     ) -> Answer:
         """Return the k best of these segments, certified, without those below the floors (Q,)."""
-        return search_exact(self.segments, queries, spec, k, floors=floors, find=self._find)
+        allowed, find = self._masks(where), self._find
+        return search_exact(
+            self.segments, queries, spec, k, floors=floors, find=find, allowed=allowed
+        )
 
-    def proposals(self, queries: QueryBatch, layers: Sequence[str], n: int) -> list[list[Answer]]:
+    def proposals(
+        self, queries: QueryBatch, layers: Sequence[str], n: int, where: str | None = None
+    ) -> list[list[Answer]]:
         """Return for each segment, layer by layer, the n best with their scores in all layers."""
-        return [list(top_by_layer(s, queries, layers, n)) for s in self.segments]
+        masks = self._masks(where)
+        return [
+            list(top_by_layer(segment, queries, layers, n, masks[number] if masks else None))
+            for number, segment in enumerate(self.segments)
+        ]
+
+    def _masks(self, where: str | None) -> Masks | None:
+        return None if where is None else self._allowed.masks(where)
 
     def similarities(
         self, queries: QueryBatch, layers: Sequence[str]

@@ -1,12 +1,30 @@
-"""A compiled pass that bounds rows of a block anew, once their local similarities are closer.
+"""Compiled passes over the rows that `bound_kernels.propose` left of a block.
 
 Arrays are those of `bound_kernels.propose`.
 """
 
 import numpy as np
 
-from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.compiled import compiled
+
+
+@compiled
+def drop_others(allowed: Bools, uppers: Float32s, rows: Int32s, kept: Int64s) -> None:
+    """Drop the rows that a filter does not allow, before any of them can raise the bar.
+
+    Args:
+        allowed: (b,) of the rows of the block.
+        uppers, rows, kept: as `propose` wrote them; written over.
+    """
+    for query in range(len(kept)):
+        count = np.uint64(0)
+        for place in range(kept[query]):
+            row = rows[query, place]
+            rows[query, count] = row
+            uppers[query, count] = uppers[query, place]
+            count += np.uint64(allowed[row])
+        kept[query] = count
 
 
 @compiled

@@ -4,7 +4,7 @@ The seal of a record does not show that it was moved, so its path is checked too
 come from a stranger: a path in a record is used only if the record's own step could have made it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.form import Form
@@ -32,10 +32,10 @@ def broken_rule(path: str, record: Record) -> str | None:
         case DoneRecord():
             return _done(path, record)
         case CorpusManifest():
-            return _files((shard.file for shard in record.shards), LOOKS)
+            return _files(_tables(record), LOOKS)
         case SegmentManifest():
             expected = tree.SEGMENT.at(**tree.SEGMENT.form.parts(path) | {"key": record.key})
-            return _other(path, expected) or _files((s.file for s in record.shards), LOOKS)
+            return _other(path, expected) or _files(_tables(record), LOOKS)
         case Vocabulary():
             return _files(record.files(), tree.folder_of(path))
         case IndexSnapshot():
@@ -94,6 +94,10 @@ def _files(files: Iterable[FileRef], *folders: str) -> str | None:
         if not any(_is_data(file.path, folder) for folder in folders):
             return f"names {file.path}, which is no data file in {' or '.join(folders)}"
     return None
+
+
+def _tables(record: CorpusManifest | SegmentManifest) -> Iterator[FileRef]:
+    return (file for shard in record.shards for file in shard.files)
 
 
 def _keys(keys: Iterable[str]) -> str | None:

@@ -55,6 +55,7 @@ OUT_OF_REACH = (
     "earlier versions in a bucket that keeps them",
     "exported words, rankings and pages, and copies of the store elsewhere",
     "local copies of files of S3 on other machines",
+    "kept columns of other pictures that name it, which are as in the source",
     "trained words, which are means over many pictures",
     "blocks of a disk that were freed and not overwritten",
 )

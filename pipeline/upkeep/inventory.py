@@ -180,7 +180,7 @@ def named_files(record: Record) -> Iterator[FileRef]:
     if isinstance(record, DoneRecord):
         yield from record.files.values()
     elif isinstance(record, CorpusManifest | SegmentManifest):
-        yield from (shard.file for shard in record.shards)
+        yield from (file for shard in record.shards for file in shard.files)
     elif isinstance(record, Vocabulary | IndexSnapshot):
         yield from record.files()
     elif isinstance(record, QueryRun):

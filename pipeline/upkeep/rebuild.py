@@ -97,7 +97,9 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
     source = picture_source(store, job.source, pictures)
     limits, inputs = decode_limits(job.job), ""
     # A picture may have been forgotten since, which this corpus did not hold.
-    for listing in earlier_listings(store, list_corpus(source, job.job.corpus.column)):
+    corpus = job.job.corpus
+    listed = list_corpus(source, corpus.column, columns=corpus.columns)
+    for listing in earlier_listings(store, listed):
         inputs = corpus_inputs(listing, job.shard_images, limits)
         if inputs == job.corpus_inputs:
             return listing

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +22,7 @@ from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
-from lamella.pipeline.corpus.stage import content_of, look_inputs, shard_key
+from lamella.pipeline.corpus.stage import content_of, shard_key, write_look
 from lamella.pipeline.corpus.verdicts import discard_verdicts
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.extract.extraction import Extraction
@@ -41,9 +40,9 @@ from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import attempt, read_committed, read_done
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import cure
-from lamella.pipeline.store.tables import read_parquet, write_parquet
+from lamella.pipeline.store.tables import read_parquet
 from lamella.pipeline.upkeep.rebuild import RecordedSources, rebuild_job
-from lamella.schemas.corpus import IMAGES, SEEN, CorpusManifest, ShardRef, SourceKind
+from lamella.schemas.corpus import IMAGES, SEEN, CorpusManifest, ShardRef
 from lamella.schemas.job_record import JobRecord
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -213,11 +212,10 @@ def _renew_tables(
     """Write the tables of shards with changed rows again, and the manifest that names them."""
     if not changed:
         return
-    limits = decode_limits(job.job)
     shards: list[ShardRef] = []
     for shard in manifest.shards:
         rows = {trial.place: row for trial, row in changed if trial.shard.key == shard.key}
-        shards.append(_renew_table(store, manifest.kind, limits, shard, rows) if rows else shard)
+        shards.append(_renew_table(store, shard, rows) if rows else shard)
     value = manifest.model_dump() | {
         "shards": shards,
         "refused": sum(shard.refused for shard in shards),
@@ -228,13 +226,7 @@ def _renew_tables(
     store.replace(tree.MANIFEST.at(keyed=keyed), renewed.to_json())
 
 
-def _renew_table(
-    store: Store,
-    kind: SourceKind,
-    limits: DecodeLimits,
-    shard: ShardRef,
-    rows: dict[int, dict[str, Any]],
-) -> ShardRef:
+def _renew_table(store: Store, shard: ShardRef, rows: dict[int, dict[str, Any]]) -> ShardRef:
     look = tree.read(shard.file.path)
     assert look is not None  # a manifest names image tables alone
     done = read_done(store, look.folder, look.key)
@@ -248,15 +240,15 @@ def _renew_table(
         old[place] = row | {"image_id": image_id_of(*named, occurrences[place])}
     table = pa.Table.from_pylist(old, schema=IMAGES)
     refused = table.num_rows - table.column("refusal").null_count
-    inputs = look_inputs(kind, limits)
-    with attempt(store, look.folder, tree.LOOK.name, look.key, inputs) as work:
-        for name, value in (("images", table), ("seen", seen)):
-            fill = partial(write_parquet, value)
-            work.write(name, f"{look.folder}/{name}", "parquet", fill)
+    tables = {"images": table, "seen": seen}
+    if shard.columns is not None:
+        tables["columns"] = read_committed(store, shard.columns, read_parquet)
+    with attempt(store, look.folder, tree.LOOK.name, look.key, done.inputs) as work:
+        write_look(work, tables)
         record = work.finish_anew(**(done.counts | {"refused": refused}))
-    images = record.files["images"]
-    update = {"refused": refused, "file": images, "key": shard_key(images)}
-    return shard.model_copy(update=update)
+    images, columns = record.files["images"], record.files.get("columns")
+    update = {"refused": refused, "file": images, "columns": columns}
+    return shard.model_copy(update=update | {"key": shard_key(images, columns)})
 
 
 def _refused_late(

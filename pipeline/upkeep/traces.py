@@ -86,17 +86,26 @@ def find_pictures(store: Store, by: Literal["name", "sha256"], value: str) -> Pi
             rows = table.filter(pc.equal(table.column(by), wanted)).to_pylist()
             if not rows:
                 continue
-            size, digest = local.stat().st_size, sha256_of(local)
-            file = FileRef(path=path, size_bytes=size, sha256=digest, rows=table.num_rows)
+            file = _as_reference(path, local, table.num_rows)
         look = tree.read(path)
         assert look is not None
         found.tables.add(path)
         found.shards.add(shard_key(file))
+        # An attempt gives all its tables one token, so the kept columns are known by their name.
+        columns = path.replace(f"{look.folder}/images/", f"{look.folder}/columns/")
+        if store.exists(columns):
+            with fetched(store, columns) as local:
+                beside = _as_reference(columns, local, table.num_rows)
+            found.shards.add(shard_key(file, beside))
         found.looks.add((look.folder, look.key))
         found.ids |= {row["image_id"] for row in rows}
         found.names |= {row["name"] for row in rows}
         found.hashes |= {row["sha256"].hex() for row in rows if row["sha256"] is not None}
     return found
+
+
+def _as_reference(path: str, local: Path, rows: int) -> FileRef:
+    return FileRef(path=path, size_bytes=local.stat().st_size, sha256=sha256_of(local), rows=rows)
 
 
 def count_twins(store: Store, pictures: Pictures) -> int:

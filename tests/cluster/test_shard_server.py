@@ -83,6 +83,27 @@ def test_answers_are_those_of_one_process(
     assert mine.image_ids[:, 0].tolist() == asked  # each is nearest to itself
 
 
+@pytest.mark.parametrize("mode", ["exact", "candidates", "paper"])
+@pytest.mark.parametrize("where", ['matches(name, "[02468][.]jpg$") or width == 1', "width < 0"])
+def test_filtered_answers_are_those_of_one_process(
+    servers: RayServers,
+    local: Coordinator,
+    queries: QueryBatch,
+    indexed: Indexed,
+    mode: SearchMode,
+    where: str,
+) -> None:
+    spread, fusion = Coordinator(servers, indexed.snapshot.indexed), indexed.snapshot.fusion
+    expected = local.answer(queries, fusion, 10, mode=mode, where=where)
+    assert equal(spread.answer(queries, fusion, 10, mode=mode, where=where), expected)
+    assert (expected.image_ids[:, 0] >= 0).any() == where.startswith("matches")
+    mine = spread.expanded(queries, fusion, 3, where)
+    theirs = local.expanded(queries, fusion, 3, where)
+    np.testing.assert_array_equal(mine.layers["head"], theirs.layers["head"])
+    with pytest.raises(InputError, match=r"no column .wdth.*did you mean width\?"):
+        spread.answer(queries, fusion, 10, where="wdth > 3")
+
+
 def test_features_and_similarities_are_those_of_one_process(
     servers: RayServers,
     local: Coordinator,

@@ -122,6 +122,18 @@ def brute_force(segment: SegmentData, queries: QueryBatch, spec: FusionSpec, k: 
     return best_of(query_of, ids, fuse(values, spec), values, len(queries), k)
 
 
+@given(seeds, st.integers(1, 25), st.integers(1, 9), specs)
+@settings(max_examples=12, deadline=None)
+def test_a_filter_leaves_the_best_of_the_others(
+    seed: int, n: int, k: int, spec: FusionSpec
+) -> None:
+    segment, queries = random_corpus(seed, n)
+    mask = np.random.default_rng(seed).random(n) < 0.5
+    expected = brute_force(part_of(segment, np.flatnonzero(mask)), queries, spec, k)
+    with mock.patch.multiple(block_scan, BLOCK_IMAGES=4, FIRST_IMAGES=2):
+        assert_same(search_exact([segment], queries, spec, k, allowed=[mask]), expected)
+
+
 @given(seeds, st.integers(1, 25), st.sampled_from(["low", "bits"]))
 @settings(max_examples=16, deadline=None)
 def test_similarities_are_those_of_the_plain_kernel(seed: int, n: int, name: str) -> None:
