@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from lamella.cluster.commands.export import registry, served
+from lamella.cluster.commands.metrics_export import registry, served
 from lamella.cluster.commands.observed import job
 from lamella.pipeline import meters
 from lamella.pipeline.errors import InputError
