@@ -19,7 +19,7 @@ from lamella.pipeline import events, meters
 JOBS = frozenset(
     [
         *("demo", "index", "reindex", "query", "evaluate", "retry", "repair"),
-        *("compare", "reproduce"),
+        *("compare", "duplicates", "reproduce"),
     ]
 )
 """The commands that run tasks or answer queries."""
