@@ -9,6 +9,7 @@ from lamella.cluster.commands import beats
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.commands.query import Prepared
 from lamella.cluster.ray.engine import engine as opened_engine
+from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.export.duplicates import Duplicates, find_duplicates
 from lamella.pipeline.export.duplicates_page import (
     render_duplicates,
@@ -46,6 +47,11 @@ def run_duplicates(url: str, job: JobConfig, asked: Asked, *, quiet: bool = Fals
     store = open_store(url)
     snapshot = chosen_snapshot(store, asked.number)
     fusion, weighting = asked_fusion(snapshot, job, asked.layers)
+    if job.search.where is not None:
+        raise InputError(
+            "near-duplicates are looked for among all pictures, and search.where of the job file "
+            f"leaves some out ({one_line(job.search.where, 60)}): leave it out"
+        )
     above = job.search.above if job.search.above is not None else usual_threshold(fusion)
     check_threshold(above, fusion)
     update = {"above": above, "exclude_self": True, "mode": "exact", "expand": 0}

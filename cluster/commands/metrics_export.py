@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, pushadd_to_gateway, start_http_server
 from prometheus_client.core import (
@@ -84,7 +85,7 @@ def push(url: str, group: Mapping[str, str]) -> None:
     """Push the metrics to a gateway. One that is away is told as an event: the job has ended."""
     try:
         pushadd_to_gateway(url, "lamella", registry(), dict(group), timeout=PUSH_TIMEOUT_S)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         events.warning(
             "metrics-not-pushed",
             f"--push {url}: {one_line(error)}; the job itself is not touched by that: look at the "

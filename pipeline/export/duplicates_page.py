@@ -137,7 +137,7 @@ def _chart(found: Duplicates) -> str:
         axes.set_xlim(found.above, most)
         axes.set_xlabel("score of a pair")
         axes.set_ylabel("pairs")
-        axes.legend()
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)  # above all bars
 
     title = f"Scores of {counted(len(scores), 'pair')}, from {found.above:g} to {most:g}"
     return chart(draw, title, wide=9.2, high=2.6)

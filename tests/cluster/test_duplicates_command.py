@@ -140,6 +140,13 @@ def test_wrong_calls_say_what_is_wrong(store: Path, more: tuple[object, ...], sa
     assert files(store) == before
 
 
+def test_a_job_file_that_leaves_pictures_out_is_refused(store: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text("search.where = 'width > 40'")
+    said = complaint(lamella("duplicates", store, "--job", job, *SERIAL))
+    assert "search.where of the job file leaves some out (width > 40): leave it out" in said
+
+
 def test_a_page_says_where_pictures_are_gone(copied: Copied, store: Path, tmp_path: Path) -> None:
     page = tmp_path / "same.html"
     assert found(store, "--page", page)["written"]["page"] == str(page)
