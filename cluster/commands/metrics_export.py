@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, pushadd_to_gateway, start_http_server
 from prometheus_client.core import (
@@ -85,7 +84,7 @@ def push(url: str, group: Mapping[str, str]) -> None:
     """Push the metrics to a gateway. One that is away is told as an event: the job has ended."""
     try:
         pushadd_to_gateway(url, "lamella", registry(), dict(group), timeout=PUSH_TIMEOUT_S)
-    except (OSError, ValueError, HTTPException) as error:
+    except Exception as error:  # also those of http.client, for an address that is none
         events.warning(
             "metrics-not-pushed",
             f"--push {url}: {one_line(error)}; the job itself is not touched by that: look at the "
