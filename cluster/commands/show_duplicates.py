@@ -40,6 +40,13 @@ def show_duplicates(
             f"{counts['spare']:,} could go ({byte_size(counts['spare_bytes'])}); "
             f"{counts['same_files']:,} are the same file as another one of their group"
         )
+    if found.apart:
+        say(
+            f"{counted(found.apart, 'picture')} more: the same file as another one, and no pair "
+            f"with it. They score less than {found.above:g} with themselves, for a layer sees "
+            "nothing in them: --layers names those that count",
+            style="yellow",
+        )
     for name, path in written.items():
         if path is not None:
             say(f"{name}: {path}")

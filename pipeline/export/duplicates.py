@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,14 +71,16 @@ class Duplicates:
 
     Attributes:
         pairs: in `pairs_schema` and a column `same_file`, the highest score first.
-        groups: the largest first; in each the picture to keep first.
-        same_files: pictures of groups that have the bytes of another one before them there.
+        groups: the largest first; in each the pictures to keep first.
+        apart: how many pictures have the bytes of another one and make no pair with it: one in
+            which a layer sees nothing, such as a blank page, scores less with itself too.
     """
 
     question: Question
     pairs: Any
     runs: tuple[QueryRun, ...]
     groups: tuple[tuple[Member, ...], ...] = field(repr=False)
+    apart: int = 0
 
     @property
     def above(self) -> float:
@@ -113,6 +115,7 @@ class Duplicates:
             "spare": len(self.spare),
             "spare_bytes": sum(member.size_bytes for member in self.spare),
             "same_files": self.same_files,
+            "same_files_apart": self.apart,
             "runs": [run.run for run in self.runs],
         }
 
@@ -133,14 +136,21 @@ def find_duplicates(
     pictures = [_member(rows[image_id]) for image_id in ids.tolist()]
     ends = np.searchsorted(ids, first), np.searchsorted(ids, second)
     groups = _groups(pictures, *ends, pairs)
-    same = [
-        pictures[a].sha256 == pictures[b].sha256
-        for a, b in zip(*(each.tolist() for each in ends), strict=True)
-    ]
+    digests = np.array([each.sha256.hex() for each in pictures], "U64")
+    same = digests[ends[0]] == digests[ends[1]]
     table = pairs.table.append_column(
-        pa.field("same_file", pa.bool_(), nullable=False), pa.array(same, pa.bool_())
+        pa.field("same_file", pa.bool_(), nullable=False), pa.array(same)
     )
-    return Duplicates(question, table, pairs.runs, groups)
+    every = images.image_ids()
+    paired = {*first[same].tolist(), *second[same].tolist()}
+    apart = _apart(every.tolist(), images.digests_of(every), paired)
+    return Duplicates(question, table, pairs.runs, groups, apart)
+
+
+def _apart(ids: Sequence[int], digests: Sequence[bytes], paired: Set[int]) -> int:
+    """Return how many images have the digest of another one, and no pair with one of it."""
+    counts = Counter(digests)
+    return sum(counts[d] > 1 and each not in paired for each, d in zip(ids, digests, strict=True))
 
 
 def _member(row: dict[str, Any]) -> Member:

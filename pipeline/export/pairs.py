@@ -23,7 +23,8 @@ SHARE = 0.9
 """The usual threshold, as a share of what an image scores with itself; see `usual_threshold`."""
 
 ROUNDING = 1e-6
-"""How far the score of identical pictures may be below the greatest one, with room to spare."""
+"""How far the score of identical pictures may be below the greatest one, with room to spare; with
+residuals of float16 (`asmk`) it is up to some thousandths."""
 
 GROWTH = 10
 """An image whose answer was full is asked again for so many times as many."""

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamella.cluster.commands import query
+from lamella.pipeline.export.pairs import Pairs, find_pairs
 from tests.command_line import complaint, lamella
 from tests.end_to_end.commands import Stores
 from tests.pipeline.export.copied import COPIES, Copied, copied_stores
@@ -138,6 +140,22 @@ def test_wrong_calls_say_what_is_wrong(store: Path, more: tuple[object, ...], sa
     before = files(store)
     assert re.search(said, complaint(lamella("duplicates", store, *more, *SERIAL)))
     assert files(store) == before
+
+
+def test_the_same_file_that_makes_no_pair_is_counted(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that score little with themselves are simulated: nothing is above in the answers."""
+    assert found(store)["same_files_apart"] == 0
+
+    def find_none(*arguments: Any) -> Pairs:
+        some = find_pairs(*arguments)
+        return replace(some, table=some.table.slice(0, 0))
+
+    monkeypatch.setattr("lamella.pipeline.export.duplicates.find_pairs", find_none)
+    assert found(store)["same_files_apart"] == COPIES + 1
+    said = lamella("duplicates", store, *SERIAL)
+    assert "13 pictures more: the same file as another one, and no pair with it" in said.stdout
 
 
 def test_a_job_file_that_leaves_pictures_out_is_refused(store: Path, tmp_path: Path) -> None:
