@@ -106,7 +106,7 @@ class Duplicates:
     def counts(self) -> dict[str, Any]:
         """Return the figures of what was found, for scripts."""
         return {
-            "snapshot": self.runs[0].snapshot,
+            "root_digest": self.runs[0].snapshot,
             "above": self.above,
             "images": self.runs[0].images,
             "pairs": self.pairs.num_rows,
@@ -136,7 +136,7 @@ def find_duplicates(
     pictures = [_member(rows[image_id]) for image_id in ids.tolist()]
     ends = np.searchsorted(ids, first), np.searchsorted(ids, second)
     groups = _groups(pictures, *ends, pairs)
-    digests = np.array([each.sha256.hex() for each in pictures], "U64")
+    digests = np.array([each.sha256.hex().encode() for each in pictures], "S64")
     same = digests[ends[0]] == digests[ends[1]]
     table = pairs.table.append_column(
         pa.field("same_file", pa.bool_(), nullable=False), pa.array(same)

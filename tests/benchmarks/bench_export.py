@@ -1,4 +1,4 @@
-"""What an export of drawn pictures costs in each format: seconds, bytes, memory.
+"""What an export of drawn pictures costs in each format, and 100 clusters: seconds, bytes, memory.
 
 `EXPORT_PICTURES` (100,000) chooses how many, of 1,280 dimensions and some 60 words each, in
 segments of 20,000 whose ids are mixed, as those of real pictures are. Names are made, not read.
@@ -18,6 +18,7 @@ import pytest
 
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.bench.segments import HIGH, LOW
+from lamella.pipeline.export.clusters import CLUSTER_FILES, train_centres, write_clusters
 from lamella.pipeline.export.formats import FORMATS
 from lamella.pipeline.export.layers import Vectors, Words
 from lamella.pipeline.export.vectors import write_vectors
@@ -28,7 +29,7 @@ from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.record import write_json
 
 PICTURES = int(os.environ.get("EXPORT_PICTURES", "100000"))
-SEGMENT = 20_000
+SEGMENT, CLUSTERS = 20_000, 100
 
 
 def layers() -> tuple[Vectors, Words]:
@@ -80,5 +81,13 @@ def test_exports_of_drawn_pictures(tmp_path: Path) -> None:
     for form in sorted(FORMATS, key=lambda name: name == "faiss"):  # which holds its index
         rows = vectors.batches(unit=form == "faiss")
         measure(form, partial(write_vectors, form, vectors, rows, names_of))
+
+    def cluster(path: Path) -> None:
+        centres = train_centres(vectors, vectors.batches(unit=True), CLUSTERS, seed=0)
+        files = [path.with_name(each) for each in CLUSTER_FILES]
+        write_clusters(centres, vectors.batches(), names_of, *files)
+        files[0].replace(path)
+
+    measure("clusters", cluster)
     write_json("export.json", {"pictures": PICTURES, "formats": found, "load": os.getloadavg()})
     assert found["npy"]["bytes"] > 4 * 1280 * PICTURES
