@@ -2,7 +2,7 @@
 
 Any code adds to the metrics below. What a worker adds travels to the driver with the reply to its
 task (`take`, `merge`), so the driver has the totals of the whole job. The driver serves and pushes
-them (`cluster/commands/export.py`); on a joined Ray cluster Ray's own agents serve them too
+them (`cluster/commands/metrics_export.py`); on a joined Ray cluster Ray's own agents serve them too
 (`cluster/ray/ray_meters.py`).
 
 A task that is tried twice adds twice. `PICTURES` and `TASKS` are added by the driver, once.

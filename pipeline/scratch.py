@@ -23,7 +23,7 @@ from lamella.pipeline.errors import DoesNotFit, InputError
 PREFIX = "lamella-"
 _NAME = re.compile(PREFIX + r".*[a-z0-9_]{8}")
 _LOCK = "lock"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _NEARLY_FULL_BYTES = 2**20
 
 _ours: set[Path] = set()
@@ -84,7 +84,7 @@ def _full_named(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL or not _is_of(error, where):
+        if error.errno not in FULL or not _is_of(error, where):
             raise
         code = errno.errorcode[error.errno]
         raise DoesNotFit(
@@ -121,7 +121,7 @@ def locked_folder(prefix: str, parent: Path, *, must_lock: bool = True) -> tuple
             # left-over.
             (folder / f"{_LOCK}.new").rename(folder / _LOCK)
         except OSError as error:
-            if must_lock or error.errno in _FULL:
+            if must_lock or error.errno in FULL:
                 os.close(lock)
                 raise
         return folder, lock

@@ -10,8 +10,10 @@ from rich.text import Text
 from lamella.cluster.commands import (
     bench,
     compare,
+    duplicates,
     evaluate_command,
     explain,
+    export_command,
     keeping,
     maintenance,
     options,
@@ -193,6 +195,8 @@ def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
 
 # After the commands above, so that help lists them in the order of use.
 explain.register(app)
+duplicates.register(app)
+export_command.register(app)
 reproduce.register(app)
 reindex.register(app)
 plan.register(app)

@@ -19,7 +19,7 @@ from lamella.pipeline import events, meters
 JOBS = frozenset(
     [
         *("demo", "index", "reindex", "query", "evaluate", "retry", "repair"),
-        *("compare", "reproduce"),
+        *("compare", "duplicates", "reproduce"),
     ]
 )
 """The commands that run tasks or answer queries."""
@@ -146,7 +146,7 @@ def job(command: str, store: str, port: int | None, gateway: str | None) -> Iter
         with _told(beating, command, store, began):
             yield
         return
-    from lamella.cluster.commands.export import push, served
+    from lamella.cluster.commands.metrics_export import push, served
 
     try:
         with served(port), _told(beating, command, store, began):

@@ -260,10 +260,7 @@ def check_output(name: str, path: Path | None) -> None:
     """
     if path is None:
         return
-    if re.match("[a-z0-9]+:/", str(path), re.IGNORECASE):
-        raise InputError(
-            f"{name} takes a path on this machine; got {path}: copy the file from there"
-        )
+    check_local(name, path)
     folder = path.absolute().parent
     if not folder.is_dir():
         raise InputError(f"{name} takes a file in a folder that is there; {folder} is not: make it")
@@ -271,6 +268,14 @@ def check_output(name: str, path: Path | None) -> None:
         raise InputError(f"{name} takes the name of a file; {path} is a folder: give a name in it")
     if not os.access(folder if not path.exists() else path, os.W_OK):
         raise InputError(f"{name} takes a file that can be written; {path} cannot: give another")
+
+
+def check_local(name: str, path: Path) -> None:
+    """Check that an option's path is on this machine. Raises InputError: it is an address."""
+    if re.match("[a-z0-9]+:/", str(path), re.IGNORECASE):
+        raise InputError(
+            f"{name} takes a path on this machine; got {path}: copy the file from there"
+        )
 
 
 def fusion_overrides(

@@ -66,6 +66,10 @@ class Prepared:
         """Whether the store keeps the answers: where a run is named, and of many queries."""
         return self.scratch is None or self.into is not None or len(self) > FEW
 
+    def answers(self) -> Store | None:
+        """Return where answers go that are not kept; None where the store keeps them."""
+        return None if self.kept else open_store(f"{self.scratch}/answers", create=True)
+
     def __len__(self) -> int:
         """How many pictures are asked for, at most."""
         if self.asked is None:
@@ -137,8 +141,8 @@ def answer_queries(
     store, snapshot, question = prepared.store, prepared.snapshot, prepared.question
     asked, into = prepared.asked, prepared.into
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
-        answers = None if prepared.kept else open_store(f"{prepared.scratch}/answers", create=True)
-        place = Place(store, snapshot, engine.runner, engine.threads, lines.stage, scratch=answers)
+        runner, threads = engine.runner, engine.threads
+        place = Place(store, snapshot, runner, threads, lines.stage, scratch=prepared.answers())
         with engine.coordinator(store, snapshot, question.weighting) as coordinator:
             if isinstance(asked, Listing):
                 return query_pictures(

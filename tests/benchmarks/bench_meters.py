@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from lamella.cluster.commands import logs
-from lamella.cluster.commands.export import served
+from lamella.cluster.commands.metrics_export import served
 from lamella.pipeline import events, meters
 from lamella.pipeline.meters import PICTURES
 from tests.benchmarks.record import Measurement, write_record

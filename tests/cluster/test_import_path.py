@@ -130,6 +130,8 @@ EVERY = {
     "evaluate": ("../one", "--protocol", "groups", "--engine", "serial"),
     "explain": ("../one", "thing/00.png", "thing/01.png"),
     "compare": ("../one", "../one", "--engine", "serial"),
+    "duplicates": ("../one", "--engine", "serial"),
+    "export": ("../one", "--to", "../layers"),
     "reproduce": ("--data", "ukb=../ukb", "--into", "../paper", "--plan", "--sample", "2"),
     "reindex": ("../one", "--engine", "serial"),
     "runs": ("../one",),

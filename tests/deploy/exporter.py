@@ -9,7 +9,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from lamella.cluster.commands.export import push as push_all
+from lamella.cluster.commands.metrics_export import push as push_all
 from lamella.pipeline import meters
 from lamella.pipeline.meters import METRICS
 

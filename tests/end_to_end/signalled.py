@@ -118,6 +118,15 @@ CASES = {
         lambda p: ["explain", p.store, "00.png", "01.png", "--page", p.folder / "why.html"],
         result=root_digests,
     ),
+    "duplicates": Case(
+        lambda p: [
+            *("duplicates", p.store, "--above", 1.2, "--into", "same", "--k", 1),
+            *("--groups", p.folder / "groups.csv"),
+        ],
+        result=lambda p: (p.folder / "groups.csv").read_text(),
+        on_ray=True,
+    ),
+    "export": Case(lambda p: ["export", p.store, "--to", p.folder / "words"], result=exported),
     "repair": Case(lambda p: ["repair", p.store], _damaged, root_digests, on_ray=True),
     "retry": Case(
         lambda p: ["retry", p.store, "--state", "fetch-failed"],

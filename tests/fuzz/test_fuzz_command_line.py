@@ -31,6 +31,8 @@ PLAIN: dict[str, list[str]] = {
     "plan": [PICTURES, "--sample", "2"],
     "explain": [STORE, "00.png", "01.png"],
     "compare": [STORE, STORE, "--engine", "serial"],
+    "duplicates": [STORE, "--engine", "serial"],
+    "export": [STORE, "--to", "OUT"],
     "reproduce": ["--data", PICTURES, "--into", "OUT", "--engine", "serial"],
     "status": [STORE],
     "snapshots": [STORE],
@@ -50,7 +52,7 @@ SLOW = ("plan", "index", "evaluate", "explain", "compare", "reproduce")
 
 
 WRITTEN = (
-    *("OUT", "--into", "--out", "--trec", "--page"),
+    *("OUT", "--into", "--out", "--trec", "--page", "--to", "--groups"),
     *("--scores", "--qrels-out", "--run-out"),
 )
 """Arguments and options that name what is written: no text may lead out of the test's folder."""

@@ -99,6 +99,8 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
         "evaluate run": ["evaluate", at, "--run", "mine", *groups],
         "explain": ["explain", at, "00.png", "01.png"],
         "compare snapshots": ["compare", at, at, *serial],
+        "duplicates": ["duplicates", at, "--page", str(folder / "out" / "same.html"), *serial],
+        "export layers": ["export", at, "--to", str(folder / "out" / "layers")],
         "status": ["status", at],
         "snapshots": ["snapshots", at],
         "promote": ["snapshots", at, "--promote", "1"],
@@ -118,7 +120,7 @@ def commands(store: Path, pictures: Path, folder: Path) -> dict[str, list[str]]:
 
 READING = (
     *("query", "evaluate", "status", "runs", "verify", "show"),
-    *("evaluate run", "explain", "compare snapshots"),
+    *("evaluate run", "explain", "compare snapshots", "duplicates", "export layers"),
 )
 
 
@@ -143,7 +145,8 @@ def try_store(
     assert found["peak_bytes"] < MOST_BYTES, found
     assert everything(pictures) == before
     assert {path.name for path in outside.iterdir()} <= {"job.toml", "out", "store"}
-    assert {path.name for path in (outside / "out").iterdir()} <= {"words.html", "words"}
+    written = {path.name for path in (outside / "out").iterdir()}
+    assert written <= {"words.html", "words", "same.html", "layers"}
     shutil.rmtree(outside / "out")
     home = {path.name for path in zygote.folder.iterdir()}
     assert home <= {"home", "tmp", "log"}, home

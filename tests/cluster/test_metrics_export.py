@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from lamella.cluster.commands.export import registry, served
+from lamella.cluster.commands.metrics_export import push, registry, served
 from lamella.cluster.commands.observed import job
 from lamella.pipeline import meters
 from lamella.pipeline.errors import InputError
@@ -104,6 +104,14 @@ def test_a_gateway_that_is_away_is_told_and_the_job_is_done_all_the_same(
     assert said.returncode == 0
     assert f"metrics-not-pushed: --push {gateway}" in said.stderr
     assert "Connection refused" in said.stderr
+
+
+def test_an_address_that_is_none_is_told_likewise(caplog: pytest.LogCaptureFixture) -> None:
+    for address in ("a\0b", "http://a b", "\udcff"):
+        push(address, {})
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 3
+    assert all("metrics-not-pushed: --push" in each for each in told)
 
 
 def test_a_port_in_use_is_a_wrong_call_that_names_it(tmp_path: Path) -> None:

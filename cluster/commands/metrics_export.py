@@ -84,7 +84,7 @@ def push(url: str, group: Mapping[str, str]) -> None:
     """Push the metrics to a gateway. One that is away is told as an event: the job has ended."""
     try:
         pushadd_to_gateway(url, "lamella", registry(), dict(group), timeout=PUSH_TIMEOUT_S)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # also those of http.client, for an address that is none
         events.warning(
             "metrics-not-pushed",
             f"--push {url}: {one_line(error)}; the job itself is not touched by that: look at the "
