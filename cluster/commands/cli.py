@@ -19,6 +19,7 @@ from lamella.cluster.commands import (
     query_command,
     reindex,
     reproduce,
+    serve,
     status,
     vocabulary,
 )
@@ -191,6 +192,7 @@ def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
 
 # After the commands above, so that help lists them in the order of use.
 explain.register(app)
+serve.register(app)
 reproduce.register(app)
 reindex.register(app)
 plan.register(app)
