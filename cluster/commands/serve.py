@@ -157,7 +157,7 @@ def check_installed() -> None:
 
 
 def _announce(server: "Server", settings: "ServeSettings", *, as_json: bool) -> None:
-    served = server.following.current
+    served = server.service.following.current
     if as_json:
         emit(
             {

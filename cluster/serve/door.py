@@ -6,7 +6,7 @@ import hmac
 import time
 import traceback
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -118,7 +118,7 @@ def check_asker(settings: ServeSettings, scope: Scope) -> None:
 
 
 def _shows(settings: ServeSettings, scope: Scope) -> bool:
-    """Say whether a request shows the token, or is the page's, which looks at it by itself."""
+    """Say whether a request shows the token: in a header, by the cookie, or in a link."""
     token = settings.token or ""
     kind, _, given = _header(scope, "authorization").partition(" ")
     if kind.lower() == "bearer" and _same(given.strip(), token):
@@ -129,17 +129,13 @@ def _shows(settings: ServeSettings, scope: Scope) -> bool:
         cookie = None
     if cookie is not None and _same(cookie.value, cookie_of(token)):
         return True
-    return scope["path"] == "/" and b"token=" in scope["query_string"]
+    linked = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])
+    return scope["path"] == "/" and _same(linked[0], token)
 
 
 def _same(given: str, right: str) -> bool:
     """Compare in a time that tells nothing of where they differ."""
     return hmac.compare_digest(given.encode(), right.encode())
-
-
-def same_token(given: str, settings: ServeSettings) -> bool:
-    """Say whether a token is the server's."""
-    return settings.token is not None and _same(given, settings.token)
 
 
 def _name_of(host: str) -> str:

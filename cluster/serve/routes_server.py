@@ -9,10 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from lamella.cluster.commands.export import registry
 from lamella.cluster.serve import docs, models
 from lamella.cluster.serve.answers import fused_layers
-from lamella.cluster.serve.door import COOKIE, cookie_of, same_token
+from lamella.cluster.serve.door import COOKIE, cookie_of
 from lamella.cluster.serve.following import Following
 from lamella.cluster.serve.page import page
-from lamella.cluster.serve.problems import Problem
 from lamella.cluster.serve.settings import ServeSettings
 from lamella.cluster.serve.turns import Turns
 
@@ -75,9 +74,8 @@ def add(
 
     @app.get("/", include_in_schema=False)
     def start(request: Request) -> Response:
-        token = request.query_params.get("token")
-        if token is not None and settings.token is not None:
-            return _with_cookie(request, token, settings)
+        if settings.token is not None and "token" in request.query_params:
+            return _with_cookie(request, settings.token)
         return HTMLResponse(page(), headers=PAGE_HEADERS)
 
     @app.get("/docs", include_in_schema=False)
@@ -89,10 +87,8 @@ def add(
         return Response(status_code=204)
 
 
-def _with_cookie(request: Request, token: str, settings: ServeSettings) -> Response:
-    """Return the page's address without the token, and a cookie in its place."""
-    if not same_token(token, settings):
-        raise Problem(401, "no-token", "this is not the token of this server")
+def _with_cookie(request: Request, token: str) -> Response:
+    """Return the page's address without the token, which the door has seen, and a cookie for it."""
     rest = request.url.remove_query_params("token").query
     response = RedirectResponse(f"/?{rest}" if rest else "/", 303)
     # Sent with links from elsewhere, which only show the page, and with no other request of theirs.

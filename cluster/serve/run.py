@@ -3,18 +3,11 @@
 import logging
 import socket
 import threading
-from collections.abc import Sequence
-from typing import Any
 
 import uvicorn
 
-from lamella.cluster.serve.answers import Queries, answer_together
-from lamella.cluster.serve.app import make_app
-from lamella.cluster.serve.door import Door
-from lamella.cluster.serve.explaining import Pair, explain
-from lamella.cluster.serve.following import Following
+from lamella.cluster.serve.service import Service
 from lamella.cluster.serve.settings import ServeSettings
-from lamella.cluster.serve.turns import Turns
 from lamella.pipeline import events
 from lamella.pipeline.errors import InputError, one_line
 
@@ -37,15 +30,13 @@ class Server:
     def __init__(self, settings: ServeSettings) -> None:
         self._socket = listen(settings.host, settings.port)
         try:
-            self.following = Following(settings)
+            self.service = Service(settings)
         except BaseException:
             self._socket.close()
             raise
         self._settings = settings
-        self._turns: Turns[Any, Any] = Turns(self._work, settings.queue)
-        app = make_app(settings, self.following, self._turns)
         config = uvicorn.Config(
-            Door(app, settings),
+            self.service.app,
             http="h11",
             ws="none",
             lifespan="off",
@@ -68,7 +59,7 @@ class Server:
         """Begin to answer."""
         _quiet_uvicorn()
         self._thread.start()
-        self.following.begin()
+        self.service.following.begin()
 
     def wait(self) -> None:
         """Wait until the server ends by itself, which it should not."""
@@ -80,16 +71,8 @@ class Server:
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join(self._settings.stop_s + 1.0)
-        self._turns.stop()
-        self.following.stop()
+        self.service.stop()
         self._socket.close()
-
-    def _work(self, group: Sequence[Queries | Pair]) -> Sequence[Any]:
-        """Answer the requests of one turn by the snapshot that is current as it begins."""
-        with self.following.serving() as served:
-            if isinstance(group[0], Pair):
-                return [explain(served, each) for each in group if isinstance(each, Pair)]
-            return answer_together(served, [each for each in group if isinstance(each, Queries)])
 
 
 def listen(host: str, port: int) -> socket.socket:
