@@ -74,9 +74,11 @@ class Raw:
 
     def send_until_cut(self, part: bytes, times: int, pause_s: float = 0.0) -> int:
         """Send a part again and again until the other side cuts; return how many bytes went."""
+        sent = 0
         try:
-            for sent in range(0, times * len(part), len(part)):
+            while sent < times * len(part):
                 self.send(part)
+                sent += len(part)
                 time.sleep(pause_s)
         except (BrokenPipeError, ConnectionResetError):
             self.socket.close()

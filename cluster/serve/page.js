@@ -66,6 +66,7 @@ async function search() {
   clearTimeout(pause);
   const mine = (asking += 1);
   complain("");
+  said("searching");
   showQuery();
   document.body.classList.add("waiting");
   const began = performance.now();
