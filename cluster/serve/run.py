@@ -81,10 +81,10 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, place = found[0]
         made = socket.socket(family, kind, protocol)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise InputError(
             f"--host {one_line(repr(host), 100)} is no address of this machine "
-            f"({error.strerror or error}): give one, or leave it out"
+            f"({one_line(getattr(error, 'strerror', None) or error)}): give one, or leave it out"
         ) from None
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -131,6 +131,7 @@ EVERY = {
     "explain": ("../one", "thing/00.png", "thing/01.png"),
     "compare": ("../one", "../one", "--engine", "serial"),
     "reproduce": ("--data", "ukb=../ukb", "--into", "../paper", "--plan", "--sample", "2"),
+    "serve": ("../one", "--port", "0"),
     "reindex": ("../one", "--engine", "serial"),
     "runs": ("../one",),
     "expire": ("../one", "--dry-run"),
@@ -164,8 +165,10 @@ def test_every_command_runs_beside_namesakes(hostile: Path) -> None:
     for number in range(4):
         picture = hostile.parent / f"ukb/ukbench{number:05d}.png"
         picture.write_bytes((hostile / "00.png").read_bytes())
+    # It serves until it is told to end, by which time it has opened all that it needs.
+    for_a_while = ["sh", "-c", 'timeout 20 "$@"; test $? = 124', "sh", *INSTALLED]
     for name, arguments in EVERY.items():
-        run(hostile, INSTALLED, name, *arguments)
+        run(hostile, for_a_while if name == "serve" else INSTALLED, name, *arguments)
         assert canaries(hostile) == [], name
 
 

@@ -31,6 +31,8 @@ PLAIN: dict[str, list[str]] = {
     "plan": [PICTURES, "--sample", "2"],
     "explain": [STORE, "00.png", "01.png"],
     "compare": [STORE, STORE, "--engine", "serial"],
+    # A snapshot that is not there: what can be served is served without end.
+    "serve": [STORE, "--port", "0", "--snapshot", "99"],
     "reproduce": ["--data", PICTURES, "--into", "OUT", "--engine", "serial"],
     "status": [STORE],
     "snapshots": [STORE],
