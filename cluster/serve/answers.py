@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lamella.cluster.serve.models import Answer, Answers, FusedLayer, Hit, Refused
 from lamella.cluster.serve.served import Served
+from lamella.pipeline import meters
 from lamella.pipeline.evaluate.pair import mapped_parts
 from lamella.result import Result
 from lamella.schemas.query import FusionSpec
@@ -17,6 +18,11 @@ from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 
 ARROW = "application/vnd.apache.arrow.stream"
+
+ENCODING = 8
+"""What it takes to bring a picture through the network, in searches by an indexed image; nothing of
+it is saved by encoding many together.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +48,11 @@ class Queries:
         """Equal for queries that one call of the index can answer."""
         return json.dumps([self.kind, self.arguments], sort_keys=True)
 
+    @property
+    def cost(self) -> int:
+        """What they take, in searches by an indexed image."""
+        return max(1, len(self.items) * (ENCODING if self.kind == "pictures" else 1))
+
 
 def answer_together(served: Served, group: Sequence[Queries]) -> list[Answers]:
     """Return the answers to some requests of one key, by one call of the index.
@@ -54,6 +65,7 @@ def answer_together(served: Served, group: Sequence[Queries]) -> list[Answers]:
     if kind == "names" and set(items) <= (known := served.ids_of(items)).keys():
         # A name that is not known is left to the index, which says so.
         kind, items = "ids", [known[name] for name in items]
+    meters.QUERIES_TOGETHER.observe(float(len(items)))
     question: dict[str, Any] = {kind: items, **group[0].arguments}
     found = served.index.query(**question)
     answers: list[Answers] = []

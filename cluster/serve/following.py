@@ -23,7 +23,7 @@ class Following:
     """
 
     def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
+        self._settings, self._store = settings, open_store(settings.store)
         self._lock = threading.Lock()
         self._users: dict[Served, int] = {}
         self._current = open_served(settings, settings.snapshot)
@@ -68,7 +68,7 @@ class Following:
     def look(self) -> bool:
         """Look once which snapshot is promoted, and serve it; say whether it is another one."""
         try:
-            promotion = current_promotion(open_store(self._settings.store))
+            promotion = current_promotion(self._store)
             same = (self._current.snapshot.number, self._current.snapshot.root_digest)
             if promotion is None or (promotion.snapshot, promotion.root_digest or same[1]) == same:
                 self.problem = ""

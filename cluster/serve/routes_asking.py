@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from lamella.cluster.serve import models
 from lamella.cluster.serve.answers import ARROW, Queries, as_arrow, as_json
@@ -50,8 +51,7 @@ def add(app: FastAPI, settings: ServeSettings, turns: Turns[Any, Any]) -> None:
             queries = await _queries_of(asked, settings)
         else:
             queries = _pictures_of(asked, pictures)
-        waiting = turns.ask(queries, queries.key, max(1, len(queries.items)))
-        answers = await _answered(request, waiting)
+        answers = await _answered(request, turns.ask(queries, queries.key, queries.cost))
         accepted = request.headers.get("accept", "")
         arrow = asked.format == "arrow" or (asked.format is None and ARROW in accepted)
         content = await asyncio.to_thread(as_arrow if arrow else as_json, answers)
@@ -114,7 +114,7 @@ async def _queries_of(asked: models.Asked, settings: ServeSettings) -> Queries:
     ((kind, items),) = given.items()
     check_count(len(items))
     if kind == "urls":
-        return await asyncio.to_thread(fetched, items, asked.arguments(), settings)
+        return await run_in_threadpool(fetched, items, asked.arguments(), settings)
     return Queries(kind, tuple(items), asked.arguments())
 
 

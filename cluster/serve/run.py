@@ -9,7 +9,7 @@ import uvicorn
 from lamella.cluster.serve.service import Service
 from lamella.cluster.serve.settings import ServeSettings
 from lamella.pipeline import events
-from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.errors import InputError, LamellaError, one_line
 
 BACKLOG = 512
 KEEP_ALIVE_S = 15
@@ -62,9 +62,10 @@ class Server:
         self.service.following.begin()
 
     def wait(self) -> None:
-        """Wait until the server ends by itself, which it should not."""
+        """Wait for a signal. Raises LamellaError if the server ends by itself."""
         while self._thread.is_alive():
             self._thread.join(WAIT_S)
+        raise LamellaError("the server has ended by itself: start it again; its log may say why")
 
     def stop(self) -> None:
         """Take no more requests, end those that are under way, and let the index go."""
@@ -104,7 +105,7 @@ class _AsEvents(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging."""
-        events.debug("http", one_line(record.getMessage()))
+        events.warning("http", one_line(record.getMessage()))
 
 
 def _quiet_uvicorn() -> None:
@@ -112,4 +113,4 @@ def _quiet_uvicorn() -> None:
     logger = logging.getLogger("uvicorn")
     logger.handlers[:] = [_AsEvents()]
     logger.propagate = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.ERROR)  # its warnings are of clients that speak no HTTP

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+import pyarrow.compute as pc
+
 from lamella.cluster.serve.problems import Problem
 from lamella.cluster.serve.settings import ServeSettings
 from lamella.opened import Index
@@ -96,11 +98,13 @@ class Served:
     def folders(self) -> list[tuple[str, int]]:
         """The folders that pictures are in, with how many each has below it, by name."""
         with self._lock:
-            names = self._images.names_of(self.ids).to_pylist()
+            names = self._images.names_of(self.ids)
         counts: Counter[str] = Counter()
-        for folder, count in Counter(name.rpartition("/")[0] for name in names).items():
-            parts = folder.split("/") if folder else []
-            counts.update({"/".join(parts[: n + 1]): count for n in range(len(parts))})
+        folders = pc.replace_substring_regex(names, pattern="(^|/)[^/]*$", replacement="")
+        for found in pc.value_counts(folders).to_pylist():
+            parts = found["values"].split("/") if found["values"] else []
+            for n in range(len(parts)):
+                counts["/".join(parts[: n + 1])] += found["counts"]
         return sorted(counts.most_common(MOST_FOLDERS))
 
     def close(self) -> None:

@@ -17,7 +17,9 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 TOGETHER = 64
-"""Queries that one call of the index answers: it encodes and searches so many at a time."""
+"""The cost of the requests that one call of the index answers, in searches: more take no less time
+each, and all of them wait for the last.
+"""
 
 
 @dataclass(eq=False)
@@ -26,12 +28,12 @@ class _Waiting(Generic[Q, A]):
 
     Attributes:
         key: requests of an equal key can be answered together; one of None is answered alone.
-        size: how many queries it has.
+        cost: what it takes, in searches by an indexed image.
     """
 
     asked: Q
     key: Hashable
-    size: int
+    cost: int
     answer: "Future[A]" = field(default_factory=Future)
 
 
@@ -71,7 +73,7 @@ class Turns(Generic[Q, A]):
                 {"Retry-After": str(seconds)},
             )
 
-    def ask(self, asked: Q, key: Hashable = None, size: int = 1) -> "Future[A]":
+    def ask(self, asked: Q, key: Hashable = None, cost: int = 1) -> "Future[A]":
         """Let a request wait for its turn; a future that is cancelled loses its place.
 
         Raises:
@@ -79,7 +81,7 @@ class Turns(Generic[Q, A]):
         """
         with self._changed:
             self.check()
-            waiting: _Waiting[Q, A] = _Waiting(asked, key, size)
+            waiting: _Waiting[Q, A] = _Waiting(asked, key, cost)
             self._waiting.append(waiting)
             waiting.answer.add_done_callback(lambda _: self._leave(waiting))
             meters.REQUESTS_WAITING.set(len(self._waiting))
@@ -119,13 +121,13 @@ class Turns(Generic[Q, A]):
     def _group(self) -> list[_Waiting[Q, A]]:
         """Take the first request that waits, and those that go with it."""
         first = self._waiting.popleft()
-        group, size = [first], first.size
+        group, cost = [first], first.cost
         if first.key is not None:
             for each in list(self._waiting):
-                if each.key == first.key and size + each.size <= TOGETHER:
+                if each.key == first.key and cost + each.cost <= TOGETHER:
                     self._waiting.remove(each)
                     group.append(each)
-                    size += each.size
+                    cost += each.cost
         meters.REQUESTS_WAITING.set(len(self._waiting))
         return [each for each in group if each.answer.set_running_or_notify_cancel()]
 
@@ -140,6 +142,5 @@ class Turns(Generic[Q, A]):
             for each in group:
                 self._answer([each])
             return
-        meters.QUERIES_TOGETHER.observe(float(sum(each.size for each in group)))
         for each, answer in zip(group, answers, strict=True):
             each.answer.set_result(answer)

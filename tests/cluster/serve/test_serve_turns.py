@@ -56,11 +56,9 @@ def test_what_waits_is_answered_together_if_it_is_of_one_key(
     assert script.calls == [["first"], ["a", "c"], ["b"], ["d"]]
 
 
-def test_a_call_has_no_more_queries_than_go_together(
-    turns: Turns[str, str], script: Script
-) -> None:
+def test_a_call_costs_no_more_than_goes_together(turns: Turns[str, str], script: Script) -> None:
     held(turns, script)
-    answers = [turns.ask(name, 1, size) for name, size in (("a", 40), ("b", 30), ("c", 24))]
+    answers = [turns.ask(name, 1, cost) for name, cost in (("a", 40), ("b", 30), ("c", 24))]
     script.go.release(10)
     assert [each.result(20) for each in answers] == ["A", "B", "C"]
     assert script.calls[1:] == [["a", "c"], ["b"]]  # 40 + 30 is more than 64, 40 + 24 is not
