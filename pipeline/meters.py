@@ -112,6 +112,31 @@ QUERY_SECONDS = _metric(
         bounds=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
     )
 )
+REQUESTS = _counter(
+    "requests_total", "Requests that `lamella serve` answered, by route and status.",
+    "route", "code",
+)  # fmt: skip
+REQUEST_SECONDS = _metric(
+    Metric(
+        "lamella_request_seconds",
+        "histogram",
+        "Seconds from the head of a request to the end of its answer.",
+        ("route",),
+        bounds=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+    )
+)
+REQUESTS_WAITING = _gauge("requests_waiting", "Requests in the queue of `lamella serve`.")
+REQUESTS_REJECTED = _counter(
+    "requests_rejected_total", "Requests that were turned away because the queue was full."
+)
+QUERIES_TOGETHER = _metric(
+    Metric(
+        "lamella_queries_together",
+        "histogram",
+        "Queries that `lamella serve` answered in one call of its index.",
+        bounds=(1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0),
+    )
+)
 GATE_VERDICTS = _counter(
     "gate_verdicts_total", "Snapshots by what their gate said: passed, failed or unjudged.",
     "verdict",

@@ -43,11 +43,21 @@ AT_ONCE = 64
 
 
 class Opened:
-    """A snapshot's segments and network, opened when they are first needed. For one thread."""
+    """A snapshot's segments and network, opened when they are first needed. For one thread.
+
+    Args:
+        limits: what one picture of a query may cost.
+    """
 
     def __init__(
-        self, store: Store, snapshot: IndexSnapshot, weights: Path | None, threads: int
+        self,
+        store: Store,
+        snapshot: IndexSnapshot,
+        weights: Path | None,
+        threads: int,
+        limits: DecodeLimits | None = None,
     ) -> None:
+        self.limits = limits or DecodeLimits()
         self.store = store
         self.snapshot = snapshot
         self.images = ImageTable(store, snapshot)
@@ -161,7 +171,9 @@ class Opened:
             images = ImageTable(self.store, self.snapshot, pictures=os.fspath(source))
         searcher = self.searcher(question.weighting)
         coordinator = self.coordinator(question.weighting)
-        opening = Opening(self.snapshot, images, coordinator, lambda: self.encoder)
+        opening = Opening(
+            self.snapshot, images, coordinator, lambda: self.encoder, limits=self.limits
+        )
         wanted = (
             chosen_result(images, self.snapshot, result)
             if isinstance(result, str)
@@ -184,10 +196,10 @@ class Opened:
     def _encoded(self, pictures: "Sequence[Given]") -> Batches:
         from lamella.pipeline.extract.given import GivenPictures, rows_of_given
 
-        limits = DecodeLimits()
+        source = GivenPictures(self.limits)
         for start in range(0, len(pictures), AT_ONCE):
-            rows = rows_of_given(pictures[start : start + AT_ONCE], limits)
-            places, layers, refusals = self.encoder.encode(GivenPictures(limits), rows, start)
+            rows = rows_of_given(pictures[start : start + AT_ONCE], self.limits)
+            places, layers, refusals = self.encoder.encode(source, rows, start)
             names = pa.array([pictures[place].name for place in places.tolist()], pa.string())
             yield places, Batch(places, names, QueryBatch(layers) if layers else None, refusals)
 

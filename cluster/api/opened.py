@@ -14,6 +14,7 @@ import pyarrow as pa
 from lamella.asking import Opened
 from lamella.pictures import Picture
 from lamella.pipeline.cores import available_cores
+from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.sandbox import end_idle_processes
 from lamella.pipeline.errors import InputError, NoAccess, StoreUnavailable, one_line
 from lamella.pipeline.evaluate.pair import Explanation
@@ -36,6 +37,7 @@ def open(
     at: int | str | None = None,
     weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    limits: DecodeLimits | None = None,
 ) -> "Index":
     """Open a snapshot of an index, to be asked. Nothing is written into the store.
 
@@ -48,6 +50,7 @@ def open(
         at: the number or the tag of a snapshot; the promoted one by default.
         weights: a local file of the network's weights, where the index was made with such a one.
         threads: for decoding and the network; one a core by default. It changes no answer.
+        limits: what one picture of a query may cost; by default as much as a corpus can allow.
 
     Raises:
         InputError: there is no store, or no such snapshot, or no snapshot yet.
@@ -69,7 +72,8 @@ def open(
     with _reading(url):
         opened = open_store(url)
         snapshot = chosen_snapshot(opened, number)
-    return Index(Opened(opened, snapshot, None if weights is None else Path(weights), threads))
+    given = None if weights is None else Path(weights)
+    return Index(Opened(opened, snapshot, given, threads, limits))
 
 
 @contextmanager
@@ -208,7 +212,7 @@ class Index:
                     table = ranking_table(batch.ids, batch.names, answer, spec, opened.images)
                     answers.append((places, answer, opened.images.with_kept(table)))
             like = opened.images.with_kept(rankings_schema(fused).empty_table())
-            return result_of(queries, search.k, fused, answers, refused, search.expand, like)
+            return result_of(queries, search.k, spec, answers, refused, search.expand, like)
 
     def explain(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.search.segment import Answer
 from lamella.pipeline.text import counted
+from lamella.schemas.query import FusionSpec
 from lamella.schemas.refusals import RefusalReason
 
 
@@ -42,6 +43,7 @@ class Result:
             its map f_i.
         certified: (Q,) bool, that no image which was left out scores better; False if refused.
         refused: by the place q in the call, the pictures that could not be read.
+        fusion: the layers, high to low, with the map and the weight of each.
         expand: with how many of its best pictures each query was averaged; if any, scores,
             similarities and `certified` are those of the expanded query.
     """
@@ -53,6 +55,7 @@ class Result:
     similarities: dict[str, NDArray[np.float64]]
     certified: NDArray[np.bool_]
     refused: dict[int, Refusal]
+    fusion: FusionSpec
     expand: int
     _table: Any
 
@@ -101,7 +104,7 @@ def _needed(package: str, method: str) -> Any:
 def result_of(
     queries: Sequence[str],
     k: int,
-    layers: Sequence[str],
+    fusion: FusionSpec,
     answers: Sequence[tuple[NDArray[np.int64], Answer, Any]],
     refused: Mapping[int, Refusal],
     expand: int,
@@ -117,6 +120,7 @@ def result_of(
         like: a table without rows, with the columns of those of the answers.
     """
     shape = len(queries), k
+    layers = [entry.layer for entry in fusion.layers]
     ids, scores = np.full(shape, -1, np.int64), np.full(shape, -np.inf)
     names = np.full(shape, "", object)
     similarities = {layer: np.zeros(shape) for layer in layers}
@@ -139,6 +143,7 @@ def result_of(
         similarities,
         certified,
         dict(sorted(refused.items())),
+        fusion,
         expand,
         pa.concat_tables(tables),
     )

@@ -21,6 +21,7 @@ from lamella.cluster.commands import (
     query_command,
     reindex,
     reproduce,
+    serve,
     status,
     vocabulary,
 )
@@ -197,6 +198,7 @@ def _engine(settings: EngineSettings, *, quiet: bool) -> Any:
 explain.register(app)
 duplicates.register(app)
 export_command.register(app)
+serve.register(app)
 reproduce.register(app)
 reindex.register(app)
 plan.register(app)

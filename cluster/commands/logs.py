@@ -25,6 +25,7 @@ SECRETS = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
     "RAY_AUTH_TOKEN",
+    "LAMELLA_TOKEN",
 )
 """Variables whose values no event shows, whatever a library has put into its message."""
 

@@ -1,7 +1,7 @@
 """Read pictures again, to find the places of their words, and compare these with the index."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,7 @@ class Opening:
         encoder: opens the network when it is first needed, and gives the same one again; raises
             InputError where it cannot.
         progress: told of pictures that went through the network.
+        limits: what one picture may cost.
     """
 
     snapshot: IndexSnapshot
@@ -58,6 +59,7 @@ class Opening:
     coordinator: Coordinator
     encoder: Callable[[], Encoder]
     progress: OnProgress = quiet
+    limits: DecodeLimits = field(default_factory=DecodeLimits)
 
 
 def opening_at(place: Place, coordinator: Coordinator, weights: Path | None) -> Opening:
@@ -173,7 +175,7 @@ def _read(opening: Opening, rows: Sequence[Row]) -> list[Again | str]:
 
     found: list[Again | str] = ["its source did not answer"] * len(rows)
     try:
-        source = PictureSource(opening.images.root, DecodeLimits(), opening.images.kind)
+        source = PictureSource(opening.images.root, opening.limits, opening.images.kind)
         located = locate_pictures(opening.encoder(), source, rows)
         for done, (number, said) in enumerate(located):
             found[number] = said if isinstance(said, Again) else _said(*said)
@@ -199,9 +201,8 @@ def given_again(opening: Opening, picture: "Given", layers: Sequence[str]) -> Se
     """
     from lamella.pipeline.extract.given import GivenPictures, rows_of_given
 
-    limits = DecodeLimits()
-    rows = rows_of_given([picture], limits)
-    ((_, said),) = locate_pictures(opening.encoder(), GivenPictures(limits), rows)
+    rows = rows_of_given([picture], opening.limits)
+    ((_, said),) = locate_pictures(opening.encoder(), GivenPictures(opening.limits), rows)
     opening.progress(Progress("explain", 1, 1, 1, 1))
     if not isinstance(said, Again):
         reason, detail = said
@@ -224,7 +225,7 @@ def shown_picture(opening: Opening, who: "int | Given") -> Shown | None:
         return None
     if isinstance(content, bytes):
         try:
-            pixels = sandbox.shrink(content, SHOWN_EDGE, SHOWN_EDGE, DecodeLimits())
+            pixels = sandbox.shrink(content, SHOWN_EDGE, SHOWN_EDGE, opening.limits)
         except Refused:
             return None
     else:
@@ -243,9 +244,8 @@ def _content(opening: Opening, who: "int | Given") -> bytes | NDArray[np.uint8] 
             return None
     if not isinstance(who.content, str):
         return None if isinstance(who.content, Refused) else who.content
-    limits = DecodeLimits()
-    (row,) = rows_of_given([who], limits)
-    with EntryReader(ROOT, limits, "list") as reader:
+    (row,) = rows_of_given([who], opening.limits)
+    with EntryReader(ROOT, opening.limits, "list") as reader:
         try:
             return read_row(reader, row)
         except (Refused, SourceGone):

@@ -15,7 +15,14 @@ from lamella.pipeline.text import printable
 FRAME = "lamella.pipeline.page"
 
 
-def render(package: str, name: str, *, scripts: Sequence[str] | None = None, **values: Any) -> str:
+def render(
+    package: str,
+    name: str,
+    *,
+    scripts: Sequence[str] | None = None,
+    live: bool = False,
+    **values: Any,
+) -> str:
     """Return a page.
 
     The template `name.html.jinja` of the package extends `frame.html.jinja`, which says what blocks
@@ -26,6 +33,7 @@ def render(package: str, name: str, *, scripts: Sequence[str] | None = None, **v
         package: the module whose folder has the files, such as `lamella.pipeline.evaluate`.
         name: of the files.
         scripts: files that make up the script, in their order, where it is not `name.js` alone.
+        live: whether its script asks the server that gave it, and shows files that a person chose.
         values: what the template shows.
 
     Raises:
@@ -50,7 +58,7 @@ def render(package: str, name: str, *, scripts: Sequence[str] | None = None, **v
     return environment.get_template(f"{name}.html.jinja").render(
         style=(_text(FRAME, "house.css") or "") + (_text(package, f"{name}.css") or ""),
         script=script,
-        policy=_policy(script),
+        policy=_policy(script, live),
         **values,
     )
 
@@ -60,8 +68,9 @@ def _text(package: str, name: str) -> str | None:
     return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
-def _policy(script: str) -> str:
+def _policy(script: str, live: bool) -> str:
     """Return what a page may load: pictures within it or beside it, and its own script."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     allowed = f"script-src 'sha256-{digest}'" if script else "script-src 'none'"
-    return f"default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; {allowed}"
+    policy = f"default-src 'none'; img-src data: 'self'; style-src 'unsafe-inline'; {allowed}"
+    return f"{policy.replace('data:', 'data: blob:')}; connect-src 'self'" if live else policy

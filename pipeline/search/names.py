@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import read_images, read_row
 from lamella.pipeline.corpus.kept_columns import read_stored_columns
+from lamella.pipeline.corpus.listing import storable
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
@@ -226,10 +227,12 @@ class ImageTable:
     def ids_of(self, wanted: set[str]) -> dict[str, int]:
         """Return the id of the first image, in the order of the source, of each wanted name."""
         found: dict[str, int] = {}
+        names = pa.array([each for each in wanted if storable(each)[1] is None], pa.large_string())
         for number in range(len(self._shards)):
-            for name, image_id in self._named(number):
-                if name in wanted and name not in found and self._is_indexed(image_id):
-                    found[name] = image_id
+            table = self._table(number, "names")
+            for row in table.filter(pc.is_in(table.column("name"), names)).to_pylist():
+                if row["name"] not in found and self._is_indexed(row["image_id"]):
+                    found[row["name"]] = row["image_id"]
         return found
 
     def all_named(self, name: str) -> tuple[list[int], int]:

@@ -133,6 +133,7 @@ EVERY = {
     "duplicates": ("../one", "--engine", "serial"),
     "export": ("../one", "--to", "../layers"),
     "reproduce": ("--data", "ukb=../ukb", "--into", "../paper", "--plan", "--sample", "2"),
+    "serve": ("../one", "--port", "0"),
     "reindex": ("../one", "--engine", "serial"),
     "runs": ("../one",),
     "expire": ("../one", "--dry-run"),
@@ -166,8 +167,10 @@ def test_every_command_runs_beside_namesakes(hostile: Path) -> None:
     for number in range(4):
         picture = hostile.parent / f"ukb/ukbench{number:05d}.png"
         picture.write_bytes((hostile / "00.png").read_bytes())
+    # It serves until it is told to end, by which time it has opened all that it needs.
+    for_a_while = ["sh", "-c", 'timeout 20 "$@"; test $? = 124', "sh", *INSTALLED]
     for name, arguments in EVERY.items():
-        run(hostile, INSTALLED, name, *arguments)
+        run(hostile, for_a_while if name == "serve" else INSTALLED, name, *arguments)
         assert canaries(hostile) == [], name
 
 

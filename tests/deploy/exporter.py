@@ -25,6 +25,8 @@ LABELS = {
     "verdict": ("passed", "failed"),
     "store": ("s3://index/photos",),
     "command": ("reindex",),
+    "route": ("/query",),
+    "code": ("200",),
 }
 """Values that each label may have."""
 

@@ -16,6 +16,8 @@ from tests.deploy.manifests import DEPLOY
 UNITS = DEPLOY / "systemd"
 SERVICE = UNITS / "lamella-reindex.service"
 TIMER = UNITS / "lamella-reindex.timer"
+SERVE = UNITS / "lamella-serve.service"
+SERVICES = pytest.mark.parametrize("path", [SERVICE, SERVE], ids=lambda path: path.stem)
 MOST_EXPOSURE = 2.0
 
 
@@ -42,16 +44,17 @@ def analyze(*arguments: object) -> str:
     return said.stdout
 
 
-def test_systemd_takes_service_and_timer(tmp_path: Path) -> None:
-    for path in (SERVICE, TIMER):
+def test_systemd_takes_services_and_timer(tmp_path: Path) -> None:
+    for path in (SERVICE, TIMER, SERVE):
         # The command need not be installed here.
         text = path.read_text().replace("/opt/lamella/bin/lamella", shutil.which("true") or "")
         (tmp_path / path.name).write_text(text)
-    analyze("verify", tmp_path / SERVICE.name, tmp_path / TIMER.name)
+    analyze("verify", *(tmp_path / each.name for each in (SERVICE, TIMER, SERVE)))
 
 
-def test_the_service_is_little_exposed() -> None:
-    said = analyze("security", "--offline=true", SERVICE)
+@SERVICES
+def test_a_service_is_little_exposed(path: Path) -> None:
+    said = analyze("security", "--offline=true", path)
     (exposure,) = re.findall(r"Overall exposure level for .*: ([\d.]+)", said)
     assert float(exposure) <= MOST_EXPOSURE
 
@@ -84,8 +87,23 @@ def test_the_unit_may_write_nothing_but_store_and_caches() -> None:
     assert service["MemoryMax"]
 
 
-def test_the_command_of_the_unit_can_be_read() -> None:
-    program, *arguments = shlex.split(unit(SERVICE)["Service"]["ExecStart"])
+def test_the_server_may_write_nothing_but_caches_and_comes_back_by_itself() -> None:
+    service = unit(SERVE)["Service"]
+    assert service["User"] != "root"
+    assert service["ProtectSystem"] == "strict"
+    assert "ReadWritePaths" not in service
+    assert service["NoNewPrivileges"] == "yes"
+    assert service["MemoryMax"]
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"].split() == ["2", "4"]
+    assert service["SuccessExitStatus"] == "143"
+    # Requests have 8 s to end, and a command that is told to end does so within 12 s.
+    assert int(service["TimeoutStopSec"]) > 12
+
+
+@SERVICES
+def test_the_command_of_a_unit_can_be_read(path: Path) -> None:
+    program, *arguments = shlex.split(unit(path)["Service"]["ExecStart"])
     assert os.path.basename(program) == "lamella"
     said = lamella(*(each.replace("/srv/", "/nowhere/") for each in arguments))
     assert said.returncode == 2

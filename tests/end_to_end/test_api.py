@@ -19,6 +19,7 @@ from PIL import Image
 import lamella
 from lamella import asking, errors
 from lamella.cluster.commands.query import Queries
+from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.jobs.rankings import read_rankings
 from lamella.pipeline.jobs.settings import load_job
@@ -232,6 +233,18 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_answered(
     assert [v is None for v in seen.column("head.vector").to_pylist()] == [
         place not in answered for place in range(8)
     ]
+
+
+def test_a_picture_may_cost_as_much_as_the_limits_say(
+    index: lamella.Index, indexed: Indexed, pictures: list[Path]
+) -> None:
+    least = DecodeLimits(max_pixels=100)
+    with lamella.open(indexed.store, limits=least) as opened:
+        found = opened.query(pictures[0], k=3)
+        assert found.refused[0].reason == "too-many-pixels"
+        assert found.fusion == indexed.snapshot.fusion
+        with pytest.raises(lamella.errors.InputError, match="more pixels than the limit"):
+            opened.explain(pictures[0].read_bytes(), index.query(pictures[0]).names[0, 0])
 
 
 def test_nothing_but_refused_pictures_or_no_picture_is_no_error(

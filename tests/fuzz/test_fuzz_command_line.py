@@ -33,6 +33,8 @@ PLAIN: dict[str, list[str]] = {
     "compare": [STORE, STORE, "--engine", "serial"],
     "duplicates": [STORE, "--engine", "serial"],
     "export": [STORE, "--to", "OUT"],
+    # A snapshot that is not there: what can be served is served without end.
+    "serve": [STORE, "--port", "0", "--snapshot", "99"],
     "reproduce": ["--data", PICTURES, "--into", "OUT", "--engine", "serial"],
     "status": [STORE],
     "snapshots": [STORE],
