@@ -12,6 +12,7 @@ from lamella.cluster.serve.models import Answer, Answers, FusedLayer, Hit, Refus
 from lamella.cluster.serve.served import Served
 from lamella.pipeline import meters
 from lamella.pipeline.evaluate.pair import mapped_parts
+from lamella.pipeline.search.where import KEPT
 from lamella.result import Result
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.rankings import rankings_schema
@@ -85,7 +86,7 @@ def _answers(
     Args:
         ids: of the images that were asked for, where that is what was asked for.
     """
-    refused = queries.refused or {}
+    refused, meta = queries.refused or {}, _kept(found)
     answers: list[Answer] = []
     place = first
     for number in range(len(queries.items) + len(refused)):
@@ -94,21 +95,23 @@ def _answers(
             continue
         name = queries.names[number] if queries.names else found.queries[place]
         image_id = None if ids is None else str(ids[number])
-        answers.append(_answer(found, place, name, image_id))
+        answers.append(_answer(found, place, name, image_id, meta))
         place += 1
-    return Answers(
+    whole = Answers(
         snapshot=served.snapshot.number,
         root_digest=served.snapshot.root_digest,
         fusion=fused_layers(found.fusion),
         answers=answers,
     )
+    whole._kept = meta.schema
+    return whole
 
 
-def _answer(found: Result, place: int, name: str, image_id: str | None) -> Answer:
+def _answer(found: Result, place: int, name: str, image_id: str | None, meta: Any) -> Answer:
     if place in found.refused:
         said = found.refused[place]
         return _refusal(name, refusal(said.reason, said.detail))
-    hits = _hits(found, place)
+    hits = _hits(found, place, meta)
     certified = bool(found.certified[place])
     return Answer(query=name, image_id=image_id, certified=certified, refused=None, results=hits)
 
@@ -122,7 +125,15 @@ def refusal(reason: RefusalReason, detail: str) -> Refused:
     return Refused(reason=reason.value, meaning=reason.meaning, detail=detail)
 
 
-def _hits(found: Result, place: int) -> list[Hit]:
+def _kept(found: Result) -> Any:
+    """Return the kept columns of all results of a call as a table, by their own names."""
+    table = found.to_arrow()
+    names = [name for name in table.column_names if name.startswith(KEPT)]
+    return table.select(names).rename_columns([name.removeprefix(KEPT) for name in names])
+
+
+def _hits(found: Result, place: int, meta: Any) -> list[Hit]:
+    first = int((found.ids[:place] >= 0).sum())
     width = int((found.ids[place] >= 0).sum())
     values: list[list[list[float]]] = []
     for entry in found.fusion.layers:
@@ -131,6 +142,7 @@ def _hits(found: Result, place: int) -> list[Hit]:
         values.append([each.tolist() for each in (similarities, mapped, parts)])
     layers = [entry.layer for entry in found.fusion.layers]
     ids, scores = found.ids[place, :width].tolist(), found.scores[place, :width].tolist()
+    kept = meta.slice(first, width).to_pylist() if meta.num_columns else [{}] * width
     return [
         Hit.model_construct(
             rank=n + 1,
@@ -140,6 +152,7 @@ def _hits(found: Result, place: int) -> list[Hit]:
             similarities={layer: each[0][n] for layer, each in zip(layers, values, strict=True)},
             mapped={layer: each[1][n] for layer, each in zip(layers, values, strict=True)},
             parts={layer: each[2][n] for layer, each in zip(layers, values, strict=True)},
+            meta=kept[n],
         )
         for n in range(width)
     ]
@@ -161,8 +174,9 @@ def as_json(answers: Answers) -> bytes:
 def as_arrow(answers: Answers) -> bytes:
     """Return answers as a stream of Arrow, a row a result: the columns of stored rankings.
 
-    `query` is the place in the request. The metadata `lamella` of the schema has the rest, as JSON:
-    the snapshot, the fusion, and of each query its name and why it was refused.
+    `query` is the place in the request; kept columns are `meta.NAME`. The metadata `lamella` of the
+    schema has the rest, as JSON: the snapshot, the fusion, and of each query its name and why it
+    was refused.
     """
     layers = [entry.layer for entry in answers.fusion]
     rows = [
@@ -175,12 +189,14 @@ def as_arrow(answers: Answers) -> bytes:
             "score": hit.score,
             **{f"S.{layer}": hit.similarities[layer] for layer in layers},
             "certified": answer.certified,
+            **{f"{KEPT}{name}": value for name, value in hit.meta.items()},
         }
         for place, answer in enumerate(answers.answers)
         for hit in answer.results
     ]
     rest = answers.model_dump(mode="json", exclude={"answers": {"__all__": {"results"}}})
-    schema = rankings_schema(layers).with_metadata({"lamella": json.dumps(rest)})
+    kept = [field.with_name(f"{KEPT}{field.name}") for field in answers._kept]
+    schema = pa.schema([*rankings_schema(layers), *kept], {"lamella": json.dumps(rest)})
     out = io.BytesIO()
     with pa.ipc.new_stream(out, schema) as stream:
         stream.write_table(pa.Table.from_pylist(rows, schema))

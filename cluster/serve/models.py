@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from lamella.schemas.query import SearchMode
 
@@ -110,6 +110,10 @@ class Hit(BaseModel):
     similarities: dict[str, float] = Field(description="S, the cosine, by layer, high to low.")
     mapped: dict[str, float] = Field(description="f(S) by layer.")
     parts: dict[str, float] = Field(description="w f(S) by layer.")
+    meta: dict[str, Any] = Field(
+        description="The columns that the index keeps beside its pictures, by name; null where a "
+        "value is not known."
+    )
 
 
 class Answer(BaseModel):
@@ -138,6 +142,8 @@ class Answers(BaseModel):
     root_digest: str = Field(description="What that snapshot is, as a SHA-256.")
     fusion: list[FusedLayer] = Field(description="How layers were fused, high to low.")
     answers: list[Answer]
+    _kept: Any = PrivateAttr(default=())
+    """The names and types of the kept columns, as a pyarrow schema."""
 
 
 class Failure(BaseModel):

@@ -130,6 +130,7 @@ function controls() {
     folder.append(new Option(state.folder, state.folder));
   }
   folder.value = state.folder;
+  $("only").value = state.only;
 }
 
 function searchIndexed(id, name, push = true) {
@@ -280,6 +281,11 @@ function listen() {
   });
   $("folder").addEventListener("change", (event) => {
     state.folder = event.target.value;
+    remember(false);
+    if (state.query) search();
+  });
+  $("only").addEventListener("change", (event) => {
+    state.only = event.target.value.trim();
     remember(false);
     if (state.query) search();
   });

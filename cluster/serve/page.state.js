@@ -11,6 +11,7 @@ const state = {
   p: {},
   k: 24,
   folder: "",
+  only: "", // a filter, as the API takes it
 };
 
 const asText = (value) => String(Math.round(value * 1000) / 1000);
@@ -64,7 +65,8 @@ function fusionAsked() {
 }
 
 function where() {
-  return state.folder ? `startswith(name, ${JSON.stringify(`${state.folder}/`)})` : "";
+  const folder = state.folder && `startswith(name, ${JSON.stringify(`${state.folder}/`)})`;
+  return folder && state.only ? `${folder} and (${state.only})` : folder || state.only;
 }
 
 function toAddress() {
@@ -75,6 +77,7 @@ function toAddress() {
   }
   if (state.k !== 24) said.set("k", state.k);
   if (state.folder) said.set("folder", state.folder);
+  if (state.only) said.set("where", state.only);
   return said.size ? `/?${said}` : "/";
 }
 
@@ -95,5 +98,6 @@ function fromAddress(text) {
   const k = Number(said.get("k"));
   state.k = [12, 24, 48, 96, 192].includes(k) ? k : 24;
   state.folder = said.get("folder") ?? "";
+  state.only = said.get("where") ?? "";
   return { id: said.get("id"), name: said.get("name") };
 }

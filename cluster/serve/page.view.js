@@ -48,6 +48,12 @@ function card(hit, spec, before) {
   label.title = hit.name;
   label.append(made("bdi", "", hit.name));
   about.append(label);
+  const known = Object.entries(hit.meta).filter(([, value]) => value !== null);
+  if (known.length) {
+    const kept = made("div", "kept", known.map(([name, value]) => `${name} ${value}`).join(" · "));
+    kept.title = kept.textContent;
+    about.append(kept);
+  }
   for (const each of spec) {
     const s = hit.similarities[each.layer];
     const f = hit.mapped[each.layer];

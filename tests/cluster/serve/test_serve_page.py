@@ -211,6 +211,18 @@ def test_a_folder_is_asked_as_a_filter(visit: Any, server: Server) -> None:
         page.locator("#folder").select_option("cats")
     assert asked.value.post_data_json["where"] == 'startswith(name, "cats/")'
     assert said(page)["folder"] == ["cats"]
+    with page.expect_request("**/query") as asked:
+        page.locator("#only").fill("width < 1")
+        page.keyboard.press("Enter")
+    both = 'startswith(name, "cats/") and (width < 1)'
+    assert asked.value.post_data_json["where"] == both
+    expect(page, ".nothing", "No picture answers that.")
+    again = visit(page.url.removeprefix(server.address))
+    searched(again)
+    assert again.locator("#only").input_value() == "width < 1"
+    again.locator("#only").fill("wdth < 1")
+    again.keyboard.press("Enter")
+    again.wait_for_function("document.querySelector('#problem').textContent.includes('width')")
 
 
 def test_keys_go_through_results_and_search_on(visit: Any, server: Server) -> None:
