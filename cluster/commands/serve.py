@@ -1,5 +1,6 @@
 """`lamella serve`: one process that holds an index open, an HTTP API, and a page."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -127,6 +128,7 @@ def serve(
     from lamella.cluster.serve.run import Server
 
     server = Server(settings)
+    gc.freeze()  # what is open stays: looking through it for garbage would take seconds at the end
     try:
         server.start()
         _announce(server, settings, as_json=as_json)

@@ -49,9 +49,9 @@ class Server:
             timeout_graceful_shutdown=int(settings.stop_s),
         )
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="lamella-http", daemon=True
-        )
+        # Not joined: what a signal raises inside `join` makes Python 3.11 take it for ended.
+        self._thread = threading.Thread(target=self._run, name="lamella-http", daemon=True)
+        self._ended = threading.Event()
         host, port = self._socket.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -63,15 +63,21 @@ class Server:
 
     def wait(self) -> None:
         """Wait for a signal. Raises LamellaError if the server ends by itself."""
-        while self._thread.is_alive():
-            self._thread.join(WAIT_S)
+        while not self._ended.wait(WAIT_S):
+            pass
         raise LamellaError("the server has ended by itself: start it again; its log may say why")
+
+    def _run(self) -> None:
+        try:
+            self._server.run([self._socket])
+        finally:
+            self._ended.set()
 
     def stop(self) -> None:
         """Take no more requests, end those that are under way, and let the index go."""
         self._server.should_exit = True
-        if self._thread.is_alive():
-            self._thread.join(self._settings.stop_s + 1.0)
+        if self._thread.ident is not None:
+            self._ended.wait(self._settings.stop_s + 1.0)
         self.service.stop()
         self._socket.close()
 
