@@ -9,6 +9,7 @@ from functools import cached_property
 
 from lamella.pipeline.corpus.entries import Entry as Entry
 from lamella.pipeline.corpus.entries import digest_of
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
 
@@ -25,7 +26,7 @@ class Listing:
     `list_source` gives them as `Entries`, which are on disk where they are many.
     `passed_over` counts by kind the files that were not listed; it is in no digest. `listed_ns` is
     when the listing began, in ns since 1970. `forgotten` are the keys of what must not be indexed,
-    in order: see `corpus.forgotten`.
+    in order: see `corpus.forgotten`. `vectors` are what the entries of a corpus of vectors name.
     """
 
     kind: SourceKind
@@ -34,6 +35,7 @@ class Listing:
     passed_over: Mapping[str, int] = field(default_factory=dict)
     listed_ns: int = 0
     forgotten: tuple[str, ...] = ()
+    vectors: GivenVectors | None = None
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""

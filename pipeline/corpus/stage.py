@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.entries import Entry
@@ -25,9 +26,11 @@ from lamella.pipeline.corpus.image_table import (
 )
 from lamella.pipeline.corpus.listing import Listing, settled
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
+from lamella.pipeline.corpus.vector_listing import vectors_by_name
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
+from lamella.pipeline.run.later import Later
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, create_once, read_committed, read_done
@@ -51,11 +54,13 @@ class LookTask:
         key: made from the entries, with their sizes and versions.
         entries: read from the listing when the task runs, so that only their numbers wait.
         known: image tables of earlier shards that may hold the same entries.
+        vectors: by name, where the entries are of a corpus of vectors.
     """
 
     key: str
     entries: Sequence[Entry]
     known: tuple[FileRef, ...] = ()
+    vectors: Later[dict[str, Float32s]] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class LookWork:
                 verdicts,
                 known,
                 lambda row: is_forgotten(row, self.forgotten),
+                None if task.vectors is None else task.vectors(),
             )
             for name, value in (("images", table), ("seen", seen)):
                 fill = partial(write_parquet, value)
@@ -198,7 +204,10 @@ def look_tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) ->
         key = tree.content_key(digest_of_entries(entries).hex())
         files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
         stop = start + len(entries)
-        tasks.append(LookTask(key, listing.entries[start:stop], tuple(files)))
+        part, vectors = listing.entries[start:stop], None
+        if listing.vectors is not None:
+            vectors = Later(partial(vectors_by_name, listing.vectors, part))
+        tasks.append(LookTask(key, part, tuple(files), vectors))
         start = stop
     return tasks
 

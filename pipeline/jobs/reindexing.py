@@ -1,5 +1,6 @@
 """Index the source of the current snapshot again, as it is now: what a scheduler calls."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ from lamella.pipeline.corpus.sources import OnEntries, quietly
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
+from lamella.pipeline.jobs.vectors import changed
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
@@ -22,6 +24,7 @@ def prepare_again(
     *,
     pictures: str | None = None,
     weights: Path | None = None,
+    vectors: Sequence[Mapping[str, str]] = (),
     retrain: bool = False,
     keep: Literal["all", "none"] | None = None,
     on_entries: OnEntries = quietly,
@@ -33,6 +36,8 @@ def prepare_again(
     Args:
         pictures: where the source is now; by default where it was.
         weights: a file of the network's weights; by default those on record.
+        vectors: settings of given layers whose vectors are in another file now, or are new; those
+            of the others are read again from where they were.
         keep: what is kept of local layers, as `ActivationSettings`; by default words alone.
         on_entries: as of `list_source`.
 
@@ -59,8 +64,18 @@ def prepare_again(
     if weights is not None:
         network = job.network.model_copy(update={"weights": str(weights)})
         job = job.model_copy(update={"network": network})
-    prepared = prepare(picture_source(store, record.source, pictures), job, on_entries)
-    if prepared.spec != current.extraction:
+    if vectors:
+        job = job.model_copy(update={"vectors": changed(job.vectors, vectors)})
+    source: str | None = None
+    if not record.extraction.is_corpus:
+        source = picture_source(store, record.source, pictures)
+    elif pictures is not None:
+        raise InputError(
+            f"{store.url} is an index of vectors alone, and --pictures {pictures} names a place of "
+            "pictures: give the file of vectors with --vectors"
+        )
+    prepared = prepare(source, job, on_entries)
+    if not prepared.spec.is_like(current.extraction):
         raise InputError(
             f"the weights or the network are not those of snapshot {current.number} "
             f"(SHA-256 {prepared.spec.weights.sha256[:12]}, "
