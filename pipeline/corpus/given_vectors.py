@@ -155,7 +155,7 @@ def open_vectors(said: str, on_rows: OnRows = lambda number: None) -> GivenVecto
             names.append(block.names)
             keys += b"".join(map(_key, block.names.to_pylist()))
             for vector in block.vectors:
-                digests += hashlib.sha256(vector).digest()
+                digests += hashlib.sha256(vector.data).digest()
             lengths = np.linalg.norm(block.vectors.astype(np.float64), axis=1)
             sound = np.isfinite(lengths) & (lengths > 0)
             bad += int(np.count_nonzero(~sound))
@@ -176,7 +176,7 @@ def open_vectors(said: str, on_rows: OnRows = lambda number: None) -> GivenVecto
         [row_keys[order].view(np.uint8).reshape(total, NAME_BYTES), of_rows[order]], axis=1
     )
     digest = hashlib.sha256(f"lamella vectors {width}\n".encode())
-    digest.update(together)
+    digest.update(together.tobytes())
     lengths = np.concatenate(norms)
     return GivenVectors(
         os.path.abspath(said if column is None else f"{path.absolute()}:{column}"),
@@ -217,7 +217,7 @@ def _mapped(path: Path) -> tuple[Float32s | None, Callable[[], None]]:
 
 
 def _write(scratch: Any, vectors: Float32s) -> None:
-    left = memoryview(np.ascontiguousarray(vectors)).cast("B")
+    left = np.ascontiguousarray(vectors).data.cast("B")
     try:
         while left:
             left = left[scratch.write(left) :]

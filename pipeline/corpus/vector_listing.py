@@ -60,7 +60,7 @@ def _row(entry: Entry, vector: Float32s) -> dict[str, Any]:
     row |= {"name": entry.name, "container": "", "offset": 0, "detail": ""}
     if entry.fault is not None:
         return row | {"refusal": entry.fault.value}
-    row |= {"size_bytes": vector.nbytes, "sha256": hashlib.sha256(vector).digest()}
+    row |= {"size_bytes": vector.nbytes, "sha256": hashlib.sha256(vector.data).digest()}
     row["format"] = "vector"
     if (fault := fault_of(vector)) is not None:
         return row | {"refusal": fault.reason.value, "detail": fault.detail}

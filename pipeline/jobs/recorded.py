@@ -33,8 +33,8 @@ def record_job(
     Raises:
         InputError: a path cannot be stored because it is not UTF-8.
     """
-    given = (job.network.weights, job.vocabulary_from, job.gate.golden)
-    given += tuple(each.file for each in job.vectors)
+    given = [job.network.weights, job.vocabulary_from, job.gate.golden]
+    given += [each.file for each in job.vectors]
     for path in (source, *(each or "" for each in given)):
         if not path.isascii() and path != path.encode(errors="replace").decode():
             raise InputError(

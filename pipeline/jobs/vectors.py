@@ -189,5 +189,5 @@ def largest_shard(dimensions: int) -> int:
 
     No picture of theirs is read, so a shard of the usual size would be little but its records.
     """
-    wanted = 2 ** int(math.log2(SHARD_BYTES / (4 * dimensions)))
+    wanted = 1 << int(math.log2(SHARD_BYTES / (4 * dimensions)))
     return min(max(wanted, SHARD_VECTORS[0]), SHARD_VECTORS[1])
