@@ -87,6 +87,8 @@ def plan(
     prepared = prepare_index(source, into or None, job, quiet=as_json)
     free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        for line in prepared.notes:
+            lines.note(line)
         made = make_plan(
             prepared,
             sample=sample,

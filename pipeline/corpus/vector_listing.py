@@ -48,9 +48,7 @@ def vectors_by_name(vectors: GivenVectors, entries: Sequence[Entry]) -> dict[str
     return dict(zip(names, vectors.of(names)[0], strict=True))
 
 
-def vector_rows(
-    vectors: Mapping[str, Float32s], entries: Sequence[Entry]
-) -> list[dict[str, Any] | str]:
+def vector_rows(vectors: Mapping[str, Float32s], entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Return the row of an image table for each entry of a corpus of vectors."""
     return [_row(entry, vectors[entry.name]) for entry in entries]
 
