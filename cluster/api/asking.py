@@ -134,20 +134,21 @@ class Opened:
         Raises:
             InputError: there is not one kind of query, or something is no query.
         """
+        brought = given_vectors(vectors)
         said = {"pictures": pictures, "ids": ids, "names": names}
         given = [name for name, value in said.items() if value is not None]
-        if len(given) > 1 or not (given or vectors):
+        if len(given) > 1 or not (given or brought):
             raise InputError(
                 f"a call asks by one of pictures, ids and names; got {', '.join(given) or 'none'}: "
                 "make a call of each"
             )
-        if vectors and given != ["pictures"][: len(given)]:
+        if brought and given != ["pictures"][: len(given)]:
             raise InputError(
                 f"vectors are of queries from elsewhere; got some beside {given[0]}, and indexed "
                 "images have those that they were indexed with: leave vectors out"
             )
-        if pictures is not None or vectors:
-            return self._from_elsewhere(pictures, layers, given_vectors(vectors))
+        if pictures is not None or brought:
+            return self._from_elsewhere(pictures, layers, brought)
         wanted = self._checked(ids) if ids is not None else self._named(names or ())
         return self.images.names_of(wanted).to_pylist(), self.stored(wanted, layers)
 

@@ -128,11 +128,11 @@ def file_and_column(said: str) -> tuple[Path, str | None]:
         raise InputError(
             f"vectors are in a file on this machine; got {one_line(said, 200)}: copy it from there"
         )
-    path = Path(said).expanduser()
-    file, colon, column = said.rpartition(":")
-    if colon and column and file and not path.exists():
-        return Path(file).expanduser(), column
-    return path, None
+    path = os.path.expanduser(said)
+    file, _, column = path.rpartition(":")
+    if file and column and not os.path.exists(path):
+        return Path(file), column
+    return Path(path), None
 
 
 def open_vectors(said: str, on_rows: OnRows = lambda number: None) -> GivenVectors:

@@ -1,7 +1,7 @@
 """Read files of names and vectors block by block: Parquet, Arrow, .npy with names, .npz.
 
 The kind of a file is told by its first bytes. A folder holds parts of one table, Parquet or Arrow,
-as Hugging Face datasets save them.
+as Hugging Face datasets save them: in itself, or in folders such as `train`.
 """
 
 import os
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.vector_columns import columns_of
 from lamella.pipeline.errors import InputError, LamellaError, one_line
 from lamella.pipeline.names import known_names
+from lamella.pipeline.text import counted
 
 BLOCK_ROWS = 2_048
 """Rows that are read at once: 4 MB of 512 numbers each."""
@@ -74,11 +75,11 @@ def read_blocks(path: Path, column: str | None = None) -> Iterator[Block]:
 
 
 def _parts(path: Path) -> list[Path]:
-    if not path.exists():
+    if not os.path.exists(path):  # False for what can be no path, too
         raise InputError(f"there is no file of vectors {path}")
     if not path.is_dir():
         return [path]
-    inside = sorted(path.rglob("*"), key=os.fsencode)
+    inside = sorted([*path.glob("*"), *path.glob("*/*")], key=os.fsencode)
     parts = [each for each in inside if each.suffix in _PARTS and each.name[0] not in "._"]
     if not parts:
         raise InputError(
@@ -162,8 +163,8 @@ def _single(numbers: NDArray[Any]) -> NDArray[np.float32]:
 
 def _two_lengths(path: Path, row: int, one: int, other: int) -> InputError:
     return InputError(
-        f"vectors {path}: all have one length; row {row + 1:,} has {other:,} numbers, those before "
-        f"it {one:,}: give vectors of one kind"
+        f"vectors {path}: all have one length; row {row + 1:,} has {counted(other, 'number')}, "
+        f"those before it {one:,}: give vectors of one kind"
     )
 
 

@@ -93,6 +93,7 @@ def reindex(
     watch: Watch,
     pictures: str | None = None,
     weights: Path | None = None,
+    vectors: Sequence[Mapping[str, str]] = (),
     retrain: bool = False,
     rehash: bool = False,
     keep: Literal["all", "none"] | None = None,
@@ -102,7 +103,7 @@ def reindex(
 
     Args:
         threads: threads of a worker in the extract stage.
-        pictures, weights, retrain, keep: as for `prepare_again`.
+        pictures, weights, vectors, retrain, keep: as for `prepare_again`.
         rehash: read every picture again, whatever its size and time say.
         force: promote in spite of gate, order and hold.
 
@@ -111,7 +112,9 @@ def reindex(
         StageFailed: tasks failed, or more pictures were refused than the job allows.
         NotPromoted: the snapshot is made, and the current one stays.
     """
-    prepared = prepare_again(store, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    prepared = prepare_again(
+        store, pictures=pictures, weights=weights, vectors=vectors, retrain=retrain, keep=keep
+    )
     return index_prepared(
         store,
         runner,

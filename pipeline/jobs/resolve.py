@@ -135,7 +135,7 @@ def _in_order(job: JobConfig, given: Mapping[str, LayerSpec], *, alone: bool) ->
     found: list[Named] = []
     for each in named:
         name = each if isinstance(each, str) else each.name
-        if name not in given:
+        if name not in given or not job.network.layers:  # a layer of the network by default
             if alone:
                 raise InputError(
                     f"layer {shown(name)} is of a network, which sees pictures, and vectors alone "
