@@ -153,7 +153,7 @@ def test_when_only_vectors_change_no_picture_goes_through_the_network(
 ) -> None:
     other = parquet(tmp_path, NAMES, 2 - VECTORS)
     with mock.patch.object(backbone, "Backbone", no_network):
-        settings = {"activations__keep": keep} if keep == "all" else {}
+        settings: dict[str, Any] = {"activations__keep": keep} if keep == "all" else {}
         index(store, world.pictures, ("clip", other), **settings)
         assert by_name(store) == rows(2 - VECTORS)
         assert by_name(store, "head") == by_name(world.store, "head")

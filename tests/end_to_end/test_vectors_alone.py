@@ -218,7 +218,7 @@ print(opened.query(names="dir/07", k=1).names[0, 0], "torch" in sys.modules)
     assert said.stdout.split() == ["dir/07", "False"], said.stderr
 
 
-@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("alone", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_plan_counts_given_layers(alone: bool, tmp_path: Path) -> None:
     names = NAMES if alone else tuple(f"{row:02d}.png" for row in range(6))
     path = parquet(tmp_path, names, VECTORS[: len(names)])
