@@ -175,9 +175,7 @@ class ExtractionSpec(Stored):
 
     @property
     def of_network(self) -> "ExtractionSpec":
-        """What the network computes; KeyError where all vectors are given."""
-        if not self.computed:
-            raise KeyError("no layer is of a network")
+        """The same without given layers: what a network computes; no layer if all are given."""
         return self.model_copy(update={"layers": self.computed}) if self.given else self
 
     @property
@@ -187,9 +185,7 @@ class ExtractionSpec(Stored):
 
     def is_like(self, other: "ExtractionSpec") -> bool:
         """Say whether both compute the same of a picture, whatever vectors are given beside it."""
-        return self.model_copy(update={"layers": self.computed}) == other.model_copy(
-            update={"layers": other.computed}
-        )
+        return self.of_network == other.of_network
 
     def layer(self, name: str) -> LayerSpec:
         """Return the layer of that name; KeyError if there is none."""

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, Int64s
+from lamella.pipeline.arrays import Float32s, Int64s, UInt8s
 from lamella.pipeline.corpus.refused import Refused
-from lamella.pipeline.corpus.vector_files import read_blocks
+from lamella.pipeline.corpus.vector_files import Block, read_blocks
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.store.address import is_s3
 from lamella.pipeline.text import counted, three_digits
@@ -33,10 +33,10 @@ OnRows = Callable[[int], None]
 
 
 class Norms(NamedTuple):
-    """The least, the middle and the greatest length of the sound vectors."""
+    """The least, the median and the greatest Euclidean norm of the sound vectors."""
 
     least: float
-    middle: float
+    median: float
     greatest: float
 
 
@@ -62,7 +62,7 @@ class GivenVectors:
     norms: Norms | None
     _keys: NDArray[Any]
     _rows: Int64s
-    _digests: NDArray[Any]
+    _digests: UInt8s
     _unchanged: Callable[[], None]
 
     def __len__(self) -> int:
@@ -102,8 +102,8 @@ class GivenVectors:
         """Return what the vectors are, in a sentence for a person."""
         said = f"{counted(len(self), 'vector')} of {counted(self.dimensions, 'number')}"
         if self.norms is not None:
-            least, middle, greatest = map(three_digits, self.norms)
-            said += f", {least} to {greatest} long, {middle} in the middle"
+            least, median, greatest = map(three_digits, self.norms)
+            said += f", norms from {least} to {greatest}, median {median}"
         bad = f"; {self.bad:,} not finite, or all zeros" if self.bad else ""
         return f"{self.place}: {said}{bad}"
 
@@ -148,50 +148,72 @@ def open_vectors(said: str, on_rows: OnRows = lambda number: None) -> GivenVecto
     """
     path, column = file_and_column(said)
     mapped, unchanged = _mapped(path)
-    names: list[Any] = []
-    keys, digests, norms, bad, total = bytearray(), bytearray(), [], 0, 0
+    read = _Read()
     with tempfile.TemporaryFile(buffering=0) as scratch:
         for block in read_blocks(path, column):
-            names.append(block.names)
-            keys += b"".join(map(_key, block.names.to_pylist()))
-            for vector in block.vectors:
-                digests += hashlib.sha256(vector.data).digest()
-            lengths = np.linalg.norm(block.vectors.astype(np.float64), axis=1)
-            sound = np.isfinite(lengths) & (lengths > 0)
-            bad += int(np.count_nonzero(~sound))
-            norms.append(lengths[sound].astype(np.float32))
+            read.add(block)
             if mapped is None:
                 _write(scratch, block.vectors)
-            total += len(block.vectors)
-            on_rows(total)
-        width = block.vectors.shape[1]
+            on_rows(len(read))
+        shape = (len(read), read.dimensions)
         if mapped is None:
-            mapped = np.memmap(scratch, np.float32, "r", shape=(total, width))
-    row_keys = np.frombuffer(bytes(keys), f"S{NAME_BYTES}")
-    of_rows = np.frombuffer(bytes(digests), np.uint8).reshape(total, 32)
-    order = np.argsort(row_keys, kind="stable")
-    every = pa.chunked_array(names)
-    _check_twice(path, every, row_keys, order)
-    together = np.concatenate(
-        [row_keys[order].view(np.uint8).reshape(total, NAME_BYTES), of_rows[order]], axis=1
-    )
-    digest = hashlib.sha256(f"lamella vectors {width}\n".encode())
-    digest.update(together.tobytes())
-    lengths = np.concatenate(norms)
+            mapped = np.memmap(scratch, np.float32, "r", shape=shape)
+    keys, digests, names = read.keys(), read.digests(), pa.chunked_array(read.names)
+    order = np.argsort(keys, kind="stable")
+    _check_twice(path, names, keys, order)
+    rows = np.concatenate([keys.view(np.uint8).reshape(-1, NAME_BYTES), digests], axis=1)[order]
+    head = f"lamella vectors {read.dimensions}\n".encode()
     return GivenVectors(
-        os.path.abspath(said if column is None else f"{path.absolute()}:{column}"),
-        every,
+        f"{path.absolute()}{'' if column is None else f':{column}'}",
+        names,
         mapped,
-        digest.hexdigest(),
-        bad,
-        Norms(float(lengths.min()), float(np.median(lengths)), float(lengths.max()))
-        if len(lengths)
-        else None,
-        row_keys[order],
+        hashlib.sha256(head + rows.tobytes()).hexdigest(),
+        read.bad,
+        read.norms(),
+        keys[order],
         order,
-        of_rows,
+        digests,
         unchanged,
     )
+
+
+class _Read:
+    """What is kept of the rows of a file, beside their vectors."""
+
+    def __init__(self) -> None:
+        self.names: list[Any] = []
+        self.dimensions = self.bad = 0
+        self._keys, self._digests = bytearray(), bytearray()
+        self._norms: list[Float32s] = []
+
+    def __len__(self) -> int:
+        return len(self._keys) // NAME_BYTES
+
+    def add(self, block: Block) -> None:
+        """Take the next rows."""
+        self.names.append(block.names)
+        self.dimensions = block.vectors.shape[1]
+        self._keys += b"".join(map(_key, block.names.to_pylist()))
+        self._digests += b"".join(hashlib.sha256(vector.data).digest() for vector in block.vectors)
+        norms = np.linalg.norm(block.vectors.astype(np.float64), axis=1)
+        sound = np.isfinite(norms) & (norms > 0)
+        self.bad += int(np.count_nonzero(~sound))
+        self._norms.append(norms[sound].astype(np.float32))
+
+    def keys(self) -> NDArray[Any]:
+        """Return the digest that stands for each name, (n,)."""
+        return np.frombuffer(bytes(self._keys), f"S{NAME_BYTES}")
+
+    def digests(self) -> UInt8s:
+        """Return the SHA-256 of each vector, (n, 32)."""
+        return np.frombuffer(bytes(self._digests), np.uint8).reshape(-1, 32)
+
+    def norms(self) -> Norms | None:
+        """Return the norms of the sound vectors, None where there is none."""
+        found = np.concatenate(self._norms)
+        if not len(found):
+            return None
+        return Norms(float(found.min()), float(np.median(found)), float(found.max()))
 
 
 def _mapped(path: Path) -> tuple[Float32s | None, Callable[[], None]]:

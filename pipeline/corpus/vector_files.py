@@ -52,25 +52,26 @@ def read_blocks(path: Path, column: str | None = None) -> Iterator[Block]:
         InputError: it is missing, of another kind, damaged or empty; or has no vectors, vectors of
             two lengths, or a row without a name.
     """
-    first = dimensions = 0
+    dimensions = 0
     for part in _parts(path):
+        row = 0  # counted anew in each part, as who looks into it does
         try:
             for names, vectors in _read_part(part, column):
-                _check_names(part, names, first)
+                _check_names(part, names, row)
                 own = vectors.shape[1] or dimensions
                 if dimensions and own != dimensions:
-                    raise _two_lengths(part, first, dimensions, own)
+                    raise _two_lengths(part, row, dimensions, own)
                 if not own:
-                    raise InputError(f"vectors {part}: row {first + 1:,} is null, as all after it")
+                    raise InputError(f"vectors {part}: row {row + 1:,} is null, as all after it")
                 if not vectors.shape[1]:
                     vectors = np.full((len(names), own), np.nan, np.float32)
                 yield Block(names, vectors)
-                first, dimensions = first + len(names), own
+                row, dimensions = row + len(names), own
         except LamellaError:
             raise
         except Exception as error:  # foreign bytes through libraries that raise of every kind
             raise InputError(f"vectors {part} cannot be read: {one_line(error)}") from error
-    if not first:
+    if not dimensions:
         raise InputError(f"vectors {path} has no rows: give a file with a vector for each picture")
 
 
@@ -95,7 +96,7 @@ def _read_part(path: Path, column: str | None) -> Iterator[Block]:
     if head.startswith(b"PAR1"):
         return _parquet(path, column)
     if head.startswith(b"\x93NUMPY"):
-        return _npy(path)
+        return _npy(path, column)
     if head.startswith(b"PK\3\4"):
         return _npz(path, column)
     if head == b"ARROW1" or head.startswith(b"\xff\xff\xff\xff"):
@@ -177,7 +178,9 @@ def _check_names(path: Path, names: Any, first: int) -> None:
         )
 
 
-def _npy(path: Path) -> Iterator[Block]:
+def _npy(path: Path, column: str | None) -> Iterator[Block]:
+    if column is not None:
+        raise InputError(f"vectors {path} are one array; got :{column}: leave it out")
     beside = [path.with_suffix(ending) for ending in _NAMES_BESIDE]
     found = next((each for each in beside if each.exists()), None)
     if found is None:

@@ -68,7 +68,7 @@ def test_the_lengths_of_vectors_are_told(tmp_path: Path) -> None:
     vectors = np.array([[3, 4], [6, 8], [0, 1]], np.float32)  # of length 5, 10 and 1
     given = opened(parquet(tmp_path, ["a", "b", "c"], vectors))
     assert given.norms == (1, 5, 10)
-    assert "3 vectors of 2 numbers, 1 to 10 long, 5 in the middle" in given.summary()
+    assert "3 vectors of 2 numbers, norms from 1 to 10, median 5" in given.summary()
 
 
 def test_a_name_that_stands_twice_is_told_with_its_rows(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_two_lengths_in_two_row_groups_are_told_with_their_row(tmp_path: Path) -
     (tmp_path / "parts").mkdir()
     pq.write_table(table(NAMES[:3], VECTORS[:3]), tmp_path / "parts/0.parquet")
     pq.write_table(table(NAMES[3:], VECTORS[3:, :4]), tmp_path / "parts/1.parquet")
-    with pytest.raises(InputError, match=r"1.parquet: .* row 4 has 4 numbers, those before it 6"):
+    with pytest.raises(InputError, match=r"1.parquet: .* row 1 has 4 numbers, those before it 6"):
         read(tmp_path / "parts")
 
 
@@ -150,6 +150,8 @@ def test_arrays_need_names_and_numbers_that_fit(tmp_path: Path) -> None:
     path = npy(tmp_path, NAMES[:-1], VECTORS)
     with pytest.raises(InputError, match="5 rows and 4 names"):
         read(path)
+    with pytest.raises(InputError, match="are one array; got :emb: leave it out"):
+        read(path, "emb")
     (tmp_path / "x.txt").unlink()
     with pytest.raises(InputError, match=re.escape("x.names.txt, x.txt, x.names.npy")):
         read(path)
