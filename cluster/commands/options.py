@@ -170,6 +170,16 @@ Vectors = Annotated[
         show_default=False,
     ),
 ]
+MovedVectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vectors",
+        metavar="[NAME=]FILE[:COLUMN]",
+        help="Where the vectors of a given layer are now, or those of a layer that is new, in the "
+        "form that `lamella index` takes.",
+        show_default="where they were",
+    ),
+]
 QueryVectors = Annotated[
     list[str] | None,
     typer.Option(

@@ -20,7 +20,7 @@ def reindex(
     store: options.Store,
     pictures: options.Pictures = None,
     weights: options.Weights = None,
-    vectors: options.Vectors = None,
+    vectors: options.MovedVectors = None,
     keep_activations: options.KeepActivations = None,
     force: options.Force = False,
     retrain: options.Retrain = False,

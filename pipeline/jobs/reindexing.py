@@ -9,7 +9,7 @@ from lamella.pipeline.corpus.sources import OnEntries, quietly
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
-from lamella.pipeline.jobs.vectors import changed
+from lamella.pipeline.jobs.vectors import changed, check_believed
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
@@ -64,6 +64,7 @@ def prepare_again(
     if weights is not None:
         network = job.network.model_copy(update={"weights": str(weights)})
         job = job.model_copy(update={"network": network})
+    check_believed(store.url, job.vectors, [each["name"] for each in vectors])
     if vectors:
         job = job.model_copy(update={"vectors": changed(job.vectors, vectors)})
     source: str | None = None

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from lamella.pipeline.corpus.given_vectors import (
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.vector_listing import VECTORS
 from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.store.address import is_s3
 from lamella.pipeline.text import counted
 from lamella.schemas.extraction import LayerSpec, VectorsRef
 from lamella.schemas.job import VectorSettings
@@ -182,6 +184,25 @@ def changed(
     files = {each.name: each for each in settings}
     files |= {each["name"]: VectorSettings(**each) for each in said}
     return tuple(files.values())
+
+
+def check_believed(url: str, settings: Sequence[VectorSettings], told: Collection[str]) -> None:
+    """Check that files of vectors may be read where a store's record says that they are.
+
+    Args:
+        url: of the store.
+        told: the layers whose files the user names.
+
+    Raises:
+        InputError: the store lies in S3, so it may be anybody's, and a file on this machine.
+    """
+    for each in settings:
+        if is_s3(url) and each.name not in told:
+            raise InputError(
+                f"{url} says that the vectors of {each.name} lie in {each.file} on this machine, "
+                "and a store in S3 is not believed that: if they do, say so with `lamella reindex "
+                f"{url} --vectors {shlex.quote(f'{each.name}={each.file}')}`"
+            )
 
 
 def largest_shard(dimensions: int) -> int:

@@ -19,7 +19,7 @@ from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
-from lamella.pipeline.jobs.vectors import given_layers, open_layers
+from lamella.pipeline.jobs.vectors import check_believed, given_layers, open_layers
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
@@ -83,21 +83,26 @@ class RecordedSources:
         Raises:
             InputError: a file is missing or has changed.
         """
-        return recorded_vectors(self.job, self.pictures)
+        return recorded_vectors(self.store, self.job, self.pictures)
 
 
-def recorded_vectors(job: JobRecord, pictures: str | None = None) -> dict[str, GivenVectors]:
+def recorded_vectors(
+    store: Store, job: JobRecord, pictures: str | None = None
+) -> dict[str, GivenVectors]:
     """Open the vectors of a job, which must not have changed since.
 
     Args:
         pictures: where the file is now, of a corpus of vectors.
 
     Raises:
-        InputError: a file is missing or has changed.
+        InputError: a file is missing or has changed; or the store in S3 names one of this machine.
     """
     settings = list(job.job.vectors)
+    told: list[str] = []
     if job.extraction.is_corpus and pictures is not None:
         settings[0] = settings[0].model_copy(update={"file": pictures})
+        told = [settings[0].name]
+    check_believed(store.url, settings, told)
     found = open_layers(settings)
     now = given_layers(found, are_corpus=job.extraction.is_corpus)
     for layer in job.extraction.given:
@@ -131,7 +136,7 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
         InputError: it is missing or has changed.
     """
     if job.extraction.is_corpus:
-        first = next(iter(recorded_vectors(job, pictures).values()))
+        first = next(iter(recorded_vectors(store, job, pictures).values()))
         source, listed = first.place, list_vectors(first)
     else:
         source = picture_source(store, job.source, pictures)

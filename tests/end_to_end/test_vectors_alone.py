@@ -16,11 +16,13 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import prepare
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.jobs.vectors import check_believed
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.upkeep.forget import forget_picture
 from lamella.pipeline.upkeep.repair import repair_store
 from lamella.pipeline.upkeep.verify import verify_store
+from lamella.schemas.job import VectorSettings
 from lamella.schemas.snapshot import IndexSnapshot
 from tests import reference
 from tests.builders import counted_creates
@@ -186,6 +188,14 @@ def test_pictures_cannot_be_asked_or_shown_and_the_message_says_what_can(tmp_pat
     assert page.exists()
     wrong = lamella("reindex", store, "--pictures", pictures, *SERIAL)
     assert "is an index of vectors alone" in complaint(wrong)
+
+
+def test_a_store_in_s3_is_not_believed_where_vectors_lie_on_this_machine() -> None:
+    said = [VectorSettings(name="clip", file="/home/me/my clip.npy")]
+    with pytest.raises(InputError, match=r"not believed that: .* --vectors 'clip=/home/me/my cli"):
+        check_believed("s3://bucket/index", said, [])
+    check_believed("s3://bucket/index", said, ["clip"])
+    check_believed("/data/index", said, [])
 
 
 def test_what_an_index_of_vectors_cannot_be_made_of_is_told(tmp_path: Path) -> None:
