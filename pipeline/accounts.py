@@ -19,8 +19,17 @@ _LINKS = (
     "Links out of a folder are not followed: name the pictures in a list, which may lead anywhere, "
     "or index the folder that they lead to"
 )
+_VECTORS = (
+    "Pictures find their vectors by their names relative to the source: give vectors for these, or "
+    "leave --vectors out"
+)
 FEW_REFUSED = 3
 """Up to this many refused pictures never stop a job, however small the corpus is."""
+
+
+def too_many(refused: int, images: int, share: float) -> bool:
+    """Say whether more pictures are refused than a job allows; see `check_refused`."""
+    return refused > max(FEW_REFUSED, share * images)
 
 
 def check_refused(refused: int, images: int, share: float, reasons: Mapping[str, int]) -> None:
@@ -33,13 +42,14 @@ def check_refused(refused: int, images: int, share: float, reasons: Mapping[str,
     Raises:
         StageFailed: more than this share and more than `FEW_REFUSED` are refused.
     """
-    if refused > max(FEW_REFUSED, share * images):
+    if too_many(refused, images, share):
         detail = f" ({top_reasons(reasons)})" if reasons else ""
-        links = f". {_LINKS}" if RefusalReason.OUTSIDE_SOURCE in reasons else ""
+        more = f". {_LINKS}" if RefusalReason.OUTSIDE_SOURCE in reasons else ""
+        more += f". {_VECTORS}" if RefusalReason.NO_VECTOR in reasons else ""
         raise StageFailed(
             f"{refused:,} of {counted(images, 'picture')} were refused{detail}, "
             f"{refused / images:.1%}; the job allows {share:.1%}: see `lamella status`, then mend "
-            f"them or raise --max-refused{links}"
+            f"them or raise --max-refused{more}"
         )
 
 
@@ -50,7 +60,7 @@ def check_manifest(store: Store, manifest: CorpusManifest, share: float) -> None
         StageFailed: as `check_refused`.
     """
     reasons: Counter[str] = Counter()
-    if manifest.refused > max(FEW_REFUSED, share * manifest.images):
+    if too_many(manifest.refused, manifest.images, share):
         for shard in manifest.shards:
             table = read_committed(store, shard.file, lambda path: read_images(path, ["refusal"]))
             reasons.update(table.column("refusal").drop_null().to_pylist())

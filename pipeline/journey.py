@@ -243,7 +243,6 @@ class Journey:
                 hands.before,
                 spec,
                 encoder,
-                lookup,
                 on_progress=watch.progress,
                 note=watch.note,
             )
@@ -258,6 +257,7 @@ class Journey:
                     find=lookup,
                     encoder=encoder,
                     take=take,
+                    given=lambda: self._asked().vectors(),
                     anew=anew,
                     limits=decode_limits(self.job.job),
                     threads=hands.threads,

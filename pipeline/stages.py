@@ -5,11 +5,12 @@ or more steps. `Hands` has what stages are made with, `Made` the outcomes so far
 look at a journey, ended or not.
 """
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.index.encode import Encoding
@@ -70,7 +71,7 @@ class Hands:
 
 
 class Sources(Protocol):
-    """The pictures and weights of a job. A stage asks for them only if it has something to make."""
+    """The pictures, weights and vectors of a job. A stage asks only if it has something to make."""
 
     def listing(self) -> Listing:
         """Return the listing of the picture source."""
@@ -86,6 +87,10 @@ class Sources(Protocol):
 
     def weights(self) -> Path:
         """Return the path of the network's weights."""
+        ...
+
+    def vectors(self) -> Mapping[str, GivenVectors]:
+        """Return the vectors of the layers that a user brings, opened, by layer."""
         ...
 
 

@@ -11,11 +11,12 @@ from lamella.schemas.files import FileRef
 SourceKind = Annotated[
     str,
     Field(
-        pattern=r"^(folder|list|webdataset|parquet(:[^\x00-\x1f]{1,512})?|"
+        pattern=r"^(folder|list|webdataset|vectors|parquet(:[^\x00-\x1f]{1,512})?|"
         r"several:\{[^\x00-\x1f]+\})$"
     ),
 ]
-"""How entries are read. `parquet:NAME` has its pictures in the column of that name; `several:` is
+"""How entries are read. `vectors` has no pictures: its entries are the names in a file of vectors.
+`parquet:NAME` has its pictures in the column of that name; `several:` is
 followed by a JSON object with the kind of each source by its name."""
 
 
@@ -40,8 +41,10 @@ IMAGES: Any = pa.schema(
 `container` is "" for a plain file, else the tar or Parquet file, relative to the corpus's root;
 `offset` is the byte where the data starts in a tar, or the row in a Parquet file. `width` and
 `height` are those after EXIF orientation. `size_bytes` and `sha256` are null where the bytes
-could not be read, `format` where it is not known, `width` and `height` where refused. `refusal`
-is a `RefusalReason`, null where the header was read without fault; `detail` says more, or is "".
+could not be read, `format` where it is not known, `width` and `height` where refused. Of a corpus
+of vectors the bytes are the vector's as little-endian float32, `format` is "vector", `width` how
+many numbers it has, and `height` 1. `refusal` is a `RefusalReason`, null where the header was read
+without fault; `detail` says more, or is "".
 """
 
 

@@ -26,11 +26,12 @@ class TokenSpec(Stored):
 
 
 class VectorsRef(Stored):
-    """Vectors that a user brings: which file, and how many numbers a vector has."""
+    """Vectors that a user brings: which ones, and how many numbers each has."""
 
     sha256: str = Field(
         pattern=r"^([0-9a-f]{64})?$",
-        description="of the file; empty where the vectors are the corpus itself",
+        description="of the names and vectors in the file, as `corpus.given_vectors` makes it; "
+        "empty where the vectors are the corpus itself",
     )
     dimensions: int = Field(ge=1, le=65_536)
 
@@ -171,6 +172,20 @@ class ExtractionSpec(Stored):
     def given(self) -> tuple[LayerSpec, ...]:
         """The layers whose vectors a user brings, from high to low."""
         return tuple(layer for layer in self.layers if layer.vectors is not None)
+
+    @property
+    def of_network(self) -> "ExtractionSpec":
+        """The same without given layers: what a network computes; no layer if all are given."""
+        return self.model_copy(update={"layers": self.computed}) if self.given else self
+
+    @property
+    def is_corpus(self) -> bool:
+        """Whether the corpus itself consists of given vectors, without pictures."""
+        return any(layer.vectors is not None and not layer.vectors.sha256 for layer in self.layers)
+
+    def is_like(self, other: "ExtractionSpec") -> bool:
+        """Say whether both compute the same of a picture, whatever vectors are given beside it."""
+        return self.of_network == other.of_network
 
     def layer(self, name: str) -> LayerSpec:
         """Return the layer of that name; KeyError if there is none."""

@@ -42,12 +42,13 @@ def query_refusals_schema() -> Any:
 class QueryRun(Record):
     """The queries of a run, their snapshot, and its files; created when all batches are done.
 
-    `query` in its tables is the number of a query picture in its source, counted from 0, or the
-    image id of an indexed one, as `asked` says. Ranks are counted from 1. `certified` counts
-    queries whose answers are proved complete. Without that proof, some queries of each batch are
-    audited, that is answered exactly too: `audit_wanted` counts the images of those answers,
-    `audit_found` how many of them the run has. With `expand`, every query was averaged with so many
-    of its best pictures, and all of this is said of the answers to the expanded queries.
+    `query` in its tables is the number of a query picture in its source, or of a vector in its
+    file, counted from 0, or the image id of an indexed one, as `asked` says. Ranks are counted from
+    1. `certified` counts queries whose answers are proved complete. Without that proof, some
+    queries of each batch are audited, that is answered exactly too: `audit_wanted` counts the
+    images of those answers, `audit_found` how many of them the run has. With `expand`, every query
+    was averaged with so many of its best pictures, and all of this is said of the answers to the
+    expanded queries.
 
     Raises:
         ValueError: not every query is answered or refused.

@@ -23,6 +23,11 @@ from lamella.pipeline.jobs.resolve import asked_fusion
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.encode import Encoder, find_query_weights, open_encoder
+from lamella.pipeline.search.given_queries import (
+    VectorsOfQueries,
+    check_from_elsewhere,
+    with_vectors,
+)
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.segment import QueryBatch, SegmentData
@@ -31,6 +36,7 @@ from lamella.pipeline.text import counted
 from lamella.schemas.query import Weighting
 from lamella.schemas.rankings import query_refusals_schema
 from lamella.schemas.snapshot import IndexSnapshot
+from lamella.vectors import Vectors, given_vectors, names_of
 
 if TYPE_CHECKING:
     from lamella.pipeline.extract.given import Given
@@ -127,25 +133,32 @@ class Opened:
         ids: int | Iterable[int] | None,
         names: str | Iterable[str] | None,
         layers: Sequence[str],
+        vectors: Mapping[str, Vectors] | None = None,
     ) -> tuple[list[str], Batches]:
         """Return the names of the queries of a call, and their features, batch after batch.
 
         Args:
             layers: of which features of indexed images are read.
+            vectors: of the pictures, or asked alone.
 
         Raises:
             InputError: there is not one kind of query, or something is no query.
         """
+        brought = given_vectors(vectors)
         said = {"pictures": pictures, "ids": ids, "names": names}
         given = [name for name, value in said.items() if value is not None]
-        if len(given) != 1:
+        if len(given) > 1 or not (given or brought):
             raise InputError(
                 f"a call asks by one of pictures, ids and names; got {', '.join(given) or 'none'}: "
                 "make a call of each"
             )
-        if pictures is not None:
-            shown = given_pictures(pictures)
-            return [each.name for each in shown], self._encoded(shown)
+        if brought and given != ["pictures"][: len(given)]:
+            raise InputError(
+                f"vectors are of queries from elsewhere; got some beside {given[0]}, and indexed "
+                "images have those that they were indexed with: leave vectors out"
+            )
+        if pictures is not None or brought:
+            return self._from_elsewhere(pictures, layers, brought)
         wanted = self._checked(ids) if ids is not None else self._named(names or ())
         return self.images.names_of(wanted).to_pylist(), self.stored(wanted, layers)
 
@@ -193,6 +206,21 @@ class Opened:
             raise InputError(f"one query is explained; got {len(given)}: make a call of each")
         return given[0]
 
+    def _from_elsewhere(
+        self,
+        pictures: Picture | Iterable[Picture] | None,
+        layers: Sequence[str],
+        vectors: Mapping[str, VectorsOfQueries],
+    ) -> tuple[list[str], Batches]:
+        """Return the names and the features of queries that are no indexed images."""
+        spec, seen = self.snapshot.extraction, pictures is not None
+        check_from_elsewhere(spec, layers, vectors, pictures=seen)
+        shown = None if pictures is None else given_pictures(pictures)
+        names = names_of(vectors, None if shown is None else [each.name for each in shown])
+        batches = _unseen(len(names)) if shown is None else self._encoded(shown)
+        used = {layer: each for layer, each in vectors.items() if layer in layers}
+        return names, _joined(batches, names, used) if used else batches
+
     def _encoded(self, pictures: "Sequence[Given]") -> Batches:
         from lamella.pipeline.extract.given import GivenPictures, rows_of_given
 
@@ -236,6 +264,26 @@ class Opened:
                 f"and says which were refused{_and_more(len(absent))}"
             )
         return ids
+
+
+def _unseen(queries: int) -> Batches:
+    """Yield queries without pictures, of which nothing is known yet."""
+    nobody = query_refusals_schema().empty_table()
+    for start in range(0, queries, AT_ONCE):
+        places = np.arange(start, min(start + AT_ONCE, queries))
+        yield places, Batch(places, pa.array([], pa.string()), None, nobody)
+
+
+def _joined(
+    batches: Batches, names: Sequence[str], vectors: Mapping[str, VectorsOfQueries]
+) -> Batches:
+    """Yield queries with their given vectors; those without one are refused."""
+    for places, batch in batches:
+        asked = [names[place] for place in places.tolist()]
+        kept, features, others = with_vectors(places, asked, batch.features, vectors)
+        refusals = pa.concat_tables([batch.refusals, others])
+        said = pa.array([names[place] for place in kept.tolist()], pa.string())
+        yield kept, Batch(kept, said, features, refusals)
 
 
 def _texts(what: str, given: str | Iterable[str]) -> list[str]:

@@ -12,9 +12,10 @@ from lamella.schemas.job import JobConfig
 
 
 def index(
-    source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]],
+    source: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None,
     *,
     into: str | os.PathLike[str],
+    vectors: Mapping[str, str | os.PathLike[str]] | None = None,
     words: int | None = None,
     settings: Mapping[str, Any] | None = None,
     job: str | os.PathLike[str] | None = None,
@@ -31,8 +32,12 @@ def index(
     Args:
         source: a folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars;
             on this machine or in S3. Several by name, `{"oxford": "~/oxford", "web": "s3://b/w"}`:
-            the names of their pictures begin with that of their source.
+            the names of their pictures begin with that of their source. None indexes vectors alone.
         into: the store: a folder, made if it is absent, or s3://bucket/prefix.
+        vectors: files of vectors that you have of every picture, by the name of their layer:
+            `{"clip": "clip.parquet"}`. Parquet, Arrow, a folder of such parts, .npz with `names`
+            and `vectors`, or .npy with names in a text file beside it; names are relative to the
+            source. The layers are high unless `network.layers` says where they stand.
         words: visual words of each local layer; by the corpus's size by default.
         settings: any others by their key in `deploy/job.example.toml`:
             `{"network.name": "vgg16", "network.layers": ["fc1", "c5_1"]}`, or
@@ -57,14 +62,17 @@ def index(
     from lamella.pipeline.corpus.joined import source_of
 
     try:
+        given = []
         if isinstance(source, Mapping):
             given = [f"{name}={os.fspath(place)}" for name, place in source.items()]
-        else:
+        elif source is not None:
             given = [os.path.expanduser(os.fspath(source))]
-        pictures, store = source_of(given), os.fspath(into)
+        pictures, store = None if source is None else source_of(given), os.fspath(into)
+        files = [{"name": name, "file": os.fspath(file)} for name, file in (vectors or {}).items()]
     except TypeError as error:
-        raise InputError(f"source and into are paths or s3:// addresses: {error}") from None
-    asked = load_job(Path(job) if job is not None else None, _overrides(words, settings))
+        raise InputError(f"source, into and vectors are paths or addresses: {error}") from None
+    said = _overrides(words, settings) | ({"vectors": files} if files else {})
+    asked = load_job(Path(job) if job is not None else None, said)
     if not asked.engine.model_fields_set & {"kind", "address", "workers"}:
         asked = _in_this_process(asked)
     prepared = prepare_index(pictures, store, asked, quiet=not progress)

@@ -29,6 +29,7 @@ from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
 from lamella.tables import features_table, images_table, layer_table
+from lamella.vectors import Vectors
 
 
 def open(
@@ -145,6 +146,7 @@ class Index:
         *,
         ids: int | Iterable[int] | None = None,
         names: str | Iterable[str] | None = None,
+        vectors: Mapping[str, Vectors] | None = None,
         k: int = 10,
         mode: Literal["exact", "candidates", "paper"] = "exact",
         expand: int = 0,
@@ -160,14 +162,19 @@ class Index:
     ) -> Result:
         """Return the k best images of each query.
 
-        Give one of `pictures`, `ids` and `names`, each a single one or several. A picture that
-        cannot be read is named in `refused` of the result, and the others are answered.
+        Give one of `pictures`, `ids` and `names`, each a single one or several, or `vectors`. A
+        picture that cannot be read is named in `refused` of the result, and the others are
+        answered.
 
         Args:
             pictures: paths, bytes, images of Pillow, or arrays (H, W, 3) uint8 in RGB; mixed as
                 you like. 64 of them are read and encoded at a time.
             ids: of indexed images, which then ask for their like.
             names: of indexed images; of several of one name the first.
+            vectors: by layer, of layers that were indexed by given vectors: an array (Q, D), a row
+                a query, or a file of vectors by name, as `lamella.index` takes it. Beside pictures
+                they are those of the pictures; alone they are asked by themselves, where all fused
+                layers are such.
             k: at least 1.
             mode: `exact` is certified to be what scoring every image gives; `candidates` fuses the
                 1,000 best of each layer; `paper` those of the high layer alone.
@@ -196,11 +203,11 @@ class Index:
             search_settings: dict[str, Any] = {"k": k, "mode": mode, "expand": expand}
             search_settings |= {"exclude_self": exclude_self, "above": above, "where": where}
             question = opened.question(search_settings, layers, t, p, w, fusion, profile)
-            question.check("images" if pictures is None else "pictures")
+            question.check("pictures" if ids is None and names is None else "images")
             question.check_filter(opened.images)
             search, spec = question.search, question.fusion
             fused = [entry.layer for entry in spec.layers]
-            queries, batches = opened.asked(pictures, ids, names, fused)
+            queries, batches = opened.asked(pictures, ids, names, fused, vectors)
             coordinator = opened.coordinator(question.weighting)
             answers: list[Any] = []
             refused: dict[int, Refusal] = {}
@@ -266,10 +273,13 @@ class Index:
         D float32; for each local one LAYER.words and LAYER.counts, lists of uint32, words rising,
         and where the encoding is asmk LAYER.residuals, a list of float16 or of signs for each word;
         refusal and detail, null where the picture could be read. Features of a refused picture
-        are null. Arguments and errors are those of `query`.
+        are null, and so are given vectors of pictures, which have none. Arguments and errors are
+        those of `query`.
         """
         with self._turn() as opened:
-            queries, batches = opened.asked(pictures, ids, names, self.layers)
+            computed = [layer.name for layer in self.snapshot.extraction.computed]
+            layers = self.layers if pictures is None else computed
+            queries, batches = opened.asked(pictures, ids, names, layers)
             parts: list[Any] = []
             refused: dict[int, Refusal] = {}
             for places, batch in batches:

@@ -63,7 +63,8 @@ def features_table(
 
     Args:
         queries: Q names.
-        parts: for some queries each: their places (n,), and their features by layer.
+        parts: for some queries each: their places (n,), and their features by layer; a layer may
+            be in none of them.
         like: whose layers have features of the same types, for when there are no parts.
     """
     where = np.full(len(queries), -1, np.int64)
@@ -77,10 +78,11 @@ def features_table(
         "query_name": pa.array(queries, pa.string()),
     }
     for layer, stored in like.layers.items():
-        values = [layers[layer] for _, layers in parts] or [_like(stored)]
-        found = [_columns(each, f"{layer}.") for each in values]
+        values = [layers[layer] for _, layers in parts if layer in layers]
+        found = [_columns(each, f"{layer}.") for each in values or [_like(stored)]]
+        there = rows if len(values) == len(parts) else pa.nulls(len(queries), pa.int64())
         for name in found[0]:
-            columns[name] = pa.concat_arrays([each[name] for each in found]).take(rows)
+            columns[name] = pa.concat_arrays([each[name] for each in found]).take(there)
     said = [refused.get(number) for number in range(len(queries))]
     columns["refusal"] = pa.array([each and each.reason.value for each in said], pa.string())
     columns["detail"] = pa.array([each and each.detail for each in said], pa.string())

@@ -111,8 +111,9 @@ def demo(
 
 @app.command()
 def index(
-    sources: options.Sources,
     into: options.Into,
+    sources: options.Sources = None,
+    vectors: options.Vectors = None,
     job_file: options.Job = None,
     name: options.Name = None,
     column: options.Column = None,
@@ -149,6 +150,9 @@ def index(
     With a million distractors in a folder of their own:
     [bold]lamella index ~/oxford ~/distractors --into ./index[/]
 
+    With vectors that you have of every picture, beside the network's layers, or alone:
+    [bold]lamella index ~/Pictures --vectors clip=clip.parquet --into ./index[/]
+
     A store that has a snapshot of the same source and settings keeps its words, and what
     it knows of pictures that are still there: so only what changed costs anything. See
     [bold]lamella reindex[/].
@@ -160,7 +164,7 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
-    begin(f"listing the pictures of {', '.join(sources)}", quiet=as_json)
+    begin(f"listing {', '.join([*(sources or ()), *(vectors or ())])}", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.commands.show_indexed import show_indexed
     from lamella.pipeline.corpus.joined import source_of
@@ -168,7 +172,7 @@ def index(
     overrides = {
         **options.index_overrides(
             *(name, column, keep_columns, network, layers, weights),
-            *(words, vocabulary, keep_activations),
+            *(words, vocabulary, keep_activations, vectors),
         ),
         "profile": profile,
         **options.fusion_overrides(t, p, w, fusion),
@@ -176,7 +180,7 @@ def index(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    prepared = prepare_index(source_of(sources), into, job, quiet=as_json)
+    prepared = prepare_index(source_of(sources) if sources else None, into, job, quiet=as_json)
     with _engine(job.engine, quiet=as_json) as opened:
         wishes = Wishes(force, retrain, rehash)
         indexed = index_store(opened, into, prepared, quiet=as_json, wishes=wishes)

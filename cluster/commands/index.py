@@ -58,18 +58,20 @@ class Wishes:
     rehash: bool = False
 
 
-def prepare_index(source: str, into: str | None, job: JobConfig, *, quiet: bool) -> Prepared:
+def prepare_index(source: str | None, into: str | None, job: JobConfig, *, quiet: bool) -> Prepared:
     """Check settings, source and the place of the store before an engine starts; write nothing.
 
     Args:
+        source: of pictures; None where the job has vectors alone.
         into: the store; None where none will be written, as by a plan.
 
     Raises:
         InputError, StoreError: they cannot be used.
     """
     if into is not None:
-        for place in parts_of(source).values() or [source]:
-            check_apart(plain_source(place), into)
+        if source is not None:
+            for place in parts_of(source).values() or [source]:
+                check_apart(plain_source(place), into)
         check_place(into)
     return listed(partial(prepare, source, job), quiet=quiet)
 

@@ -162,12 +162,45 @@ Into = Annotated[
     ),
 ]
 Sources = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="SOURCE...",
+        show_default=False,
         help="A folder, a list file (.txt), Parquet with paths or bytes, or WebDataset tars. Of "
         "several, the names of pictures begin with that of their source: its last part, or as in "
         "oxford=~/data/images.",
+    ),
+]
+Vectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vectors",
+        metavar="[NAME=]FILE[:COLUMN]",
+        help="A layer of vectors that you have, by names of pictures relative to the source: "
+        "Parquet, Arrow, a folder of such parts, .npz with names and vectors, or .npy with names "
+        "in FILE.txt. It is called NAME, or as the file, and is high unless [bold]--layers[/] "
+        "says where it stands. Repeatable. Without SOURCE the vectors are indexed alone.",
+        show_default=False,
+    ),
+]
+MovedVectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vectors",
+        metavar="[NAME=]FILE[:COLUMN]",
+        help="Where the vectors of a given layer are now, or those of a layer that is new, in the "
+        "form that `lamella index` takes.",
+        show_default="where they were",
+    ),
+]
+QueryVectors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--vectors",
+        metavar="NAME=FILE[:COLUMN]",
+        help="Vectors of the query pictures, by their names, in a layer that was indexed by given "
+        "vectors; alone, every vector of the file is a query.",
+        show_default=False,
     ),
 ]
 Name = Annotated[str | None, typer.Option(help="The corpus's name.")]
@@ -315,9 +348,17 @@ def index_overrides(
     words_wanted: int | None,
     vocabulary: Path | None,
     keep_activations: str | None,
+    vectors: list[str] | None,
 ) -> dict[str, Any]:
-    """Return the settings that the options of `index` override."""
+    """Return the settings that the options of `index` override.
+
+    Raises:
+        InputError: as `vector_settings`.
+    """
+    from lamella.pipeline.jobs.vectors import vector_settings
+
     return {
+        "vectors": vector_settings(vectors) if vectors else None,
         "name": name,
         "corpus.column": column,
         "corpus.columns": words(keep_columns),

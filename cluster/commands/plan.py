@@ -27,7 +27,8 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    sources: options.Sources,
+    sources: options.Sources = None,
+    vectors: options.Vectors = None,
     into: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +67,7 @@ def plan(
     [bold]lamella plan s3://bucket/pictures --into ./index --job job.toml[/], then
     [bold]lamella index[/] with the same settings.
     """
-    begin(f"listing the pictures of {', '.join(sources)}", quiet=as_json)
+    begin(f"listing {', '.join([*(sources or ()), *(vectors or ())])}", quiet=as_json)
     from lamella.cluster.commands.index import prepare_index
     from lamella.pipeline.corpus.joined import source_of
     from lamella.pipeline.plan.history import keep_plan
@@ -78,15 +79,18 @@ def plan(
         {
             **options.index_overrides(
                 *(name, column, keep_columns, network, layers, weights),
-                *(words, vocabulary, keep_activations),
+                *(words, vocabulary, keep_activations, vectors),
             ),
             "corpus.max_refused": max_refused,
             **options.engine_overrides(engine, None, workers),
         },
     )
-    prepared = prepare_index(source_of(sources), into or None, job, quiet=as_json)
+    source = source_of(sources) if sources else None
+    prepared = prepare_index(source, into or None, job, quiet=as_json)
     free = free_bytes(into) if into else None
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:
+        for line in prepared.notes:
+            lines.note(line)
         made = make_plan(
             prepared,
             sample=sample,

@@ -2,25 +2,28 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.cluster.ray.engine import Engine
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.several import list_piped, list_several
 from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
 from lamella.pipeline.jobs.query_run import Answered, Place, Question
-from lamella.pipeline.jobs.querying import query_images, query_pictures
+from lamella.pipeline.jobs.querying import query_images, query_pictures, query_vectors
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
+from lamella.pipeline.jobs.vectors import open_layers, vector_settings
+from lamella.pipeline.search.given_queries import ByName, check_from_elsewhere
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
-from lamella.schemas.job import EngineSettings, JobConfig
+from lamella.schemas.job import EngineSettings, JobConfig, VectorSettings
 from lamella.schemas.snapshot import IndexSnapshot
 
 ALL = "snapshot"
@@ -37,7 +40,8 @@ there is nothing to continue: their answers are not kept unless a run is named."
 @dataclass(frozen=True)
 class Queries:
     """What is asked: pictures, or indexed images by ids (`3,17`, or `all`) or by names; and the run
-    that answers it. `-` stands for what is piped in.
+    that answers it. `-` stands for what is piped in. `vectors` as of `vector_settings`: of the
+    pictures, or without any, asked by themselves.
     """
 
     pictures: str | Sequence[str] | None = None
@@ -45,12 +49,14 @@ class Queries:
     names: str | None = None
     into: str | None = None
     column: str | None = None
+    vectors: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Prepared:
     """Queries that were looked at, of a snapshot: a listing, or image ids; None is all.
 
+    With `vectors` they are of the listing's pictures, or asked by themselves.
     `scratch` is a folder for answers that are not kept; without one all are.
     """
 
@@ -60,6 +66,12 @@ class Prepared:
     asked: Listing | list[int] | None
     into: str | None
     scratch: Path | None = None
+    vectors: Mapping[str, GivenVectors] = field(default_factory=dict)
+
+    @property
+    def by_vectors(self) -> bool:
+        """Whether vectors are asked by themselves."""
+        return bool(self.vectors) and self.asked is None
 
     @property
     def kept(self) -> bool:
@@ -72,6 +84,8 @@ class Prepared:
 
     def __len__(self) -> int:
         """How many pictures are asked for, at most."""
+        if self.by_vectors:
+            return len(next(iter(self.vectors.values())))
         if self.asked is None:
             return self.snapshot.indexed
         return len(self.asked.entries if isinstance(self.asked, Listing) else self.asked)
@@ -119,14 +133,29 @@ def prepare_queries(
     given = queries.pictures
     pictures = [given] if isinstance(given, str) else list(given or ())
     asked: Listing | list[int] | None = None
-    if pictures and pictures != [ALL]:
+    from_elsewhere = bool(pictures) and pictures != [ALL]
+    by_vectors = not pictures and queries.ids is None and queries.names is None
+    vectors: dict[str, GivenVectors] = {}
+    if queries.vectors:
+        if not (from_elsewhere or by_vectors):
+            raise InputError(
+                "--vectors gives vectors for query pictures from elsewhere, or is asked alone; "
+                "indexed pictures have those that they were indexed with: leave it out"
+            )
+        said = vector_settings(queries.vectors)
+        vectors = open_layers([VectorSettings.model_validate(each) for each in said])
+    if from_elsewhere or by_vectors:
         question.check("pictures")
+        fused = [entry.layer for entry in question.fusion.layers]
+        named = {name: ByName(each) for name, each in vectors.items()}
+        check_from_elsewhere(snapshot.extraction, fused, named, pictures=from_elsewhere)
+    if from_elsewhere:
         asked = _listed(pictures, queries.column, scratch)
     elif not pictures and queries.ids not in (None, "all"):
         asked = _image_ids(queries.ids)
     elif queries.names is not None:
         asked = _named(store, snapshot, queries.names)
-    return Prepared(store, snapshot, question, asked, queries.into, scratch)
+    return Prepared(store, snapshot, question, asked, queries.into, scratch, vectors)
 
 
 def answer_queries(
@@ -144,10 +173,16 @@ def answer_queries(
         runner, threads = engine.runner, engine.threads
         place = Place(store, snapshot, runner, threads, lines.stage, scratch=prepared.answers())
         with engine.coordinator(store, snapshot, question.weighting) as coordinator:
+            vectors = prepared.vectors
             if isinstance(asked, Listing):
                 return query_pictures(
-                    place, coordinator, asked, question, into=into, weights=weights
+                    *(place, coordinator, asked, question),
+                    into=into,
+                    weights=weights,
+                    vectors=vectors,
                 )
+            if prepared.by_vectors:
+                return query_vectors(place, coordinator, vectors, question, into=into)
             return query_images(place, coordinator, asked, question, into=into)
 
 

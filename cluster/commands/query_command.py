@@ -50,6 +50,7 @@ def query(
         ),
     ] = None,
     column: options.Column = None,
+    vectors: options.QueryVectors = None,
     k: Annotated[
         int | None,
         typer.Option("--k", "-k", help="How many images to return a query.", show_default="100"),
@@ -129,6 +130,9 @@ def query(
     Among the pictures of a folder, by a column that the index keeps:
     [bold]lamella query ./index photo.jpg --where 'year >= 2020 and startswith(name, "cats/")'[/]
 
+    By vectors of your own, of an index that has such a layer:
+    [bold]lamella query ./index --vectors clip=queries.parquet[/]
+
     Up to 64 queries are answered in this process, unless engine, workers or
     address are given, and the store keeps nothing of them, unless
     [bold]--into[/] names a run. The answers to more are kept: to continue a
@@ -144,8 +148,8 @@ def query(
     copies = Copies(out, trec, as_json, trec_ids)
     pictures = pictures or None
     given = [each for each in (pictures, queries, ids, names) if each is not None]
-    if len(given) != 1 and (given or into is None):
-        raise typer.BadParameter("give one of PICTURES, --queries, --ids and --names")
+    if len(given) > 1 or not (given or vectors or into):
+        raise typer.BadParameter("give one of PICTURES, --queries, --ids, --names and --vectors")
     overrides = {
         "search.k": k,
         "search.mode": mode,
@@ -158,14 +162,14 @@ def query(
         **options.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
-    if into is not None and not given:
+    if into is not None and not (given or vectors):
         show_again(console, store, into, copies, Said(job, options.words(layers), number))
         return
     with scratch("query") as folder:
         prepared = prepare_queries(
             store,
             job,
-            Queries(pictures or queries, ids, names, into, column),
+            Queries(pictures or queries, ids, names, into, column, tuple(vectors or ())),
             number=number,
             layers=options.words(layers),
             named_network=job_file is not None,

@@ -20,6 +20,7 @@ def reindex(
     store: options.Store,
     pictures: options.Pictures = None,
     weights: options.Weights = None,
+    vectors: options.MovedVectors = None,
     keep_activations: options.KeepActivations = None,
     force: options.Force = False,
     retrain: options.Retrain = False,
@@ -34,6 +35,8 @@ def reindex(
 
     What a scheduler calls every night. It costs what has changed: pictures of the same
     size and time are not read, and only new contents go through the network; the words stay.
+    Vectors that the index was given are read again from where they were, or from the file
+    that [bold]--vectors[/] names for their layer now.
 
     Exit code 3: the snapshot is made and not promoted, for its gate failed, a rollback holds,
     or a newer listing is current; one line says which rule, both values and the way out.
@@ -44,6 +47,7 @@ def reindex(
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.reindexing import prepare_again
     from lamella.pipeline.jobs.settings import load_job
+    from lamella.pipeline.jobs.vectors import vector_settings
     from lamella.pipeline.store.storage import open_store
 
     said = {"activations.keep": keep_activations}
@@ -51,7 +55,8 @@ def reindex(
     keep = job.activations.keep
     opened = open_store(store)
     again = partial(prepare_again, opened, pictures=pictures, weights=weights, retrain=retrain)
-    prepared = listed(partial(again, keep=keep), quiet=as_json)
+    given = vector_settings(vectors or ())
+    prepared = listed(partial(again, keep=keep, vectors=given), quiet=as_json)
     with opened_engine(job.engine, quiet=as_json) as running:
         wishes = Wishes(force, retrain, rehash)
         indexed = reindex_store(running, opened, prepared, quiet=as_json, wishes=wishes)

@@ -81,7 +81,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
     if "additionalProperties" in schema and schema.get("type") == "object":
-        return f"{_type(schema['additionalProperties'])} by layer"
+        values = schema["additionalProperties"]
+        return "values by name" if values is True else f"{_type(values)} by layer"
     return str(schema.get("format") or schema.get("const") or schema.get("type", "any"))
 
 

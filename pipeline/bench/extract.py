@@ -14,10 +14,11 @@ from torch import Tensor
 from lamella.pipeline.bench.extract_steps import STEPS_ON_GPU, Pictures, opened_sinks, seconds_alone
 from lamella.pipeline.bench.wait_times import DECODE_ON_GPU, Cause, Watch
 from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.extract.activations import Row
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.background_writer import Beside
 from lamella.pipeline.extract.jpegs import Jpeg
-from lamella.pipeline.extract.work import PictureSource, Row, Seen, forward_pictures, threads_for
+from lamella.pipeline.extract.work import PictureSource, Seen, forward_pictures, threads_for
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec, View
 

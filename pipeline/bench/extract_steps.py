@@ -23,6 +23,7 @@ from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
+from lamella.pipeline.extract.activations import BatchActivations, Row
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.background_writer import Do, at_once
 from lamella.pipeline.extract.batches import Batch, plan_batches
@@ -30,7 +31,7 @@ from lamella.pipeline.extract.descriptors import Descriptors, global_vectors, lo
 from lamella.pipeline.extract.jpegs import Jpeg
 from lamella.pipeline.extract.preprocess import view_shape
 from lamella.pipeline.extract.sink import LayerSink
-from lamella.pipeline.extract.work import BatchActivations, PictureSource, Row, Seen
+from lamella.pipeline.extract.work import PictureSource, Seen
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec, View
 

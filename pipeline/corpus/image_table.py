@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.blame import naming
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.formats import has_picture_name, is_ignored, sniff
@@ -25,6 +26,7 @@ from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import Look
 from lamella.pipeline.corpus.sandbox import probe, see
+from lamella.pipeline.corpus.vector_listing import vector_rows
 from lamella.pipeline.corpus.verdicts import Verdicts, judged
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store.tables import check_nulls, read_parquet
@@ -43,6 +45,7 @@ def probe_entries(
     verdicts: Verdicts | None = None,
     known: Known = MappingProxyType({}),
     forgotten: Callable[[Mapping[str, Any]], bool] = lambda row: False,
+    vectors: Mapping[str, Float32s] | None = None,
 ) -> tuple[Any, Any, Counter[str]]:
     """Return the image table of these entries, what was seen, and how many are ignored, by kind.
 
@@ -52,14 +55,20 @@ def probe_entries(
         known: entries that are not read again.
         forgotten: says of a row whether its picture must not be indexed; of such a one nothing is
             kept but its count.
+        vectors: by name, where the entries are of a corpus of vectors.
 
     Returns:
         (a pyarrow Table in the `IMAGES` schema, in the order of the entries; one in the `SEEN`
         schema; the counts).
     """
     unread = [entry for entry in entries if entry not in known]
-    read = zip(unread, _rows_or_kinds(root, kind, unread, limits, verdicts), strict=True)
-    found = {**{entry: known[entry] for entry in entries if entry in known}, **dict(read)}
+    read = (
+        vector_rows(vectors, unread)
+        if vectors is not None
+        else _rows_or_kinds(root, kind, unread, limits, verdicts)
+    )
+    found = {entry: known[entry] for entry in entries if entry in known}
+    found |= dict(zip(unread, read, strict=True))
     rows: list[Mapping[str, Any]] = []
     seen: list[dict[str, Any]] = []
     ignored: Counter[str] = Counter()

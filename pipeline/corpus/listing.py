@@ -10,6 +10,7 @@ from typing import Any
 
 from lamella.pipeline.corpus.entries import Entry as Entry
 from lamella.pipeline.corpus.entries import digest_of
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.schemas.corpus import SourceKind
 from lamella.schemas.refusals import RefusalReason
 
@@ -50,6 +51,7 @@ class Listing:
     `passed_over` counts by kind the files that were not listed; it is in no digest. `listed_ns` is
     when the listing began, in ns since 1970. `forgotten` are the keys of what must not be indexed,
     in order: see `corpus.forgotten`. `kept` says which columns of Parquet files are kept, if any.
+    `vectors` are what the entries of a corpus of vectors name.
     """
 
     kind: SourceKind
@@ -59,6 +61,7 @@ class Listing:
     listed_ns: int = 0
     forgotten: tuple[str, ...] = ()
     kept: Kept | None = None
+    vectors: GivenVectors | None = None
 
     def digest(self) -> str:
         """Return a SHA-256, in hex, over kind and entries; the path of the root is not in it."""

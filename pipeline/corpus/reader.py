@@ -30,6 +30,7 @@ from lamella.pipeline.corpus.locations import (
 from lamella.pipeline.corpus.parquet_columns import ParquetColumns, column_of
 from lamella.pipeline.corpus.prefetch import ReadAhead
 from lamella.pipeline.corpus.refused import Refused
+from lamella.pipeline.corpus.vector_listing import VECTORS
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.meters import READ_BYTES, WAITING
 from lamella.schemas.corpus import SourceKind
@@ -125,6 +126,8 @@ class EntryReader:
     def _read(self, entry: Entry, at_most: int | None) -> bytes:
         if entry.fault:
             raise Refused(entry.fault)
+        if self._kind == VECTORS:
+            raise Refused(RefusalReason.NOT_AN_IMAGE, "it is a vector, and no picture")
         if self._several:
             return self._within(entry, at_most)
         try:

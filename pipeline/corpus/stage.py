@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.corpus.cut import Nearby, cut_shards, mark_of
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.entries import Entry
@@ -29,9 +30,11 @@ from lamella.pipeline.corpus.image_table import (
 from lamella.pipeline.corpus.kept_columns import read_kept
 from lamella.pipeline.corpus.listing import Listing, columns_said, is_unsure, settled
 from lamella.pipeline.corpus.passed_over import FORGOTTEN, advice, few_kinds, in_words
+from lamella.pipeline.corpus.vector_listing import vectors_by_name
 from lamella.pipeline.corpus.verdicts import Verdicts
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.run.drive import OnProgress, complete, quiet, read_all_done
+from lamella.pipeline.run.later import Later
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt, create_once, read_committed, read_done
@@ -56,12 +59,14 @@ class LookTask:
         entries: read from the listing when the task runs, so that only their numbers wait.
         known: image tables of earlier shards that may hold the same entries.
         versions: those of the Parquet files that columns are kept of.
+        vectors: by name, where the entries are of a corpus of vectors.
     """
 
     key: str
     entries: Sequence[Entry]
     known: tuple[FileRef, ...] = ()
     versions: tuple[int | None, ...] = ()
+    vectors: Later[dict[str, Float32s]] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,7 @@ class LookWork:
                 verdicts,
                 known,
                 lambda row: is_forgotten(row, self.forgotten),
+                None if task.vectors is None else task.vectors(),
             )
             tables = {"images": table, "seen": seen}
             if self.columns is not None:
@@ -227,7 +233,10 @@ def look_tasks(listing: Listing, shard_size: int, before: Sequence[ShardRef]) ->
         key = tree.content_key(digest)
         files = (shard.file for shard in near.of(entries[0].place, entries[-1].place))
         stop = start + len(entries)
-        tasks.append(LookTask(key, listing.entries[start:stop], tuple(files), versions))
+        part, vectors = listing.entries[start:stop], None
+        if listing.vectors is not None:
+            vectors = Later(partial(vectors_by_name, listing.vectors, part))
+        tasks.append(LookTask(key, part, tuple(files), versions, vectors))
         start = stop
     return tasks
 

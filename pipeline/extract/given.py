@@ -14,9 +14,10 @@ from lamella.pipeline.corpus.listing import Entry, storable
 from lamella.pipeline.corpus.locations import is_s3, named_by
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.resize import look_at, picture_of
+from lamella.pipeline.extract.activations import Row
 from lamella.pipeline.extract.jpegs import Jpeg
 from lamella.pipeline.extract.preprocess import look_of
-from lamella.pipeline.extract.work import PictureSource, Row, Seen
+from lamella.pipeline.extract.work import PictureSource, Seen
 from lamella.schemas.corpus import IMAGES
 from lamella.schemas.extraction import PreprocessSpec, View
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.background_writer import Do, at_once
 from lamella.pipeline.extract.taken import Taken
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import Attempt
 from lamella.pipeline.store.protocol import Store

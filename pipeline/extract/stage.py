@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
@@ -13,8 +13,14 @@ import pyarrow as pa
 
 from lamella.pipeline import events, meters
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.corpus.verdicts import Verdicts
+from lamella.pipeline.extract.activations import (
+    Refusal,
+    batch_without_network,
+    batches_at_hand,
+)
 from lamella.pipeline.extract.extraction import (
     Encoder,
     Extraction,
@@ -24,8 +30,10 @@ from lamella.pipeline.extract.extraction import (
     extraction_place,
     find_extracted,
 )
+from lamella.pipeline.extract.joined_vectors import JoinedVectors, join_vectors, only_sound
 from lamella.pipeline.extract.taken import Taken, TakenRows
 from lamella.pipeline.run.drive import OnProgress, check_account, complete, quiet
+from lamella.pipeline.run.later import Later
 from lamella.pipeline.run.step import Counts, Do, Runner, StoreStep
 from lamella.pipeline.signs import signed
 from lamella.pipeline.store import tree
@@ -41,15 +49,15 @@ from lamella.schemas.refusals import RefusalReason
 if TYPE_CHECKING:
     from lamella.pipeline.extract.backbone import Backbone
     from lamella.pipeline.extract.sink import MakeSink
-    from lamella.pipeline.extract.work import Refusal
 
 
 @dataclass(frozen=True)
 class ExtractTask:
-    """A shard, and those of its pictures whose activations are at hand."""
+    """A shard, those of its pictures whose activations are at hand, and the vectors given of it."""
 
     shard: ShardRef
     taken: tuple[Taken, ...] = ()
+    given: Later[JoinedVectors] | None = None
 
     @property
     def key(self) -> str:
@@ -82,20 +90,18 @@ class ExtractWork:
     encoder: Encoder | None = None
 
     def open(self, store: Store) -> Do[ExtractTask]:
-        import torch
-
-        from lamella.pipeline.extract.backbone import Backbone
-        from lamella.pipeline.extract.determinism import kind_of_machine
         from lamella.pipeline.extract.sink import LayerSink
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        machine, turn, opening = kind_of_machine(torch.device(device)), Lock(), Lock()
+        device, machine = _device_and_machine() if self.spec.computed else ("", "")
+        turn, opening = Lock(), Lock()
 
         @cache
-        def network() -> Backbone:
-            return Backbone(self.spec, self.weights, device)
+        def network() -> "Backbone":
+            from lamella.pipeline.extract.backbone import Backbone
 
-        def opened() -> Backbone:
+            return Backbone(self.spec.of_network, self.weights, device)
+
+        def opened() -> "Backbone":
             with opening:
                 return network()
 
@@ -105,12 +111,17 @@ class ExtractWork:
 
         def extract(task: ExtractTask, work: Attempt) -> Counts:
             rows = read_committed(store, task.shard.file, read_images).to_pylist()
+            joined = None if task.given is None else task.given()
+            if joined is not None:
+                rows = joined.refuse(rows)
+                task = replace(task, taken=only_sound(task.taken, rows))
             verdicts = Verdicts(store, work.folder, task.key)
-            backbone = opened() if _is_for_network(task, rows) else None
+            needed = self.spec.computed and _is_for_network(task, rows)
+            backbone = opened() if needed else None
             makers = {part.extracted.machine for part in task.taken}
             makers |= {machine} if backbone is not None else set()
             work.machine = " | ".join(sorted(makers - {""}))
-            return self._extract(backbone, sink_of, task, rows, work, turn, verdicts, store)
+            return self._extract(backbone, sink_of, task, rows, joined, work, turn, verdicts, store)
 
         return extract
 
@@ -120,30 +131,29 @@ class ExtractWork:
         sink_of: "MakeSink",
         task: ExtractTask,
         rows: list[dict[str, Any]],
+        joined: JoinedVectors | None,
         work: Attempt,
         turn: Lock,
         verdicts: Verdicts,
         store: Store,
     ) -> Counts:
         from lamella.pipeline.extract.background_writer import Beside
-        from lamella.pipeline.extract.work import (
-            PictureSource,
-            batches_at_hand,
-            forward_pictures,
-            threads_for,
-        )
 
         shard = task.shard
         taken = None
         if task.taken:
-            taken = TakenRows(store, task.taken, self.spec.layers, local=self.encoder is None)
+            taken = TakenRows(store, task.taken, self.spec.computed, local=self.encoder is None)
         refusals = _refused_before(rows)
         indexed: list[int] = []
         counts: dict[str, int] = {}
         image_ids = np.array([row["image_id"] for row in rows], np.int64)
-        if backbone is None:
+        if not self.spec.computed:
+            batches = batch_without_network(rows, image_ids)
+        elif backbone is None:
             batches = batches_at_hand(rows, image_ids, self.spec)
         else:
+            from lamella.pipeline.extract.work import PictureSource, forward_pictures, threads_for
+
             batches = forward_pictures(
                 backbone,
                 PictureSource(self.root, self.limits, self.kind, verdicts),
@@ -167,6 +177,8 @@ class ExtractWork:
                 for batch in signed(batches):
                     if taken is not None:
                         batch = taken.into(batch)
+                    if joined is not None:
+                        batch = joined.into(batch)
                     indexed += batch.image_ids.tolist()
                     refusals += batch.refusals
                     for sink in sinks:
@@ -192,16 +204,24 @@ class ExtractWork:
         return own | counts
 
 
+def _device_and_machine() -> tuple[str, str]:
+    """Return the device of the network, and the name of this kind of machine."""
+    import torch
+
+    from lamella.pipeline.extract.determinism import kind_of_machine
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return device, kind_of_machine(torch.device(device))
+
+
 def _is_for_network(task: ExtractTask, rows: Sequence[dict[str, Any]]) -> bool:
     """Say whether a picture of a shard is sound and not at hand."""
     at_hand = {image_id for part in task.taken for image_id in part.new_ids}
     return any(row["refusal"] is None and row["image_id"] not in at_hand for row in rows)
 
 
-def _refused_before(rows: Sequence[dict[str, Any]]) -> "list[Refusal]":
-    """Return the pictures of a shard that the corpus stage refused."""
-    from lamella.pipeline.extract.work import Refusal
-
+def _refused_before(rows: Sequence[dict[str, Any]]) -> list[Refusal]:
+    """Return the pictures of a shard that the corpus stage refused, or that have no vector."""
     return [
         Refusal(
             int(row["image_id"]),
@@ -214,7 +234,7 @@ def _refused_before(rows: Sequence[dict[str, Any]]) -> "list[Refusal]":
     ]
 
 
-def _refusal_table(refusals: "Sequence[Refusal]") -> pa.Table:
+def _refusal_table(refusals: Sequence[Refusal]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
@@ -239,6 +259,7 @@ def extract_corpus(
     find: FindRecords | None = None,
     encoder: Encoder | None = None,
     take: Callable[[Sequence[ShardRef]], Mapping[str, tuple[Taken, ...]]] = lambda shards: {},
+    given: Callable[[], Mapping[str, GivenVectors]] = dict,
     anew: Set[str] = frozenset(),
     limits: DecodeLimits,
     threads: int,
@@ -252,6 +273,8 @@ def extract_corpus(
         find: looks up what is done; by default where this extraction puts it.
         encoder: turns local descriptors into words, so that they are not kept.
         take: returns what is at hand of the pictures of shards, by key of shard.
+        given: returns the vectors of the layers that the user brings, by layer; called only if
+            something is missing.
         anew: keys of shards to extract again although they are done.
         threads: threads of a worker.
 
@@ -264,9 +287,11 @@ def extract_corpus(
     pending = [s for s, r in zip(shards, found, strict=True) if r is None or s.key in anew]
     root, weights = manifest.root, Path()
     taken: Mapping[str, tuple[Taken, ...]] = {}
+    vectors: Mapping[str, GivenVectors] = {}
     if pending:
         root, weights = sources()
         taken = take(pending)
+        vectors = given() if spec.given else {}
     work = ExtractWork(root, manifest.kind, limits, spec, weights, threads, encoder)
     step = StoreStep(
         tree.EXTRACT,
@@ -274,7 +299,7 @@ def extract_corpus(
         folder,
         inputs,
         work,
-        uses_gpu=True,
+        uses_gpu=bool(spec.computed),
         threads=threads,
         at_once=2,
         anew=anew,
@@ -283,7 +308,14 @@ def extract_corpus(
         store,
         runner,
         step,
-        [ExtractTask(shard, taken.get(shard.key, ())) for shard in pending],
+        [
+            ExtractTask(
+                shard,
+                taken.get(shard.key, ()),
+                Later(partial(join_vectors, store, shard, vectors)) if vectors else None,
+            )
+            for shard in pending
+        ],
         units=lambda task: task.shard.images,
         on_progress=on_progress,
     )

@@ -16,8 +16,8 @@ from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.files import DoneRecord, FileRef
 
 if TYPE_CHECKING:
+    from lamella.pipeline.extract.activations import BatchActivations
     from lamella.pipeline.extract.descriptors import Descriptors
-    from lamella.pipeline.extract.work import BatchActivations
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,11 @@ one more queues pass after pass without waiting for results.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -31,49 +30,21 @@ from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import see
 from lamella.pipeline.corpus.verdicts import Verdicts, judged
+from lamella.pipeline.extract.activations import BatchActivations, Refusal, Row
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.batches import Batch, plan_batches
-from lamella.pipeline.extract.descriptors import Descriptors
 from lamella.pipeline.extract.jpegs import Jpeg, plain_jpeg
 from lamella.pipeline.extract.passes import Pass, ask
 from lamella.pipeline.extract.preprocess import look_of, reduction_of, view_shape
 from lamella.pipeline.signs import signer
 from lamella.schemas.corpus import SourceKind
-from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec, View
-from lamella.schemas.refusals import RefusalReason
+from lamella.schemas.extraction import PreprocessSpec, View
 
-Row = Mapping[str, Any]
 Seen = list[NDArray[np.uint8]]
 """The pixels of a picture's views: (h, w, 3) RGB each."""
 
 BATCHES_AHEAD = 2
 """Batches in flight beyond those being read: one in the network, one to write."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A picture that gave no activations."""
-
-    image_id: int
-    name: str
-    reason: RefusalReason
-    detail: str
-
-
-@dataclass(frozen=True)
-class BatchActivations:
-    """The activations of a batch.
-
-    image_ids (n,): the pictures that gave activations; vectors: by global layer, (n, D);
-    descriptors: by local layer; refusals: the rest of the batch, without pictures that were not to
-    be read; asked (m,): all pictures of the batch, in its order.
-    """
-
-    image_ids: NDArray[np.int64]
-    vectors: Mapping[str, NDArray[np.float32]]
-    descriptors: Mapping[str, Descriptors]
-    refusals: tuple[Refusal, ...]
-    asked: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 class PictureSource:
@@ -235,18 +206,6 @@ def forward_pictures(
                 yield waiting.popleft().result().activations()
         while waiting:
             yield waiting.popleft().result().activations()
-
-
-def batches_at_hand(
-    rows: Sequence[Row], image_ids: NDArray[np.int64], spec: ExtractionSpec
-) -> Generator[BatchActivations, None, None]:
-    """Yield the batches of pictures that are all at hand, which need no network: without any
-    activations, in the order of `forward_pictures`.
-    """
-    sizes = [(row["height"], row["width"]) if row["refusal"] is None else None for row in rows]
-    none = np.empty(0, np.int64)
-    for batch in plan_batches(sizes, spec):
-        yield BatchActivations(none, {}, {}, (), image_ids[np.array(batch.rows, np.int64)])
 
 
 def _pool(stack: ExitStack, threads: int) -> ThreadPoolExecutor:

@@ -42,10 +42,10 @@ from lamella.schemas.files import ROWS
 from lamella.schemas.vocabulary import EncodingKind, Vocabulary
 
 if TYPE_CHECKING:
+    from lamella.pipeline.extract.activations import BatchActivations
     from lamella.pipeline.extract.background_writer import Do, Piece
     from lamella.pipeline.extract.descriptors import Descriptors
     from lamella.pipeline.extract.sink import MakeSink, Sink
-    from lamella.pipeline.extract.work import BatchActivations
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 from lamella.pipeline.corpus.cut import Nearby
 from lamella.pipeline.corpus.image_table import read_images
 from lamella.pipeline.errors import StoreError
-from lamella.pipeline.extract.extraction import FindRecords
+from lamella.pipeline.extract.extraction import FindRecords, find_extracted
 from lamella.pipeline.extract.tables import read_image_ids
 from lamella.pipeline.extract.taken import Taken
 from lamella.pipeline.index.one_pass import WordEncoder
-from lamella.pipeline.index.shards import shards_of
+from lamella.pipeline.index.shards import finder_of, shards_of
 from lamella.pipeline.run.drive import READERS, OnProgress, Progress, quiet
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
@@ -32,7 +32,6 @@ def take_over(
     before: IndexSnapshot | None,
     spec: ExtractionSpec,
     encoder: WordEncoder | None,
-    find: FindRecords,
     *,
     on_progress: OnProgress = quiet,
     note: Callable[[str], None] = lambda line: None,
@@ -40,17 +39,20 @@ def take_over(
     """Return what takes pictures over from a snapshot; nothing if that is of another recipe.
 
     The activations of a picture depend on its bytes alone, so those of a copy, or of the same
-    picture under another name, are its own. Pictures whose pixels could not be read are not taken
+    picture under another name, are its own. Vectors that a user brings are not taken over: they may
+    have changed, and cost nothing. Pictures whose pixels could not be read are not taken
     over, so that they are tried again.
 
     Args:
         before: the snapshot, if there is one.
         encoder: the words that extraction assigns; None if it keeps descriptors.
-        find: looks up the records of shards.
         note: takes a line for a person that says how many were known.
     """
-    if before is None or not _is_alike(before, spec, encoder):
+    if before is None or not spec.computed or not _is_alike(before, spec, encoder):
         return lambda pending: {}
+    find = finder_of(store, before)
+    if encoder is None:
+        find = find_extracted(store, before.extraction, None)
 
     def take(pending: Sequence[ShardRef]) -> dict[str, tuple[Taken, ...]]:
         wanted: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
@@ -84,7 +86,7 @@ def take_over(
 
 def _is_alike(before: IndexSnapshot, spec: ExtractionSpec, encoder: WordEncoder | None) -> bool:
     """Say whether a snapshot was made by the same recipe, and has what is to be stored."""
-    if before.extraction != spec:
+    if not before.extraction.is_like(spec):
         return False
     if encoder is None:
         return before.keeps_descriptors

@@ -28,6 +28,7 @@ from lamella.pipeline.jobs.querying import encode_queries
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.encode import cropped, read_queries
+from lamella.pipeline.search.given_queries import check_computed
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.segment import QueryBatch
 from lamella.schemas.query import FusionSpec, Weighting
@@ -235,6 +236,7 @@ def question_features(
             (first, coordinator.features(ids[first : first + QUERIES_A_BATCH], layers))
             for first in starts
         ]
+    check_computed(place.snapshot.extraction, layers, "a query that is cut out by a box")
     table = ImageTable(place.store, place.snapshot, pictures=place.pictures)
     rows = [
         cropped(table.row(image_id), box) if box else table.row(image_id)

@@ -260,7 +260,7 @@ def golden_rules(
             f"{settings.k}, and at least {settings.golden_recall:.1%} must be (gate.golden_recall)",
         )
     if not same_spec:
-        yield _not_judged("overlap", "the two snapshots see pictures by different networks")
+        yield _not_judged("overlap", "the two snapshots see pictures by other networks or vectors")
         return
     overlap = overlap_of(old_side, new_side, names, settings.k)
     if overlap is None:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from lamella.pipeline.corpus.forgotten import without_forgotten
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.joined import each_part, parts_of
 from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import OnEntries, plain_source, quietly
 from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
+from lamella.pipeline.corpus.vector_listing import list_vectors
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_weights
@@ -26,6 +28,7 @@ from lamella.pipeline.jobs.resolve import (
     resolve_fusion,
     settle_profile,
 )
+from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
@@ -56,6 +59,8 @@ class Prepared:
         kept: by layer, the path of the record of the words of the snapshot before; see
             `keep_words`.
         keep_said: `activations.keep` as the user said it, None if not at all.
+        vectors: by layer, the vectors that the user brings.
+        notes: lines for a person about these.
     """
 
     source: str
@@ -69,6 +74,8 @@ class Prepared:
     gate: Gate = field(default_factory=Gate)
     kept: Mapping[str, str] = field(default_factory=dict)
     keep_said: Literal["all", "none"] | None = None
+    vectors: Mapping[str, GivenVectors] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def corpus_inputs(self) -> str:
@@ -76,24 +83,35 @@ class Prepared:
         return corpus_inputs(self.listing, self.shard_size, decode_limits(self.job))
 
 
-def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Prepared:
+def prepare(source: str | None, job: JobConfig, on_entries: OnEntries = quietly) -> Prepared:
     """Resolve the settings of a job and list its source.
 
     Args:
-        on_entries: as of `list_source`.
+        source: of the pictures; None where the job has vectors alone.
+        on_entries: as of `list_source`; told of vectors that were read, too.
 
     Raises:
-        InputError: the settings or the source cannot be used.
+        InputError: the settings, the vectors or the source cannot be used.
     """
-    source = each_part(source, plain_source)
+    if source is None and not job.vectors:
+        raise InputError("an index is made of pictures, or of vectors: give SOURCE or --vectors")
+    if source is None and job.corpus.columns:
+        raise InputError(
+            "--keep-columns (corpus.columns) keeps columns beside pictures, such as "
+            f"{job.corpus.columns[0]}, and here are none: leave it out, or give some"
+        )
+    alone, source = source is None, each_part(source or "", plain_source)
     # All that is wrong with the settings is said at once, before hours of listing and looking.
     mistakes, keep_said = Mistakes(), job.activations.keep
     with mistakes.noted():
         job = settle_profile(job)
     with mistakes.noted():
         gate = open_gate(job.gate)
+    vectors: dict[str, GivenVectors] = {}
     with mistakes.noted():
-        spec, weights = resolve_extraction(job)
+        vectors = open_layers(job.vectors, on_entries)
+        layers = given_layers(vectors, are_corpus=alone)
+        spec, weights = resolve_extraction(job, layers, alone=alone)
         with mistakes.noted():
             resolve_fusion(spec.layers, job.fusion)
         with mistakes.noted():
@@ -102,19 +120,28 @@ def prepare(source: str, job: JobConfig, on_entries: OnEntries = quietly) -> Pre
         imports = find_imports(job, spec)
         job = settle_keep(job, spec, imports)
     mistakes.check()
-    listing = list_corpus(source, job.corpus.column, on_entries, job.corpus.columns)
-    check_pictures(listing, decode_limits(job))
+    if alone:
+        first = next(iter(vectors.values()))
+        listing = list_vectors(first)
+        source, name = first.place, next(iter(vectors))
+        largest = largest_shard(first.dimensions)
+    else:
+        listing = list_corpus(source, job.corpus.column, on_entries, job.corpus.columns)
+        check_pictures(listing, decode_limits(job))
+        name, largest = corpus_name(source, listing), LARGEST_SHARD
     return Prepared(
         source,
         job,
         spec,
         weights,
         listing,
-        job.name or corpus_name(source, listing),
-        job.corpus.shard_images or choose_shard_size(len(listing.entries)),
+        job.name or name,
+        job.corpus.shard_images or choose_shard_size(len(listing.entries), largest),
         imports,
         gate,
         keep_said=keep_said,
+        vectors=vectors,
+        notes=tuple(notes_on(vectors, listing, job.corpus.max_refused)),
     )
 
 
@@ -127,7 +154,7 @@ def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -
     """
     if before is None or prepared.imports or not before.job:
         return prepared
-    if (before.corpus, before.extraction) != (prepared.name, prepared.spec):
+    if before.corpus != prepared.name or not before.extraction.is_like(prepared.spec):
         return prepared
     try:
         last = read_record(store, before.job, JobRecord)
@@ -139,7 +166,8 @@ def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -
         for layer in before.vocabularies
     ):
         return prepared
-    if last.corpus_inputs == prepared.corpus_inputs:
+    same = (before.extraction, last.corpus_inputs) == (prepared.spec, prepared.corpus_inputs)
+    if same:
         return with_words(prepared, last.kept)  # the same job, given again
     if before.root != prepared.listing.root and prepared.job.name is None:
         return prepared  # another folder, whose last name happens to be the same
@@ -189,6 +217,8 @@ def index_prepared(
         StageFailed: tasks failed, or more pictures were refused than the job allows.
         NotPromoted: the snapshot is made, and the current one stays.
     """
+    for line in prepared.notes:
+        watch.note(line)
     prepared = replace(prepared, listing=without_forgotten(store, prepared.listing))
     before = current_snapshot(store)
     if not retrain and not prepared.kept:
@@ -264,7 +294,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
 
 @dataclass(frozen=True)
 class PreparedSources:
-    """The pictures and weights of a prepared job, which are known already."""
+    """The pictures, weights and vectors of a prepared job, which are known already."""
 
     prepared: Prepared
 
@@ -283,6 +313,10 @@ class PreparedSources:
     def weights(self) -> Path:
         """See `Sources`."""
         return self.prepared.weights
+
+    def vectors(self) -> Mapping[str, GivenVectors]:
+        """See `Sources`."""
+        return self.prepared.vectors
 
 
 def find_imports(job: JobConfig, spec: ExtractionSpec) -> dict[str, str]:
@@ -326,14 +360,15 @@ def settle_keep(job: JobConfig, spec: ExtractionSpec, imports: Mapping[str, str]
     return job.model_copy(update={"activations": ActivationSettings(keep=keep)})
 
 
-def choose_shard_size(entries: int) -> int:
-    """Return how many files go into a shard on average: about a sixteenth of the corpus, 32 to 512.
+def choose_shard_size(entries: int, largest: int = LARGEST_SHARD) -> int:
+    """Return how many files go into a shard on average: about a sixteenth of the corpus, and from
+    32 to `largest`.
 
     So small corpora have work for several workers, and shards of large ones take about a minute.
     It is a power of two: a corpus that grows is cut otherwise only when it has doubled.
     """
     wanted = 2 ** round(math.log2(max(entries, 1) / SHARDS_WANTED))
-    return int(min(max(wanted, SMALLEST_SHARD), LARGEST_SHARD))
+    return int(min(max(wanted, SMALLEST_SHARD), largest))
 
 
 def corpus_name(source: str, listing: Listing) -> str:

@@ -27,6 +27,7 @@ from lamella.pipeline.search.encode import (
     find_query_weights,
     open_encoder,
 )
+from lamella.pipeline.search.given_queries import check_computed
 from lamella.pipeline.search.located import Again, Box, locate_pictures, same_words
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.search.searcher import take_queries
@@ -197,10 +198,12 @@ def given_again(opening: Opening, picture: "Given", layers: Sequence[str]) -> Se
     """Return a picture from elsewhere, with the places of its words.
 
     Raises:
-        InputError: it cannot be read, or the network cannot be opened.
+        InputError: it cannot be read, a layer is of given vectors, or the network cannot be
+            opened.
     """
     from lamella.pipeline.extract.given import GivenPictures, rows_of_given
 
+    check_computed(opening.snapshot.extraction, layers, "a picture from elsewhere")
     rows = rows_of_given([picture], opening.limits)
     ((_, said),) = locate_pictures(opening.encoder(), GivenPictures(opening.limits), rows)
     opening.progress(Progress("explain", 1, 1, 1, 1))

@@ -2,14 +2,17 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
@@ -39,7 +42,9 @@ from lamella.pipeline.search.encode import (
     read_queries,
     read_refusals,
 )
+from lamella.pipeline.search.given_queries import ByName, check_from_elsewhere, with_vectors
 from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.search.segment import QueryBatch
 from lamella.pipeline.store import tree
 from lamella.pipeline.text import counted
 from lamella.schemas.base import digest_of
@@ -57,15 +62,18 @@ def query_pictures(
     into: str | None = None,
     weights: Path | None = None,
     limits: DecodeLimits | None = None,
+    vectors: Mapping[str, GivenVectors] = MappingProxyType({}),
 ) -> Answered:
     """Return the run that answers every picture of a source.
 
     Args:
         source: or its listing, where it was listed already.
+        vectors: of the pictures, by layer, in layers that were indexed by given vectors.
         into: the run's name; by default one made from all that decides the answers.
 
     Raises:
-        InputError: the source cannot be used, or the run was made from something else.
+        InputError: the source cannot be used, a fused layer has no vectors of them, or the run was
+            made from something else.
         StageFailed, ShardUnavailable: a batch could not be encoded, or answered.
     """
     began = time.monotonic()
@@ -75,7 +83,11 @@ def query_pictures(
     encoding = digest_of(
         [encoder_of(place.snapshot), listing.digest(), size, limits.max_pixels, limits.max_bytes]
     )
-    asked = digest_of([place.snapshot.root_digest, encoding])
+    check_from_elsewhere(
+        place.snapshot.extraction, _fused(question), _by_name(vectors), pictures=True
+    )
+    given = {name: each for name, each in _by_name(vectors).items() if name in _fused(question)}
+    asked = digest_of([place.snapshot.root_digest, encoding, *_facts(given)])
     tasks = [
         EntriesTask(
             tree.shard_key(number), start, listing.kind, listing.entries[start : start + size]
@@ -100,9 +112,80 @@ def query_pictures(
         ids, features = read_queries(place.runs, record, place.snapshot)
         names = [listing.entries[query].name for query in ids.tolist()]
         refusals = read_refusals(place.runs, record)
-        return Batch(ids, pa.array(names, pa.string()), features, refusals)
+        if not given:
+            return Batch(ids, pa.array(names, pa.string()), features, refusals)
+        return _with_vectors(ids, names, features, given, refusals)
 
     return answer_run(place, coordinator, question, plan, done, fetch, began)
+
+
+def query_vectors(
+    place: Place,
+    coordinator: Coordinator,
+    vectors: Mapping[str, GivenVectors],
+    question: Question,
+    *,
+    into: str | None = None,
+) -> Answered:
+    """Return the run that answers vectors without pictures, by the names of the first file.
+
+    Args:
+        vectors: of every fused layer, by layer.
+        into: the run's name; by default one made from all that decides the answers.
+
+    Raises:
+        InputError: the run was made from something else.
+        ShardUnavailable: a batch could not be answered.
+    """
+    began = time.monotonic()
+    named = _by_name(vectors)
+    check_from_elsewhere(place.snapshot.extraction, _fused(question), named, pictures=False)
+    given = {name: named[name] for name in _fused(question)}
+    every = next(iter(given.values())).given.names
+    size = question.search.batch_queries
+    sizes = [min(size, len(every) - start) for start in range(0, len(every), size)]
+    # Their numbers are their rows, so that the order in the file counts.
+    names = hashlib.sha256("\n".join(map(repr, every.to_pylist())).encode()).hexdigest()
+    asked = digest_of([place.snapshot.root_digest, names, *_facts(given)])
+    plan = plan_run(place, question, "pictures", asked, sizes, into)
+    done = begun_run(place, question, plan)
+    if isinstance(done, QueryRun):
+        return answered_at(place, done)
+
+    def fetch(number: int) -> Batch:
+        first = number * size
+        part = every.slice(first, size).to_pylist()
+        numbers = np.arange(first, first + len(part))
+        return _with_vectors(numbers, part, None, given, query_refusals_schema().empty_table())
+
+    return answer_run(place, coordinator, question, plan, done, fetch, began)
+
+
+def _by_name(vectors: Mapping[str, GivenVectors]) -> dict[str, ByName]:
+    return {name: ByName(each) for name, each in vectors.items()}
+
+
+def _fused(question: Question) -> list[str]:
+    return [entry.layer for entry in question.fusion.layers]
+
+
+def _facts(given: Mapping[str, ByName]) -> list[dict[str, str]]:
+    """Return what a run is made from beside pictures; nothing where there are no vectors."""
+    return [{name: each.given.sha256 for name, each in given.items()}] if given else []
+
+
+def _with_vectors(
+    ids: Int64s,
+    names: Sequence[str],
+    features: QueryBatch | None,
+    given: Mapping[str, ByName],
+    refusals: Any,
+) -> Batch:
+    """Return a batch with given vectors; queries without one are refused too."""
+    kept, joined, others = with_vectors(ids, names, features, given)
+    rows = np.flatnonzero(np.isin(ids, kept)).tolist()
+    table = pa.concat_tables([refusals, others]).sort_by("query")
+    return Batch(kept, pa.array([names[row] for row in rows], pa.string()), joined, table)
 
 
 def query_images(
@@ -174,7 +257,7 @@ def encoder_of(snapshot: IndexSnapshot) -> str:
 
     So pictures that are asked every night go through the network once.
     """
-    return encoding_inputs(snapshot.extraction.digest(), snapshot.vocabularies)
+    return encoding_inputs(snapshot.extraction.of_network.digest(), snapshot.vocabularies)
 
 
 def encode_queries(

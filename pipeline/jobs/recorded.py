@@ -33,7 +33,8 @@ def record_job(
     Raises:
         InputError: a path cannot be stored because it is not UTF-8.
     """
-    given = (job.network.weights, job.vocabulary_from, job.gate.golden)
+    given = [job.network.weights, job.vocabulary_from, job.gate.golden]
+    given += [each.file for each in job.vectors]
     for path in (source, *(each or "" for each in given)):
         if not path.isascii() and path != path.encode(errors="replace").decode():
             raise InputError(
@@ -75,7 +76,11 @@ def _settled(job: JobConfig) -> JobConfig:
         golden = str(Path(gate.golden).expanduser().absolute())
         gate = gate.model_copy(update={"golden": golden})
     changes = {"engine": EngineSettings(), "network": network, "vocabulary_from": words}
-    return job.model_copy(update=changes | {"gate": gate})
+    vectors = tuple(
+        each.model_copy(update={"file": os.path.abspath(os.path.expanduser(each.file))})
+        for each in job.vectors
+    )
+    return job.model_copy(update=changes | {"gate": gate, "vectors": vectors})
 
 
 def read_jobs(store: Store) -> dict[str, JobRecord]:

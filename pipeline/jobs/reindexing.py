@@ -1,5 +1,6 @@
 """Index the source of the current snapshot again, as it is now: what a scheduler calls."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,6 +9,7 @@ from lamella.pipeline.corpus.sources import OnEntries, quietly
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
+from lamella.pipeline.jobs.vectors import changed, check_believed
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch
 from lamella.pipeline.store.protocol import Store
@@ -22,6 +24,7 @@ def prepare_again(
     *,
     pictures: str | None = None,
     weights: Path | None = None,
+    vectors: Sequence[Mapping[str, str]] = (),
     retrain: bool = False,
     keep: Literal["all", "none"] | None = None,
     on_entries: OnEntries = quietly,
@@ -33,6 +36,8 @@ def prepare_again(
     Args:
         pictures: where the source is now; by default where it was.
         weights: a file of the network's weights; by default those on record.
+        vectors: settings of given layers whose vectors are in another file now, or are new; those
+            of the others are read again from where they were.
         keep: what is kept of local layers, as `ActivationSettings`; by default words alone.
         on_entries: as of `list_source`.
 
@@ -59,8 +64,19 @@ def prepare_again(
     if weights is not None:
         network = job.network.model_copy(update={"weights": str(weights)})
         job = job.model_copy(update={"network": network})
-    prepared = prepare(picture_source(store, record.source, pictures), job, on_entries)
-    if prepared.spec != current.extraction:
+    check_believed(store.url, job.vectors, [each["name"] for each in vectors])
+    if vectors:
+        job = job.model_copy(update={"vectors": changed(job.vectors, vectors)})
+    source: str | None = None
+    if not record.extraction.is_corpus:
+        source = picture_source(store, record.source, pictures)
+    elif pictures is not None:
+        raise InputError(
+            f"{store.url} is an index of vectors alone, and --pictures {pictures} names a place of "
+            "pictures: give the file of vectors with --vectors"
+        )
+    prepared = prepare(source, job, on_entries)
+    if not prepared.spec.is_like(current.extraction):
         raise InputError(
             f"the weights or the network are not those of snapshot {current.number} "
             f"(SHA-256 {prepared.spec.weights.sha256[:12]}, "
@@ -78,6 +94,7 @@ def reindex(
     watch: Watch,
     pictures: str | None = None,
     weights: Path | None = None,
+    vectors: Sequence[Mapping[str, str]] = (),
     retrain: bool = False,
     rehash: bool = False,
     keep: Literal["all", "none"] | None = None,
@@ -87,7 +104,7 @@ def reindex(
 
     Args:
         threads: threads of a worker in the extract stage.
-        pictures, weights, retrain, keep: as for `prepare_again`.
+        pictures, weights, vectors, retrain, keep: as for `prepare_again`.
         rehash: read every picture again, whatever its size and time say.
         force: promote in spite of gate, order and hold.
 
@@ -96,7 +113,9 @@ def reindex(
         StageFailed: tasks failed, or more pictures were refused than the job allows.
         NotPromoted: the snapshot is made, and the current one stays.
     """
-    prepared = prepare_again(store, pictures=pictures, weights=weights, retrain=retrain, keep=keep)
+    prepared = prepare_again(
+        store, pictures=pictures, weights=weights, vectors=vectors, retrain=retrain, keep=keep
+    )
     return index_prepared(
         store,
         runner,

@@ -2,7 +2,9 @@
 and the snapshot and the fusion that queries mean.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -18,7 +20,7 @@ from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
 from lamella.pipeline.index.tags import snapshot_named
 from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.settings import explain
-from lamella.pipeline.names import layers_meant
+from lamella.pipeline.names import known_names, layers_meant, shown
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from lamella.schemas.job import (
@@ -38,6 +40,9 @@ PAPER_MAPS = ((0.2, 0.45), (0.4, 0.45))
 
 PAPER_LAYERS = {"efficientnet_lite0": ("head", "b11")}
 """Layers of the profile `paper` where the network has better ones: after ReLU, as in the paper."""
+
+NO_NETWORK = "none"
+"""The network of an index whose vectors are all given."""
 
 NEAREST, POWER = 3, 0.5
 """The encoding of the profile `production`; see cluster/decisions/answers.md for the figures."""
@@ -72,17 +77,26 @@ def settle_profile(job: JobConfig) -> JobConfig:
     return job
 
 
-def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
+def resolve_extraction(
+    job: JobConfig, given: Mapping[str, LayerSpec] = MappingProxyType({}), *, alone: bool = False
+) -> tuple[ExtractionSpec, Path]:
     """Return what to extract and where the weights lie on this machine.
+
+    Args:
+        given: by name, the layers whose vectors the user brings.
+        alone: there are no pictures, and so no layers of a network.
 
     Raises:
         InputError: an unknown network or layer, or weights that are absent or not those named.
     """
     settings, mistakes = job.network, Mistakes()
+    ordered = _in_order(job, given, alone=alone)
+    if all(isinstance(each, LayerSpec) for each in ordered):
+        return _without_network(job, ordered), Path()
     check_network(settings.name)
     layers: list[LayerSpec] = []
     with mistakes.noted():
-        layers = _layers(job)
+        layers = _layers(job, ordered)
     with mistakes.noted():
         reference, path = _weights(settings)
     mistakes.check()
@@ -102,14 +116,65 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
     return spec, path
 
 
-def _layers(job: JobConfig) -> list[LayerSpec]:
-    """Return the layers of a job. Raises InputError: some are unknown, or wrong in other ways."""
-    network, mistakes = job.network.name, Mistakes()
+Named = LayerSpec | LayerSettings | str
+"""A layer that is given, or one of the network as a job names it."""
+
+
+def _in_order(job: JobConfig, given: Mapping[str, LayerSpec], *, alone: bool) -> list[Named]:
+    """Return the layers of a job from high to low; given ones that it does not name come first.
+
+    Raises:
+        InputError: a layer of a network is named, and there are no pictures; or a given one has
+            settings.
+    """
+    network = job.network.name
     usual = PAPER_LAYERS.get(network) if job.profile == "paper" else None
+    named: Sequence[LayerSettings | str] = job.network.layers
+    if not named and not alone:
+        named = usual or default_layers(network)
+    found: list[Named] = []
+    for each in named:
+        name = each if isinstance(each, str) else each.name
+        if name not in given or not job.network.layers:  # a layer of the network by default
+            if alone:
+                raise InputError(
+                    f"layer {shown(name)} is of a network, which sees pictures, and vectors alone "
+                    f"have none; given are {known_names(name, given)}: name a source of pictures "
+                    "too, or leave the layer out"
+                )
+            found.append(each)
+            continue
+        if isinstance(each, LayerSettings) and each.model_fields_set != {"name"}:
+            raise InputError(
+                f"layer {name} is given by vectors, and takes no settings of its own: write its "
+                "name alone in network.layers"
+            )
+        found.append(given[name])
+    return [*(layer for layer in given.values() if layer not in found), *found]
+
+
+def _without_network(job: JobConfig, layers: Sequence[Named]) -> ExtractionSpec:
+    """Return the spec of layers that are all given; no network sees the pictures."""
+    if job.network.weights:
+        raise InputError(
+            f"weights {job.network.weights} are those of a network, and all layers are given by "
+            "vectors: leave the weights out"
+        )
+    return ExtractionSpec(
+        network=NO_NETWORK,
+        weights=WeightsRef(source="none", name=NO_NETWORK, sha256="0" * 64),
+        preprocess=PreprocessSpec(),
+        layers=tuple(each for each in layers if isinstance(each, LayerSpec)),
+    )
+
+
+def _layers(job: JobConfig, ordered: Sequence[Named]) -> list[LayerSpec]:
+    """Return the layers of a job. Raises InputError: some are unknown, or wrong in other ways."""
+    mistakes = Mistakes()
     found: list[LayerSpec] = []
-    for layer in job.network.layers or usual or default_layers(network):
+    for layer in ordered:
         with mistakes.noted():
-            found.append(_layer(network, layer))
+            found.append(layer if isinstance(layer, LayerSpec) else _layer(job.network.name, layer))
     mistakes.check()
     return found
 
@@ -139,7 +204,7 @@ def check_weights(spec: ExtractionSpec, weights: Path) -> None:
 
     usual = spec.preprocess.model_copy(update={"rgb_recipe": "rgb-1"})
     # Only workers need what decodes pictures on a card.
-    Backbone(spec.model_copy(update={"preprocess": usual}), weights)
+    Backbone(spec.of_network.model_copy(update={"preprocess": usual}), weights)
 
 
 def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:

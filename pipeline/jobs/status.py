@@ -50,7 +50,7 @@ def store_status(store: Store) -> dict[str, Any]:
     written = {file.path: file.modified for file in store.walk("jobs")}
     nights: dict[tuple[str, str], list[tuple[str, JobRecord]]] = {}
     for path, job in sorted(read_jobs(store).items(), key=lambda each: written.get(each[0], 0.0)):
-        nights.setdefault((job.name, job.extraction.digest()), []).append((path, job))
+        nights.setdefault((job.name, job.extraction.of_network.digest()), []).append((path, job))
     shown: list[JobRecord] = []
     for jobs in nights.values():
         ended = [job for path, job in jobs if current is not None and path == current.job]

@@ -11,7 +11,7 @@ from lamella.pipeline.store.records import read_record
 from lamella.schemas.base import digest_of
 from lamella.schemas.plan import Plan
 
-FREE = ("name", "profile", "fusion", "search", "gate", "engine", "corpus", "network")
+FREE = ("name", "profile", "fusion", "search", "gate", "engine", "corpus", "network", "vectors")
 """Settings that change no cost, or that the digests of listing and extraction spec cover."""
 
 

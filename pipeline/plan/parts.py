@@ -134,7 +134,9 @@ def extract_steps(prepared: Prepared, found: Probe) -> dict[str, Figure]:
 
     extract, times = found.extract, found.extract.times
     indexed = len(extract.image_ids)
-    views = len({layer.view for layer in prepared.spec.layers})
+    if not prepared.spec.computed:
+        return {"write": Figure(mean=sum(times.write.values()) / indexed)}
+    views = len({layer.view for layer in prepared.spec.computed})
     share = extract.threads / extract.at_work
     read, see, forward = (
         scaled(mean_of(each), share) for each in (times.read, times.see, times.forward)

@@ -4,9 +4,9 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
+from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
 from lamella.pipeline.corpus.kept_columns import read_kept
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.refused import top_reasons
+from lamella.pipeline.corpus.vector_listing import vector_rows, vectors_by_name
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
@@ -112,14 +114,13 @@ def probe(
     Raises:
         InputError: no entry of the sample gave activations.
     """
-    from lamella.pipeline.extract.probe import probe_extraction
-
     listing, limits = prepared.listing, decode_limits(prepared.job)
     entries = [listing.entries[n] for n in spread(len(listing.entries), sample, seed)]
     found, looking = _look(prepared, entries, threads, on_progress)
     rows = [row for row in found if row is not None]
     for row in rows:
         row["image_id"] = image_id_of(row["container"], row["name"], row["sha256"])
+    given, joining = _join(prepared, rows)
     tables = _tables_of_look(prepared, rows, entries, found)
     table_bytes = _parquet_bytes(tables, scratch)
     empty_bytes = _parquet_bytes([table.slice(0, 0) for table in tables], scratch)
@@ -128,17 +129,8 @@ def probe(
     def seen(done: int) -> None:
         on_progress(Progress("probe extract", done, readable, done, readable))
 
-    extract = probe_extraction(
-        prepared.spec,
-        prepared.weights,
-        listing.root,
-        listing.kind,
-        limits,
-        rows,
-        scratch,
-        threads=threads,
-        on_picture=seen,
-    )
+    extract = _extract(prepared, limits, rows, scratch, threads, seen)
+    extract = _with_given(extract, given, joining)
     seen(readable)
     own, decoders = own_peak(), children_peak()
     indexed = len(extract.image_ids)
@@ -153,6 +145,7 @@ def probe(
     pictures = len(listing.entries) * indexed / len(entries)
     words: dict[str, WordsProbe] = {}
     layers: dict[str, BagsOfWords | Float32s] = {}
+    layers.update({name: each[extract.image_ids] for name, each in given.items()})
     steps = [layer.name for layer in prepared.spec.layers if layer.name in extract.files]
     for number, name in enumerate(steps):
         on_progress(Progress("probe words", number, len(steps) + 1, number, len(steps) + 1))
@@ -170,6 +163,7 @@ def probe(
             layers[name] = words[name].bags
         else:
             layers[name] = _vectors(extract.files[name])
+    on_ray = prepared.job.engine.kind == "ray"
     indexing = _index(layers, extract.image_ids, words, scratch)
     ended = len(steps) + 1
     on_progress(Progress("probe words", ended, ended, ended, ended))
@@ -180,7 +174,7 @@ def probe(
         rows=rows,
         table_bytes=table_bytes - empty_bytes,
         shard_bytes=empty_bytes,
-        starting=_starting() if prepared.job.engine.kind == "ray" else 0.0,
+        starting=_starting() if prepared.spec.computed and on_ray else 0.0,
         looking=looking,
         extract=extract,
         words=words,
@@ -190,6 +184,57 @@ def probe(
         indexing=indexing,
         own_bytes=own,
         decoder_bytes=decoders,
+    )
+
+
+def _join(prepared: Prepared, rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Float32s], float]:
+    """Return the given vectors of rows, (n, D) by layer, and the seconds that took; rows without
+    one are refused.
+    """
+    began, names = time.perf_counter(), [row["name"] for row in rows]
+    found: dict[str, Float32s] = {}
+    for layer, each in prepared.vectors.items():
+        found[layer], faults = each.of(names)
+        for row, fault in zip(rows, faults, strict=True):
+            if fault is not None and row["refusal"] is None:
+                row["refusal"] = fault.reason.value
+    return found, time.perf_counter() - began
+
+
+def _extract(
+    prepared: Prepared,
+    limits: DecodeLimits,
+    rows: Sequence[Mapping[str, Any]],
+    scratch: Path,
+    threads: int,
+    seen: Callable[[int], None],
+) -> "ExtractProbe":
+    """Extract rows as far as a network sees them."""
+    from lamella.pipeline.extract.probe import ExtractProbe, Times, probe_extraction
+
+    spec, listing = prepared.spec, prepared.listing
+    if not spec.computed:
+        sound = np.flatnonzero([row["refusal"] is None for row in rows])
+        return ExtractProbe("cpu", 0, threads, 1, 0.0, 0.0, Times(), sound, {}, {}, {}, {})
+    return probe_extraction(
+        *(spec.of_network, prepared.weights, listing.root, listing.kind, limits, rows, scratch),
+        threads=threads,
+        on_picture=seen,
+    )
+
+
+def _with_given(
+    extract: "ExtractProbe", given: Mapping[str, Float32s], seconds: float
+) -> "ExtractProbe":
+    """Return what was measured with the vectors that need no network."""
+    if not given:
+        return extract
+    pictures = len(extract.image_ids)
+    sizes = {name: 4 * each.shape[1] * pictures for name, each in given.items()}
+    counts = {name: np.ones(pictures, np.int64) for name in given}
+    times = replace(extract.times, write=extract.times.write | {next(iter(given)): seconds})
+    return replace(
+        extract, sizes={**sizes, **extract.sizes}, rows={**counts, **extract.rows}, times=times
     )
 
 
@@ -227,7 +272,11 @@ def _look(
 
     def look(chunk: Sequence[Entry]) -> tuple[list[dict[str, Any] | None], float]:
         began = time.perf_counter()
-        rows = probe_rows(listing.root, listing.kind, chunk, limits)
+        rows: list[dict[str, Any] | None]
+        if listing.vectors is not None:
+            rows = [*vector_rows(vectors_by_name(listing.vectors, chunk), chunk)]
+        else:
+            rows = probe_rows(listing.root, listing.kind, chunk, limits)
         return rows, (time.perf_counter() - began) / len(chunk)
 
     found: list[dict[str, Any] | None] = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_rows
 from lamella.pipeline.corpus.listing import Entry
-from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.errors import IncompatibleInputs, InputError
 from lamella.pipeline.extract.networks import find_weights
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import Described, Describes
@@ -61,9 +61,14 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
 
     Raises:
         IncompatibleInputs: the snapshot was made with other weights.
-        InputError: the weights were not found; give their file.
+        InputError: the weights were not found; give their file. Or there is no network.
     """
     spec = snapshot.extraction
+    if not spec.computed:
+        raise InputError(
+            f"no network sees pictures in snapshot {snapshot.number}, whose vectors were all "
+            "given: ask by indexed pictures, or by vectors"
+        )
     reference, path = find_weights(spec.network, weights)
     if reference.sha256 != spec.weights.sha256:
         raise IncompatibleInputs(
@@ -127,7 +132,7 @@ def open_encoder(store: Store, snapshot: IndexSnapshot, weights: Path, threads: 
     from lamella.pipeline.extract.backbone import Backbone
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    backbone = Backbone(snapshot.extraction, weights, device)
+    backbone = Backbone(snapshot.extraction.of_network, weights, device)
     vocabularies = snapshot.vocabularies.items()
     return Encoder(backbone, {name: open_describer(store, v) for name, v in vocabularies}, threads)
 
@@ -254,10 +259,13 @@ def _write(
 def read_queries(
     store: Store, record: DoneRecord, snapshot: IndexSnapshot
 ) -> tuple[NDArray[np.int64], QueryBatch | None]:
-    """Return the numbers (Q,) and the batch that a task of the stage wrote; None if all refused."""
+    """Return the numbers (Q,) and the batch that a task of the stage wrote; None if all refused.
+
+    Without the layers of given vectors.
+    """
     ids = np.empty(0, np.int64)
     layers: dict[str, Features] = {}
-    for layer in snapshot.extraction.layers:
+    for layer in snapshot.extraction.computed:
         if layer.name not in record.files:
             return ids, None
         file = record.files[layer.name]

@@ -1,15 +1,17 @@
 """Run parts of a recorded job again: missing tasks, a snapshot, a promotion."""
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lamella.pipeline.corpus.forgotten import earlier_listings
+from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.roots import picture_root, picture_source
 from lamella.pipeline.corpus.stage import corpus_inputs
+from lamella.pipeline.corpus.vector_listing import list_vectors
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.index.expired import expired_numbers
 from lamella.pipeline.index.promotions import now
@@ -17,6 +19,7 @@ from lamella.pipeline.jobs.gate import judgements
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
+from lamella.pipeline.jobs.vectors import check_believed, given_layers, open_layers
 from lamella.pipeline.journey import Journey, decode_limits
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
@@ -31,7 +34,7 @@ from lamella.schemas.snapshot import IndexSnapshot, Promotion
 
 @dataclass(frozen=True)
 class RecordedSources:
-    """The pictures and weights of a recorded job: where its record says, or where the user says.
+    """The pictures, weights and vectors of a recorded job: where its record says, or the user.
 
     They are looked for only if something must be made from them, and must be unchanged.
 
@@ -63,14 +66,52 @@ class RecordedSources:
         Raises:
             InputError: weights or network have changed.
         """
-        spec, weights = resolve_extraction(self.job.job)
-        if spec != self.job.extraction:
+        recorded = self.job.extraction
+        layers = {layer.name: layer for layer in recorded.given}
+        spec, weights = resolve_extraction(self.job.job, layers, alone=recorded.is_corpus)
+        if spec != recorded:
             raise InputError(
                 f"weights or network are not those that {self.job.name} was made with "
                 f"(SHA-256 {spec.weights.sha256[:12]}, "
                 f"{self.job.extraction.weights.sha256[:12]} on record): put the right ones back"
             )
         return weights
+
+    def vectors(self) -> Mapping[str, GivenVectors]:
+        """Return the vectors that the job was given, which must be those on record.
+
+        Raises:
+            InputError: a file is missing or has changed.
+        """
+        return recorded_vectors(self.store, self.job, self.pictures)
+
+
+def recorded_vectors(
+    store: Store, job: JobRecord, pictures: str | None = None
+) -> dict[str, GivenVectors]:
+    """Open the vectors of a job, which must not have changed since.
+
+    Args:
+        pictures: where the file is now, of a corpus of vectors.
+
+    Raises:
+        InputError: a file is missing or has changed; or the store in S3 names one of this machine.
+    """
+    settings = list(job.job.vectors)
+    told: list[str] = []
+    if job.extraction.is_corpus and pictures is not None:
+        settings[0] = settings[0].model_copy(update={"file": pictures})
+        told = [settings[0].name]
+    check_believed(store.url, settings, told)
+    found = open_layers(settings)
+    now = given_layers(found, are_corpus=job.extraction.is_corpus)
+    for layer in job.extraction.given:
+        if now.get(layer.name) != layer:
+            raise InputError(
+                f"the vectors of {layer.name} are not those that {job.name} was made with: put "
+                f"{found[layer.name].place} back as it was, or index anew"
+            )
+    return found
 
 
 def rebuild_job(store: Store, job: JobRecord, hands: Hands, pictures: str | None = None) -> Made:
@@ -94,11 +135,15 @@ def job_listing(store: Store, job: JobRecord, pictures: str | None = None) -> Li
     Raises:
         InputError: it is missing or has changed.
     """
-    source = picture_source(store, job.source, pictures)
+    if job.extraction.is_corpus:
+        first = next(iter(recorded_vectors(store, job, pictures).values()))
+        source, listed = first.place, list_vectors(first)
+    else:
+        source = picture_source(store, job.source, pictures)
+        corpus = job.job.corpus
+        listed = list_corpus(source, corpus.column, columns=corpus.columns)
     limits, inputs = decode_limits(job.job), ""
     # A picture may have been forgotten since, which this corpus did not hold.
-    corpus = job.job.corpus
-    listed = list_corpus(source, corpus.column, columns=corpus.columns)
     for listing in earlier_listings(store, listed):
         inputs = corpus_inputs(listing, job.shard_images, limits)
         if inputs == job.corpus_inputs:

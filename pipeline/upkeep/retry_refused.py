@@ -284,7 +284,7 @@ def _try_pixels(
 
     source = PictureSource(manifest.root, limits, manifest.kind)
     spec = job.extraction
-    views = dict.fromkeys(layer.view for layer in spec.layers)
+    views = dict.fromkeys(layer.view for layer in spec.computed)
     changed: list[Trial] = []
     with closing(source):
         for number, trial in enumerate(trials):

@@ -24,8 +24,8 @@ import pytest
 from lamella.pipeline import journey
 from lamella.pipeline.corpus import image_table
 from lamella.pipeline.extract import backbone, work
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.descriptors import Descriptors
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.jobs import indexing
 from lamella.pipeline.jobs.reindexing import reindex
 from lamella.pipeline.run.serial import SerialRunner

@@ -15,10 +15,10 @@ import pytest
 
 from lamella.cluster.ray.connect import connected
 from lamella.cluster.ray.runner import RayRunner
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.descriptors import Descriptors
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.sink import LayerSink
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.store.commit import attempt
 from lamella.pipeline.store.protocol import Store

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lamella.pipeline.bench.extract_steps import opened_sinks
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
 from lamella.pipeline.extract.preprocess import see, view_shape
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.schemas.extraction import ExtractionSpec, View
 
 

@@ -28,6 +28,7 @@ from tests.end_to_end.test_nightly import changed, filled, index
 from tests.end_to_end.test_one_pass import made
 from tests.end_to_end.test_query_runs import ask
 from tests.end_to_end.test_query_runs import contents as contents_of_run
+from tests.pipeline.corpus.vectors import VECTORS, parquet
 from tests.s3 import KEY, SECRET, upload
 from tests.tiny import tiny_job, tiny_pictures
 
@@ -37,7 +38,9 @@ Run = Callable[[Runner | None, Path], object]
 
 @pytest.fixture(scope="session")
 def runs(indexed: Indexed, _all_stores: Stores) -> dict[str, Run]:
-    """What is compared: an index in two passes, one in a single pass, and answers."""
+    """What is compared: an index in two passes, one in a single pass, one with vectors that were
+    given, and answers.
+    """
     stores = _all_stores
 
     def index(runner: Runner | None, folder: Path) -> object:
@@ -58,7 +61,23 @@ def runs(indexed: Indexed, _all_stores: Stores) -> dict[str, Run]:
             for what in ("pictures", "snapshot")
         ]
 
-    return {"index": index, "index with words": index_with_words, "query": query}
+    def index_vectors(runner: Runner | None, folder: Path) -> object:
+        names = [f"{number:02d}.png" for number in range(6)]
+        given = parquet(_made(folder.parent / f"{folder.name}-given"), names, VECTORS[[0] * 6])
+        job = tiny_job(vectors=[{"name": "clip", "file": str(given)}])
+        return index_into(folder, stores.pictures, runner, job=job, threads=1).root_digest
+
+    return {
+        "index": index,
+        "index with words": index_with_words,
+        "index vectors": index_vectors,
+        "query": query,
+    }
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +87,7 @@ def expected(runs: dict[str, Run], tmp_path_factory: pytest.TempPathFactory) -> 
     return {name: run(None, folder / name) for name, run in runs.items()}
 
 
-every_run = pytest.mark.parametrize("name", ["index", "index with words", "query"])
+every_run = pytest.mark.parametrize("name", ["index", "index with words", "index vectors", "query"])
 
 
 @pytest.mark.usefixtures("two_cpus", "stores")
@@ -76,11 +95,12 @@ every_run = pytest.mark.parametrize("name", ["index", "index with words", "query
     ("name", "workers"),
     [
         ("index", 2),
+        pytest.param("index vectors", 2, marks=pytest.mark.slow),
         pytest.param("query", 2, marks=pytest.mark.slow),
         pytest.param("index with words", 2, marks=pytest.mark.slow),
         *(
             pytest.param(name, workers, marks=pytest.mark.slow)
-            for name in ("index", "index with words", "query")
+            for name in ("index", "index with words", "index vectors", "query")
             for workers in (1, 3)
         ),
     ],

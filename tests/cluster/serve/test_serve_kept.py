@@ -3,7 +3,6 @@
 import datetime as dt
 import io
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pytest

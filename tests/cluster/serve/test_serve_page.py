@@ -222,7 +222,7 @@ def test_a_folder_is_asked_as_a_filter(visit: Any, server: Server) -> None:
     assert again.locator("#only").input_value() == "width < 1"
     again.locator("#only").fill("wdth < 1")
     again.keyboard.press("Enter")
-    again.wait_for_function("document.querySelector('#problem').textContent.includes('width')")
+    again.locator("#problem", has_text="width").wait_for()
 
 
 def test_keys_go_through_results_and_search_on(visit: Any, server: Server) -> None:

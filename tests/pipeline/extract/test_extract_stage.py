@@ -13,12 +13,12 @@ import pytest
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.sink import LayerSink
 from lamella.pipeline.extract.stage import ExtractTask, ExtractWork, extract_corpus
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.encode import describe_file
 from lamella.pipeline.run.serial import SerialRunner

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamella.pipeline.extract import sink
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.background_writer import Beside, Do, at_once
 from lamella.pipeline.extract.descriptors import Descriptors
 from lamella.pipeline.extract.sink import LayerSink
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.schemas.extraction import LayerSpec
 
 LOCAL = LayerSpec(name="low", node="low", kind="local")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.errors import IncompatibleInputs
+from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.background_writer import at_once
 from lamella.pipeline.extract.descriptors import Descriptors
-from lamella.pipeline.extract.work import BatchActivations
 from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.files import read_bags
 from lamella.pipeline.index.one_pass import WordSink
