@@ -105,7 +105,8 @@ def _read_part(path: Path, column: str | None) -> Iterator[Block]:
 
 
 def _parquet(path: Path, column: str | None) -> Iterator[Block]:
-    with pq.ParquetFile(path.absolute()) as file:
+    # Ahead of what is asked for, Arrow would read all row groups and keep them to the end.
+    with pq.ParquetFile(path.absolute(), pre_buffer=False, buffer_size=1 << 20) as file:
         columns = columns_of(file.schema_arrow, str(path), column)
         batches = file.iter_batches(BLOCK_ROWS, columns=list(columns))
         yield from _blocks(path, batches, *columns)

@@ -173,3 +173,15 @@ def test_arrays_need_names_and_numbers_that_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names in .* are float32 of shape \(5, 6\)"):
         read(tmp_path / "z.npz")
     assert read(npz(tmp_path, NAMES, VECTORS))[0] == list(NAMES)
+
+
+def test_memory_holds_a_row_group_and_not_the_file(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).standard_normal((16_384, 256), dtype=np.float32)  # 16 MB
+    found = table([f"{row:05d}" for row in range(len(vectors))], vectors)
+    pq.write_table(found, tmp_path / "x.parquet", row_group_size=2_048, use_dictionary=False)
+    del found
+    before, most = pa.total_allocated_bytes(), 0
+    for block in read_blocks(tmp_path / "x.parquet"):
+        most = max(most, pa.total_allocated_bytes() - before)
+        del block
+    assert 0 < most < vectors.nbytes / 2
