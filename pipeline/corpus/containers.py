@@ -296,7 +296,7 @@ def read_group(file: Any, group: int, columns: list[str], rows: int) -> Any:
         total += batch.nbytes
         if total > MOST_GROUP_BYTES:
             raise InputError(
-                f"a row group's {', '.join(columns)} take {total:,} bytes, the limit is "
+                f"a row group's columns ({', '.join(columns)}) take {total:,} bytes, the limit is "
                 f"{MOST_GROUP_BYTES:,}: write the file again in smaller row groups"
             )
         batches.append(batch.select(columns))

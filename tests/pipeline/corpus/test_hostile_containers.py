@@ -287,7 +287,9 @@ def test_a_row_group_over_the_limit_is_refused_and_not_held(
     listing = list_source(str(path))
     with EntryReader(listing.root, LIMITS) as reader:
         for entry in listing.entries[:3]:
-            with pytest.raises(Refused, match=r"row group's pictures take .* smaller row groups"):
+            with pytest.raises(
+                Refused, match=r"row group's columns .image. take .* smaller row groups"
+            ):
                 reader.read(entry)
 
 

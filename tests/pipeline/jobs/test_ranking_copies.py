@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.jobs import ranking_copies
+from lamella.pipeline.jobs import ranking_copies, rankings
 from lamella.pipeline.jobs.ranking_copies import check_kind, copy_rankings, json_of, write_trec
 from lamella.pipeline.jobs.rankings import ranking_tables, read_rankings
 from lamella.pipeline.store.local import LocalStore
@@ -61,7 +61,8 @@ def test_a_copy_that_fails_leaves_what_was_there(
         yield first
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(ranking_copies, "ranking_tables", cut_short)
+    for module in (rankings, ranking_copies):
+        monkeypatch.setattr(module, "ranking_tables", cut_short)
     (tmp_path / name).write_text("of yesterday")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(OSError, match="No space left"):
