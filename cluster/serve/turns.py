@@ -96,7 +96,8 @@ class Turns(Generic[Q, A]):
             self._waiting.clear()
             self._changed.notify()
         for each in left:
-            each.answer.set_exception(Problem(503, "stopping", "the server is being stopped"))
+            if each.answer.set_running_or_notify_cancel():
+                each.answer.set_exception(Problem(503, "stopping", "the server is being stopped"))
 
     def _leave(self, waiting: _Waiting[Q, A]) -> None:
         """Give up the place of a request that nobody waits for any more."""

@@ -24,7 +24,10 @@ GONE = "cats/09.png"
 
 @pytest.fixture(scope="module")
 def pictures(stores: Stores, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures in two folders, one of them of a name that would run if it were markup."""
+    """Pictures in two folders, one of them of a name that would run if it were markup.
+
+    `stores` has the network opened once.
+    """
     folder = tiny_pictures(tmp_path_factory.mktemp("page") / "pictures", 12, broken=0)
     for number, path in enumerate(sorted(folder.iterdir())):
         below = folder / ("cats" if number % 2 else "dogs")
