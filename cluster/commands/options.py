@@ -18,7 +18,7 @@ START_TIMEOUT = "LAMELLA_START_TIMEOUT_S"
 
 
 def _networks() -> tuple[str, ...]:
-    from lamella.pipeline.extract.networks import NETWORKS
+    from lamella.pipeline.networks.listed import NETWORKS
 
     return NETWORKS
 

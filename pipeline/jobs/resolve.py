@@ -2,23 +2,27 @@
 and the snapshot and the fusion that queries mean.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.extract.networks import (
-    check_network,
-    default_layers,
-    default_preprocess,
-    find_weights,
-    resolve_layer,
-)
 from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
 from lamella.pipeline.index.tags import snapshot_named
 from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.names import layers_meant
+from lamella.pipeline.networks.find import find_weights, weights_of
+from lamella.pipeline.networks.foreign import Foreign
+from lamella.pipeline.networks.listed import (
+    check_network,
+    default_layers,
+    default_preprocess,
+    resolve_layer,
+)
+from lamella.pipeline.networks.providers import foreign
+from lamella.pipeline.networks.resolve import resolved
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from lamella.schemas.job import (
@@ -79,20 +83,28 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
         InputError: an unknown network or layer, or weights that are absent or not those named.
     """
     settings, mistakes = job.network, Mistakes()
-    check_network(settings.name)
+    file = Path(settings.weights).expanduser().absolute() if settings.weights else None
+    other = foreign(settings.name, file)
+    if other is None:
+        check_network(settings.name)
     layers: list[LayerSpec] = []
-    with mistakes.noted():
-        layers = _layers(job)
-    with mistakes.noted():
-        reference, path = _weights(settings)
-    mistakes.check()
-    preprocess = default_preprocess(settings.name).model_dump()
-    preprocess |= settings.preprocess.model_dump(exclude_none=True)
+    preprocess = PreprocessSpec()
     try:
+        with mistakes.noted():
+            if other is None:
+                layers = _layers(job)
+                recipe = default_preprocess(settings.name).model_dump()
+                recipe |= settings.preprocess.model_dump(exclude_none=True)
+                preprocess = PreprocessSpec(**recipe)
+            else:
+                preprocess, layers = _foreign_layers(other, settings)
+        with mistakes.noted():
+            reference, path = _weights(settings, other, file)
+        mistakes.check()
         spec = ExtractionSpec(
-            network=settings.name,
+            network=settings.name if other is None else other.name,
             weights=reference,
-            preprocess=PreprocessSpec(**preprocess),
+            preprocess=preprocess,
             layers=tuple(layers),
             batch_size=settings.batch_size,
             precision=settings.precision,
@@ -114,11 +126,32 @@ def _layers(job: JobConfig) -> list[LayerSpec]:
     return found
 
 
-def _weights(settings: NetworkSettings) -> tuple[WeightsRef, Path]:
+def _foreign_layers(
+    network: Foreign, settings: NetworkSettings
+) -> tuple[PreprocessSpec, list[LayerSpec]]:
+    """Return how a network from elsewhere sees pictures, and its layers.
+
+    Raises:
+        InputError: some layers are unknown, or wrong in other ways.
+    """
+    preprocess, layers, wanted = resolved(network, settings)
+    mistakes = Mistakes()
+    found: list[LayerSpec] = []
+    for layer in wanted:
+        with mistakes.noted():
+            found.append(_checked(layer, lambda layer=layer: layers.layer(layer)))
+    mistakes.check()
+    return preprocess, found
+
+
+def _weights(
+    settings: NetworkSettings, other: Foreign | None, file: Path | None
+) -> tuple[WeightsRef, Path]:
     """Return which weights a job uses, and where they are. Raises InputError: not those named."""
-    reference, path = find_weights(
-        settings.name, Path(settings.weights) if settings.weights else None
-    )
+    if other is None:
+        reference, path = find_weights(settings.name, file)
+    else:
+        reference, path = weights_of(other, file)
     if settings.weights_sha256 and settings.weights_sha256 != reference.sha256:
         raise InputError(
             f"weights {path.name} have SHA-256 {reference.sha256[:12]}, the job says "
@@ -144,8 +177,9 @@ def check_weights(spec: ExtractionSpec, weights: Path) -> None:
 
 def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
     settings = LayerSettings(name=layer) if isinstance(layer, str) else layer
-    try:
-        return resolve_layer(
+    return _checked(
+        layer,
+        lambda: resolve_layer(
             network,
             settings.name,
             node=settings.node,
@@ -153,9 +187,17 @@ def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
             pool=settings.pool,
             gem_power=settings.gem_power,
             view=settings.view,
-        )
+        ),
+    )
+
+
+def _checked(layer: LayerSettings | str, find: Callable[[], LayerSpec]) -> LayerSpec:
+    """Return the layer that is found. Raises InputError: its settings do not go together."""
+    try:
+        return find()
     except ValidationError as error:
-        raise InputError(f"layer {settings.name}: {explain(error)}") from None
+        name = layer if isinstance(layer, str) else layer.name
+        raise InputError(f"layer {name}: {explain(error)}") from None
 
 
 def resolve_fusion(

@@ -24,9 +24,10 @@ from torch import Tensor
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.descriptors import global_vectors, local_descriptors
-from lamella.pipeline.extract.networks import LITE0, default_preprocess
 from lamella.pipeline.extract.passes import ask
 from lamella.pipeline.extract.work import PictureSource, forward_pictures
+from lamella.pipeline.networks.listed import default_preprocess
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import Precision, RgbRecipe
 from tests.benchmarks.record import Measurement, write_record
 from tests.pictures import draw_jpegs, drawn

@@ -13,9 +13,9 @@ from lamella.pipeline.corpus.decode import DecodeLimits, decode
 from lamella.pipeline.corpus.resize import look_at, picture_of, whole_look
 from lamella.pipeline.extract.batches import plan_batches
 from lamella.pipeline.extract.jpegs import Jpeg
-from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.preprocess import look_of, reduction_of, see, view_shape, whole_shape
 from lamella.pipeline.extract.work import PictureSource
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import spec_of
 
