@@ -152,7 +152,8 @@ def placed(output: Tensor, layer: LayerSpec, shape: Sequence[int]) -> Tensor:
         )
     if layer.pool == "class":
         return output[:, 0]
-    return output[:, prefix:].transpose(1, 2).unflatten(2, (rows, columns))
+    patches = output[:, prefix:].transpose(1, 2)
+    return patches.reshape(*patches.shape[:2], rows, columns)
 
 
 def _overwrite_what_is_read_once(extractors: Iterable[Any]) -> None:

@@ -181,7 +181,7 @@ def _looks_at(pixels: Tensor, jpeg: Jpeg) -> list[Tensor]:
     return seen
 
 
-def _resized(pixels: Tensor, size: tuple[int, int], by: Filter) -> Tensor:
+def _resized(pixels: Tensor, size: tuple[int, int], by: Filter = "bilinear") -> Tensor:
     if pixels.shape[2:] == size:
         return pixels
     if pixels.device.type != "cuda":

@@ -3,6 +3,7 @@ and the snapshot and the fusion that queries mean.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,7 +23,7 @@ from lamella.pipeline.networks.listed import (
     resolve_layer,
 )
 from lamella.pipeline.networks.providers import foreign
-from lamella.pipeline.networks.resolve import resolved
+from lamella.pipeline.networks.resolve import batch_of, resolved
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from lamella.schemas.job import (
@@ -106,7 +107,7 @@ def resolve_extraction(job: JobConfig) -> tuple[ExtractionSpec, Path]:
             weights=reference,
             preprocess=preprocess,
             layers=tuple(layers),
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size if other is None else batch_of(other, settings),
             precision=settings.precision,
         )
     except ValidationError as error:
@@ -139,7 +140,7 @@ def _foreign_layers(
     found: list[LayerSpec] = []
     for layer in wanted:
         with mistakes.noted():
-            found.append(_checked(layer, lambda layer=layer: layers.layer(layer)))
+            found.append(_checked(layer, partial(layers.layer, layer)))
     mistakes.check()
     return preprocess, found
 

@@ -1,5 +1,6 @@
 """Programs of `torch.export`, as a file `NAME.pt2`: graphs that hold their weights."""
 
+import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from lamella.pipeline.errors import InputError, one_line
@@ -62,8 +64,6 @@ def _program(path: Path, written: int) -> Foreign:
 
 
 def _loaded(path: Path) -> "ExportedProgram":
-    import torch
-
     _check_no_pickles(path)
     try:
         return torch.export.load(path)
@@ -82,8 +82,18 @@ def _check_no_pickles(path: Path) -> None:
                 for name in packed.namelist()
                 if name.endswith(("weights_config.json", "constants_config.json"))
             ]
+            samples = [packed.read(name) for name in packed.namelist() if "/sample_inputs/" in name]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name} is no program of torch.export: {one_line(error)}") from error
+    try:
+        # torch.export would read them as any Python objects, if it cannot as tensors.
+        for sample in samples:
+            torch.load(io.BytesIO(sample), weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path.name} holds sample inputs that are more than tensors, and reading those may "
+            "run code: export the program with one tensor as its input"
+        ) from error
     for config in configs:
         for name, each in config.get("config", {}).items():
             if each.get("use_pickle"):

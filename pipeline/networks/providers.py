@@ -53,6 +53,12 @@ def foreign(given: str, weights: Path | None = None) -> Foreign | None:
     )
 
 
-def is_foreign(given: str) -> bool:
-    """Say whether a name is of a network from elsewhere."""
-    return ":" in given or given.endswith(".pt2")
+def absolute_name(given: str) -> str:
+    """Return the name of a network, with the full path if it names a file or a folder."""
+    kind, colon, place = given.partition(":")
+    if not colon and given.endswith(".pt2"):
+        return str(Path(given).expanduser().absolute())
+    path = Path(place).expanduser()
+    if kind == "transformers" and place and path.is_dir():
+        return f"{kind}:{path.absolute()}"
+    return given

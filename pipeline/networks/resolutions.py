@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx, nn
@@ -44,12 +45,13 @@ def last_of_each(
     """
     names = list(octaves)
     blocks = _blocks(octaves)
+    after = dict(pairwise(names))
     last: dict[int, str] = {}
-    for name, following in zip(names, [*names[1:], ""], strict=True):
+    for name in names:
         if classifier is not None and blocks[name] == blocks[classifier]:
             break
         octave = octaves[name]
-        if octave is not None and blocks[name] != blocks.get(following):
+        if octave is not None and blocks[name] != blocks.get(after.get(name, "")):
             last[octave] = name
     return tuple(last[octave] for octave in sorted(last))
 

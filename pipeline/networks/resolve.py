@@ -26,7 +26,7 @@ def resolved(
     Raises:
         InputError: it does not take such pictures, or has no layers to use by default.
     """
-    if network.batch not in (None, settings.batch_size):
+    if network.batch not in (None, batch_of(network, settings)):
         raise InputError(
             f"{network.name} was exported for batches of {network.batch}, and batch_size is "
             f"{settings.batch_size}: set network.batch_size = {network.batch} in a job file"
@@ -47,6 +47,12 @@ def resolved(
             "are known here: name some of its modules with --layers"
         )
     return preprocess, layers, wanted
+
+
+def batch_of(network: Foreign, settings: NetworkSettings) -> int:
+    """Return the batch size: as it is set, or else the only one that a program takes."""
+    said = "batch_size" in settings.model_fields_set or network.batch is None
+    return settings.batch_size if said else network.batch or settings.batch_size
 
 
 class LayersOf:

@@ -239,11 +239,11 @@ def _kind(
         rows, columns = stem
         prefix = shape[1] - rows * columns
         # Of a pyramid, later stages have a quarter of the tokens, and no others before them.
-        while prefix < 0 and rows % 2 == columns % 2 == 0:
-            rows, columns = rows // 2, columns // 2
-            prefix = min(shape[1] - rows * columns, 0)
-        if 0 <= prefix <= MOST_PREFIX and size[0] % rows == 0 and (rows, columns) != (1, 1):
-            if (rows, columns) != stem and shape[1] != rows * columns:
+        while prefix < 0 and rows > 1:
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
+            prefix = shape[1] - rows * columns
+        if 0 <= prefix <= MOST_PREFIX and size[0] % rows == 0 and rows > 1:
+            if prefix and (rows, columns) != stem:
                 return "other", None, None
             patch = size[0] // rows
             return "tokens", (rows, columns), TokenSpec(prefix=prefix, patch=patch)

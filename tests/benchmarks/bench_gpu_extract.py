@@ -149,8 +149,9 @@ def plain_rate(backbone: Backbone, batch_size: int, seconds: float = 0.3) -> flo
         view: (pixels.permute(0, 3, 1, 2).float() / 255).to(dtype).contiguous()
         for view, pixels in views.items()
     }
+    extractors: Any = backbone._by_view
     for view in views:
-        backbone._by_view[view].to(memory_format=torch.contiguous_format)
+        extractors[view].to(memory_format=torch.contiguous_format)
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -163,7 +164,7 @@ def plain_rate(backbone: Backbone, batch_size: int, seconds: float = 0.3) -> flo
     finally:
         torch.backends.cudnn.benchmark = before
         for view in views:
-            backbone._by_view[view].to(memory_format=torch.channels_last)
+            extractors[view].to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("network", [LITE0, "alexnet", "vgg16"])

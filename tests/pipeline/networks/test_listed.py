@@ -269,6 +269,7 @@ def test_what_works_in_place_changes_no_output(
     found = [backbone.forward(PIXELS, view) for view in backbone.views]
     switched = 0
     for extractor in backbone._by_view.values():
+        assert isinstance(extractor, torch.nn.Module)
         for module in extractor.modules():
             if getattr(module, "inplace", False):
                 vars(module)["inplace"], switched = False, switched + 1
