@@ -32,11 +32,16 @@ def resolved(
             f"{settings.batch_size}: set network.batch_size = {network.batch} in a job file"
         )
     preprocess = preprocess_of(network, settings.preprocess)
-    said = settings.preprocess.long_edge_multiple
-    if said is None and settings.preprocess.short_edge is not None:
-        said = preprocess.long_edge_multiple
-    seen = survey(network, preprocess.crop, preprocess.short_edge, said, settings.precision)
-    if seen.step is not None and said is None and seen.step > 1:
+    said = settings.preprocess
+    seen = survey(
+        network,
+        preprocess.crop,
+        preprocess.short_edge,
+        said.short_edge is not None,
+        said.long_edge_multiple,
+        settings.precision,
+    )
+    if seen.step is not None:
         edges = {"short_edge": seen.short_edge, "long_edge_multiple": seen.step}
         preprocess = preprocess.model_copy(update=edges)
     layers = LayersOf(network, seen)
@@ -111,9 +116,10 @@ class LayersOf:
                 for each in self._seen.outputs.values()
                 if each.calls == 1 and each.kind == output.kind and each.node != output.node
             ]
+            near = closest(output.node, others) or (others[0] if others else OUTPUT)
             raise InputError(
                 f"{name} is called {output.calls} times in a pass, and a layer is a module that is "
-                f"called once: name another, such as {closest(output.node, others) or OUTPUT}"
+                f"called once: name another, such as {near}"
             )
         if output.gave:
             parts = [

@@ -80,6 +80,7 @@ def survey(
     network: Foreign,
     edge: int,
     short_edge: int,
+    said_short: bool = False,
     said_step: int | None = None,
     precision: Precision = "float32",
 ) -> Survey:
@@ -89,8 +90,9 @@ def survey(
 
     Args:
         short_edge: of whole pictures.
-        said_step: the multiple that their edges are rounded to, as the user says; by default it is
-            found.
+        said_short: whether the user says so; else it is rounded to what the network takes.
+        said_step: the multiple that their long edges are rounded to, as the user says; by default
+            it is found.
 
     Raises:
         InputError: the network does not run on a picture of that size, or not in this precision.
@@ -120,7 +122,13 @@ def survey(
     steps = [said_step] if said_step else sorted(patches)[:1] or STEPS
     step, short, why = None, short_edge, ""
     for each in steps:
-        short = short_edge if said_step else _rounded(short_edge, edge, each)
+        short = short_edge if said_short else _rounded(short_edge, edge, each)
+        if patches and (short % min(patches) or each % min(patches)):
+            why = (
+                f"its patches have {min(patches)} pixels, and short_edge {short} and "
+                f"long_edge_multiple {each} are to be multiples of that"
+            )
+            continue
         try:
             whole = tried(short, round(short * ASPECT / each) * each)
         except Exception as error:
