@@ -120,7 +120,7 @@ class Backbone:
 def _nodes_by_view(spec: ExtractionSpec) -> dict[View, list[str]]:
     """Return the nodes that a pass of each view gives, in the order of the layers."""
     found: dict[View, list[str]] = {}
-    for layer in spec.layers:
+    for layer in spec.computed:
         nodes = found.setdefault(layer.view, [])
         if layer.node not in nodes:
             nodes.append(layer.node)

@@ -142,7 +142,7 @@ def _foreign_layers(
         with mistakes.noted():
             found.append(_checked(layer, partial(layers.layer, layer)))
     mistakes.check()
-    return preprocess, found
+    return layers.shown(preprocess, found), found
 
 
 def _weights(

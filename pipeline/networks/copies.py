@@ -32,7 +32,9 @@ def folder() -> Path:
 
 
 def held(reference: WeightsRef) -> Path | None:
-    """Return where the copy of these weights lies on this machine; None if it is not there."""
+    """Return where the copy of these weights lies on this machine; None if there is none."""
+    if reference.source not in ("library", "code"):
+        return None
     path = folder() / f"{reference.sha256}.safetensors"
     return path if path.is_file() else None
 

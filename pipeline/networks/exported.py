@@ -128,15 +128,12 @@ class Program:
         return wanted.all_of(lambda: _Noting(self._model, wanted.take).run(x))
 
 
-def outputs_of_program(model: nn.Module, x: Tensor) -> list[tuple[str, Any, str]]:
-    """Return what each node of a program gave in a pass, in order, with what the node calls."""
+def run_program(model: nn.Module, x: Tensor, take: Callable[[str, Any, str], None]) -> None:
+    """Run a program and tell what each of its nodes gives, in order, and what the node calls."""
     assert isinstance(model, fx.GraphModule)
     calls = {node.name: getattr(node.target, "__name__", "") for node in model.graph.nodes}
-    found: list[tuple[str, Any, str]] = []
-    returned = _Noting(
-        model, lambda name, value: found.append((name, value, calls.get(name, "")))
-    ).run(x)
-    return [*found, (OUTPUT, returned, "")]
+    noting = _Noting(model, lambda name, value: take(name, value, calls.get(name, "")))
+    take(OUTPUT, noting.run(x), "")
 
 
 class _Noting(fx.Interpreter):

@@ -34,19 +34,20 @@ def find_weights(network: str, file: Path | None) -> tuple[WeightsRef, Path]:
 
 def weights_of(network: Foreign, file: Path | None) -> tuple[WeightsRef, Path]:
     """Return the same of a network from elsewhere; its own weights are copied into the cache."""
+    own_name = f"{network.name.partition(':')[2].rpartition('/')[2]}.safetensors"
     if network.program:
         path = network.at
         assert path is not None
         return WeightsRef(source="file", name=path.name, sha256=sha256_of(path)), path
     if file is not None and not file.is_dir():
-        path = weights.checked_file(file)
-        source = network.source if copies.about(path) else "file"
-        return WeightsRef(source=source, name=path.name, sha256=sha256_of(path)), path
+        path, sha256 = weights.checked_file(file), sha256_of(file)
+        if path == copies.folder() / f"{sha256}.safetensors":
+            return WeightsRef(source=network.source, name=own_name, sha256=sha256), path
+        return WeightsRef(source="file", name=path.name, sha256=sha256), path
     if network.own is None:
         raise InputError(f"{network.name} comes without weights: give their file with --weights")
     sha256, path = copies.keep(network.own().eval(), network.about)
-    name = f"{network.name.partition(':')[2].rpartition('/')[2]}.safetensors"
-    return WeightsRef(source=network.source, name=name, sha256=sha256), path
+    return WeightsRef(source=network.source, name=own_name, sha256=sha256), path
 
 
 def opened(network: Foreign, path: Path, reference: WeightsRef) -> "nn.Module":

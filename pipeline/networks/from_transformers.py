@@ -54,7 +54,8 @@ def transformers_network(name: str, weights: Path | None) -> Foreign:
                 f"a network of transformers takes its weights from its folder; {weights} is none: "
                 "give the folder"
             )
-        return _from_config(f"transformers:{_short(name)}", dict(config), None, Recipe())
+        shown = dict(about(weights).get("preprocessor") or {})
+        return _from_config(f"transformers:{_short(name)}", dict(config), shown, None)
     folder = weights or (Path(name).expanduser() if Path(name).expanduser().is_dir() else None)
     if folder is None and name.startswith(("/", ".", "~")):
         raise InputError(f"there is no folder {name} with a network of transformers")
@@ -103,16 +104,16 @@ def _network(name: str, place: str) -> Foreign:
         network: nn.Module = made
         return network
 
-    return _from_config(full, config, own, _recipe(config, shown))
+    return _from_config(full, config, shown, own)
 
 
 def _from_config(
     full: str,
     config: dict[str, Any],
+    shown: dict[str, Any],
     own: Callable[[type, Mapping[str, Any]], "nn.Module"] | None,
-    recipe: Recipe,
 ) -> Foreign:
-    """Return the network of a configuration, as config.json has it."""
+    """Return the network of config.json and preprocessor_config.json, as they are written."""
     try:
         import transformers
     except ImportError as error:
@@ -144,8 +145,8 @@ def _from_config(
         full,
         build,
         None if own is None else lambda: own(tower, options),
-        recipe,
-        about={"config": kept},
+        _recipe(config, shown),
+        about={"config": kept, "preprocessor": shown},
         projects=kind in TOWERS,
     )
 

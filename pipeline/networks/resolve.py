@@ -1,6 +1,7 @@
 """Layers of a network from elsewhere, from what a person names to a full spec."""
 
 import re
+from collections.abc import Sequence
 
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.names import closest, known_names, shown
@@ -41,9 +42,6 @@ def resolved(
         said.long_edge_multiple,
         settings.precision,
     )
-    if seen.step is not None:
-        edges = {"short_edge": seen.short_edge, "long_edge_multiple": seen.step}
-        preprocess = preprocess.model_copy(update=edges)
     layers = LayersOf(network, seen)
     wanted = settings.layers or layers.names.usual
     if not wanted:
@@ -66,6 +64,13 @@ class LayersOf:
     def __init__(self, network: Foreign, seen: Survey) -> None:
         self._network, self._seen = network, seen
         self.names: Names = names_of(network, seen)
+
+    def shown(self, preprocess: PreprocessSpec, layers: Sequence[LayerSpec]) -> PreprocessSpec:
+        """Return how pictures are shown for these layers: whole ones as the network takes them."""
+        if self._seen.step is None or all(layer.view != "whole" for layer in layers):
+            return preprocess
+        edges = {"short_edge": self._seen.short_edge, "long_edge_multiple": self._seen.step}
+        return preprocess.model_copy(update=edges)
 
     def layer(self, wanted: LayerSettings | str) -> LayerSpec:
         """Return a layer's full spec.

@@ -104,15 +104,17 @@ def survey(
     layout = torch.channels_last if network.channels_last else torch.contiguous_format
     model.to(dtype=dtype)
     if network.program:
-        from lamella.pipeline.networks.exported import outputs_of_program as run
+        from lamella.pipeline.networks.exported import run_program as run
     else:
-        run = _outputs_of_modules
+        run = _run_modules
         model.eval()
 
     def tried(height: int, width: int) -> dict[str, Output]:
         x = torch.zeros((network.batch or 1, 3, height, width), dtype=dtype)
+        notes = _Notes(len(x), (height, width))
         with torch.inference_mode():
-            return _outputs(run(model, x.contiguous(memory_format=layout)), len(x), (height, width))
+            run(model, x.contiguous(memory_format=layout), notes.take)
+        return notes.found
 
     try:
         found = tried(edge, edge)
@@ -162,45 +164,53 @@ def _rounded(short_edge: int, edge: int, step: int) -> int:
     return max(short_edge // step * step, -(-edge // step) * step)
 
 
-Given = tuple[str, Any, str]
-"""A node, what it gave, and its type."""
+Take = Callable[[str, Any, str], None]
+"""Takes note of a node, what it gave, and its type."""
 
 
-def _outputs_of_modules(model: "nn.Module", x: "Tensor") -> list[Given]:
-    """Return what each module gave in a pass, in the order in which they end."""
-    found: list[Given] = []
+def _run_modules(model: "nn.Module", x: "Tensor", take: Take) -> None:
+    """Run a network and tell what each module gives, in the order in which they end."""
 
     def noting(name: str) -> Callable[["nn.Module", Any, Any], None]:
-        return lambda module, given, output: found.append((name, output, type(module).__name__))
+        return lambda module, given, output: take(name, output, type(module).__name__)
 
     hooks = [
         module.register_forward_hook(noting(name)) for name, module in model.named_modules() if name
     ]
     try:
-        returned = model(x)
+        take(OUTPUT, model(x), type(model).__name__)
     finally:
         for hook in hooks:
             hook.remove()
-    return [*found, (OUTPUT, returned, type(model).__name__)]
 
 
-def _outputs(given: Sequence[Given], batch: int, size: Edges) -> dict[str, Output]:
-    """Return what was given by node; positions of tokens are those of the last map before them."""
-    found: dict[str, Output] = {}
-    stem: Edges | None = None
-    for node, value, of_type in given:
+class _Notes:
+    """What each node of a pass gave, without the numbers, which together may not fit into memory.
+
+    Positions of tokens are those of the last map before them.
+    """
+
+    def __init__(self, batch: int, size: Edges) -> None:
+        self.found: dict[str, Output] = {}
+        self._batch, self._size = batch, size
+        self._stem: Edges | None = None
+        self._tokens = False
+
+    def take(self, node: str, value: Any, of_type: str) -> None:
+        """Take note of what a node gave, and of the parts of that."""
+        found = self.found
         if node in found:
             found[node] = replace(found[node], calls=found[node].calls + 1)
-            continue
-        found[node] = each = _output(node, value, of_type, batch, size, stem)
+            return
+        around = self._batch, self._size, self._stem
+        found[node] = each = _output(node, value, of_type, *around)
         for part, inner in _parts(value):
             name = f"{node}[{part}]"
-            found[name] = _output(name, inner, of_type, batch, size, stem)
-        if each.kind in ("map", "channels-last map") and not any(
-            one.tokens for one in found.values()
-        ):
-            stem = each.grid
-    return found
+            found[name] = _output(name, inner, of_type, *around)
+            self._tokens |= found[name].tokens is not None
+        self._tokens |= each.tokens is not None
+        if each.kind in ("map", "channels-last map") and not self._tokens:
+            self._stem = each.grid
 
 
 def _output(

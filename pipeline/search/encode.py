@@ -65,10 +65,8 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
         InputError: the weights were not found; give their file.
     """
     spec = snapshot.extraction
-    if weights is None and spec.weights.source in ("library", "code"):
-        kept = held(spec.weights)
-        if kept is not None:
-            return kept
+    if weights is None and (kept := held(spec.weights)) is not None:
+        return kept
     reference, path = find_weights(spec.network, weights)
     if reference.sha256 != spec.weights.sha256:
         raise IncompatibleInputs(

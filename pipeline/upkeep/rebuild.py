@@ -18,6 +18,7 @@ from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.journey import Journey, decode_limits
+from lamella.pipeline.networks.copies import held
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -63,6 +64,8 @@ class RecordedSources:
         Raises:
             InputError: weights or network have changed.
         """
+        if (kept := held(self.job.extraction.weights)) is not None:
+            return kept
         spec, weights = resolve_extraction(self.job.job)
         if spec != self.job.extraction:
             raise InputError(

@@ -30,6 +30,9 @@ def test_own_code_comes_with_its_weights_and_workers_load_their_copy() -> None:
     assert torch.equal(one["2"], two["2"])
     other, _ = spec_of(f"{HERE}:unseeded", layers=["2"], **small(32))
     assert other.weights.sha256 != spec.weights.sha256
+    # Who wants the same again names the copy.
+    again, _ = spec_of(f"{HERE}:unseeded", layers=["2"], weights=str(weights), **small(32))
+    assert again == spec
     seeded = [spec_of(VIT, **small(64))[0].weights.sha256 for _ in range(2)]
     assert seeded[0] == seeded[1]
 
@@ -111,6 +114,8 @@ def test_a_folder_of_transformers_is_copied_with_its_configuration(tmp_path: Pat
     after = given(Backbone(spec, weights), pixels(1, 70, 98), "whole")
     assert torch.equal(before["patches"], after["patches"])
     assert before["patches"].shape == (1, 32, 5, 7)
+    # The copy says all of the network: also how its pictures are shown.
+    assert spec_of("transformers:tower", weights=str(weights)) == (spec, weights)
     # A query on a machine without the copy is given the folder.
     reference, _ = find_weights(spec.network, elsewhere)
     assert reference == spec.weights
