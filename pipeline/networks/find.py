@@ -63,9 +63,9 @@ def opened(network: Foreign, path: Path, reference: WeightsRef) -> "nn.Module":
         )
     if network.program:
         weights.check_sha256(path, reference.sha256)
-        return network.build()
+        return network.made()
     state: State = weights.load_state(path, reference.sha256)
-    model = network.build().eval()
+    model = network.made().eval()
     if reference.source == "file":
         state = network.fit(model, state)
     check_fit(model, state, network.name, reference.name)

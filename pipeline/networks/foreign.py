@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lamella.pipeline.errors import InputError
+from lamella.pipeline.errors import InputError, LamellaError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -62,6 +62,15 @@ class Foreign:
     program: bool = False
     batch: int | None = None
     at: Path | None = None
+
+    def made(self) -> "nn.Module":
+        """Return what `build` makes. Raises InputError: its library cannot."""
+        try:
+            return self.build()
+        except LamellaError:
+            raise
+        except Exception as error:
+            raise InputError(f"{self.name} cannot be built here: {one_line(error)}") from error
 
 
 def missing_library(name: str, error: ImportError) -> InputError:

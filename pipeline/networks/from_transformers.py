@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lamella.pipeline.errors import InputError, one_line
+from lamella.pipeline.errors import InputError
 from lamella.pipeline.networks.copies import about
 from lamella.pipeline.networks.foreign import Foreign, Recipe, missing_library
 from lamella.pipeline.networks.hub import asking
@@ -134,10 +134,7 @@ def _from_config(
     options = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
 
     def build() -> "nn.Module":
-        try:
-            made: nn.Module = tower(_configured(tower, config), **options)
-        except Exception as error:
-            raise InputError(f"{full} cannot be built: {one_line(error)}") from error
+        made: nn.Module = tower(_configured(tower, config), **options)
         return made
 
     kept = {name: value for name, value in config.items() if name not in PASSING}

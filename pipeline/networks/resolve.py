@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from lamella.pipeline.errors import InputError, UnknownLayer
-from lamella.pipeline.names import closest, known_names, shown
+from lamella.pipeline.names import closest, known_names, meant, shown
 from lamella.pipeline.networks.foreign import Foreign
 from lamella.pipeline.networks.listed import Alias
 from lamella.pipeline.networks.nodes import OUTPUT
@@ -101,6 +101,7 @@ class LayersOf:
 
     def _found(self, wanted: str) -> tuple[Alias, Output]:
         outputs = self._seen.outputs
+        wanted = meant(wanted, self.names.aliases) or wanted
         alias = self.names.aliases.get(wanted)
         if alias is None:
             if wanted not in outputs:

@@ -99,7 +99,7 @@ def survey(
     """
     import torch
 
-    model = network.build()
+    model = network.made()
     dtype = torch.float32 if precision == "tf32" else getattr(torch, precision)
     layout = torch.channels_last if network.channels_last else torch.contiguous_format
     model.to(dtype=dtype)

@@ -123,7 +123,7 @@ def test_other_commands_take_such_networks(folder: Path, tmp_path: Path) -> None
     ran("index", grouped, "--into", tmp_path / "s", *options)
     given = ("--weights", folder / "vit.safetensors")
     ran("evaluate", tmp_path / "s", "--protocol", "groups", "--engine", "serial", *given)
-    ran("vocabulary", "export", tmp_path / "s", tmp_path / "words")
+    ran("vocabulary", "export", tmp_path / "s", "--into", tmp_path / "words")
     with_words = (*options, "--vocabulary", tmp_path / "words")
     ran("index", grouped, "--into", tmp_path / "t", *with_words)
     ran("verify", tmp_path / "t")
