@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from lamella.schemas.base import Stored, digest_of
-from lamella.schemas.extraction import LayerKind, Pool, View
+from lamella.schemas.extraction import LayerKind, Pool, TokenSpec, View
 from lamella.schemas.vocabulary import VocabularyHealth
 
 EXCHANGE_FORMAT: Literal["lamella-vocabulary-1"] = "lamella-vocabulary-1"
@@ -34,7 +34,8 @@ class SeenRecipe(Stored):
 class OutputRecipe(Stored):
     """Which output of the network is kept, and of which view.
 
-    The fields of `LayerSpec` but its name; `gem_power` only where the pooling is GeM.
+    The fields of `LayerSpec` but its name; `gem_power` only where the pooling is GeM, `tokens` and
+    `channels_last` only of layers that give such.
     """
 
     node: Word
@@ -42,6 +43,8 @@ class OutputRecipe(Stored):
     pool: Pool
     gem_power: float | None = None
     view: View
+    tokens: TokenSpec | None = None
+    channels_last: Literal[True] | None = None
 
 
 class DescriptorRecipe(Stored):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import Stored
-from lamella.schemas.extraction import LayerKind, Pool, Precision, RgbRecipe, View
+from lamella.schemas.extraction import LayerKind, Pool, Precision, Resampling, RgbRecipe, View
 from lamella.schemas.gate import GateSettings
 from lamella.schemas.query import SearchMode, Weighting
 from lamella.schemas.vocabulary import (
@@ -94,6 +94,7 @@ class LayerSettings(Stored):
 class PreprocessSettings(Stored):
     """What differs from the network's own recipe."""
 
+    recipe: Resampling | None = None
     rgb_recipe: RgbRecipe | None = None
     short_edge: int | None = None
     long_edge_multiple: int | None = None
@@ -102,6 +103,14 @@ class PreprocessSettings(Stored):
     channel_order: Literal["rgb", "bgr"] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if value.get("recipe") is None:
+            value.pop("recipe", None)
+        return value
 
 
 class NetworkSettings(Stored):

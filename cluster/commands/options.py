@@ -18,9 +18,9 @@ START_TIMEOUT = "LAMELLA_START_TIMEOUT_S"
 
 
 def _networks() -> tuple[str, ...]:
-    from lamella.pipeline.extract.networks import NETWORKS
+    from lamella.pipeline.networks.listed import NETWORKS
 
-    return NETWORKS
+    return (*NETWORKS, "timm:", "open_clip:", "transformers:")
 
 
 Job = Annotated[
@@ -64,7 +64,11 @@ Profile = Annotated[
     ),
 ]
 Weights = Annotated[
-    Path | None, typer.Option(help="A local .safetensors or .pth file with the network's weights.")
+    Path | None,
+    typer.Option(
+        help="A local .safetensors or .pth file with the network's weights; for transformers the "
+        "folder, for export: the program."
+    ),
 ]
 Thresholds = Annotated[
     str | None,
@@ -234,12 +238,26 @@ Pictures = Annotated[
 Network = Annotated[
     str | None,
     typer.Option(
-        help="efficientnet_lite0, or any torchvision classification model.",
+        metavar="NAME",
+        help="efficientnet_lite0, any classifier of torchvision, [bold]timm:[/]NAME, "
+        "[bold]open_clip:[/]NAME@WEIGHTS, [bold]transformers:[/]ID or FOLDER (a vision tower), "
+        "a program of torch.export ([bold].pt2[/]), or a function of your own that makes a "
+        "network, [bold]package.module:function[/]: its code is run and trusted, and found in the "
+        "installation or in PYTHONPATH.",
+        show_default="efficientnet_lite0",
         autocompletion=offering(_networks),
     ),
 ]
 NewLayers = Annotated[
-    str | None, typer.Option("--layers", help="Layers from high to low, such as fc1,c5_1.")
+    str | None,
+    typer.Option(
+        "--layers",
+        help="Layers from high to low, such as fc1,c5_1. Convolutional networks have pool and s1 "
+        "to sN (the last map at each resolution), transformers cls, avg, patches and b0 to bN (the "
+        "patches of each block), CLIP and SigLIP output (the embedding). Any module may be named "
+        "by its path, as in blocks.9.mlp, and a part of what it gives as in encoder[0].",
+        show_default="chosen by the network",
+    ),
 ]
 Words = Annotated[
     int | None,

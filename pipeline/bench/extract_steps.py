@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.activations import BatchActivations, Row
-from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.backbone import Backbone, placed
 from lamella.pipeline.extract.background_writer import Do, at_once
 from lamella.pipeline.extract.batches import Batch, plan_batches
 from lamella.pipeline.extract.descriptors import Descriptors, global_vectors, local_descriptors
@@ -139,12 +139,17 @@ def seconds_alone(
         decoded = iter([each or source.see_in_sandbox(jpeg) for jpeg, each in found])
         return [next(decoded) if isinstance(each, Jpeg) else each for each in seen]
 
-    def forward(part: tuple[Batch, list[Seen]]) -> dict[View, Mapping[str, Tensor]]:
+    def forward(part: tuple[Batch, list[Seen]]) -> dict[str, Tensor]:
         batch, seen = part
-        return {
-            view: backbone.forward(_filled(batch, [each[at] for each in seen], view, spec), view)
-            for at, view in enumerate(backbone.views)
-        }
+        found: dict[str, Tensor] = {}
+        for at, view in enumerate(backbone.views):
+            pixels = _filled(batch, [each[at] for each in seen], view, spec)
+            outputs = backbone.forward(pixels, view)
+            for layer in spec.layers:
+                if layer.view == view:
+                    output = outputs[layer.node]
+                    found[layer.name] = placed(output, layer, pixels.shape[1:3])
+        return found
 
     def describe(part: tuple[Batch, Any]) -> BatchActivations:
         batch, outputs = part
@@ -152,7 +157,7 @@ def seconds_alone(
         vectors: dict[str, NDArray[np.float32]] = {}
         descriptors: dict[str, Descriptors] = {}
         for layer in spec.layers:
-            output = outputs[layer.view][layer.node]
+            output = outputs[layer.name]
             if layer.kind == "global":
                 vectors[layer.name] = global_vectors(output[: len(image_ids)], layer)
             else:

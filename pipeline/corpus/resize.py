@@ -1,15 +1,20 @@
 """Resize a decoded picture and cut out a part of it."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+Filter = Literal["bilinear", "bicubic"]
+"""A filter of Pillow; both are antialiased."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
 
 class Look(NamedTuple):
-    """A resize to height x width, then a box of the result, all in whole pixels."""
+    """A resize to height x width by a filter, then a box of the result, all in whole pixels."""
 
     height: int
     width: int
@@ -17,6 +22,7 @@ class Look(NamedTuple):
     left: int
     cut_height: int
     cut_width: int
+    filter: Filter = "bilinear"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,15 +70,15 @@ def picture_of(pixels: NDArray[np.uint8]) -> Picture:
     return Picture(Image.fromarray(pixels), pixels.shape[0], pixels.shape[1])
 
 
-def whole_look(height: int, width: int) -> Look:
+def whole_look(height: int, width: int, by: Filter = "bilinear") -> Look:
     """Return the look at a whole picture, resized to this size if it has another."""
-    return Look(height, width, 0, 0, height, width)
+    return Look(height, width, 0, 0, height, width, by)
 
 
 def look_at(picture: Picture, look: Look) -> NDArray[np.uint8]:
-    """Return the pixels of a look at a picture, in `look.shape`; bilinear, antialiased."""
+    """Return the pixels of a look at a picture, in `look.shape`."""
     size = (look.width, look.height)
-    resized = picture.image.resize(size, Image.Resampling.BILINEAR, picture.region)
+    resized = picture.image.resize(size, _FILTERS[look.filter], picture.region)
     bottom, right = look.top + look.cut_height, look.left + look.cut_width
     return np.asarray(resized)[look.top : bottom, look.left : right]
 

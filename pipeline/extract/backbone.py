@@ -1,6 +1,6 @@
 """The network, cut after the last layer kept; one pass a view gives all layers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ from torch import Tensor, nn
 from lamella.pipeline.errors import InputError, UnknownLayer
 from lamella.pipeline.extract.cuda import Lane, answering
 from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
-from lamella.pipeline.extract.efficientnet_lite import fold
-from lamella.pipeline.extract.graph import cut, turns
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
-from lamella.pipeline.extract.lite_layout import SCALES
-from lamella.pipeline.extract.networks import build, load_state, node_names
 from lamella.pipeline.names import known_names, shown
-from lamella.schemas.extraction import ExtractionSpec, View
+from lamella.pipeline.networks.efficientnet_lite import fold
+from lamella.pipeline.networks.exported import Program
+from lamella.pipeline.networks.find import opened
+from lamella.pipeline.networks.graph import cut, turns
+from lamella.pipeline.networks.hooks import Hooked
+from lamella.pipeline.networks.listed import build, node_names
+from lamella.pipeline.networks.lite_layout import SCALES
+from lamella.pipeline.networks.providers import foreign
+from lamella.pipeline.networks.weights import load_state
+from lamella.schemas.extraction import ExtractionSpec, LayerSpec, View
 
 MAKERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 """Modules whose output is new memory."""
@@ -31,18 +36,25 @@ class Backbone:
         self.spec = spec
         self._dtype = DTYPES[spec.precision]
         self._reversed = spec.preprocess.channel_order == "bgr"
-        self._by_view: dict[View, nn.Module] = {}
+        self._by_view: dict[View, Callable[[Tensor], Mapping[str, Tensor]]] = {}
         if spec.preprocess.rgb_recipe == "torch-1":
             check_decoder()
-        model = _load(spec, weights)
+        other = foreign(spec.network, weights)
+        model = _load(spec, weights) if other is None else opened(other, weights, spec.weights)
+        plain = other is not None and not other.channels_last
+        self._layout = torch.contiguous_format if plain else torch.channels_last
         with answering(torch.device(device)):
             self.device = torch.empty(0, device=device).device  # with its number
             self.lane = Lane(self.device)
-            for layer in spec.layers:
-                if layer.view not in self._by_view:
-                    nodes = dict.fromkeys(one.node for one in spec.layers if one.view == layer.view)
-                    self._by_view[layer.view] = self._cut(model, list(nodes))
-            _overwrite_what_is_read_once(self._by_view.values())
+            if other is not None:
+                self._place(model)
+            for view, nodes in _nodes_by_view(spec).items():
+                if other is None:
+                    self._by_view[view] = self._cut(model, nodes)
+                else:
+                    self._by_view[view] = (Program if other.program else Hooked)(model, nodes)
+            if other is None:
+                _overwrite_what_is_read_once(self._by_view.values())
             self._mean = torch.tensor(spec.preprocess.mean, device=self.device)[:, None, None]
             self._std = torch.tensor(spec.preprocess.std, device=self.device)[:, None, None]
             self.lane.settle()
@@ -69,17 +81,17 @@ class Backbone:
             pixels: (batch_size, h, w, 3) uint8 RGB, here or on the device.
 
         Returns:
-            by node, (batch_size, C, H, W) or (batch_size, D), in the type of the precision.
+            by node what it gives, in the type of the precision; `placed` makes maps and vectors of
+            it.
         """
         with torch.inference_mode(), fixed_arithmetic(self.device, self.spec.precision):
             x = torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2)
             if self._reversed:
                 x = x.flip(1)
             x = (x - self._mean).div_(self._std)
-            x = x.to(self._dtype).contiguous(memory_format=torch.channels_last)
+            x = x.to(self._dtype).contiguous(memory_format=self._layout)
             with turns.passing():
-                outputs: Mapping[str, Tensor] = self._by_view[view](x)
-            return outputs
+                return self._by_view[view](x)
 
     def _cut(self, model: nn.Module, nodes: Sequence[str]) -> nn.Module:
         extractor: Any = cut(model, nodes)  # as torch's own types know no call with all of these
@@ -96,13 +108,55 @@ class Backbone:
             if tensor.is_meta:  # counts of training batches, unused at inference
                 owner, _, last = name.rpartition(".")
                 setattr(extractor.get_submodule(owner), last, torch.zeros(()))
-        placed: nn.Module = extractor.to(
-            self.device, self._dtype, memory_format=torch.channels_last
+        return self._place(extractor)
+
+    def _place(self, model: nn.Module) -> nn.Module:
+        """Move a network to the device, in the type of the precision."""
+        module: Any = model  # as torch's own types know no call with all of these
+        module.to(self.device, self._dtype, memory_format=self._layout)
+        return model.requires_grad_(False)
+
+
+def _nodes_by_view(spec: ExtractionSpec) -> dict[View, list[str]]:
+    """Return the nodes that a pass of each view gives, in the order of the layers."""
+    found: dict[View, list[str]] = {}
+    for layer in spec.computed:
+        nodes = found.setdefault(layer.view, [])
+        if layer.node not in nodes:
+            nodes.append(layer.node)
+    return found
+
+
+def placed(output: Tensor, layer: LayerSpec, shape: Sequence[int]) -> Tensor:
+    """Return what a layer's node gave as a map (B, C, H, W) or vectors (B, D).
+
+    Of tokens, a local or pooled layer has the patches at their places, without class token and
+    registers; pool "class" has the class token.
+
+    Args:
+        shape: height and width of the network's input.
+
+    Raises:
+        ValueError: there are not as many tokens as patches.
+    """
+    if layer.channels_last:
+        return output.permute(0, 3, 1, 2)
+    if layer.tokens is None:
+        return output
+    prefix, patch = layer.tokens.prefix, layer.tokens.patch
+    rows, columns = shape[0] // patch, shape[1] // patch
+    if output.shape[1] != prefix + rows * columns:
+        raise ValueError(
+            f"layer {layer.name} gave {output.shape[1]} tokens for {shape[0]} x {shape[1]} pixels, "
+            f"which have {rows} x {columns} patches and {prefix} tokens before them"
         )
-        return placed.requires_grad_(False)
+    if layer.pool == "class":
+        return output[:, 0]
+    patches = output[:, prefix:].transpose(1, 2)
+    return patches.reshape(*patches.shape[:2], rows, columns)
 
 
-def _overwrite_what_is_read_once(extractors: Iterable[nn.Module]) -> None:
+def _overwrite_what_is_read_once(extractors: Iterable[Any]) -> None:
     """Let activation functions work in place behind layers whose output nothing else reads.
 
     The bits stay the same, and less memory is touched: 3 % of a pass of EfficientNet-Lite0 on a

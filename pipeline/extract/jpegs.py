@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lamella.pipeline.corpus.decode import plain_jpeg_size
-from lamella.pipeline.corpus.resize import Look
+from lamella.pipeline.corpus.resize import Filter, Look
 from lamella.pipeline.errors import InputError, one_line
 
 Box = tuple[int, int, int, int]
@@ -166,7 +166,7 @@ def _fault(error: RuntimeError, device: torch.device) -> str:
 
 
 def _looks_at(pixels: Tensor, jpeg: Jpeg) -> list[Tensor]:
-    """Return the pixels of each look at a picture; bilinear, antialiased."""
+    """Return the pixels of each look at a picture; all are made by one filter."""
     left, top, right, bottom = jpeg.box
     part = pixels[None, :, top:bottom, left:right]
     by_size: dict[tuple[int, int], Tensor] = {}
@@ -174,18 +174,18 @@ def _looks_at(pixels: Tensor, jpeg: Jpeg) -> list[Tensor]:
     for look in jpeg.looks:
         size = look.height, look.width
         if size not in by_size:
-            by_size[size] = _resized(part, size)
+            by_size[size] = _resized(part, size, look.filter)
         rows = slice(look.top, look.top + look.cut_height)
         columns = slice(look.left, look.left + look.cut_width)
         seen.append(by_size[size][0, :, rows, columns].permute(1, 2, 0))
     return seen
 
 
-def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def _resized(pixels: Tensor, size: tuple[int, int], by: Filter = "bilinear") -> Tensor:
     if pixels.shape[2:] == size:
         return pixels
     if pixels.device.type != "cuda":
-        return interpolate(pixels, size, mode="bilinear", antialias=True)
-    # The GPU's kernel does not take bytes.
-    floats = interpolate(pixels.float(), size, mode="bilinear", antialias=True)
-    return floats.round_().to(torch.uint8)
+        return interpolate(pixels, size, mode=by, antialias=True)
+    # The GPU's kernel does not take bytes, and the bicubic filter leaves their range.
+    floats = interpolate(pixels.float(), size, mode=by, antialias=True)
+    return floats.round_().clamp_(0, 255).to(torch.uint8)

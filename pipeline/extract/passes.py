@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.backbone import Backbone, placed
 from lamella.pipeline.extract.cuda import answering, nothing_refused, too_large
 from lamella.pipeline.extract.descriptors import (
     Descriptors,
@@ -122,10 +122,13 @@ def _ask(
             for view, batch in zip(inputs, pixels, strict=True):
                 outputs = backbone.forward(batch, view)
                 for layer in backbone.spec.layers:
-                    if layer.view == view and layer.kind == "global":
-                        found[layer.name] = pooled(outputs[layer.node], layer)
-                    elif layer.view == view:
-                        found[layer.name] = unit_rows(outputs[layer.node], on_device)
+                    if layer.view != view:
+                        continue
+                    output = placed(outputs[layer.node], layer, batch.shape[1:3])
+                    if layer.kind == "global":
+                        found[layer.name] = pooled(output, layer)
+                    else:
+                        found[layer.name] = unit_rows(output, on_device)
                 del outputs
         wanted: list[Tensor] = []
         for each in found.values():

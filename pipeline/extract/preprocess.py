@@ -5,8 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.corpus.resize import Look, look_at, picture_of, whole_look
-from lamella.schemas.extraction import PreprocessSpec, View
+from lamella.pipeline.corpus.resize import Filter, Look, look_at, picture_of, whole_look
+from lamella.schemas.extraction import PreprocessSpec, Resampling, View
+
+FILTERS: dict[Resampling, Filter] = {
+    "pillow-bilinear-1": "bilinear",
+    "pillow-bicubic-1": "bicubic",
+}
 
 MARGIN = 3
 """Recipe "rgb-2" keeps at least this many pixels along each axis for each one that is needed.
@@ -40,13 +45,14 @@ def look_of(height: int, width: int, view: View, spec: PreprocessSpec) -> Look:
     `whole` is the picture at its short edge, `crop` the centre of that, `warp` the picture
     squeezed into the crop's square.
     """
+    by = FILTERS[spec.recipe]
     if view == "warp":
-        return whole_look(spec.crop, spec.crop)
+        return whole_look(spec.crop, spec.crop, by)
     rows, columns = whole_shape(height, width, spec)
     if view == "whole":
-        return whole_look(rows, columns)
+        return whole_look(rows, columns, by)
     top, left = (rows - spec.crop) // 2, (columns - spec.crop) // 2
-    return Look(rows, columns, top, left, spec.crop, spec.crop)
+    return Look(rows, columns, top, left, spec.crop, spec.crop, by)
 
 
 def reduction_of(height: int, width: int, looks: Sequence[Look], spec: PreprocessSpec) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lamella.pipeline.corpus.joined import each_part
 from lamella.pipeline.errors import CorruptFile, InputError, one_line
+from lamella.pipeline.networks.providers import absolute_name
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.commit import create_once
 from lamella.pipeline.store.protocol import Store
@@ -67,7 +68,8 @@ def _settled(job: JobConfig) -> JobConfig:
     weights = job.network.weights
     if weights is not None:
         weights = str(Path(weights).expanduser().absolute())
-    network = job.network.model_copy(update={"weights": weights})
+    name = absolute_name(job.network.name)
+    network = job.network.model_copy(update={"name": name, "weights": weights})
     words = job.vocabulary_from
     if words is not None:
         words = str(Path(words).expanduser().absolute())

@@ -2,25 +2,29 @@
 and the snapshot and the fusion that queries mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.extract.networks import (
-    check_network,
-    default_layers,
-    default_preprocess,
-    find_weights,
-    resolve_layer,
-)
 from lamella.pipeline.index.promotions import current_snapshot, read_snapshot
 from lamella.pipeline.index.tags import snapshot_named
 from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.settings import explain
 from lamella.pipeline.names import known_names, layers_meant, shown
+from lamella.pipeline.networks.find import find_weights, weights_of
+from lamella.pipeline.networks.foreign import Foreign
+from lamella.pipeline.networks.listed import (
+    check_network,
+    default_layers,
+    default_preprocess,
+    resolve_layer,
+)
+from lamella.pipeline.networks.providers import foreign
+from lamella.pipeline.networks.resolve import batch_of, resolved
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, PreprocessSpec, WeightsRef
 from lamella.schemas.job import (
@@ -90,25 +94,32 @@ def resolve_extraction(
         InputError: an unknown network or layer, or weights that are absent or not those named.
     """
     settings, mistakes = job.network, Mistakes()
-    ordered = _in_order(job, given, alone=alone)
-    if all(isinstance(each, LayerSpec) for each in ordered):
-        return _without_network(job, ordered), Path()
-    check_network(settings.name)
+    if alone or (settings.layers and all(_name(each) in given for each in settings.layers)):
+        return _without_network(job, given), Path()
+    file = Path(settings.weights).expanduser().absolute() if settings.weights else None
+    other = foreign(settings.name, file)
+    if other is None:
+        check_network(settings.name)
     layers: list[LayerSpec] = []
-    with mistakes.noted():
-        layers = _layers(job, ordered)
-    with mistakes.noted():
-        reference, path = _weights(settings)
-    mistakes.check()
-    preprocess = default_preprocess(settings.name).model_dump()
-    preprocess |= settings.preprocess.model_dump(exclude_none=True)
+    preprocess = PreprocessSpec()
     try:
+        with mistakes.noted():
+            if other is None:
+                layers = _listed_layers(job, given)
+                recipe = default_preprocess(settings.name).model_dump()
+                recipe |= settings.preprocess.model_dump(exclude_none=True)
+                preprocess = PreprocessSpec(**recipe)
+            else:
+                preprocess, layers = _foreign_layers(other, settings, given)
+        with mistakes.noted():
+            reference, path = _weights(settings, other, file)
+        mistakes.check()
         spec = ExtractionSpec(
-            network=settings.name,
+            network=settings.name if other is None else other.name,
             weights=reference,
-            preprocess=PreprocessSpec(**preprocess),
+            preprocess=preprocess,
             layers=tuple(layers),
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size if other is None else batch_of(other, settings),
             precision=settings.precision,
         )
     except ValidationError as error:
@@ -116,74 +127,106 @@ def resolve_extraction(
     return spec, path
 
 
-Named = LayerSpec | LayerSettings | str
-"""A layer that is given, or one of the network as a job names it."""
+Named = LayerSettings | str
+"""A layer as a job names it."""
+
+Find = Callable[[Named], LayerSpec]
+"""Returns the full spec of a layer of the network."""
 
 
-def _in_order(job: JobConfig, given: Mapping[str, LayerSpec], *, alone: bool) -> list[Named]:
-    """Return the layers of a job from high to low; given ones that it does not name come first.
+def _name(layer: Named) -> str:
+    return layer if isinstance(layer, str) else layer.name
+
+
+def _without_network(job: JobConfig, given: Mapping[str, LayerSpec]) -> ExtractionSpec:
+    """Return the spec of layers that are all given; no network sees the pictures.
 
     Raises:
-        InputError: a layer of a network is named, and there are no pictures; or a given one has
-            settings.
+        InputError: weights of a network or a layer of one are named.
     """
-    network = job.network.name
-    usual = PAPER_LAYERS.get(network) if job.profile == "paper" else None
-    named: Sequence[LayerSettings | str] = job.network.layers
-    if not named and not alone:
-        named = usual or default_layers(network)
-    found: list[Named] = []
-    for each in named:
-        name = each if isinstance(each, str) else each.name
-        if name not in given or not job.network.layers:  # a layer of the network by default
-            if alone:
-                raise InputError(
-                    f"layer {shown(name)} is of a network, which sees pictures, and vectors alone "
-                    f"have none; given are {known_names(name, given)}: name a source of pictures "
-                    "too, or leave the layer out"
-                )
-            found.append(each)
-            continue
-        if isinstance(each, LayerSettings) and each.model_fields_set != {"name"}:
-            raise InputError(
-                f"layer {name} is given by vectors, and takes no settings of its own: write its "
-                "name alone in network.layers"
-            )
-        found.append(given[name])
-    return [*(layer for layer in given.values() if layer not in found), *found]
-
-
-def _without_network(job: JobConfig, layers: Sequence[Named]) -> ExtractionSpec:
-    """Return the spec of layers that are all given; no network sees the pictures."""
     if job.network.weights:
         raise InputError(
             f"weights {job.network.weights} are those of a network, and all layers are given by "
             "vectors: leave the weights out"
         )
+
+    def find(layer: Named) -> LayerSpec:
+        raise InputError(
+            f"layer {shown(_name(layer))} is of a network, which sees pictures, and vectors alone "
+            f"have none; given are {known_names(_name(layer), given)}: name a source of pictures "
+            "too, or leave the layer out"
+        )
+
     return ExtractionSpec(
         network=NO_NETWORK,
         weights=WeightsRef(source="none", name=NO_NETWORK, sha256="0" * 64),
         preprocess=PreprocessSpec(),
-        layers=tuple(each for each in layers if isinstance(each, LayerSpec)),
+        layers=tuple(_layers(job.network.layers, given, find)),
     )
 
 
-def _layers(job: JobConfig, ordered: Sequence[Named]) -> list[LayerSpec]:
-    """Return the layers of a job. Raises InputError: some are unknown, or wrong in other ways."""
+def _listed_layers(job: JobConfig, given: Mapping[str, LayerSpec]) -> list[LayerSpec]:
+    """Return the layers of a job with a network that is listed here. Raises as `_layers`."""
+    network, find = job.network.name, partial(_layer, job.network.name)
+    if job.network.layers:
+        return _layers(job.network.layers, given, find)
+    usual = PAPER_LAYERS.get(network) if job.profile == "paper" else None
+    return [*given.values(), *_layers(usual or default_layers(network), {}, find)]
+
+
+def _foreign_layers(
+    network: Foreign, settings: NetworkSettings, given: Mapping[str, LayerSpec]
+) -> tuple[PreprocessSpec, list[LayerSpec]]:
+    """Return how a network from elsewhere sees pictures, and the layers of a job.
+
+    Raises:
+        InputError: as `_layers`.
+    """
+    preprocess, known, wanted = resolved(network, settings)
+
+    def find(layer: Named) -> LayerSpec:
+        return _checked(layer, partial(known.layer, layer))
+
+    if settings.layers:
+        layers = _layers(wanted, given, find)
+    else:
+        layers = [*given.values(), *_layers(wanted, {}, find)]
+    return known.shown(preprocess, [each for each in layers if each.vectors is None]), layers
+
+
+def _layers(named: Sequence[Named], given: Mapping[str, LayerSpec], find: Find) -> list[LayerSpec]:
+    """Return the layers that a job names, from high to low; given ones not named come first.
+
+    Raises:
+        InputError: some are unknown or wrong in other ways, or a given one has settings.
+    """
     mistakes = Mistakes()
     found: list[LayerSpec] = []
-    for layer in ordered:
+    for layer in named:
         with mistakes.noted():
-            found.append(layer if isinstance(layer, LayerSpec) else _layer(job.network.name, layer))
+            found.append(_given(layer, given) if _name(layer) in given else find(layer))
     mistakes.check()
-    return found
+    return [*(layer for layer in given.values() if layer not in found), *found]
 
 
-def _weights(settings: NetworkSettings) -> tuple[WeightsRef, Path]:
+def _given(layer: Named, given: Mapping[str, LayerSpec]) -> LayerSpec:
+    """Return a layer whose vectors are given. Raises InputError: it is to have settings too."""
+    if isinstance(layer, LayerSettings) and layer.model_fields_set != {"name"}:
+        raise InputError(
+            f"layer {layer.name} is given by vectors, and takes no settings of its own: write its "
+            "name alone in network.layers"
+        )
+    return given[_name(layer)]
+
+
+def _weights(
+    settings: NetworkSettings, other: Foreign | None, file: Path | None
+) -> tuple[WeightsRef, Path]:
     """Return which weights a job uses, and where they are. Raises InputError: not those named."""
-    reference, path = find_weights(
-        settings.name, Path(settings.weights) if settings.weights else None
-    )
+    if other is None:
+        reference, path = find_weights(settings.name, file)
+    else:
+        reference, path = weights_of(other, file)
     if settings.weights_sha256 and settings.weights_sha256 != reference.sha256:
         raise InputError(
             f"weights {path.name} have SHA-256 {reference.sha256[:12]}, the job says "
@@ -209,8 +252,9 @@ def check_weights(spec: ExtractionSpec, weights: Path) -> None:
 
 def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
     settings = LayerSettings(name=layer) if isinstance(layer, str) else layer
-    try:
-        return resolve_layer(
+    return _checked(
+        layer,
+        lambda: resolve_layer(
             network,
             settings.name,
             node=settings.node,
@@ -218,9 +262,16 @@ def _layer(network: str, layer: LayerSettings | str) -> LayerSpec:
             pool=settings.pool,
             gem_power=settings.gem_power,
             view=settings.view,
-        )
+        ),
+    )
+
+
+def _checked(layer: LayerSettings | str, find: Callable[[], LayerSpec]) -> LayerSpec:
+    """Return the layer that is found. Raises InputError: its settings do not go together."""
+    try:
+        return find()
     except ValidationError as error:
-        raise InputError(f"layer {settings.name}: {explain(error)}") from None
+        raise InputError(f"layer {_name(layer)}: {explain(error)}") from None
 
 
 def resolve_fusion(

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from lamella.pipeline.errors import InputError, one_line
-from lamella.pipeline.extract.networks import layer_meant, network_meant
 from lamella.pipeline.jobs.mistakes import all_of
 from lamella.pipeline.names import closest, known_names
+from lamella.pipeline.networks.listed import layer_meant, network_meant
 from lamella.schemas.job import JobConfig, LayerSettings
 
 

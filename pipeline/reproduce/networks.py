@@ -6,14 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.extract.lite_layout import SCALES
-from lamella.pipeline.extract.networks import (
-    check_network,
-    find_weights,
-    load_state,
-    resolve_layer,
-    weights_at_hand,
-)
+from lamella.pipeline.networks.listed import check_network, resolve_layer
+from lamella.pipeline.networks.lite_layout import SCALES
+from lamella.pipeline.networks.weights import find_weights, load_state, weights_at_hand
 from lamella.pipeline.reproduce import paper
 
 OTHERS = {"efficientnet_lite0": ("head", "b11", "b5")}

@@ -14,13 +14,14 @@ from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.image_table import probe_rows
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.errors import IncompatibleInputs, InputError
-from lamella.pipeline.extract.networks import find_weights
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import Described, Describes
 from lamella.pipeline.index.encode import open_describer
 from lamella.pipeline.index.files import read_bags, read_dense, write_bags, write_dense
 from lamella.pipeline.index.residual_files import read_residuals, write_residuals
 from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.networks.copies import held
+from lamella.pipeline.networks.find import find_weights
 from lamella.pipeline.run.step import Counts, Do
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.search.segment import Features, QueryBatch
@@ -69,6 +70,8 @@ def find_query_weights(snapshot: IndexSnapshot, weights: Path | None) -> Path:
             f"no network sees pictures in snapshot {snapshot.number}, whose vectors were all "
             "given: ask by indexed pictures, or by vectors"
         )
+    if weights is None and (kept := held(spec.weights)) is not None:
+        return kept
     reference, path = find_weights(spec.network, weights)
     if reference.sha256 != spec.weights.sha256:
         raise IncompatibleInputs(

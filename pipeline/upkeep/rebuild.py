@@ -21,6 +21,7 @@ from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.jobs.vectors import check_believed, given_layers, open_layers
 from lamella.pipeline.journey import Journey, decode_limits
+from lamella.pipeline.networks.copies import held
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
@@ -67,6 +68,8 @@ class RecordedSources:
             InputError: weights or network have changed.
         """
         recorded = self.job.extraction
+        if (kept := held(recorded.weights)) is not None:
+            return kept
         layers = {layer.name: layer for layer in recorded.given}
         spec, weights = resolve_extraction(self.job.job, layers, alone=recorded.is_corpus)
         if spec != recorded:

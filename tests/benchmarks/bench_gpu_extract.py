@@ -24,9 +24,10 @@ from torch import Tensor
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.descriptors import global_vectors, local_descriptors
-from lamella.pipeline.extract.networks import LITE0, default_preprocess
 from lamella.pipeline.extract.passes import ask
 from lamella.pipeline.extract.work import PictureSource, forward_pictures
+from lamella.pipeline.networks.listed import default_preprocess
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import Precision, RgbRecipe
 from tests.benchmarks.record import Measurement, write_record
 from tests.pictures import draw_jpegs, drawn
@@ -148,8 +149,9 @@ def plain_rate(backbone: Backbone, batch_size: int, seconds: float = 0.3) -> flo
         view: (pixels.permute(0, 3, 1, 2).float() / 255).to(dtype).contiguous()
         for view, pixels in views.items()
     }
+    extractors: Any = backbone._by_view
     for view in views:
-        backbone._by_view[view].to(memory_format=torch.contiguous_format)
+        extractors[view].to(memory_format=torch.contiguous_format)
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -162,7 +164,7 @@ def plain_rate(backbone: Backbone, batch_size: int, seconds: float = 0.3) -> flo
     finally:
         torch.backends.cudnn.benchmark = before
         for view in views:
-            backbone._by_view[view].to(memory_format=torch.channels_last)
+            extractors[view].to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("network", [LITE0, "alexnet", "vgg16"])

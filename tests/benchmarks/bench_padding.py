@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lamella.pipeline.extract.batches import plan_batches, wasted_share
-from lamella.pipeline.extract.networks import LITE0
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import PreprocessSpec
 from tests.pipeline.extract.specs import spec_of
 

@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from lamella.pipeline.extract.networks import LITE0, default_preprocess, resolve_layer
 from lamella.pipeline.jobs.resolve import resolve_fusion
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.networks.listed import default_preprocess, resolve_layer
+from lamella.pipeline.networks.weights import LITE0
 from lamella.pipeline.store import tree
 from lamella.schemas.base import FORMAT_VERSION
 from lamella.schemas.extraction import PreprocessSpec

@@ -26,7 +26,7 @@ from lamella.pipeline.corpus.resize import whole_look
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.jpegs import decode_jpegs, plain_jpeg
-from lamella.pipeline.extract.networks import load_state
+from lamella.pipeline.networks.weights import load_state
 from tests.fuzz.fuzzing import EDITS, ODD, Edit, as_json, drawn, edited, fuzz, one_line, replaced
 from tests.mutations import in_every_format
 

@@ -13,7 +13,8 @@ from lamella.pipeline.corpus.resize import Look, whole_look
 from lamella.pipeline.corpus.sources import list_source
 from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.jpegs import Box, Jpeg, plain_jpeg
-from lamella.pipeline.extract.networks import build, default_preprocess, find_weights, resolve_layer
+from lamella.pipeline.networks.listed import build, default_preprocess, resolve_layer
+from lamella.pipeline.networks.weights import find_weights
 from lamella.schemas.extraction import ExtractionSpec, LayerSpec, Precision, PreprocessSpec
 
 

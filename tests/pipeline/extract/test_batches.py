@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lamella.pipeline.extract.batches import plan_batches, wasted_share
-from lamella.pipeline.extract.networks import LITE0
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import PreprocessSpec
 from tests.pipeline.extract.specs import spec_of
 

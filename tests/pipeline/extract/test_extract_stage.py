@@ -16,11 +16,11 @@ from lamella.pipeline.corpus.stage import build_corpus
 from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.extraction import Extraction
-from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.sink import LayerSink
 from lamella.pipeline.extract.stage import ExtractTask, ExtractWork, extract_corpus
 from lamella.pipeline.index.describe import Describer
 from lamella.pipeline.index.encode import describe_file
+from lamella.pipeline.networks.weights import LITE0
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import StoreStep
 from lamella.pipeline.store import tree

@@ -59,6 +59,18 @@ def test_a_look_is_within_one_level_of_pillows(box: Box | None) -> None:
         assert off.mean() < 0.2
 
 
+def test_a_bicubic_look_is_close_to_pillows() -> None:
+    data = jpeg_of(901, 1300, orientation=3)
+    looks = (whole_look(256, 341, "bicubic"), Look(256, 341, 16, 58, 224, 224, "bicubic"))
+    jpeg = asked(data)._replace(looks=looks)
+    (seen,) = decode_jpegs([jpeg], CPU)
+    assert seen is not None
+    for mine, theirs in zip(seen, of_pillow(jpeg), strict=True):
+        off = np.abs(mine.numpy().astype(int) - theirs)
+        assert off.max() <= 2
+        assert off.mean() < 0.2
+
+
 def test_float32_as_a_card_resizes_is_within_one_level_of_bytes() -> None:
     pixels = torch.from_numpy(drawn(700, 900, 3)).permute(2, 0, 1)[None]
     floats = interpolate(pixels.float(), (256, 329), mode="bilinear", antialias=True)

@@ -17,8 +17,9 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.jpegs import decode_jpegs
-from lamella.pipeline.extract.networks import LITE0, LITE_PREPROCESS
 from lamella.pipeline.extract.work import PictureSource, forward_pictures
+from lamella.pipeline.networks.listed import LITE_PREPROCESS
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import Precision, RgbRecipe
 from tests.pictures import draw_jpegs, drawn, jpeg_of, without_huffman_tables
 from tests.pipeline.extract.specs import asked, assert_same, random_weights, rows_of, spec_of

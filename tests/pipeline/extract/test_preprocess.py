@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lamella.pipeline.corpus import sandbox
 from lamella.pipeline.corpus.decode import DecodeLimits, decode
 from lamella.pipeline.corpus.resize import look_at, picture_of, whole_look
 from lamella.pipeline.extract.batches import plan_batches
 from lamella.pipeline.extract.jpegs import Jpeg
-from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.extract.preprocess import look_of, reduction_of, see, view_shape, whole_shape
 from lamella.pipeline.extract.work import PictureSource
+from lamella.pipeline.networks.weights import LITE0
 from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import spec_of
 
@@ -146,3 +147,20 @@ def test_the_recipe_decides_how_much_of_a_jpeg_is_decoded(
         assert not isinstance(found, Jpeg)
         (seen,) = found
         np.testing.assert_array_equal(seen, look_at(picture, look))
+
+
+@pytest.mark.parametrize("view", ["whole", "crop", "warp"])
+def test_the_bicubic_recipe_is_pillows_filter(view: View) -> None:
+    spec = PreprocessSpec(recipe="pillow-bicubic-1", short_edge=60, crop=48)
+    data = np.random.default_rng(1).integers(0, 256, (100, 150, 3)).astype(np.uint8)
+    size = (48, 48) if view == "warp" else (90, 60)
+    whole = np.asarray(Image.fromarray(data).resize(size, Image.Resampling.BICUBIC))
+    expected = whole[6:54, 21:69] if view == "crop" else whole
+    np.testing.assert_array_equal(see(data, view, spec), expected)
+    png = io.BytesIO()
+    Image.fromarray(data).save(png, "png")
+    look = look_of(100, 150, view, spec)
+    (shown,) = sandbox.see(png.getvalue(), (100, 150), [look], DecodeLimits())
+    np.testing.assert_array_equal(shown, expected)
+    bilinear = PreprocessSpec(short_edge=60, crop=48)
+    assert (see(data, view, bilinear) != expected).any()

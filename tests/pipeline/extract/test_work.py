@@ -17,8 +17,9 @@ from lamella.pipeline.errors import CardLost, InputError
 from lamella.pipeline.extract import cuda
 from lamella.pipeline.extract.activations import BatchActivations
 from lamella.pipeline.extract.backbone import Backbone
-from lamella.pipeline.extract.networks import LITE0, LITE_PREPROCESS
 from lamella.pipeline.extract.work import PictureSource, forward_pictures
+from lamella.pipeline.networks.listed import LITE_PREPROCESS
+from lamella.pipeline.networks.weights import LITE0
 from lamella.pipeline.run.ledger import is_worth_retrying
 from lamella.schemas.extraction import Precision, View
 from tests.pictures import draw_jpegs, without_huffman_tables

@@ -6,8 +6,6 @@ import torch
 from safetensors.torch import save_file
 
 from lamella.pipeline.errors import InputError, UnknownLayer
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite
-from lamella.pipeline.extract.networks import LITE0, LITE0_SHA256
 from lamella.pipeline.jobs.indexing import Prepared, prepare
 from lamella.pipeline.jobs.resolve import (
     asked_fusion,
@@ -18,6 +16,8 @@ from lamella.pipeline.jobs.resolve import (
 )
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.journey import words_folder
+from lamella.pipeline.networks.efficientnet_lite import EfficientNetLite
+from lamella.pipeline.networks.weights import LITE0, LITE0_SHA256
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.job import FusionSettings
 from lamella.schemas.query import FusionSpec

@@ -84,7 +84,8 @@ def test_a_view_hides_what_it_does_not_look_at() -> None:
 
 def test_each_setting_of_an_extraction_is_in_the_recipe_or_left_out_on_purpose() -> None:
     assert set(SeenRecipe.model_fields) == set(PreprocessSpec.model_fields)
-    assert set(OutputRecipe.model_fields) == set(LayerSpec.model_fields) - {"name"}
+    # A layer of given vectors has no words.
+    assert set(OutputRecipe.model_fields) == set(LayerSpec.model_fields) - {"name", "vectors"}
     rounding = {"batch_size", "precision"}
     decides = set(ExtractionSpec.model_fields) - {"format_version", "layers"} - rounding
     assert set(DescriptorRecipe.model_fields) == decides | {"layer", "descriptor"}

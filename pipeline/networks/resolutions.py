@@ -1,12 +1,13 @@
 """The last map at each resolution of a network, found by its structure, not by a list of names."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx, nn
 
-from lamella.pipeline.extract.graph import cut, output_names
+from lamella.pipeline.networks.graph import cut, output_names
 
 SHAPE = (2, 3, 256, 384)
 """The input that is tried. It is not square: by its proportion a map is told from other outputs of
@@ -27,18 +28,30 @@ def last_maps(model: nn.Module) -> tuple[str, ...]:
     octaves = _octaves(model)
     if not octaves:
         return ()
-    names = list(octaves)
-    blocks = _blocks(octaves)
     weighted = {
         name for name, module in model.named_modules() if any(True for _ in module.parameters())
     }
-    classifier = next((blocks[name] for name in reversed(names) if name in weighted), None)
+    return last_of_each(octaves, next((n for n in reversed(list(octaves)) if n in weighted), None))
+
+
+def last_of_each(
+    octaves: Mapping[str, int | None], classifier: str | None = None
+) -> tuple[str, ...]:
+    """Return the node of the last map at each resolution, from the highest to the lowest.
+
+    Args:
+        octaves: by node, in order, how often the resolution was halved; None if it gives no map.
+        classifier: a node of the block at which to stop; None for no such block.
+    """
+    names = list(octaves)
+    blocks = _blocks(octaves)
+    after = dict(pairwise(names))
     last: dict[int, str] = {}
-    for name, following in zip(names, [*names[1:], ""], strict=True):
-        if blocks[name] == classifier:
+    for name in names:
+        if classifier is not None and blocks[name] == blocks[classifier]:
             break
         octave = octaves[name]
-        if octave is not None and blocks[name] != blocks.get(following):
+        if octave is not None and blocks[name] != blocks.get(after.get(name, "")):
             last[octave] = name
     return tuple(last[octave] for octave in sorted(last))
 
@@ -67,8 +80,11 @@ def _octave(output: object) -> int | None:
     return round(math.log2(SHAPE[3] / width))
 
 
-def _blocks(octaves: dict[str, int | None]) -> dict[str, str]:
-    """Return each node's block: the outermost module where the resolution falls at most once."""
+def _blocks(octaves: Mapping[str, int | None]) -> dict[str, str]:
+    """Return each node's block: the outermost module where the resolution falls at most once.
+
+    A module that holds several blocks is one of its own.
+    """
     seen: dict[str, set[int]] = {}
     before = 0
     for name, octave in octaves.items():
@@ -77,7 +93,7 @@ def _blocks(octaves: dict[str, int | None]) -> dict[str, str]:
             if octave is not None:
                 seen[module].add(octave)
         before = before if octave is None else octave
-    return {name: next(m for m in _path(name) if len(seen[m]) <= 2) for name in octaves}
+    return {name: next((m for m in _path(name) if len(seen[m]) <= 2), name) for name in octaves}
 
 
 def _path(name: str) -> Iterator[str]:

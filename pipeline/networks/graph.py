@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from torch import fx, nn
 
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
+from lamella.pipeline.networks.efficientnet_lite import EfficientNetLite, SameConv
 
 
 class _Turns:

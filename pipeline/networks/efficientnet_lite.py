@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from lamella.pipeline.extract.lite_layout import (
+from lamella.pipeline.networks.lite_layout import (
     CLASSES,
     HEAD_CHANNELS,
     STEM_CHANNELS,

@@ -10,24 +10,22 @@ import torch
 from safetensors.torch import save_file
 
 from lamella.pipeline.errors import InputError, UnknownLayer
-from lamella.pipeline.extract import networks
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.pipeline.extract.descriptors import global_vectors
-from lamella.pipeline.extract.networks import (
+from lamella.pipeline.networks import listed
+from lamella.pipeline.networks.listed import (
     ALIASES,
     DEFAULT_LAYERS,
-    LITE0,
     Alias,
     build,
     default_layers,
-    find_weights,
     layer_meant,
-    load_state,
     network_meant,
     node_names,
     resolve_layer,
 )
-from lamella.pipeline.extract.torchvision_names import TORCHVISION
+from lamella.pipeline.networks.torchvision_names import TORCHVISION
+from lamella.pipeline.networks.weights import LITE0, find_weights, load_state
 from lamella.pipeline.store.commit import sha256_of
 from lamella.schemas.extraction import PreprocessSpec, View
 from tests.pipeline.extract.specs import random_weights, spec_of
@@ -122,7 +120,7 @@ def test_a_known_short_name_is_found_without_opening_the_network(
     def never(network: str) -> None:
         raise AssertionError(network)
 
-    monkeypatch.setattr(networks, "build", never)
+    monkeypatch.setattr(listed, "build", never)
     for network in (LITE0, "efficientnet_lite2", "vgg16", "alexnet"):
         for name in default_layers(network):
             resolve_layer(network, name)
@@ -271,6 +269,7 @@ def test_what_works_in_place_changes_no_output(
     found = [backbone.forward(PIXELS, view) for view in backbone.views]
     switched = 0
     for extractor in backbone._by_view.values():
+        assert isinstance(extractor, torch.nn.Module)
         for module in extractor.modules():
             if getattr(module, "inplace", False):
                 vars(module)["inplace"], switched = False, switched + 1

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lamella.pipeline.extract.graph import cut
-from lamella.pipeline.extract.networks import build
-from lamella.pipeline.extract.resolutions import last_maps
+from lamella.pipeline.networks.graph import cut
+from lamella.pipeline.networks.listed import build
+from lamella.pipeline.networks.resolutions import last_maps
 
 
 @pytest.mark.parametrize(

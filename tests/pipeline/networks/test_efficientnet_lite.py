@@ -10,17 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.extract import networks
 from lamella.pipeline.extract.backbone import Backbone
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, fold
-from lamella.pipeline.extract.graph import cut
-from lamella.pipeline.extract.networks import (
-    ALIASES,
-    LITE0,
-    find_weights,
-    load_state,
-    resolve_layer,
-)
+from lamella.pipeline.networks import weights as of_weights
+from lamella.pipeline.networks.efficientnet_lite import EfficientNetLite, fold
+from lamella.pipeline.networks.graph import cut
+from lamella.pipeline.networks.listed import ALIASES, resolve_layer
+from lamella.pipeline.networks.weights import LITE0, find_weights, load_state
 from tests.pipeline.extract.specs import spec_of
 
 LITE1, LITE2 = "efficientnet_lite1", "efficientnet_lite2"
@@ -190,10 +185,10 @@ def test_weights_whose_package_is_absent_or_altered_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     absent = ("efficientnet_lite9_pytorch_model", "EfficientnetLite9ModelFile", "0" * 64)
-    monkeypatch.setitem(networks.LITE_WEIGHTS, LITE1, absent)
+    monkeypatch.setitem(of_weights.LITE_WEIGHTS, LITE1, absent)
     with pytest.raises(InputError, match=r"efficientnet-lite9-pytorch-model, .* 'lamella\[lite\]'"):
         find_weights(LITE1, None)
-    module, holder, _ = networks.LITE_WEIGHTS[LITE2]
-    monkeypatch.setitem(networks.LITE_WEIGHTS, LITE2, (module, holder, "0" * 64))
+    module, holder, _ = of_weights.LITE_WEIGHTS[LITE2]
+    monkeypatch.setitem(of_weights.LITE_WEIGHTS, LITE2, (module, holder, "0" * 64))
     with pytest.raises(InputError, match="has SHA-256 9656183eaeaf, 000000000000 was published"):
         find_weights(LITE2, None)

@@ -11,12 +11,12 @@ import torch
 from torchvision.models import feature_extraction as theirs
 
 from lamella.pipeline.extract.backbone import Backbone
-from lamella.pipeline.extract.efficientnet_lite import EfficientNetLite, SameConv
-from lamella.pipeline.extract.graph import cut, output_names
-from lamella.pipeline.extract.lite_layout import SCALES
-from lamella.pipeline.extract.networks import LITE0
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.jobs.settings import load_job
+from lamella.pipeline.networks.efficientnet_lite import EfficientNetLite, SameConv
+from lamella.pipeline.networks.graph import cut, output_names
+from lamella.pipeline.networks.lite_layout import SCALES
+from lamella.pipeline.networks.weights import LITE0
 
 ROOT = Path(__file__).parents[3]
 KEPT_WHOLE = {"leaf_modules": [SameConv]}
