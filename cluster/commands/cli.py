@@ -10,6 +10,7 @@ from rich.text import Text
 from lamella.cluster.commands import (
     bench,
     compare,
+    doctor,
     evaluate_command,
     explain,
     keeping,
@@ -198,6 +199,7 @@ bench.register(app)
 status.register(app)
 keeping.register(app)
 maintenance.register(app)
+doctor.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")
 unfold_help(app)
 observe(app)
