@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lamella.cluster.commands.show import plain
 from lamella.pipeline.doctor.findings import Finding, Part
+from lamella.pipeline.text import printable
 
 STYLES = {"ok": "green", "missing": "yellow", "broken": "bold red"}
 
@@ -25,12 +25,12 @@ def show_parts(console: Console, parts: Sequence[Part]) -> None:
         table.add_column(overflow="fold")
         for each in part.findings:
             style = STYLES[each.state]
-            table.add_row(Text(each.state, style=style), plain(each.what), _said(each))
+            table.add_row(Text(each.state, style=style), Text(printable(each.what)), _said(each))
         console.print(table)
 
 
 def _said(finding: Finding) -> Text:
-    said = plain(finding.says)
+    said = Text(printable(finding.says))
     if finding.cure:
-        said.append(f"\n→ {plain(finding.cure)}", style="cyan")
+        said.append(f"\n→ {printable(finding.cure)}", style="cyan")
     return said

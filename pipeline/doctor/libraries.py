@@ -1,6 +1,6 @@
 """The libraries that Lamella stands on, and those that extras bring: found, and imported."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -74,7 +74,7 @@ FOR_CARDS = ("torchcodec",)
 
 def version_of(package: str) -> str:
     """Return an installed version of a package, "" if it is not installed."""
-    names = ("faiss-gpu", "faiss-cpu") if package == "faiss" else (package,)
+    names = ("faiss-gpu", "faiss-cpu", "faiss") if package == "faiss" else (package,)
     for name in names:
         try:
             found = metadata.version(name)
@@ -145,8 +145,3 @@ def _listed(versions: Mapping[str, str]) -> str:
         version if version.startswith(package) else f"{package} {version}"
         for package, version in versions.items()
     )
-
-
-def all_imported(lists: Iterable[Mapping[str, Imported]]) -> dict[str, Imported]:
-    """Return what was found by all the processes that imported, in one."""
-    return {module: found for each in lists for module, found in each.items()}

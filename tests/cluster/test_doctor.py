@@ -14,7 +14,7 @@ from lamella.pipeline.doctor import folders, libraries, machine, pictures, weigh
 from lamella.pipeline.doctor.examine import examine
 from lamella.pipeline.doctor.findings import Finding, Part
 from lamella.pipeline.store.storage import open_store
-from tests.command_line import complaint, lamella
+from tests.command_line import complaint, lamella, lamella_apart
 
 PARTS = ["installed", "machine", "folders", "pictures", "weights", "extras"]
 
@@ -42,6 +42,7 @@ def test_a_library_that_cannot_be_loaded_ends_with_1(
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('libcudnn.so.9: cannot open')")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(libraries, "modules_to_import", lambda: [["torch"], ["numba"]])
     there = libraries.version_of
     monkeypatch.setattr(
         libraries, "version_of", lambda name: "" if name == "ir-measures" else there(name)
@@ -53,8 +54,21 @@ def test_a_library_that_cannot_be_loaded_ends_with_1(
     found = states(value)
     assert {found[each] for each in ("torch", "store")} == {"broken"}
     assert (found["lab"], found["numba"]) == ("missing", "ok")
-    line = complaint(lamella("doctor", "--store", "s3://UPPER/x"), 1)
+    line = complaint(lamella("doctor", "--store", ""), 1)
     assert "2 things that must work here do not: torch, store" in line
+
+
+def test_libraries_that_doctor_itself_stands_on_may_be_broken(tmp_path: Path) -> None:
+    broken = {"PIL": "pillow", "numpy": "numpy", "pyarrow": "pyarrow"}
+    for module in broken:
+        (tmp_path / f"{module}.py").write_text(f"raise ImportError('{module} is torn')")
+    said = lamella_apart("doctor", "--json", "--store", tmp_path, PYTHONPATH=str(tmp_path))
+    value = json.loads(said.stdout)
+    assert said.returncode == 1
+    assert "Traceback" not in said.stderr
+    found = states(value)
+    assert {found[each] for each in (*broken.values(), "pictures", "torch")} == {"broken"}
+    assert {found[each] for each in ("processor", "clock", "TMPDIR")} == {"ok"}
 
 
 def test_checks_that_fail_themselves_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,11 @@ def test_a_format_that_is_not_decoded_is_told_beside_the_others(
 
 def test_a_sandbox_that_does_not_start_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Sandbox("lamella.no_such_module")
-    monkeypatch.setattr(pictures, "shrink", lambda data, *_: broken.ask({}, data, LIMITS, 0, dict))
+
+    def shrink(data: bytes, *_: object) -> object:
+        return broken.ask({}, data, LIMITS, 0, lambda header, body: header)
+
+    monkeypatch.setattr(pictures, "shrink", shrink)
     (found,) = caught("formats", pictures.formats, needed=True)
     assert (found.state, found.needed) == ("broken", True)
     assert found.says.startswith("the process that decodes pictures must start")
