@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,26 @@ def _of_torch() -> dict[str, Any]:
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
             cards.append({"name": facts.name, "memory_bytes": facts.total_memory})
-    return {"cuda": torch.version.cuda, "cards": cards}
+    return {"cuda": torch.version.cuda, "cards": cards, "torchvision": _torchvision_beside_it()}
+
+
+def _torchvision_beside_it() -> str:
+    """Return why torchvision's compiled part does not load with this torch, "" if it does.
+
+    That is what fails where the two are for different devices; to import all of torchvision takes
+    two seconds.
+    """
+    import torch
+
+    spec = find_spec("torchvision")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else None
+    load: Callable[[str], None] = torch.ops.load_library  # typed by nobody
+    try:
+        for library in folder.glob("_C*.so") if folder is not None else ():
+            load(str(library))
+    except OSError as error:
+        return one_line(error.__cause__ or error)
+    return ""
 
 
 def _of_numba() -> dict[str, Any]:

@@ -29,6 +29,8 @@ BASE: Mapping[str, str] = {
 }
 """What a plain installation brings, but for weights: the module of each package."""
 
+CURES = {"torchvision": "install torch and torchvision together, from one index"}
+
 MOST_SHOWN = 6
 """Libraries of these that have a line each; of the others one line says that they work."""
 
@@ -66,7 +68,7 @@ EXTRAS = (
 """All but `lite`, which is weights alone."""
 
 SLOW = ("torchvision", "timm", "open_clip", "transformers")
-"""Modules that take seconds to import and are for networks other than the default one."""
+"""Modules that take seconds to import, for networks other than the default one: looked for only."""
 
 FOR_CARDS = ("torchcodec",)
 """Modules that are used, and so imported, where there is a card."""
@@ -102,20 +104,26 @@ def modules_to_import() -> list[list[str]]:
 
 def of_base(imported: Mapping[str, Imported]) -> list[Finding]:
     """Return a line for each of the first libraries, and for each other one that is broken."""
-    found = [_needed(package, imported.get(module)) for package, module in BASE.items()]
+    imported = {**imported, "torchvision": _torchvision(imported)}
+    found = [_needed(package, imported[module]) for package, module in BASE.items()]
     shown = [each for n, each in enumerate(found) if n < MOST_SHOWN or each.state != "ok"]
     rest = [each.what for each in found if each not in shown]
     return [*shown, Finding("others", "ok", ", ".join(rest), needed=True)] if rest else shown
 
 
-def _needed(package: str, imported: Imported | None) -> Finding:
-    """Return the finding on a package; None for one that was only looked for."""
+def _torchvision(imported: Mapping[str, Imported]) -> Imported:
+    """Return whether torchvision loads beside torch; it is not imported itself."""
+    error = str(imported["torch"].facts.get("torchvision", ""))
+    return Imported(error and f"does not fit this torch: {error}")
+
+
+def _needed(package: str, imported: Imported) -> Finding:
     version = version_of(package)
-    error = "" if imported is None else imported.error
-    if version and not error:
+    if version and not imported.error:
         return Finding(package, "ok", version, needed=True)
-    cure = f"pip install --force-reinstall {package}"
-    return Finding(package, "broken", error or "not installed", cure, needed=True)
+    said = imported.error or "not installed"
+    cure = CURES.get(package, f"pip install --force-reinstall {package}")
+    return Finding(package, "broken", said, cure, needed=True)
 
 
 def of_extras(imported: Mapping[str, Imported]) -> list[Finding]:

@@ -14,7 +14,7 @@ from lamella.pipeline.doctor.imports import Imported
 PROJECT: dict[str, Any] = tomllib.loads(
     (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
 )["project"]
-GOOD = {module: Imported() for module in libraries.BASE.values()}
+GOOD = {module: Imported() for name, module in libraries.BASE.items() if name != "torchvision"}
 
 
 def packages(lines: list[str]) -> set[str]:
@@ -57,9 +57,19 @@ def test_a_library_that_is_only_looked_for_must_be_there(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         libraries, "version_of", lambda name: "" if name == "torchvision" else there(name)
     )
-    without = {module: each for module, each in GOOD.items() if module != "torchvision"}
-    (broken,) = (each for each in libraries.of_base(without) if each.state == "broken")
+    (broken,) = (each for each in libraries.of_base(GOOD) if each.state == "broken")
     assert (broken.what, broken.says) == ("torchvision", "not installed")
+
+
+def test_a_torchvision_for_another_torch_is_broken() -> None:
+    """Such as PyPI's, which is for CUDA, beside a torch for CPUs."""
+    torch = Imported(facts={"torchvision": "libcudart.so.13: cannot open shared object file"})
+    (broken,) = (
+        each for each in libraries.of_base({**GOOD, "torch": torch}) if each.state == "broken"
+    )
+    assert broken.what == "torchvision"
+    assert broken.says.startswith("does not fit this torch: libcudart")
+    assert broken.cure == "install torch and torchvision together, from one index"
 
 
 def test_a_missing_extra_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
