@@ -15,7 +15,8 @@ class Finding:
 
     Attributes:
         what: its name, such as "torch" or "HEIC".
-        state: "missing": it is not there, and need not be; "broken": it does not do what it should.
+        state: "missing": not there, or little of it, and most can do without; "broken": it does not
+            do what it should.
         says: a version, a size, or what is wrong; for what is missing also what needs it.
         cure: a command or a sentence that helps; "" where nothing is wrong.
         needed: whether a plain installation needs it, or the caller asked for it by name.

@@ -43,8 +43,9 @@ def cache() -> Finding:
     """Say where copies of files in S3 are kept; write one there."""
     found = Cache.standard()
     there = found.folder.exists()
-    path = found.get(Cache.name("doctor"), len(TRIAL), _write_trial)
-    path.unlink()
+    name = Cache.name("doctor")
+    found.get(name, len(TRIAL), _write_trial)
+    found.drop(name)
     free = shutil.disk_usage(found.folder).free
     if not there:
         shutil.rmtree(found.folder, ignore_errors=True)
