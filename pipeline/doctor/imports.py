@@ -54,6 +54,7 @@ def _run(modules: Sequence[str], patience_s: float) -> tuple[dict[str, Imported]
     with subprocess.Popen(
         [*command, *modules],
         env=environment,
+        cwd="/",  # numba, matplotlib and others take settings from files in the current folder
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -88,11 +89,15 @@ def main() -> None:
     for module in sys.argv[1:]:
         error, facts = "", {}
         try:
-            import_module(module)
+            import_module(IMPORTED_BY.get(module, module))
             facts = ASKED[module]() if module in ASKED else {}
         except Exception as raised:
             error = one_line(raised) or type(raised).__name__
         print(json.dumps({"module": module, "error": error, "facts": facts}), flush=True)
+
+
+IMPORTED_BY = {"numba": "lamella.pipeline.compiled"}
+"""The module of ours that imports a library with care."""
 
 
 def _of_torch() -> dict[str, Any]:

@@ -59,7 +59,12 @@ def test_what_a_module_prints_is_no_answer(modules: Path) -> None:
     }
 
 
-def test_numba_is_asked_where_it_keeps_what_it_compiles() -> None:
+def test_numba_is_asked_where_it_keeps_what_it_compiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No settings are taken from the current folder: these would switch compiling off.
+    (tmp_path / ".numba_config.yaml").write_text("disable_jit: 1\ncache_dir: .\n")
+    monkeypatch.chdir(tmp_path)
     found = import_apart(["numba"])["numba"]
     assert found.error == ""
     assert Path(found.facts["cache"]).is_absolute()
