@@ -103,17 +103,20 @@ def modules_to_import() -> list[list[str]]:
 
 
 def of_base(imported: Mapping[str, Imported]) -> list[Finding]:
-    """Return a line for each of the first libraries, and for each other one that is broken."""
-    imported = {**imported, "torchvision": _torchvision(imported)}
-    found = [_needed(package, imported[module]) for package, module in BASE.items()]
+    """Return a line for each of the first libraries, and for each other one that is broken.
+
+    Those that were not imported are looked for.
+    """
+    tried = {**imported, "torchvision": _torchvision(imported.get("torch", Imported()))}
+    found = [_needed(package, tried.get(each, Imported())) for package, each in BASE.items()]
     shown = [each for n, each in enumerate(found) if n < MOST_SHOWN or each.state != "ok"]
     rest = [each.what for each in found if each not in shown]
     return [*shown, Finding("others", "ok", ", ".join(rest), needed=True)] if rest else shown
 
 
-def _torchvision(imported: Mapping[str, Imported]) -> Imported:
+def _torchvision(torch: Imported) -> Imported:
     """Return whether torchvision loads beside torch; it is not imported itself."""
-    error = str(imported["torch"].facts.get("torchvision", ""))
+    error = str(torch.facts.get("torchvision", ""))
     return Imported(error and f"does not fit this torch: {error}")
 
 
