@@ -15,9 +15,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ONLY_WITH_CARDS = re.compile("nvidia-.*|cuda-.*|triton|faiss-gpu|torchcodec")
-FAISS_CPU_BYTES = 66_176_817
-"""faiss-cpu 1.15.1, unpacked (`unzip -l` of its wheel)."""
+ONLY_WITH_CARDS = re.compile("nvidia-.*|cuda-.*|triton|torchcodec")
 
 
 def closure(name: str, extras: frozenset[str], seen: set[str], *, cpu: bool) -> Iterator[str]:
@@ -46,13 +44,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cpu", metavar="WHEEL", type=Path)
     wheel: Path | None = parser.parse_args().cpu
-    extras = frozenset({"demo"} if wheel else {"demo", "gpu"})
+    extras = frozenset({"demo", "serve"} if wheel else {"demo", "gpu", "serve"})
     names = closure("lamella", extras, set(), cpu=wheel is not None)
     sizes = {name: size_of(name) for name in names}
     if wheel is not None:
         with zipfile.ZipFile(wheel) as archive:
             sizes["torch"] = sum(entry.file_size for entry in archive.infolist())
-        sizes["faiss-cpu"] = FAISS_CPU_BYTES
     for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:8]:
         print(f"{size / 1e9:8.2f} GB  {name}")
     print(f"{sum(sizes.values()) / 1e9:8.2f} GB  all {len(sizes)} packages")

@@ -72,10 +72,16 @@ def cached(function: Function, **options: Any) -> Function:
         made = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no place for a cache
         return cast(Function, numba.njit(**options)(function))
-    folder = getattr(getattr(made, "_cache", None), "cache_path", None)
+    folder = cache_folder(made)
     if folder is not None and others_can_change(folder, like=function.__code__.co_filename):
         return cast(Function, numba.njit(**options)(function))
     return cast(Function, made)
+
+
+def cache_folder(function: Callable[..., Any]) -> str | None:
+    """Return where a function that `cached` returned is kept on disk, None if nowhere."""
+    folder = getattr(getattr(function, "_cache", None), "cache_path", None)
+    return None if folder is None else str(folder)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

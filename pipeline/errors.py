@@ -126,6 +126,10 @@ class DoesNotFit(LamellaError):
     """A job needs more disk or memory than there is, or its plan says that it will stop."""
 
 
+class Unfit(LamellaError):
+    """Something that a plain installation needs does not work on this machine."""
+
+
 class AccountMismatch(LamellaError):
     """The pictures of a task do not add up: one is in no state, or in two."""
 

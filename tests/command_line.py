@@ -51,11 +51,16 @@ def handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def lamella_apart(*arguments: object) -> Said:
+def lamella_apart(*arguments: object, **environment: str) -> Said:
     """Run a command in a process of its own, as a person's shell does."""
-    command = [sys.executable, "-m", "lamella", *map(str, arguments)]
     return subprocess.run(
-        command, cwd="/", capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "lamella", *map(str, arguments)],
+        cwd="/",
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
 
 

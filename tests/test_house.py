@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who may import what, how long a file may be."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -166,7 +167,7 @@ DOWNWARDS = (
         "diagnostics",
         "bench",
     ),
-    *("export", "plan", "upkeep", "reproduce"),
+    *("export", "plan", "upkeep", "reproduce", "doctor"),
 )
 """The parts of the pipeline: each stands on those before it."""
 
@@ -259,7 +260,11 @@ def test_nothing_is_evaluated_without_a_seed() -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("lamella.cluster.commands.main", {"torch", "torchvision", "faiss", "ray"}),
+        # Help and the completion of shells wait for nothing that they do not need.
+        (
+            "lamella.cluster.commands.main",
+            {"torch", "torchvision", "faiss", "ray", "pyarrow", "numpy", "PIL", "fsspec"},
+        ),
         ("lamella.pipeline.search.searcher", {"torch", "torchvision", "faiss", "ray"}),
         ("lamella.pipeline.index.stage", {"torch", "torchvision", "ray"}),
         ("lamella.cluster.ray.actors", {"torch", "torchvision", "faiss", "numba"}),
@@ -291,3 +296,19 @@ def test_dependencies_are_no_older_than_what_is_known_to_be_safe() -> None:
     for name, version in least.items():
         assert tuple(int(part) for part in lowest[name].split(".")) >= version, name
     assert project["requires-python"] == ">=3.11"
+
+
+def test_the_versions_of_python_are_said_alike_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    prefix = "Programming Language :: Python :: 3."
+    minors = [
+        int(each.removeprefix(prefix))
+        for each in project["project"]["classifiers"]
+        if each.startswith(prefix)
+    ]
+    assert project["project"]["requires-python"] == f">=3.{minors[0]}"
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert project["tool"]["ruff"]["target-version"] == f"py3{minors[0]}"
+    image = re.search(r"^FROM python:3\.(\d+)\.", (ROOT / "deploy/Dockerfile").read_text(), re.M)
+    assert image is not None
+    assert {int(image[1]), sys.version_info.minor} <= set(minors)

@@ -10,6 +10,7 @@ from rich.text import Text
 from lamella.cluster.commands import (
     bench,
     compare,
+    doctor,
     duplicates,
     evaluate_command,
     explain,
@@ -210,6 +211,7 @@ bench.register(app)
 status.register(app)
 keeping.register(app)
 maintenance.register(app)
+doctor.register(app)
 app.add_typer(vocabulary.app, name="vocabulary")
 unfold_help(app)
 observe(app)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -13,11 +13,14 @@ from rich.text import Text
 
 from lamella.cluster.commands.output import unfolded
 from lamella.pipeline import events
-from lamella.pipeline.run.drive import Progress as Stand
 from lamella.pipeline.run.speed import Speed
 from lamella.pipeline.text import duration, printable
 from lamella.schemas.beat import StageBeat, Unit
 from lamella.schemas.vocabulary import RoundReport
+
+if TYPE_CHECKING:
+    # It stands on Arrow, for which no help and no completion shall wait.
+    from lamella.pipeline.run.drive import Progress as Stand
 
 MINOR = ("sample ", "seed ", "link ", "round ", "merge ", "update ", "health ")
 
@@ -209,7 +212,7 @@ class ProgressLines:
                     stage.told = now
                     self._console.print(Text(f"{name} {stage.said(now)}"))
 
-    def stage(self, stand: Stand) -> None:
+    def stage(self, stand: "Stand") -> None:
         """Show the progress of a stage."""
         if stand.stage.startswith(MINOR) or stand.stage in self._ended:
             return
@@ -249,7 +252,7 @@ class ProgressLines:
                     line = f"{name} done {stage.of} in {duration(now - stage.began)}"
                     self._console.print(Text(line))
 
-    def _rounds_of(self, stand: Stand) -> int:
+    def _rounds_of(self, stand: "Stand") -> int:
         """Return how many rounds a training will have: as planned, or the most there may be."""
         if stand.done == stand.total:
             return stand.total

@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 from lamella.pipeline.errors import InputError, one_line
 from lamella.pipeline.jobs.mistakes import all_of
 from lamella.pipeline.names import closest, known_names
-from lamella.pipeline.networks.listed import layer_meant, network_meant
 from lamella.schemas.job import JobConfig, LayerSettings
 
 
@@ -51,6 +50,8 @@ def _decoded(data: bytes) -> str:
 
 def _in_our_case(job: JobConfig) -> JobConfig:
     """Return the job with the names of network and layers as they are written here."""
+    from lamella.pipeline.networks.listed import layer_meant, network_meant
+
     network = network_meant(job.network.name)
     layers: list[LayerSettings | str] = []
     for layer in job.network.layers:

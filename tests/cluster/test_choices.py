@@ -1,11 +1,14 @@
 """Options with a choice of names: in any case, with the nearest name, known to help and shells."""
 
 import os
+from typing import Any
 from unittest import mock
 
 import pytest
+import typer
 
-from tests.command_line import complaint, lamella
+from lamella.cluster.commands.cli import app
+from tests.command_line import complaint, lamella, lamella_apart
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,7 @@ def test_a_choice_is_taken_in_any_case() -> None:
         ("lamella evaluate s --protocol ro", {"roxford"}),
         ("lamella index p --network efficientnet_l", {f"efficientnet_lite{n}" for n in range(3)}),
         ("lamella index p --engine ", {"ray", "serial"}),
+        ("lamella do", {"doctor"}),
     ],
 )
 def test_shells_are_offered_the_names(words: str, offered: set[str]) -> None:
@@ -51,6 +55,13 @@ def test_shells_are_offered_the_names(words: str, offered: set[str]) -> None:
     }
     with mock.patch.dict(os.environ, asked):
         assert set(lamella().stdout.split()) == offered
+
+
+def test_shells_are_offered_every_command() -> None:
+    asked = {"_LAMELLA_COMPLETE": "complete_bash", "COMP_WORDS": "lamella ", "COMP_CWORD": "1"}
+    commands: Any = typer.main.get_command(app)
+    with mock.patch.dict(os.environ, asked):
+        assert set(lamella_apart().stdout.split()) == set(commands.commands)
 
 
 def test_help_shows_the_names() -> None:

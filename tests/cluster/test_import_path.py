@@ -145,6 +145,7 @@ EVERY = {
     "gc": ("../one", "--dry-run"),
     "repair": ("../one",),
     "retry": ("../one", "--engine", "serial"),
+    "doctor": ("--store", "../one"),
     "vocabulary": ("show", "../one"),
     "bench": ("search", "-n", "1000"),
     "demo": ("../demo", "--objects", "2", "--engine", "serial"),

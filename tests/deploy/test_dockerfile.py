@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,15 @@ def test_faiss_for_cpus_is_of_the_same_version() -> None:
         line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
     )
     assert pinned["faiss-cpu"] == pinned["faiss-gpu"]
-    # What `sed` looks for is there.
-    assert '"faiss-gpu>=' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_images_have_extras_that_there_are() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [set(each.split(",")) for each in re.findall(r'"\.\[(.+?)\]"', DOCKERFILE)]
+    assert len(wanted) == 2
+    assert all(each <= set(project["optional-dependencies"]) for each in wanted)
+    # FAISS for cards brings CUDA a second time, and nothing that the images do needs it.
+    assert not any("faiss" in each for each in wanted)
 
 
 def test_the_images_run_as_a_plain_user() -> None:

@@ -43,19 +43,21 @@ PLAIN: dict[str, list[str]] = {
     "gc": [STORE],
     "repair": [STORE, "--engine", "serial"],
     "retry": [STORE, "--engine", "serial"],
+    "doctor": [],
     "vocabulary show": [STORE],
     "vocabulary compare": [STORE, STORE],
     "vocabulary export": [STORE, "--into", "OUT"],
 }
 """A call of each command that does something."""
 
-SLOW = ("plan", "index", "evaluate", "explain", "compare", "reproduce")
+SLOW = ("plan", "index", "evaluate", "explain", "compare", "reproduce", "doctor")
 """Commands that take a second or two even here: fewer of their calls are among the sampled."""
 
 
 WRITTEN = (
     *("OUT", "--into", "--out", "--trec", "--page", "--to", "--groups"),
     *("--scores", "--qrels-out", "--run-out"),
+    "--store",
 )
 """Arguments and options that name what is written: no text may lead out of the test's folder."""
 

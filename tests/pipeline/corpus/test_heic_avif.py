@@ -237,7 +237,11 @@ os.write(1, b"held")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no Linux")
 def test_threads_may_start_and_processes_may_not() -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", FORBIDDEN], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORBIDDEN],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (ran.stdout, ran.stderr[-500:]) == ("held", "")
     assert os.getpid()

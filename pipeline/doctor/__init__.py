@@ -1,0 +1,1 @@
+"""What is installed on this machine, what works, and what is missing for what."""
