@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.cores import available_cores
@@ -140,7 +140,7 @@ def extract(
 
     overrides = {
         "network.name": network,
-        "network.layers": options.words(layers),
+        "network.layers": option_values.words(layers),
         "network.weights": str(weights) if weights else None,
         "network.batch_size": batch_size,
     }

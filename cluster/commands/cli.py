@@ -17,6 +17,7 @@ from lamella.cluster.commands import (
     export_command,
     keeping,
     maintenance,
+    option_values,
     options,
     plan,
     query_command,
@@ -88,7 +89,7 @@ def demo(
         raise InputError(
             f"{pictures} holds {found} objects, {objects} are wanted: give another folder"
         )
-    settings = {"name": "planted", **options.engine_overrides(engine, None, workers)}
+    settings = {"name": "planted", **option_values.engine_overrides(engine, None, workers)}
     job = load_job(None, settings)
     out = unfolded(Console(quiet=as_json))
     what = f" {objects} objects in 4 views each, cut from real photographs: {pictures}"
@@ -171,14 +172,14 @@ def index(
     from lamella.pipeline.corpus.joined import source_of
 
     overrides = {
-        **options.index_overrides(
+        **option_values.index_overrides(
             *(name, column, keep_columns, network, layers, weights),
             *(words, vocabulary, keep_activations, vectors),
         ),
         "profile": profile,
-        **options.fusion_overrides(t, p, w, fusion),
+        **option_values.fusion_overrides(t, p, w, fusion),
         "corpus.max_refused": max_refused,
-        **options.engine_overrides(engine, address, workers),
+        **option_values.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
     prepared = prepare_index(source_of(sources) if sources else None, into, job, quiet=as_json)

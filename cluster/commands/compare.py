@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands import protocol_options as rules
 from lamella.cluster.commands.output import begin, unfolded
 
@@ -111,19 +111,19 @@ def compare(
     from lamella.pipeline.evaluate.protocols.by_name import ProtocolOptions
     from lamella.pipeline.jobs.settings import load_job
 
-    options.check_output("--out", out)
-    options.check_output("--page", page)
+    option_values.check_output("--out", out)
+    option_values.check_output("--page", page)
     asked = Asked(
         protocol=protocol,
         said=ProtocolOptions(truth, box or "roi", pattern, metric, difficulty, part, within),
         qrels=qrels,
-        measures=tuple(options.words(",".join(measure or ())) or ()),
+        measures=tuple(option_values.words(",".join(measure or ())) or ()),
         queries=queries,
         weights=weights,
         in_both=in_both,
         needs_verdict=fail_on_loss,
     )
-    job = load_job(None, options.engine_overrides(engine, address, workers))
+    job = load_job(None, option_values.engine_overrides(engine, address, workers))
     found = run_comparison(a, b, asked, job.engine, Copies(out, page, pictures), quiet=as_json)
     show_comparison(console, found, out, page, as_json=as_json)
     if fail_on_loss and found.comparison.lost:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import begin, unfolded
 from lamella.pipeline.jobs.settings import load_job
 
@@ -106,17 +106,17 @@ def duplicates(
     from lamella.pipeline.jobs.ranking_copies import check_kind
 
     for name, path in (("--out", out), ("--groups", groups), ("--page", page)):
-        options.check_output(name, path)
+        option_values.check_output(name, path)
     if out is not None:
         check_kind(out)
     overrides = {
         "search.k": k,
         "search.above": above,
-        **options.fusion_overrides(t, p, w, fusion),
+        **option_values.fusion_overrides(t, p, w, fusion),
         "profile": profile,
-        **options.engine_overrides(engine, address, workers),
+        **option_values.engine_overrides(engine, address, workers),
     }
-    asked = Asked(options.words(layers), number, into, page, pictures)
+    asked = Asked(option_values.words(layers), number, into, page, pictures)
     found = run_duplicates(store, load_job(job_file, overrides), asked, quiet=as_json)
     if out is not None:
         write_pairs(found, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands import protocol_options as rules
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import emit, unfolded
@@ -162,10 +162,10 @@ def evaluate(
     from lamella.cluster.ray.engine import engine as opened_engine
     from lamella.pipeline.jobs.report_page import wanted_page
 
-    options.check_output("--page", page)
-    options.check_output("--scores", scores)
-    options.check_output("--qrels-out", qrels_out)
-    options.check_output("--run-out", run_out)
+    option_values.check_output("--page", page)
+    option_values.check_output("--scores", scores)
+    option_values.check_output("--qrels-out", qrels_out)
+    option_values.check_output("--run-out", run_out)
     asked = Asked(
         protocol=protocol,
         truth=truth,
@@ -176,7 +176,7 @@ def evaluate(
         within=within,
         part=part,
         rotations=rotations,
-        layers=options.words(layers),
+        layers=option_values.words(layers),
         qrels=qrels,
         strict=strict,
     )
@@ -198,10 +198,10 @@ def evaluate(
             f"with `lamella query {store} --queries snapshot --into NAME`, and give --run NAME"
         )
     overrides = {
-        **options.fusion_overrides(t, p, w, fusion),
+        **option_values.fusion_overrides(t, p, w, fusion),
         "search.expand": expand,
         "profile": profile,
-        **options.engine_overrides(engine, address, workers),
+        **option_values.engine_overrides(engine, address, workers),
     }
     job = load_job(None, overrides)
     with opened_engine(job.engine, quiet=as_json) as opened:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.pipeline.jobs.settings import load_job
 
@@ -72,15 +72,15 @@ def explain(
     begin(f"opening {store}", quiet=as_json)
     from lamella.cluster.commands.show_explain import show_explanation
 
-    options.check_output("--page", page)
-    overrides = {**options.fusion_overrides(t, p, w, fusion), "profile": profile}
+    option_values.check_output("--page", page)
+    overrides = {**option_values.fusion_overrides(t, p, w, fusion), "profile": profile}
     explanation = explain_store(
         store,
         query,
         result,
         load_job(None, overrides),
         by_id=by_id,
-        layers=options.words(layers),
+        layers=option_values.words(layers),
         number=number,
         weights=weights,
         pictures=pictures,

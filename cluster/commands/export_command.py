@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import begin, emit, say
 from lamella.pipeline.export.formats import FORMATS
@@ -100,7 +100,7 @@ def export(
     from lamella.pipeline.jobs.resolve import chosen_snapshot
     from lamella.pipeline.store.storage import open_store
 
-    options.check_local("--to", to)
+    option_values.check_local("--to", to)
     opened = open_store(store)
     snapshot = chosen_snapshot(opened, number)
     wanted = Wanted(tuple(layer or ()), format, unit, weighted, clusters, seed)  # type: ignore[arg-type]

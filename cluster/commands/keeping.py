@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
 from lamella.pipeline.errors import InputError
@@ -198,7 +198,7 @@ def forget(
         raise InputError("a picture is forgotten by its name or by its bytes: give one of both")
     if reason is None:
         raise InputError("say why, for the record: --reason TEXT")
-    job = load_job(None, options.engine_overrides(engine, address, workers))
+    job = load_job(None, option_values.engine_overrides(engine, address, workers))
     with (
         opened_engine(job.engine, quiet=as_json) as running,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.failures import FOR_A_PERSON
 from lamella.cluster.commands.output import SHOWN, emit, say
 from lamella.cluster.commands.progress import ProgressLines
@@ -195,7 +195,7 @@ def repair(
     from lamella.pipeline.store.storage import open_store
     from lamella.pipeline.upkeep.repair import repair_store
 
-    job = load_job(None, options.engine_overrides(engine, address, workers))
+    job = load_job(None, option_values.engine_overrides(engine, address, workers))
     opened = open_store(store, damaged=True)
     with (
         opened_engine(job.engine, quiet=as_json) as running,
@@ -258,12 +258,12 @@ def retry(
     from lamella.pipeline.upkeep.retry_refused import WORTH_RETRYING, retry_store
 
     known = {reason.value: reason for reason in WORTH_RETRYING}
-    wanted = options.words(state) or list(known)
+    wanted = option_values.words(state) or list(known)
     if unknown := [name for name in wanted if name not in known]:
         raise InputError(
             f"another try helps no picture that is {unknown[0]!r}: give some of {', '.join(known)}"
         )
-    job = load_job(None, options.engine_overrides(engine, address, workers))
+    job = load_job(None, option_values.engine_overrides(engine, address, workers))
     opened = open_store(store)
     with (
         opened_engine(job.engine, quiet=as_json) as running,

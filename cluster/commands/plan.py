@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.failures import emit_failed
 from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
@@ -77,12 +77,12 @@ def plan(
     job = load_job(
         job_file,
         {
-            **options.index_overrides(
+            **option_values.index_overrides(
                 *(name, column, keep_columns, network, layers, weights),
                 *(words, vocabulary, keep_activations, vectors),
             ),
             "corpus.max_refused": max_refused,
-            **options.engine_overrides(engine, None, workers),
+            **option_values.engine_overrides(engine, None, workers),
         },
     )
     source = source_of(sources) if sources else None

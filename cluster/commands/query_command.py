@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import beats, options
+from lamella.cluster.commands import beats, option_values, options
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import begin, unfolded
 from lamella.pipeline.jobs.settings import load_job
@@ -143,8 +143,8 @@ def query(
     from lamella.cluster.commands.query_output import Copies, Said, hand_out, show_again
     from lamella.cluster.ray.engine import engine as opened_engine
 
-    options.check_output("--out", out)
-    options.check_output("--trec", trec)
+    option_values.check_output("--out", out)
+    option_values.check_output("--trec", trec)
     copies = Copies(out, trec, as_json, trec_ids)
     pictures = pictures or None
     given = [each for each in (pictures, queries, ids, names) if each is not None]
@@ -153,17 +153,17 @@ def query(
     overrides = {
         "search.k": k,
         "search.mode": mode,
-        **options.fusion_overrides(t, p, w, fusion),
+        **option_values.fusion_overrides(t, p, w, fusion),
         "search.expand": expand,
         "search.exclude_self": exclude_self,
         "search.above": above,
         "search.where": where,
         "profile": profile,
-        **options.engine_overrides(engine, address, workers),
+        **option_values.engine_overrides(engine, address, workers),
     }
     job = load_job(job_file, overrides)
     if into is not None and not (given or vectors):
-        show_again(console, store, into, copies, Said(job, options.words(layers), number))
+        show_again(console, store, into, copies, Said(job, option_values.words(layers), number))
         return
     with scratch("query") as folder:
         prepared = prepare_queries(
@@ -171,7 +171,7 @@ def query(
             job,
             Queries(pictures or queries, ids, names, into, column, tuple(vectors or ())),
             number=number,
-            layers=options.words(layers),
+            layers=option_values.words(layers),
             named_network=job_file is not None,
             scratch=folder,
         )

@@ -5,7 +5,7 @@ from functools import partial
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import begin, unfolded
 
 console = unfolded(Console())
@@ -51,7 +51,7 @@ def reindex(
     from lamella.pipeline.store.storage import open_store
 
     said = {"activations.keep": keep_activations}
-    job = load_job(None, {**options.engine_overrides(engine, address, workers), **said})
+    job = load_job(None, {**option_values.engine_overrides(engine, address, workers), **said})
     keep = job.activations.keep
     opened = open_store(store)
     again = partial(prepare_again, opened, pictures=pictures, weights=weights, retrain=retrain)

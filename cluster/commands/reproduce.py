@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
@@ -117,7 +117,7 @@ def reproduce(
     from lamella.pipeline.reproduce.paper import DATA_SETS
     from lamella.pipeline.reproduce.planning import Wanted, program
 
-    options.check_output("--page", page)
+    option_values.check_output("--page", page)
     names = list(dict.fromkeys(network or NETWORKS))
     if unknown := [name for name in names if name not in NETWORKS]:
         raise InputError(f"--network takes {', '.join(NETWORKS)}; got {unknown[0]!r}")
@@ -141,7 +141,7 @@ def reproduce(
     )
     running = {
         key.removeprefix("engine."): value
-        for key, value in options.engine_overrides(engine, address, workers).items()
+        for key, value in option_values.engine_overrides(engine, address, workers).items()
         if value is not None
     }
     found = program(

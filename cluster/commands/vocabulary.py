@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lamella.cluster.commands import options
+from lamella.cluster.commands import option_values, options
 from lamella.cluster.commands.output import emit, unfolded
 from lamella.cluster.commands.progress import ProgressLines
 
@@ -64,7 +64,7 @@ def show(
     from lamella.pipeline.jobs.resolve import chosen_snapshot
     from lamella.pipeline.store.storage import open_store
 
-    options.check_output("--page", page)
+    option_values.check_output("--page", page)
     opened = open_store(store)
     snapshot = chosen_snapshot(opened, number)
     with ProgressLines(Console(stderr=True), quiet=as_json) as lines:

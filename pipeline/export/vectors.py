@@ -36,7 +36,7 @@ def faiss_module() -> Any:
     except ImportError as error:
         raise InputError(
             "an index of FAISS and clusters need the package faiss, which is not installed "
-            f"({one_line(error)}): pip install faiss-cpu"
+            f"({one_line(error)}): pip install 'lamella[faiss]'"
         ) from error
     return faiss
 

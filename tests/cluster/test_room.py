@@ -8,7 +8,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from lamella.cluster.commands.options import engine_overrides
+from lamella.cluster.commands.option_values import engine_overrides
 from lamella.cluster.ray.capacity import Machine
 from lamella.cluster.ray.room import Room
 from lamella.cluster.ray.runner import RayRunner
