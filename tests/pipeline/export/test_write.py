@@ -136,7 +136,7 @@ def test_an_export_that_is_stopped_leaves_nothing(copied: Copied, tmp_path: Path
     ("module", "format", "clusters", "said"),
     [
         ("lance", "lance", None, "package lance, which is not installed .*pip install pylance"),
-        ("faiss", "faiss", None, "package faiss, which is not installed .*pip install 'lamella.faiss.'"),
+        ("faiss", "faiss", None, "package faiss, which is not installed .*'lamella.faiss.'"),
         ("faiss", "parquet", 3, "clusters need the package faiss, which is not installed"),
     ],
 )
