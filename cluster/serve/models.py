@@ -162,6 +162,10 @@ class Layer(BaseModel):
 
     name: str
     kind: str = Field(description="`global`: a vector a picture; `local`: visual words.")
+    given: bool = Field(
+        description="Its vectors were given for the indexed pictures: others have none in it, and "
+        "are asked with other layers."
+    )
 
 
 class Folder(BaseModel):

@@ -136,6 +136,7 @@ function controls() {
 function searchIndexed(id, name, push = true) {
   if (state.query?.shown) URL.revokeObjectURL(state.query.shown);
   state.query = { id, name };
+  controls();
   remember(push);
   return search();
 }
@@ -151,6 +152,7 @@ function searchFile(file) {
   }
   if (state.query?.shown) URL.revokeObjectURL(state.query.shown);
   state.query = { file, name: file.name || "pasted picture", shown: URL.createObjectURL(file) };
+  controls();
   remember(true);
   search();
 }

@@ -16,8 +16,16 @@ const state = {
 
 const asText = (value) => String(Math.round(value * 1000) / 1000);
 
+// Whether the query has something in a layer: a picture from elsewhere has no given vector.
+function askable(layer) {
+  const given = state.facts.layers.find((each) => each.name === layer)?.given;
+  return !(given && state.query?.file);
+}
+
 function chosenLayers() {
-  return state.facts.fusion.filter((each) => state.on.has(each.layer));
+  const known = state.facts.fusion.filter((each) => askable(each.layer));
+  const chosen = known.filter((each) => state.on.has(each.layer));
+  return chosen.length ? chosen : known;
 }
 
 // The fusion that is asked for, high to low; the last layer stays as it is.

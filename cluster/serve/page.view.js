@@ -127,7 +127,7 @@ function drawing(layer) {
 // The controls of all layers; `changed` is told when one was moved, `toggled` when one is on or off.
 function showLayers(changed, toggled) {
   const now = fusion();
-  const kinds = new Map(state.facts.layers.map((each) => [each.name, each.kind]));
+  const kinds = new Map(state.facts.layers.map((each) => [each.name, each]));
   const rows = state.facts.fusion.map((own) => {
     const spec = now.find((each) => each.layer === own.layer);
     const row = made("div", `layer${spec ? "" : " off"}`);
@@ -136,21 +136,23 @@ function showLayers(changed, toggled) {
     const box = made("input");
     box.type = "checkbox";
     box.checked = Boolean(spec);
-    box.disabled = Boolean(spec) && now.length === 1;
+    box.disabled = (Boolean(spec) && now.length === 1) || !askable(own.layer);
     box.addEventListener("change", () => {
       if (box.checked) state.on.add(own.layer);
       else state.on.delete(own.layer);
       toggled(own.layer);
     });
     const text = made("span", "", own.layer);
-    const what = kinds.get(own.layer) === "local" ? "visual words" : "one vector";
+    const { kind, given } = kinds.get(own.layer);
+    const what = given ? "given vectors" : kind === "local" ? "visual words" : "one vector";
     text.append(made("small", "", what));
     on.append(box, text);
     row.append(on);
     if (spec && spec.t < 1) {
       row.append(slider(own.layer, "t", changed), slider(own.layer, "p", changed), drawing(spec));
     } else {
-      row.append(made("span", "same", spec ? "the last layer counts as it is" : "left out"));
+      const out = askable(own.layer) ? "left out" : "left out: this picture has no vector in it";
+      row.append(made("span", "same", spec ? "the last layer counts as it is" : out));
     }
     return row;
   });

@@ -42,7 +42,8 @@ def add(
                 indexed=it.indexed,
                 refused=it.refused,
                 layers=[
-                    models.Layer(name=each.name, kind=each.kind) for each in it.extraction.layers
+                    models.Layer(name=each.name, kind=each.kind, given=each.vectors is not None)
+                    for each in it.extraction.layers
                 ],
                 fusion=fused_layers(it.fusion),
                 uploads=not served.no_uploads,

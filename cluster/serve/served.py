@@ -57,7 +57,9 @@ class Served:
         if len(self.ids):
             self.index.query(ids=int(self.ids[0]), k=1)
         try:
-            self.index.query(SOUND, k=1)
+            # Layers whose vectors were given have none of a picture from elsewhere.
+            computed = [layer.name for layer in self.snapshot.extraction.computed]
+            self.index.query(SOUND, k=1, layers=computed or None)
         except LamellaError as error:
             self.no_uploads = str(error)
             events.warning("no-uploads", f"indexed pictures can be asked, others cannot: {error}")

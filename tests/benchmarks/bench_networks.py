@@ -34,6 +34,7 @@ from tests.pipeline.extract.specs import random_weights, rows_of
 
 NETWORKS = (
     LITE0,
+    "efficientnet_lite1",
     "efficientnet_lite2",
     "resnet50",
     "timm:resnet50",
