@@ -24,6 +24,11 @@ def available_cores(root: Path = Path("/")) -> int:
     return cores if quota is None else min(cores, quota)
 
 
+def cores_of_machine() -> int:
+    """Return how many cores the machine has, whether this process may use them or not."""
+    return os.cpu_count() or 1
+
+
 def limit_libraries() -> None:
     """Give libraries that are not imported yet no more threads than there are cores.
 

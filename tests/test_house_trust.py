@@ -66,8 +66,12 @@ def sources() -> list[tuple[str, str]]:
     ]
 
 
-UNPICKLERS = {"pipeline/evaluate/pickled_truth.py"}
-"""Reads pickles, but builds nothing beyond a closed list of harmless things."""
+UNPICKLERS = {
+    # Reads pickles, but builds nothing beyond a closed list of harmless things.
+    "pipeline/evaluate/pickled_truth.py",
+    # Refuses a program of torch.export that holds pickles before it is loaded.
+    "pipeline/networks/exported.py",
+}
 
 LOADERS = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 RUNNERS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path"}
@@ -163,6 +167,7 @@ CLIENTS = {
 MAY_REACH_OUT = (
     "pipeline/store/",
     "cluster/ray/ray_auth.py",  # asks a Ray that is to be joined whether it wants a token
+    "pipeline/networks/",  # weights of timm, open_clip and transformers come from their hub
     "cluster/serve/",  # answers requests, and fetches pictures from addresses that are allowed
 )
 
@@ -181,6 +186,9 @@ def test_only_named_files_talk_to_the_network() -> None:
 DATES = ("datetime.now", "datetime.utcnow", "datetime.today", "date.today")
 TELL_THE_DATE = {
     ("pipeline/corpus/sources.py", "list_source"),  # which files may change unnoticed; in no digest
+    ("pipeline/corpus/vector_listing.py", "list_vectors"),  # likewise
+    ("pipeline/doctor/machine.py", "clock"),  # whether the clock can be right
+    ("pipeline/doctor/stores.py", "_clocks"),  # how far a store's clock is from this one
     ("pipeline/index/promotions.py", "now"),  # when made, promoted or judged: in no digest
     ("pipeline/events.py", "_tell"),  # when the last problem was
     ("pipeline/store/clock.py", "time_of"),  # for whoever cannot ask the store's clock

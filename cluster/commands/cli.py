@@ -166,7 +166,10 @@ def index(
     with the same [bold]--into[/] estimates the costs first; the run then shows them beside
     what it took.
     """
-    begin(f"listing {', '.join([*(sources or ()), *(vectors or ())])}", quiet=as_json)
+    if sources:
+        begin(f"listing the pictures of {', '.join(sources)}", quiet=as_json)
+    else:
+        begin(f"reading the vectors of {', '.join(vectors or ())}", quiet=as_json)
     from lamella.cluster.commands.index import Wishes, index_store, prepare_index
     from lamella.cluster.commands.show_indexed import show_indexed
     from lamella.pipeline.corpus.joined import source_of

@@ -231,7 +231,7 @@ def _mapped(path: Path) -> tuple[Float32s | None, Callable[[], None]]:
             )
 
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r")
     except ValueError:  # `read_blocks` says what is wrong
         return None, lambda: None
     plain = found.dtype == np.dtype("<f4") and found.ndim == 2 and found.flags.c_contiguous

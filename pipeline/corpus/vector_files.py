@@ -193,12 +193,12 @@ def _npy(path: Path, column: str | None) -> Iterator[Block]:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    return np.load(path, mmap_mode="r")  # type: ignore[no-any-return]
 
 
 def _names_in(path: Path) -> Any:
     if path.suffix == ".npy":
-        return _text(path, np.load(path, allow_pickle=False))
+        return _text(path, np.load(path))
     with path.open(encoding="utf-8-sig") as file:
         return pa.array([line.rstrip("\n") for line in file], pa.large_string())
 

@@ -1,6 +1,5 @@
 """The machine: its processor, memory and cards, as this process may use them; and its clock."""
 
-import os
 import platform
 import re
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamella.pipeline.cores import available_cores
+from lamella.pipeline.cores import available_cores, cores_of_machine
 from lamella.pipeline.doctor.findings import Finding
 from lamella.pipeline.doctor.imports import DRIVER, Imported
 from lamella.pipeline.memory import available_memory
@@ -45,7 +44,7 @@ def processor(root: Path = _ROOT) -> Finding:
     known = set(flags[1].split()) if flags else set[str]()
     units = [n for n, flag in UNITS.items() if any(re.fullmatch(flag, each) for each in known)]
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    cores, of_machine = available_cores(root), os.cpu_count() or 1
+    cores, of_machine = available_cores(root), cores_of_machine()
     share = f" of {of_machine}" if cores < of_machine else ""
     said = [model[1] if model else platform.machine(), f"{counted(cores, 'core')}{share}", *units]
     if platform.machine() == "x86_64" and "AVX2" not in units:

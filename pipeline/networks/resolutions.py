@@ -3,18 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, fx, nn
-
-from lamella.pipeline.networks.graph import cut, output_names
+if TYPE_CHECKING:
+    from torch import nn
 
 SHAPE = (2, 3, 256, 384)
 """The input that is tried. It is not square: by its proportion a map is told from other outputs of
 four axes, such as pooled ones, attention, and maps with channels last."""
 
 
-def last_maps(model: nn.Module) -> tuple[str, ...]:
+def last_maps(model: "nn.Module") -> tuple[str, ...]:
     """Return the node of the last map at each resolution, from the highest to the lowest.
 
     Resolutions are told apart by how often the input's was halved. Only what a whole block gives
@@ -56,11 +55,16 @@ def last_of_each(
     return tuple(last[octave] for octave in sorted(last))
 
 
-def _octaves(model: nn.Module) -> dict[str, int | None]:
+def _octaves(model: "nn.Module") -> dict[str, int | None]:
     """Return by node, in order, how often the resolution was halved; None if it gives no map.
 
     Empty if the network cannot take this input.
     """
+    import torch
+    from torch import fx
+
+    from lamella.pipeline.networks.graph import cut, output_names
+
     names = output_names(model)[1:]  # the first is the input
     extractor = cut(model, names)
     assert isinstance(extractor, fx.GraphModule)
@@ -72,6 +76,8 @@ def _octaves(model: nn.Module) -> dict[str, int | None]:
 
 
 def _octave(output: object) -> int | None:
+    from torch import Tensor
+
     if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != SHAPE[0]:
         return None
     height, width = output.shape[2:]

@@ -108,6 +108,7 @@ def test_the_table_reads_well_in_80_columns() -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("two_cpus")
+@pytest.mark.slow
 def test_a_ray_runs_a_task() -> None:
     found = _try_ray()
     assert (found.state, found.needed) == ("ok", True)

@@ -75,6 +75,8 @@ def failing(path: tuple[str, ...], nowhere: Path) -> list[str]:
         given += ["--ids", "1"]
     if "--engine" in has:
         given += ["--engine", "none"]
+    if path == ("doctor",):
+        given += ["--store", str(nowhere)]
     if path == ("bench", "extract"):
         given += ["--weights", str(nowhere)]
     if path == ("bench", "search"):
@@ -90,7 +92,7 @@ def test_what_cannot_be_done_is_told_in_json(path: tuple[str, ...], tmp_path: Pa
     assert error["kind"] in {*dir(errors), "WrongCall", "NotADirectoryError"}
     plain = lamella(*call)
     assert plain.returncode == error["code"]
-    assert plain.stdout == ""
+    assert plain.stdout == "" or path == ("doctor",)  # its table says what is broken
 
 
 def raising(error: BaseException) -> Any:

@@ -77,6 +77,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
         "name": text,
         "states": {text: 1},
         "sources": {text: 1},
+        "columns": [{"name": text, "type": text, "known": 1, "sources": {text: 1}}],
         "images": 1,
         "remarks": {},
         "duplicates": 0,
@@ -97,7 +98,7 @@ def test_status_shows_what_a_store_says_and_no_more() -> None:
     }
     show_status(Console(file=out, width=2000), found)
     assert_inert(out.getvalue())
-    assert out.getvalue().count("|".join(SHOWN)) == 9
+    assert out.getvalue().count("|".join(SHOWN)) == 12
 
 
 @pytest.fixture(scope="module")

@@ -294,7 +294,7 @@ def test_a_picture_that_is_gone_has_a_placeholder(visit: Any) -> None:
     expect(page, "#invite", "This picture cannot be shown here.")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing_wrong(visit: Any, scheme: str) -> None:
     page = visit("/", scheme=scheme)
     assert findings(page) == []

@@ -151,9 +151,8 @@ def test_a_stop_ends_what_is_under_way_first(stores: Stores) -> None:
             ask(server)
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_as_it_does_other_commands(
     stores: Stores, number: signal.Signals
 ) -> None:

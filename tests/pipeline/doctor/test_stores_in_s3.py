@@ -13,6 +13,7 @@ def keys(bucket: str) -> list[str]:
     return [file.key for page in client().pages(bucket, "", deep=True) for file in page.files]
 
 
+@pytest.mark.slow
 def test_a_place_in_s3_is_tried_and_left_as_it_was(bucket: str) -> None:
     assert {each.state for each in of_store(f"s3://{bucket}/new")} == {"ok"}
     assert keys(bucket) == []
