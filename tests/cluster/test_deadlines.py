@@ -146,6 +146,7 @@ def test_one_picture_that_takes_longer_than_a_task_may_be_silent_ends_it(tmp_pat
     assert outcome.error == "no sign of progress in 0.8 s: worker ended"
 
 
+@pytest.mark.slow
 def test_verdicts_survive_the_worker_that_reached_them(tmp_path: Path) -> None:
     entries = slow_pictures(tmp_path / "pictures", 4)
     step = step_in(tmp_path, kill_before=2)

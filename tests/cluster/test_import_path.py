@@ -102,7 +102,7 @@ ON_RAY_TOO = [pytest.mark.ray, pytest.mark.slow]
 @pytest.mark.parametrize(
     "engine",
     [
-        "one process",
+        pytest.param("one process", marks=pytest.mark.slow),
         pytest.param("each", marks=ON_RAY_TOO),
         pytest.param("both", marks=ON_RAY_TOO),
     ],

@@ -174,6 +174,7 @@ def end_before_it_stands(notes: str, times: int) -> Stillborn:
     return Stillborn(notes, times)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_before_it_stands_is_replaced(tmp_path: Path) -> None:
     with RayRunner(workers=1, device_check=Stillborn(str(tmp_path), 2)) as runner:
         outcomes = ended(runner, Scripted(str(tmp_path)), 2)
@@ -222,6 +223,7 @@ class Sharing(Scripted):
     threads: int = 2
 
 
+@pytest.mark.slow
 def test_a_stage_that_has_threads_gets_a_worker_with_as_many_cpus(tmp_path: Path) -> None:
     with RayRunner() as runner:
         assert len(pids(ended(runner, Sharing(str(tmp_path)), 4))) == 1

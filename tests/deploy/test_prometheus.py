@@ -145,6 +145,7 @@ def concrete(expression: str) -> str:
     return expression.replace("$__rate_interval", "5s").replace("$store", ".*")
 
 
+@pytest.mark.slow
 def test_prometheus_answers_every_panel(prometheus: str) -> None:
     for panel in PANELS:
         for target in panel["targets"]:

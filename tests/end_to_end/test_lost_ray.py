@@ -162,7 +162,8 @@ def hit(
     assert list(command.folder.glob(f"{PREFIX}*")) == []
 
 
-@pytest.mark.parametrize("name", ["raylet", pytest.param("gcs_server", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_a_command_whose_ray_is_killed_says_so_in_a_line_and_continues(
     short: Path, planted: Path, name: str
 ) -> None:

@@ -320,6 +320,7 @@ def test_a_reindex_killed_before_any_commit_ends_the_same(
     killed(before, words, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_source_and_a_store_in_s3_cost_what_changed_too(
     words: str, tmp_path: Path, bucket: str
 ) -> None:

@@ -152,6 +152,7 @@ def test_the_demo_runs_on_ray_as_everyone_first_meets_it(tmp_path: Path) -> None
     is_whole(shown, tmp_path / "demo")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_command_line_works_on_s3_and_stores_no_secret(bucket: str, tmp_path: Path) -> None:
     pictures = tiny_pictures(tmp_path / "pictures")

@@ -164,6 +164,7 @@ def test_how_many_descriptors_are_compared_at_once_changes_no_byte(
     assert once.root_digest == again.root_digest
 
 
+@pytest.mark.slow
 def test_killed_before_any_commit_a_run_ends_in_the_same_bytes(
     stores: Stores, words: str, one: Path, tmp_path: Path
 ) -> None:

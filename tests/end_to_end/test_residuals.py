@@ -91,7 +91,7 @@ def slow_residuals(store: Path, layer: str, kind: Kind) -> dict[int, dict[int, n
     return out
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["float16", pytest.param("bits", marks=pytest.mark.slow)])
 def test_answers_are_those_of_the_slow_kernel(kind: Kind, by_kind: dict[Kind, Path]) -> None:
     snapshot = current(by_kind[kind])
     (layer,) = snapshot.vocabularies

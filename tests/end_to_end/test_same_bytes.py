@@ -126,6 +126,7 @@ def _kill(folder: Path, source: Path, moment: int, kind: str = "") -> None:
     assert current_snapshot(LocalStore(folder)) is None
 
 
+@pytest.mark.slow
 def test_a_driver_killed_from_outside_loses_nothing(stores: Stores, tmp_path: Path) -> None:
     store = tmp_path / "store"
     _kill(store, stores.pictures, random.Random(0).randrange(3, TINY_SYNCS), "tiny")

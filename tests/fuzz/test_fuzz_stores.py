@@ -158,7 +158,7 @@ def chosen(every: dict[str, Any]) -> Any:
     return st.tuples(st.sampled_from(READING), st.sampled_from(sorted(every)))
 
 
-@drawn(25, few=5)
+@drawn(25, few=3)
 def test_stores_sealed_by_a_stranger_are_used_or_refused(
     zygote: Zygote, stores: Stores, full: Path, tmp_path: Path, examples: int
 ) -> None:

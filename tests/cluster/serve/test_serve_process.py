@@ -52,6 +52,7 @@ def test_half_a_body_is_ended_after_a_while_and_holds_nothing(server: Server) ->
         assert "its next bytes within 0.4 s" in said["error"]
 
 
+@pytest.mark.slow
 def test_a_body_that_trickles_is_ended_too(server: Server) -> None:
     slow = Raw(server.address)
     slow.send(head("/query", Content_Length=500))

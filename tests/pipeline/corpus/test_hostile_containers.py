@@ -277,6 +277,7 @@ def test_names_without_end_in_a_parquet_file_are_cut(inside: Path) -> None:
     assert set(outcomes(path)) == {BAD_NAME}
 
 
+@pytest.mark.slow
 def test_a_row_group_over_the_limit_is_refused_and_not_held(
     inside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

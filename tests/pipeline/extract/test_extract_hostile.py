@@ -47,6 +47,7 @@ def extracted(folder: Path, pictures: Path) -> tuple[Store, Extraction]:
     return store, stages.extract(store, stages.corpus_of(store, pictures, shard_size=100))
 
 
+@pytest.mark.slow
 def test_twenty_of_twenty_bad_pictures_cost_one_picture_each(
     flawed: Sandbox, planted: Path, tmp_path: Path
 ) -> None:

@@ -52,7 +52,7 @@ def forward(backbone: Backbone, corpus: Corpus, threads: int) -> list[BatchActiv
     return list(forward_pictures(backbone, source, corpus[1], ids, threads=threads))
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_the_way_of_a_card_gives_the_bits_of_the_way_of_cpus(
     corpus: Corpus, batch_size: int
 ) -> None:
@@ -109,7 +109,7 @@ def mixed(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return rows_of(folder)
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_jpegs_of_the_device_keep_their_bits_beside_those_of_the_sandbox(
     mixed: Corpus, batch_size: int
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_plan_says_what_is_there_and_what_the_rest_takes(
     assert len(list(copied.glob("alexnet-*"))) == 1  # a plan makes no index
 
 
+@pytest.mark.slow
 def test_more_words_than_descriptors_are_no_end_of_the_others(data: Path, tmp_path: Path) -> None:
     given = options(data, tmp_path / "paper")
     with tiny_runs():

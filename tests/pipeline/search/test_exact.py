@@ -224,7 +224,7 @@ def test_answer_is_the_same_for_a_query_alone() -> None:
 
 
 @given(seeds, st.integers(1, 20), st.integers(1, 8), st.sampled_from(SPECS))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_all_images_as_candidates_are_the_exact_answer(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
@@ -238,7 +238,7 @@ def test_all_images_as_candidates_are_the_exact_answer(
 
 
 @given(seeds, st.integers(1, 6))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_candidates_are_the_same_however_the_corpus_is_cut(seed: int, n: int) -> None:
     segment, queries = random_corpus(seed, 30)
     names = [entry.layer for entry in SPECS[1].layers]

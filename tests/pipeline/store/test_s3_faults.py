@@ -95,6 +95,7 @@ def test_of_50_commits_of_unknown_outcome_none_deletes_anything(
     assert len(store.names("data")) == 50
 
 
+@pytest.mark.slow
 def test_everything_is_right_behind_a_bad_network(
     server: S3Server, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

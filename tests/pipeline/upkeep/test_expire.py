@@ -101,7 +101,9 @@ def test_after_expire_and_gc_survivors_answer_alike_and_nothing_else_remains(
     assert collect_garbage(store, older_than_s=-1.0, forced=True).removed == ()
 
 
-@pytest.mark.parametrize("seed", ["one", "two", pytest.param("three", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seed", ["one", *(pytest.param(seed, marks=pytest.mark.slow) for seed in ("two", "three"))]
+)
 def test_whatever_happens_survivors_answer_alike_and_the_rest_goes(
     tmp_path: Path, seed: str
 ) -> None:
