@@ -27,6 +27,7 @@ def counts(runner: RayRunner, stage: Scripted, tasks: int) -> list[dict[str, int
     return [outcome.record.counts for outcome in outcomes if outcome.record is not None]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_gpus")
 def test_two_workers_at_once_hold_one_gpu_each_and_see_no_other(tmp_path: Path) -> None:
     stage = Scripted(str(tmp_path), BOTH_AT_ONCE, uses_gpu=True)

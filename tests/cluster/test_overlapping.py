@@ -71,6 +71,7 @@ def test_other_stages_get_one_task_at_a_time_again(tmp_path: Path) -> None:
     assert set(counts(outcomes, "at_once").values()) == {1}
 
 
+@pytest.mark.slow
 def test_what_goes_down_with_another_task_is_done_by_itself(tmp_path: Path) -> None:
     # Whichever stands beside the one that kills is lost with it once, and never again.
     with RayRunner(workers=1) as runner:

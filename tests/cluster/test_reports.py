@@ -68,6 +68,7 @@ def test_the_driver_hears_its_workers_with_their_node(caplog: pytest.LogCaptureF
     assert {(each["stage"], bool(each["node"])) for each in fields} == {("extract", True)}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_nodes")
 def test_agents_of_a_joined_cluster_serve_what_workers_and_driver_count() -> None:
     with telling_ray():

@@ -212,6 +212,7 @@ def test_a_damaged_segment_fails_the_batch_with_the_error_of_one_process(
         opened.ask("ready")
 
 
+@pytest.mark.slow
 def test_there_are_no_more_servers_than_segments(indexed: Indexed) -> None:
     sizes = [segment.images for segment in indexed.snapshot.segments]
     assert len(sizes) == 4

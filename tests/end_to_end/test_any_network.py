@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -152,3 +153,24 @@ def test_families_end_to_end(network: str, layers: list[str], tmp_path: Path) ->
     snapshot = current_snapshot(LocalStore(tmp_path / "s"))
     assert snapshot is not None
     assert [layer.name for layer in snapshot.extraction.layers] == layers
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [((), ["clip", "cls", "patches"]), (("--layers", "cls,clip,b0"), ["cls", "clip", "b0"])],
+)
+def test_given_vectors_stand_beside_its_layers(
+    folder: Path, tmp_path: Path, layers: tuple[str, ...], expected: list[str]
+) -> None:
+    np.save(tmp_path / "clip.npy", np.eye(6, 8, dtype=np.float32) + 0.5)
+    names = sorted(path.name for path in (folder / "pictures").iterdir())
+    (tmp_path / "clip.names.txt").write_text("\n".join(names))
+    network = ("--network", "timm:test_vit", "--weights", folder / "vit.safetensors")
+    vectors = ("--vectors", tmp_path / "clip.npy")
+    store = indexed(folder, tmp_path.name, *network, *vectors, *layers)
+    snapshot = current_snapshot(LocalStore(store))
+    assert snapshot is not None
+    assert [layer.name for layer in snapshot.extraction.layers] == expected
+    found = json.loads(ran("query", store, "--names", "02.png", "-k", "1", "--json").stdout)
+    assert found["rankings"][0]["name"] == "02.png"
+    assert found["rankings"][0]["S.clip"] == pytest.approx(1.0)

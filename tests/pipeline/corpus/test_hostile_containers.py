@@ -267,6 +267,7 @@ def test_a_picture_named_beside_null_bytes_lies_in_the_source(inside: Path, path
     assert outcomes(parquet(inside, pa.table({"image": pa.array(rows, kind)}))) == [OUTSIDE, None]
 
 
+@pytest.mark.slow
 def test_names_without_end_in_a_parquet_file_are_cut(inside: Path) -> None:
     table = pa.table({"image": [picture()] * 500, "name": ["n" * 1_000_000] * 500})
     path = parquet(inside, table)

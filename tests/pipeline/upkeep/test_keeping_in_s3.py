@@ -16,6 +16,7 @@ from tests.pipeline.upkeep.nights import OPEN, bytes_of, grow, settle
 from tests.tiny import tiny_index, tiny_pictures
 
 
+@pytest.mark.slow
 def test_a_store_in_s3_expires_and_forgets_with_its_local_copies(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
