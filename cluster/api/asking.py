@@ -18,7 +18,8 @@ from lamella.pipeline.evaluate.pair import Explanation
 from lamella.pipeline.jobs.explaining import explain_pair
 from lamella.pipeline.jobs.pair_names import chosen_query, chosen_result
 from lamella.pipeline.jobs.pictures_again import Opening
-from lamella.pipeline.jobs.query_run import Batch, Question
+from lamella.pipeline.jobs.query_run import Batch
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.resolve import asked_fusion
 from lamella.pipeline.jobs.settings import load_job
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers

@@ -17,7 +17,8 @@ from lamella.pipeline.export.duplicates_page import (
     small_pictures,
 )
 from lamella.pipeline.export.pairs import check_threshold, usual_threshold
-from lamella.pipeline.jobs.query_run import Place, Question
+from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.ranking_copies import whole
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.scratch import scratch

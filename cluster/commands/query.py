@@ -15,8 +15,9 @@ from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.several import list_piped, list_several
 from lamella.pipeline.errors import IncompatibleInputs, InputError, one_line
-from lamella.pipeline.jobs.query_run import Answered, Place, Question
+from lamella.pipeline.jobs.query_run import Answered, Place
 from lamella.pipeline.jobs.querying import query_images, query_pictures, query_vectors
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
 from lamella.pipeline.jobs.vectors import open_layers, vector_settings
 from lamella.pipeline.search.given_queries import ByName, check_from_elsewhere

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from lamella.cluster.serve.models import Answer, Answers, FusedLayer, Hit, Refused
 from lamella.cluster.serve.served import Served
 from lamella.pipeline import meters
+from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.evaluate.pair import mapped_parts
 from lamella.pipeline.search.where import KEPT
 from lamella.result import Result
@@ -69,24 +71,30 @@ def answer_together(served: Served, group: Sequence[Queries]) -> list[Answers]:
     meters.QUERIES_TOGETHER.observe(float(len(items)))
     question: dict[str, Any] = {kind: items, **group[0].arguments}
     found = served.index.query(**question)
+    kept = _Kept.of(found)
     answers: list[Answers] = []
     first = 0
     for queries in group:
         asked = items[first : first + len(queries.items)] if kind == "ids" else None
-        answers.append(_answers(served, queries, found, first, asked))
+        answers.append(_answers(served, queries, found, kept, first, asked))
         first += len(queries.items)
     return answers
 
 
 def _answers(
-    served: Served, queries: Queries, found: Result, first: int, ids: Sequence[int] | None
+    served: Served,
+    queries: Queries,
+    found: Result,
+    kept: "_Kept",
+    first: int,
+    ids: Sequence[int] | None,
 ) -> Answers:
     """Return the answers to one request, whose queries begin at a place of a result.
 
     Args:
         ids: of the images that were asked for, where that is what was asked for.
     """
-    refused, meta = queries.refused or {}, _kept(found)
+    refused = queries.refused or {}
     answers: list[Answer] = []
     place = first
     for number in range(len(queries.items) + len(refused)):
@@ -95,7 +103,7 @@ def _answers(
             continue
         name = queries.names[number] if queries.names else found.queries[place]
         image_id = None if ids is None else str(ids[number])
-        answers.append(_answer(found, place, name, image_id, meta))
+        answers.append(_answer(found, kept, place, name, image_id))
         place += 1
     whole = Answers(
         snapshot=served.snapshot.number,
@@ -103,15 +111,15 @@ def _answers(
         fusion=fused_layers(found.fusion),
         answers=answers,
     )
-    whole._kept = meta.schema
+    whole._kept = kept.table.schema
     return whole
 
 
-def _answer(found: Result, place: int, name: str, image_id: str | None, meta: Any) -> Answer:
+def _answer(found: Result, kept: "_Kept", place: int, name: str, image_id: str | None) -> Answer:
     if place in found.refused:
         said = found.refused[place]
         return _refusal(name, refusal(said.reason, said.detail))
-    hits = _hits(found, place, meta)
+    hits = _hits(found, kept.of_query(place), place)
     certified = bool(found.certified[place])
     return Answer(query=name, image_id=image_id, certified=certified, refused=None, results=hits)
 
@@ -125,16 +133,37 @@ def refusal(reason: RefusalReason, detail: str) -> Refused:
     return Refused(reason=reason.value, meaning=reason.meaning, detail=detail)
 
 
-def _kept(found: Result) -> Any:
-    """Return the kept columns of all results of a call as a table, by their own names."""
-    table = found.to_arrow()
-    names = [name for name in table.column_names if name.startswith(KEPT)]
-    return table.select(names).rename_columns([name.removeprefix(KEPT) for name in names])
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The kept columns of all results of a call.
+
+    Attributes:
+        table: by their own names, the results of one query after those of another.
+        starts: (Q + 1,), where those of each query begin.
+    """
+
+    table: Any
+    starts: Int64s
+
+    @classmethod
+    def of(cls, found: Result) -> "_Kept":
+        """Return those of a result."""
+        table = found.to_arrow()
+        names = [name for name in table.column_names if name.startswith(KEPT)]
+        own = table.select(names).rename_columns([name.removeprefix(KEPT) for name in names])
+        return cls(own, np.concatenate([[0], np.cumsum((found.ids >= 0).sum(axis=1))]))
+
+    def of_query(self, place: int) -> list[dict[str, Any]]:
+        """Return a row for each result of a query."""
+        first, end = self.starts[place : place + 2].tolist()
+        if not self.table.num_columns:
+            return [{}] * (end - first)
+        rows: list[dict[str, Any]] = self.table.slice(first, end - first).to_pylist()
+        return rows
 
 
-def _hits(found: Result, place: int, meta: Any) -> list[Hit]:
-    first = int((found.ids[:place] >= 0).sum())
-    width = int((found.ids[place] >= 0).sum())
+def _hits(found: Result, kept: Sequence[dict[str, Any]], place: int) -> list[Hit]:
+    width = len(kept)
     values: list[list[list[float]]] = []
     for entry in found.fusion.layers:
         similarities = found.similarities[entry.layer][place, :width]
@@ -142,7 +171,6 @@ def _hits(found: Result, place: int, meta: Any) -> list[Hit]:
         values.append([each.tolist() for each in (similarities, mapped, parts)])
     layers = [entry.layer for entry in found.fusion.layers]
     ids, scores = found.ids[place, :width].tolist(), found.scores[place, :width].tolist()
-    kept = meta.slice(first, width).to_pylist() if meta.num_columns else [{}] * width
     return [
         Hit.model_construct(
             rank=n + 1,

@@ -14,7 +14,8 @@ import pyarrow.csv as pa_csv
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.export.groups import group_pairs
 from lamella.pipeline.export.pairs import Pairs, find_pairs
-from lamella.pipeline.jobs.query_run import Place, Question
+from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.ranking_copies import KINDS, check_kind, whole
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.names import ImageTable

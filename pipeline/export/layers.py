@@ -14,7 +14,7 @@ import numpy as np
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s
 from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
-from lamella.pipeline.index.files import read_bags, read_dense, read_image_ids
+from lamella.pipeline.index.files import check_finite, read_bags, read_dense, read_image_ids
 from lamella.pipeline.store.commit import read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.snapshot import IndexSnapshot, SegmentRef
@@ -61,12 +61,7 @@ class Vectors:
                     lengths = norms[rows]
                     values = values / np.where(lengths > 0, lengths, 1.0)[:, None]
                 found[places] = values
-            if not np.isfinite(found).all():
-                image_id = wanted[np.argmin(np.isfinite(found).all(axis=1))]
-                raise CorruptFile(
-                    f"image {image_id} has a vector in layer {self.name} that is not finite: its "
-                    "segment was written wrong; index anew, or use a store that you trust"
-                )
+            check_finite(wanted, found, self.name)
             yield wanted, found
 
 

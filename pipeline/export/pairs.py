@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import InputError
-from lamella.pipeline.jobs.query_run import Place, Question
+from lamella.pipeline.jobs.query_run import Place
 from lamella.pipeline.jobs.querying import query_images
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.rankings import ranking_tables
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.search.coordinator import Coordinator

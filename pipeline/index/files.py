@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lamella.pipeline.errors import CorruptFile
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.sketch import Codes, Sketch
@@ -143,6 +144,23 @@ def write_sketch(sketch: Sketch, path: Path) -> int:
         "error": pa.array(sketch.whole.errors),
     }
     return write_arrow(pa.table(columns), path)
+
+
+def check_finite(image_ids: NDArray[np.int64], vectors: NDArray[Any], layer: str) -> None:
+    """Check vectors of a segment, (n, D), as they are read: a file that was written wrong opens.
+
+    Args:
+        image_ids: (n,), whose they are.
+
+    Raises:
+        CorruptFile: one is not finite.
+    """
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise CorruptFile(
+            f"image {image_ids[np.argmin(finite)]} has a vector in layer {layer} that is not "
+            "finite: its segment was written wrong; index anew, or use a store that you trust"
+        )
 
 
 def write_axes(sketch: Sketch, path: Path) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from lamella.pipeline import events, meters
 from lamella.pipeline.arrays import Int64s
 from lamella.pipeline.errors import IncompatibleInputs
-from lamella.pipeline.jobs.question import Question as Question
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.rankings import check_run_name, ranking_table, stored_run
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet, read_all_done
 from lamella.pipeline.run.step import Runner

@@ -21,13 +21,13 @@ from lamella.pipeline.jobs.query_run import (
     Answered,
     Batch,
     Place,
-    Question,
     answer_run,
     answered_at,
     begun_run,
     pictures_of,
     plan_run,
 )
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.run.drive import complete
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import StoreStep

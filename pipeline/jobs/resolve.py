@@ -161,17 +161,16 @@ def _without_network(job: JobConfig, given: Mapping[str, LayerSpec]) -> Extracti
         network=NO_NETWORK,
         weights=WeightsRef(source="none", name=NO_NETWORK, sha256="0" * 64),
         preprocess=PreprocessSpec(),
-        layers=tuple(_layers(job.network.layers, given, find)),
+        layers=tuple(_layers(job.network.layers, given, find, said=True)),
     )
 
 
 def _listed_layers(job: JobConfig, given: Mapping[str, LayerSpec]) -> list[LayerSpec]:
     """Return the layers of a job with a network that is listed here. Raises as `_layers`."""
-    network, find = job.network.name, partial(_layer, job.network.name)
-    if job.network.layers:
-        return _layers(job.network.layers, given, find)
+    network, said = job.network.name, job.network.layers
     usual = PAPER_LAYERS.get(network) if job.profile == "paper" else None
-    return [*given.values(), *_layers(usual or default_layers(network), {}, find)]
+    wanted = said or usual or default_layers(network)
+    return _layers(wanted, given, partial(_layer, network), said=bool(said))
 
 
 def _foreign_layers(
@@ -187,24 +186,28 @@ def _foreign_layers(
     def find(layer: Named) -> LayerSpec:
         return _checked(layer, partial(known.layer, layer))
 
-    if settings.layers:
-        layers = _layers(wanted, given, find)
-    else:
-        layers = [*given.values(), *_layers(wanted, {}, find)]
+    layers = _layers(wanted, given, find, said=bool(settings.layers))
     return known.shown(preprocess, [each for each in layers if each.vectors is None]), layers
 
 
-def _layers(named: Sequence[Named], given: Mapping[str, LayerSpec], find: Find) -> list[LayerSpec]:
-    """Return the layers that a job names, from high to low; given ones not named come first.
+def _layers(
+    wanted: Sequence[Named], given: Mapping[str, LayerSpec], find: Find, *, said: bool
+) -> list[LayerSpec]:
+    """Return the layers of a job, from high to low; given ones that it does not name come first.
+
+    Args:
+        said: whether the job names the layers that are wanted; else they are of the network, also
+            where a given one has the same name.
 
     Raises:
         InputError: some are unknown or wrong in other ways, or a given one has settings.
     """
     mistakes = Mistakes()
     found: list[LayerSpec] = []
-    for layer in named:
+    for layer in wanted:
         with mistakes.noted():
-            found.append(_given(layer, given) if _name(layer) in given else find(layer))
+            is_given = said and _name(layer) in given
+            found.append(_given(layer, given) if is_given else find(layer))
     mistakes.check()
     return [*(layer for layer in given.values() if layer not in found), *found]
 

@@ -11,6 +11,7 @@ from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError,
 from lamella.pipeline.index import residuals as aggregated
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
 from lamella.pipeline.index.files import (
+    check_finite,
     read_bags,
     read_dense,
     read_image_ids,
@@ -248,12 +249,8 @@ def _rows(segment: SegmentData, name: str, rows: NDArray[np.int64]) -> Features:
                 "written wrong; index anew, or use a store that you trust"
             ) from error
     vectors = layer.vectors[rows]
-    if not np.isfinite(vectors).all():  # checking all vectors of a segment would take too long
-        image_id = segment.image_ids[rows[~np.isfinite(vectors).all(axis=1)][0]]
-        raise CorruptFile(
-            f"image {image_id} has a vector in layer {name} that is not finite: its segment was "
-            "written wrong; index anew, or use a store that you trust"
-        )
+    # Checking all vectors of a segment as it is opened would take too long.
+    check_finite(segment.image_ids[rows], vectors, name)
     return vectors
 
 

@@ -14,7 +14,7 @@ from lamella.pipeline.export.duplicates_page import (
     shown_groups,
 )
 from lamella.pipeline.export.pairs import pairs_schema
-from lamella.pipeline.jobs.query_run import Question
+from lamella.pipeline.jobs.question import Question
 from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.rankings import QueryRun

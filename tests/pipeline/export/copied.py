@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lamella.pipeline.jobs.query_run import Place, Question
+from lamella.pipeline.jobs.query_run import Place
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.searcher import SegmentSearcher

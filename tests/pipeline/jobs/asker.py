@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lamella.pipeline.jobs.query_run import Answered, Place, Question
+from lamella.pipeline.jobs.query_run import Answered, Place
 from lamella.pipeline.jobs.querying import query_images, query_pictures
+from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.rankings import read_rankings, refusal_tables
 from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.run.serial import SerialRunner
