@@ -7,7 +7,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from lamella.schemas.base import Stored
 from lamella.schemas.extraction import LayerKind, Pool, Precision, Resampling, RgbRecipe, View
 from lamella.schemas.gate import GateSettings
-from lamella.schemas.query import SearchMode, Weighting
+from lamella.schemas.query import ProposerKind, SearchMode, Weighting
 from lamella.schemas.vocabulary import (
     EncodingKind,
     EncodingSpec,
@@ -20,6 +20,7 @@ Profile = Literal["paper", "production"]
 Preset = Literal["published", "scaled"]
 Keep = Literal["all", "none"]
 EngineKind = Literal["ray", "serial"]
+ProductKind = Literal["float32", "bfloat16", "int8"]
 WEIGHTING_OF: dict[Profile, Weighting] = {"paper": "tf", "production": "tf-idf"}
 
 
@@ -162,9 +163,22 @@ class FusionSettings(Stored):
 
 
 class IndexSettings(Stored):
-    """How segments are cut; it changes no answer."""
+    """How segments are cut, which changes no exact answer; and what proposes pictures in them."""
 
     segment_images: int = Field(default=20_000, ge=1)
+    proposer: ProposerKind = Field(
+        default="none",
+        description='what `search.mode = "candidates"` finds likely pictures by, without a look at '
+        "all; FAISS builds it",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        if value.get("proposer") == "none":
+            value.pop("proposer")
+        return value
 
 
 class SearchSettings(Stored):
@@ -172,7 +186,16 @@ class SearchSettings(Stored):
 
     k: int = Field(default=100, ge=1, le=1_000_000)
     mode: SearchMode = "exact"
-    candidates: int = Field(default=1_000, ge=1)
+    candidates: int = Field(
+        default=1_000, ge=1, description="proposed by a layer where the index has no proposer"
+    )
+    recall: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="share of the exact answer that an index with a proposer is to find in mode "
+        "candidates; .95 by default",
+    )
     batch_queries: int = Field(default=64, ge=1, le=10_000)
     expand: int = Field(
         default=0, ge=0, le=100, description="best pictures that a query is averaged with"
@@ -194,7 +217,7 @@ class SearchSettings(Stored):
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what once was not there to be said: digests stay what they were."""
         value: dict[str, Any] = dump(self)
-        for name in ("expand", "exclude_self", "above", "where"):
+        for name in ("expand", "exclude_self", "above", "where", "recall"):
             if value.get(name) in (None, 0, False):
                 value.pop(name, None)
         return value
@@ -223,13 +246,19 @@ class EngineSettings(Stored):
     search_on: Literal["auto", "cpu", "gpu"] = Field(
         default="auto", description="what leaves images out; auto is GPUs where there are any"
     )
+    products: ProductKind | Literal["auto"] = Field(
+        default="auto",
+        description="numbers of the products that propose on CPUs, which change no answer; auto is "
+        "what is fastest on the CPU",
+    )
 
     @model_serializer(mode="wrap")
     def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave the default out, as before it could be set: records stay what they were."""
         value: dict[str, Any] = dump(self)
-        if value.get("start_timeout_s") == 180.0:
-            value.pop("start_timeout_s")
+        for name, default in (("start_timeout_s", 180.0), ("products", "auto")):
+            if value.get(name) == default:
+                value.pop(name)
         return value
 
 

@@ -8,6 +8,8 @@ from lamella.schemas.base import Stored
 
 Weighting = Literal["tf", "tf-idf"]
 SearchMode = Literal["exact", "candidates", "paper"]
+ProposerKind = Literal["none", "ivf", "hnsw", "cagra"]
+"""What a segment has to find likely pictures without a look at all: cells, or a graph."""
 
 
 class LayerMap(Stored):

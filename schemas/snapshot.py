@@ -1,15 +1,15 @@
 """The snapshot: one immutable record of an index, with one root digest; and its promotion."""
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored, digest_of
 from lamella.schemas.corpus import ShardRef, SourceKind
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.files import FileRef
-from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.query import FusionSpec, ProposerKind, Weighting
 from lamella.schemas.vocabulary import Vocabulary
 
 
@@ -27,6 +27,41 @@ class LayerScale(Stored):
     pairs: int = Field(ge=1)
 
 
+class Reach(Stored):
+    """How far proposers look, and what share of exact answers they then found.
+
+    Attributes:
+        recall: measured over the audit sample.
+        cells: cells that are looked into (ivf), or entries of the search list (hnsw, cagra).
+        proposed: images that each layer proposes, over all segments.
+        postings: entries of posting lists that are read of a local layer, over all segments.
+    """
+
+    recall: float = Field(ge=0.0, le=1.0)
+    cells: int = Field(ge=1)
+    proposed: int = Field(ge=1)
+    postings: int = Field(ge=0)
+
+
+class Proposers(Stored):
+    """What proposes images in the segments of a snapshot, as it was measured when it was made.
+
+    Attributes:
+        kind: what the segments have, as `LAYER.proposer`.
+        faiss: the version of FAISS that built it; not in the root digest.
+        cells: how many cells all segments share; 0 where there are none.
+        k, queries: what was asked to measure: the k best of so many images of the index.
+        reaches: from near to far, with rising recall.
+    """
+
+    kind: ProposerKind
+    faiss: str
+    cells: int = Field(ge=0)
+    k: int = Field(ge=1)
+    queries: int = Field(ge=0)
+    reaches: tuple[Reach, ...]
+
+
 class SegmentManifest(Record):
     """The shards of a segment, in order; written once, beside the segment."""
 
@@ -41,7 +76,8 @@ class SegmentRef(Stored):
     `key` is made from what the shards hold; they are listed in the segment's manifest, `manifest`.
     `files` are named `images`, for a global layer `LAYER.dense`, `LAYER.sketch` and `LAYER.axes`,
     for a local one `LAYER.postings`, `LAYER.frequencies` and `LAYER.bags`, with residuals
-    `LAYER.payload` too, and for all `LAYER.drawn`.
+    `LAYER.payload` too, and for all `LAYER.drawn`; a global layer has `LAYER.proposer` where the
+    index was asked for proposers.
     """
 
     key: str = Field(pattern=r"^[0-9a-f]{16}$")
@@ -100,7 +136,18 @@ class IndexSnapshot(Record):
         default="",
         description="kinds of machine that features were extracted on; not in the root digest",
     )
+    proposers: Proposers | None = Field(
+        default=None, description="what proposes images in mode candidates; None where nothing does"
+    )
     root_digest: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_the_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most snapshots do not have."""
+        value: dict[str, Any] = dump(self)
+        if self.proposers is None:
+            value.pop("proposers", None)
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -130,8 +177,12 @@ class IndexSnapshot(Record):
     def content_digest(self) -> str:
         """Return the digest of what the index is."""
         scales = [scale.model_dump(mode="json") for scale in self.calibration]
+        proposers = None if self.proposers is None else self.proposers.model_dump(mode="json")
+        if proposers is not None:
+            del proposers["faiss"]
         return digest_of(
             ({"calibration": scales} if scales else {})
+            | ({"proposers": proposers} if proposers else {})
             | {
                 "format": self.format_version,
                 "corpus": self.corpus_content,

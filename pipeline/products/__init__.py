@@ -1,0 +1,1 @@
+"""Matrix products that propose, in the numbers that this CPU multiplies fastest."""

@@ -1,0 +1,1 @@
+"""What proposes likely images of a segment without a look at all: indexes of FAISS."""
