@@ -79,12 +79,36 @@ def invert(bags: BagsOfWords, words: int) -> Postings:
     return Postings(offsets=offsets, rows=rows, counts=counts)
 
 
+COUNT_BITS = 8
+"""Bits of a folded posting that hold the count; the others hold the row."""
+
+
+def fold(postings: Postings) -> NDArray[np.uint32] | None:
+    """Return each posting as one number, row << `COUNT_BITS` | count, (m,) uint32.
+
+    A scan then reads one array, in which a run ends where numbers reach those of the next block.
+    None where a count or a row needs more bits.
+    """
+    if postings.counts.dtype != np.uint8 or postings.rows.max(initial=0) >> (32 - COUNT_BITS):
+        return None
+    folded = np.empty(len(postings.rows), np.uint32)
+    _fold(postings.rows, postings.counts, folded)
+    folded.flags.writeable = False
+    return folded
+
+
 def document_frequencies(postings: Postings) -> NDArray[np.int64]:
     """Return how many images of the segment hold each word, (K,) int64.
 
     Frequencies of segments add up, in any order, as they are integers.
     """
     return np.diff(postings.offsets)
+
+
+@compiled
+def _fold(rows: NDArray[np.uint32], counts: NDArray[np.uint8], folded: NDArray[np.uint32]) -> None:
+    for entry in range(len(rows)):
+        folded[entry] = rows[entry] << np.uint32(COUNT_BITS) | np.uint32(counts[entry])
 
 
 @compiled

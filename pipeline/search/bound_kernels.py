@@ -234,17 +234,24 @@ def reaching(
     offsets, rows, most = pairs
     left = np.zeros(len(offsets), np.int64)
     places = np.empty(len(rows), np.int64)
+    longest = 0
+    for query in range(len(bars)):
+        longest = max(longest, offsets[query + 1] - offsets[query])
+    bounds = np.empty(longest, np.float32)
     count = np.uint64(0)
     for query in range(len(bars)):
+        start, size = offsets[query], offsets[query + 1] - offsets[query]
+        bounds[:size] = np.float32(0.0)
+        for layer in range(len(most)):
+            values = most[layer, start : start + size]
+            slope, offset = slopes[layer, query], line_offsets[layer, query]
+            weight = np.float32(weights[layer])
+            for place in range(size):
+                bounds[place] += weight * max(values[place], slope * values[place] + offset)
         bar = np.float32(bars[query] - SINGLE_SLACK)
-        for place in range(offsets[query], offsets[query + 1]):
-            bound = np.float32(0.0)
-            for layer in range(len(most)):
-                value = most[layer, place]
-                line = slopes[layer, query] * value + line_offsets[layer, query]
-                bound += np.float32(weights[layer]) * max(value, line)
-            places[count] = place
-            count += np.uint64(bound >= bar)
+        for place in range(size):
+            places[count] = start + place
+            count += np.uint64(bounds[place] >= bar)
         left[query + 1] = count
     kept = places[: np.int64(count)]
     values = np.empty((len(most), len(kept)), np.float32)

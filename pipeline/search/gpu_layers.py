@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.index.bags import select
 from lamella.pipeline.index.sketch import ROUNDING, unit_rows
 from lamella.pipeline.search.query_layers import DenseMatch, LocalMatch
-from lamella.pipeline.search.segment import DenseLayer, LocalLayer
+from lamella.pipeline.search.segment import DenseLayer, LocalLayer, inverse_of
 
 if TYPE_CHECKING:
     import torch
@@ -158,7 +158,7 @@ def ask_words(match: LocalMatch, group: slice, device: "torch.device") -> AskedW
     norms = match.norms[group]
     weights = match.layer.weights[bags.words]
     lists = np.diff(bags.offsets)
-    factors = bags.counts * weights * weights * np.repeat(_inverse(norms), lists)
+    factors = bags.counts * weights * weights * np.repeat(inverse_of(norms), lists)
     slacks = torch.from_numpy((lists + 8) * (1.01 * 2.0**-24) + 1e-12).to(device)
     return AskedWords(
         words=bags.words.astype(np.int64),
@@ -244,12 +244,7 @@ def _inverse_norms(norms: NDArray[np.float64]) -> NDArray[np.float32]:
             f"norms of bags are {SMALLEST_NORM:g} to {1 / SMALLEST_NORM:g}; "
             f"got {least:g} to {most:g}"
         )
-    return _inverse(norms).astype(np.float32)
-
-
-def _inverse(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 over each norm, 0 for an empty bag."""
-    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
+    return inverse_of(norms).astype(np.float32)
 
 
 def product(left: "Tensor", right: "Tensor") -> "Tensor":

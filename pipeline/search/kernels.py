@@ -108,6 +108,54 @@ def bag_block(
             line_out[row] = cosine(sums[row], norm, norms[row])
 
 
+FOLDED_TERMS_AHEAD, FOLDED_LINES_AHEAD = 16, 8
+"""The same for folded postings, of which a cache line has 16. A pair of query and picture took 2.3
+ns (2.8 with 8 and 5), and 3.6 by `bag_block`: 200,000 drawn pictures, 1.07 postings a pair."""
+
+
+@compiled
+def folded_block(
+    query_offsets: Int64s,
+    cursors: Int64s,
+    ends: Int64s,
+    factors: Float64s,
+    folded: UInt32s,
+    count_bits: int,
+    inverse_norms: Float64s,
+    first: int,
+    out: Float32s,
+) -> None:
+    """Write the cosines of a block as `bag_block` does, but for rounding, from folded postings.
+
+    Args:
+        factors: (m,) over the norm of the query.
+        folded: (p,) row << count_bits | count; see `index.postings.fold`.
+        inverse_norms: (n,) of the images; 0 for an empty bag.
+    """
+    shift, mask = np.uint64(count_bits), np.uint64((1 << count_bits) - 1)
+    base = np.uint64(first)
+    stop = (base + np.uint64(out.shape[1])) << shift
+    sums = np.empty(out.shape[1])
+    for query in range(len(query_offsets) - 1):
+        sums[:] = 0.0
+        for term in range(query_offsets[query], query_offsets[query + 1]):
+            ahead = cursors[min(term + FOLDED_TERMS_AHEAD, len(cursors) - 1)]
+            for line in range(FOLDED_LINES_AHEAD):
+                fetch(folded, ahead + 16 * line)
+            entry, end, factor = cursors[term], ends[term], factors[term]
+            while entry < end:
+                posting = np.uint64(folded[np.uint64(entry)])
+                if posting >= stop:
+                    break
+                count = np.float64(np.int32(posting & mask))
+                sums[(posting >> shift) - base] += factor * count
+                entry += 1
+            cursors[term] = entry
+        line_out = out[query]
+        for row in range(len(sums)):
+            line_out[row] = min(sums[row] * inverse_norms[first + row], 1.0)
+
+
 @compiled_parallel
 def bag_pairs(
     query_offsets: Int64s,

@@ -1,6 +1,6 @@
 """One layer of a segment, paired with the queries in it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ from lamella.pipeline.search.segment import (
     QueryBatch,
     ResidualLayer,
     SegmentData,
+    inverse_of,
 )
 
 
@@ -73,9 +74,15 @@ class BagScan:
 
     def begin_block(self, first: int, out: Float32s, in_steps: bool) -> bool:
         """Write the similarities of the next block, rounded to float32; nothing follows."""
-        score.add_block(
-            self.bags, self.layer.postings, self.terms, self.norms, self.layer.norms, first, out
-        )
+        layer = self.layer
+        if layer.folded is None:
+            score.add_block(
+                self.bags, layer.postings, self.terms, self.norms, layer.norms, first, out
+            )
+        else:
+            score.propose_block(
+                self.bags, layer.folded, self.terms, layer.inverse_norms, first, out
+            )
         return False
 
     def end_block(self, first: int, out: Float32s, rows: Int32s, kept: Int64s) -> None:
@@ -108,8 +115,12 @@ class LocalMatch:
         """Return some queries at the beginning of the segment."""
         layer = self.layer
         bags = select(self.bags, np.arange(queries.start, queries.stop))
+        norms = self.norms[queries]
         terms = score.start_terms(bags, layer.postings, layer.weights)
-        return BagScan(layer, bags, self.norms[queries], terms, np.zeros(len(bags)))
+        if layer.folded is not None:
+            shares = np.repeat(inverse_of(norms), np.diff(bags.offsets))
+            terms = replace(terms, factors=terms.factors * shares)
+        return BagScan(layer, bags, norms, terms, np.zeros(len(bags)))
 
 
 @dataclass(frozen=True, eq=False)

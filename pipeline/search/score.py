@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, Float64s, Int64s, read_only
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
-from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.index.postings import COUNT_BITS, Postings
 from lamella.pipeline.search import kernels
 
 
@@ -119,6 +119,27 @@ def add_block(
     kernels.bag_block(
         query_bags.offsets, terms.cursors, terms.ends, terms.factors, postings.rows,
         postings.counts, query_norms, norms, first, out,
+    )  # fmt: skip
+
+
+def propose_block(
+    query_bags: BagsOfWords,
+    folded: UInt32s,
+    terms: Terms,
+    inverse_norms: Float64s,
+    first: int,
+    out: Float32s,
+) -> None:
+    """Write what `add_block` does, apart from rounding in float64, in two thirds of the time.
+
+    Args:
+        folded: as `index.postings.fold` returns them.
+        terms: with factors over the norm of their query.
+        inverse_norms: (n,), 0 for an empty bag.
+    """
+    kernels.folded_block(
+        query_bags.offsets, terms.cursors, terms.ends, terms.factors, folded, COUNT_BITS,
+        read_only(inverse_norms, np.float64, "norms", ndim=1), first, out,
     )  # fmt: skip
 
 

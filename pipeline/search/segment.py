@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float32s, Int64s, read_only
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords, select
-from lamella.pipeline.index.postings import Postings, invert
+from lamella.pipeline.index.postings import Postings, fold, invert
 from lamella.pipeline.index.residuals import Residuals, by_word
 from lamella.pipeline.index.sketch import Sketch, sketch_vectors
 from lamella.pipeline.search.score import bag_norms, dense_norms
@@ -50,6 +51,16 @@ class LocalLayer:
     def __len__(self) -> int:
         """The number of images."""
         return len(self.bags)
+
+    @cached_property
+    def folded(self) -> UInt32s | None:
+        """The postings as a scan reads them, in memory from the first scan on; see `fold`."""
+        return fold(self.postings)
+
+    @cached_property
+    def inverse_norms(self) -> Float64s:
+        """1 over each norm, (n,) float64; 0 for an empty bag."""
+        return inverse_of(self.norms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +113,11 @@ class ResidualLayer:
                 raise ValueError(f"an image has word {word}, and its posting list lacks it")
             places[entry] = lists[word] + place
         return Residuals(bags, self.payload[places], self.dimensions)
+
+
+def inverse_of(norms: Float64s) -> Float64s:
+    """Return 1 over each norm, (n,) float64; 0 where it is 0."""
+    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0.0)
 
 
 def inverse_roots(sizes: Int64s) -> Float32s:

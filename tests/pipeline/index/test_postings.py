@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamella.pipeline.index.bags import bags_from_words
-from lamella.pipeline.index.postings import Postings, document_frequencies, invert
+from lamella.pipeline.index.postings import (
+    COUNT_BITS,
+    Postings,
+    document_frequencies,
+    fold,
+    invert,
+)
 
 
 @given(st.lists(st.lists(st.integers(0, 5), max_size=8), max_size=8))
@@ -56,3 +62,17 @@ def test_posting_lists_that_searches_could_not_follow_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         wrong.check_rows(3)
+
+
+def test_a_folded_posting_is_its_row_before_its_count() -> None:
+    folded = fold(postings([[0, 2], [], [1]], [[1, 255], [], [3]]))
+    assert folded is not None
+    assert folded.tolist() == [0 * 256 + 1, 2 * 256 + 255, 1 * 256 + 3]
+
+
+def test_postings_whose_numbers_need_more_bits_are_not_folded() -> None:
+    last = 2 ** (32 - COUNT_BITS) - 1
+    assert fold(postings([[last]])) is not None
+    assert fold(postings([[last + 1]])) is None
+    wide = Postings(np.array([0, 1]), np.array([0], np.uint32), np.array([256], np.uint16))
+    assert fold(wide) is None

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
 from lamella.pipeline.index.postings import invert
-from lamella.pipeline.search import score
+from lamella.pipeline.search import bound_kernels, score
+from lamella.pipeline.search.query_layers import LocalMatch
 from lamella.pipeline.search.score import Candidates
+from lamella.pipeline.search.segment import local_layer
 from tests import reference
 
 WORDS = 30
@@ -111,6 +113,23 @@ def test_bags_in_blocks_and_cut_in_two_are_bitwise_equal(seed: int, cut: int) ->
         assert np.array_equal(block, whole[:, first:last])
     alone = all_bags(select(queries, np.array([1])), bags, weights)
     assert np.array_equal(alone[0], whole[1])
+
+
+@given(seeds, st.integers(1, 9), st.sampled_from([1, 255, 256]))
+@settings(max_examples=20, deadline=None)
+def test_a_scan_sees_each_similarity_but_for_rounding(seed: int, cut: int, most: int) -> None:
+    rng = np.random.default_rng(seed)
+    queries, bags, weights = random_bags(rng, 3), random_bags(rng, 10), rng.random(WORDS)
+    counts = bags.counts.copy()
+    counts[:1] = most
+    layer = local_layer(BagsOfWords(bags.offsets, bags.words, counts), weights)
+    assert (layer.folded is None) == (most > 255 and len(counts) > 0)
+    match = LocalMatch(layer, queries, score.bag_norms(queries, weights))
+    exact, scan = match.similarities(), match.scan(slice(1, 3))
+    for first, last in ((0, cut), (cut, 10)):
+        seen = np.empty((2, last - first), np.float32)
+        assert not scan.begin_block(first, seen, in_steps=True)
+        assert np.abs(seen - exact[1:, first:last]).max() < bound_kernels.LOCAL_ERROR
 
 
 def test_threads_change_no_bit() -> None:
