@@ -19,12 +19,10 @@ To add a stage, add its name to `route`, a method that returns its `Stage`, and 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 from lamella.pipeline import events
 from lamella.pipeline.accounts import check_extraction, check_manifest, on_several_machines
-from lamella.pipeline.corpus.decode import DecodeLimits
-from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.corpus.stage import build_corpus, decode_limits
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.extraction import (
     Extraction,
@@ -41,16 +39,18 @@ from lamella.pipeline.index.reuse import take_over
 from lamella.pipeline.index.shards import find_at_once, shards_of
 from lamella.pipeline.index.stage import Cuts, Index, find_index, index_corpus, index_place
 from lamella.pipeline.index.words_in_use import in_use
+from lamella.pipeline.proposers.stage import Proposing
 from lamella.pipeline.stages import Hands, Made, Seen, Sources, Stage
 from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record
 from lamella.pipeline.vocabulary.exchange import recipe_digest
-from lamella.pipeline.vocabulary.import_words import import_inputs, import_vocabulary
-from lamella.pipeline.vocabulary.stage import (
-    train_vocabulary,
-    vocabulary_inputs,
+from lamella.pipeline.vocabulary.import_words import (
+    import_inputs,
+    import_vocabulary,
+    words_folder,
 )
+from lamella.pipeline.vocabulary.stage import train_vocabulary, vocabulary_inputs
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.job import JobConfig
@@ -71,9 +71,10 @@ def route(
         kept: the layers with the words of an earlier snapshot, with the path of their record.
     """
     words = [f"vocabulary {layer.name}" for layer in spec.layers if layer.kind == "local"]
+    last = ["index"] if job.index.proposer == "none" else ["index", "propose"]
     if encodes_at_once(job, imports or kept):
-        return ["corpus", *words, "extract", "index"]
-    return ["corpus", "extract", *words, "encode", "index"]
+        return ["corpus", *words, "extract", *last]
+    return ["corpus", "extract", *words, "encode", *last]
 
 
 def encodes_at_once(job: JobConfig, given: Mapping[str, str]) -> bool:
@@ -164,6 +165,8 @@ class Journey:
                 return self._encode(made)
             case "index":
                 return self._index(made)
+            case "propose":
+                return self._propose(made)
         raise ValueError(f"no stage is called {name!r}")
 
     @property
@@ -387,13 +390,11 @@ class Journey:
 
         return Stage("index", folder, inputs, find, make)
 
-
-def words_folder(job: JobConfig) -> Path:
-    """Return the folder that a job imports its vocabulary from."""
-    return Path(job.vocabulary_from or "").expanduser().absolute()  # for workers elsewhere
-
-
-def decode_limits(job: JobConfig) -> DecodeLimits:
-    """Return the limits for decoding one picture of a job."""
-    corpus = job.corpus
-    return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
+    def _propose(self, made: Made) -> Stage:
+        job, kind = self.job, self.job.job.index.proposer
+        layers = [layer.name for layer in job.extraction.layers if layer.kind == "global"]
+        asked = Proposing(self.store, made.index, layers, kind, job.faiss, job.frames)
+        return Stage(
+            *("propose", asked.folder, asked.inputs, asked.find),
+            lambda hands: asked.make(hands.runner, hands.watch.progress),
+        )

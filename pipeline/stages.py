@@ -17,6 +17,7 @@ from lamella.pipeline.index.encode import Encoding
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place
 from lamella.pipeline.index.stage import Cuts, Index
+from lamella.pipeline.proposers.stage import Proposed
 from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.store import tree
@@ -167,11 +168,22 @@ class Made:
         found: Index = self._of["index"]
         return found
 
+    @property
+    def proposed(self) -> Proposed | None:
+        """The outcome of the propose stage, None for a job without proposers."""
+        found: Proposed | None = self._of.get("propose")
+        return found
+
     def shares(self, file: tree.Found) -> bool:
         """Say whether a file in a folder that all corpora share belongs to a task of this one."""
         top = top_of(file.folder)
         if top == top_of(tree.TOTALS.form.text) and self.has("index"):
             return file.folder == totals_place(self.index)[0]
+        if top == top_of(tree.FRAME.form.text) and self.proposed is not None:
+            return file.folder in self.proposed.own_folders
+        if top == top_of(tree.PROPOSE.form.text):
+            made = self.proposed  # of other kinds there may be some with the same keys
+            return made is not None and made.folder == file.folder and file.key in made.records
         if top not in self._keys:
             self._keys[top] = self._keys_in(top)
         return file.parts.get("key", file.key) in self._keys[top]
@@ -192,7 +204,9 @@ class Made:
 
 SHARED = frozenset(
     step.form.text.partition("/")[0]
-    for step in (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX, tree.TOTALS)
+    for step in (
+        *(tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX, tree.TOTALS, tree.FRAME, tree.PROPOSE),
+    )
 )
 """Folders whose files belong to the corpora that have their shards, however many these are."""
 
@@ -239,6 +253,8 @@ class Seen:
             folders |= {tree.folder_of(shard.file.path) for shard in self.made.manifest.shards}
         if stage.name == "index" and self.made.has("index"):
             folders.add(totals_place(self.made.index)[0])
+        if stage.name == "propose" and self.made.proposed is not None:
+            folders |= self.made.proposed.own_folders
         for folder in sorted(folders):
             for file in store.walk(folder):
                 found = tree.read(file.path) if top_of(file.path) in SHARED else None

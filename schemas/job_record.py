@@ -1,6 +1,8 @@
 """The record of a job: all that is needed to do any part of it again."""
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record
 from lamella.schemas.extraction import ExtractionSpec
@@ -14,7 +16,9 @@ class JobRecord(Record):
     without the engine's, which change no bit. `corpus_inputs` is the digest that names the
     corpus's folder, `entries` how many files the source listed. `imports` has the SHA-256 of the
     JSON of the words of each layer that were taken from elsewhere, `kept` the path of the record
-    of each layer's words that an earlier snapshot of this store has.
+    of each layer's words that an earlier snapshot of this store has. Where the index gets
+    proposers, `faiss` is the version of FAISS that builds them, and `frames` has the path of the
+    done record of each layer's frame that an earlier snapshot has.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -27,3 +31,14 @@ class JobRecord(Record):
     job: JobConfig
     imports: dict[str, str] = Field(default_factory=dict)
     kept: dict[str, str] = Field(default_factory=dict)
+    faiss: str = ""
+    frames: dict[str, str] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what once was not there to be said: digests stay what they were."""
+        value: dict[str, Any] = dump(self)
+        for name in ("faiss", "frames"):
+            if not value.get(name):
+                value.pop(name, None)
+        return value

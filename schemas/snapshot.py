@@ -50,6 +50,7 @@ class Proposers(Stored):
         kind: what the segments have, as `LAYER.proposer`.
         faiss: the version of FAISS that built it; not in the root digest.
         cells: how many cells all segments share; 0 where there are none.
+        frames: what all segments share, as `LAYER.axes` and, with cells, `LAYER.centres`.
         k, queries: what was asked to measure: the k best of so many images of the index.
         reaches: from near to far, with rising recall.
     """
@@ -57,9 +58,15 @@ class Proposers(Stored):
     kind: ProposerKind
     faiss: str
     cells: int = Field(ge=0)
+    frames: dict[str, FileRef] = Field(default_factory=dict)
     k: int = Field(ge=1)
     queries: int = Field(ge=0)
     reaches: tuple[Reach, ...]
+
+    def content(self) -> dict[str, object]:
+        """Return what proposes and how well, whichever FAISS and whichever attempt made it."""
+        value = self.model_dump(mode="json", exclude={"faiss", "frames"})
+        return value | {"frames": {n: file.content() for n, file in sorted(self.frames.items())}}
 
 
 class SegmentManifest(Record):
@@ -173,16 +180,15 @@ class IndexSnapshot(Record):
         for segment in self.segments:
             yield from segment.files.values()
         yield from self.document_frequencies.values()
+        if self.proposers is not None:
+            yield from self.proposers.frames.values()
 
     def content_digest(self) -> str:
         """Return the digest of what the index is."""
         scales = [scale.model_dump(mode="json") for scale in self.calibration]
-        proposers = None if self.proposers is None else self.proposers.model_dump(mode="json")
-        if proposers is not None:
-            del proposers["faiss"]
         return digest_of(
             ({"calibration": scales} if scales else {})
-            | ({"proposers": proposers} if proposers else {})
+            | ({} if self.proposers is None else {"proposers": self.proposers.content()})
             | {
                 "format": self.format_version,
                 "corpus": self.corpus_content,

@@ -73,6 +73,11 @@ UNPICKLERS = {
     "pipeline/networks/exported.py",
 }
 
+READS_FAISS = {
+    # Reads an index only once it is the file whose SHA-256 a snapshot names.
+    ("pipeline/proposers/files.py", "read_index"),
+}
+
 LOADERS = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 RUNNERS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path"}
 
@@ -90,6 +95,15 @@ def runs_what_it_reads(name: str, call: ast.Call) -> str | None:
         return f"calls {name}"
     if keyword(call, "shell") not in (None, "False"):
         return f"calls {name} with a shell"
+    return None
+
+
+def trusts_faiss(name: str, call: ast.Call) -> str | None:
+    """FAISS believes what it deserialises: sizes, links, and names of other files."""
+    last = name.rpartition(".")[2]
+    of_faiss = ("read_index", "read_index_binary", "read_VectorTransform", "read_InvertedLists")
+    if last.startswith("deserialize_") or (name.startswith("faiss") and last in of_faiss):
+        return f"calls {name}"
     return None
 
 
@@ -118,6 +132,10 @@ def breaks(source: str, rule: Rule) -> list[str]:
         (runs_what_it_reads, "eval(text)"),
         (runs_what_it_reads, "import os\nos.system(text)"),
         (runs_what_it_reads, "import subprocess as s\ns.run(text, shell=True)"),
+        (trusts_faiss, "import faiss\nfaiss.read_index(path)"),
+        (trusts_faiss, "from faiss import read_index as read\nread(path)"),
+        (trusts_faiss, "faiss = faiss_module()\nfaiss.read_index_binary(path)"),
+        (trusts_faiss, "library.deserialize_index(data)"),
         (waits_without_end, "import ray\nray.get(reference)"),
         (waits_without_end, "from ray import wait\nwait(calls, timeout=None)"),
     ],
@@ -148,6 +166,16 @@ def test_no_code_of_ours_runs_what_it_reads() -> None:
         if module.split(".")[0] in LOADERS
     ]
     assert not wrong
+
+
+def test_faiss_reads_only_what_a_snapshot_names() -> None:
+    found = {
+        (path, function)
+        for path, source in sources()
+        for name, call, function in calls_in(source)
+        if trusts_faiss(name, call) is not None
+    }
+    assert found == READS_FAISS
 
 
 def test_nothing_waits_for_ray_without_end() -> None:

@@ -133,9 +133,9 @@ def extract(
     """
     from lamella.pipeline.bench.extract import try_extraction
     from lamella.pipeline.bench.extract_steps import choose_pictures
+    from lamella.pipeline.corpus.stage import decode_limits
     from lamella.pipeline.jobs.resolve import resolve_extraction
     from lamella.pipeline.jobs.settings import load_job
-    from lamella.pipeline.journey import decode_limits
     from lamella.pipeline.planted.generate import generate_pictures
 
     overrides = {

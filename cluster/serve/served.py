@@ -19,9 +19,9 @@ from lamella.pipeline.corpus.image_table import read_row
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.sandbox import SOUND
+from lamella.pipeline.corpus.stage import decode_limits
 from lamella.pipeline.errors import InputError, LamellaError, MissingFile, SourceGone
 from lamella.pipeline.jobs.resolve import chosen_snapshot
-from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.records import read_record

@@ -45,6 +45,7 @@ from lamella.pipeline.text import counted
 from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import SEEN, CorpusManifest, ShardRef, SourceKind
 from lamella.schemas.files import PASSED_OVER, DoneRecord, FileRef
+from lamella.schemas.job import JobConfig
 
 QUICKLY_SEEN = 10_000
 """A source of more entries is not looked through before the corpus stage."""
@@ -337,6 +338,12 @@ def _no_pictures(listing: Listing, ignored: int, passed_over: Mapping[str, int])
         f"{listing.root} holds no pictures: {counted(ignored, 'file')} looked at, none of them is "
         f"one{f' ({kinds})' if kinds else ''}{f'. {said}' if said else ''}"
     )
+
+
+def decode_limits(job: JobConfig) -> DecodeLimits:
+    """Return the limits for decoding one picture of a job."""
+    corpus = job.corpus
+    return DecodeLimits(corpus.max_pixels, corpus.max_bytes, corpus.max_seconds, corpus.max_memory)
 
 
 def in_utc(at_ns: int) -> str:

@@ -63,7 +63,7 @@ EXTRAS = (
     Extra("lab", "lamella evaluate --measure nDCG@10 and others", {"ir-measures": "ir_measures"}),
     Extra("demo", "lamella demo", {"scikit-image": "skimage"}),
     Extra("gpu", 'JPEGs decoded on a card, rgb_recipe = "torch-1"', {"torchcodec": "torchcodec"}),
-    Extra("faiss", "indexes of FAISS", {"faiss": "faiss"}),
+    Extra("faiss", "proposers, and exported indexes of FAISS", {"faiss": "faiss"}),
 )
 """All but `lite`, which is weights alone."""
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s
 from lamella.pipeline.errors import DoesNotFit, InputError
 from lamella.pipeline.export.layers import Vectors
-from lamella.pipeline.export.vectors import Batch, NamesOf, faiss_module
+from lamella.pipeline.export.vectors import Batch, NamesOf
 from lamella.pipeline.memory import available_memory
+from lamella.pipeline.proposers.library import faiss_module
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.score import Candidates, dense_norms, dense_similarities_of
 from lamella.pipeline.store.tables import write_parquet_parts

@@ -13,6 +13,7 @@ from lamella.pipeline.export.arrays import write_npy
 from lamella.pipeline.export.formats import Format
 from lamella.pipeline.export.layers import Vectors
 from lamella.pipeline.memory import available_memory
+from lamella.pipeline.proposers.library import faiss_module
 from lamella.pipeline.store.tables import vectors_column, write_parquet_parts
 from lamella.pipeline.text import byte_size
 
@@ -27,18 +28,6 @@ def check_installed(format: Format) -> None:
         faiss_module()
     elif format == "lance":
         _lance()
-
-
-def faiss_module() -> Any:
-    """Import FAISS. Raises InputError: it is not installed."""
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError(
-            "an index of FAISS and clusters need the package faiss, which is not installed "
-            f"({one_line(error)}): pip install 'lamella[faiss]'"
-        ) from error
-    return faiss
 
 
 def _lance() -> Any:

@@ -20,13 +20,13 @@ from lamella.pipeline.export.readme import readme
 from lamella.pipeline.export.vectors import (
     Batch,
     check_installed,
-    faiss_module,
     write_vectors,
 )
 from lamella.pipeline.export.words import write_words
 from lamella.pipeline.index.publish import read_frequencies
 from lamella.pipeline.index.weighting import idf, word_weights
 from lamella.pipeline.names import layers_meant
+from lamella.pipeline.proposers.library import faiss_module
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.search.names import ImageTable
 from lamella.pipeline.store.protocol import Store

@@ -25,7 +25,7 @@ from lamella.schemas.base import digest_of
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.files import DoneRecord, FileRef
 from lamella.schemas.query import FusionSpec, Weighting
-from lamella.schemas.snapshot import IndexSnapshot, LayerScale, SegmentRef
+from lamella.schemas.snapshot import IndexSnapshot, LayerScale, Proposers, SegmentRef
 
 TOTALS = "totals"
 """Key of the task that counts the pictures of each word."""
@@ -73,11 +73,15 @@ def draft_snapshot(
     fusion: FusionSpec,
     calibration: tuple[LayerScale, ...] = (),
     job: str = "",
+    proposers: Proposers | None = None,
+    proposed: Mapping[str, DoneRecord] | None = None,
 ) -> IndexSnapshot:
     """Return what would be published, under number 1.
 
     Args:
         frequencies: the files that `make_totals` returned.
+        proposers: what the segments have as `LAYER.proposer`, if anything.
+        proposed: the records of these files, by key of the segment.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -117,7 +121,7 @@ def draft_snapshot(
                 key=task.key,
                 manifest=tree.SEGMENT.at(**tree.parts_of(index.folder), key=task.key),
                 images=record.counts["images"],
-                files=record.files,
+                files=record.files | (proposed[task.key].files if proposed else {}),
             )
             for task, record in zip(index.tasks, index.records, strict=True)
         ),
@@ -125,6 +129,7 @@ def draft_snapshot(
         weighting=weighting,
         fusion=fusion,
         calibration=calibration,
+        proposers=proposers,
         images=manifest.images,
         indexed=extraction.indexed,
         refused=extraction.refused,

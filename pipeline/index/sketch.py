@@ -198,6 +198,16 @@ def unit_rows(vectors: Float32s, norms: NDArray[np.float64]) -> Float32s:
     return units
 
 
+def turn_rows(units: Float32s, columns: Float32s) -> Float32s:
+    """Return rows (n, D) on axes that are given as columns (D, d), (n, d) float32.
+
+    Sums are in float64 and in the order of the dimensions: equal bits on every processor.
+    """
+    on_axes = np.empty((len(units), columns.shape[1]), np.float32)
+    _turn(units, columns, on_axes, np.empty(len(units), np.float64))
+    return on_axes
+
+
 def skew_of(axes: Float32s) -> float:
     """Return how far axes @ axes.T is from the identity, at most (Frobenius)."""
     wide = axes.astype(np.float64)

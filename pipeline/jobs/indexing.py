@@ -12,7 +12,12 @@ from lamella.pipeline.corpus.joined import each_part, parts_of
 from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.sources import OnEntries, plain_source, quietly
-from lamella.pipeline.corpus.stage import check_pictures, corpus_inputs, in_utc
+from lamella.pipeline.corpus.stage import (
+    check_pictures,
+    corpus_inputs,
+    decode_limits,
+    in_utc,
+)
 from lamella.pipeline.corpus.vector_listing import list_vectors
 from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
@@ -21,6 +26,7 @@ from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
 from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.promoting import Published, publish_and_promote
+from lamella.pipeline.jobs.proposing import building, check_proposing, keep_frames
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import (
     check_weights,
@@ -29,7 +35,7 @@ from lamella.pipeline.jobs.resolve import (
     settle_profile,
 )
 from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
-from lamella.pipeline.journey import Journey, decode_limits, words_folder
+from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
@@ -40,6 +46,7 @@ from lamella.pipeline.vocabulary.import_words import (
     find_import,
     probes_wanted,
     says_probes,
+    words_folder,
 )
 from lamella.schemas.corpus import CorpusManifest
 from lamella.schemas.extraction import ExtractionSpec
@@ -114,6 +121,8 @@ def prepare(source: str | None, job: JobConfig, on_entries: OnEntries = quietly)
         spec, weights = resolve_extraction(job, layers, alone=alone)
         with mistakes.noted():
             resolve_fusion(spec.layers, job.fusion)
+        with mistakes.noted():
+            check_proposing(job, spec)
         with mistakes.noted():
             if spec.weights.source == "file":
                 check_weights(spec, weights)
@@ -234,6 +243,8 @@ def index_prepared(
         extraction=prepared.spec,
         imports=dict(prepared.imports),
         kept=dict(prepared.kept),
+        faiss=building(prepared.job),
+        frames={} if retrain else keep_frames(store, prepared, before),
     )
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
@@ -279,6 +290,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         name for name, each in made.encoding.vocabularies.items() if each.encoding.kind == "asmk"
     }
     calibration = calibrate(store, layers, segments, weights, residuals)
+    proposed = made.proposed
     return draft_snapshot(
         store,
         made.manifest,
@@ -289,6 +301,8 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         fusion=resolve_fusion(layers, job.job.fusion, calibration),
         calibration=calibration,
         job=path,
+        proposers=None if proposed is None else proposed.described(job.job.search.k),
+        proposed=None if proposed is None else proposed.records,
     )
 
 

@@ -1,6 +1,7 @@
 """Records of jobs: `index` writes them once, and whatever runs part of a job again reads them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lamella.pipeline.corpus.joined import each_part
@@ -28,6 +29,8 @@ def record_job(
     extraction: ExtractionSpec,
     imports: dict[str, str],
     kept: dict[str, str],
+    faiss: str = "",
+    frames: Mapping[str, str] | None = None,
 ) -> tuple[str, JobRecord]:
     """Record a job, before it writes anything else; return the path of its record and the record.
 
@@ -52,6 +55,8 @@ def record_job(
         job=_settled(job),
         imports=imports,
         kept=kept,
+        faiss=faiss,
+        frames=dict(frames or {}),
     )
     path = tree.JOB.at(keyed=tree.keyed(name, record.digest()))
     data = record.to_json()

@@ -28,7 +28,7 @@ from lamella.schemas.job_record import JobRecord
 
 SHOWN_REFUSALS = 20
 
-SHOWN_STEPS = (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX)
+SHOWN_STEPS = (tree.LOOK, tree.EXTRACT, tree.ENCODE, tree.INDEX, tree.PROPOSE)
 """Steps whose done tasks are shown, folder by folder."""
 
 

@@ -17,6 +17,7 @@ CURES = {
     "vocabulary": "ask for fewer words (--words) or fewer descriptors (vocabulary.descriptors)",
     "encode": "leave that layer out (--layers)",
     "index": "leave that layer out (--layers)",
+    "propose": "leave proposers out (index.proposer)",
 }
 """By stage: how to make it store less."""
 
@@ -27,6 +28,7 @@ WHAT = {
         "ask for fewer words (--words), fewer dimensions (vocabulary.projection)",
     ),
     "index": ("a segment takes", "ask for smaller ones (index.segment_images)"),
+    "propose": ("proposers take", "ask for smaller segments (index.segment_images), or for none"),
 }
 """By stage: the beginning of the message about memory, and how to need less."""
 

@@ -88,7 +88,7 @@ def plan_of(
     extent = extent_of(prepared, found)
     loads = loads_of(prepared, found, extent)
     stored = stored_bytes(prepared, found, extent)
-    memory = memory_of(found, extent)
+    memory = memory_of(prepared, found, extent)
     of_a_worker = machine.available_bytes // machine.workers
     refusals = too_many_refused(
         found.refused,
@@ -145,6 +145,7 @@ def _requests(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dic
         extent.shards,
         extent.segments,
         of_a_shard,
+        proposes=prepared.job.index.proposer != "none",
     )
     if together:
         del stages["encode"]

@@ -11,6 +11,7 @@ from lamella.pipeline.journey import encodes_at_once, route
 from lamella.pipeline.plan.figures import mean_of, product, scaled
 from lamella.pipeline.plan.loads import Load
 from lamella.pipeline.plan.probe import Probe
+from lamella.pipeline.plan.proposers_cost import TRIED, proposer_bytes
 from lamella.pipeline.plan.sizes import (
     ARROW,
     ID,
@@ -22,6 +23,8 @@ from lamella.pipeline.plan.sizes import (
     training_bytes,
 )
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
+from lamella.pipeline.proposers.build import proposer_memory
+from lamella.pipeline.proposers.frame import frame_memory
 from lamella.pipeline.text import counted
 from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.schemas.plan import Figure, PlannedBytes
@@ -87,6 +90,8 @@ def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
                 loads.append(_encode_load(found, extent))
             case "index":
                 loads.append(_index_load(found, extent))
+            case "propose":
+                loads.append(_propose_load(found, extent))
     return [load for load in loads if load is not None]
 
 
@@ -125,6 +130,18 @@ def _index_load(found: Probe, extent: Extent) -> Load:
         extent.pictures.mean,
         extent.segments,
         fixed=a_segment * extent.segments,
+    )
+
+
+def _propose_load(found: Probe, extent: Extent) -> Load:
+    a_picture, frames = found.proposing
+    return Load(
+        "propose",
+        {"proposers": Figure(mean=a_picture)},
+        extent.pictures.mean,
+        extent.segments,
+        fixed=frames,
+        basis=f"estimated: {TRIED:,} vectors",
     )
 
 
@@ -219,13 +236,17 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
     for name, width in found.dimensions.items():
         for kind, size in global_bytes(pictures.mean, width, segments).items():
             add("index", f"segments {name}, {kind}", scaled(pictures, size / pictures.mean))
+    kind = prepared.job.index.proposer
+    for name, width in found.dimensions.items() if kind != "none" else ():
+        for what, size in proposer_bytes(kind, pictures.mean, width, segments).items():
+            add("propose", f"{what} {name}", scaled(pictures, size / pictures.mean))
     if not at_once(prepared):
         add("encode", "bags, records", shards * RECORD)
     add("index", "segments, ids", ID * pictures.mean + segments * (ARROW + 2 * RECORD))
     return tuple(listed)
 
 
-def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
+def memory_of(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
     """Return the peak memory of a worker in bytes, by stage and by what holds it."""
     from lamella.pipeline.extract.sink import end_of_a_shard_bytes
 
@@ -246,5 +267,12 @@ def memory_of(found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
         name: round(words.entries.mean * extent.segment_pictures)
         for name, words in found.words.items()
     }
-    memory["index"] = segment_memory(math.ceil(extent.segment_pictures), entries, found.dimensions)
+    images = math.ceil(extent.segment_pictures)
+    memory["index"] = segment_memory(images, entries, found.dimensions)
+    if prepared.job.index.proposer != "none":
+        width = max(found.dimensions.values())
+        frame = frame_memory(round(extent.pictures.mean), width)
+        memory["propose"] = max(
+            frame, proposer_memory(images, width), key=lambda x: sum(x.values())
+        )
     return memory

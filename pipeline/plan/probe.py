@@ -21,15 +21,16 @@ from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
 from lamella.pipeline.corpus.kept_columns import read_kept
 from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.refused import top_reasons
+from lamella.pipeline.corpus.stage import decode_limits
 from lamella.pipeline.corpus.vector_listing import vector_rows, vectors_by_name
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.import_path import path_of_children, python_running
 from lamella.pipeline.index.bags import BagsOfWords, select
 from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.jobs.indexing import Prepared
-from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.memory import children_peak, own_peak
+from lamella.pipeline.plan.proposers_cost import probe_proposers
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe, probe_words
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
@@ -63,6 +64,8 @@ class Probe:
         dimensions: dimensions of each global layer.
         indexing: seconds of one thread for a picture in the index stage, and those for a segment
             in addition.
+        proposing: seconds of one thread for a picture in the propose stage, and those for the
+            frames in addition; zeros where there is no such stage.
         own_bytes, decoder_bytes: peak memory of this process and of its decoders right after
             extraction.
     """
@@ -79,6 +82,7 @@ class Probe:
     words: Mapping[str, WordsProbe]
     dimensions: Mapping[str, int]
     indexing: tuple[float, float]
+    proposing: tuple[float, float]
     own_bytes: int
     decoder_bytes: int
 
@@ -165,6 +169,9 @@ def probe(
             layers[name] = _vectors(extract.files[name])
     on_ray = prepared.job.engine.kind == "ray"
     indexing = _index(layers, extract.image_ids, words, scratch)
+    vectors = {name: each for name, each in layers.items() if isinstance(each, np.ndarray)}
+    kind = prepared.job.index.proposer
+    proposing = (0.0, 0.0) if kind == "none" else probe_proposers(kind, vectors, pictures)
     ended = len(steps) + 1
     on_progress(Progress("probe words", ended, ended, ended, ended))
     return Probe(
@@ -178,10 +185,9 @@ def probe(
         looking=looking,
         extract=extract,
         words=words,
-        dimensions={
-            name: each.shape[1] for name, each in layers.items() if isinstance(each, np.ndarray)
-        },
+        dimensions={name: each.shape[1] for name, each in vectors.items()},
         indexing=indexing,
+        proposing=proposing,
         own_bytes=own,
         decoder_bytes=decoders,
     )

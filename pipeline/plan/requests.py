@@ -45,6 +45,8 @@ def store_requests(
     shards: int,
     segments: int,
     layer_bytes: Mapping[str, float],
+    *,
+    proposes: bool = False,
 ) -> dict[str, Requests]:
     """Return the requests of each stage to the store.
 
@@ -53,6 +55,7 @@ def store_requests(
         words: probe of the vocabulary, by local layer.
         pictures: pictures that will be indexed.
         layer_bytes: bytes of a shard's activations, by layer.
+        proposes: whether segments get proposers.
     """
     parts = {name: _parts(size) for name, size in layer_bytes.items()}
     locals_, globals_ = list(words), list(globals_)
@@ -73,6 +76,13 @@ def store_requests(
     files = 1 + GLOBAL_FILES * len(globals_) + LOCAL_FILES * len(locals_)
     # Besides the done record a segment has a manifest, which is looked for before it is created.
     found["index"] = {"get": 2 * segments + shards * read, "put": segments * (files + 2)}
+    if proposes:
+        # A frame reads the vectors of all segments twice; then each segment reads its own.
+        vectors = OPENED * segments * len(globals_)
+        found["propose"] = {
+            "get": 3 * vectors + segments * (1 + 2 * OPENED * len(globals_)),
+            "put": segments * (1 + len(globals_)) + 3 * len(globals_),
+        }
     found["publish"] = {
         "get": shards * OPENED + segments * OPENED * (2 * len(locals_) + len(globals_)) + 8,
         "put": len(locals_) + 3,

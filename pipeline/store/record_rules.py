@@ -51,7 +51,8 @@ def broken_rule(path: str, record: Record) -> str | None:
         case Judgement():
             return _other(path, judgement_path(record.snapshot, record.subject()))
         case JobRecord():
-            return _other(path, tree.JOB.at(keyed=tree.keyed(record.name, record.digest())))
+            expected = tree.JOB.at(keyed=tree.keyed(record.name, record.digest()))
+            return _other(path, expected) or _frames(record.frames.values())
         case Beat():
             return _other(path, tree.BEAT.at(job=record.job, number=record.number))
         case Plan():
@@ -96,6 +97,14 @@ def _files(files: Iterable[FileRef], *folders: str) -> str | None:
     return None
 
 
+def _frames(paths: Iterable[str]) -> str | None:
+    for path in paths:
+        found = tree.read(path)
+        if found is None or found.record is not DoneRecord or tree.FRAME not in found.steps:
+            return f"names {path}, which is no record of a frame"
+    return None
+
+
 def _tables(record: CorpusManifest | SegmentManifest) -> Iterator[FileRef]:
     return (file for shard in record.shards for file in shard.files)
 
@@ -135,6 +144,7 @@ def _snapshot(record: IndexSnapshot) -> str | None:
         return f"names {record.job}, which is no record of a job"
     words = [file for vocabulary in record.vocabularies.values() for file in vocabulary.files()]
     segments = [file for segment in record.segments for file in segment.files.values()]
+    frames = [] if record.proposers is None else record.proposers.frames.values()
     for segment in record.segments:
         if tree.SEGMENT.form.read(segment.manifest) is None:
             return f"names {segment.manifest}, which is no manifest of a segment"
@@ -142,7 +152,8 @@ def _snapshot(record: IndexSnapshot) -> str | None:
     return (
         _keys(segment.key for segment in record.segments)
         or _files(words, "vocabularies")
-        or _files(segments, "segments")
+        or _files(segments, "segments", "proposers")
+        or _files(frames, "frames")
         or _files(totals, "totals")
     )
 

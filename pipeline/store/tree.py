@@ -195,14 +195,13 @@ ROUND = _trained("round", "", "centroids counts report", "done words", freeable=
 HEALTH = _trained("health", "", "health", "probes")
 ENCODE = StepKind("encode", Form("bags/{keyed}"), "", "images", states=("images",))
 INDEX = StepKind(
-    "index",
-    Form("segments/{keyed}"),
-    "images",
-    "images",
+    *("index", Form("segments/{keyed}"), "images", "images"),
     states=("images",),
     rows={"images": "images"},
 )
 TOTALS = StepKind("totals", Form("totals/{keyed}"))
+FRAME = StepKind("frame", Form("frames/{keyed}"), "axes", "indexed sampled cells")
+PROPOSE = StepKind("propose", Form("proposers/{keyed}"), "", "images", states=("images",))
 QUERIES = StepKind(
     "queries", Form("runs/{run}/queries"), "refusals", "queries refused", summary=RUN, mend="drop"
 )
@@ -218,7 +217,7 @@ QUERY = StepKind(  # a run of queries may have any name
 
 STEPS: list[StepKind] = [
     *(LOOK, EXTRACT, IMPORT, SAMPLE, FIT, PROJECT, SEED, LINK, SUM, MERGE, ROUND, HEALTH),
-    *(ENCODE, INDEX, TOTALS, QUERIES, QUERY),
+    *(ENCODE, INDEX, TOTALS, FRAME, PROPOSE, QUERIES, QUERY),
 ]
 
 

@@ -51,6 +51,7 @@ _TOPS = {
     "vocabulary": ("vocabularies",),
     "encode": ("bags",),
     "index": ("segments", "totals"),
+    "propose": ("frames", "proposers"),
 }
 """By kind of a stage, the folders in which it may find its work done."""
 
@@ -124,13 +125,15 @@ class Alive:
     def _snapshot(self, snapshot: IndexSnapshot) -> None:
         self._job(snapshot.job)
         for segment in snapshot.segments:
-            self._done(tree.folder_of(segment.files["images"].path), segment.key)
+            for file in segment.files.values():
+                self._done(tree.folder_of(file.path), segment.key)
             self.paths.add(segment.manifest)
             manifest = self._found.records.get(segment.manifest)
             if isinstance(manifest, SegmentManifest):
                 self._looks(manifest.shards)
                 self._features(manifest.shards, snapshot.extraction, snapshot.vocabularies)
-        for file in snapshot.document_frequencies.values():
+        frames = {} if snapshot.proposers is None else snapshot.proposers.frames
+        for file in (*snapshot.document_frequencies.values(), *frames.values()):
             found = tree.read(file.path)
             if found is not None:
                 self._done(found.folder, found.key)
@@ -165,6 +168,7 @@ class Alive:
             self._looks(manifest.shards)
         for vocabulary in job.kept.values():
             self._training(vocabulary.rpartition("/")[0])
+        self.paths.update(job.frames.values())
 
     def _recent(self, job: JobRecord) -> None:
         """Mark what the stages of a job have made, and hold what later ones may find."""
@@ -194,6 +198,10 @@ class Alive:
                 parts = tree.parts_of(made.index.folder)
                 self.paths.add(tree.SEGMENT.at(**parts, key=task.key))
             self._done(totals_place(made.index)[0], "totals")
+        if made.proposed is not None:
+            self.paths.update(made.proposed.frame_paths.values())
+            for key in made.proposed.records:
+                self._done(made.proposed.folder, key)
 
 
 def _recent(found: Inventory, now: float, age_s: float) -> list[str]:

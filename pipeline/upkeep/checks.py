@@ -110,14 +110,14 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
     who = f"snapshot {snapshot.number}"
     images, known = 0, True
     for segment in snapshot.segments:
-        folder = tree.folder_of(segment.files["images"].path)
-        record, faults = _done(found, folder, segment.key, who)
-        yield from faults
-        if record is not None and record.counts.get("images") != segment.images:
-            yield Fault(
-                tree.done(folder, segment.key),
-                f"says {record.counts.get('images')} images, {who} {segment.images}",
-            )
+        for folder in sorted({tree.folder_of(file.path) for file in segment.files.values()}):
+            record, faults = _done(found, folder, segment.key, who)
+            yield from faults
+            if record is not None and record.counts.get("images") != segment.images:
+                yield Fault(
+                    tree.done(folder, segment.key),
+                    f"says {record.counts.get('images')} images, {who} {segment.images}",
+                )
         manifest = found.records.get(segment.manifest)
         if isinstance(manifest, SegmentManifest):
             images += sum(shard.images for shard in manifest.shards)
@@ -130,6 +130,8 @@ def _snapshot(found: Inventory, path: str, snapshot: IndexSnapshot) -> Iterator[
         yield Fault(path, f"says {snapshot.images:,} images, its shards have {images:,}")
     for file in list(snapshot.document_frequencies.values())[:1]:
         yield from _done(found, tree.folder_of(file.path), "totals", who)[1]
+    for file in () if snapshot.proposers is None else snapshot.proposers.frames.values():
+        yield from _done(found, tree.folder_of(file.path), "frame", who)[1]
     for vocabulary in snapshot.vocabularies.values():
         if vocabulary.centroids is not None:
             named = _summary(vocabulary.centroids.path)

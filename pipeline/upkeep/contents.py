@@ -53,6 +53,8 @@ class Wanted:
             return None
         if (held := self._raw(local)) is not None:
             return held
+        if suffix == "faiss":
+            return None  # numbers alone
         if suffix == "parquet":
             with pq.ParquetFile(local) as file:
                 return _first(map(self._batch, file.iter_batches()))

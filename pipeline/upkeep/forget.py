@@ -281,6 +281,7 @@ def _sweep(store: Store, known: Pictures) -> int:
         ended,
         stale_run_files(found),
         of("segments", segments),
+        of("proposers", segments),
         spent,
         of("bags", bags),
         of("activations", known.shards),

@@ -10,7 +10,7 @@ from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.joined_listing import list_corpus
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.corpus.roots import picture_root, picture_source
-from lamella.pipeline.corpus.stage import corpus_inputs
+from lamella.pipeline.corpus.stage import corpus_inputs, decode_limits
 from lamella.pipeline.corpus.vector_listing import list_vectors
 from lamella.pipeline.errors import InputError, StoreError
 from lamella.pipeline.index.expired import expired_numbers
@@ -20,7 +20,7 @@ from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.resolve import resolve_extraction
 from lamella.pipeline.jobs.vectors import check_believed, given_layers, open_layers
-from lamella.pipeline.journey import Journey, decode_limits
+from lamella.pipeline.journey import Journey
 from lamella.pipeline.networks.copies import held
 from lamella.pipeline.stages import Hands, Made
 from lamella.pipeline.store import tree

@@ -110,7 +110,8 @@ def repair_store(
             job_listing(store, job, pictures)
     withdrawn = _withdraw(store, found)
     try:
-        for job in jobs.values():
+        # Words and frames that a job keeps of an earlier one are made by that.
+        for job in sorted(jobs.values(), key=lambda job: bool(job.kept or job.frames)):
             rebuild_job(store, job, hands, pictures)
     except (AccountMismatch, SnapshotIncomplete, StageFailed):
         # If rebuilt files differ from their records, that is the cause to report.

@@ -22,7 +22,7 @@ from lamella.pipeline.corpus.listing import Entry
 from lamella.pipeline.corpus.reader import EntryReader
 from lamella.pipeline.corpus.refused import Refused
 from lamella.pipeline.corpus.roots import picture_root
-from lamella.pipeline.corpus.stage import content_of, shard_key, write_look
+from lamella.pipeline.corpus.stage import content_of, decode_limits, shard_key, write_look
 from lamella.pipeline.corpus.verdicts import discard_verdicts
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.extract.extraction import Extraction
@@ -32,7 +32,7 @@ from lamella.pipeline.jobs.gate import open_gate
 from lamella.pipeline.jobs.indexing import draft_of
 from lamella.pipeline.jobs.promoting import publish_and_promote
 from lamella.pipeline.jobs.recorded import read_jobs
-from lamella.pipeline.journey import Journey, decode_limits
+from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Hands, Made, Watch

@@ -34,6 +34,8 @@ _OF_TOP = {
     "bags": "bags",
     "segments": "segments",
     "totals": "segments",
+    "frames": "segments",
+    "proposers": "segments",
     "runs": "runs",
 }
 

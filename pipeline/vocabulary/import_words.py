@@ -34,10 +34,16 @@ from lamella.pipeline.vocabulary.sample import draw_sample
 from lamella.schemas.base import digest_of
 from lamella.schemas.extraction import ExtractionSpec
 from lamella.schemas.files import FileRef
+from lamella.schemas.job import JobConfig
 from lamella.schemas.vocabulary import Vocabulary
 
 PROBED_CAP = 50
 """Descriptors a picture on which the number of probes is chosen, if the JSON gives none."""
+
+
+def words_folder(job: JobConfig) -> Path:
+    """Return the folder that a job imports its vocabulary from."""
+    return Path(job.vocabulary_from or "").expanduser().absolute()  # for workers elsewhere
 
 
 def find_import(folder: Path, layer: str) -> tuple[Path, str]:

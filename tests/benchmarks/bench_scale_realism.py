@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.formats import has_picture_name
 from lamella.pipeline.corpus.sources import list_source
-from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.corpus.stage import build_corpus, decode_limits
 from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.describe import count_words
 from lamella.pipeline.index.postings import document_frequencies, invert
 from lamella.pipeline.index.weighting import idf
 from lamella.pipeline.jobs.resolve import resolve_extraction
-from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.planted.scale import ScaleSpec, draw_pictures, groups_of
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.score import bag_norms, bag_similarities

@@ -14,11 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lamella.pipeline.corpus.sources import list_source
-from lamella.pipeline.corpus.stage import build_corpus
+from lamella.pipeline.corpus.stage import build_corpus, decode_limits
 from lamella.pipeline.extract.extraction import Extraction
 from lamella.pipeline.extract.stage import extract_corpus
 from lamella.pipeline.jobs.resolve import resolve_extraction
-from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.protocol import Store

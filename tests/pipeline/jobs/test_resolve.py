@@ -15,9 +15,9 @@ from lamella.pipeline.jobs.resolve import (
     settle_profile,
 )
 from lamella.pipeline.jobs.settings import load_job
-from lamella.pipeline.journey import words_folder
 from lamella.pipeline.networks.efficientnet_lite import EfficientNetLite
 from lamella.pipeline.networks.weights import LITE0, LITE0_SHA256
+from lamella.pipeline.vocabulary.import_words import words_folder
 from lamella.schemas.extraction import LayerSpec
 from lamella.schemas.job import FusionSettings
 from lamella.schemas.query import FusionSpec
