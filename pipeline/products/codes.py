@@ -27,22 +27,18 @@ weight in 16 bits: 2 * 255 * 63 is below 2 ** 15."""
 MOST_DIMENSIONS = 100_000
 """Longer rows are multiplied in float32: 255 * 63 times this is below 2 ** 31."""
 
-SECOND = 126
-"""The second part of an 8-bit weight counts in 126ths of the first one's steps."""
-
 
 class Weights(Protocol):
     """Q rows of weights, ready to be multiplied with codes; for one thread at a time.
 
     Attributes:
         held: float64 (Q, d), the weights as they are multiplied.
-        sizes: float64 (Q, d), absolute values of the parts of each, added.
-        relative: the error of a product is at most this times the sum of sizes times codes, and
-            1e-13 that numbers too small for float32 may add.
+        relative: the error of a product is at most this times the sum of the sizes of its terms,
+            and 1e-13 that numbers too small for float32 may add. Eight roundings in float32 of what
+            a caller adds are counted.
     """
 
     held: Float64s
-    sizes: Float64s
     relative: float
 
     def multiply(self, codes: UInt8s, out: Float32s) -> None:
@@ -50,21 +46,17 @@ class Weights(Protocol):
         ...
 
 
-def prepare(weights: Float64s, kind: ProductKind, parts: int = 1) -> Weights:
+def prepare(weights: Float64s, kind: ProductKind) -> Weights:
     """Return weights (Q, d), of at most 1e6 each, ready for products of a kind.
 
     A sum of n products in float32 is off by at most gamma_n times the sum of their sizes,
     gamma_n = n u / (1 - n u), in any order (Higham, Accuracy and Stability of Numerical
     Algorithms, 2nd ed., equation 3.5; u = 2 ** -24).
-
-    Args:
-        parts: of an 8-bit weight, 1 or 2: with 2 the product takes twice as long, and the weights
-            are 126 times as close.
     """
     if kind == "bfloat16":
         return _BFloat16(weights)
     if kind == "int8" and weights.shape[1] <= MOST_DIMENSIONS:
-        return _Int8(weights, parts)
+        return _Int8(weights)
     return _Float32(weights)
 
 
@@ -75,14 +67,12 @@ def gamma(terms: int) -> float:
 
 @dataclass(eq=False)
 class _Float32:
-    """Products by BLAS. Eight terms more cover rounding the weights, and what a caller adds."""
+    """Products by BLAS. Of the eight terms more, one is for rounding the weights."""
 
     held: Float64s
-    sizes: Float64s = field(init=False)
     relative: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sizes = np.abs(self.held)
         self.relative = gamma(self.held.shape[1] + 8)
         self._weights = self.held.astype(np.float32)
         self._wide = np.empty((0, self.held.shape[1]), np.float32)
@@ -108,8 +98,7 @@ class _BFloat16:
 
         self._weights = torch.from_numpy(weights).bfloat16()
         self.held: Float64s = self._weights.double().numpy()
-        self.sizes: Float64s = np.abs(self.held)
-        self.relative = 1.01 * BFLOAT16_UNIT + gamma(2 * weights.shape[1] + 8)
+        self.relative = 1.01 * BFLOAT16_UNIT + gamma(2 * weights.shape[1] + 16)
         self._codes = torch.empty((0, weights.shape[1]), dtype=torch.bfloat16)
         self._bytes = _Bytes(weights.shape[1])
 
@@ -126,36 +115,25 @@ class _BFloat16:
 class _Int8:
     """Products by oneDNN: codes as they are, sums exact in 32 bits, then scaled in float32.
 
-    Sixteen terms cover the sum's conversion, its scaling, adding parts, and what a caller adds.
+    That rounds twice, where the sum is converted and where it is scaled.
     """
 
-    def __init__(self, weights: Float64s, parts: int) -> None:
+    def __init__(self, weights: Float64s) -> None:
         import torch
 
-        rows, dimensions = weights.shape
         most = np.abs(weights).max(axis=1, initial=0.0)
-        steps = np.where(most > 0.0, most / LARGEST, 1.0).astype(np.float32)
-        left, self.sizes = weights.copy(), np.zeros_like(weights)
-        whole, scales = [], []
-        for _ in range(parts):
-            scale = steps.astype(np.float64)[:, None]
-            ratios = np.divide(left, scale, out=np.zeros_like(left), where=scale > 0.0)
-            part = np.clip(np.rint(ratios), -LARGEST, LARGEST)
-            left -= part * scale
-            self.sizes += np.abs(part * scale)
-            whole.append(part.astype(np.int8))
-            scales.append(steps)
-            steps = (steps / np.float32(SECOND)).astype(np.float32)
-        self.held: Float64s = weights - left
+        scales = np.where(most > 0.0, most / LARGEST, 1.0).astype(np.float32)
+        wide = np.maximum(scales.astype(np.float64), 2.0**-149)[:, None]
+        whole = np.clip(np.rint(weights / wide), -LARGEST, LARGEST)
+        self.held: Float64s = whole * scales[:, None]
         self.relative = gamma(16)
-        self._rows, self._parts = rows, parts
-        self._scales = torch.from_numpy(np.concatenate(scales))
-        self._zeros = torch.zeros(rows * parts, dtype=torch.int32)
+        self._scales = torch.from_numpy(scales)
+        self._zeros = torch.zeros(len(weights), dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(
-            torch.from_numpy(np.concatenate(whole)), None
+            torch.from_numpy(whole.astype(np.int8)), None
         )
-        self._turned = torch.empty((rows, 0))
-        self._bytes = _Bytes(dimensions)
+        self._turned = torch.empty((len(weights), 0))
+        self._bytes = _Bytes(weights.shape[1])
 
     def multiply(self, codes: UInt8s, out: Float32s) -> None:
         """See `Weights.multiply`."""
@@ -171,10 +149,8 @@ class _Int8:
             self._zeros,
             *(None, 1.0, 0, torch.float32, "none", [], ""),
         )
-        if self._parts == 2:
-            found = found[:, : self._rows] + found[:, self._rows :]
         if self._turned.shape[1] != len(codes):
-            self._turned = torch.empty((self._rows, len(codes)))
+            self._turned = torch.empty(out.shape)
         # Turned inside a core's cache, then copied: half the time of turning into `out`.
         np.copyto(out, self._turned.copy_(found.T).numpy())
 

@@ -15,7 +15,7 @@ from lamella.pipeline.products.codes import Weights
 from lamella.pipeline.search import bound_kernels
 from lamella.pipeline.search.bounds import LEADS_FIRST, Cascade, Products, ask_sketch
 from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
-from lamella.pipeline.search.step_kernels import drop_others, propose_again, take_apart
+from lamella.pipeline.search.step_kernels import drop_others, propose_again
 from lamella.pipeline.search.topk import Best, Reached
 from lamella.schemas.query import LayerMap
 
@@ -212,21 +212,17 @@ class Group:
         self.narrowed += len(rows)
         near = np.empty((len(self._dense), len(rows)), np.float32)
         whole = self._whole
-        errors = _stack([match.layer.sketch.whole.errors[block] for match in self._dense], 0)
-        if self._cascade.whole:
-            take_apart(pairs, errors, whole.lengths, whole.slacks, near)
-        else:
-            each_layer = zip(self._dense, whole.weights, whole.bases, near, strict=True)
-            for match, weights, bases, out in each_layer:
-                codes = match.layer.sketch.whole.codes[block]
-                bound_kernels.multiply(offsets, rows, codes, weights, bases, out)
+        each_layer = zip(self._dense, whole.weights, whole.bases, near, strict=True)
+        for match, weights, bases, out in each_layer:
+            codes = match.layer.sketch.whole.codes[block]
+            bound_kernels.multiply(offsets, rows, codes, weights, bases, out)
         bars = self._best.bars(self._queries)
         query_of = np.empty(len(rows), np.int64)
         lowers, uppers = np.empty((2, len(rows)))
         left = bound_kernels.narrow(
             pairs,
             near,
-            errors,
+            _stack([match.layer.sketch.whole.errors[block] for match in self._dense], 0),
             whole.lengths,
             whole.slacks,
             np.array([each.t for each in self._maps]),

@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.sketch import ROUNDING, Codes, Sketch
-from lamella.pipeline.products.codes import Weights, gamma, prepare
+from lamella.pipeline.products.codes import Weights, prepare
 from lamella.schemas.job import ProductKind
-
-TAKEN_APART = 2e-6
-"""Above the rounding of a bound in float32 that is put together and taken apart again: ten
-roundings of numbers up to 2."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +20,8 @@ class Cascade:
 
     Attributes:
         kind: of the first products.
-        whole: whether they are of whole codes, for all rows. Rows that reach the bar are then not
-            multiplied again.
+        whole: whether they are of whole codes. The bounds are then so close that few rows are left
+            to be multiplied again.
     """
 
     kind: ProductKind = "float32"
@@ -86,17 +82,17 @@ def ask_sketch(
     """
     norms = np.where(query_norms > 0.0, query_norms, 1.0)
     units = queries / norms[:, None]
+    whole = _products(units, sketch.whole, 0.0)
     if cascade.whole:
-        parts = 2  # with one, the rounded query is off by more than the codes are
-        whole = _products(units, sketch.whole, TAKEN_APART, cascade.kind, parts)
-        return AskedSketch(whole, np.zeros(len(queries), np.float32), whole)
+        first = _products(units, sketch.whole, 0.0, cascade.kind)
+        return AskedSketch(first, np.zeros(len(queries), np.float32), whole)
     on_axes = units @ sketch.turned
     kept = np.einsum("ij,ij->i", on_axes, on_axes)
     # As for the vectors: |v - A'Av|^2 is at most |v|^2 - (1 - skew) |Av|^2.
     squares = (query_norms > 0.0) - kept * (1.0 - sketch.skew)
     rests = np.sqrt(np.maximum(squares, 0.0) + ROUNDING**2)
     leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew, cascade.kind)
-    return AskedSketch(leads, _up(rests), _products(units, sketch.whole, 0.0))
+    return AskedSketch(leads, _up(rests), whole)
 
 
 def _products(
@@ -104,29 +100,27 @@ def _products(
     codes: Codes,
     more: float,
     kind: ProductKind = "float32",
-    parts: int = 1,
 ) -> Products:
     """Return rows (Q, d) ready for codes, with an error `more` times their length on top.
 
     Weights are rows times steps. Rounded to numbers of the kind they are the weights of other rows,
     r', and r - r' adds |r - r'| times the length of what is coded to the error, by Cauchy and
     Schwarz. The product itself is off by at most `Weights.relative` times the sum of the sizes of
-    its terms, which is at most the length of r' times that of the codes times steps.
+    its terms, which is at most the length of r' times that of the codes times steps. That counts
+    the rounding of the base, adding it, and what `bound_kernels` adds.
     """
     lows, steps = codes.lows.astype(np.float64), codes.steps.astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1)
     furthest = float(codes.errors.max(initial=0.0))
     longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + furthest
-    ready = prepare(rows * steps, kind, parts)
+    ready = prepare(rows * steps, kind)
     if kind == "float32":  # what rounding the weights loses is among the terms
         held, lost, sizes = rows, 0.0, lengths
     else:
         back = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0.0)
         held = np.where(steps > 0.0, ready.held * back, rows)
         lost = np.linalg.norm(rows - held, axis=1) * (1.01 + furthest)
-        sizes = np.linalg.norm(ready.sizes * back, axis=1)
-        # The base and what `bound_kernels` adds are float32.
-        sizes = sizes + gamma(8) / ready.relative * np.linalg.norm(held, axis=1)
+        sizes = np.linalg.norm(held, axis=1)
     return Products(
         weights=(rows * steps).astype(np.float32),
         bases=(held @ lows).astype(np.float32),

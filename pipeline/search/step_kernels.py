@@ -66,29 +66,3 @@ def propose_again(
             uppers[query, count] = bound
             count += np.uint64(bound >= bar)
         kept[query] = count
-
-
-@compiled
-def take_apart(
-    pairs: tuple[Int64s, Int32s, Float32s],
-    errors: Float32s,
-    lengths: Float32s,
-    slacks: Float32s,
-    near: Float32s,
-) -> None:
-    """Write the products (A, m) from which `propose` made the similarities of some pairs, at most.
-
-    Where a similarity was cut to [0, 1] the product is another one, with the same bounds once they
-    are cut.
-
-    Args:
-        pairs: `bound_kernels.Flat`, whose first A similarities are those of products.
-        errors: (A, b) of the rows, and lengths, slacks: (A, Q) of the products.
-    """
-    offsets, rows, most = pairs
-    for layer in range(len(near)):
-        for query in range(len(offsets) - 1):
-            length, slack = lengths[layer, query], slacks[layer, query]
-            for place in range(offsets[query], offsets[query + 1]):
-                reach = slack + length * errors[layer, rows[place]]
-                near[layer, place] = most[layer, place] - reach
