@@ -70,7 +70,7 @@ def test_what_other_numbers_lose_is_small_beside_similarities() -> None:
     exactly, sixteen, eight = (each.first.slacks.max() for each in asked)
     # The result of a product of at most 1 is rounded to bfloat16, by 2 ** -8 of it, and the query.
     assert exactly < 1e-4 < 2.0**-8 < sixteen < 2.0**-7
-    # The largest weight is some 4 times the usual one: 4 / 63 / sqrt(12) of it is lost, .018.
-    assert 0.01 < eight < 0.03
+    # The largest weight is some 5 to 8 times the usual one, which loses 5 to 8 / 63 / sqrt(12).
+    assert 0.01 < eight < 0.06
     for each in asked:  # pairs that are left are looked at in float32, whatever was before
         assert np.array_equal(each.whole.slacks, asked[0].whole.slacks)
