@@ -1,9 +1,18 @@
 """Products of rows with rows in bfloat16, and their error."""
 
+from copy import copy
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from lamella.pipeline.arrays import Float32s, Float64s
+from lamella.pipeline.arrays import Float32s, Float64s, UInt32s
 from lamella.pipeline.products.codes import BFLOAT16_UNIT, gamma
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BLOCK_ROWS = 16_384
+"""Rows that are rounded at a time."""
 
 
 class BFloat16Rows:
@@ -16,11 +25,21 @@ class BFloat16Rows:
     def __init__(self, rows: Float32s) -> None:
         import torch
 
-        exact = torch.from_numpy(np.array(rows))
-        self._rows = exact.bfloat16()
-        lost = torch.linalg.vector_norm(self._rows.double() - exact.double(), dim=1)
-        norms = torch.linalg.vector_norm(self._rows.double(), dim=1)
-        self._lost, self._longest = float(lost.max()), float(norms.max())
+        self._rows = torch.empty(rows.shape, dtype=torch.bfloat16)
+        self._lost = self._longest = 0.0
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            self._rows[block], norms, lost = _rounded(rows[block])
+            self._longest = max(self._longest, float(norms.max()))
+            self._lost = max(self._lost, float(lost.max()))
+
+    def some(self, chosen: UInt32s) -> "BFloat16Rows":
+        """Return some of the rows, (m,), with the bounds of all."""
+        import torch
+
+        part = copy(self)
+        part._rows = self._rows[torch.from_numpy(chosen.astype(np.int64))]
+        return part
 
     def multiply(self, rows: Float32s, out: Float32s) -> Float64s:
         """Write the products (n, K) of rows (n, D), and return the error of each row's, (n,).
@@ -32,14 +51,25 @@ class BFloat16Rows:
         """
         import torch
 
-        exact = torch.from_numpy(np.array(rows))
-        rounded = exact.bfloat16()
+        rounded, norms, lost = _rounded(rows)
         out[:] = torch.mm(rounded, self._rows.T).float().numpy()
-        wide = rounded.double()
-        norms = torch.linalg.vector_norm(wide, dim=1).numpy()
-        lost = torch.linalg.vector_norm(wide - exact.double(), dim=1).numpy()
         dimensions = rows.shape[1]
         relative = 1.01 * BFLOAT16_UNIT + gamma(2 * dimensions + 8)
         vanished = dimensions * 2.0**-125 * (1.0 + norms + self._longest)
         error: Float64s = lost * (self._longest + self._lost) + norms * self._lost
         return 1.001 * (error + relative * norms * self._longest) + vanished
+
+
+def _rounded(rows: Float32s) -> tuple["Tensor", Float64s, Float64s]:
+    """Return rows in bfloat16, their lengths, and how far they are from what they were."""
+    import torch
+
+    exact = torch.from_numpy(np.array(rows))
+    rounded = exact.bfloat16()
+    wide = rounded.float()
+    # The difference of a number and its rounding is exact in float32.
+    lengths = [
+        torch.linalg.vector_norm(each, dim=1, dtype=torch.float64).numpy()
+        for each in (wide, exact - wide)
+    ]
+    return rounded, lengths[0], lengths[1]
