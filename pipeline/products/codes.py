@@ -27,6 +27,9 @@ weight in 16 bits: 2 * 255 * 63 is below 2 ** 15."""
 MOST_DIMENSIONS = 100_000
 """Longer rows are multiplied in float32: 255 * 63 times this is below 2 ** 31."""
 
+PACKED_FOR = 2_048
+"""Rows of codes that 8-bit weights are laid out for; any other number is multiplied too."""
+
 
 class Weights(Protocol):
     """Q rows of weights, ready to be multiplied with codes; for one thread at a time.
@@ -130,7 +133,7 @@ class _Int8:
         self._scales = torch.from_numpy(scales)
         self._zeros = torch.zeros(len(weights), dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(
-            torch.from_numpy(whole.astype(np.int8)), None
+            torch.from_numpy(whole.astype(np.int8)), [PACKED_FOR, weights.shape[1]]
         )
         self._turned = torch.empty((len(weights), 0))
         self._bytes = _Bytes(weights.shape[1])

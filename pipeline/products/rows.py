@@ -56,8 +56,9 @@ class BFloat16Rows:
         dimensions = rows.shape[1]
         relative = 1.01 * BFLOAT16_UNIT + gamma(2 * dimensions + 8)
         vanished = dimensions * 2.0**-125 * (1.0 + norms + self._longest)
-        error: Float64s = lost * (self._longest + self._lost) + norms * self._lost
-        return 1.001 * (error + relative * norms * self._longest) + vanished
+        error = lost * (self._longest + self._lost) + norms * self._lost
+        errors: Float64s = 1.001 * (error + relative * norms * self._longest) + vanished
+        return errors
 
 
 def _rounded(rows: Float32s) -> tuple["Tensor", Float64s, Float64s]:

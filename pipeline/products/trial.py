@@ -2,16 +2,22 @@
 
 import time
 from collections.abc import Callable
+from typing import Any, get_args
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lamella.pipeline.arrays import Float32s, Float64s, UInt8s
+from lamella.pipeline.errors import one_line
 from lamella.pipeline.products.codes import prepare
 from lamella.pipeline.products.rows import BFloat16Rows
 from lamella.schemas.job import ProductKind
 
 SHAPES = ((40, 77, 300), (3, 1, 5), (130, 256, 257), (5, 1280, 64))
 """Queries, dimensions and rows that are tried: also none that is a multiple of a tile."""
+
+TIMED = (128, 1_280, 2_048)
+"""Queries, dimensions and rows of the products that are timed, as a thread of a search has them."""
 
 REPEATS = 3
 """Runs of which the fastest counts."""
@@ -58,6 +64,23 @@ def gflops_of_rows(kind: ProductKind, rows: int, dimensions: int, words: int) ->
     else:
         seconds = _fastest(lambda: np.matmul(left, right.T, out=out))
     return 2e-9 * out.size * dimensions / seconds
+
+
+def facts() -> dict[str, dict[str, Any]]:
+    """Return for each kind what is `wrong` with it, "" if nothing, and its `gflops` on one core."""
+    import torch
+
+    torch.set_num_threads(1)
+    found: dict[str, dict[str, Any]] = {}
+    with threadpool_limits(1, user_api="blas"):
+        for kind in get_args(ProductKind):
+            try:
+                wrong = what_is_wrong(kind)
+                speed = 0.0 if wrong else gflops(kind, *TIMED)
+            except Exception as error:
+                wrong, speed = one_line(error) or type(error).__name__, 0.0
+            found[kind] = {"wrong": wrong, "gflops": speed}
+    return found
 
 
 def _of_codes(weights: Float64s, codes: UInt8s, kind: ProductKind) -> str:

@@ -131,7 +131,9 @@ def test_assignment_with_each_kind() -> None:
     choice.use("auto")
     sizes = {"rows": len(rows), "dimensions": 512, "words": len(words)}
     measured = [
-        Measurement(f"assignment in {kind}", sizes, rate, rates["float32"], "numpy float32", "rows/s")
+        Measurement(
+            f"assignment in {kind}", sizes, rate, rates["float32"], "numpy float32", "rows/s"
+        )
         for kind, rate in rates.items()
     ]
     _write("products_assignment.json", measured)
