@@ -103,7 +103,7 @@ def test_every_kind_works_here(kind: ProductKind) -> None:
 
 
 def test_what_is_wrong_and_how_fast_each_is_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
-        def raising(kind: str, *_: int) -> float:
+    def raising(kind: str, *_: int) -> float:
         if kind == "int8":
             raise RuntimeError("could not create a primitive")
         return 1.0
