@@ -103,7 +103,6 @@ class _BFloat16:
         self.held: Float64s = self._weights.double().numpy()
         self.relative = 1.01 * BFLOAT16_UNIT + gamma(2 * weights.shape[1] + 16)
         self._codes = torch.empty((0, weights.shape[1]), dtype=torch.bfloat16)
-        self._bytes = _Bytes(weights.shape[1])
 
     def multiply(self, codes: UInt8s, out: Float32s) -> None:
         """See `Weights.multiply`."""
@@ -111,7 +110,7 @@ class _BFloat16:
 
         if len(self._codes) < len(codes):
             self._codes = torch.empty(codes.shape, dtype=torch.bfloat16)
-        wide = self._codes[: len(codes)].copy_(self._bytes.copied(codes))
+        wide = self._codes[: len(codes)].copy_(_tensor_of(codes))
         np.copyto(out, torch.mm(self._weights, wide.T).float().numpy())
 
 
@@ -136,7 +135,6 @@ class _Int8:
             torch.from_numpy(whole.astype(np.int8)), [PACKED_FOR, weights.shape[1]]
         )
         self._turned = torch.empty((len(weights), 0))
-        self._bytes = _Bytes(weights.shape[1])
 
     def multiply(self, codes: UInt8s, out: Float32s) -> None:
         """See `Weights.multiply`."""
@@ -145,7 +143,7 @@ class _Int8:
         if out.size == 0:
             return
         found: Tensor = torch.ops.onednn.qlinear_pointwise(
-            self._bytes.copied(codes),
+            _tensor_of(codes),
             *(1.0, 0),
             self._packed,
             self._scales,
@@ -158,18 +156,15 @@ class _Int8:
         np.copyto(out, self._turned.copy_(found.T).numpy())
 
 
-class _Bytes:
-    """Codes as a tensor. They are copied, for PyTorch takes no array that is only to be read."""
+def _tensor_of(codes: UInt8s) -> "Tensor":
+    """Return codes as a tensor, which nobody writes to.
 
-    def __init__(self, dimensions: int) -> None:
-        self._held = np.empty((0, dimensions), np.uint8)
+    `torch.from_numpy` warns of arrays that may only be read, as mapped files are. Before release
+    2.1 NumPy hands none of them on: they are copied.
+    """
+    import torch
 
-    def copied(self, codes: UInt8s) -> "Tensor":
-        """Return the codes."""
-        import torch
-
-        if len(self._held) < len(codes):
-            self._held = np.empty(codes.shape, np.uint8)
-        held = self._held[: len(codes)]
-        np.copyto(held, codes)
-        return torch.from_numpy(held)
+    try:
+        return torch.from_dlpack(codes)
+    except BufferError:
+        return torch.from_numpy(codes.copy())
