@@ -163,8 +163,9 @@ def _tensor_of(codes: UInt8s) -> "Tensor":
     2.1 NumPy hands none of them on: they are copied.
     """
     import torch
+    from torch.utils.dlpack import from_dlpack
 
     try:
-        return torch.from_dlpack(codes)
+        return from_dlpack(codes)
     except BufferError:
         return torch.from_numpy(codes.copy())

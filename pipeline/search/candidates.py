@@ -1,6 +1,5 @@
 """Find the images that may be among the best: threads scan groups of queries and segments."""
 
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,11 +74,12 @@ def find_reached(
     used = cascade or CASCADES.now(shape, min(size, queries))
     pairs = queries * sum(images)
     to_try = () if cascade else CASCADES.due(shape, min(size, queries), sum(images), pairs)
+    by_torch = any(each.kind != "float32" for each in (used, *to_try))
     # One BLAS thread each: threads of two libraries spin while they wait for work on the same
     # cores, which made all of this three times as slow.
     with (
         _blas().limit(limits=1, user_api="blas"),
-        ThreadPoolExecutor(threads, initializer=_one_thread_of_torch) as pool,
+        ThreadPoolExecutor(threads, initializer=_begin_thread, initargs=(by_torch,)) as pool,
     ):
         for first in range(0, len(slices), together):
             tasks = list(product(range(len(matched)), slices[first : first + together]))
@@ -137,9 +137,9 @@ def _shape(matched: Sequence[Sequence[Match]]) -> Shape:
     return tuple(match.layer.sketch.axes.shape for match in dense)
 
 
-def _one_thread_of_torch() -> None:
-    """Have PyTorch compute with one thread in this thread, if it is used at all."""
-    if "torch" in sys.modules:
+def _begin_thread(by_torch: bool) -> None:
+    """Have PyTorch compute with one thread in this thread, if it is used."""
+    if by_torch:
         import torch
 
         torch.set_num_threads(1)
