@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, SupportsIndex
+from typing import Any, Literal, Self, SupportsIndex, get_args
 
 import pyarrow as pa
 
@@ -22,9 +22,11 @@ from lamella.pipeline.jobs.query_run import Batch
 from lamella.pipeline.jobs.rankings import ranking_table
 from lamella.pipeline.jobs.resolve import chosen_snapshot
 from lamella.pipeline.names import layers_meant
+from lamella.pipeline.products.choice import Choice, use
 from lamella.pipeline.store.storage import open_store
 from lamella.pipeline.text import counted
 from lamella.result import Refusal, Result, result_of
+from lamella.schemas.job import ProductKind
 from lamella.schemas.rankings import rankings_schema
 from lamella.schemas.refusals import RefusalReason
 from lamella.schemas.snapshot import IndexSnapshot
@@ -39,6 +41,7 @@ def open(
     weights: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     limits: DecodeLimits | None = None,
+    products: Choice | None = None,
 ) -> "Index":
     """Open a snapshot of an index, to be asked. Nothing is written into the store.
 
@@ -52,6 +55,9 @@ def open(
         weights: a local file of the network's weights, where the index was made with such a one.
         threads: for decoding and the network; one a core by default. It changes no answer.
         limits: what one picture of a query may cost; by default as much as a corpus can allow.
+        products: "float32", "bfloat16", "int8" or "auto": the numbers of products that propose on
+            CPUs, in all of this process from now on; what was said last by default, and "auto" at
+            first. They change no answer.
 
     Raises:
         InputError: there is no store, or no such snapshot, or no snapshot yet.
@@ -70,6 +76,12 @@ def open(
         ) from None
     if threads < 1:
         raise InputError(f"threads must be at least 1; got {threads}")
+    if products is not None:
+        if products not in (*get_args(ProductKind), "auto"):
+            raise InputError(
+                f"products are float32, bfloat16, int8 or auto; got {one_line(repr(products), 100)}"
+            )
+        use(products)
     with _reading(url):
         opened = open_store(url)
         snapshot = chosen_snapshot(opened, number)

@@ -121,6 +121,7 @@ def explain_store(
     from lamella.pipeline.jobs.pictures_again import opening_at, shown_picture
     from lamella.pipeline.jobs.query_run import Place
     from lamella.pipeline.jobs.resolve import asked_fusion, chosen_snapshot
+    from lamella.pipeline.products import choice
     from lamella.pipeline.run.serial import SerialRunner
     from lamella.pipeline.search.coordinator import Coordinator, LocalServers
     from lamella.pipeline.search.searcher import SegmentSearcher
@@ -129,6 +130,7 @@ def explain_store(
     store = open_store(url)
     snapshot = chosen_snapshot(store, number)
     spec, weighting = asked_fusion(snapshot, job, layers)
+    choice.use(job.engine.products)
     with ProgressLines(Console(stderr=True), quiet=quiet) as lines:
         threads = available_cores()
         place = Place(store, snapshot, SerialRunner(), threads, lines.stage, pictures)

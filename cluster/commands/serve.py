@@ -4,17 +4,19 @@ import gc
 import importlib.util
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from lamella.cluster.commands import options
+from lamella.cluster.commands.choices import choice
 from lamella.cluster.commands.failures import Stopped, Told
 from lamella.cluster.commands.output import begin, emit, unfolded
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.text import counted, printable
+from lamella.schemas.job import ProductKind
 
 if TYPE_CHECKING:
     from lamella.cluster.serve.run import Server
@@ -88,6 +90,15 @@ def serve(
     ] = False,
     pictures: options.Pictures = None,
     weights: options.Weights = None,
+    products: Annotated[
+        str,
+        choice(
+            "--products",
+            ("auto", *get_args(ProductKind)),
+            help="Numbers of the products that propose pictures, which change no answer; auto is "
+            "what is fastest on this CPU.",
+        ),
+    ] = "auto",
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -109,7 +120,9 @@ def serve(
     check_installed()
     from lamella.cluster.serve.settings import MB, ServeSettings
     from lamella.pipeline.cores import available_cores
+    from lamella.pipeline.products.choice import Choice, use
 
+    use(cast(Choice, products))
     settings = ServeSettings(
         store=store,
         snapshot=number,

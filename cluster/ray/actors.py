@@ -10,6 +10,7 @@ from typing import Any
 from lamella.cluster.ray.reports import Report, Reporting
 from lamella.pipeline import events, meters
 from lamella.pipeline.errors import CardLost, InputError, kind_of
+from lamella.pipeline.products import choice
 from lamella.pipeline.run.ledger import describe, is_worth_retrying
 from lamella.pipeline.run.step import Step
 from lamella.pipeline.signs import running, silence
@@ -47,8 +48,11 @@ ASIDE = "aside"
 class Worker:
     """A worker process; keeps the step it opened last."""
 
-    def __init__(self, cpus: int, check: DeviceCheck, reporting: Reporting) -> None:
+    def __init__(
+        self, cpus: int, check: DeviceCheck, reporting: Reporting, products: choice.Choice
+    ) -> None:
         self._reports = reporting.begun()
+        choice.use(products)
         # numba reads this once, when it is first imported; only steps import it.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(cpus))
         if not lent_gpus():

@@ -8,6 +8,7 @@ from typing import Literal
 
 from lamella.cluster.ray.address import given_address
 from lamella.cluster.ray.own_ray import OwnRay
+from lamella.pipeline.products import choice
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers, Servers
@@ -76,11 +77,13 @@ def engine(settings: EngineSettings, *, quiet: bool = True) -> Iterator[Engine]:
 
     A cluster is joined at once. Our own Ray starts with the first task or question, so a job that
     has nothing to do starts none. Where it does not start and the settings name no engine, the job
-    runs in this process, which stores the same bytes.
+    runs in this process, which stores the same bytes. This process and those that it starts
+    propose by the products that the settings name.
 
     Args:
         quiet: do not say that Ray starts.
     """
+    choice.use(settings.products)
     if settings.kind == "serial":
         runner = SerialRunner()
         yield Engine(runner, lambda: runner.threads, settings.search_on)

@@ -43,6 +43,7 @@ from lamella.cluster.ray.starts import (
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
 from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline import events, meters
+from lamella.pipeline.products import choice
 from lamella.pipeline.run.ledger import Ledger, describe
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from lamella.schemas.job import EngineSettings
@@ -356,7 +357,7 @@ class RayRunner:
                 max_restarts=0,
                 max_task_retries=0,
             )
-            .remote(self._cpus, self._device_check, Reporting.like_here())
+            .remote(self._cpus, self._device_check, Reporting.like_here(), choice.asked())
         )
         now = time.monotonic()
         calls[actor.ready.remote()] = Call(actor, None, now, now + self.start_timeout_s)

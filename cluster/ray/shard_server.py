@@ -14,6 +14,7 @@ from lamella.cluster.ray.reports import Report, Reporting
 from lamella.cluster.ray.starts import how_it_died, none_starts
 from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline.errors import InputError, ShardUnavailable
+from lamella.pipeline.products import choice
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.shard_assignment import place
 from lamella.schemas.query import Weighting
@@ -29,8 +30,9 @@ class ShardServer:
     An error in an actor's constructor would arrive as a death, of which only the text is known.
     """
 
-    def __init__(self, reporting: Reporting, *opening: Any) -> None:
+    def __init__(self, reporting: Reporting, products: choice.Choice, *opening: Any) -> None:
         self._reports = reporting.begun()
+        choice.use(products)
         self._opening = opening
         self._searcher: SegmentSearcher | None = None
 
@@ -184,8 +186,8 @@ class RayServers:
             runtime_env={"env_vars": self._environment},
         )
         keys = self._keys[number]
-        reporting = Reporting.like_here()
-        return actor.remote(reporting, *self._opening, keys, self._weighting, self._device)
+        here = Reporting.like_here(), choice.asked()
+        return actor.remote(*here, *self._opening, keys, self._weighting, self._device)
 
 
 def gpus_of_cluster() -> int:

@@ -8,7 +8,7 @@ from importlib import metadata
 
 from lamella.pipeline.doctor import libraries, machine
 from lamella.pipeline.doctor.findings import Finding, Part, caught
-from lamella.pipeline.doctor.imports import Imported, import_apart
+from lamella.pipeline.doctor.imports import PRODUCTS, Imported, import_apart
 from lamella.pipeline.errors import one_line
 
 
@@ -33,6 +33,7 @@ def examine(store: str | None = None) -> list[Part]:
         ],
         "machine": [
             *caught("processor", machine.processor),
+            *caught("products", lambda: _products(imported.get(PRODUCTS, _NOT_TRIED))),
             *caught("memory", machine.memory),
             *caught("cards", lambda: machine.cards(torch)),
             *caught("clock", machine.clock),
@@ -83,6 +84,12 @@ def _compiled_loops(numba: Imported) -> Finding:
     from lamella.pipeline.doctor import folders
 
     return folders.compiled_loops(numba)
+
+
+def _products(tried: Imported) -> Finding:
+    from lamella.pipeline.doctor import products
+
+    return products.finding(tried)
 
 
 def _store(url: str) -> list[Finding]:

@@ -139,4 +139,16 @@ def _of_numba() -> dict[str, Any]:
     return {"cache": cache_folder(squared_norms_of)}
 
 
-ASKED: Mapping[str, Callable[[], dict[str, Any]]] = {"torch": _of_torch, "numba": _of_numba}
+def _of_products() -> dict[str, Any]:
+    from lamella.pipeline.products.trial import facts
+
+    return facts()
+
+
+PRODUCTS = "lamella.pipeline.products.trial"
+
+ASKED: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "torch": _of_torch,
+    "numba": _of_numba,
+    PRODUCTS: _of_products,
+}

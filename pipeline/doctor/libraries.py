@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from lamella.pipeline.doctor.findings import Finding
-from lamella.pipeline.doctor.imports import DRIVER, Imported
+from lamella.pipeline.doctor.imports import DRIVER, PRODUCTS, Imported
 
 BASE: Mapping[str, str] = {
     "torch": "torch",
@@ -89,7 +89,7 @@ def version_of(package: str) -> str:
 def modules_to_import() -> list[list[str]]:
     """Return the modules to try, in two lists of about the same time: those on torch, the others.
 
-    Of extras those that are there. `SLOW` ones are only looked for.
+    Of extras those that are there. `SLOW` ones are only looked for. Our own products come last.
     """
     extras = [
         module
@@ -99,7 +99,7 @@ def modules_to_import() -> list[list[str]]:
     ]
     tried = [module for module in (*BASE.values(), *extras) if module not in SLOW]
     on_torch = [module for module in tried if module in ("torch", *FOR_CARDS)]
-    return [on_torch, [module for module in tried if module not in on_torch]]
+    return [[*on_torch, PRODUCTS], [module for module in tried if module not in on_torch]]
 
 
 def of_base(imported: Mapping[str, Imported]) -> list[Finding]:

@@ -1,13 +1,12 @@
 """Fix the arithmetic of a pass: its precision, and algorithms that repeat their bits."""
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lamella.pipeline.products.cpu import cpu_model
 from lamella.pipeline.torch_settings import Setting, settings
 from lamella.schemas.extraction import Precision
 
@@ -25,16 +24,7 @@ def kind_of_machine(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{_cpu_model()}, {capability}; torch {torch.__version__}"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return f"{cpu_model()}, {capability}; torch {torch.__version__}"
 
 
 @contextmanager

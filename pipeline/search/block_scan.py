@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int32s, Int64s
+from lamella.pipeline.index.sketch import Codes
+from lamella.pipeline.products.codes import Weights
 from lamella.pipeline.search import bound_kernels
-from lamella.pipeline.search.bounds import Products, ask_sketch
+from lamella.pipeline.search.bounds import LEADS_FIRST, Cascade, Products, ask_sketch
 from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
 from lamella.pipeline.search.step_kernels import drop_others, propose_again
 from lamella.pipeline.search.topk import Best, Reached
@@ -53,6 +55,7 @@ class Group:
         images: how many images of the segment are scanned, from the first on.
         best: of the whole batch, updated.
         allowed: which images may be answers, (n,); all by default.
+        cascade: how sketches are read; it changes no answer.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Group:
         images: int,
         best: Best,
         allowed: Bools | None = None,
+        cascade: Cascade = LEADS_FIRST,
     ) -> None:
         dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
         local = [(i, match) for i, match in enumerate(matches) if not isinstance(match, DenseMatch)]
@@ -70,7 +74,7 @@ class Group:
         self._maps = [maps[i] for i, _ in dense + local]
         self._weights = np.array([each.weight for each in self._maps])
         self._queries, self._images, self._best = queries, images, best
-        self._allowed = allowed
+        self._allowed, self._cascade = allowed, cascade
         self._waiting: list[Waiting] = []
         self._found: list[Reached] = []
         self.narrowed = self.payloads = self.payloads_read = 0
@@ -79,10 +83,15 @@ class Group:
         """Scan the blocks."""
         count = self._queries.stop - self._queries.start
         asked = [
-            ask_sketch(match.layer.sketch, match.vectors[self._queries], match.norms[self._queries])
+            ask_sketch(
+                match.layer.sketch,
+                match.vectors[self._queries],
+                match.norms[self._queries],
+                self._cascade,
+            )
             for match in self._dense
         ]
-        self._leads = _Products.of([each.leads for each in asked], count)
+        self._first = _Products.of([each.first for each in asked], count)
         self._rests = _stack([each.rests for each in asked], count)
         self._whole = _Products.of([each.whole for each in asked], count)
         scans = [match.scan(self._queries) for match in self._local]
@@ -114,19 +123,22 @@ class Group:
         yield from (slice(*each) for each in pairwise(ends))
 
     def _near(self, block: slice, room: "_Room") -> Float32s:
-        """Return the products with the leading codes of a block, (A, Q, b) float32."""
+        """Return the products with the codes of all rows of a block, (A, Q, b) float32."""
         size = block.stop - block.start
         near = room.get(
             "near", np.float32, len(self._dense), self._queries.stop - self._queries.start, size
         )
-        for weights, match, out in zip(self._leads.weights, self._dense, near, strict=True):
-            codes = match.layer.sketch.leads.codes[block]
+        for ready, match, out in zip(self._first.ready, self._dense, near, strict=True):
+            codes = self._codes(match).codes[block]
             for start in range(0, size, STRIP_IMAGES):
                 strip = codes[start : start + STRIP_IMAGES]
-                wide = room.get("wide", np.float32, 1, *strip.shape)[0]
-                np.copyto(wide, strip)
-                np.matmul(weights, wide.T, out=out[:, start : start + len(strip)])
+                ready.multiply(strip, out[:, start : start + len(strip)])
         return near
+
+    def _codes(self, match: DenseMatch) -> Codes:
+        """Return the codes of all rows of a layer that are read first."""
+        sketch = match.layer.sketch
+        return sketch.whole if self._cascade.whole else sketch.leads
 
     def _propose(
         self, block: slice, near: Float32s, scans: Sequence[Scan], room: "_Room"
@@ -151,13 +163,12 @@ class Group:
         sums = known[:, :, :SAMPLED].sum(axis=2, dtype=np.float64)
         usual = self._weights[len(self._dense) :] @ sums / max(min(size, SAMPLED), 1)
         lines = self._lines(bars - usual)
-        sketches = [match.layer.sketch for match in self._dense]
         bound_kernels.propose(
             near,
-            _stack([sketch.leads.errors[block] for sketch in sketches], size),
-            _stack([sketch.rests[block] for sketch in sketches], size),
-            self._leads.bases + self._leads.slacks,
-            self._leads.lengths,
+            _stack([self._codes(match).errors[block] for match in self._dense], size),
+            _stack([match.layer.sketch.rests[block] for match in self._dense], size),
+            self._first.bases + self._first.slacks,
+            self._first.lengths,
             self._rests,
             known,
             *lines,
@@ -243,6 +254,7 @@ class _Products:
     bases: Float32s
     lengths: Float32s
     slacks: Float32s
+    ready: list[Weights]
 
     @classmethod
     def of(cls, layers: Sequence[Products], queries: int) -> Self:
@@ -252,6 +264,7 @@ class _Products:
             _stack([each.bases for each in layers], queries),
             _stack([each.lengths for each in layers], queries),
             _stack([each.slacks for each in layers], queries),
+            [each.ready for each in layers],
         )
 
 

@@ -10,8 +10,26 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.sketch import ROUNDING, Codes, Sketch
+from lamella.pipeline.products.codes import Weights, prepare
+from lamella.schemas.job import ProductKind
 
-_UNIT = 2.0**-24
+
+@dataclass(frozen=True)
+class Cascade:
+    """How the sketches of a block are read: the leading axes first, or whole codes at once.
+
+    Attributes:
+        kind: of the first products.
+        whole: whether they are of whole codes. The bounds are then so close that few rows are left
+            to be multiplied again.
+    """
+
+    kind: ProductKind = "float32"
+    whole: bool = False
+
+
+LEADS_FIRST = Cascade()
+"""What needs no PyTorch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +43,14 @@ class Products:
         bases: (Q,) float32.
         lengths: (Q,) float32, rounded up.
         slacks: (Q,) float32: bounds of the rounding error, for any order of the sum.
+        ready: the weights for products with blocks of codes, perhaps rounded to other numbers.
     """
 
     weights: Float32s
     bases: Float32s
     lengths: Float32s
     slacks: Float32s
+    ready: Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +58,22 @@ class AskedSketch:
     """A query batch prepared for a sketch.
 
     Attributes:
-        leads: products with the codes on the leading axes. What lies off the axes may add
-            rest_of_query * rest_of_row to their errors.
-        rests: (Q,) float32, that of each query.
+        first: products with codes of all rows, on the leading axes or of the whole vectors. What
+            lies off the axes may add rest_of_query * rest_of_row to their errors.
+        rests: (Q,) float32, that of each query; 0 for whole vectors.
         whole: products with the codes of the whole vectors.
     """
 
-    leads: Products
+    first: Products
     rests: Float32s
     whole: Products
 
 
 def ask_sketch(
-    sketch: Sketch, queries: NDArray[np.float32], query_norms: NDArray[np.float64]
+    sketch: Sketch,
+    queries: NDArray[np.float32],
+    query_norms: NDArray[np.float64],
+    cascade: Cascade = LEADS_FIRST,
 ) -> AskedSketch:
     """Return queries (Q, D) with norms (Q,), prepared for a sketch.
 
@@ -59,34 +82,51 @@ def ask_sketch(
     """
     norms = np.where(query_norms > 0.0, query_norms, 1.0)
     units = queries / norms[:, None]
+    whole = _products(units, sketch.whole, 0.0)
+    if cascade.whole:
+        first = _products(units, sketch.whole, 0.0, cascade.kind)
+        return AskedSketch(first, np.zeros(len(queries), np.float32), whole)
     on_axes = units @ sketch.turned
     kept = np.einsum("ij,ij->i", on_axes, on_axes)
     # As for the vectors: |v - A'Av|^2 is at most |v|^2 - (1 - skew) |Av|^2.
     squares = (query_norms > 0.0) - kept * (1.0 - sketch.skew)
     rests = np.sqrt(np.maximum(squares, 0.0) + ROUNDING**2)
-    leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew)
-    return AskedSketch(leads, _up(rests), _products(units, sketch.whole, 0.0))
+    leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew, cascade.kind)
+    return AskedSketch(leads, _up(rests), whole)
 
 
-def _products(rows: NDArray[np.float64], codes: Codes, more: float) -> Products:
+def _products(
+    rows: NDArray[np.float64],
+    codes: Codes,
+    more: float,
+    kind: ProductKind = "float32",
+) -> Products:
     """Return rows (Q, d) ready for codes, with an error `more` times their length on top.
 
-    A sum of n products in float32 is off by at most gamma_n times the sum of their sizes,
-    gamma_n = n u / (1 - n u), in any order (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2nd ed., equation 3.5; u = 2 ** -24). By Cauchy and Schwarz that sum is at most the
-    length of the row times that of the codes. Eight more terms cover rounding the weights and the
-    base, adding it, and what `bound_kernels` adds.
+    Weights are rows times steps. Rounded to numbers of the kind they are the weights of other rows,
+    r', and r - r' adds |r - r'| times the length of what is coded to the error, by Cauchy and
+    Schwarz. The product itself is off by at most `Weights.relative` times the sum of the sizes of
+    its terms, which is at most the length of r' times that of the codes times steps. That counts
+    the rounding of the base, adding it, and what `bound_kernels` adds.
     """
+    lows, steps = codes.lows.astype(np.float64), codes.steps.astype(np.float64)
     lengths = np.linalg.norm(rows, axis=1)
-    lows = codes.lows.astype(np.float64)
-    longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + float(codes.errors.max(initial=0.0))
-    terms = (rows.shape[1] + 8) * _UNIT
-    gamma = terms / (1.0 - terms)
+    furthest = float(codes.errors.max(initial=0.0))
+    longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + furthest
+    ready = prepare(rows * steps, kind)
+    if kind == "float32":  # what rounding the weights loses is among the terms
+        held, lost, sizes = rows, 0.0, lengths
+    else:
+        back = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0.0)
+        held = np.where(steps > 0.0, ready.held * back, rows)
+        lost = np.linalg.norm(rows - held, axis=1) * (1.01 + furthest)
+        sizes = np.linalg.norm(held, axis=1)
     return Products(
-        weights=(rows * codes.steps.astype(np.float64)).astype(np.float32),
-        bases=(rows @ lows).astype(np.float32),
+        weights=(rows * steps).astype(np.float32),
+        bases=(held @ lows).astype(np.float32),
         lengths=_up(lengths),
-        slacks=_up(lengths * (1.01 * gamma * longest + more) + 1e-12),
+        slacks=_up(1.01 * sizes * ready.relative * longest + lost + lengths * more + 1e-12),
+        ready=ready,
     )
 
 

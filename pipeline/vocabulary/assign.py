@@ -9,6 +9,7 @@ import numpy.typing as npt
 from lamella.pipeline.arrays import Float32s, Float64s, UInt32s
 from lamella.pipeline.vocabulary.compare import Compared, checked_vectors, decide
 from lamella.pipeline.vocabulary.ivf_kernels import least_distances, select_nearest
+from lamella.pipeline.vocabulary.refine import Products
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ class ExactAssigner:
     """Compares each descriptor with every word.
 
     The word is the one with the least float64 sum of squared differences, added in order of the
-    dimensions; the lowest word among equals. A float32 matrix product finds candidates: each word
-    within twice the rounding error of the best (`error_bounds`) is compared in float64.
+    dimensions; the lowest word among equals. A matrix product finds candidates (`refine.Products`):
+    each word within twice the rounding error of the best (`error_bounds`) is compared in float64.
     """
 
     def __init__(self, centroids: Float32s, block_rows: int | None = None) -> None:
@@ -105,6 +106,7 @@ class ExactAssigner:
             ValueError: no centroid, or as `assign`.
         """
         self._words = Compared.of(centroids, "centroids")
+        self._products = Products(self._words)
         self._block_rows = block_rows or int(np.clip((1 << 21) // len(centroids), 64, 4096))
 
     def assign(self, descriptors: Float32s) -> Assignment:
@@ -118,7 +120,7 @@ class ExactAssigner:
         for start in range(0, len(rows), self._block_rows):
             block = slice(start, start + self._block_rows)
             products = room[: len(rows[block])]
-            np.matmul(rows[block], centroids.T, out=products)
+            self._products.write(rows[block], squared_norms[block], products)
             decide(
                 rows[block],
                 centroids,
@@ -144,7 +146,7 @@ class ExactAssigner:
         for start in range(0, len(rows), self._block_rows):
             block = slice(start, start + self._block_rows)
             products = room[: len(rows[block])]
-            np.matmul(rows[block], centroids.T, out=products)
+            self._products.write(rows[block], squared_norms[block], products, count)
             words[block] = select_nearest(
                 rows[block],
                 products,

@@ -82,6 +82,10 @@ class Compared:
         half_norms = (squared_norms / 2).astype(np.float32)
         return cls(vectors, half_norms, float(np.sqrt(squared_norms.max())))
 
+    def some(self, rows: npt.NDArray[np.uint32]) -> "Compared":
+        """Return some of the vectors, (m,), with the longest of all."""
+        return Compared(self.vectors[rows], self.half_norms[rows], self.longest)
+
     def windows(self, squared_norms: Float64s) -> Float64s:
         """Return how far above the least score the nearest vector may score, for rows (n,)."""
         return 2 * error_bounds(np.sqrt(squared_norms), self.longest, self.vectors.shape[1])

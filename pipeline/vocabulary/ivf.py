@@ -22,6 +22,7 @@ from lamella.pipeline.vocabulary.ivf_kernels import (
     select_nearest,
 )
 from lamella.pipeline.vocabulary.partial import add_rows
+from lamella.pipeline.vocabulary.refine import Products
 
 FIRST_ROUNDS = 4
 """Rounds of k-means over the words for the first cells; later cells start from these."""
@@ -141,7 +142,8 @@ def neighbours_of(
     """
     stop = len(cells) if stop is None else stop
     words = Compared.of(centroids, "centroids")
-    vectors, windows = words.vectors, words.windows(squared_norms_of(words.vectors))
+    vectors, squared_norms = words.vectors, squared_norms_of(words.vectors)
+    windows, with_words = words.windows(squared_norms), Products(words)
     count = min(len(centroids), reach.words)
     sizes = np.diff(cells.offsets)
     found = [np.empty((0, count), np.uint32)]
@@ -154,11 +156,12 @@ def neighbours_of(
             np.concatenate([cells.words(one) for one in near[: max(reach.cells, enough)].tolist()])
         )
         mine = cells.words(cell)
-        others = vectors[candidates]
+        products = np.empty((len(mine), len(candidates)), np.float32)
+        with_words.write(vectors[mine], squared_norms[mine], products, count, candidates)
         found.append(
             select_nearest(
                 vectors[mine],
-                vectors[mine] @ others.T,
+                products,
                 words.half_norms[candidates],
                 windows[mine],
                 candidates,
@@ -200,6 +203,7 @@ class CellsAssigner:
         self._words = Compared.of(centroids, "centroids")
         self._cells = cells
         self._centres = Compared.of(cells.centres, "centres")
+        self._to_centres = Products(self._centres)
         self._probes = min(probes, len(cells))
         self._near = None
         if neighbours is not None:
@@ -257,9 +261,11 @@ class CellsAssigner:
 
     def _probed(self, rows: Float32s, squared_norms: Float64s) -> UInt32s:
         """Return the cells that each row is compared with, (n, probes)."""
+        products = np.empty((len(rows), len(self._cells)), np.float32)
+        self._to_centres.write(rows, squared_norms, products, self._probes)
         return select_nearest(
             rows,
-            rows @ self._centres.vectors.T,
+            products,
             self._centres.half_norms,
             self._centres.windows(squared_norms),
             np.arange(len(self._cells), dtype=np.uint32),

@@ -24,6 +24,7 @@ from tests.command_line import complaint, lamella, lamella_apart
         ("index p --into s --fusion scald", "--fusion .* did you mean scaled?"),
         ("index p --into s --keep-activations al", "--keep-activations .* did you mean all?"),
         ("query s --ids 1 --mode exat", "--mode .*: did you mean exact?"),
+        ("serve s --products int9", "--products 'int9' is none of auto, .*: did you mean int8?"),
     ],
 )
 def test_a_wrong_choice_is_answered_with_the_nearest(call: str, said: str) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from lamella.cluster.commands.doctor import _try_ray
 from lamella.cluster.commands.show_doctor import show_parts
-from lamella.pipeline.doctor import folders, libraries, machine, pictures, weights
+from lamella.pipeline.doctor import folders, libraries, machine, pictures, products, weights
 from lamella.pipeline.doctor.examine import examine
 from lamella.pipeline.doctor.findings import Finding, Part
 from lamella.pipeline.store.storage import open_store
@@ -77,6 +77,7 @@ def test_checks_that_fail_themselves_are_told(monkeypatch: pytest.MonkeyPatch) -
 
     for module, names in (
         (machine, ("processor", "memory", "cards", "clock")),
+        (products, ("finding",)),
         (folders, ("temporary", "cache", "shared_memory", "compiled_loops")),
         (pictures, ("formats", "sandbox")),
         (weights, ("of_networks",)),

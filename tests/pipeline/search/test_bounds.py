@@ -4,12 +4,15 @@ from hypothesis import strategies as st
 
 from lamella.pipeline.index.sketch import sketch_vectors
 from lamella.pipeline.search import score
-from lamella.pipeline.search.bounds import Products, ask_sketch
+from lamella.pipeline.search.bounds import Cascade, Products, ask_sketch
+from lamella.schemas.job import ProductKind
 
 
 def products(asked: Products, codes: np.ndarray) -> np.ndarray:
     """Return the products as a search works them out, (Q, n) in float32."""
-    return asked.weights @ codes.astype(np.float32).T + asked.bases[:, None]
+    out = np.empty((len(asked.bases), len(codes)), np.float32)
+    asked.ready.multiply(codes, out)
+    return out + asked.bases[:, None]
 
 
 @given(
@@ -17,10 +20,11 @@ def products(asked: Products, codes: np.ndarray) -> np.ndarray:
     st.integers(1, 300),
     st.sampled_from([-70, -40, 0, 40, 60]),
     st.sampled_from([1, 8, 256]),
+    st.sampled_from(["float32", "bfloat16", "int8"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_error_is_kept_whatever_the_scale(
-    seed: int, width: int, power: int, leading: int
+    seed: int, width: int, power: int, leading: int, kind: ProductKind
 ) -> None:
     rng = np.random.default_rng(seed)
     queries = (rng.standard_normal((4, width)) * 2.0**-power).astype(np.float32)
@@ -30,15 +34,18 @@ def test_the_error_is_kept_whatever_the_scale(
     queries[2] = 0
     query_norms, norms = score.dense_norms(queries), score.dense_norms(vectors)
     sketch = sketch_vectors(vectors, norms, leading=leading)
-    asked = ask_sketch(sketch, queries, query_norms)
+    asked = ask_sketch(sketch, queries, query_norms, Cascade(kind))
+    at_once = ask_sketch(sketch, queries, query_norms, Cascade(kind, whole=True))
+    assert not at_once.rests.any()
     exact = score.dense_similarities(queries, vectors, query_norms, norms)
 
-    whole = products(asked.whole, sketch.whole.codes).astype(np.float64)
-    error = np.outer(asked.whole.lengths, sketch.whole.errors) + asked.whole.slacks[:, None]
-    assert np.all(np.abs(np.clip(whole, 0, 1) - exact) <= error + 1e-12)
+    for one in (asked.whole, at_once.first):
+        whole = products(one, sketch.whole.codes).astype(np.float64)
+        error = np.outer(one.lengths, sketch.whole.errors) + one.slacks[:, None]
+        assert np.all(np.abs(np.clip(whole, 0, 1) - exact) <= error + 1e-12)
 
-    near = products(asked.leads, sketch.leads.codes).astype(np.float64)
-    error = np.outer(asked.leads.lengths, sketch.leads.errors) + asked.leads.slacks[:, None]
+    near = products(asked.first, sketch.leads.codes).astype(np.float64)
+    error = np.outer(asked.first.lengths, sketch.leads.errors) + asked.first.slacks[:, None]
     error += np.outer(asked.rests, sketch.rests)
     assert np.all(np.abs(np.clip(near, 0, 1) - exact) <= error + 1e-12)
 
@@ -52,3 +59,18 @@ def test_float32_loses_little_beside_the_codes() -> None:
     asked = ask_sketch(sketch_vectors(vectors, norms), vectors[:2], norms[:2])
     assert np.all(asked.whole.slacks < 1e-4)
     assert np.all(asked.whole.slacks > 7e-5)
+
+
+def test_what_other_numbers_lose_is_small_beside_similarities() -> None:
+    vectors = np.abs(np.random.default_rng(0).standard_normal((50, 1280))).astype(np.float32)
+    norms = score.dense_norms(vectors)
+    sketch = sketch_vectors(vectors, norms)
+    kinds: tuple[ProductKind, ...] = ("float32", "bfloat16", "int8")
+    asked = [ask_sketch(sketch, vectors, norms, Cascade(kind, whole=True)) for kind in kinds]
+    exactly, sixteen, eight = (each.first.slacks.max() for each in asked)
+    # The result of a product of at most 1 is rounded to bfloat16, by 2 ** -8 of it, and the query.
+    assert exactly < 1e-4 < 2.0**-8 < sixteen < 2.0**-7
+    # The largest weight is some 5 to 8 times the usual one, which loses 5 to 8 / 63 / sqrt(12).
+    assert 0.01 < eight < 0.06
+    for each in asked:  # pairs that are left are looked at in float32, whatever was before
+        assert np.array_equal(each.whole.slacks, asked[0].whole.slacks)

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from lamella.pipeline.extract.determinism import kind_of_machine
+from lamella.pipeline.products.cpu import Cpu, cpu_model, this_cpu
+
+SAPPHIRE = (
+    "fpu avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 avx_vnni amx_tile amx_bf16 amx_int8"
+)
+NOT_HERE = (
+    "_is_avx512_supported",
+    "_is_vnni_supported",
+    "_is_avx512_bf16_supported",
+    "_is_amx_fp16_supported",
+)
+
+
+@pytest.fixture(autouse=True)
+def no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def root_with(folder: Path, flags: str) -> Path:
+    (folder / "proc").mkdir()
+    (folder / "proc/cpuinfo").write_text(f"model name\t: A CPU\nflags\t\t: {flags}\n\n" * 2)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("flags", "limit", "expected"),
+    [
+        ("fpu sse4_1", "", Cpu("A CPU", "", False, False, False, False)),
+        ("fpu avx2", "", Cpu("A CPU", "AVX2", False, False, False, False)),
+        ("avx2 avx_vnni", "", Cpu("A CPU", "AVX2", False, False, True, False)),
+        ("avx2 avx512f avx512_vnni", "", Cpu("A CPU", "AVX512", False, False, True, False)),
+        (SAPPHIRE, "", Cpu("A CPU", "AVX512", True, True, True, True)),
+        (SAPPHIRE, "ALL", Cpu("A CPU", "AVX512", True, True, True, True)),
+        (SAPPHIRE, "AVX512_CORE_AMX", Cpu("A CPU", "AVX512", True, True, True, True)),
+        (SAPPHIRE, "avx512_core_bf16", Cpu("A CPU", "AVX512", True, False, True, False)),
+        (SAPPHIRE, "AVX512_CORE_VNNI", Cpu("A CPU", "AVX512", False, False, True, False)),
+        (SAPPHIRE, "AVX512_CORE", Cpu("A CPU", "AVX512", False, False, False, False)),
+        (SAPPHIRE, "AVX2", Cpu("A CPU", "AVX2", False, False, False, False)),
+        (SAPPHIRE, "SSE41", Cpu("A CPU", "", False, False, False, False)),
+    ],
+)
+def test_what_a_cpu_has_is_what_linux_says_less_what_onednn_may_not_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, limit: str, expected: Cpu
+) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert this_cpu(root_with(tmp_path, flags)) == expected
+
+
+def test_a_machine_that_says_nothing_has_nothing(tmp_path: Path) -> None:
+    assert this_cpu(tmp_path).vectors == ""
+    assert cpu_model(tmp_path)
+
+
+def test_torch_and_linux_say_the_same_of_this_cpu(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(Path("/proc/cpuinfo").read_text())
+    assert this_cpu() == this_cpu(tmp_path)
+
+
+def test_older_torch_is_asked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    for name in ("_is_avx2_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: True, raising=False)
+    for name in NOT_HERE:
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    found = this_cpu()
+    assert (found.vectors, found.bfloat16, found.int8, found.amx) == ("AVX2", True, True, True)
+
+
+def test_features_name_the_same_model() -> None:
+    assert kind_of_machine(torch.device("cpu")).startswith(f"{cpu_model()}, ")
