@@ -30,12 +30,14 @@ from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.journey import decode_limits
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.memory import children_peak, own_peak
+from lamella.pipeline.plan.precisions import probe_precisions
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe, probe_words
 from lamella.pipeline.run.drive import OnProgress, Progress
 from lamella.pipeline.store.tables import binary_vectors_of, column, read_parquet, write_parquet
 from lamella.pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
 from lamella.pipeline.vocabulary.import_words import find_import
 from lamella.schemas.corpus import IMAGES, SEEN
+from lamella.schemas.plan import TriedPrecision
 
 if TYPE_CHECKING:
     from lamella.pipeline.extract.probe import ExtractProbe
@@ -65,6 +67,7 @@ class Probe:
             in addition.
         own_bytes, decoder_bytes: peak memory of this process and of its decoders right after
             extraction.
+        precisions: passes in the precision of the job and in those that the CPU has.
     """
 
     sampled: int
@@ -81,6 +84,7 @@ class Probe:
     indexing: tuple[float, float]
     own_bytes: int
     decoder_bytes: int
+    precisions: tuple[TriedPrecision, ...] = ()
 
 
 def spread(total: int, count: int, seed: int) -> list[int]:
@@ -142,6 +146,7 @@ def probe(
             f"{prepared.source}: of {len(entries):,} files that were tried none gave "
             f"activations{why}, so nothing can be told: give pictures, or a larger --sample"
         )
+    precisions = probe_precisions(prepared, rows, extract, threads)
     pictures = len(listing.entries) * indexed / len(entries)
     words: dict[str, WordsProbe] = {}
     layers: dict[str, BagsOfWords | Float32s] = {}
@@ -184,6 +189,7 @@ def probe(
         indexing=indexing,
         own_bytes=own,
         decoder_bytes=decoders,
+        precisions=precisions,
     )
 
 
