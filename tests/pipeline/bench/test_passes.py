@@ -14,7 +14,7 @@ from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.backbone import Backbone
 from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec
 from tests.pictures import draw_jpegs
-from tests.pipeline.extract.specs import spec_of
+from tests.pipeline.extract.specs import on_one_thread, spec_of
 
 SMALL = PreprocessSpec(short_edge=32, crop=32)
 
@@ -44,10 +44,11 @@ def test_precisions_are_compared_with_the_first(pictures: Pictures) -> None:
     one, same, half, brain = found
     assert one.ratio == 1
     assert same.ratio == same.pictures_per_second / one.pictures_per_second
-    for name, places in (("head", 1), ("b5", 2 * 3)):
-        # Five pictures in three turns of two threads; 32 x 40 or 48 pixels have 2 x 3 places.
+    # Two high, three wide, and the first once more, in three turns of two threads; b5 has a place
+    # for 8 x 8 pixels: 6 x 4 of a high picture, 4 x 5 of a wide one.
+    for name, vectors in (("head", 6), ("b5", 3 * 24 + 3 * 20)):
         for each in found:
-            assert (each.pictures, each.layers[name].vectors) == (6, 6 * places)
+            assert (each.pictures, each.layers[name].vectors) == (6, vectors)
             assert each.layers[name].unmatched == 0
         assert one.layers[name].least_cosine == pytest.approx(1, abs=1e-12)
         assert same.layers[name] == one.layers[name]
@@ -64,9 +65,11 @@ def test_vectors_are_those_that_are_stored(pictures: Pictures) -> None:
     found = compare_passes(one, [spec, other], weights, threads=1)[1].layers["head"]
     source = passes.PictureSource(one.root, one.limits, one.kind)
     (seen,) = source.see(one.rows[0], ["whole"], spec.preprocess)
-    maps = [
-        Backbone(each, weights).forward(seen[None], "whole")["head_act"] for each in (spec, other)
-    ]
+    with on_one_thread():
+        maps = [
+            Backbone(each, weights).forward(seen[None], "whole")["head_act"]
+            for each in (spec, other)
+        ]
     a, b = (each.double().mean((2, 3))[0].numpy() for each in maps)
     assert found.vectors == 1
     assert found.mean_cosine == pytest.approx(

