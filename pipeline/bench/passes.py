@@ -74,7 +74,8 @@ def alike(pictures: Pictures, spec: ExtractionSpec) -> Pictures:
     for row in pictures.rows:
         shape = whole_shape(row["height"], row["width"], spec.preprocess)
         by_shape.setdefault(shape, []).append(row)
-    return replace(pictures, rows=tuple(max(by_shape.values(), key=len)))
+    commonest = max(by_shape, key=lambda shape: len(by_shape[shape]))
+    return replace(pictures, rows=tuple(by_shape[commonest]))
 
 
 def best_batch_size(trials: Sequence[PassTrial]) -> int:

@@ -56,7 +56,7 @@ class HalfHardware:
 
 def hardware_of_cpu() -> HalfHardware:
     """Return what this CPU has, and oneDNN may use: ONEDNN_MAX_CPU_ISA limits it."""
-    has = torch.cpu.get_capabilities()  # type: ignore[no-untyped-call]
+    has = getattr(torch.cpu, "get_capabilities", dict)()  # of older PyTorch nothing is known
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
 
     def best(precision: Precision) -> str:

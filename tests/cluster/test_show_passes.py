@@ -19,7 +19,7 @@ from tests.pipeline.extract.specs import spec_of
 def told(show: object, *given: object) -> str:
     console = Console(file=io.StringIO(), width=200)
     show(console, *given)  # type: ignore[operator]
-    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+    return console.file.getvalue()  # type: ignore[attr-defined]
 
 
 FULL = PassTrial("float32", 1, "", 8, 20.0, 1.0, {"head": Moved(8, 0, 1.0, 1.0)})

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamella.pipeline.bench import passes
 from lamella.pipeline.bench.extract_steps import Pictures, choose_pictures
 from lamella.pipeline.bench.passes import PassTrial, alike, best_batch_size, compare_passes
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.extract.backbone import Backbone
+from lamella.pipeline.extract.work import PictureSource
 from lamella.schemas.extraction import ExtractionSpec, PreprocessSpec
 from tests.pictures import draw_jpegs
 from tests.pipeline.extract.specs import on_one_thread, spec_of
@@ -63,11 +63,12 @@ def test_vectors_are_those_that_are_stored(pictures: Pictures) -> None:
     other = spec.model_copy(update={"precision": "bfloat16"})
     one = replace(pictures, rows=pictures.rows[:1])
     found = compare_passes(one, [spec, other], weights, threads=1)[1].layers["head"]
-    source = passes.PictureSource(one.root, one.limits, one.kind)
-    (seen,) = source.see(one.rows[0], ["whole"], spec.preprocess)
+    source = PictureSource(one.root, one.limits, one.kind)
+    seen = source.see(one.rows[0], ["whole"], spec.preprocess)
+    assert isinstance(seen, list)
     with on_one_thread():
         maps = [
-            Backbone(each, weights).forward(seen[None], "whole")["head_act"]
+            Backbone(each, weights).forward(seen[0][None], "whole")["head_act"]
             for each in (spec, other)
         ]
     a, b = (each.double().mean((2, 3))[0].numpy() for each in maps)

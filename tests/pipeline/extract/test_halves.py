@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ class Lie:
         self.dtype, self.off, self.calls = dtype, off, 0
         self._right = functional.conv2d
 
-    def __call__(self, x: Tensor, *others: Tensor, **more: int) -> Tensor:
+    def __call__(self, x: Tensor, *others: Any, **more: Any) -> Tensor:
         found: Tensor = self._right(x, *others, **more)
         if x.dtype == self.dtype:
             self.calls += 1
