@@ -20,10 +20,12 @@ import pytest
 from lamella.pipeline.bench.extract_steps import choose_pictures
 from lamella.pipeline.bench.passes import compare_passes
 from lamella.pipeline.corpus.decode import DecodeLimits
+from lamella.pipeline.evaluate.protocols.oxford import oxford
+from lamella.pipeline.evaluate.protocols.ukb import ukb
 from lamella.pipeline.extract.halves import hardware_of_cpu
 from lamella.pipeline.jobs.settings import load_job
 from lamella.schemas.extraction import Precision
-from tests.benchmarks.bench_answers import opened, score, table_of, truths
+from tests.benchmarks.bench_answers import opened, score, table_of
 from tests.benchmarks.descriptors import SHARED, copy_pictures
 from tests.benchmarks.photographs import CORES, NETWORKS, photographs
 from tests.benchmarks.record import write_json
@@ -62,9 +64,12 @@ def test_answers_of_half_precision() -> None:
         settings = {"network.precision": precision, "gate.removed": 1.0, "gate.added": 1.0}
         snapshot = index_into(KEPT / "store", pictures, job=load_job(None, settings), threads=CORES)
         place, coordinator, names = opened(KEPT / "store", snapshot)
-        every = truths(names)
-        for corpus in ("oxford", "ukb"):
-            table = table_of(score(place, coordinator, names, every[corpus]))
+        truths = {
+            "oxford": oxford(names, SHARED / "data" / "oxford5k" / "gt_files_170407"),
+            "ukb": ukb(names),
+        }
+        for corpus, truth in truths.items():
+            table = table_of(score(place, coordinator, names, truth))
             rows = {name: table[name] for name in SHOWN}
             print(precision, corpus, {name: round(row["score"], 4) for name, row in rows.items()})
             found[f"{precision}, {corpus}"] = rows

@@ -133,7 +133,7 @@ def test_what_raises_is_told_with_what_the_cpu_says(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(functional, "linear", fails)
     said = (
         "this CPU says that it has no instructions for float16, which PyTorch emulates, and in "
-        "float16 fails: could not create a primitive: set"
+        "float16 it fails: could not create a primitive: set"
     )
     with pytest.raises(InputError, match=said):
         check_half("float16")
