@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record, Stored
+from lamella.schemas.extraction import Precision
 
 
 class Figure(Stored):
@@ -54,6 +55,25 @@ class ProbedMachine(Stored):
     probe_peak_bytes: int = Field(ge=0)
 
 
+class TriedPrecision(Stored):
+    """Passes of some pictures of the sample in one precision, and how far their vectors moved.
+
+    Attributes:
+        pictures_per_second: through the network and its descriptors, on all threads.
+        ratio: to the precision that the job asks for.
+        mean_cosine, least_cosine: by layer, to the vectors in that precision.
+        fault: why there is nothing to be measured; empty where there is.
+    """
+
+    precision: Precision
+    pictures: int = Field(ge=0)
+    pictures_per_second: float = Field(ge=0)
+    ratio: float = Field(ge=0)
+    mean_cosine: dict[str, float]
+    least_cosine: dict[str, float]
+    fault: str = ""
+
+
 class Plan(Record):
     """The plan of a job.
 
@@ -63,7 +83,8 @@ class Plan(Record):
     object store, by stage and kind, at most. Hours are by number of workers, each a core as those
     of the machine, and by number of GPUs, each with its share of the machine's cores; None without
     a GPU to measure. `refusals` say what does not fit, and what else
-    would stop the job.
+    would stop the job. `precisions` has the precision that is asked for and those that this CPU has
+    in hardware beside it, empty where it has none; `advice` says if one of them is much faster.
     """
 
     format_version: FormatVersion = FORMAT_VERSION
@@ -88,3 +109,5 @@ class Plan(Record):
     hours_by_gpus: dict[int, Figure] | None
     fits: bool
     refusals: tuple[str, ...]
+    precisions: tuple[TriedPrecision, ...] = ()
+    advice: str = ""

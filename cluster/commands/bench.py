@@ -1,6 +1,8 @@
 """`lamella bench`: measure this machine before a corpus is indexed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,12 +20,16 @@ from lamella.pipeline.text import counted
 
 if TYPE_CHECKING:
     from lamella.pipeline.bench.extract import ExtractionTrial
+    from lamella.pipeline.bench.passes import PassTrial
 
 bench = typer.Typer(
     help="Measure search and extraction on this machine.",
     no_args_is_help=True,
 )
 console = unfolded(Console())
+COMPARED_S = 60.0
+"""No more pictures are compared after so long, in precisions or batch sizes."""
+
 WAITED_FOR = {
     "core": "a core, while others were on all",
     "picture": "a picture: its bytes, or the process that decodes it",
@@ -121,6 +127,13 @@ def extract(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of a worker.", show_default="one a core")
     ] = None,
+    precisions: Annotated[
+        str | None,
+        typer.Option(help="Compare passes in these precisions too, such as bfloat16,float16."),
+    ] = None,
+    batch_sizes: Annotated[
+        str | None, typer.Option(help="Compare passes of these batch sizes, such as 1,4,8.")
+    ] = None,
     job_file: options.Job = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -129,10 +142,13 @@ def extract(
 
     Times reading, decoding, the network, descriptors and writing, on all cores
     and a GPU if there is one; reckons the ceiling they allow together; and says
-    how near the pipeline comes to it.
+    how near the pipeline comes to it. On request compares passes in other
+    precisions or batch sizes: their speed, and how far their vectors move.
     """
-    from lamella.pipeline.bench.extract import try_extraction
+    from lamella.cluster.commands import show_passes
+    from lamella.pipeline.bench.extract import device_here, try_extraction
     from lamella.pipeline.bench.extract_steps import choose_pictures
+    from lamella.pipeline.bench.passes import alike, best_batch_size, compare_passes
     from lamella.pipeline.corpus.stage import decode_limits
     from lamella.pipeline.jobs.resolve import resolve_extraction
     from lamella.pipeline.jobs.settings import load_job
@@ -146,29 +162,46 @@ def extract(
     }
     job = load_job(job_file, overrides)
     spec, path = resolve_extraction(job)
+    by_precision = show_passes.specs_of_precisions(spec, precisions)
+    by_size = show_passes.specs_of_batch_sizes(spec, batch_sizes)
+    threads = threads or available_cores()
     with (
         scratch("bench") as folder,
         ProgressLines(Console(stderr=True), quiet=as_json) as lines,
     ):
         if source is None:
             generate_pictures(folder / "pictures", pictures)
-        found = try_extraction(
-            folder,
-            choose_pictures(
-                source or str(folder / "pictures"),
-                pictures,
-                decode_limits(job),
-                job.corpus.column if source else None,
-            ),
-            spec,
-            path,
-            threads=threads or available_cores(),
-            on_progress=lines.stage,
+        chosen = choose_pictures(
+            source or str(folder / "pictures"),
+            pictures,
+            decode_limits(job),
+            job.corpus.column if source else None,
         )
+        found = try_extraction(folder, chosen, spec, path, threads=threads, on_progress=lines.stage)
+        compare = partial(
+            compare_passes,
+            weights=path,
+            threads=threads,
+            device=device_here(),
+            seconds=COMPARED_S,
+        )
+        tried: Sequence[PassTrial] = ()
+        sizes: Sequence[PassTrial] = ()
+        if precisions:
+            tried = compare(chosen, by_precision)
+        if by_size:
+            sizes = compare(alike(chosen, spec), by_size)
+    best = best_batch_size(sizes) if sizes else None
     if as_json:
-        emit(asdict(found))
+        compared = {"precisions": tried, "batch_sizes": sizes}
+        values = {name: [asdict(each) for each in trials] for name, trials in compared.items()}
+        emit(asdict(found) | values | {"best_batch_size": best})
         return
     _show(found)
+    if tried:
+        show_passes.show_precisions(console, tried)
+    if best is not None:
+        show_passes.show_batch_sizes(console, sizes, best)
 
 
 def _show(found: "ExtractionTrial") -> None:

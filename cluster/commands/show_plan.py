@@ -18,7 +18,7 @@ SMALL = 0.005
 
 
 def show_plan(console: Console, plan: Plan, free_bytes: int | None = None) -> None:
-    """Print a plan: its subject, time, bytes, memory, requests, and last whether it fits.
+    """Print a plan: its subject, time, bytes, memory, requests, advice, whether it fits.
 
     Args:
         free_bytes: free on the store's disk; None if no limit is known.
@@ -39,6 +39,8 @@ def show_plan(console: Console, plan: Plan, free_bytes: int | None = None) -> No
     _show_hours(console, plan)
     _show_bytes(console, plan)
     _show_memory(console, plan)
+    if plan.advice:
+        console.print(plain(plan.advice))
     said = plain(verdict(plan, free_bytes))
     console.print(said, style="green" if plan.fits else "red")
 

@@ -95,6 +95,11 @@ class WatchedSource(PictureSource):
             return super().see(row, views, spec)
 
 
+def device_here() -> str:
+    """Return the device that networks run on here: a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def try_extraction(
     folder: Path,
     pictures: Pictures,
@@ -120,7 +125,7 @@ def try_extraction(
     """
     if threads < 1 or rounds < 1:
         raise ValueError(f"threads and rounds are at least 1; got {threads} and {rounds}")
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_here()
     backbone = WatchedBackbone(spec, weights, device)
     source = WatchedSource(pictures.root, pictures.limits, pictures.kind)
     count = len(pictures.rows)

@@ -20,7 +20,7 @@ def finding(tried: Imported) -> Finding:
         if found["wrong"]:
             broken.append(f"{kind}: {found['wrong']}")
         elif kind != "float32":
-            units = ", by units of its own" if getattr(has, kind) else ""
+            units = f", by {by}" if (by := has.multiplies(kind)) else ""
             said.append(f"{kind} {found['gflops'] / max(usual, 1e-9):.1f} times that{units}")
     if broken:
         text = "; ".join((*said, *broken, "float32 is used instead, with the same answers"))

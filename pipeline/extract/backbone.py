@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lamella.pipeline.errors import InputError, UnknownLayer
+from lamella.pipeline.errors import InputError, UnknownLayer, one_line
 from lamella.pipeline.extract.cuda import Lane, answering
 from lamella.pipeline.extract.determinism import DTYPES, fixed_arithmetic
+from lamella.pipeline.extract.halves import HALVES, check_half
 from lamella.pipeline.extract.jpegs import Jpeg, check_decoder, decode_jpegs
 from lamella.pipeline.names import known_names, shown
 from lamella.pipeline.networks.efficientnet_lite import fold
@@ -33,6 +34,13 @@ class Backbone:
     """A network, opened once in a worker; layers of one view share a pass."""
 
     def __init__(self, spec: ExtractionSpec, weights: Path, device: str = "cpu") -> None:
+        """Open a network with its weights on a device.
+
+        Raises:
+            InputError: the weights do not fit, or a CPU does not compute the precision rightly.
+        """
+        if torch.device(device).type == "cpu":
+            check_half(spec.precision)
         self.spec = spec
         self._dtype = DTYPES[spec.precision]
         self._reversed = spec.preprocess.channel_order == "bgr"
@@ -83,6 +91,9 @@ class Backbone:
         Returns:
             by node what it gives, in the type of the precision; `placed` makes maps and vectors of
             it.
+
+        Raises:
+            InputError: PyTorch cannot compute a part of the network in half precision.
         """
         with torch.inference_mode(), fixed_arithmetic(self.device, self.spec.precision):
             x = torch.as_tensor(pixels, device=self.device).permute(0, 3, 1, 2)
@@ -91,7 +102,12 @@ class Backbone:
             x = (x - self._mean).div_(self._std)
             x = x.to(self._dtype).contiguous(memory_format=self._layout)
             with turns.passing():
-                return self._by_view[view](x)
+                try:
+                    return self._by_view[view](x)
+                except NotImplementedError as error:
+                    if self.spec.precision not in HALVES:
+                        raise
+                    raise InputError(_not_in_half(self.spec, self.device, error)) from error
 
     def _cut(self, model: nn.Module, nodes: Sequence[str]) -> nn.Module:
         extractor: Any = cut(model, nodes)  # as torch's own types know no call with all of these
@@ -115,6 +131,13 @@ class Backbone:
         module: Any = model  # as torch's own types know no call with all of these
         module.to(self.device, self._dtype, memory_format=self._layout)
         return model.requires_grad_(False)
+
+
+def _not_in_half(spec: ExtractionSpec, device: torch.device, error: Exception) -> str:
+    return (
+        f"{spec.network} does not run in {spec.precision} on this {device.type} "
+        f'({one_line(error, 200)}): set network.precision = "float32", or take another network'
+    )
 
 
 def _nodes_by_view(spec: ExtractionSpec) -> dict[View, list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from lamella.pipeline.extract.halves import HALVES, half_of
 from lamella.pipeline.products.cpu import cpu_model
 from lamella.pipeline.torch_settings import Setting, settings
 from lamella.schemas.extraction import Precision
@@ -13,18 +14,21 @@ from lamella.schemas.extraction import Precision
 DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "tf32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
+    **HALVES,
 }
 """The type of weights and activations."""
 
 
-def kind_of_machine(device: torch.device) -> str:
-    """Return the kind of machine that decides the bits of features: its CPU or GPU, and PyTorch."""
+def kind_of_machine(device: torch.device, precision: Precision = "float32") -> str:
+    """Return the kind of machine that decides the bits of features: its CPU or GPU, and PyTorch.
+
+    In half precision a CPU has other bits where another instruction multiplies, so that is named.
+    """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}; torch {torch.__version__}"
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"{cpu_model()}, {capability}; torch {torch.__version__}"
+    half = f", {by}" if (by := half_of(precision)) else ""
+    return f"{cpu_model()}, {capability}{half}; torch {torch.__version__}"
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import write_parquet
 from lamella.schemas.activations import REFUSALS
 from lamella.schemas.corpus import CorpusManifest, ShardRef, SourceKind
-from lamella.schemas.extraction import ExtractionSpec
+from lamella.schemas.extraction import ExtractionSpec, Precision
 from lamella.schemas.files import TAKEN
 from lamella.schemas.refusals import RefusalReason
 
@@ -92,7 +92,9 @@ class ExtractWork:
     def open(self, store: Store) -> Do[ExtractTask]:
         from lamella.pipeline.extract.sink import LayerSink
 
-        device, machine = _device_and_machine() if self.spec.computed else ("", "")
+        device, machine = (
+            _device_and_machine(self.spec.precision) if self.spec.computed else ("", "")
+        )
         turn, opening = Lock(), Lock()
 
         @cache
@@ -204,14 +206,14 @@ class ExtractWork:
         return own | counts
 
 
-def _device_and_machine() -> tuple[str, str]:
-    """Return the device of the network, and the name of this kind of machine."""
+def _device_and_machine(precision: Precision) -> tuple[str, str]:
+    """Return the device of the network, and the name of this kind of machine in a precision."""
     import torch
 
     from lamella.pipeline.extract.determinism import kind_of_machine
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return device, kind_of_machine(torch.device(device))
+    return device, kind_of_machine(torch.device(device), precision)
 
 
 def _is_for_network(task: ExtractTask, rows: Sequence[dict[str, Any]]) -> bool:

@@ -149,9 +149,10 @@ def survey(
 def _does_not_run(network: Foreign, edge: int, precision: Precision, error: Exception) -> str:
     said = one_line(error, 200)
     if precision not in ("float32", "tf32"):
+        other = "export it from the network in that type" if network.program else "another network"
         return (
             f"{network.name} does not run in {precision} ({said}): take precision float32, or "
-            "another network"
+            f"{other}"
         )
     return (
         f"{network.name} does not take a picture of {edge} x {edge} pixels ({said}): set "

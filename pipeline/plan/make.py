@@ -16,6 +16,7 @@ from lamella.pipeline.plan.parts import (
     memory_of,
     stored_bytes,
 )
+from lamella.pipeline.plan.precisions import advice_on
 from lamella.pipeline.plan.probe import Probe, probe
 from lamella.pipeline.plan.requests import source_requests, store_requests
 from lamella.pipeline.run.drive import OnProgress, quiet
@@ -127,6 +128,8 @@ def plan_of(
         else None,
         fits=not refusals,
         refusals=refusals,
+        precisions=found.precisions,
+        advice=advice_on(found.precisions),
     )
 
 

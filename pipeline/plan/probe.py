@@ -30,6 +30,7 @@ from lamella.pipeline.index.segment_files import members_of, segment_files
 from lamella.pipeline.jobs.indexing import Prepared
 from lamella.pipeline.plan.clock import costing
 from lamella.pipeline.plan.memory import children_peak, own_peak
+from lamella.pipeline.plan.precisions import probe_precisions
 from lamella.pipeline.plan.proposers_cost import probe_proposers
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe, probe_words
 from lamella.pipeline.run.drive import OnProgress, Progress
@@ -37,6 +38,7 @@ from lamella.pipeline.store.tables import binary_vectors_of, column, read_parque
 from lamella.pipeline.vocabulary.exchange import Exchanged, check_recipe, read_exchanged
 from lamella.pipeline.vocabulary.import_words import find_import
 from lamella.schemas.corpus import IMAGES, SEEN
+from lamella.schemas.plan import TriedPrecision
 
 if TYPE_CHECKING:
     from lamella.pipeline.extract.probe import ExtractProbe
@@ -68,6 +70,7 @@ class Probe:
             frames in addition; zeros where there is no such stage.
         own_bytes, decoder_bytes: peak memory of this process and of its decoders right after
             extraction.
+        precisions: passes in the precision of the job and in those that the CPU has.
     """
 
     sampled: int
@@ -85,6 +88,7 @@ class Probe:
     proposing: tuple[float, float]
     own_bytes: int
     decoder_bytes: int
+    precisions: tuple[TriedPrecision, ...] = ()
 
 
 def spread(total: int, count: int, seed: int) -> list[int]:
@@ -146,6 +150,7 @@ def probe(
             f"{prepared.source}: of {len(entries):,} files that were tried none gave "
             f"activations{why}, so nothing can be told: give pictures, or a larger --sample"
         )
+    precisions = probe_precisions(prepared, rows, extract, threads)
     pictures = len(listing.entries) * indexed / len(entries)
     words: dict[str, WordsProbe] = {}
     layers: dict[str, BagsOfWords | Float32s] = {}
@@ -190,6 +195,7 @@ def probe(
         proposing=proposing,
         own_bytes=own,
         decoder_bytes=decoders,
+        precisions=precisions,
     )
 
 

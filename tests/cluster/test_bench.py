@@ -48,3 +48,18 @@ def test_a_trial_of_extraction_needs_no_pictures(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "what they allow together" in done.output
     assert "a core, while others were on all" in done.output
+
+
+def test_precisions_and_batch_sizes_are_compared_on_request(planted: Path, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+    job.write_text("[network]\nlayers = ['head']\n[network.preprocess]\nshort_edge = 32\ncrop = 32")
+    options = ["bench", "extract", str(planted), "-n", "2", "--job", str(job), "--threads", "1"]
+    asked = ["--precisions", "bfloat16,float32", "--batch-sizes", "2,1"]
+    done = CliRunner().invoke(app, [*options, *asked, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [each["precision"] for each in found["precisions"]] == ["float32", "bfloat16"]
+    assert found["precisions"][0]["ratio"] == 1
+    assert 0.9 < found["precisions"][1]["layers"]["head"]["mean_cosine"] < 1
+    assert [each["batch_size"] for each in found["batch_sizes"]] == [1, 2]
+    assert found["best_batch_size"] in (1, 2)

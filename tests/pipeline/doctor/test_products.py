@@ -15,7 +15,7 @@ FACTS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def with_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = Cpu("A CPU", "AVX512", bfloat16=True, float16=False, int8=False, amx=True)
+    cpu = Cpu("A CPU", "AVX512", bfloat16="amx_bf16")
     monkeypatch.setattr(products, "this_cpu", lambda: cpu)
 
 
@@ -23,7 +23,7 @@ def test_speeds_are_told_beside_that_of_float32() -> None:
     found = products.finding(Imported(facts=FACTS))
     assert (found.what, found.state) == ("products", "ok")
     assert found.says == (
-        "float32 80 GFLOP/s on a core; bfloat16 4.7 times that, by units of its own; "
+        "float32 80 GFLOP/s on a core; bfloat16 4.7 times that, by amx_bf16; "
         "int8 1.5 times that"
     )
 

@@ -1,5 +1,7 @@
 """Specs and weights that several tests of the extract stage use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,15 @@ def random_weights(network: str, path: Path, *, leave_out: str = "-") -> Path:
             tensor.abs_()
     save_file(state, path)
     return path
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Have PyTorch use one thread inside the block, as a thread of a worker does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def rows_of(folder: Path) -> tuple[str, list[dict[str, Any]]]:

@@ -242,7 +242,7 @@ def test_a_job_that_goes_on_on_another_kind_of_machine_says_so(
     last = max(n for n, path in enumerate(created) if "activations/" in path)
     with pytest.raises(Killed), counted_creates(die_before=last):
         tiny_index(tmp_path / "killed", pictures)
-    monkeypatch.setattr(determinism, "kind_of_machine", lambda device: "another")
+    monkeypatch.setattr(determinism, "kind_of_machine", lambda device, precision: "another")
     notes: list[str] = []
     monkeypatch.setattr(builders, "Watch", partial(Watch, note=notes.append))
     mixed = tiny_index(tmp_path / "killed", pictures)

@@ -82,3 +82,23 @@ def test_a_program_that_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no program .*absent\.pt2"):
         spec_of(str(tmp_path / "absent.pt2"))
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_program_of_one_type_says_so_and_runs_in_half_if_exported_so(
+    precision: str, tmp_path: Path
+) -> None:
+    def export(name: str, dtype: torch.dtype) -> str:
+        program = torch.export.export(
+            nets.vit().eval().to(dtype), (torch.zeros(1, 3, 160, 160, dtype=dtype),)
+        )
+        torch.export.save(program, tmp_path / name)
+        return str(tmp_path / name)
+
+    full = export("full.pt2", torch.float32)
+    spec_of(full)
+    with pytest.raises(InputError, match=rf"does not run in {precision} .*or export it from the"):
+        spec_of(full, precision=precision)
+    spec, weights = spec_of(export("half.pt2", getattr(torch, precision)), precision=precision)
+    outputs = given(Backbone(spec, weights), pixels(1, 160, 160), "crop")
+    assert {str(each.dtype) for each in outputs.values()} == {f"torch.{precision}"}

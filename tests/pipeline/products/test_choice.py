@@ -16,7 +16,7 @@ from lamella.schemas.job import ProductKind
 from tests.pipeline.products.answers import KINDS, by, corpus, digest_of, searched, words_found
 
 ROOT = Path(__file__).parents[3]
-WITH_BF16 = Cpu("A CPU", "AVX512", True, False, True, False)
+WITH_BF16 = Cpu("A CPU", "AVX512", "avx512_bf16", "", "avx512_vnni")
 SHAPE = ((256, 1_280),)
 LIMITS = ("AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_BF16", "DEFAULT")
 

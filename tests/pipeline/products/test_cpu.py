@@ -6,8 +6,9 @@ import torch
 from lamella.pipeline.extract.determinism import kind_of_machine
 from lamella.pipeline.products.cpu import Cpu, cpu_model, this_cpu
 
-SAPPHIRE = (
-    "fpu avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 avx_vnni amx_tile amx_bf16 amx_int8"
+GRANITE = (
+    "fpu avx2 avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_bf16 amx_int8 "
+    "amx_fp16"
 )
 NOT_HERE = (
     "_is_avx512_supported",
@@ -32,25 +33,40 @@ def root_with(folder: Path, flags: str) -> Path:
 @pytest.mark.parametrize(
     ("flags", "limit", "expected"),
     [
-        ("fpu sse4_1", "", Cpu("A CPU", "", False, False, False, False)),
-        ("fpu avx2", "", Cpu("A CPU", "AVX2", False, False, False, False)),
-        ("avx2 avx_vnni", "", Cpu("A CPU", "AVX2", False, False, True, False)),
-        ("avx2 avx512f avx512_vnni", "", Cpu("A CPU", "AVX512", False, False, True, False)),
-        (SAPPHIRE, "", Cpu("A CPU", "AVX512", True, True, True, True)),
-        (SAPPHIRE, "ALL", Cpu("A CPU", "AVX512", True, True, True, True)),
-        (SAPPHIRE, "AVX512_CORE_AMX", Cpu("A CPU", "AVX512", True, True, True, True)),
-        (SAPPHIRE, "avx512_core_bf16", Cpu("A CPU", "AVX512", True, False, True, False)),
-        (SAPPHIRE, "AVX512_CORE_VNNI", Cpu("A CPU", "AVX512", False, False, True, False)),
-        (SAPPHIRE, "AVX512_CORE", Cpu("A CPU", "AVX512", False, False, False, False)),
-        (SAPPHIRE, "AVX2", Cpu("A CPU", "AVX2", False, False, False, False)),
-        (SAPPHIRE, "SSE41", Cpu("A CPU", "", False, False, False, False)),
+        ("fpu sse4_1", "", ("", "", "", "")),
+        ("fpu avx2", "", ("AVX2", "", "", "")),
+        ("avx2 avx_vnni", "", ("AVX2", "", "", "avx_vnni")),
+        ("avx2 avx512f avx512_vnni", "", ("AVX512", "", "", "avx512_vnni")),
+        (GRANITE, "", ("AVX512", "amx_bf16", "amx_fp16", "amx_int8")),
+        (GRANITE, "ALL", ("AVX512", "amx_bf16", "amx_fp16", "amx_int8")),
+        (GRANITE, "of a later oneDNN", ("AVX512", "amx_bf16", "amx_fp16", "amx_int8")),
+        (GRANITE, "avx512_core_amx", ("AVX512", "amx_bf16", "avx512_fp16", "amx_int8")),
+        (GRANITE, "AVX512_CORE_FP16", ("AVX512", "avx512_bf16", "avx512_fp16", "avx512_vnni")),
+        (GRANITE, "AVX512_CORE_BF16", ("AVX512", "avx512_bf16", "", "avx512_vnni")),
+        (GRANITE, "AVX512_CORE_VNNI", ("AVX512", "", "", "avx512_vnni")),
+        (GRANITE, "AVX512_CORE", ("AVX512", "", "", "avx_vnni")),
+        (GRANITE, "AVX2", ("AVX2", "", "", "")),
+        (GRANITE, "SSE41", ("", "", "", "")),
+        ("sve_bf16 fp16_arith", "AVX2", ("", "sve_bf16", "fp16_arith", "")),
     ],
 )
-def test_what_a_cpu_has_is_what_linux_says_less_what_onednn_may_not_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, limit: str, expected: Cpu
+def test_what_a_cpu_has_is_what_it_says_less_what_onednn_may_not_use(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: str,
+    limit: str,
+    expected: tuple[str, str, str, str],
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert this_cpu(root_with(tmp_path, flags)) == expected
+    has = Cpu("A CPU", *expected)
+    assert this_cpu(root_with(tmp_path, flags)) == has
+    said = {"avx512_f" if flag == "avx512f" else flag: True for flag in flags.split()}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said, raising=False)
+    assert this_cpu() == Cpu(cpu_model(), *expected)
+    assert [has.multiplies(each) for each in ("bfloat16", "float16", "int8", "float32")] == [
+        *expected[1:],
+        "",
+    ]
 
 
 def test_a_machine_that_says_nothing_has_nothing(tmp_path: Path) -> None:
@@ -71,7 +87,7 @@ def test_older_torch_is_asked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in NOT_HERE:
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     found = this_cpu()
-    assert (found.vectors, found.bfloat16, found.int8, found.amx) == ("AVX2", True, True, True)
+    assert (found.vectors, found.bfloat16, found.int8) == ("AVX2", "amx_bf16", "amx_int8")
 
 
 def test_features_name_the_same_model() -> None:
