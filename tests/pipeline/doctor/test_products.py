@@ -23,8 +23,7 @@ def test_speeds_are_told_beside_that_of_float32() -> None:
     found = products.finding(Imported(facts=FACTS))
     assert (found.what, found.state) == ("products", "ok")
     assert found.says == (
-        "float32 80 GFLOP/s on a core; bfloat16 4.7 times that, by amx_bf16; "
-        "int8 1.5 times that"
+        "float32 80 GFLOP/s on a core; bfloat16 4.7 times that, by amx_bf16; int8 1.5 times that"
     )
 
 
