@@ -28,6 +28,7 @@ from lamella.pipeline.jobs.resolve import (
     resolve_fusion,
     settle_profile,
 )
+from lamella.pipeline.jobs.tuning import OpenCoordinator, in_this_process, note_on, tuned
 from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
 from lamella.pipeline.journey import Journey, decode_limits, words_folder
 from lamella.pipeline.run.step import Runner
@@ -202,6 +203,7 @@ def index_prepared(
     retrain: bool = False,
     rehash: bool = False,
     force: bool = False,
+    opened: OpenCoordinator = in_this_process,
 ) -> IndexSnapshot:
     """Run what is missing of a job, publish its snapshot, and promote it if its gate passes.
 
@@ -212,6 +214,7 @@ def index_prepared(
         retrain: train words although the snapshot before has some.
         rehash: read every picture again, whatever its size and time say.
         force: promote in spite of gate, order and hold.
+        opened: opens the draft of the snapshot, to measure what its proposers find.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
@@ -238,7 +241,9 @@ def index_prepared(
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
     made = journey.make(hands)
-    draft = draft_of(store, path, record, made)
+    draft = draft_of(store, path, record, made, opened)
+    if (note := note_on(draft)) is not None:
+        watch.note(note)
     # The manifest of an equal listing may be older.
     draft = draft.model_copy(update={"listed_at": in_utc(prepared.listing.listed_ns)})
     for fit in fits_of(draft.vocabularies, made.encoding.records).values():
@@ -260,13 +265,21 @@ def _note_unjudged(published: Published, watch: Watch) -> None:
             watch.note(f"The gate did not judge what was removed and added: {rule.text}.")
 
 
-def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:
+def draft_of(
+    store: Store,
+    path: str,
+    job: JobRecord,
+    made: Made,
+    opened: OpenCoordinator = in_this_process,
+) -> IndexSnapshot:
     """Return the snapshot that a job whose stages have ended gives, not yet published.
 
-    Its fusion may be scaled by how similar random pairs are in each layer, which is measured here.
+    Its fusion may be scaled by how similar random pairs are in each layer, which is measured here,
+    as is how far its proposers must look.
 
     Args:
         path: that of the job's record.
+        opened: opens the draft for that.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -279,7 +292,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         name for name, each in made.encoding.vocabularies.items() if each.encoding.kind == "asmk"
     }
     calibration = calibrate(store, layers, segments, weights, residuals)
-    return draft_snapshot(
+    draft = draft_snapshot(
         store,
         made.manifest,
         made.encoding,
@@ -290,6 +303,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         calibration=calibration,
         job=path,
     )
+    return tuned(store, draft, job.job.search.k, opened)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 from threadpoolctl import ThreadpoolController
 
@@ -64,9 +65,7 @@ def find_reached(
     slices = [slice(start, min(start + size, queries)) for start in starts]
     together = max(1, TASKS * threads // max(len(matched), 1))
     reached: list[list[Reached]] = [[] for _ in matched]
-    # One BLAS thread each: threads of two libraries spin while they wait for work on the same
-    # cores, which made all of this three times as slow.
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(slices), together):
             tasks = list(product(range(len(matched)), slices[first : first + together]))
             groups = [
@@ -81,6 +80,16 @@ def find_reached(
             effort.payloads_read += sum(group.payloads_read for group in groups)
     effort.pairs += queries * sum(images)
     return [Reached.join(each) for each in reached]
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Have BLAS use one thread inside a `with` block, so that ours may be many.
+
+    Threads of two libraries spin while they wait for work on the same cores, which made a search
+    three times as slow.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
 
 
 @cache

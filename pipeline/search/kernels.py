@@ -108,8 +108,10 @@ def bag_block(
             line_out[row] = cosine(sums[row], norm, norms[row])
 
 
-@compiled_parallel
-def bag_pairs(
+@compiled
+def bag_pairs_of(
+    first: int | np.int64,
+    stop: int | np.int64,
     query_offsets: Int64s,
     query_words: UInt32s,
     query_counts: UInt32s,
@@ -123,9 +125,8 @@ def bag_pairs(
     norms: Float64s,
     out: Float64s,
 ) -> None:
-    """Write the cosine of each pair, as a merge of two bags in rising order of words."""
-    for turn in parallel_range(len(query_norms)):
-        query = np.int64(turn)
+    """Write the cosine of each pair of some queries, as a merge of two bags in order of words."""
+    for query in range(first, stop):
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
             row = pair_rows[pair]
             entry = offsets[row]
@@ -142,11 +143,56 @@ def bag_pairs(
 
 
 @compiled_parallel
+def bag_pairs(
+    query_offsets: Int64s,
+    query_words: UInt32s,
+    query_counts: UInt32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    offsets: Int64s,
+    words: UInt32s,
+    counts: UInt32s,
+    weights: Float64s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
+) -> None:
+    """Write the cosine of each pair of all queries."""
+    for turn in parallel_range(len(query_norms)):
+        query = np.int64(turn)
+        bag_pairs_of(
+            query, query + 1, query_offsets, query_words, query_counts, pair_offsets, pair_rows,
+            offsets, words, counts, weights, query_norms, norms, out,
+        )  # fmt: skip
+
+
+@compiled_parallel
 def dense_norms(vectors: Float32s, norms: Float64s) -> None:
     """Write the norm of each vector."""
     for turn in parallel_range(len(norms)):
         row = np.int64(turn)
         norms[row] = np.sqrt(dot(vectors[row], vectors[row], np.empty(LANES)))
+
+
+@compiled
+def dense_pairs_of(
+    first: int | np.int64,
+    stop: int | np.int64,
+    queries: Float32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    vectors: Float32s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
+) -> None:
+    """Write the cosine of each pair of a vector and one of some queries."""
+    sums = np.empty(LANES)
+    for query in range(first, stop):
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            row = pair_rows[pair]
+            product = dot(queries[query], vectors[row], sums)
+            out[pair] = cosine(product, query_norms[query], norms[row])
 
 
 @compiled_parallel
@@ -159,11 +205,9 @@ def dense_pairs(
     norms: Float64s,
     out: Float64s,
 ) -> None:
-    """Write the cosine of each pair of a query and a vector."""
+    """Write the cosine of each pair of a vector and any query."""
     for turn in parallel_range(len(query_norms)):
         query = np.int64(turn)
-        sums = np.empty(LANES)
-        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
-            row = pair_rows[pair]
-            product = dot(queries[query], vectors[row], sums)
-            out[pair] = cosine(product, query_norms[query], norms[row])
+        dense_pairs_of(
+            query, query + 1, queries, pair_offsets, pair_rows, vectors, query_norms, norms, out
+        )
