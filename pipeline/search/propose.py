@@ -6,20 +6,20 @@ impact (`heavy_words`). Neither looks at all images of a segment.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
-from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, read_only
+from lamella.pipeline.arrays import Bools, Float64s, Int64s, read_only
 from lamella.pipeline.compiled import numba
-from lamella.pipeline.proposers.opened import Proposer
+from lamella.pipeline.proposers.opened import Asked, Proposer
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.candidates import one_blas_thread
 from lamella.pipeline.search.heavy_words import HeavyWords, Lists, heavy_words
 from lamella.pipeline.search.query_layers import Match, match_layer
 from lamella.pipeline.search.score import Candidates, dense_norms
-from lamella.pipeline.search.segment import DenseLayer, QueryBatch, SegmentData
+from lamella.pipeline.search.segment import DenseLayer, Features, QueryBatch, SegmentData
 from lamella.pipeline.search.shortlist import SEGMENT_BITS, Shortlist
 from lamella.schemas.snapshot import Reach
 
@@ -90,7 +90,16 @@ def propose(
     Raises:
         ValueError: queries that do not fit a layer.
     """
-    asked = {name: _asked(queries, name, reach, weights, frequencies) for name in layers}
+    segments, allowed = _without_empty(segments, allowed)
+    if not segments:
+        return [Shortlist.of(len(queries), reach.proposed) for _ in layers]
+    asked: dict[str, HeavyWords | _Directions] = {}
+    for name in layers:
+        features, layer = queries.layers[name], segments[0].layers[name]
+        if isinstance(layer, Lists):
+            asked[name] = heavy_words(features, weights[name], frequencies[name], reach.postings)
+        else:
+            asked[name] = _directions(layer, features, reach)
     threads = numba.get_num_threads()
     size = max(1, min(GROUP_QUERIES, -(-len(queries) // threads)))
     starts = range(0, max(len(queries), 1), size)  # no query at all is a group too
@@ -104,9 +113,8 @@ def propose(
         found = [Shortlist.of(some.stop - some.start, reach.proposed) for _ in layers]
         for number, segment in numbered[part::parts]:
             mask = _ALL if allowed is None else read_only(allowed[number], np.bool_, "allowed", 1)
-            if len(segment.image_ids):
-                for name, best in zip(layers, found, strict=True):
-                    _keep(segment, name, asked[name], some, reach, mask, best)
+            for name, best in zip(layers, found, strict=True):
+                _keep(segment, name, asked[name], some, reach, mask, best)
         return found
 
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
@@ -164,33 +172,40 @@ def decide(
     return np.concatenate(which), np.concatenate(values, axis=1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Units:
-    """Queries of a dense layer at unit length, (Q, D), and which of them have a direction, (Q,)."""
+def _without_empty(
+    segments: Sequence[Proposing], allowed: Sequence[Bools] | None
+) -> tuple[list[Proposing], list[Bools] | None]:
+    """Return the segments that hold an image, and which of their images may be proposed."""
+    held = [number for number, segment in enumerate(segments) if len(segment.image_ids)]
+    masks = None if allowed is None else [allowed[number] for number in held]
+    return [segments[number] for number in held], masks
 
-    units: Float32s
+
+@dataclass(frozen=True, eq=False)
+class _Directions:
+    """Queries of a dense layer as its proposers take them, and which have a direction, (Q,)."""
+
+    asked: Asked
     directed: Bools
 
 
-def _asked(
-    queries: QueryBatch,
-    name: str,
-    reach: Reach,
-    weights: Mapping[str, Float64s],
-    frequencies: Mapping[str, Int64s],
-) -> HeavyWords | _Units:
-    features = queries.layers[name]
+def _directions(layer: Proposer, features: Features, reach: Reach) -> _Directions:
+    """Return queries (Q, D) as the proposers of all segments take them.
+
+    Raises:
+        ValueError: they are no vectors, not finite, or of another length than the layer's.
+    """
     if not isinstance(features, np.ndarray):
-        return heavy_words(features, weights[name], frequencies[name], reach.postings)
+        raise ValueError("a layer of vectors is asked by vectors; the queries are words")
     norms = dense_norms(features)
     units = features / np.where(norms > 0.0, norms, 1.0)[:, None]
-    return _Units(units.astype(np.float32), norms > 0.0)
+    return _Directions(layer.ask(units.astype(np.float32), reach.cells), norms > 0.0)
 
 
 def _keep(
     segment: Proposing,
     name: str,
-    asked: HeavyWords | _Units,
+    asked: HeavyWords | _Directions,
     some: slice,
     reach: Reach,
     allowed: Bools,
@@ -204,7 +219,11 @@ def _keep(
     if isinstance(layer, Lists) or isinstance(asked, HeavyWords):
         raise ValueError(f"layer {name} and its queries are not of one kind")
     count = min(reach.proposed, len(segment.image_ids))
-    found = layer.find(asked.units[some], count, reach.cells, allowed if len(allowed) else None)
+    cells = asked.asked.cells
+    few = replace(
+        asked.asked, turned=asked.asked.turned[some], cells=None if cells is None else cells[some]
+    )
+    found = layer.find_asked(few, count, allowed if len(allowed) else None)
     # A query without a direction is like nothing.
     rows = np.where(asked.directed[some, None], found.rows, -1)
     shortlist_kernels.keep_rows(rows, found.scores, segment.image_ids, segment.base, *best.arrays())

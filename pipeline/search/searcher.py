@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.publish import read_frequencies, read_weights
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Residuals
-from lamella.pipeline.proposers.opened import open_proposers
+from lamella.pipeline.proposers.opened import open_frames, open_proposers
 from lamella.pipeline.search.allowed import Allowed, Masks
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
@@ -157,8 +157,9 @@ class SegmentSearcher:
     def _proposing(self) -> tuple[list[Proposing], dict[str, Int64s]]:
         """What proposes in each segment, and how many images hold each word; opened when asked."""
         snapshot, store = self._snapshot, self._store
+        frames = open_frames(store, snapshot)
         proposing = [
-            open_proposing(store, snapshot, number, segment)
+            open_proposing(store, snapshot, number, segment, frames)
             for number, segment in zip(self._served, self.segments, strict=True)
         ]
         files = snapshot.document_frequencies
@@ -237,16 +238,23 @@ def open_segment(
 
 
 def open_proposing(
-    store: Store, snapshot: IndexSnapshot, number: int, opened: SegmentData
+    store: Store,
+    snapshot: IndexSnapshot,
+    number: int,
+    opened: SegmentData,
+    frames: Mapping[str, Any],
 ) -> Proposing:
     """Return what proposes in a segment, the `number`-th of the snapshot; files are checked.
+
+    Args:
+        frames: as `open_frames` returns them.
 
     Raises:
         LamellaError: as of `open_proposers`.
         CorruptFile: a proposer is not of these images.
     """
     segment = snapshot.segments[number]
-    proposers = open_proposers(store, snapshot, segment)
+    proposers = open_proposers(store, snapshot, segment, frames)
     try:
         return Proposing.of(opened, number, proposers)
     except WRONG_FORM as error:

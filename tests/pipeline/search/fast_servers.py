@@ -8,7 +8,7 @@ import numpy as np
 
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s
 from lamella.pipeline.index.postings import document_frequencies
-from lamella.pipeline.proposers.opened import Found, Proposer
+from lamella.pipeline.proposers.opened import Asked, Found, Proposer
 from lamella.pipeline.search.candidates import find_reached
 from lamella.pipeline.search.propose import Proposing
 from lamella.pipeline.search.searcher import SegmentSearcher
@@ -26,7 +26,14 @@ class Exact:
     def __len__(self) -> int:
         return len(self._units)
 
+    def ask(self, units: Float32s, reach: int) -> Asked:
+        return Asked(units, None, reach)
+
     def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
+        return self.find_asked(self.ask(units, reach), count, allowed)
+
+    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
+        units = asked.turned
         # A product at a time: those of a matrix differ with its shape.
         scores = (units[:, None, :].astype(np.float64) * self._units[None]).sum(axis=2)
         if allowed is not None:
@@ -54,14 +61,20 @@ class Cells:
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
+    def ask(self, units: Float32s, reach: int) -> Asked:
+        return Asked(units, None, reach)
+
     def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
+        return self.find_asked(self.ask(units, reach), count, allowed)
+
+    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
         faiss.omp_set_num_threads(1)  # of the calling thread alone
         parameters: Any = faiss.SearchParametersIVF
-        asked = parameters(nprobe=reach)
+        near = parameters(nprobe=asked.reach)
         if allowed is not None:
             bitmap: Any = faiss.IDSelectorBitmap
-            asked.sel = bitmap(np.packbits(allowed, bitorder="little"))
-        scores, rows = self._index.search(np.ascontiguousarray(units), count, params=asked)
+            near.sel = bitmap(np.packbits(allowed, bitorder="little"))
+        scores, rows = self._index.search(np.ascontiguousarray(asked.turned), count, params=near)
         return Found(rows, scores)
 
 
