@@ -1,7 +1,8 @@
 """Segments with proposers in memory, as shard servers: what the tests of fast search ask."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import faiss
 import numpy as np
@@ -13,7 +14,9 @@ from lamella.pipeline.search.candidates import find_reached
 from lamella.pipeline.search.propose import Proposing
 from lamella.pipeline.search.searcher import SegmentSearcher
 from lamella.pipeline.search.segment import DenseLayer, LocalLayer, ResidualLayer, SegmentData
-from lamella.schemas.snapshot import Proposers, Reach
+from lamella.schemas.extraction import LayerKind
+from lamella.schemas.query import FusionSpec
+from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
 
 
 class Exact:
@@ -144,3 +147,18 @@ def reach(
     cells: int = 8, proposed: int = 1_000, postings: int = 1 << 40, recall: float = 1.0
 ) -> Reach:
     return Reach(recall=recall, cells=cells, proposed=proposed, postings=postings)
+
+
+def drafted(
+    images: int, fusion: FusionSpec, kinds: Mapping[str, LayerKind], proposers: Proposers | None
+) -> IndexSnapshot:
+    """Return what `tune` reads of a snapshot."""
+    layers = [SimpleNamespace(name=name, kind=kind) for name, kind in kinds.items()]
+    draft = SimpleNamespace(
+        number=1,
+        indexed=images,
+        fusion=fusion,
+        proposers=proposers,
+        extraction=SimpleNamespace(layers=layers),
+    )
+    return cast(IndexSnapshot, draft)

@@ -6,30 +6,15 @@ import pytest
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.pipeline.search.tune import TARGETS, Tuning, lower_recall, tune
+from lamella.schemas.extraction import LayerKind
 from lamella.schemas.query import FusionSpec
-from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
-from tests.pipeline.search.fast_servers import Cells, Servers, known, reach
+from lamella.schemas.snapshot import Proposers, Reach
+from tests.pipeline.search.fast_servers import Cells, Servers, drafted, known, reach
 from tests.pipeline.search.test_exact import SPECS, random_corpus
 from tests.pipeline.search.test_fast import OF_WORDS, cut_into, high_of
 
 IMAGES, CELLS = 300, 16
-
-
-class Draft:
-    """What `tune` reads of a snapshot."""
-
-    class _Extraction:
-        class _Layer:
-            def __init__(self, name: str, kind: str) -> None:
-                self.name, self.kind = name, kind
-
-        layers = (_Layer("high", "global"), _Layer("low", "local"), _Layer("middle", "local"))
-
-    number = 1
-    extraction = _Extraction()
-
-    def __init__(self, indexed: int, fusion: FusionSpec, proposers: Proposers | None) -> None:
-        self.indexed, self.fusion, self.proposers = indexed, fusion, proposers
+KINDS: dict[str, LayerKind] = {"high": "global", "low": "local", "middle": "local"}
 
 
 def tuned(parts: int, servers: int, k: int = 10, images: int = IMAGES) -> Proposers:
@@ -38,7 +23,7 @@ def tuned(parts: int, servers: int, k: int = 10, images: int = IMAGES) -> Propos
     cut, _ = cut_into(segment, parts)
     cells = [{"high": Cells(high_of(each), centres)} for each in cut]
     asked = Servers(cut, OF_WORDS, servers, cells)
-    draft: IndexSnapshot = Draft(images, SPECS[0], known(cells=CELLS))  # type: ignore[assignment]
+    draft = drafted(images, SPECS[0], KINDS, known(cells=CELLS))
     return tune(Coordinator(asked, images, draft.proposers), draft, k)
 
 
@@ -68,7 +53,7 @@ def test_an_index_in_which_nothing_can_be_found_has_one_reach(images: int) -> No
 
 
 def test_an_index_without_proposers_is_not_tuned() -> None:
-    draft: IndexSnapshot = Draft(1, SPECS[0], None)  # type: ignore[assignment]
+    draft = drafted(1, SPECS[0], KINDS, None)
     segment, _ = random_corpus(1, 2)
     with pytest.raises(ValueError, match="no proposers"):
         tune(Coordinator(Servers([segment], OF_WORDS), 2), draft, 5)
