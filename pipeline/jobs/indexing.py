@@ -20,7 +20,7 @@ from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_wei
 from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
 from lamella.pipeline.jobs.mistakes import Mistakes
-from lamella.pipeline.jobs.promoting import Published, publish_and_promote
+from lamella.pipeline.jobs.promoting import publish_and_promote, unjudged
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import (
     check_weights,
@@ -250,19 +250,9 @@ def index_prepared(
         if not fit.well:
             watch.note(fit.text)
     published = publish_and_promote(store, draft, prepared.gate, force=force)
-    _note_unjudged(published, watch)
+    for note in unjudged(published):
+        watch.note(note)
     return published.snapshot
-
-
-def _note_unjudged(published: Published, watch: Watch) -> None:
-    """Say it where shares of pictures could not be judged: then the snapshot passed without them.
-
-    Other rules are often not judged, for want of golden queries or new pictures.
-    """
-    judgement = published.judgement
-    for rule in judgement.rules if judgement is not None else ():
-        if rule.rule == "removed" and rule.state == "not judged":
-            watch.note(f"The gate did not judge what was removed and added: {rule.text}.")
 
 
 def draft_of(

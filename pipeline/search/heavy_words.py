@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Bools, Float64s, Int64s, UInt32s, read_only
+from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.search import shortlist_kernels
@@ -50,20 +51,22 @@ class Lists:
     Attributes:
         postings: of n images.
         norms: (n,) float64.
+        least: the least of the norms above 0.
         counted: whether a posting counts as often as its count, or once.
     """
 
     postings: Postings
     norms: Float64s
+    least: float
     counted: bool
 
     @classmethod
     def of(cls, layer: LocalLayer | ResidualLayer) -> "Lists":
         """Return those of a layer."""
-        if isinstance(layer, LocalLayer):
-            return cls(layer.postings, layer.norms, True)
-        norms = np.sqrt(np.diff(layer.bags.offsets).astype(np.float64))
-        return cls(layer.postings, read_only(norms, np.float64, "norms", ndim=1), False)
+        counted = isinstance(layer, LocalLayer)
+        norms = layer.norms if isinstance(layer, LocalLayer) else _roots(layer.bags)
+        least = float(norms.min(where=norms > 0.0, initial=np.inf))
+        return cls(layer.postings, norms, least if np.isfinite(least) else 0.0, counted)
 
     def keep(
         self,
@@ -85,7 +88,7 @@ class Lists:
         shortlist_kernels.keep_sums(
             asked.starts[queries.start : queries.stop + 1], asked.words, asked.factors,
             asked.norms[queries], self.postings.offsets, self.postings.rows, counts, self.counted,
-            self.norms, allowed, image_ids, base, *into.arrays(),
+            self.norms, self.least, allowed, image_ids, base, *into.arrays(),
         )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget:
     if isinstance(asked, Residuals):
         factors = np.ones(len(bags.words))
         impacts = -frequencies[bags.words].astype(np.float64)
-        norms = np.sqrt(np.diff(bags.offsets).astype(np.float64))
+        norms = _roots(bags)
     else:
         own = weights[bags.words]
         factors = bags.counts.astype(np.float64) * own * own
@@ -125,3 +128,8 @@ def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget:
     )  # fmt: skip
     starts = np.concatenate([[0], np.cumsum(taken)])[bags.offsets].astype(np.int64)
     return HeavyWords(starts, bags.words[taken], factors[taken], norms)
+
+
+def _roots(bags: BagsOfWords) -> Float64s:
+    """Return the root of each image's number of words, (n,)."""
+    return read_only(np.sqrt(np.diff(bags.offsets).astype(np.float64)), np.float64, "roots", ndim=1)

@@ -19,6 +19,9 @@ LANES = 64
 TERMS_AHEAD = 8
 """How many words ahead of the sum postings are prefetched."""
 
+PAIRS_AHEAD = 4
+"""How many pairs ahead the words of an image are prefetched."""
+
 LINES_AHEAD = 5
 """Cache lines of rows to prefetch: 80 postings; a run of a block has 40 to 80."""
 
@@ -126,8 +129,15 @@ def bag_pairs_of(
     out: Float64s,
 ) -> None:
     """Write the cosine of each pair of some queries, as a merge of two bags in order of words."""
+    final = len(pair_rows) - 1
     for query in range(first, stop):
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            # Rows lie anywhere: what comes next is fetched meanwhile.
+            fetch(offsets, pair_rows[min(pair + 2 * PAIRS_AHEAD, final)])
+            ahead = offsets[pair_rows[min(pair + PAIRS_AHEAD, final)]]
+            for line in range(LINES_AHEAD):
+                fetch(words, ahead + 16 * line)
+                fetch(counts, ahead + 16 * line)
             row = pair_rows[pair]
             entry = offsets[row]
             end = offsets[row + 1]
@@ -188,8 +198,12 @@ def dense_pairs_of(
 ) -> None:
     """Write the cosine of each pair of a vector and one of some queries."""
     sums = np.empty(LANES)
+    flat, width, final = vectors.reshape(-1), vectors.shape[1], len(pair_rows) - 1
     for query in range(first, stop):
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            ahead = pair_rows[min(pair + 1, final)] * width
+            for line in range((width + 15) // 16):
+                fetch(flat, ahead + 16 * line)
             row = pair_rows[pair]
             product = dot(queries[query], vectors[row], sums)
             out[pair] = cosine(product, query_norms[query], norms[row])

@@ -16,6 +16,9 @@ SPREAD = np.uint64(0x9E3779B97F4A7C15)
 """2**64 over the golden ratio: the leading bits of its multiples spread rows that lie together
 (Knuth, The Art of Computer Programming 3, section 6.4)."""
 
+ROOM = 1.0 + 1e-9
+"""More than rounding makes of a quotient: what is out by this is out by the exact sum too."""
+
 
 @compiled
 def _worse(score: float, image_id: int, other: float, other_id: int) -> bool:
@@ -30,7 +33,7 @@ def _keep(
     held: int,
     score: float,
     image_id: int,
-    place: int,
+    place: int | np.int64,
 ) -> int:
     """Put an image into the heap of a query; return how many it holds then."""
     size = len(scores)
@@ -71,17 +74,16 @@ def keep_rows(
 ) -> None:
     """Keep rows (Q, n) of a segment, -1 for none, with falling scores; their places follow base."""
     for query in range(len(rows)):
+        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
         for column in range(rows.shape[1]):
             row = rows[query, column]
             if row < 0:
                 continue
             score = np.float64(found[query, column])
-            if held[query] == scores.shape[1] and score < scores[query, 0]:
+            if full == len(heap) and score < heap[0]:
                 break
-            held[query] = _keep(
-                scores[query], ids[query], places[query], held[query], score, image_ids[row],
-                base + row,
-            )  # fmt: skip
+            full = _keep(heap, heap_ids, heap_places, full, score, image_ids[row], base + row)
+        held[query] = full
 
 
 @compiled
@@ -95,6 +97,7 @@ def keep_sums(
     list_counts: NDArray[Any],
     counted: bool,
     norms: Float64s,
+    least: float,
     allowed: Bools,
     image_ids: Int64s,
     base: int,
@@ -112,6 +115,7 @@ def keep_sums(
         starts: (Q + 1,) of the chosen words of each query, rising.
         words, factors: (m,) of these.
         counted: whether a posting counts as often as its count, or once.
+        least: the least of the norms (n,) above 0.
         allowed: (n,), or (0,) where all images are.
     """
     longest = 0
@@ -125,10 +129,11 @@ def keep_sums(
     while (1 << bits) < 2 * longest:
         bits += 1
     last, shift = (1 << bits) - 1, np.uint64(64 - bits)
-    keys = np.full(last + 1, -1, np.int64)
-    sums = np.empty(last + 1)
+    # A row and its sum lie side by side, in one cache line; rows are exact as numbers of 53 bits.
+    table = np.full((last + 1, 2), -1.0)
     met = np.empty(longest, np.int64)
     for query in range(len(query_norms)):
+        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
         count = 0
         for term in range(starts[query], starts[query + 1]):
             factor = factors[term]
@@ -137,23 +142,28 @@ def keep_sums(
                 if len(allowed) > 0 and not allowed[row]:
                     continue
                 slot = np.int64((np.uint64(row) * SPREAD) >> shift)
-                while keys[slot] >= 0 and keys[slot] != row:
+                key = np.float64(row)
+                while table[slot, 0] >= 0.0 and table[slot, 0] != key:
                     slot = (slot + 1) & last
-                if keys[slot] < 0:
-                    keys[slot], sums[slot], met[count] = row, 0.0, slot
+                if table[slot, 0] < 0.0:
+                    table[slot, 0], table[slot, 1], met[count] = key, 0.0, slot
                     count += 1
-                sums[slot] += factor * np.float64(np.int64(list_counts[entry]) if counted else 1)
+                table[slot, 1] += factor * np.float64(
+                    np.int64(list_counts[entry]) if counted else 1
+                )
         for number in range(count):
             slot = met[number]
-            row = keys[slot]
-            keys[slot] = -1
+            row, total = np.int64(table[slot, 0]), table[slot, 1]
+            table[slot, 0] = -1.0
+            # Most rows cannot reach the bar whatever their norm, which need not be read then.
+            bar = heap[0] if full == len(heap) else 0.0
+            if total * ROOM < bar * query_norms[query] * least:
+                continue
             both = query_norms[query] * norms[row]
-            score = min(sums[slot] / (both if both > 0.0 else 1.0), 1.0)
-            if score > 0.0:
-                held[query] = _keep(
-                    scores[query], ids[query], places[query], held[query], score, image_ids[row],
-                    base + row,
-                )  # fmt: skip
+            score = min(total / (both if both > 0.0 else 1.0), 1.0)
+            if score > 0.0 and score >= bar:
+                full = _keep(heap, heap_ids, heap_places, full, score, image_ids[row], base + row)
+        held[query] = full
 
 
 @compiled
@@ -169,11 +179,13 @@ def keep_lists(
 ) -> None:
     """Keep what other heaps hold of the same queries."""
     for query in range(len(held)):
+        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
         for number in range(other_held[query]):
-            held[query] = _keep(
-                scores[query], ids[query], places[query], held[query],
-                other_scores[query, number], other_ids[query, number], other_places[query, number],
+            full = _keep(
+                heap, heap_ids, heap_places, full, other_scores[query, number],
+                other_ids[query, number], other_places[query, number],
             )  # fmt: skip
+        held[query] = full
 
 
 @compiled

@@ -155,10 +155,7 @@ _ROUND = "/rounds/{round}"
 _SUMMED_UP = Form(_TRAINING + "/done/{round}.json")
 
 LOOK = StepKind(
-    "corpus",
-    Form("looks/{keyed}"),
-    "images seen",
-    "images refused ignored unsure",
+    *("corpus", Form("looks/{keyed}"), "images seen", "images refused ignored unsure"),
     states=("images", "ignored"),
     rows={"images": "images"},
 )
