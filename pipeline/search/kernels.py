@@ -22,6 +22,10 @@ TERMS_AHEAD = 8
 PAIRS_AHEAD = 4
 """How many pairs ahead the words of an image are prefetched."""
 
+MARKS = 4_096
+"""Entries of a table, a power of two, in which the words of a query are marked by their last bits:
+few of it are marked by some hundred words, and it stays in the nearest cache."""
+
 LINES_AHEAD = 5
 """Cache lines of rows to prefetch: 80 postings; a run of a block has 40 to 80."""
 
@@ -128,9 +132,17 @@ def bag_pairs_of(
     norms: Float64s,
     out: Float64s,
 ) -> None:
-    """Write the cosine of each pair of some queries, as a merge of two bags in order of words."""
+    """Write the cosine of each pair of some queries, common words in rising order.
+
+    Most words of an image are not in the query. A small table of the query's words says so without
+    a branch that cannot be foreseen, of which a merge of both bags has one a word.
+    """
     final = len(pair_rows) - 1
+    marks = np.zeros(MARKS, np.bool_)
     for query in range(first, stop):
+        start, last = query_offsets[query], query_offsets[query + 1]
+        for term in range(start, last):
+            marks[query_words[term] & (MARKS - 1)] = True
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
             # Rows lie anywhere: what comes next is fetched meanwhile.
             fetch(offsets, pair_rows[min(pair + 2 * PAIRS_AHEAD, final)])
@@ -139,17 +151,19 @@ def bag_pairs_of(
                 fetch(words, ahead + 16 * line)
                 fetch(counts, ahead + 16 * line)
             row = pair_rows[pair]
-            entry = offsets[row]
-            end = offsets[row + 1]
-            total = 0.0
-            for term in range(query_offsets[query], query_offsets[query + 1]):
-                word = query_words[term]
-                while entry < end and words[entry] < word:
-                    entry += 1
-                if entry < end and words[entry] == word:
+            total, term = 0.0, start
+            for entry in range(offsets[row], offsets[row + 1]):
+                word = words[entry]
+                if not marks[word & (MARKS - 1)]:
+                    continue
+                while term < last and query_words[term] < word:
+                    term += 1
+                if term < last and query_words[term] == word:
                     factor = np.float64(query_counts[term]) * weights[word] * weights[word]
                     total += factor * np.float64(counts[entry])
             out[pair] = cosine(total, query_norms[query], norms[row])
+        for term in range(start, last):
+            marks[query_words[term] & (MARKS - 1)] = False
 
 
 @compiled_parallel

@@ -189,6 +189,25 @@ def keep_lists(
 
 
 @compiled
+def keep_scored(
+    query_of: Int64s,
+    image_ids: Int64s,
+    found: Float64s,
+    scores: Float64s,
+    ids: Int64s,
+    places: Int64s,
+    held: Int64s,
+) -> None:
+    """Keep scored pairs (m,) of query and image; the place of each is its number."""
+    for pair in range(len(query_of)):
+        query = query_of[pair]
+        held[query] = _keep(
+            scores[query], ids[query], places[query], held[query], found[pair], image_ids[pair],
+            pair,
+        )  # fmt: skip
+
+
+@compiled
 def take_words(
     starts: Int64s, order: Int64s, words: UInt32s, frequencies: Int64s, budget: int, taken: Bools
 ) -> None:
