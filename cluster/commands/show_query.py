@@ -154,6 +154,6 @@ def _target(run: QueryRun) -> str:
     reach = run.reach
     below = "below the target" if run.recall < run.target else "target"
     return (
-        f", {below} {run.target:g}; {counted(reach.cells, 'cell')}, {reach.proposed:,} pictures a "
-        f"layer, {reach.postings:,} postings"
+        f", {below} {run.target:g}; reach {reach.cells:,}, {reach.proposed:,} pictures a layer, "
+        f"{reach.postings:,} postings"
     )

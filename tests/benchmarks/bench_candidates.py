@@ -24,7 +24,6 @@ from threadpoolctl import threadpool_limits
 
 from lamella.pipeline.bench.search import FUSION
 from lamella.pipeline.bench.segments import HIGH, LOW, open_segments
-from lamella.pipeline.index.sketch import unit_rows
 from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
 from lamella.pipeline.search.audit import measure_recall
 from lamella.pipeline.search.coordinator import Coordinator
@@ -111,7 +110,7 @@ def proposer_of(folder: Path, frame: Any, segment: SegmentData) -> tuple[Any, fl
     seconds = json.loads(took.read_text()) if took.exists() else {}
     if path.name not in seconds:
         start, layer = time.perf_counter(), high_of(segment)
-        build_proposer("ivf", frame, unit_rows(layer.vectors, layer.norms)).tofile(path)
+        build_proposer("ivf", frame, layer.vectors, layer.norms).tofile(path)
         seconds[path.name] = time.perf_counter() - start
         took.write_text(json.dumps(seconds))
     index = faiss.deserialize_index(np.fromfile(path, np.uint8))

@@ -136,7 +136,7 @@ def test_a_run_says_what_was_asked_of_proposers_and_where_less_was_found(
     run = asked(store, made, "far").run
     assert (run.target, run.reach, run.certified) == (0.95, far, 0)
     assert run.recall == 1.0
-    assert "target 0.95; 3 cells, 40 pictures a layer" in said(asked(store, made, "far"))
+    assert "target 0.95; reach 3, 40 pictures a layer" in said(asked(store, made, "far"))
     low = asked(store, made, "near", recall=0.6)
     assert low.run.reach == near
     assert low.run.recall is not None
