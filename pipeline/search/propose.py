@@ -150,6 +150,7 @@ def decide(
     numbers = places >> SEGMENT_BITS
     order = np.argsort(numbers, kind="stable")
     ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments])
+    threads = numba.get_num_threads()
     tasks: list[tuple[Int64s, list[Match]]] = []
     like: Sequence[Match | None] = [None for _ in layers]
     for segment, (first, last) in zip(segments.values(), ends.tolist(), strict=True):
@@ -158,7 +159,9 @@ def decide(
                 match_layer(segment, queries, name, before)
                 for name, before in zip(layers, like, strict=True)
             ]
-            tasks.append((order[first:last], matches))
+            # So that threads share the pairs of few segments, and of one query.
+            shares = np.array_split(order[first:last], -(-2 * threads // len(segments)))
+            tasks += [(share, matches) for share in shares if len(share)]
 
     def score(task: tuple[Int64s, list[Match]]) -> Float64s:
         mine, matches = task
@@ -166,7 +169,7 @@ def decide(
         candidates = Candidates(offsets, places[mine] & ((1 << SEGMENT_BITS) - 1))
         return np.stack([match.similarities_of(candidates, alone=True) for match in matches])
 
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         values = [np.empty((len(layers), 0)), *pool.map(score, tasks)]
     which = [np.empty(0, np.int64), *(mine for mine, _ in tasks)]
     return np.concatenate(which), np.concatenate(values, axis=1)
