@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from lamella.schemas.base import FORMAT_VERSION, FormatVersion, Record
 from lamella.schemas.files import FileRef
 from lamella.schemas.query import FusionSpec, SearchMode, Weighting
+from lamella.schemas.snapshot import Reach
 
 
 def rankings_schema(layers: Sequence[str]) -> Any:
@@ -48,7 +49,8 @@ class QueryRun(Record):
     queries of each batch are audited, that is answered exactly too: `audit_wanted` counts the
     images of those answers, `audit_found` how many of them the run has. With `expand`, every query
     was averaged with so many of its best pictures, and all of this is said of the answers to the
-    expanded queries.
+    expanded queries. Where proposers found the images, `target` is the share of the exact answers
+    that they were asked to find, and `reach` how far they looked.
 
     Raises:
         ValueError: not every query is answered or refused.
@@ -75,6 +77,8 @@ class QueryRun(Record):
     exclude_self: bool = Field(default=False, description="no picture is in its own ranking")
     above: float | None = Field(default=None, description="the least score of an answer, if any")
     where: str | None = Field(default=None, description="what is true of all answers, if anything")
+    target: float | None = Field(default=None, description="the recall asked of proposers, if any")
+    reach: Reach | None = Field(default=None, description="how far they looked")
     rankings: tuple[FileRef, ...] = Field(description="one a batch, in order")
     refusals: tuple[FileRef, ...] = Field(description="of the batches that have any, in order")
 
@@ -92,7 +96,7 @@ class QueryRun(Record):
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what once was not there to be said: records stay what they were."""
         value: dict[str, Any] = dump(self)
-        for name in ("expand", "exclude_self", "above", "where"):
+        for name in ("expand", "exclude_self", "above", "where", "target", "reach"):
             if value.get(name) in (None, 0, False):
                 value.pop(name, None)
         return value

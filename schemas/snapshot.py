@@ -31,7 +31,7 @@ class Reach(Stored):
     """How far proposers look, and what share of exact answers they then found.
 
     Attributes:
-        recall: measured over the audit sample.
+        recall: the mean share that was found, less its standard error.
         cells: cells that are looked into (ivf), or entries of the search list (hnsw, cagra).
         proposed: images that each layer proposes, over all segments.
         postings: entries of posting lists that are read of a local layer, over all segments.
@@ -67,6 +67,21 @@ class Proposers(Stored):
         """Return what proposes and how well, whichever FAISS and whichever attempt made it."""
         value = self.model_dump(mode="json", exclude={"faiss", "frames"})
         return value | {"frames": {n: file.content() for n, file in sorted(self.frames.items())}}
+
+
+class Tuning(Record):
+    """The reaches that were measured for an index before it was published.
+
+    Attributes:
+        draft: the root digest that the index had before they were known.
+        k, queries, reaches: as in `Proposers`.
+    """
+
+    format_version: FormatVersion = FORMAT_VERSION
+    draft: str = Field(pattern=r"^[0-9a-f]{64}$")
+    k: int = Field(ge=1)
+    queries: int = Field(ge=0)
+    reaches: tuple[Reach, ...] = Field(min_length=1)
 
 
 class SegmentManifest(Record):

@@ -83,7 +83,8 @@ class Opened:
 
     def coordinator(self, weighting: Weighting | None = None) -> Coordinator:
         """Return what answers batches of queries."""
-        return Coordinator(LocalServers(self.searcher(weighting)), self.snapshot.indexed)
+        servers = LocalServers(self.searcher(weighting))
+        return Coordinator(servers, self.snapshot.indexed, self.snapshot.proposers)
 
     @property
     def segments(self) -> list[SegmentData]:

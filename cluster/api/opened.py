@@ -161,6 +161,7 @@ class Index:
         vectors: Mapping[str, Vectors] | None = None,
         k: int = 10,
         mode: Literal["exact", "candidates", "paper"] = "exact",
+        recall: float | None = None,
         expand: int = 0,
         layers: str | Sequence[str] | None = None,
         t: float | Sequence[float] | None = None,
@@ -189,7 +190,10 @@ class Index:
                 layers are such.
             k: at least 1.
             mode: `exact` is certified to be what scoring every image gives; `candidates` fuses the
-                1,000 best of each layer; `paper` those of the high layer alone.
+                1,000 best of each layer, or what proposers find, where the index has them;
+                `paper` fuses those of the high layer alone.
+            recall: of an index with proposers, in mode candidates: what share of the exact answers
+                is to be found, .95 by default.
             expand: 0 to 100; search twice, the second time by the mean of each query and so many of
                 its best pictures. It helps where many pictures show one thing, and hurts where a
                 query has one right answer. Scores and `certified` are of the expanded queries.
@@ -213,9 +217,15 @@ class Index:
         """
         with self._turn() as opened:
             search_settings: dict[str, Any] = {"k": k, "mode": mode, "expand": expand}
-            search_settings |= {"exclude_self": exclude_self, "above": above, "where": where}
+            search_settings |= {
+                "recall": recall,
+                "exclude_self": exclude_self,
+                "above": above,
+                "where": where,
+            }
             question = opened.question(search_settings, layers, t, p, w, fusion, profile)
             question.check("pictures" if ids is None and names is None else "images")
+            question.target(opened.snapshot)
             question.check_filter(opened.images)
             search, spec = question.search, question.fusion
             fused = [entry.layer for entry in spec.layers]

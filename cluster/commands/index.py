@@ -151,6 +151,7 @@ def _indexed(
                 force=wishes.force,
                 retrain=wishes.retrain,
                 rehash=wishes.rehash,
+                opened=engine.coordinator,
             )
         except NotPromoted as error:
             snapshot, withheld = read_snapshot(store, error.snapshot), error

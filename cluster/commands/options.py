@@ -108,6 +108,15 @@ Above = Annotated[
         show_default=False,
     ),
 ]
+Recall = Annotated[
+    float | None,
+    typer.Option(
+        metavar="R",
+        help="With [bold]--mode candidates[/], of an index with proposers: what share of the exact "
+        "answers is to be found.",
+        show_default="0.95",
+    ),
+]
 Where = Annotated[
     str | None,
     typer.Option(

@@ -130,6 +130,7 @@ def prepare_queries(
             "query with the job it was made by, or choose another --snapshot"
         )
     question = Question(*asked_fusion(snapshot, job, layers), job.search)
+    question.target(snapshot)
     question.check_filter(ImageTable(store, snapshot))
     given = queries.pictures
     pictures = [given] if isinstance(given, str) else list(given or ())

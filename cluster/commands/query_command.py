@@ -61,10 +61,12 @@ def query(
             "--mode",
             get_args(SearchMode),
             help="[bold]exact[/] is certified; [bold]candidates[/] fuses the best images of each "
-            "layer, [bold]paper[/] those of the high layer alone.",
+            "layer, found without a scan where the index has proposers; [bold]paper[/] fuses those "
+            "of the high layer alone.",
             show_default="exact",
         ),
     ] = None,
+    recall: options.Recall = None,
     expand: options.Expand = None,
     exclude_self: Annotated[
         bool | None,
@@ -153,6 +155,7 @@ def query(
     overrides = {
         "search.k": k,
         "search.mode": mode,
+        "search.recall": recall,
         **option_values.fusion_overrides(t, p, w, fusion),
         "search.expand": expand,
         "search.exclude_self": exclude_self,

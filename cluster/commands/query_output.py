@@ -92,6 +92,8 @@ def _check_said(store: Store, run: QueryRun, said: Said) -> None:
     for name in ("k", "mode", "expand", "exclude_self", "above", "where"):
         if name in job.search.model_fields_set:
             pairs[name] = (getattr(run, name), getattr(job.search, name))
+    if job.search.recall is not None:
+        pairs["recall"] = (run.target, job.search.recall)
     if said.number is not None:
         asked = chosen_snapshot(store, said.number)
         pairs["root digest of the snapshot"] = (run.snapshot[:12], asked.root_digest[:12])

@@ -133,12 +133,27 @@ def show_account(console: Console, answered: Answered) -> None:
             soft_wrap=True,
         )
     if run.recall is not None:
+        low = run.target is not None and run.recall < run.target
         console.print(
             plain(
                 f"recall {run.recall:.3f} of the exact answers, measured on {run.audited:,} of the "
-                f"queries (mode {run.mode})"
-            )
+                f"queries (mode {run.mode}{_target(run)})"
+            ),
+            style="yellow" if low else None,
+            soft_wrap=True,
         )
     if answered.kept:
         named_by = f"{store.url}/{tree.RUN.at(run=run.run)}"
         console.print(plain(f"its files are named by {named_by}"), soft_wrap=True)
+
+
+def _target(run: QueryRun) -> str:
+    """Return what proposers were asked to find and how far they looked, if they found a run."""
+    if run.target is None or run.reach is None or run.recall is None:
+        return ""
+    reach = run.reach
+    below = "below the target" if run.recall < run.target else "target"
+    return (
+        f", {below} {run.target:g}; reach {reach.cells:,}, {reach.proposed:,} pictures a layer, "
+        f"{reach.postings:,} postings"
+    )

@@ -45,7 +45,7 @@ class Engine:
         runner = self.runner
         serving = runner.serving(opened) if isinstance(runner, OwnRay) else opened(runner)
         with serving as servers:
-            yield Coordinator(servers, snapshot.indexed)
+            yield Coordinator(servers, snapshot.indexed, snapshot.proposers)
 
     @contextmanager
     def _servers(

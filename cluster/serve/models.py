@@ -50,6 +50,13 @@ class Search(Fused):
         description="`exact` is certified; `candidates` fuses the best images of each layer, "
         "`paper` those of the high layer alone.",
     )
+    recall: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Of an index with proposers, in mode candidates: what share of the exact "
+        "answers is to be found, .95 by default.",
+    )
     expand: int = Field(
         0, ge=0, le=100, description="Search again by the mean of each query and so many results."
     )
@@ -72,7 +79,7 @@ class Search(Fused):
     def arguments(self) -> dict[str, Any]:
         """Return what is said, as arguments of `Index.query`."""
         said: dict[str, Any] = {"k": self.k, "mode": self.mode, "expand": self.expand}
-        said |= {"exclude_self": self.exclude_self, "above": self.above}
+        said |= {"exclude_self": self.exclude_self, "above": self.above, "recall": self.recall}
         return said | ({"where": self.where} if self.where else {}) | super().arguments()
 
 

@@ -25,7 +25,7 @@ from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_wei
 from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
 from lamella.pipeline.jobs.mistakes import Mistakes
-from lamella.pipeline.jobs.promoting import Published, publish_and_promote
+from lamella.pipeline.jobs.promoting import publish_and_promote, unjudged
 from lamella.pipeline.jobs.proposing import building, check_proposing, keep_frames
 from lamella.pipeline.jobs.recorded import record_job
 from lamella.pipeline.jobs.resolve import (
@@ -34,6 +34,7 @@ from lamella.pipeline.jobs.resolve import (
     resolve_fusion,
     settle_profile,
 )
+from lamella.pipeline.jobs.tuning import OpenCoordinator, in_this_process, note_on, tuned
 from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.run.step import Runner
@@ -211,6 +212,7 @@ def index_prepared(
     retrain: bool = False,
     rehash: bool = False,
     force: bool = False,
+    opened: OpenCoordinator = in_this_process,
 ) -> IndexSnapshot:
     """Run what is missing of a job, publish its snapshot, and promote it if its gate passes.
 
@@ -221,6 +223,7 @@ def index_prepared(
         retrain: train words although the snapshot before has some.
         rehash: read every picture again, whatever its size and time say.
         force: promote in spite of gate, order and hold.
+        opened: opens the draft of the snapshot, to measure what its proposers find.
 
     Raises:
         StageFailed: tasks failed, or more pictures were refused than the job allows.
@@ -249,35 +252,35 @@ def index_prepared(
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
     made = journey.make(hands)
-    draft = draft_of(store, path, record, made)
+    draft = draft_of(store, path, record, made, opened)
+    if (note := note_on(draft)) is not None:
+        watch.note(note)
     # The manifest of an equal listing may be older.
     draft = draft.model_copy(update={"listed_at": in_utc(prepared.listing.listed_ns)})
     for fit in fits_of(draft.vocabularies, made.encoding.records).values():
         if not fit.well:
             watch.note(fit.text)
     published = publish_and_promote(store, draft, prepared.gate, force=force)
-    _note_unjudged(published, watch)
+    for note in unjudged(published):
+        watch.note(note)
     return published.snapshot
 
 
-def _note_unjudged(published: Published, watch: Watch) -> None:
-    """Say it where shares of pictures could not be judged: then the snapshot passed without them.
-
-    Other rules are often not judged, for want of golden queries or new pictures.
-    """
-    judgement = published.judgement
-    for rule in judgement.rules if judgement is not None else ():
-        if rule.rule == "removed" and rule.state == "not judged":
-            watch.note(f"The gate did not judge what was removed and added: {rule.text}.")
-
-
-def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapshot:
+def draft_of(
+    store: Store,
+    path: str,
+    job: JobRecord,
+    made: Made,
+    opened: OpenCoordinator = in_this_process,
+) -> IndexSnapshot:
     """Return the snapshot that a job whose stages have ended gives, not yet published.
 
-    Its fusion may be scaled by how similar random pairs are in each layer, which is measured here.
+    Its fusion may be scaled by how similar random pairs are in each layer, which is measured here,
+    as is how far its proposers must look.
 
     Args:
         path: that of the job's record.
+        opened: opens the draft for that.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -291,7 +294,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
     }
     calibration = calibrate(store, layers, segments, weights, residuals)
     proposed = made.proposed
-    return draft_snapshot(
+    draft = draft_snapshot(
         store,
         made.manifest,
         made.encoding,
@@ -304,6 +307,7 @@ def draft_of(store: Store, path: str, job: JobRecord, made: Made) -> IndexSnapsh
         proposers=None if proposed is None else proposed.described(job.job.search.k),
         proposed=None if proposed is None else proposed.records,
     )
+    return tuned(store, draft, job.job.search.k, opened)
 
 
 @dataclass(frozen=True)

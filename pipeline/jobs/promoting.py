@@ -61,6 +61,19 @@ def publish_and_promote(
     return made
 
 
+def unjudged(published: Published) -> list[str]:
+    """Return lines that say where shares of pictures were not judged: it passed without them.
+
+    Other rules are often not judged, for want of golden queries or new pictures.
+    """
+    rules = () if published.judgement is None else published.judgement.rules
+    return [
+        f"The gate did not judge what was removed and added: {rule.text}."
+        for rule in rules
+        if rule.rule == "removed" and rule.state == "not judged"
+    ]
+
+
 def _measure_current(store: Store) -> None:
     """Set the metrics of the current snapshot, which another job may have promoted meanwhile."""
     now = standing(store)

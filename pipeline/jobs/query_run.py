@@ -191,6 +191,7 @@ def _differences(run: QueryRun, question: Question, plan: Plan) -> str:
         "exclude_self": (run.exclude_self, question.search.exclude_self),
         "above": (run.above, question.search.above),
         "where": (run.where, question.search.where),
+        "recall": (run.target, question.search.recall or run.target),
         "weighting": (run.weighting, question.weighting),
         "fusion": (_shown(run.fusion), _shown(question.fusion)),
     }
@@ -308,6 +309,7 @@ def _summed_up(
     place: Place, question: Question, plan: Plan, records: Sequence[DoneRecord]
 ) -> QueryRun:
     """Create the record of a run whose batches are all done, or find it there."""
+    target, reach = question.target(place.snapshot) or (None, None)
     run = QueryRun(
         run=plan.name,
         inputs=plan.inputs,
@@ -321,6 +323,8 @@ def _summed_up(
         exclude_self=question.search.exclude_self,
         above=question.search.above,
         where=question.search.where,
+        target=target,
+        reach=reach,
         images=place.snapshot.indexed,
         queries=sum(pictures_of(record) for record in records),
         answered=sum(record.counts["queries"] for record in records),

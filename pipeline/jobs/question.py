@@ -9,9 +9,11 @@ from lamella.pipeline.search.allowed import understood
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.merge import without_own
 from lamella.pipeline.search.names import ImageTable
+from lamella.pipeline.search.reaches import DEFAULT_RECALL, reach_for
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import FusionSpec, Weighting
+from lamella.schemas.snapshot import IndexSnapshot, Reach
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,31 @@ class Question:
         if self.search.where is not None:
             understood(images, self.search.where)
 
+    def target(self, snapshot: IndexSnapshot) -> tuple[float, Reach] | None:
+        """Return the share of the exact answers that is to be found, and how far proposers look.
+
+        None where nothing proposes images without a scan.
+
+        Raises:
+            InputError: a share is asked for in another mode, or of an index without proposers; or
+                no reach of the index finds it.
+        """
+        search, proposers = self.search, snapshot.proposers
+        if search.recall is not None and search.mode != "candidates":
+            raise InputError(
+                f"search.recall (--recall) is for mode candidates, and the mode is {search.mode}: "
+                "leave it out, or ask with --mode candidates"
+            )
+        if search.recall is not None and proposers is None:
+            raise InputError(
+                f"search.recall is {search.recall:g}, and snapshot {snapshot.number} has no "
+                'proposers: index again with index.proposer = "ivf", or leave search.recall out'
+            )
+        if search.mode != "candidates" or proposers is None:
+            return None
+        reach = reach_for(proposers, search.recall, search.k + search.exclude_self)
+        return search.recall or DEFAULT_RECALL, reach
+
     def expanded(self, coordinator: Coordinator, features: QueryBatch) -> QueryBatch:
         """Return queries expanded as the question says."""
         search = self.search
@@ -74,6 +101,7 @@ class Question:
             search.k + search.exclude_self,
             mode="exact" if exactly else search.mode,
             candidates=search.candidates,
+            recall=search.recall,
             above=search.above,
             where=search.where,
         )

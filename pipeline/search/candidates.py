@@ -3,10 +3,11 @@
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Protocol
+from typing import Any, Protocol
 
 from threadpoolctl import ThreadpoolController
 
@@ -75,10 +76,8 @@ def find_reached(
     pairs = queries * sum(images)
     to_try = () if cascade else CASCADES.due(shape, min(size, queries), sum(images), pairs)
     by_torch = any(each.kind != "float32" for each in (used, *to_try))
-    # One BLAS thread each: threads of two libraries spin while they wait for work on the same
-    # cores, which made all of this three times as slow.
     with (
-        _blas().limit(limits=1, user_api="blas"),
+        one_blas_thread(),
         ThreadPoolExecutor(threads, initializer=_begin_thread, initargs=(by_torch,)) as pool,
     ):
         for first in range(0, len(slices), together):
@@ -143,6 +142,16 @@ def _begin_thread(by_torch: bool) -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Have BLAS use one thread inside a `with` block, so that ours may be many.
+
+    Threads of two libraries spin while they wait for work on the same cores, which made a search
+    three times as slow.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
 
 
 @cache

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float64s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.search.expand import check_expandable, expand
+from lamella.pipeline.search.fast import answer_fast
 from lamella.pipeline.search.merge import (
     common_floors,
     floors_of,
@@ -20,9 +21,11 @@ from lamella.pipeline.search.merge import (
     merge_answers,
     only_above,
 )
+from lamella.pipeline.search.reaches import reach_for
 from lamella.pipeline.search.searcher import SegmentSearcher, join_queries, take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.schemas.query import FusionSpec, SearchMode
+from lamella.schemas.snapshot import Proposers, Reach
 
 EXPANDED_AT_ONCE = 64
 """Queries whose best pictures are in memory together."""
@@ -63,11 +66,13 @@ class Coordinator:
     Args:
         servers: all of the snapshot's.
         images: how many images the snapshot has.
+        proposers: of the snapshot, None where it has none.
     """
 
-    def __init__(self, servers: Servers, images: int) -> None:
+    def __init__(self, servers: Servers, images: int, proposers: Proposers | None = None) -> None:
         self._servers = servers
         self.images = images
+        self._proposers = proposers
         self._weights: dict[str, Float64s] | None = None
 
     def answer(
@@ -78,6 +83,7 @@ class Coordinator:
         *,
         mode: SearchMode = "exact",
         candidates: int = 1_000,
+        recall: float | None = None,
         above: float | None = None,
         where: str | None = None,
     ) -> Answer:
@@ -85,18 +91,22 @@ class Coordinator:
 
         Args:
             mode: `exact` is certified equal to scoring every image; `candidates` fuses the best
-                of each layer, `paper` those of the first layer alone.
-            candidates: how many a layer proposes, over all segments.
+                of each layer, `paper` those of the first layer alone. Where the snapshot has
+                proposers, `candidates` finds these without a scan.
+            candidates: how many a layer proposes, over all segments, after a scan.
+            recall: what share of the exact answer proposers are to find; see `reach_for`.
             above: the least score of an answer; there may then be fewer than k. In exact mode a
                 high one makes the search cheaper.
             where: a filter, as `search.where` reads it: only images that it is true of are ranked,
                 as exactly as all are without. There may be fewer than k.
 
         Raises:
-            InputError: `where` is no filter of this index.
+            InputError: `where` is no filter of this index, or no reach has so much recall.
         """
         k = min(k, max(self.images, 1))
-        if mode == "exact":
+        if mode == "candidates" and self._proposers is not None:
+            answer = self.answer_by(reach_for(self._proposers, recall, k), queries, spec, k, where)
+        elif mode == "exact":
             floors = None if above is None else floors_of(spec, above, len(queries))
             if len(self._servers) > 1:
                 # The common bar of all servers is far higher than that of one server alone.
@@ -111,6 +121,30 @@ class Coordinator:
             lists = [part for each in answers for part in each]
             answer = fuse_candidates(lists, spec, k, n, self.images, mode)
         return answer if above is None else only_above(answer, above)
+
+    def answer_by(
+        self,
+        reach: Reach,
+        queries: QueryBatch,
+        spec: FusionSpec,
+        k: int,
+        where: str | None = None,
+    ) -> Answer:
+        """Return the k best images of each query that proposers find within a reach.
+
+        Where a filter allows no more images than a layer proposes, all of them are looked at: the
+        answer is the exact one.
+
+        Raises:
+            InputError: `where` is no filter of this index.
+            LamellaError: proposers cannot be opened, as of `open_proposers`.
+        """
+        every = max(self.images, 1)
+        k, proposed = min(k, every), min(max(reach.proposed, k), every)
+        if where is not None and sum(self._servers.ask("allowed_images", where)) <= proposed:
+            return self.answer(queries, spec, k, where=where)
+        wide = reach.model_copy(update={"proposed": proposed})
+        return answer_fast(self._servers.ask, queries, spec, k, wide, where)
 
     def expanded(
         self, queries: QueryBatch, spec: FusionSpec, n: int, where: str | None = None

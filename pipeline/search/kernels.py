@@ -19,6 +19,13 @@ LANES = 64
 TERMS_AHEAD = 8
 """How many words ahead of the sum postings are prefetched."""
 
+PAIRS_AHEAD = 4
+"""How many pairs ahead the words of an image are prefetched."""
+
+MARKS = 4_096
+"""Entries of a table, a power of two, in which the words of a query are marked by their last bits:
+few of it are marked by some hundred words, and it stays in the nearest cache."""
+
 LINES_AHEAD = 5
 """Cache lines of rows to prefetch: 80 postings; a run of a block has 40 to 80."""
 
@@ -156,6 +163,57 @@ def folded_block(
             line_out[row] = min(sums[row] * inverse_norms[first + row], 1.0)
 
 
+@compiled
+def bag_pairs_of(
+    first: int | np.int64,
+    stop: int | np.int64,
+    query_offsets: Int64s,
+    query_words: UInt32s,
+    query_counts: UInt32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    offsets: Int64s,
+    words: UInt32s,
+    counts: UInt32s,
+    weights: Float64s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
+) -> None:
+    """Write the cosine of each pair of some queries, common words in rising order.
+
+    Most words of an image are not in the query. A small table of the query's words says so without
+    a branch that cannot be foreseen, of which a merge of both bags has one a word.
+    """
+    final = len(pair_rows) - 1
+    marks = np.zeros(MARKS, np.bool_)
+    for query in range(first, stop):
+        start, last = query_offsets[query], query_offsets[query + 1]
+        for term in range(start, last):
+            marks[query_words[term] & (MARKS - 1)] = True
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            # Rows lie anywhere: what comes next is fetched meanwhile.
+            fetch(offsets, pair_rows[min(pair + 2 * PAIRS_AHEAD, final)])
+            ahead = offsets[pair_rows[min(pair + PAIRS_AHEAD, final)]]
+            for line in range(LINES_AHEAD):
+                fetch(words, ahead + 16 * line)
+                fetch(counts, ahead + 16 * line)
+            row = pair_rows[pair]
+            total, term = 0.0, start
+            for entry in range(offsets[row], offsets[row + 1]):
+                word = words[entry]
+                if not marks[word & (MARKS - 1)]:
+                    continue
+                while term < last and query_words[term] < word:
+                    term += 1
+                if term < last and query_words[term] == word:
+                    factor = np.float64(query_counts[term]) * weights[word] * weights[word]
+                    total += factor * np.float64(counts[entry])
+            out[pair] = cosine(total, query_norms[query], norms[row])
+        for term in range(start, last):
+            marks[query_words[term] & (MARKS - 1)] = False
+
+
 @compiled_parallel
 def bag_pairs(
     query_offsets: Int64s,
@@ -171,22 +229,13 @@ def bag_pairs(
     norms: Float64s,
     out: Float64s,
 ) -> None:
-    """Write the cosine of each pair, as a merge of two bags in rising order of words."""
+    """Write the cosine of each pair of all queries."""
     for turn in parallel_range(len(query_norms)):
         query = np.int64(turn)
-        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
-            row = pair_rows[pair]
-            entry = offsets[row]
-            end = offsets[row + 1]
-            total = 0.0
-            for term in range(query_offsets[query], query_offsets[query + 1]):
-                word = query_words[term]
-                while entry < end and words[entry] < word:
-                    entry += 1
-                if entry < end and words[entry] == word:
-                    factor = np.float64(query_counts[term]) * weights[word] * weights[word]
-                    total += factor * np.float64(counts[entry])
-            out[pair] = cosine(total, query_norms[query], norms[row])
+        bag_pairs_of(
+            query, query + 1, query_offsets, query_words, query_counts, pair_offsets, pair_rows,
+            offsets, words, counts, weights, query_norms, norms, out,
+        )  # fmt: skip
 
 
 @compiled_parallel
@@ -195,6 +244,31 @@ def dense_norms(vectors: Float32s, norms: Float64s) -> None:
     for turn in parallel_range(len(norms)):
         row = np.int64(turn)
         norms[row] = np.sqrt(dot(vectors[row], vectors[row], np.empty(LANES)))
+
+
+@compiled
+def dense_pairs_of(
+    first: int | np.int64,
+    stop: int | np.int64,
+    queries: Float32s,
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    vectors: Float32s,
+    query_norms: Float64s,
+    norms: Float64s,
+    out: Float64s,
+) -> None:
+    """Write the cosine of each pair of a vector and one of some queries."""
+    sums = np.empty(LANES)
+    flat, width, final = vectors.reshape(-1), vectors.shape[1], len(pair_rows) - 1
+    for query in range(first, stop):
+        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
+            ahead = pair_rows[min(pair + 1, final)] * width
+            for line in range((width + 15) // 16):
+                fetch(flat, ahead + 16 * line)
+            row = pair_rows[pair]
+            product = dot(queries[query], vectors[row], sums)
+            out[pair] = cosine(product, query_norms[query], norms[row])
 
 
 @compiled_parallel
@@ -207,11 +281,9 @@ def dense_pairs(
     norms: Float64s,
     out: Float64s,
 ) -> None:
-    """Write the cosine of each pair of a query and a vector."""
+    """Write the cosine of each pair of a vector and any query."""
     for turn in parallel_range(len(query_norms)):
         query = np.int64(turn)
-        sums = np.empty(LANES)
-        for pair in range(pair_offsets[query], pair_offsets[query + 1]):
-            row = pair_rows[pair]
-            product = dot(queries[query], vectors[row], sums)
-            out[pair] = cosine(product, query_norms[query], norms[row])
+        dense_pairs_of(
+            query, query + 1, queries, pair_offsets, pair_rows, vectors, query_norms, norms, out
+        )

@@ -104,11 +104,11 @@ class LocalMatch:
             self.bags, layer.postings, layer.weights, self.norms, layer.norms
         )
 
-    def similarities_of(self, candidates: Candidates) -> NDArray[np.float64]:
-        """Return the similarities with chosen rows, (m,) float64."""
+    def similarities_of(self, candidates: Candidates, alone: bool = False) -> NDArray[np.float64]:
+        """Return the similarities with chosen rows, (m,) float64; `alone` in the calling thread."""
         layer = self.layer
         return score.bag_similarities_of(
-            self.bags, candidates, layer.bags, layer.weights, self.norms, layer.norms
+            self.bags, candidates, layer.bags, layer.weights, self.norms, layer.norms, alone
         )
 
     def scan(self, queries: slice) -> Scan:
@@ -134,9 +134,9 @@ class ResidualMatch:
         """Return all similarities, (Q, n) float64."""
         return residual_similarities(self.residuals, self.layer)
 
-    def similarities_of(self, candidates: Candidates) -> NDArray[np.float64]:
-        """Return the similarities with chosen rows, (m,) float64."""
-        return residual_similarities_of(self.residuals, candidates, self.layer)
+    def similarities_of(self, candidates: Candidates, alone: bool = False) -> NDArray[np.float64]:
+        """Return the similarities with chosen rows, (m,) float64; `alone` in the calling thread."""
+        return residual_similarities_of(self.residuals, candidates, self.layer, alone)
 
     def scan(self, queries: slice) -> Scan:
         """Return some queries at the beginning of the segment."""
@@ -158,10 +158,10 @@ class DenseMatch:
             self.vectors, self.layer.vectors, self.norms, self.layer.norms
         )
 
-    def similarities_of(self, candidates: Candidates) -> NDArray[np.float64]:
-        """Return the similarities with chosen rows, (m,) float64."""
+    def similarities_of(self, candidates: Candidates, alone: bool = False) -> NDArray[np.float64]:
+        """Return the similarities with chosen rows, (m,) float64; `alone` in the calling thread."""
         return score.dense_similarities_of(
-            self.vectors, candidates, self.layer.vectors, self.norms, self.layer.norms
+            self.vectors, candidates, self.layer.vectors, self.norms, self.layer.norms, alone
         )
 
 

@@ -87,8 +87,10 @@ def place_of(rows: UInt32s, first: int, end: int, row: int) -> int:
     return low if low < end and np.int64(rows[low]) == row else -1
 
 
-@compiled_parallel
-def pairs(
+@compiled
+def pairs_of(
+    first_query: int | np.int64,
+    stop_query: int | np.int64,
     query_offsets: Int64s,
     query_words: UInt32s,
     asked: NDArray[Any],
@@ -103,9 +105,8 @@ def pairs(
     signs: bool,
     out: Float64s,
 ) -> None:
-    """Write the similarity of each pair, as a merge of two bags in rising order of words."""
-    for turn in parallel_range(len(query_offsets) - 1):
-        query = np.int64(turn)
+    """Write the similarity of each pair of some queries, as a merge of bags in order of words."""
+    for query in range(first_query, stop_query):
         start, stop = query_offsets[query], query_offsets[query + 1]
         for pair in range(pair_offsets[query], pair_offsets[query + 1]):
             row = pair_rows[pair]
@@ -122,6 +123,31 @@ def pairs(
                     if place >= 0:
                         total += cubed(product(asked, term, payload, place, dimensions, signs))
             out[pair] = similarity(total, stop - start, held)
+
+
+@compiled_parallel
+def pairs(
+    query_offsets: Int64s,
+    query_words: UInt32s,
+    asked: NDArray[Any],
+    pair_offsets: Int64s,
+    pair_rows: Int64s,
+    offsets: Int64s,
+    words: UInt32s,
+    posting_offsets: Int64s,
+    posting_rows: UInt32s,
+    payload: NDArray[Any],
+    dimensions: int,
+    signs: bool,
+    out: Float64s,
+) -> None:
+    """Write the similarity of each pair of all queries."""
+    for turn in parallel_range(len(query_offsets) - 1):
+        query = np.int64(turn)
+        pairs_of(
+            query, query + 1, query_offsets, query_words, asked, pair_offsets, pair_rows, offsets,
+            words, posting_offsets, posting_rows, payload, dimensions, signs, out,
+        )  # fmt: skip
 
 
 @compiled_parallel

@@ -54,10 +54,10 @@ def residual_similarities(queries: Residuals, layer: ResidualLayer) -> Float64s:
 
 
 def residual_similarities_of(
-    queries: Residuals, candidates: Candidates, layer: ResidualLayer
+    queries: Residuals, candidates: Candidates, layer: ResidualLayer, alone: bool = False
 ) -> Float64s:
     """Return the similarities with chosen images, (m,) float64, as `residual_similarities` to the
-    bit.
+    bit. `alone` is as in `score.bag_similarities_of`.
 
     Raises:
         ValueError: candidates of other queries or images; see `check_asked`.
@@ -65,12 +65,16 @@ def residual_similarities_of(
     check_asked(queries, layer)
     candidates.check(len(queries), len(layer))
     out = np.empty(len(candidates.rows), np.float64)
-    residual_kernels.pairs(
+    arguments = (
         queries.bags.offsets, queries.bags.words, as_integers(queries.payload), candidates.offsets,
         candidates.rows, layer.bags.offsets, layer.bags.words, layer.postings.offsets,
         layer.postings.rows, as_integers(layer.payload), layer.dimensions, queries.kind == "bits",
         out,
     )  # fmt: skip
+    if alone:
+        residual_kernels.pairs_of(0, len(queries), *arguments)
+    else:
+        residual_kernels.pairs(*arguments)
     return out
 
 

@@ -168,8 +168,11 @@ def bag_similarities_of(
     weights: Float64s,
     query_norms: Float64s,
     image_norms: Float64s,
+    alone: bool = False,
 ) -> Float64s:
     """Return the cosines with chosen images, (m,) float64, bitwise as `bag_similarities` has them.
+
+    `alone` keeps the work in the calling thread, here and below: others may then do the same.
 
     Raises:
         ValueError: candidates of other queries or images, or a word without a weight.
@@ -180,11 +183,15 @@ def bag_similarities_of(
     weights = read_only(weights, np.float64, "weights", ndim=1)
     image_norms = read_only(image_norms, np.float64, "norms", ndim=1)
     query_norms = read_only(query_norms, np.float64, "norms of queries", ndim=1)
-    kernels.bag_pairs(
+    arguments = (
         query_bags.offsets, query_bags.words, query_bags.counts, candidates.offsets,
         candidates.rows, bags.offsets, bags.words, bags.counts, weights, query_norms,
         image_norms, out,
     )  # fmt: skip
+    if alone:
+        kernels.bag_pairs_of(0, len(query_bags), *arguments)
+    else:
+        kernels.bag_pairs(*arguments)
     return out
 
 
@@ -226,6 +233,7 @@ def dense_similarities_of(
     vectors: Float32s,
     query_norms: Float64s,
     vector_norms: Float64s,
+    alone: bool = False,
 ) -> Float64s:
     """Return the cosines with chosen vectors, (m,) float64, bitwise as `dense_similarities`.
 
@@ -238,9 +246,13 @@ def dense_similarities_of(
     if queries.shape[1] != vectors.shape[1]:
         raise ValueError(f"queries have {queries.shape[1]} values, vectors {vectors.shape[1]}")
     out = np.empty(len(candidates.rows), dtype=np.float64)
-    kernels.dense_pairs(
+    arguments = (
         queries, candidates.offsets, candidates.rows, vectors,
         read_only(query_norms, np.float64, "norms of queries", ndim=1),
         read_only(vector_norms, np.float64, "norms", ndim=1), out,
     )  # fmt: skip
+    if alone:
+        kernels.dense_pairs_of(0, len(queries), *arguments)
+    else:
+        kernels.dense_pairs(*arguments)
     return out

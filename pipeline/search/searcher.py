@@ -1,12 +1,13 @@
 """Open segments of a snapshot: what a shard server serves, in whatever process."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Float64s
+from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError, one_line
 from lamella.pipeline.index import residuals as aggregated
 from lamella.pipeline.index.bags import BagsOfWords, concatenate, select
@@ -19,12 +20,14 @@ from lamella.pipeline.index.files import (
     read_sketch,
 )
 from lamella.pipeline.index.postings import Postings
-from lamella.pipeline.index.publish import read_weights
+from lamella.pipeline.index.publish import read_frequencies, read_weights
 from lamella.pipeline.index.residual_files import read_payload
 from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.proposers.opened import open_frames, open_proposers
 from lamella.pipeline.search.allowed import Allowed, Masks
 from lamella.pipeline.search.candidates import Finder, find_reached
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
+from lamella.pipeline.search.propose import Proposing, decide, propose
 from lamella.pipeline.search.score import bag_norms
 from lamella.pipeline.search.segment import (
     Answer,
@@ -36,12 +39,13 @@ from lamella.pipeline.search.segment import (
     ResidualLayer,
     SegmentData,
 )
+from lamella.pipeline.search.shortlist import Shortlist
 from lamella.pipeline.store.commit import WRONG_FORM, open_committed, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
 from lamella.schemas.files import FileRef
 from lamella.schemas.query import FusionSpec, Weighting
-from lamella.schemas.snapshot import IndexSnapshot, SegmentRef
+from lamella.schemas.snapshot import IndexSnapshot, Reach, SegmentRef
 
 
 class SegmentSearcher:
@@ -66,9 +70,12 @@ class SegmentSearcher:
         weighting: Weighting | None = None,
         device: str = "cpu",
     ) -> None:
-        store = open_store(store_url)
+        self._store = store = open_store(store_url)
+        self._snapshot = snapshot
         self._weights = layer_weights(store, snapshot, weighting or snapshot.weighting)
-        wanted = [s for s in snapshot.segments if keys is None or s.key in keys]
+        numbered = enumerate(snapshot.segments)
+        self._served = {n: s for n, s in numbered if keys is None or s.key in keys}
+        wanted = list(self._served.values())
         self._allowed = Allowed(store, snapshot.model_copy(update={"segments": tuple(wanted)}))
         self.segments = [open_segment(store, snapshot, each, self._weights) for each in wanted]
         self._find: Finder = find_reached
@@ -121,6 +128,42 @@ class SegmentSearcher:
             list(top_by_layer(segment, queries, layers, n, masks[number] if masks else None))
             for number, segment in enumerate(self.segments)
         ]
+
+    def allowed_images(self, where: str) -> int:
+        """Return how many of these images a filter is true of."""
+        return sum(int(np.count_nonzero(mask)) for mask in self._allowed.masks(where))
+
+    def proposed(
+        self, queries: QueryBatch, layers: Sequence[str], reach: Reach, where: str | None = None
+    ) -> tuple[int, list[Shortlist]]:
+        """Return how many images may be answers here, and the best that each layer proposes.
+
+        Raises:
+            LamellaError: as of `open_proposers`, the first time.
+        """
+        count = self.ready() if where is None else self.allowed_images(where)
+        segments, frequencies = self._proposing
+        masks = self._masks(where)
+        return count, propose(segments, queries, layers, reach, self._weights, frequencies, masks)
+
+    def decided(
+        self, queries: QueryBatch, layers: Sequence[str], query_of: Int64s, places: Int64s
+    ) -> tuple[Int64s, Float64s]:
+        """Return which pairs are of images served here (h,), and their similarities (C, h)."""
+        segments = dict(zip(self._served, self.segments, strict=True))
+        return decide(segments, queries, layers, query_of, places)
+
+    @cached_property
+    def _proposing(self) -> tuple[list[Proposing], dict[str, Int64s]]:
+        """What proposes in each segment, and how many images hold each word; opened when asked."""
+        snapshot, store = self._snapshot, self._store
+        frames = open_frames(store, snapshot)
+        proposing = [
+            open_proposing(store, snapshot, number, segment, frames)
+            for number, segment in zip(self._served, self.segments, strict=True)
+        ]
+        files = snapshot.document_frequencies
+        return proposing, {name: read_frequencies(store, file) for name, file in files.items()}
 
     def _masks(self, where: str | None) -> Masks | None:
         return None if where is None else self._allowed.masks(where)
@@ -191,6 +234,34 @@ def open_segment(
             f"segment {segment.key} of snapshot {snapshot.number} has the files on record, and "
             f"they do not fit together: {one_line(error)}; so it was written wrong, by whoever "
             f"made {store.url}: index anew, or use a store that you trust"
+        ) from error
+
+
+def open_proposing(
+    store: Store,
+    snapshot: IndexSnapshot,
+    number: int,
+    opened: SegmentData,
+    frames: Mapping[str, Any],
+) -> Proposing:
+    """Return what proposes in a segment, the `number`-th of the snapshot; files are checked.
+
+    Args:
+        frames: as `open_frames` returns them.
+
+    Raises:
+        LamellaError: as of `open_proposers`.
+        CorruptFile: a proposer is not of these images.
+    """
+    segment = snapshot.segments[number]
+    proposers = open_proposers(store, snapshot, segment, frames)
+    try:
+        return Proposing.of(opened, number, proposers)
+    except WRONG_FORM as error:
+        raise CorruptFile(
+            f"segment {segment.key} of snapshot {snapshot.number} has the files on record, and "
+            f"they do not fit together: {one_line(error)}; index anew, or use a store that you "
+            "trust"
         ) from error
 
 

@@ -19,7 +19,7 @@ from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 from lamella.schemas.reproduced import DataSetName, Reproduced
-from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest, Tuning
 from lamella.schemas.vocabulary import Vocabulary
 
 LOOKS = tree.LOOK.form.text.partition("/")[0]
@@ -38,6 +38,8 @@ def broken_rule(path: str, record: Record) -> str | None:
             return _other(path, expected) or _files(_tables(record), LOOKS)
         case Vocabulary():
             return _files(record.files(), tree.folder_of(path))
+        case Tuning():
+            return _other(path, tuning_path(record.draft, record.k))
         case IndexSnapshot():
             return _other(path, tree.SNAPSHOT.at(number=record.number)) or _snapshot(record)
         case Promotion():
@@ -84,6 +86,11 @@ def reproduced_path(data_set: DataSetName, inputs: str) -> str:
 def judgement_path(snapshot: int, subject: str) -> str:
     """Return the path of a judgement of the gate, from the snapshot and what was judged."""
     return tree.GATE.at(keyed=tree.keyed(f"{snapshot:06d}", subject))
+
+
+def tuning_path(draft: str, k: int) -> str:
+    """Return the path of the reaches of an index, from its root digest without them."""
+    return tree.TUNING.at(keyed=tree.keyed(f"k {k}", digest_of([draft, k])))
 
 
 def _other(path: str, expected: str) -> str | None:

@@ -26,7 +26,7 @@ from lamella.schemas.plan import Plan
 from lamella.schemas.rankings import QueryRun
 from lamella.schemas.report import RetrievalReport
 from lamella.schemas.reproduced import Reproduced
-from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest
+from lamella.schemas.snapshot import IndexSnapshot, Promotion, SegmentManifest, Tuning
 from lamella.schemas.vocabulary import Vocabulary
 
 
@@ -88,6 +88,7 @@ PLAN = FileKind(Form("plans/{keyed}/{number}.json"), "drop", Plan)
 MANIFEST = FileKind(Form("corpora/{keyed}/manifest.json"), "rebuild", CorpusManifest)
 VOCABULARY = FileKind(Form("vocabularies/{keyed}/{layer}/vocabulary.json"), "rebuild", Vocabulary)
 SEGMENT = FileKind(Form("segments/{keyed}/shards/{key}.json"), "rebuild", SegmentManifest)
+TUNING = FileKind(Form("reaches/{keyed}.json"), "drop", Tuning)
 SNAPSHOT = FileKind(Form("snapshots/{number}.json"), "replace", IndexSnapshot)
 PROMOTION = FileKind(Form("promotions/{number}.json"), "replace", Promotion)
 EXPIRED = FileKind(Form("expired/{number}.json"), "replace", Expired)
@@ -101,7 +102,7 @@ REPRODUCED = FileKind(Form("reproduced/{keyed}.json"), "drop", Reproduced)
 
 FILES = (
     *(FileKind(Form(MARKER), "replace"), CLOCK, BEAT, JOB, PLAN, MANIFEST, VOCABULARY, SEGMENT),
-    *(SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN, REPRODUCED),
+    *(TUNING, SNAPSHOT, PROMOTION, GATE, EXPIRED, TAG, FORGOTTEN, REPORT, PAGE, RUN, REPRODUCED),
 )
 
 
@@ -154,10 +155,7 @@ _ROUND = "/rounds/{round}"
 _SUMMED_UP = Form(_TRAINING + "/done/{round}.json")
 
 LOOK = StepKind(
-    "corpus",
-    Form("looks/{keyed}"),
-    "images seen",
-    "images refused ignored unsure",
+    *("corpus", Form("looks/{keyed}"), "images seen", "images refused ignored unsure"),
     states=("images", "ignored"),
     rows={"images": "images"},
 )

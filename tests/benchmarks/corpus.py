@@ -27,6 +27,8 @@ class Built:
 def build_segment(spec: ScaleSpec, first: int, stop: int, threads: int) -> Built:
     """Return the segment of some pictures, building it if it is not there."""
     words = f"{spec.words}-{spec.words_per_picture}"
+    if spec.dimensions != ScaleSpec.dimensions:
+        words += f"-{spec.dimensions}"
     folder = KEPT / f"{spec.pictures}-{spec.seed}-{words}" / f"{first:08d}-{stop:08d}"
     record = folder / "built.json"
     if record.exists():

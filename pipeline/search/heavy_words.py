@@ -1,0 +1,135 @@
+"""Which posting lists a fast search reads of a local layer: those of highest impact.
+
+A word adds its count in the query times its squared weight times its count in an image to their
+product (`score`), so the words that add most come first, as many as a budget of postings lets in.
+The budget is over all segments and goes by the document frequencies of the snapshot, so the words
+do not depend on how the corpus is cut. What the lists left out would add is missing: the sum over
+both norms is a lower bound of the cosine.
+
+A layer of residuals proposes by words in common, of which each may add up to 1 over the root of
+both numbers of words (`residual_score`). Which of them do is only known from the residuals, so all
+words count alike, and the rarest come first: their lists are shortest.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamella.pipeline.arrays import Bools, Float64s, Int64s, UInt32s, read_only
+from lamella.pipeline.index.bags import BagsOfWords
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.index.residuals import Residuals
+from lamella.pipeline.search import shortlist_kernels
+from lamella.pipeline.search.score import bag_norms
+from lamella.pipeline.search.segment import Features, LocalLayer, ResidualLayer
+from lamella.pipeline.search.shortlist import Shortlist
+
+
+@dataclass(frozen=True, eq=False)
+class HeavyWords:
+    """The words of Q queries whose posting lists are read.
+
+    Attributes:
+        starts: (Q + 1,) int64, where the words of each query begin.
+        words: (m,) uint32, rising within a query.
+        factors: (m,) float64, of the counts of postings.
+        norms: (Q,) float64, of the whole queries.
+    """
+
+    starts: Int64s
+    words: UInt32s
+    factors: Float64s
+    norms: Float64s
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """The posting lists of a segment's local layer, as a fast search reads them.
+
+    Attributes:
+        postings: of n images.
+        norms: (n,) float64.
+        least: the least of the norms above 0.
+        counted: whether a posting counts as often as its count, or once.
+    """
+
+    postings: Postings
+    norms: Float64s
+    least: float
+    counted: bool
+
+    @classmethod
+    def of(cls, layer: LocalLayer | ResidualLayer) -> "Lists":
+        """Return those of a layer."""
+        counted = isinstance(layer, LocalLayer)
+        norms = layer.norms if isinstance(layer, LocalLayer) else _roots(layer.bags)
+        least = float(norms.min(where=norms > 0.0, initial=np.inf))
+        return cls(layer.postings, norms, least if np.isfinite(least) else 0.0, counted)
+
+    def keep(
+        self,
+        asked: HeavyWords,
+        queries: slice,
+        image_ids: Int64s,
+        base: int,
+        allowed: Bools,
+        into: Shortlist,
+    ) -> None:
+        """Put what the lists of some queries propose into the shortlist of these.
+
+        Args:
+            image_ids: (n,) of the segment.
+            base: its place, see `shortlist.SEGMENT_BITS`.
+            allowed: (n,) which images may be proposed, or (0,) where all may.
+        """
+        counts: NDArray[Any] = self.postings.counts
+        shortlist_kernels.keep_sums(
+            asked.starts[queries.start : queries.stop + 1], asked.words, asked.factors,
+            asked.norms[queries], self.postings.offsets, self.postings.rows, counts, self.counted,
+            self.norms, self.least, allowed, image_ids, base, *into.arrays(),
+        )  # fmt: skip
+
+
+def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget: int) -> HeavyWords:
+    """Return the words of queries with the highest impact, as many as the budget lets in.
+
+    Words come in the order of falling impact, equal ones in rising order. A word whose list no
+    longer fits is passed over, and shorter ones after it may still fit.
+
+    Args:
+        asked: Q bags or Q residuals.
+        weights: (K,) float64, of each word.
+        frequencies: (K,) int64, the length of each word's lists over all segments.
+        budget: the most postings of a query, at least 0.
+
+    Raises:
+        ValueError: vectors, or a query holds a word outside the vocabulary.
+    """
+    if isinstance(asked, np.ndarray):
+        raise ValueError("posting lists are asked by words; the queries are vectors")
+    bags = asked.bags if isinstance(asked, Residuals) else asked
+    bags.check_words(len(frequencies))
+    if isinstance(asked, Residuals):
+        factors = np.ones(len(bags.words))
+        impacts = -frequencies[bags.words].astype(np.float64)
+        norms = _roots(bags)
+    else:
+        own = weights[bags.words]
+        factors = bags.counts.astype(np.float64) * own * own
+        impacts, norms = factors, bag_norms(bags, weights)
+    query_of = np.repeat(np.arange(len(bags)), np.diff(bags.offsets))
+    order = np.lexsort((bags.words, -impacts, query_of)).astype(np.int64)
+    taken = np.zeros(len(bags.words), np.bool_)
+    shortlist_kernels.take_words(
+        bags.offsets, order, bags.words, read_only(frequencies, np.int64, "frequencies", ndim=1),
+        budget, taken,
+    )  # fmt: skip
+    starts = np.concatenate([[0], np.cumsum(taken)])[bags.offsets].astype(np.int64)
+    return HeavyWords(starts, bags.words[taken], factors[taken], norms)
+
+
+def _roots(bags: BagsOfWords) -> Float64s:
+    """Return the root of each image's number of words, (n,)."""
+    return read_only(np.sqrt(np.diff(bags.offsets).astype(np.float64)), np.float64, "roots", ndim=1)

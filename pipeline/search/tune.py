@@ -1,0 +1,208 @@
+"""Find the cheapest reaches of an index's proposers for some targets, by measurement.
+
+Images of the index are asked for their k best, exactly and by each reach that is tried; the query
+itself counts on neither side. What a reach finds is the mean share over the queries less its
+standard error, so that a target is reached with a margin. What it costs is counted and not timed:
+so the same index gets the same reaches on one kind of machine, however it is served.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lamella.pipeline.arrays import Float64s, Int64s
+from lamella.pipeline.index.draw import draw
+from lamella.pipeline.search.coordinator import Coordinator
+from lamella.pipeline.search.merge import without_own
+from lamella.pipeline.search.segment import QueryBatch
+from lamella.schemas.query import FusionSpec
+from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
+
+SAMPLE = 64
+"""Images of the index that are asked. A mean share of .95 has then a standard error near .01."""
+
+TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99)
+
+FIRST = Reach(recall=0.0, cells=4, proposed=64, postings=4_096)
+"""The nearest reach of the ladder; a layer proposes k images at least. Each rung has twice as much
+of all three, and which of them is too much is found afterwards."""
+
+RUNGS = 10
+"""Of the ladder: the farthest has 2,048 cells, 512 k images and 2,097,152 postings."""
+
+SHRINK = 0.7
+"""What a number is multiplied by to try whether less of it does: half of it in two steps."""
+
+GRAPH_NEIGHBOURS = 32
+"""Neighbours that an entry of the search list of a graph is compared with, about: its M."""
+
+
+@dataclass(eq=False)
+class Tuning:
+    """Reaches of one index that were tried, and what each found and costs.
+
+    Attributes:
+        coordinator: of the index.
+        queries: Q images of it, in the layers of `fusion`.
+        ids: (Q,) of these.
+        wanted: (Q, k) their exact answers, -1 where there is nothing of any similarity.
+        limits: the most that each number of a reach can be of use.
+    """
+
+    coordinator: Coordinator
+    fusion: FusionSpec
+    queries: QueryBatch
+    ids: Int64s
+    wanted: Int64s
+    limits: Reach
+    proposers: Proposers
+    tried: dict[tuple[int, int, int], Reach] = field(default_factory=dict)
+
+    def measured(self, reach: Reach) -> Reach:
+        """Return a reach, cut to the limits, with what it finds."""
+        limits = self.limits
+        key = (
+            min(reach.cells, limits.cells),
+            min(max(reach.proposed, self.wanted.shape[1] + 1), limits.proposed),
+            min(reach.postings, limits.postings),
+        )
+        if key not in self.tried:
+            cells, proposed, postings = key
+            cut = Reach(recall=0.0, cells=cells, proposed=proposed, postings=postings)
+            k = self.wanted.shape[1] + 1
+            answer = self.coordinator.answer_by(cut, self.queries, self.fusion, k)
+            found = without_own(answer, self.ids).image_ids
+            recall = lower_recall(self.wanted, found)
+            self.tried[key] = cut.model_copy(update={"recall": recall})
+        return self.tried[key]
+
+    def cost(self, reach: Reach) -> float:
+        """Return about how many bytes a query reads, over all layers."""
+        every = max(self.coordinator.images, 1)
+        seen = float(reach.cells * GRAPH_NEIGHBOURS)
+        if self.proposers.cells:
+            seen = every * reach.cells / self.proposers.cells
+        total = 0.0
+        for features in self.queries.layers.values():
+            if isinstance(features, np.ndarray):
+                width = features.shape[1]
+                total += min(seen, every) * min(width, 256)  # a byte for each axis of a frame
+                total += reach.proposed * len(self.queries.layers) * 4 * width
+            else:
+                total += reach.postings * 16  # a row, a count, and their part of the table of sums
+        return total
+
+    def climb(self) -> None:
+        """Try one reach after the other, each twice as far, until one finds the last target."""
+        for rung in range(RUNGS):
+            far = FIRST.model_copy(
+                update={
+                    "cells": FIRST.cells << rung,
+                    "proposed": max(FIRST.proposed, self.wanted.shape[1]) << rung,
+                    "postings": FIRST.postings << rung,
+                }
+            )
+            tried = len(self.tried)
+            if self.measured(far).recall >= TARGETS[-1] or len(self.tried) == tried:
+                return
+
+    def shrink(self, target: float) -> None:
+        """Take from the first reach of the ladder that finds the target what is not needed.
+
+        The number whose next step saves most goes first, until none can go on.
+        """
+        able = [reach for reach in self.tried.values() if reach.recall >= target]
+        if not able:
+            return
+        best = min(able, key=self._order)
+        open_numbers = {"cells", "proposed", "postings"}
+        while open_numbers:
+            less = {
+                name: best.model_copy(update={name: int(getattr(best, name) * SHRINK) or least})
+                for name, least in (("cells", 1), ("proposed", 1), ("postings", 0))
+                if name in open_numbers
+            }
+            name = min(less, key=lambda each: (self.cost(less[each]), each))
+            found = self.measured(less[name])
+            if found.recall >= target and self._order(found) < self._order(best):
+                best = found
+            else:
+                open_numbers.remove(name)
+
+    def chosen(self) -> tuple[Reach, ...]:
+        """Return the cheapest reach tried for each target, and the one that finds most; rising."""
+        reaches = sorted(self.tried.values(), key=self._order)
+        most = max(reach.recall for reach in reaches)
+        found = [
+            next((reach for reach in reaches if reach.recall >= target), None)
+            for target in (*TARGETS, most)
+        ]
+        distinct = {(r.cells, r.proposed, r.postings): r for r in found if r is not None}
+        return tuple(sorted(distinct.values(), key=lambda reach: reach.recall))
+
+    def _order(self, reach: Reach) -> tuple[float, int, int, int]:
+        return self.cost(reach), reach.cells, reach.proposed, reach.postings
+
+
+def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers:
+    """Return the proposers of a snapshot, not yet published, with reaches measured by its images.
+
+    Args:
+        coordinator: of that snapshot.
+        k: how many images the answers have that are to be found.
+
+    Raises:
+        ValueError: the snapshot has no proposers.
+        LamellaError: as of `open_proposers`.
+    """
+    proposers = snapshot.proposers
+    if proposers is None:
+        raise ValueError(f"snapshot {snapshot.number} has no proposers to tune")
+    fusion, every = snapshot.fusion, max(snapshot.indexed, 1)
+    kinds = {layer.name: layer.kind for layer in snapshot.extraction.layers}
+    local = any(kinds[entry.layer] == "local" for entry in fusion.layers)
+    dense = any(kinds[entry.layer] == "global" for entry in fusion.layers)
+    limits = Reach(
+        recall=1.0,
+        cells=(proposers.cells or every) if dense else 1,
+        proposed=every,
+        postings=FIRST.postings << RUNGS if local else 0,
+    )
+    ids = coordinator.image_ids()
+    ids = ids[draw(ids, SAMPLE)]
+    if len(ids) < 2:  # nothing but a query itself can be found
+        nearest = limits.model_copy(update={"cells": 1})
+        return proposers.model_copy(update={"k": k, "queries": 0, "reaches": (nearest,)})
+    queries = coordinator.features(ids.tolist(), [entry.layer for entry in fusion.layers])
+    exact = without_own(coordinator.answer(queries, fusion, k + 1), ids)
+    wanted = np.where(exact.scores > 0.0, exact.image_ids, -1)
+    tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers)
+    tuning.climb()
+    for target in TARGETS:
+        tuning.shrink(target)
+    update = {"k": k, "queries": len(ids), "reaches": tuning.chosen()}
+    return proposers.model_copy(update=update)
+
+
+def lower_recall(wanted: Int64s, found: Int64s) -> float:
+    """Return the mean share of wanted images that were found, less its standard error.
+
+    Rounded down to 4 digits, and at least 0. Queries that want nothing do not count; it is 1 where
+    none wants anything.
+
+    Args:
+        wanted: (Q, k), -1 for none.
+        found: (Q, k'), likewise.
+    """
+    shares: Float64s = np.array(
+        [
+            np.count_nonzero(np.isin(mine[mine >= 0], theirs)) / np.count_nonzero(mine >= 0)
+            for mine, theirs in zip(wanted, found, strict=True)
+            if (mine >= 0).any()
+        ]
+    )
+    if not len(shares):
+        return 1.0
+    error = float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    return math.floor(max(float(shares.mean()) - error, 0.0) * 10_000) / 10_000
