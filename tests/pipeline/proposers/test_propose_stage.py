@@ -125,7 +125,7 @@ def test_another_proposer_makes_proposers_alone_and_the_same_bytes_again(
     with counted_creates() as created:
         again = index(tmp_path / "store", file, "ivf")
     assert {name.split("/")[0] for name in created} == {
-        *("jobs", "frames", "proposers", "snapshots", "gates", "promotions")
+        *("jobs", "frames", "proposers", "reaches", "snapshots", "gates", "promotions")
     }
     first = snapshot_of(made / "store", 2)
     assert data_files(again) == data_files(first)
