@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.pipeline.search import shortlist_kernels
-from lamella.pipeline.search.fuse import fuse
-from lamella.pipeline.search.rank import best_of
+from lamella.pipeline.search.merge import merge_answers
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
 from lamella.pipeline.search.shortlist import Shortlist
@@ -65,20 +63,13 @@ def _answer_part(
     images = sum(count for count, _ in proposed)
     lists = [Shortlist.best_of([each[c] for _, each in proposed]) for c in range(len(layers))]
     pairs = [each.pairs() for each in lists]
-    query_of, image_ids, places = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    # Each pair once, by query and place: one number of 63 bits for both sorts faster than two.
-    _, once = np.unique(query_of << PLACE_BITS | places, return_index=True)
-    query_of, image_ids, places = query_of[once], image_ids[once], places[once]
-    values = np.empty((len(layers), len(places)))
-    for which, table in ask("decided", queries, layers, query_of, places):
-        values[:, which] = table
-    scores = fuse(values, spec)
-    best = Shortlist.of(len(queries), k)  # so that few are sorted
-    shortlist_kernels.keep_scored(query_of, image_ids, scores, *best.arrays())
-    _, _, kept = best.pairs()
-    found = best_of(query_of[kept], image_ids[kept], scores[kept], values[:, kept], len(queries), k)
-    every = np.bincount(query_of, minlength=len(queries)) == images
-    return Answer(found.image_ids, found.scores, found.similarities, every)
+    # Each pair once, by query and place: as one number of 63 bits.
+    every = np.sort(np.concatenate([which << PLACE_BITS | places for which, places in pairs]))
+    once = every[np.diff(every, prepend=-1) > 0]
+    query_of, places = once >> PLACE_BITS, once & ((1 << PLACE_BITS) - 1)
+    found = merge_answers(ask("decided", queries, spec, k, query_of, places), k)
+    whole = np.bincount(query_of, minlength=len(queries)) == images
+    return Answer(found.image_ids, found.scores, found.similarities, whole)
 
 
 def _join(parts: Sequence[Answer]) -> Answer:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Bools, Float64s, Int64s, UInt32s, read_only
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.residuals import Residuals
@@ -34,14 +34,32 @@ class HeavyWords:
     Attributes:
         starts: (Q + 1,) int64, where the words of each query begin.
         words: (m,) uint32, rising within a query.
-        factors: (m,) float64, of the counts of postings.
+        factors: (m,) float32 above 0, of the counts of postings.
         norms: (Q,) float64, of the whole queries.
     """
 
     starts: Int64s
     words: UInt32s
-    factors: Float64s
+    factors: Float32s
     norms: Float64s
+
+
+@dataclass(frozen=True, eq=False)
+class Room:
+    """Where a thread adds up, for segments of as many images at most.
+
+    Attributes:
+        sums: (n,) float32, 0 between uses.
+        met: (n + 1,) uint32.
+    """
+
+    sums: Float32s
+    met: UInt32s
+
+    @classmethod
+    def of(cls, images: int) -> "Room":
+        """Return room for so many images."""
+        return cls(np.zeros(images, np.float32), np.empty(images + 1, np.uint32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +93,7 @@ class Lists:
         image_ids: Int64s,
         base: int,
         allowed: Bools,
+        room: "Room",
         into: Shortlist,
     ) -> None:
         """Put what the lists of some queries propose into the shortlist of these.
@@ -83,12 +102,13 @@ class Lists:
             image_ids: (n,) of the segment.
             base: its place, see `shortlist.SEGMENT_BITS`.
             allowed: (n,) which images may be proposed, or (0,) where all may.
+            room: for n images at least, of the calling thread.
         """
         counts: NDArray[Any] = self.postings.counts
         shortlist_kernels.keep_sums(
             asked.starts[queries.start : queries.stop + 1], asked.words, asked.factors,
             asked.norms[queries], self.postings.offsets, self.postings.rows, counts, self.counted,
-            self.norms, self.least, allowed, image_ids, base, *into.arrays(),
+            self.norms, self.least, allowed, image_ids, base, room.sums, room.met, *into.arrays(),
         )  # fmt: skip
 
 
@@ -126,8 +146,10 @@ def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget:
         bags.offsets, order, bags.words, read_only(frequencies, np.int64, "frequencies", ndim=1),
         budget, taken,
     )  # fmt: skip
+    single = factors.astype(np.float32)
+    taken &= single > 0.0
     starts = np.concatenate([[0], np.cumsum(taken)])[bags.offsets].astype(np.int64)
-    return HeavyWords(starts, bags.words[taken], factors[taken], norms)
+    return HeavyWords(starts, bags.words[taken], single[taken], norms)
 
 
 def _roots(bags: BagsOfWords) -> Float64s:

@@ -1,4 +1,4 @@
-"""Propose images without a scan, and decide among proposed ones in float64.
+"""Propose images without a scan; `decide` then scores them.
 
 Global layers propose by the indexes of `proposers`, local ones by their posting lists of highest
 impact (`heavy_words`). Neither looks at all images of a segment.
@@ -11,20 +11,27 @@ from itertools import product
 
 import numpy as np
 
-from lamella.pipeline.arrays import Bools, Float64s, Int64s, read_only
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, read_only
 from lamella.pipeline.compiled import numba
-from lamella.pipeline.proposers.opened import Asked, Proposer
+from lamella.pipeline.proposers.opened import Asked, Found, Proposer
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.candidates import one_blas_thread
-from lamella.pipeline.search.heavy_words import HeavyWords, Lists, heavy_words
-from lamella.pipeline.search.query_layers import Match, match_layer
-from lamella.pipeline.search.score import Candidates, dense_norms
-from lamella.pipeline.search.segment import DenseLayer, Features, QueryBatch, SegmentData
+from lamella.pipeline.search.heavy_words import HeavyWords, Lists, Room, heavy_words
+from lamella.pipeline.search.score import dense_norms
+from lamella.pipeline.search.segment import (
+    DenseLayer,
+    Features,
+    QueryBatch,
+    SegmentData,
+)
 from lamella.pipeline.search.shortlist import SEGMENT_BITS, Shortlist
 from lamella.schemas.snapshot import Reach
 
 GROUP_QUERIES = 64
 """The most queries that one thread takes through the segments together."""
+
+SHARES, SPARE = 2, 32
+"""How much more than its share of a list a segment is asked for at first."""
 
 _ALL = read_only(np.empty(0, np.bool_), np.bool_, "allowed", ndim=1)
 
@@ -94,12 +101,6 @@ def propose(
     if not segments:
         return [Shortlist.of(len(queries), reach.proposed) for _ in layers]
     asked: dict[str, HeavyWords | _Directions] = {}
-    for name in layers:
-        features, layer = queries.layers[name], segments[0].layers[name]
-        if isinstance(layer, Lists):
-            asked[name] = heavy_words(features, weights[name], frequencies[name], reach.postings)
-        else:
-            asked[name] = _directions(layer, features, reach)
     threads = numba.get_num_threads()
     size = max(1, min(GROUP_QUERIES, -(-len(queries) // threads)))
     starts = range(0, max(len(queries), 1), size)  # no query at all is a group too
@@ -107,17 +108,30 @@ def propose(
     # One query alone has its segments shared out over the threads.
     parts = max(1, min(len(segments), threads // len(slices)))
     numbered = list(enumerate(segments))
+    largest = max(len(segment.image_ids) for segment in segments)
+    masks = [_ALL] * len(segments) if allowed is None else [_mask(each) for each in allowed]
 
     def look(task: tuple[slice, int]) -> list[Shortlist]:
         some, part = task
         found = [Shortlist.of(some.stop - some.start, reach.proposed) for _ in layers]
-        for number, segment in numbered[part::parts]:
-            mask = _ALL if allowed is None else read_only(allowed[number], np.bool_, "allowed", 1)
-            for name, best in zip(layers, found, strict=True):
-                _keep(segment, name, asked[name], some, reach, mask, best)
+        room = Room.of(largest)
+        mine = [(segment, masks[number]) for number, segment in numbered[part::parts]]
+        for name, best in zip(layers, found, strict=True):
+            of_layer = asked[name]
+            if isinstance(of_layer, HeavyWords):
+                _keep_sums(mine, name, of_layer, some, room, best)
+            else:
+                _keep_near(mine, name, of_layer, some, best)
         return found
 
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        for name in layers:
+            features, layer = queries.layers[name], segments[0].layers[name]
+            if isinstance(layer, Lists):
+                budget = reach.postings
+                asked[name] = heavy_words(features, weights[name], frequencies[name], budget)
+            else:
+                asked[name] = _directions(layer, features, reach)
         done = list(pool.map(look, product(slices, range(parts))))
     return [
         Shortlist.join(
@@ -128,51 +142,6 @@ def propose(
         )
         for layer in range(len(layers))
     ]
-
-
-def decide(
-    segments: Mapping[int, SegmentData],
-    queries: QueryBatch,
-    layers: Sequence[str],
-    query_of: Int64s,
-    places: Int64s,
-) -> tuple[Int64s, Float64s]:
-    """Return which pairs of query and image are of these segments, and S in all layers.
-
-    Args:
-        segments: by their number in the snapshot.
-        query_of: (m,) int64, rising.
-        places: (m,) int64, of the image of each pair, see `shortlist.SEGMENT_BITS`.
-
-    Returns:
-        which: (h,) int64; similarities: (C, h) float64, exact.
-    """
-    numbers = places >> SEGMENT_BITS
-    order = np.argsort(numbers, kind="stable")
-    ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments])
-    threads = numba.get_num_threads()
-    tasks: list[tuple[Int64s, list[Match]]] = []
-    like: Sequence[Match | None] = [None for _ in layers]
-    for segment, (first, last) in zip(segments.values(), ends.tolist(), strict=True):
-        if first < last:
-            like = matches = [
-                match_layer(segment, queries, name, before)
-                for name, before in zip(layers, like, strict=True)
-            ]
-            # So that threads share the pairs of few segments, and of one query.
-            shares = np.array_split(order[first:last], -(-2 * threads // len(segments)))
-            tasks += [(share, matches) for share in shares if len(share)]
-
-    def score(task: tuple[Int64s, list[Match]]) -> Float64s:
-        mine, matches = task
-        offsets = np.searchsorted(query_of[mine], np.arange(len(queries) + 1)).astype(np.int64)
-        candidates = Candidates(offsets, places[mine] & ((1 << SEGMENT_BITS) - 1))
-        return np.stack([match.similarities_of(candidates, alone=True) for match in matches])
-
-    with ThreadPoolExecutor(threads) as pool:
-        values = [np.empty((len(layers), 0)), *pool.map(score, tasks)]
-    which = [np.empty(0, np.int64), *(mine for mine, _ in tasks)]
-    return np.concatenate(which), np.concatenate(values, axis=1)
 
 
 def _without_empty(
@@ -205,28 +174,83 @@ def _directions(layer: Proposer, features: Features, reach: Reach) -> _Direction
     return _Directions(layer.ask(units.astype(np.float32), reach.cells), norms > 0.0)
 
 
-def _keep(
-    segment: Proposing,
+def _mask(allowed: Bools) -> Bools:
+    return read_only(allowed, np.bool_, "allowed", ndim=1)
+
+
+def _keep_sums(
+    segments: Sequence[tuple[Proposing, Bools]],
     name: str,
-    asked: HeavyWords | _Directions,
+    asked: HeavyWords,
     some: slice,
-    reach: Reach,
-    allowed: Bools,
+    room: Room,
     best: Shortlist,
 ) -> None:
-    """Put what a layer of a segment proposes for some queries into their shortlist."""
-    layer = segment.layers[name]
-    if isinstance(layer, Lists) and isinstance(asked, HeavyWords):
-        layer.keep(asked, some, segment.image_ids, segment.base, allowed, best)
-        return
-    if isinstance(layer, Lists) or isinstance(asked, HeavyWords):
+    """Put what the posting lists of segments propose for some queries into their shortlist."""
+    for segment, allowed in segments:
+        lists = segment.layers[name]
+        if not isinstance(lists, Lists):
+            raise ValueError(f"layer {name} and its queries are not of one kind")
+        lists.keep(asked, some, segment.image_ids, segment.base, allowed, room, best)
+
+
+def _keep_near(
+    segments: Sequence[tuple[Proposing, Bools]],
+    name: str,
+    asked: _Directions,
+    some: slice,
+    best: Shortlist,
+) -> None:
+    """Put what the proposers of segments find for some queries into their shortlist.
+
+    A segment is asked for somewhat more than its share of the list, and for a whole list where the
+    last that it gave might not be the last of its images in there: FAISS takes longer to keep a
+    list in order than to fill it.
+    """
+    directed, size = asked.directed[some], best.size
+    share = min(size, SHARES * -(-size // len(segments)) + SPARE)
+    given: list[tuple[Int64s, Float32s]] = []
+    for segment, allowed in segments:
+        count = min(share, len(segment.image_ids))
+        found = _found(segment, name, asked, some, np.arange(len(directed)), count, allowed)
+        # A query without a direction is like nothing.
+        rows = np.where(directed[:, None], found.rows, -1)
+        _keep_rows(segment, rows, found.scores, best)
+        given.append((rows, found.scores[:, -1]))
+    best.cut()
+    for (segment, allowed), (before, lasts) in zip(segments, given, strict=True):
+        count = min(size, len(segment.image_ids))
+        again = np.flatnonzero(directed & np.isfinite(lasts) & (lasts >= best.bars))
+        if len(again) == 0 or before.shape[1] == count:
+            continue
+        found = _found(segment, name, asked, some, again, count, allowed)
+        rows = np.full((len(directed), count), -1, np.int64)
+        scores = np.full((len(directed), count), -np.inf, np.float32)
+        scores[again] = found.scores
+        for query, mine in zip(again.tolist(), found.rows, strict=True):
+            rows[query] = np.where(np.isin(mine, before[query]), -1, mine)
+        _keep_rows(segment, rows, scores, best)
+
+
+def _found(
+    segment: Proposing,
+    name: str,
+    asked: _Directions,
+    some: slice,
+    which: Int64s,
+    count: int,
+    allowed: Bools,
+) -> Found:
+    """Return what the proposer of a segment finds for `which` of some queries."""
+    proposer = segment.layers[name]
+    if isinstance(proposer, Lists):
         raise ValueError(f"layer {name} and its queries are not of one kind")
-    count = min(reach.proposed, len(segment.image_ids))
-    cells = asked.asked.cells
+    turned, cells = asked.asked.turned[some], asked.asked.cells
     few = replace(
-        asked.asked, turned=asked.asked.turned[some], cells=None if cells is None else cells[some]
+        asked.asked, turned=turned[which], cells=None if cells is None else cells[some][which]
     )
-    found = layer.find_asked(few, count, allowed if len(allowed) else None)
-    # A query without a direction is like nothing.
-    rows = np.where(asked.directed[some, None], found.rows, -1)
-    shortlist_kernels.keep_rows(rows, found.scores, segment.image_ids, segment.base, *best.arrays())
+    return proposer.find_asked(few, count, allowed if len(allowed) else None)
+
+
+def _keep_rows(segment: Proposing, rows: Int64s, scores: Float32s, best: Shortlist) -> None:
+    shortlist_kernels.keep_rows(rows, scores, segment.image_ids, segment.base, *best.arrays())

@@ -26,8 +26,9 @@ from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.proposers.opened import open_frames, open_proposers
 from lamella.pipeline.search.allowed import Allowed, Masks
 from lamella.pipeline.search.candidates import Finder, find_reached
+from lamella.pipeline.search.decide import decide
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
-from lamella.pipeline.search.propose import Proposing, decide, propose
+from lamella.pipeline.search.propose import Proposing, propose
 from lamella.pipeline.search.score import bag_norms
 from lamella.pipeline.search.segment import (
     Answer,
@@ -147,11 +148,14 @@ class SegmentSearcher:
         return count, propose(segments, queries, layers, reach, self._weights, frequencies, masks)
 
     def decided(
-        self, queries: QueryBatch, layers: Sequence[str], query_of: Int64s, places: Int64s
-    ) -> tuple[Int64s, Float64s]:
-        """Return which pairs are of images served here (h,), and their similarities (C, h)."""
+        self, queries: QueryBatch, spec: FusionSpec, k: int, query_of: Int64s, places: Int64s
+    ) -> Answer:
+        """Return the k best of proposed pairs, of those whose images are served here.
+
+        Arguments as of `propose.decide`.
+        """
         segments = dict(zip(self._served, self.segments, strict=True))
-        return decide(segments, queries, layers, query_of, places)
+        return decide(segments, queries, spec, k, query_of, places)
 
     @cached_property
     def _proposing(self) -> tuple[list[Proposing], dict[str, Int64s]]:

@@ -1,7 +1,9 @@
 """The compiled loops that keep the best proposed images of each query.
 
-A heap holds the images of one query, the worst first: that of the lowest score and, of equal
-scores, of the highest id. So what is kept does not depend on the order in which images come.
+A list holds the images of one query in any order, with room for twice as many as are kept. Once it
+is full it is cut to the best: by score, falling, then by id, rising. So what is kept does not
+depend on the order in which images come, and an image costs a few comparisons. As a heap it cost
+ten times that.
 """
 
 from typing import Any
@@ -12,53 +14,46 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s
 from lamella.pipeline.compiled import compiled
 
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
-"""2**64 over the golden ratio: the leading bits of its multiples spread rows that lie together
-(Knuth, The Art of Computer Programming 3, section 6.4)."""
-
 ROOM = 1.0 + 1e-9
 """More than rounding makes of a quotient: what is out by this is out by the exact sum too."""
 
 
 @compiled
-def _worse(score: float, image_id: int, other: float, other_id: int) -> bool:
-    return score < other or (score == other and image_id > other_id)
+def _cut(scores: Float64s, ids: Int64s, places: Int64s, held: int, size: int) -> int:
+    """Cut a list to its best `size` images; return how many it holds then."""
+    if held <= size:
+        return held
+    last = -np.partition(-scores[:held], size - 1)[size - 1]
+    above = equal = 0
+    for number in range(held):
+        above += scores[number] > last
+        equal += scores[number] == last
+    greatest = np.iinfo(np.int64).max
+    if above + equal > size:  # of those with the last score, the lowest ids
+        equals = np.empty(equal, np.int64)
+        count = 0
+        for number in range(held):
+            if scores[number] == last:
+                equals[count] = ids[number]
+                count += 1
+        greatest = np.sort(equals)[size - above - 1]
+    count = 0
+    for number in range(held):
+        if scores[number] > last or (scores[number] == last and ids[number] <= greatest):
+            scores[count], ids[count], places[count] = scores[number], ids[number], places[number]
+            count += 1
+    return count
 
 
 @compiled
-def _keep(
-    scores: Float64s,
-    ids: Int64s,
-    places: Int64s,
-    held: int,
-    score: float,
-    image_id: int,
-    place: int | np.int64,
-) -> int:
-    """Put an image into the heap of a query; return how many it holds then."""
-    size = len(scores)
-    if held < size:
-        hole, held = held, held + 1
-        while hole > 0:
-            parent = (hole - 1) // 2
-            if not _worse(score, image_id, scores[parent], ids[parent]):
-                break
-            scores[hole], ids[hole], places[hole] = scores[parent], ids[parent], places[parent]
-            hole = parent
-    else:
-        if not _worse(scores[0], ids[0], score, image_id):
-            return held
-        hole, child = 0, 1
-        while child < size:
-            other = child + 1
-            if other < size and _worse(scores[other], ids[other], scores[child], ids[child]):
-                child = other
-            if not _worse(scores[child], ids[child], score, image_id):
-                break
-            scores[hole], ids[hole], places[hole] = scores[child], ids[child], places[child]
-            hole, child = child, 2 * child + 1
-    scores[hole], ids[hole], places[hole] = score, image_id, place
-    return held
+def cut(
+    scores: Float64s, ids: Int64s, places: Int64s, held: Int64s, bars: Float64s, size: int
+) -> None:
+    """Cut the lists of all queries to their best `size` images, and set their bars."""
+    for query in range(len(held)):
+        held[query] = _cut(scores[query], ids[query], places[query], held[query], size)
+        if held[query] == size:
+            bars[query] = scores[query, :size].min()
 
 
 @compiled
@@ -71,18 +66,25 @@ def keep_rows(
     ids: Int64s,
     places: Int64s,
     held: Int64s,
+    bars: Float64s,
+    size: int,
 ) -> None:
     """Keep rows (Q, n) of a segment, -1 for none, with falling scores; their places follow base."""
     for query in range(len(rows)):
-        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
+        mine, mine_ids, mine_places = scores[query], ids[query], places[query]
+        full = held[query]
         for column in range(rows.shape[1]):
             row = rows[query, column]
             if row < 0:
                 continue
             score = np.float64(found[query, column])
-            if full == len(heap) and score < heap[0]:
+            if score < bars[query]:
                 break
-            full = _keep(heap, heap_ids, heap_places, full, score, image_ids[row], base + row)
+            if full == len(mine):
+                full = _cut(mine, mine_ids, mine_places, full, size)
+                bars[query] = mine[:full].min()
+            mine[full], mine_ids[full], mine_places[full] = score, image_ids[row], base + row
+            full += 1
         held[query] = full
 
 
@@ -90,7 +92,7 @@ def keep_rows(
 def keep_sums(
     starts: Int64s,
     words: UInt32s,
-    factors: Float64s,
+    factors: Float32s,
     query_norms: Float64s,
     list_offsets: Int64s,
     list_rows: UInt32s,
@@ -101,90 +103,60 @@ def keep_sums(
     allowed: Bools,
     image_ids: Int64s,
     base: int,
+    sums: Float32s,
+    met: UInt32s,
     scores: Float64s,
     ids: Int64s,
     places: Int64s,
     held: Int64s,
+    bars: Float64s,
+    size: int,
 ) -> None:
     """Keep the rows of a segment that stand in some posting lists, by their sums over both norms.
 
-    Sums lie in a hash table of the rows that are met, so the work is that of the lists and not of
-    the segment. A row's sum takes its words in rising order, as everywhere.
+    Only the sums of rows that are met are touched, so the work is that of the lists and not of the
+    segment. A row's sum takes its words in rising order, as everywhere.
 
     Args:
         starts: (Q + 1,) of the chosen words of each query, rising.
-        words, factors: (m,) of these.
+        words, factors: (m,) of these; factors are above 0.
         counted: whether a posting counts as often as its count, or once.
         least: the least of the norms (n,) above 0.
         allowed: (n,), or (0,) where all images are.
+        sums, met: room for n numbers at least; sums are 0 before and after.
     """
-    longest = 0
     for query in range(len(query_norms)):
-        total = 0
-        for term in range(starts[query], starts[query + 1]):
-            total += list_offsets[words[term] + 1] - list_offsets[words[term]]
-        longest = max(longest, total)
-    longest = min(longest, len(norms))
-    bits = 4
-    while (1 << bits) < 2 * longest:
-        bits += 1
-    last, shift = (1 << bits) - 1, np.uint64(64 - bits)
-    # A row and its sum lie side by side, in one cache line; rows are exact as numbers of 53 bits.
-    table = np.full((last + 1, 2), -1.0)
-    met = np.empty(longest, np.int64)
-    for query in range(len(query_norms)):
-        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
-        count = 0
+        mine, mine_ids, mine_places = scores[query], ids[query], places[query]
+        full, bar = held[query], max(bars[query], 0.0)
+        count = np.uint64(0)
         for term in range(starts[query], starts[query + 1]):
             factor = factors[term]
             for entry in range(list_offsets[words[term]], list_offsets[words[term] + 1]):
-                row = np.int64(list_rows[entry])
-                if len(allowed) > 0 and not allowed[row]:
-                    continue
-                slot = np.int64((np.uint64(row) * SPREAD) >> shift)
-                key = np.float64(row)
-                while table[slot, 0] >= 0.0 and table[slot, 0] != key:
-                    slot = (slot + 1) & last
-                if table[slot, 0] < 0.0:
-                    table[slot, 0], table[slot, 1], met[count] = key, 0.0, slot
-                    count += 1
-                table[slot, 1] += factor * np.float64(
-                    np.int64(list_counts[entry]) if counted else 1
-                )
-        for number in range(count):
-            slot = met[number]
-            row, total = np.int64(table[slot, 0]), table[slot, 1]
-            table[slot, 0] = -1.0
+                row = np.uint64(list_rows[entry])
+                # Without a branch: whether a row was met before is hard to predict.
+                met[count] = row
+                count += np.uint64(sums[row] == np.float32(0.0))
+                times = np.int32(list_counts[entry]) if counted else np.int32(1)
+                sums[row] += factor * np.float32(times)
+        for number in range(np.int64(count)):
+            row = np.uint64(met[number])
+            total = np.float64(sums[row])
+            sums[row] = np.float32(0.0)
             # Most rows cannot reach the bar whatever their norm, which need not be read then.
-            bar = heap[0] if full == len(heap) else 0.0
             if total * ROOM < bar * query_norms[query] * least:
+                continue
+            if len(allowed) > 0 and not allowed[row]:
                 continue
             both = query_norms[query] * norms[row]
             score = min(total / (both if both > 0.0 else 1.0), 1.0)
-            if score > 0.0 and score >= bar:
-                full = _keep(heap, heap_ids, heap_places, full, score, image_ids[row], base + row)
-        held[query] = full
-
-
-@compiled
-def keep_lists(
-    other_scores: Float64s,
-    other_ids: Int64s,
-    other_places: Int64s,
-    other_held: Int64s,
-    scores: Float64s,
-    ids: Int64s,
-    places: Int64s,
-    held: Int64s,
-) -> None:
-    """Keep what other heaps hold of the same queries."""
-    for query in range(len(held)):
-        heap, heap_ids, heap_places, full = scores[query], ids[query], places[query], held[query]
-        for number in range(other_held[query]):
-            full = _keep(
-                heap, heap_ids, heap_places, full, other_scores[query, number],
-                other_ids[query, number], other_places[query, number],
-            )  # fmt: skip
+            if score == 0.0 or score < bar:
+                continue
+            if full == len(mine):
+                full = _cut(mine, mine_ids, mine_places, full, size)
+                bar = bars[query] = mine[:full].min()
+            mine[full], mine_ids[full] = score, image_ids[row]
+            mine_places[full] = base + np.int64(row)
+            full += 1
         held[query] = full
 
 
@@ -193,18 +165,26 @@ def keep_scored(
     query_of: Int64s,
     image_ids: Int64s,
     found: Float64s,
+    numbers: Int64s,
     scores: Float64s,
     ids: Int64s,
     places: Int64s,
     held: Int64s,
+    bars: Float64s,
+    size: int,
 ) -> None:
-    """Keep scored pairs (m,) of query and image; the place of each is its number."""
+    """Keep scored pairs (m,) of query and image, each with a number that stands for its place."""
     for pair in range(len(query_of)):
         query = query_of[pair]
-        held[query] = _keep(
-            scores[query], ids[query], places[query], held[query], found[pair], image_ids[pair],
-            pair,
-        )  # fmt: skip
+        if found[pair] < bars[query]:
+            continue
+        full = held[query]
+        if full == scores.shape[1]:
+            full = _cut(scores[query], ids[query], places[query], full, size)
+            bars[query] = scores[query, :full].min()
+        scores[query, full], ids[query, full] = found[pair], image_ids[pair]
+        places[query, full] = numbers[pair]
+        held[query] = full + 1
 
 
 @compiled

@@ -139,7 +139,7 @@ def measure(size: int, width: int) -> Found:
     """Build what is not there, tune, and measure."""
     # The segments of a million are the first of ten million, where both have one length.
     most = max(each for each, other in CASES if other == width)
-    spec = ScaleSpec(pictures=most, dimensions=width)
+    spec = ScaleSpec(pictures=most, dimensions=width, words_per_picture=30)
     ends = [(first, min(first + SEGMENT, size)) for first in range(0, size, SEGMENT)]
     built: list[Built] = [build_segment(spec, *each, THREADS) for each in ends]
     segments = open_segments([Path(each.folder) for each in built])

@@ -84,6 +84,23 @@ def test_any_cut_and_any_number_of_servers_give_the_same_bytes(
     assert not expected.certified.any()
 
 
+def test_a_segment_that_holds_all_of_the_best_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(propose, "SHARES", 1)
+    monkeypatch.setattr(propose, "SPARE", 0)
+    segment, queries = random_corpus(5, 90)
+    queries, spec = take_queries(queries, [0, 1]), SPECS[3]
+    order = np.argsort(-similarities(segment, queries, ["high"])[0, 0])
+    best, rest = (part_of(segment, np.sort(rows)) for rows in (order[:30], order[30:]))
+    servers = Servers([rest, best], OF_WORDS)
+    near = reach(proposed=24)
+    found = Coordinator(servers, 90, known(reach())).answer_by(near, queries, spec, 24)
+    exact = search_exact([segment], queries, spec, 24)
+    assert found.image_ids.tolist() == exact.image_ids.tolist()
+    assert found.scores.tobytes() == exact.scores.tobytes()
+
+
 def high_of(segment: SegmentData) -> DenseLayer:
     layer = segment.layers["high"]
     assert isinstance(layer, DenseLayer)
