@@ -1,8 +1,9 @@
 """The fast mode beside exact search over up to ten million drawn pictures.
 
-`CANDIDATES_SIZES="1000000 10000000"` chooses sizes, `CANDIDATES_DIMENSIONS="1280 256"` the lengths
+`CANDIDATES_SIZES="1000000 10000000"` chooses sizes, `CANDIDATES_DIMENSIONS="1280 128"` the lengths
 of vectors at a million pictures and below; above that it is the last of these. So a million is
-measured with the vectors of ten million too, and growth is compared at one length.
+measured with the vectors of ten million too, and growth is compared at one length. Ten million of
+128 dimensions and 30 words a picture, instead of 1,280 and 60, fit into 24 GiB.
 `CANDIDATES_CHECKED` is how many held-out queries are answered exactly, 16 by default above a
 million pictures and 64 below. Segments are kept in `build/bench/scale`, proposers beside them.
 """
@@ -39,7 +40,7 @@ from tests.benchmarks.record import Measurement, write_json, write_record
 from tests.pipeline.search.fast_servers import Servers, drafted
 
 SIZES = [int(size) for size in os.environ.get("CANDIDATES_SIZES", "1000000 10000000").split()]
-WIDTHS = [int(width) for width in os.environ.get("CANDIDATES_DIMENSIONS", "1280 256").split()]
+WIDTHS = [int(width) for width in os.environ.get("CANDIDATES_DIMENSIONS", "1280 128").split()]
 MILLION = 1_000_000
 CASES = [(size, width) for size in SIZES for width in (WIDTHS if size <= MILLION else WIDTHS[-1:])]
 SEGMENT, K, THREADS = 100_000, 100, 2
@@ -139,7 +140,8 @@ def measure(size: int, width: int) -> Found:
     """Build what is not there, tune, and measure."""
     # The segments of a million are the first of ten million, where both have one length.
     most = max(each for each, other in CASES if other == width)
-    spec = ScaleSpec(pictures=most, dimensions=width, words_per_picture=30)
+    few = width < ScaleSpec.dimensions
+    spec = ScaleSpec(pictures=most, dimensions=width, words_per_picture=30 if few else 60)
     ends = [(first, min(first + SEGMENT, size)) for first in range(0, size, SEGMENT)]
     built: list[Built] = [build_segment(spec, *each, THREADS) for each in ends]
     segments = open_segments([Path(each.folder) for each in built])

@@ -1,21 +1,27 @@
 """Exact search over up to a million pictures, beside scoring all of them, and beside half of that.
 
 `SEARCH_SIZES="100000 300000 1000000"` chooses sizes, `SEARCH_WORDS="100000 219"` other bags,
-`SEARCH_CHECKED` how many queries are compared with brute force to the bit. The segments, 10 GB for
-a million, are kept in `build/bench/scale`.
+`SEARCH_CHECKED` how many queries are compared with brute force to the bit. Products are those of
+float32, and then those that are fastest here. The segments, 10 GB for a million, are kept in
+`build/bench/scale`.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numba
 import numpy as np
 import pytest
 import scipy.sparse
+import torch  # noqa: F401  # auto uses it only where it is there
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -23,13 +29,18 @@ from lamella.pipeline.bench.search import FUSION
 from lamella.pipeline.bench.segments import HIGH, LOW, open_segments
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
+from lamella.pipeline.products import choice
+from lamella.pipeline.products.cpu import this_cpu
+from lamella.pipeline.search import block_scan, bound_kernels, query_layers
+from lamella.pipeline.search.bounds import Cascade
+from lamella.pipeline.search.cascade import CASCADES
 from lamella.pipeline.search.exact import search_exact
 from lamella.pipeline.search.segment import DenseLayer, LocalLayer, QueryBatch, SegmentData
 from lamella.pipeline.search.topk import Effort
 from tests.benchmarks.brute import assert_same, brute_force, some
 from tests.benchmarks.corpus import build_segment
 from tests.benchmarks.memory import peak_memory
-from tests.benchmarks.record import Measurement, write_record
+from tests.benchmarks.record import Measurement, write_json, write_record
 
 SIZES = [int(size) for size in os.environ.get("SEARCH_SIZES", "100000 300000 1000000").split()]
 CHECKED = int(os.environ.get("SEARCH_CHECKED", "64"))
@@ -39,6 +50,7 @@ SPEC = ScaleSpec(
 )
 SEGMENT, K, THREADS = 100_000, 100, 2
 BATCHES = (64, 1_024)
+KINDS: tuple[choice.Choice, ...] = ("float32", "auto")
 
 
 def seconds_of(work: Callable[[], object], repeats: int) -> float:
@@ -91,9 +103,61 @@ class Naive:
         return np.take_along_axis(best, order, axis=1)
 
 
+PARTS: dict[str, list[tuple[Any, str]]] = {
+    "first products": [(block_scan.Group, "_near")],
+    "close products": [(bound_kernels, "multiply")],
+    "postings": [(query_layers.BagScan, "begin_block")],
+    "bounds": [(bound_kernels, name) for name in ("propose", "promising", "reaching", "narrow")],
+    "float64": [
+        (query_layers.DenseMatch, "similarities_of"),
+        (query_layers.LocalMatch, "similarities_of"),
+    ],
+}
+"""The functions that each part of a search is."""
+
+
+@contextmanager
+def timed_parts(seconds: Counter[str]) -> Iterator[None]:
+    """Add the processor time of each part of the searches meanwhile; parallel loops count once."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part, functions in PARTS.items():
+            for holder, name in functions:
+                patch.setattr(holder, name, _timed(getattr(holder, name), part, seconds))
+        yield
+
+
+def _timed(function: Callable[..., Any], part: str, seconds: Counter[str]) -> Callable[..., Any]:
+    def timed(*given: Any, **more: Any) -> Any:
+        start = time.thread_time()
+        found = function(*given, **more)
+        seconds[part] += time.thread_time() - start  # type: ignore[assignment]
+        return found
+
+    return timed
+
+
+def cascade_of(segments: list[SegmentData]) -> Cascade:
+    """Return how sketches are read now."""
+    high = segments[0].layers[HIGH]
+    assert isinstance(high, DenseLayer)
+    return CASCADES.now((high.sketch.axes.shape,), max(BATCHES))
+
+
+def parts_of(segments: list[SegmentData], queries: QueryBatch) -> dict[str, float]:
+    """Return nanoseconds of a core for a pair of query and picture, by part and in all."""
+    seconds: Counter[str] = Counter()
+    start = time.process_time()
+    with timed_parts(seconds):
+        search_exact(segments, queries, FUSION, K)
+    seconds["all"] = time.process_time() - start  # type: ignore[assignment]
+    pairs = len(queries) * sum(map(len, segments))
+    return {part: round(each / pairs * 1e9, 2) for part, each in seconds.items()}
+
+
 def our_rates(segments: list[SegmentData], queries: QueryBatch) -> dict[int, float]:
     """Return queries/s by size of batch."""
     search_exact(segments, some(queries, 0, 8), FUSION, K)  # compiled and mapped
+    search_exact(segments, queries, FUSION, K)  # cascades are tried
     rates = {}
     for count in BATCHES:
         batch, effort = some(queries, 0, count), Effort()
@@ -153,8 +217,17 @@ def test_exact_search_of_many_pictures(size: int) -> None:
     queries = QueryBatch({HIGH: vectors, LOW: bags})
     with threadpool_limits(THREADS, user_api="blas"):
         segments = open_segments([Path(each.folder) for each in built])
+        rates: dict[str, dict[int, float]] = {}
         with peak_memory() as peak:
-            rates = our_rates(segments, queries)
+            for kind in KINDS:
+                choice.forget()
+                CASCADES.forget()
+                choice.use(kind)
+                rates[kind] = our_rates(segments, queries)
+                cascade, parts = cascade_of(segments), parts_of(segments, queries)
+                print(f"{kind}: {cascade}, ns a pair: {parts}")
+                facts = {"cpu": asdict(this_cpu()), "cascade": asdict(cascade), "ns": parts}
+                write_json(f"search_scale_{size}_{kind}_parts.json", facts)
             peak.look()
         print(f"serving peak {peak.size_bytes / 2**30:.2f} GiB, pages of mapped files included")
         check_bits(segments, queries, CHECKED)
@@ -169,13 +242,17 @@ def test_exact_search_of_many_pictures(size: int) -> None:
         "faiss IndexFlatIP of 1,024 queries, the dense layer alone": plain,
     }
     measured = [
-        Measurement("exact fused search", sizes | {"queries": count}, ours, peer, name, "queries/s")
-        for count, ours in rates.items()
+        Measurement(
+            f"exact fused search, products {kind}", sizes | {"queries": count}, ours, peer, name,
+            "queries/s",
+        )
+        for kind in KINDS
+        for count, ours in rates[kind].items()
         for name, peer in peers.items()
-    ]
+    ]  # fmt: skip
     write_record(f"search_scale_{size}.json", measured)
     for each in measured:
         print(
-            f"{each.sizes['queries']} at once: {each.ours:.1f} to {each.peer:.1f} queries/s, "
-            f"{each.ratio:.2f} times {each.peer_name}"
+            f"{each.name}, {each.sizes['queries']} at once: {each.ours:.1f} to {each.peer:.1f} "
+            f"queries/s, {each.ratio:.2f} times {each.peer_name}"
         )
