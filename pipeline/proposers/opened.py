@@ -14,17 +14,21 @@ from lamella.pipeline.proposers.library import faiss_module, one_thread
 from lamella.pipeline.store.protocol import Store
 from lamella.schemas.snapshot import IndexSnapshot, Proposers, SegmentRef
 
+BELOW_ALL = -2.0
+"""Below the product of any two vectors of length 1."""
+
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What proposers found: images of a segment for each query.
+class Looked:
+    """The images of a segment that a proposer looked at, flat by query and in no order.
 
     Attributes:
-        rows: (Q, n) int64, -1 where none.
-        scores: (Q, n) float32, falling; -inf where none. Cosines but for rounding and the part off
-            the axes.
+        offsets: (Q + 1,) int64, where the images of each query begin.
+        rows: (m,) int64, of the segment.
+        scores: (m,) float32: cosines but for rounding and the part off the axes.
     """
 
+    offsets: Int64s
     rows: Int64s
     scores: Float32s
 
@@ -36,7 +40,7 @@ class Asked:
     Attributes:
         turned: (Q, d) float32, on the axes of the frame.
         cells: (Q, reach) int64 that are looked into; None for graphs.
-        reach: as for `Proposer.find`.
+        reach: as for `Proposer.ask`.
     """
 
     turned: Float32s
@@ -45,10 +49,10 @@ class Asked:
 
 
 class Proposer(Protocol):
-    """Finds likely images of a segment in a layer, in the thread that calls; several may at once.
+    """Looks at likely images of a segment in a layer, in the thread that calls; several may at
+    once.
 
-    `find` is `find_asked` of `ask`. To ask many segments, `ask` one and `find_asked` in all: the
-    comparison with all centres is then made once.
+    To look into many segments, `ask` one: the comparison with all centres is then made once.
     """
 
     def __len__(self) -> int:
@@ -56,23 +60,25 @@ class Proposer(Protocol):
         ...
 
     def ask(self, units: Float32s, reach: int) -> Asked:
-        """Return queries as all segments take them; arguments as for `find`."""
-        ...
-
-    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
-        """Return what `find` does."""
-        ...
-
-    def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
-        """Return up to `count` images of each query.
+        """Return queries as all segments take them.
 
         Args:
-            units: (Q, D) float32, queries of length 1.
+            units: (Q, D) float32, of length 1.
             reach: cells that are looked into (ivf), or entries of the search list (hnsw, cagra).
+
+        Raises:
+            ValueError: queries of other dimensions.
+        """
+        ...
+
+    def look(self, asked: Asked, allowed: Bools | None = None) -> Looked:
+        """Return the images in the cells of each query, or those its search list ended with.
+
+        Args:
             allowed: (n,) images that may be found; all by default.
 
         Raises:
-            ValueError: queries of other dimensions, or not as many `allowed` as images.
+            ValueError: queries of another layer, or not as many `allowed` as images.
             CorruptFile: the index names an image that there is not.
         """
         ...
@@ -102,15 +108,9 @@ class FaissProposer:
         near = self.frame.cells_near(turned, min(reach, cells)) if cells else None
         return Asked(turned, near, reach)
 
-    def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
-        """See `Proposer`."""
-        return self.find_asked(self.ask(units, reach), count, allowed)
-
-    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
+    def look(self, asked: Asked, allowed: Bools | None = None) -> Looked:
         """See `Proposer`."""
         faiss, queries = faiss_module(), len(asked.turned)
-        scores = np.full((queries, count), -np.inf, np.float32)
-        rows = np.full((queries, count), -1, np.int64)
         if asked.turned.shape[1] != len(self.frame.axes) or (
             allowed is not None and allowed.shape != (self.images,)
         ):
@@ -118,39 +118,43 @@ class FaissProposer:
                 f"queries are on {len(self.frame.axes)} axes, `allowed` is of {self.images:,} "
                 f"images; got {asked.turned.shape}, {None if allowed is None else allowed.shape}"
             )
-        most = min(count, self.images)
-        if not most or not queries:
-            return Found(rows, scores)
+        if not self.images or not queries:
+            none = np.empty(0, np.int64), np.empty(0, np.float32)
+            return Looked(np.zeros(queries + 1, np.int64), *none)
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         selector = None if bits is None else faiss.IDSelectorBitmap(bits)
         with one_thread(faiss):
             if asked.cells is None:
-                settings = faiss.SearchParametersHNSW(sel=selector, efSearch=asked.reach)
-                near = self.index.search(asked.turned, most, params=settings)
+                looked = self._in_graph(faiss, asked, selector)
             else:
-                near = self._in_cells(faiss, asked.turned, asked.cells, most, selector)
-        scores[:, :most], rows[:, :most] = near
-        if rows.min() < -1 or rows.max() >= self.images:
+                looked = self._in_cells(faiss, asked.turned, asked.cells, selector)
+        if len(looked.rows) and (looked.rows.min() < 0 or looked.rows.max() >= self.images):
             raise CorruptFile(
-                f"{self.path} names row {rows.max()} of {self.images:,}: it was written wrong; "
-                "index anew, or use a store that you trust"
+                f"{self.path} names row {looked.rows.max()} of {self.images:,}: it was written "
+                "wrong; index anew, or use a store that you trust"
             )
-        scores[rows < 0] = -np.inf
-        return Found(rows, scores)
+        return looked
 
-    def _in_cells(
-        self, faiss: Any, turned: Float32s, cells: Int64s, count: int, selector: Any
-    ) -> tuple[Float32s, Int64s]:
-        """Return scores and rows (Q, count) of the best images in the cells of each query."""
+    def _in_graph(self, faiss: Any, asked: Asked, selector: Any) -> Looked:
+        """Return the images that the search list of each query ended with."""
+        settings = faiss.SearchParametersHNSW(sel=selector, efSearch=asked.reach)
+        most = min(asked.reach, self.images)
+        scores, rows = self.index.search(asked.turned, most, params=settings)
+        there = rows >= 0
+        offsets = np.append(0, np.cumsum(there.sum(axis=1))).astype(np.int64)
+        return Looked(offsets, rows[there], scores[there])
+
+    def _in_cells(self, faiss: Any, turned: Float32s, cells: Int64s, selector: Any) -> Looked:
+        """Return all images in the cells of each query: FAISS takes longer to put some in order."""
         settings = faiss.SearchParametersIVF(sel=selector, nprobe=cells.shape[1])
-        scores = np.empty((len(turned), count), np.float32)
-        rows = np.empty((len(turned), count), np.int64)
+        found = faiss.RangeSearchResult(len(turned))
         unused = np.zeros(cells.shape, np.float32)  # how near centres are matters to residuals
-        given = (faiss.swig_ptr(each) for each in (cells, unused, scores, rows))
-        self.index.search_preassigned_c(
-            len(turned), faiss.swig_ptr(turned), count, *given, False, settings
-        )
-        return scores, rows
+        given = faiss.swig_ptr(turned), BELOW_ALL, faiss.swig_ptr(cells), faiss.swig_ptr(unused)
+        self.index.range_search_preassigned_c(len(turned), *given, found, False, settings)
+        offsets = faiss.rev_swig_ptr(found.lims, len(turned) + 1).astype(np.int64)
+        count = int(offsets[-1])
+        rows = faiss.rev_swig_ptr(found.labels, count).copy()
+        return Looked(offsets, rows, faiss.rev_swig_ptr(found.distances, count).copy())
 
 
 def open_frames(store: Store, snapshot: IndexSnapshot) -> dict[str, Frame]:

@@ -66,6 +66,6 @@ def decide(
     values = np.concatenate([each[3] for each in done], axis=1)
     best = Shortlist.of(len(queries), k)  # so that few are sorted
     pairs = np.arange(len(scores))
-    shortlist_kernels.keep_scored(asked, ids, scores, pairs, *best.arrays())
+    shortlist_kernels.keep_scored(asked, ids, scores, pairs, best.arrays())
     _, kept = best.pairs()
     return best_of(asked[kept], ids[kept], scores[kept], values[:, kept], len(queries), k)

@@ -58,10 +58,9 @@ def answer_fast(
 def _answer_part(
     ask: Ask, queries: QueryBatch, spec: FusionSpec, k: int, reach: Reach, where: str | None
 ) -> Answer:
-    layers = [entry.layer for entry in spec.layers]
-    proposed = ask("proposed", queries, layers, reach, where)
+    proposed = ask("proposed", queries, spec, reach, where)
     images = sum(count for count, _ in proposed)
-    lists = [Shortlist.best_of([each[c] for _, each in proposed]) for c in range(len(layers))]
+    lists = [Shortlist.best_of([each[c] for _, each in proposed]) for c in range(len(spec.layers))]
     pairs = [each.pairs() for each in lists]
     # Each pair once, by query and place: as one number of 63 bits.
     every = np.sort(np.concatenate([which << PLACE_BITS | places for which, places in pairs]))

@@ -12,19 +12,16 @@ words count alike, and the rarest come first: their lists are shortest.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s, read_only
+from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.score import bag_norms
 from lamella.pipeline.search.segment import Features, LocalLayer, ResidualLayer
-from lamella.pipeline.search.shortlist import Shortlist
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,37 +42,17 @@ class HeavyWords:
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
-    """Where a thread adds up, for segments of as many images at most.
-
-    Attributes:
-        sums: (n,) float32, 0 between uses.
-        met: (n + 1,) uint32.
-    """
-
-    sums: Float32s
-    met: UInt32s
-
-    @classmethod
-    def of(cls, images: int) -> "Room":
-        """Return room for so many images."""
-        return cls(np.zeros(images, np.float32), np.empty(images + 1, np.uint32))
-
-
-@dataclass(frozen=True, eq=False)
 class Lists:
     """The posting lists of a segment's local layer, as a fast search reads them.
 
     Attributes:
         postings: of n images.
         norms: (n,) float64.
-        least: the least of the norms above 0.
         counted: whether a posting counts as often as its count, or once.
     """
 
     postings: Postings
     norms: Float64s
-    least: float
     counted: bool
 
     @classmethod
@@ -83,33 +60,7 @@ class Lists:
         """Return those of a layer."""
         counted = isinstance(layer, LocalLayer)
         norms = layer.norms if isinstance(layer, LocalLayer) else _roots(layer.bags)
-        least = float(norms.min(where=norms > 0.0, initial=np.inf))
-        return cls(layer.postings, norms, least if np.isfinite(least) else 0.0, counted)
-
-    def keep(
-        self,
-        asked: HeavyWords,
-        queries: slice,
-        image_ids: Int64s,
-        base: int,
-        allowed: Bools,
-        room: "Room",
-        into: Shortlist,
-    ) -> None:
-        """Put what the lists of some queries propose into the shortlist of these.
-
-        Args:
-            image_ids: (n,) of the segment.
-            base: its place, see `shortlist.SEGMENT_BITS`.
-            allowed: (n,) which images may be proposed, or (0,) where all may.
-            room: for n images at least, of the calling thread.
-        """
-        counts: NDArray[Any] = self.postings.counts
-        shortlist_kernels.keep_sums(
-            asked.starts[queries.start : queries.stop + 1], asked.words, asked.factors,
-            asked.norms[queries], self.postings.offsets, self.postings.rows, counts, self.counted,
-            self.norms, self.least, allowed, image_ids, base, room.sums, room.met, *into.arrays(),
-        )  # fmt: skip
+        return cls(layer.postings, norms, counted)
 
 
 def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget: int) -> HeavyWords:

@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, read_only
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.compiled import numba
-from lamella.pipeline.proposers.opened import Asked, Found, Proposer
+from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.proposers.opened import Asked, Looked, Proposer
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.candidates import one_blas_thread
-from lamella.pipeline.search.heavy_words import HeavyWords, Lists, Room, heavy_words
+from lamella.pipeline.search.fuse import map_similarity
+from lamella.pipeline.search.heavy_words import HeavyWords, Lists, heavy_words
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.search.segment import (
     DenseLayer,
@@ -25,13 +29,20 @@ from lamella.pipeline.search.segment import (
     SegmentData,
 )
 from lamella.pipeline.search.shortlist import SEGMENT_BITS, Shortlist
+from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.snapshot import Reach
 
 GROUP_QUERIES = 64
 """The most queries that one thread takes through the segments together."""
 
-SHARES, SPARE = 2, 32
-"""How much more than its share of a list a segment is asked for at first."""
+STEPS = 4_096
+"""Steps of the table of a map: what is known of a proposed image is rounded anyway."""
+
+_NO_LISTS = Lists(
+    Postings(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint8)),
+    np.empty(0),
+    counted=True,
+)
 
 _ALL = read_only(np.empty(0, np.bool_), np.bool_, "allowed", ndim=1)
 
@@ -80,7 +91,7 @@ class Proposing:
 def propose(
     segments: Sequence[Proposing],
     queries: QueryBatch,
-    layers: Sequence[str],
+    spec: FusionSpec,
     reach: Reach,
     weights: Mapping[str, Float64s],
     frequencies: Mapping[str, Int64s],
@@ -88,9 +99,14 @@ def propose(
 ) -> list[Shortlist]:
     """Return for each layer the best `reach.proposed` images of each query that it finds.
 
+    A dense layer ranks the images that it looked at by what is known of them: its own f(S), and
+    that of the first local layer as far as its posting lists were read. A local layer ranks those
+    that no dense layer looked at.
+
     Args:
         segments: no image in two of them.
         queries: Q, in every layer.
+        spec: the layers and their maps.
         weights, frequencies: of the words of each local layer, (K,), over the whole corpus.
         allowed: which images of each segment may be proposed, (n,) each; all by default.
 
@@ -98,31 +114,29 @@ def propose(
         ValueError: queries that do not fit a layer.
     """
     segments, allowed = _without_empty(segments, allowed)
+    layers = [entry.layer for entry in spec.layers]
     if not segments:
         return [Shortlist.of(len(queries), reach.proposed) for _ in layers]
-    asked: dict[str, HeavyWords | _Directions] = {}
+    tables = {entry.layer: _table(entry) for entry in spec.layers}
     threads = numba.get_num_threads()
     size = max(1, min(GROUP_QUERIES, -(-len(queries) // threads)))
     starts = range(0, max(len(queries), 1), size)  # no query at all is a group too
     slices = [slice(start, min(start + size, len(queries))) for start in starts]
     # One query alone has its segments shared out over the threads.
     parts = max(1, min(len(segments), threads // len(slices)))
-    numbered = list(enumerate(segments))
     largest = max(len(segment.image_ids) for segment in segments)
     masks = [_ALL] * len(segments) if allowed is None else [_mask(each) for each in allowed]
+    pairs = list(zip(segments, masks, strict=True))
+    asked: dict[str, HeavyWords | _Directions] = {}
 
     def look(task: tuple[slice, int]) -> list[Shortlist]:
         some, part = task
-        found = [Shortlist.of(some.stop - some.start, reach.proposed) for _ in layers]
-        room = Room.of(largest)
-        mine = [(segment, masks[number]) for number, segment in numbered[part::parts]]
-        for name, best in zip(layers, found, strict=True):
-            of_layer = asked[name]
-            if isinstance(of_layer, HeavyWords):
-                _keep_sums(mine, name, of_layer, some, room, best)
-            else:
-                _keep_near(mine, name, of_layer, some, best)
-        return found
+        found = {name: Shortlist.of(some.stop - some.start, reach.proposed) for name in layers}
+        room = _Room(np.zeros(largest, np.float32), np.empty(largest + 1, np.uint32))
+        mine = {name: _of(each, some) for name, each in asked.items()}
+        for segment, mask in pairs[part::parts]:
+            _look_into(segment, mask, mine, tables, room, found)
+        return [found[name] for name in layers]
 
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         for name in layers:
@@ -144,6 +158,12 @@ def propose(
     ]
 
 
+def _table(entry: LayerMap) -> Float64s:
+    """Return the map of a layer times its weight, at even steps over [0, 1]."""
+    steps = np.linspace(0.0, 1.0, STEPS + 1)
+    return entry.weight * map_similarity(steps, entry.t, entry.p)
+
+
 def _without_empty(
     segments: Sequence[Proposing], allowed: Sequence[Bools] | None
 ) -> tuple[list[Proposing], list[Bools] | None]:
@@ -151,6 +171,18 @@ def _without_empty(
     held = [number for number, segment in enumerate(segments) if len(segment.image_ids)]
     masks = None if allowed is None else [allowed[number] for number in held]
     return [segments[number] for number in held], masks
+
+
+def _mask(allowed: Bools) -> Bools:
+    return read_only(allowed, np.bool_, "allowed", ndim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Room:
+    """Where a thread adds up: sums (n,) float32, 0 between uses, and rows (n + 1,) uint32."""
+
+    sums: Float32s
+    met: UInt32s
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,83 +206,76 @@ def _directions(layer: Proposer, features: Features, reach: Reach) -> _Direction
     return _Directions(layer.ask(units.astype(np.float32), reach.cells), norms > 0.0)
 
 
-def _mask(allowed: Bools) -> Bools:
-    return read_only(allowed, np.bool_, "allowed", ndim=1)
+def _of(asked: HeavyWords | _Directions, some: slice) -> HeavyWords | _Directions:
+    """Return some queries."""
+    if isinstance(asked, HeavyWords):
+        starts = asked.starts[some.start : some.stop + 1]
+        return replace(asked, starts=starts, norms=asked.norms[some])
+    cells = None if asked.asked.cells is None else asked.asked.cells[some]
+    few = replace(asked.asked, turned=asked.asked.turned[some], cells=cells)
+    return _Directions(few, asked.directed[some])
 
 
-def _keep_sums(
-    segments: Sequence[tuple[Proposing, Bools]],
-    name: str,
-    asked: HeavyWords,
-    some: slice,
-    room: Room,
-    best: Shortlist,
-) -> None:
-    """Put what the posting lists of segments propose for some queries into their shortlist."""
-    for segment, allowed in segments:
-        lists = segment.layers[name]
-        if not isinstance(lists, Lists):
-            raise ValueError(f"layer {name} and its queries are not of one kind")
-        lists.keep(asked, some, segment.image_ids, segment.base, allowed, room, best)
-
-
-def _keep_near(
-    segments: Sequence[tuple[Proposing, Bools]],
-    name: str,
-    asked: _Directions,
-    some: slice,
-    best: Shortlist,
-) -> None:
-    """Put what the proposers of segments find for some queries into their shortlist.
-
-    A segment is asked for somewhat more than its share of the list, and for a whole list where the
-    last that it gave might not be the last of its images in there: FAISS takes longer to keep a
-    list in order than to fill it.
-    """
-    directed, size = asked.directed[some], best.size
-    share = min(size, SHARES * -(-size // len(segments)) + SPARE)
-    given: list[tuple[Int64s, Float32s]] = []
-    for segment, allowed in segments:
-        count = min(share, len(segment.image_ids))
-        found = _found(segment, name, asked, some, np.arange(len(directed)), count, allowed)
-        # A query without a direction is like nothing.
-        rows = np.where(directed[:, None], found.rows, -1)
-        _keep_rows(segment, rows, found.scores, best)
-        given.append((rows, found.scores[:, -1]))
-    best.cut()
-    for (segment, allowed), (before, lasts) in zip(segments, given, strict=True):
-        count = min(size, len(segment.image_ids))
-        again = np.flatnonzero(directed & np.isfinite(lasts) & (lasts >= best.bars))
-        if len(again) == 0 or before.shape[1] == count:
-            continue
-        found = _found(segment, name, asked, some, again, count, allowed)
-        rows = np.full((len(directed), count), -1, np.int64)
-        scores = np.full((len(directed), count), -np.inf, np.float32)
-        scores[again] = found.scores
-        for query, mine in zip(again.tolist(), found.rows, strict=True):
-            rows[query] = np.where(np.isin(mine, before[query]), -1, mine)
-        _keep_rows(segment, rows, scores, best)
-
-
-def _found(
+def _look_into(
     segment: Proposing,
-    name: str,
-    asked: _Directions,
-    some: slice,
-    which: Int64s,
-    count: int,
     allowed: Bools,
-) -> Found:
-    """Return what the proposer of a segment finds for `which` of some queries."""
-    proposer = segment.layers[name]
-    if isinstance(proposer, Lists):
-        raise ValueError(f"layer {name} and its queries are not of one kind")
-    turned, cells = asked.asked.turned[some], asked.asked.cells
-    few = replace(
-        asked.asked, turned=turned[which], cells=None if cells is None else cells[some][which]
-    )
-    return proposer.find_asked(few, count, allowed if len(allowed) else None)
+    asked: Mapping[str, HeavyWords | _Directions],
+    tables: Mapping[str, Float64s],
+    room: _Room,
+    found: Mapping[str, Shortlist],
+) -> None:
+    """Put what a segment proposes for some queries into the list of each layer."""
+    dense = [name for name, each in asked.items() if isinstance(each, _Directions)]
+    local = [name for name, each in asked.items() if isinstance(each, HeavyWords)]
+    first = local[0] if local else None
+    for number, name in enumerate(dense):
+        drain = number == 0 and first is not None
+        _keep(segment, allowed, name, first, drain, asked, tables, room, found)
+    for name in local if not dense else local[1:]:
+        _keep(segment, allowed, None, name, True, asked, tables, room, found)
 
 
-def _keep_rows(segment: Proposing, rows: Int64s, scores: Float32s, best: Shortlist) -> None:
-    shortlist_kernels.keep_rows(rows, scores, segment.image_ids, segment.base, *best.arrays())
+def _keep(
+    segment: Proposing,
+    allowed: Bools,
+    dense: str | None,
+    local: str | None,
+    drain: bool,
+    asked: Mapping[str, HeavyWords | _Directions],
+    tables: Mapping[str, Float64s],
+    room: _Room,
+    found: Mapping[str, Shortlist],
+) -> None:
+    """Do what `shortlist_kernels.keep_known` does for one dense layer, one local one, or both."""
+    queries = len(next(iter(found.values())).held)
+    seen = Looked(np.zeros(queries + 1, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    directed = np.zeros(queries, np.bool_)
+    if dense is not None:
+        proposer, units = segment.layers[dense], asked[dense]
+        if isinstance(proposer, Lists) or not isinstance(units, _Directions):
+            raise ValueError(f"layer {dense} and its queries are not of one kind")
+        seen = proposer.look(units.asked, allowed if len(allowed) else None)
+        directed = units.directed
+    lists, words = _NO_LISTS, _no_words(queries)
+    if local is not None:
+        held, chosen = segment.layers[local], asked[local]
+        if not isinstance(held, Lists) or not isinstance(chosen, HeavyWords):
+            raise ValueError(f"layer {local} and its queries are not of one kind")
+        lists, words = held, chosen
+    near, own = dense or local, local or dense
+    assert near is not None
+    assert own is not None
+    counts: NDArray[Any] = lists.postings.counts
+    shortlist_kernels.keep_known(
+        (seen.offsets, seen.rows, seen.scores), directed, tables[near], found[near].arrays(),
+        (words.starts, words.words, words.factors, words.norms),
+        (lists.postings.offsets, lists.postings.rows, counts), lists.counted, lists.norms,
+        tables[own], found[own].arrays(), drain, allowed, segment.image_ids, segment.base,
+        room.sums, room.met,
+    )  # fmt: skip
+
+
+def _no_words(queries: int) -> HeavyWords:
+    """Return queries without any word."""
+    nothing = np.empty(0, np.uint32), np.empty(0, np.float32)
+    return HeavyWords(np.zeros(queries + 1, np.int64), *nothing, np.ones(queries))

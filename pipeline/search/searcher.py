@@ -135,7 +135,7 @@ class SegmentSearcher:
         return sum(int(np.count_nonzero(mask)) for mask in self._allowed.masks(where))
 
     def proposed(
-        self, queries: QueryBatch, layers: Sequence[str], reach: Reach, where: str | None = None
+        self, queries: QueryBatch, spec: FusionSpec, reach: Reach, where: str | None = None
     ) -> tuple[int, list[Shortlist]]:
         """Return how many images may be answers here, and the best that each layer proposes.
 
@@ -145,7 +145,7 @@ class SegmentSearcher:
         count = self.ready() if where is None else self.allowed_images(where)
         segments, frequencies = self._proposing
         masks = self._masks(where)
-        return count, propose(segments, queries, layers, reach, self._weights, frequencies, masks)
+        return count, propose(segments, queries, spec, reach, self._weights, frequencies, masks)
 
     def decided(
         self, queries: QueryBatch, spec: FusionSpec, k: int, query_of: Int64s, places: Int64s

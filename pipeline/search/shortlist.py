@@ -59,7 +59,7 @@ class Shortlist:
             there = part.there()
             query_of = np.nonzero(there)[0]
             shortlist_kernels.keep_scored(
-                query_of, part.ids[there], part.scores[there], part.places[there], *best.arrays()
+                query_of, part.ids[there], part.scores[there], part.places[there], best.arrays()
             )
         best.cut()
         return best
@@ -81,7 +81,7 @@ class Shortlist:
 
     def cut(self) -> None:
         """Keep no more than `size` images of each query."""
-        shortlist_kernels.cut(*self.arrays())
+        shortlist_kernels.cut(self.arrays())
 
     def arrays(self) -> tuple[Float64s, Int64s, Int64s, Int64s, Float64s, int]:
         """Return the arrays as compiled loops take them."""

@@ -16,6 +16,7 @@ from lamella.pipeline.proposers.frame import Frame, fit_frame
 from lamella.pipeline.proposers.opened import FaissProposer
 from lamella.pipeline.search.score import dense_norms
 from lamella.schemas.query import ProposerKind
+from tests.pipeline.proposers.stored import nearest, nearest_of
 
 faiss = pytest.importorskip("faiss")
 
@@ -56,7 +57,7 @@ def proposer(request: pytest.FixtureRequest) -> FaissProposer:
 
 
 def test_all_cells_and_long_lists_find_what_all_products_find(proposer: FaissProposer) -> None:
-    found = proposer.find(QUERIES, 10, 400)
+    found = nearest(proposer, QUERIES, 10, 400)
     wanted = np.argsort(-(QUERIES @ UNITS.T), axis=1)[:, :10]
     asked = [query for query in range(50) if query != 5]  # zeros are as near to all
     hits = [len(set(found.rows[q].tolist()) & set(wanted[q].tolist())) for q in asked]
@@ -70,7 +71,7 @@ def test_all_cells_and_long_lists_find_what_all_products_find(proposer: FaissPro
 def test_a_vector_of_zeros_is_there_and_as_near_as_nothing(proposer: FaissProposer) -> None:
     only = np.zeros(COUNT, np.bool_)
     only[5] = True
-    found = proposer.find(QUERIES[:1], 3, 3_000, only)
+    found = nearest(proposer, QUERIES[:1], 3, 3_000, only)
     assert found.rows.tolist() == [[5, -1, -1]]
     assert abs(found.scores[0, 0]) < 0.02
     assert found.scores[0, 1] == -np.inf
@@ -78,15 +79,15 @@ def test_a_vector_of_zeros_is_there_and_as_near_as_nothing(proposer: FaissPropos
 
 def test_only_what_is_allowed_is_found(proposer: FaissProposer) -> None:
     allowed = np.arange(COUNT) % 3 == 1
-    found = proposer.find(QUERIES, 20, 400, allowed)
+    found = nearest(proposer, QUERIES, 20, 400, allowed)
     assert (found.rows % 3 == 1).all()
-    assert (proposer.find(QUERIES, 20, 400, np.zeros(COUNT, np.bool_)).rows == -1).all()
+    assert (nearest(proposer, QUERIES, 20, 400, np.zeros(COUNT, np.bool_)).rows == -1).all()
 
 
 def test_queries_one_by_one_and_all_at_once_find_the_same(proposer: FaissProposer) -> None:
-    together = proposer.find(QUERIES, 10, 3)
+    together = nearest(proposer, QUERIES, 10, 3)
     for query in range(len(QUERIES)):
-        alone = proposer.find(QUERIES[query : query + 1], 10, 3)
+        alone = nearest(proposer, QUERIES[query : query + 1], 10, 3)
         np.testing.assert_array_equal(alone.rows[0], together.rows[query])
         np.testing.assert_array_equal(alone.scores[0], together.scores[query])
 
@@ -95,12 +96,12 @@ def test_cells_are_found_once_for_segments_with_one_frame() -> None:
     whole = proposer_of("ivf", UNITS)
     parts = [slice(0, 1_000), slice(1_000, COUNT)]
     asked = whole.ask(QUERIES, 4)
-    wanted = whole.find_asked(asked, COUNT)
+    wanted = nearest_of(whole, asked, COUNT)
     held: list[set[int]] = [set() for _ in QUERIES]
     for part in parts:
         index = faiss.deserialize_index(built("ivf", whole.frame, UNITS[part]))
         segment = FaissProposer("a file", whole.frame, index, len(UNITS[part]))
-        rows = segment.find_asked(asked, COUNT).rows
+        rows = nearest_of(segment, asked, COUNT).rows
         for query, row in zip(*np.nonzero(rows >= 0), strict=True):
             held[query].add(int(rows[query, row]) + part.start)
     # What is proposed does not depend on the cut.
@@ -113,15 +114,15 @@ def test_a_proposer_of_nothing_finds_nothing(kind: ProposerKind) -> None:
     data = built(kind, frame, UNITS[:0])
     empty = FaissProposer("a file", frame, faiss.deserialize_index(data), 0)
     assert len(empty) == 0
-    assert empty.find(QUERIES[:2], 3, 5).rows.tolist() == [[-1] * 3] * 2
-    assert proposer_of(kind, UNITS).find(QUERIES[:0], 3, 5).rows.shape == (0, 3)
+    assert nearest(empty, QUERIES[:2], 3, 5).rows.tolist() == [[-1] * 3] * 2
+    assert nearest(proposer_of(kind, UNITS), QUERIES[:0], 3, 5).rows.shape == (0, 3)
 
 
 def test_queries_that_do_not_fit_are_refused(proposer: FaissProposer) -> None:
     with pytest.raises(ValueError, match="32 dimensions are turned"):
-        proposer.find(QUERIES[:, :8].copy(), 3, 5)
+        nearest(proposer, QUERIES[:, :8].copy(), 3, 5)
     with pytest.raises(ValueError, match=r"of 3,000 images; got .*\(7,\)"):
-        proposer.find(QUERIES, 3, 5, np.ones(7, np.bool_))
+        nearest(proposer, QUERIES, 3, 5, np.ones(7, np.bool_))
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
@@ -167,7 +168,7 @@ def test_faiss_has_as_many_threads_afterwards_as_before() -> None:
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(2)
     try:
-        proposer_of("ivf", UNITS).find(QUERIES, 3, 5)
+        nearest(proposer_of("ivf", UNITS), QUERIES, 3, 5)
         assert faiss.omp_get_max_threads() == 2
     finally:
         faiss.omp_set_num_threads(before)

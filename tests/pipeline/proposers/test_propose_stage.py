@@ -29,7 +29,7 @@ from lamella.pipeline.upkeep.sizes import store_sizes
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import counted_creates
-from tests.pipeline.proposers.stored import COUNT, index, write_vectors
+from tests.pipeline.proposers.stored import COUNT, index, nearest, write_vectors
 
 faiss = pytest.importorskip("faiss")
 
@@ -96,7 +96,7 @@ def test_opened_proposers_find_the_rows_of_their_segment(made: Path, number: int
         proposer = open_proposers(store, snapshot, segment, frames)["clip"]
         _, vectors, norms = read_dense(open_committed(store, segment.files["clip.dense"]))
         units = unit_rows(vectors, norms)
-        found = proposer.find(units, 5, 200)
+        found = nearest(proposer, units, 5, 200)
         assert len(proposer) == len(units) == segment.images
         assert found.rows[:, 0].tolist() == list(range(segment.images))
         np.testing.assert_allclose(found.scores[:, 0], 1.0, atol=0.02)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s
 from lamella.pipeline.index.postings import document_frequencies
-from lamella.pipeline.proposers.opened import Asked, Found, Proposer
+from lamella.pipeline.proposers.opened import Asked, Looked, Proposer
 from lamella.pipeline.search.candidates import find_reached
 from lamella.pipeline.search.propose import Proposing
 from lamella.pipeline.search.searcher import SegmentSearcher
@@ -32,18 +32,14 @@ class Exact:
     def ask(self, units: Float32s, reach: int) -> Asked:
         return Asked(units, None, reach)
 
-    def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
-        return self.find_asked(self.ask(units, reach), count, allowed)
-
-    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
+    def look(self, asked: Asked, allowed: Bools | None = None) -> Looked:
         units = asked.turned
         # A product at a time: those of a matrix differ with its shape.
         scores = (units[:, None, :].astype(np.float64) * self._units[None]).sum(axis=2)
-        if allowed is not None:
-            scores[:, ~allowed] = -np.inf
-        rows = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-        best = np.take_along_axis(scores, rows, axis=1)
-        return Found(np.where(np.isfinite(best), rows, -1), best.astype(np.float32))
+        rows = np.flatnonzero(np.ones(len(self), np.bool_) if allowed is None else allowed)
+        offsets = np.arange(len(units) + 1, dtype=np.int64) * len(rows)
+        seen = scores[:, rows].astype(np.float32).reshape(-1)
+        return Looked(offsets, np.tile(rows, len(units)), seen)
 
 
 class Cells:
@@ -58,6 +54,7 @@ class Cells:
             self._quantizer, centres.shape[1], len(centres),
             faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT,
         )  # fmt: skip
+        self._index.by_residual = False  # as the products with centres are not given
         self._index.train(centres)
         self._index.add(units)
 
@@ -67,18 +64,16 @@ class Cells:
     def ask(self, units: Float32s, reach: int) -> Asked:
         return Asked(units, None, reach)
 
-    def find(self, units: Float32s, count: int, reach: int, allowed: Bools | None = None) -> Found:
-        return self.find_asked(self.ask(units, reach), count, allowed)
-
-    def find_asked(self, asked: Asked, count: int, allowed: Bools | None = None) -> Found:
+    def look(self, asked: Asked, allowed: Bools | None = None) -> Looked:
         faiss.omp_set_num_threads(1)  # of the calling thread alone
-        parameters: Any = faiss.SearchParametersIVF
-        near = parameters(nprobe=asked.reach)
-        if allowed is not None:
-            bitmap: Any = faiss.IDSelectorBitmap
-            near.sel = bitmap(np.packbits(allowed, bitorder="little"))
-        scores, rows = self._index.search(np.ascontiguousarray(asked.turned), count, params=near)
-        return Found(rows, scores)
+        _, cells = self._quantizer.search(np.ascontiguousarray(asked.turned), asked.reach)
+        self._index.nprobe = asked.reach
+        look: Any = self._index.range_search_preassigned
+        offsets, scores, rows = look(asked.turned, -2.0, cells, None)
+        query_of = np.repeat(np.arange(len(asked.turned)), np.diff(offsets.astype(np.int64)))
+        kept = np.ones(len(rows), np.bool_) if allowed is None else allowed[rows]
+        ends = np.cumsum(np.bincount(query_of[kept], minlength=len(asked.turned)))
+        return Looked(np.append(0, ends).astype(np.int64), rows[kept], scores[kept])
 
 
 class Servers:

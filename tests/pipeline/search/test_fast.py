@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lamella.pipeline.arrays import Bools, Int64s
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words
+from lamella.pipeline.proposers.opened import Asked, Looked
 from lamella.pipeline.search import fast, propose
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.exact import search_exact, similarities
@@ -27,7 +28,7 @@ from lamella.pipeline.search.segment import (
 )
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.snapshot import Reach
-from tests.pipeline.search.fast_servers import Cells, Servers, known, reach
+from tests.pipeline.search.fast_servers import Cells, Exact, Servers, known, reach
 from tests.pipeline.search.test_exact import (
     SPECS,
     WEIGHTS,
@@ -84,23 +85,6 @@ def test_any_cut_and_any_number_of_servers_give_the_same_bytes(
     assert not expected.certified.any()
 
 
-def test_a_segment_that_holds_all_of_the_best_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(propose, "SHARES", 1)
-    monkeypatch.setattr(propose, "SPARE", 0)
-    segment, queries = random_corpus(5, 90)
-    queries, spec = take_queries(queries, [0, 1]), SPECS[3]
-    order = np.argsort(-similarities(segment, queries, ["high"])[0, 0])
-    best, rest = (part_of(segment, np.sort(rows)) for rows in (order[:30], order[30:]))
-    servers = Servers([rest, best], OF_WORDS)
-    near = reach(proposed=24)
-    found = Coordinator(servers, 90, known(reach())).answer_by(near, queries, spec, 24)
-    exact = search_exact([segment], queries, spec, 24)
-    assert found.image_ids.tolist() == exact.image_ids.tolist()
-    assert found.scores.tobytes() == exact.scores.tobytes()
-
-
 def high_of(segment: SegmentData) -> DenseLayer:
     layer = segment.layers["high"]
     assert isinstance(layer, DenseLayer)
@@ -120,23 +104,39 @@ def plain(
 
 
 @pytest.mark.parametrize("budget", [0, 1, 6, 25, 60, 10_000])
-def test_proposals_are_the_best_by_the_vectors_and_by_the_heaviest_lists(budget: int) -> None:
+def test_proposals_are_the_best_by_what_is_known_and_by_the_heaviest_lists(budget: int) -> None:
     segment, queries = random_corpus(23, 120)
-    spec, size = SPECS[0], 7
+    queries = take_queries(queries, [0, 1])  # the third has no direction
+    spec, size = SPECS[0].direct(), 7
     high = similarities(segment, queries, ["high"])[0]
     low = heaviest(segment, queries, budget)
+    # A dense layer that looks at half of the images ranks these by both layers.
+    half = np.arange(120) < 60
+    fused = fuse(np.stack([high, low]), spec)
     proposed = []
-    for scores in (high, low):
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :size]
-        mask = np.zeros(scores.shape, np.bool_)
-        np.put_along_axis(mask, order, np.take_along_axis(scores, order, axis=1) > 0, axis=1)
-        proposed.append(mask)
-    coordinator = Coordinator(Servers([segment], OF_WORDS), 120, known(reach()))
+    for scores, mask in ((fused, half & (high > -1)), (low, ~half & (low > 0))):
+        order = np.argsort(-np.where(mask, scores, -1), axis=1, kind="stable")[:, :size]
+        chosen = np.zeros(scores.shape, np.bool_)
+        np.put_along_axis(chosen, order, np.take_along_axis(mask, order, axis=1), axis=1)
+        proposed.append(chosen)
+    servers = Servers([segment], OF_WORDS, 1, [{"high": Some(high_of(segment), half)}])
+    coordinator = Coordinator(servers, 120, known(reach()))
     found = coordinator.answer_by(reach(8, size, budget), queries, spec, size)
     expected = plain(segment, queries, spec, size, proposed)
     scored = expected.scores > 0
     assert np.array_equal(found.image_ids[scored], expected.image_ids[scored])
     assert np.array_equal(found.scores[scored], expected.scores[scored])
+
+
+class Some(Exact):
+    """A proposer that looks at some images."""
+
+    def __init__(self, layer: DenseLayer, some: Bools) -> None:
+        super().__init__(layer)
+        self._some = some
+
+    def look(self, asked: Asked, allowed: Bools | None = None) -> Looked:
+        return super().look(asked, self._some if allowed is None else self._some & allowed)
 
 
 def heaviest(segment: SegmentData, queries: QueryBatch, budget: int) -> np.ndarray:
