@@ -32,8 +32,8 @@ of all three, and which of them is too much is found afterwards."""
 RUNGS = 10
 """Of the ladder: the farthest has 2,048 cells, 512 k images and 2,097,152 postings."""
 
-SHRINK = 0.7
-"""What a number is multiplied by to try whether less of it does: half of it in two steps."""
+SHRINKS = (0.7, 0.85)
+"""What a number is multiplied by to try whether less of it does: in large steps, then in small."""
 
 NS_OF_CODE, NS_OF_POSTING, NS_OF_PAIR, NS_OF_NUMBER = 0.45, 10.0, 500.0, 0.7
 """What a byte of a code in a cell takes, a posting, a pair of a query and a proposed image in all
@@ -123,19 +123,20 @@ class Tuning:
         if not able:
             return
         best = min(able, key=self._order)
-        open_numbers = {"cells", "proposed", "postings"}
-        while open_numbers:
-            less = {
-                name: best.model_copy(update={name: int(getattr(best, name) * SHRINK) or least})
-                for name, least in (("cells", 1), ("proposed", 1), ("postings", 0))
-                if name in open_numbers
-            }
-            name = min(less, key=lambda each: (self.cost(less[each]), each))
-            found = self.measured(less[name])
-            if found.recall >= target and self._order(found) < self._order(best):
-                best = found
-            else:
-                open_numbers.remove(name)
+        for factor in SHRINKS:
+            open_numbers = {"cells", "proposed", "postings"}
+            while open_numbers:
+                less = {
+                    name: best.model_copy(update={name: int(getattr(best, name) * factor) or least})
+                    for name, least in (("cells", 1), ("proposed", 1), ("postings", 0))
+                    if name in open_numbers
+                }
+                name = min(less, key=lambda each: (self.cost(less[each]), each))
+                found = self.measured(less[name])
+                if found.recall >= target and self._order(found) < self._order(best):
+                    best = found
+                else:
+                    open_numbers.remove(name)
 
     def chosen(self) -> tuple[Reach, ...]:
         """Return the cheapest reach tried for each target, and the one that finds most; rising."""
