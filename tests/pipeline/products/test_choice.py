@@ -194,3 +194,13 @@ print("torch" in sys.modules)
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert found.stdout.split() == ["False"]
+
+
+@pytest.mark.parametrize(("seconds", "wins"), [(0.9, False), (0.87, False), (0.86, True)])
+def test_another_cascade_must_be_clearly_faster(seconds: float, wins: bool) -> None:
+    other = Cascade("int8", whole=True)
+    taken = {LEADS_FIRST: 1.0, other: seconds}
+    CASCADES.settle(SHAPE, list(taken), lambda each: taken[each])
+    assert CASCADES.now(SHAPE, 128) == (other if wins else LEADS_FIRST)
+    CASCADES.settle(SHAPE, [other], lambda each: 5.0)  # asked for by name, there is no other
+    assert CASCADES.now(SHAPE, 128) == other

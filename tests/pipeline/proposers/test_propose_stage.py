@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
+import lamella as api
 from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, InputError
 from lamella.pipeline.index.files import read_dense
 from lamella.pipeline.index.promotions import current_snapshot
@@ -100,6 +101,21 @@ def test_opened_proposers_find_the_rows_of_their_segment(made: Path, number: int
         assert len(proposer) == len(units) == segment.images
         assert found.rows[:, 0].tolist() == list(range(segment.images))
         np.testing.assert_allclose(found.scores[:, 0], 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_what_proposers_find_is_decided_exactly(made: Path, number: int) -> None:
+    names = [f"{number:03d}" for number in range(0, COUNT, 7)]
+    with api.open(made / "store", at=number) as opened:
+        exact = opened.query(names=names, k=10)
+        fast = opened.query(names=names, k=10, mode="candidates", recall=0.9)
+        with pytest.raises(InputError, match="recall"):
+            opened.query(names=names[0], recall=0.9)
+    shared = [len(set(a) & set(b)) for a, b in zip(fast.ids, exact.ids, strict=True)]
+    assert np.mean(shared) >= 8
+    assert fast.names[:, 0].tolist() == names
+    right = fast.ids == exact.ids
+    assert (fast.scores[right] == exact.scores[right]).all()
 
 
 def test_each_global_layer_has_a_frame_and_proposers_of_its_own(tmp_path: Path) -> None:
