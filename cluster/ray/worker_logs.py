@@ -10,6 +10,9 @@ from lamella.cluster.ray.processes import lives
 from lamella.pipeline.errors import one_line
 
 _STARTED = re.compile(r"Started worker process with pid (\d+)")
+_OF_THE_SCHEDULER = re.compile(r"\[[^]]* [A-Z] \d+ \d+\] \(raylet\) ")
+"""How a line begins that Ray's scheduler logs of itself, such as that a disk is nearly full."""
+
 _MOST_BYTES = 1 << 16
 
 LOOK_S = 2.0
@@ -35,10 +38,13 @@ def why_none_starts(logs: Path | None = None) -> str | None:
 
 
 def last_words(logs: Path | None = None) -> str | None:
-    """Return the last line that a worker printed before it was known to Ray, None if none did."""
+    """Return the last line that a worker printed before it was known to Ray, None if none did.
+
+    It stands in the scheduler's file, among lines of the scheduler's own, which are not it.
+    """
     logs = logs or own_logs()
     lines = _end_of(logs / "raylet.err").splitlines() if logs is not None else []
-    said = [line.strip() for line in lines if line.strip()]
+    said = [line.strip() for line in lines if line.strip() and not _OF_THE_SCHEDULER.match(line)]
     return one_line(said[-1]) if said else None
 
 

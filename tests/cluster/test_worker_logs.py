@@ -11,6 +11,10 @@ STARTED = (
     "[.. I 1 1] (raylet) worker_pool.cc:564: Started worker process with pid {} worker_id=ab\n"
 )
 TRACEBACK = "Traceback (most recent call last):\n  File x\nImportError: libx.so.7: cannot open\n\n"
+FULL = (
+    "[2026-12-01 11:04:31,685 E 21779 21797] (raylet) file_system_monitor.cc:116: /tmp/r is over "
+    "95% full, available space: 10.0668 GB; capacity: 251.972 GB.\n"
+)
 
 
 def dead() -> int:
@@ -30,6 +34,14 @@ def test_the_last_words_of_workers_that_all_died_are_the_reason(tmp_path: Path) 
     logs = planted(tmp_path, dead(), dead())
     assert why_none_starts(logs) == "ImportError: libx.so.7: cannot open"
     planted(tmp_path, dead(), said="")
+    assert why_none_starts(logs) == "its processes ended before they could say why"
+
+
+def test_what_the_scheduler_logs_of_itself_is_no_workers_last_word(tmp_path: Path) -> None:
+    logs = planted(tmp_path, dead(), said=FULL + TRACEBACK + FULL)
+    assert last_words(logs) == "ImportError: libx.so.7: cannot open"
+    planted(tmp_path, dead(), said=FULL)
+    assert last_words(logs) is None
     assert why_none_starts(logs) == "its processes ended before they could say why"
 
 
