@@ -33,14 +33,16 @@ class Reach(Stored):
     Attributes:
         recall: the mean share that was found, less its standard error.
         cells: cells that are looked into (ivf), or entries of the search list (hnsw, cagra).
-        proposed: images that each layer proposes, over all segments.
+        proposed: images that a layer proposes at most, over all segments.
         postings: entries of posting lists that are read of a local layer, over all segments.
+        decided: of all images that were proposed, how many are scored in all layers.
     """
 
     recall: float = Field(ge=0.0, le=1.0)
     cells: int = Field(ge=1)
     proposed: int = Field(ge=1)
     postings: int = Field(ge=0)
+    decided: int = Field(ge=1)
 
 
 class Proposers(Stored):

@@ -155,5 +155,5 @@ def _target(run: QueryRun) -> str:
     below = "below the target" if run.recall < run.target else "target"
     return (
         f", {below} {run.target:g}; reach {reach.cells:,}, {reach.proposed:,} pictures a layer, "
-        f"{reach.postings:,} postings"
+        f"{reach.postings:,} postings, {reach.decided:,} decided on"
     )

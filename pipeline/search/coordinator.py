@@ -140,10 +140,11 @@ class Coordinator:
             LamellaError: proposers cannot be opened, as of `open_proposers`.
         """
         every = max(self.images, 1)
-        k, proposed = min(k, every), min(max(reach.proposed, k), every)
+        k = min(k, every)
+        proposed, decided = (min(max(n, k), every) for n in (reach.proposed, reach.decided))
         if where is not None and sum(self._servers.ask("allowed_images", where)) <= proposed:
             return self.answer(queries, spec, k, where=where)
-        wide = reach.model_copy(update={"proposed": proposed})
+        wide = reach.model_copy(update={"proposed": proposed, "decided": decided})
         return answer_fast(self._servers.ask, queries, spec, k, wide, where)
 
     def expanded(

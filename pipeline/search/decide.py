@@ -1,4 +1,4 @@
-"""Decide among proposed images in float64."""
+"""Score proposed images in float64: to estimate their F, and to decide."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +7,12 @@ import numpy as np
 
 from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.compiled import numba
-from lamella.pipeline.search import shortlist_kernels
-from lamella.pipeline.search.fuse import fuse
+from lamella.pipeline.search.fuse import fuse, map_similarity
 from lamella.pipeline.search.query_layers import Match, match_layer
 from lamella.pipeline.search.rank import best_of
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
-from lamella.pipeline.search.shortlist import ROWS, SEGMENT_BITS, Shortlist
+from lamella.pipeline.search.shortlist import ROWS, SEGMENT_BITS, Proposed, best_pairs
 from lamella.schemas.query import FusionSpec
 
 
@@ -33,9 +32,57 @@ def decide(
         places: (m,) int64, of the image of each pair, see `shortlist.SEGMENT_BITS`.
     """
     layers = [entry.layer for entry in spec.layers]
+    mine = np.isin(places >> SEGMENT_BITS, list(segments))
+    query_of, places = query_of[mine], places[mine]
+    ids, values = score_pairs(segments, queries, layers, query_of, places)
+    scores = fuse(values, spec)
+    kept = best_pairs(query_of, ids, scores, len(queries), k)  # so that few are sorted
+    return best_of(query_of[kept], ids[kept], scores[kept], values[:, kept], len(queries), k)
+
+
+def estimate(
+    segments: Mapping[int, SegmentData],
+    queries: QueryBatch,
+    spec: FusionSpec,
+    lists: Sequence[Proposed],
+) -> list[Proposed]:
+    """Return what layers propose with estimates of F: what is known, and f of other dense layers.
+
+    Args:
+        segments: as for `decide`, of all these images.
+        lists: of each layer.
+    """
+    dense = [each for each in spec.layers if isinstance(queries.layers[each.layer], np.ndarray)]
+    estimated = []
+    for entry, each in zip(spec.layers, lists, strict=True):
+        total = each.estimates
+        if entry not in dense:  # of a local layer, the share of a cosine that was read
+            total = entry.weight * map_similarity(total, entry.t, entry.p)
+        others = [other for other in dense if other != entry]
+        if others:
+            names = [other.layer for other in others]
+            _, values = score_pairs(segments, queries, names, each.query_of, each.places)
+            for other, found in zip(others, values, strict=True):
+                total = total + other.weight * map_similarity(found, other.t, other.p)
+        estimated.append(each.known(total))
+    return estimated
+
+
+def score_pairs(
+    segments: Mapping[int, SegmentData],
+    queries: QueryBatch,
+    layers: Sequence[str],
+    query_of: Int64s,
+    places: Int64s,
+) -> tuple[Int64s, Float64s]:
+    """Return the ids (m,) of the images of pairs, and their similarities (C, m) float64.
+
+    Args:
+        query_of, places: as for `decide`, of these segments alone.
+    """
     numbers = places >> SEGMENT_BITS
     order = np.argsort(numbers, kind="stable")
-    ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments])
+    ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments]).reshape(-1, 2)
     threads = numba.get_num_threads()
     tasks: list[tuple[Int64s, Int64s, list[Match]]] = []
     like: Sequence[Match | None] = [None for _ in layers]
@@ -48,24 +95,17 @@ def decide(
             # So that threads share the pairs of few segments, and of one query.
             shares = np.array_split(order[first:last], -(-2 * threads // len(segments)))
             tasks += [(share, segment.image_ids, matches) for share in shares if len(share)]
+    ids, values = np.empty(len(places), np.int64), np.empty((len(layers), len(places)))
 
-    def score(
-        task: tuple[Int64s, Int64s, list[Match]],
-    ) -> tuple[Int64s, Int64s, Float64s, Float64s]:
-        mine, ids, matches = task
+    def score(task: tuple[Int64s, Int64s, list[Match]]) -> None:
+        mine, image_ids, matches = task
         rows = places[mine] & ROWS
         offsets = np.searchsorted(query_of[mine], np.arange(len(queries) + 1)).astype(np.int64)
         candidates = Candidates(offsets, rows)
-        values = np.stack([match.similarities_of(candidates, alone=True) for match in matches])
-        return query_of[mine], ids[rows], fuse(values, spec), values
+        ids[mine] = image_ids[rows]
+        for number, match in enumerate(matches):
+            values[number, mine] = match.similarities_of(candidates, alone=True)
 
     with ThreadPoolExecutor(threads) as pool:
-        nothing = (np.empty(0, np.int64),) * 2 + (np.empty(0), np.empty((len(layers), 0)))
-        done = [nothing, *pool.map(score, tasks)]
-    asked, ids, scores = (np.concatenate([each[part] for each in done]) for part in range(3))
-    values = np.concatenate([each[3] for each in done], axis=1)
-    best = Shortlist.of(len(queries), k)  # so that few are sorted
-    pairs = np.arange(len(scores))
-    shortlist_kernels.keep_scored(asked, ids, scores, pairs, best.arrays())
-    _, kept = best.pairs()
-    return best_of(asked[kept], ids[kept], scores[kept], values[:, kept], len(queries), k)
+        list(pool.map(score, tasks))
+    return ids, values

@@ -1,8 +1,8 @@
 """The fast search: proposals of all servers, then exact similarities of these alone.
 
 Two rounds of questions, so that the answer depends neither on the cut of the corpus nor on the
-number of servers: each layer proposes its best images over all segments, whoever serves them, and
-only then are they scored, in float64, in all layers.
+number of servers. First each layer proposes its best images over all segments, whoever serves them,
+with an estimate of their F. Then the best of all by estimate are scored in float64, in all layers.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from lamella.pipeline.search.merge import merge_answers
 from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import Answer, QueryBatch
-from lamella.pipeline.search.shortlist import Shortlist
+from lamella.pipeline.search.shortlist import Proposed
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.snapshot import Reach
 
@@ -36,15 +36,15 @@ def answer_fast(
     reach: Reach,
     where: str | None = None,
 ) -> Answer:
-    """Return the k best by F among the images that any layer proposes.
+    """Return the k best by F among the images that layers propose, as far as they are decided on.
 
-    A query is certified where every image was proposed that may be an answer. It has fewer than k
-    images where fewer were proposed.
+    A query is certified where every image was decided on that may be an answer. It has fewer than
+    k images where fewer were proposed.
 
     Args:
         ask: puts a question to all shard servers.
         k: at least 1.
-        reach: how far to look; a layer proposes `reach.proposed` images over all segments.
+        reach: how far to look, over all segments.
         where: a filter; images that it is not true of are not proposed.
     """
     size = max(1, min(AT_ONCE, PAIRS_AT_ONCE // reach.proposed))
@@ -59,13 +59,13 @@ def _answer_part(
     ask: Ask, queries: QueryBatch, spec: FusionSpec, k: int, reach: Reach, where: str | None
 ) -> Answer:
     proposed = ask("proposed", queries, spec, reach, where)
-    images = sum(count for count, _ in proposed)
-    lists = [Shortlist.best_of([each[c] for _, each in proposed]) for c in range(len(spec.layers))]
-    pairs = [each.pairs() for each in lists]
-    # Each pair once, by query and place: as one number of 63 bits.
-    every = np.sort(np.concatenate([which << PLACE_BITS | places for which, places in pairs]))
-    once = every[np.diff(every, prepend=-1) > 0]
-    query_of, places = once >> PLACE_BITS, once & ((1 << PLACE_BITS) - 1)
+    images, asked = sum(count for count, _ in proposed), len(queries)
+    lists = [Proposed.join([each[c] for _, each in proposed]) for c in range(len(spec.layers))]
+    lists = [each.best(asked, reach.proposed, each.scores) for each in lists]
+    chosen = Proposed.join(lists).decided_on(asked, reach.decided, len(lists))
+    # By query and place, as one number of 63 bits.
+    pairs = np.sort(chosen.query_of << PLACE_BITS | chosen.places)
+    query_of, places = pairs >> PLACE_BITS, pairs & ((1 << PLACE_BITS) - 1)
     found = merge_answers(ask("decided", queries, spec, k, query_of, places), k)
     whole = np.bincount(query_of, minlength=len(queries)) == images
     return Answer(found.image_ids, found.scores, found.similarities, whole)

@@ -47,12 +47,14 @@ class Lists:
 
     Attributes:
         postings: of n images.
-        norms: (n,) float64.
+        inverse_norms: (n,) float32, 0 for an empty bag.
+        greatest: of these, above 0.
         counted: whether a posting counts as often as its count, or once.
     """
 
     postings: Postings
-    norms: Float64s
+    inverse_norms: Float32s
+    greatest: float
     counted: bool
 
     @classmethod
@@ -60,7 +62,9 @@ class Lists:
         """Return those of a layer."""
         counted = isinstance(layer, LocalLayer)
         norms = layer.norms if isinstance(layer, LocalLayer) else _roots(layer.bags)
-        return cls(layer.postings, norms, counted)
+        inverse = np.divide(1.0, norms, out=np.zeros(len(norms)), where=norms > 0.0)
+        greatest = float(inverse.max(initial=0.0)) or 1.0
+        return cls(layer.postings, inverse.astype(np.float32), greatest, counted)
 
 
 def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget: int) -> HeavyWords:

@@ -28,19 +28,20 @@ from lamella.pipeline.search.segment import (
     QueryBatch,
     SegmentData,
 )
-from lamella.pipeline.search.shortlist import SEGMENT_BITS, Shortlist
+from lamella.pipeline.search.shortlist import SEGMENT_BITS, Proposed, Shortlist
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.snapshot import Reach
 
 GROUP_QUERIES = 64
 """The most queries that one thread takes through the segments together."""
 
-STEPS = 4_096
+STEPS = 1_024
 """Steps of the table of a map: what is known of a proposed image is rounded anyway."""
 
 _NO_LISTS = Lists(
     Postings(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint8)),
-    np.empty(0),
+    np.empty(0, np.float32),
+    1.0,
     counted=True,
 )
 
@@ -96,12 +97,13 @@ def propose(
     weights: Mapping[str, Float64s],
     frequencies: Mapping[str, Int64s],
     allowed: Sequence[Bools] | None = None,
-) -> list[Shortlist]:
+) -> list[Proposed]:
     """Return for each layer the best `reach.proposed` images of each query that it finds.
 
     A dense layer ranks the images that it looked at by what is known of them: its own f(S), and
     that of the first local layer as far as its posting lists were read. A local layer ranks those
-    that no dense layer looked at.
+    that no dense layer looked at. Where no other dense layer can tell more of them, it proposes
+    `reach.decided` images: no more can be decided on.
 
     Args:
         segments: no image in two of them.
@@ -115,8 +117,9 @@ def propose(
     """
     segments, allowed = _without_empty(segments, allowed)
     layers = [entry.layer for entry in spec.layers]
+    sizes = {name: _size(name, layers, queries, reach) for name in layers}
     if not segments:
-        return [Shortlist.of(len(queries), reach.proposed) for _ in layers]
+        return [Proposed.of(Shortlist.of(len(queries), size)) for size in sizes.values()]
     tables = {entry.layer: _table(entry) for entry in spec.layers}
     threads = numba.get_num_threads()
     size = max(1, min(GROUP_QUERIES, -(-len(queries) // threads)))
@@ -129,14 +132,14 @@ def propose(
     pairs = list(zip(segments, masks, strict=True))
     asked: dict[str, HeavyWords | _Directions] = {}
 
-    def look(task: tuple[slice, int]) -> list[Shortlist]:
+    def look(task: tuple[slice, int]) -> list[Proposed]:
         some, part = task
-        found = {name: Shortlist.of(some.stop - some.start, reach.proposed) for name in layers}
-        room = _Room(np.zeros(largest, np.float32), np.empty(largest + 1, np.uint32))
+        found = {name: Shortlist.of(some.stop - some.start, sizes[name]) for name in layers}
+        room = _room(largest)
         mine = {name: _of(each, some) for name, each in asked.items()}
         for segment, mask in pairs[part::parts]:
             _look_into(segment, mask, mine, tables, room, found)
-        return [found[name] for name in layers]
+        return [Proposed.of(found[name], some.start) for name in layers]
 
     with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
         for name in layers:
@@ -147,15 +150,19 @@ def propose(
             else:
                 asked[name] = _directions(layer, features, reach)
         done = list(pool.map(look, product(slices, range(parts))))
-    return [
-        Shortlist.join(
-            [
-                Shortlist.best_of([done[start + part][layer] for part in range(parts)])
-                for start in range(0, len(done), parts)
-            ]
-        )
-        for layer in range(len(layers))
-    ]
+    joined = [Proposed.join([each[number] for each in done]) for number in range(len(layers))]
+    if parts > 1:
+        joined = [
+            each.best(len(queries), sizes[name], each.scores)
+            for name, each in zip(layers, joined, strict=True)
+        ]
+    return joined
+
+
+def _size(name: str, layers: Sequence[str], queries: QueryBatch, reach: Reach) -> int:
+    """Return how many images a layer proposes."""
+    dense = [each for each in layers if isinstance(queries.layers.get(each), np.ndarray)]
+    return reach.proposed if set(dense) - {name} else min(reach.decided, reach.proposed)
 
 
 def _table(entry: LayerMap) -> Float64s:
@@ -177,12 +184,13 @@ def _mask(allowed: Bools) -> Bools:
     return read_only(allowed, np.bool_, "allowed", ndim=1)
 
 
-@dataclass(frozen=True, eq=False)
-class _Room:
-    """Where a thread adds up: sums (n,) float32, 0 between uses, and rows (n + 1,) uint32."""
+_Room = tuple[Float32s, UInt32s, UInt32s, UInt32s, Float64s]
+"""What a thread works in, see `shortlist_kernels.keep_known`."""
 
-    sums: Float32s
-    met: UInt32s
+
+def _room(rows: int) -> _Room:
+    met, over, passed = (np.empty(rows + 1, np.uint32) for _ in range(3))
+    return np.zeros(rows, np.float32), met, over, passed, np.empty(rows + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,9 +277,9 @@ def _keep(
     shortlist_kernels.keep_known(
         (seen.offsets, seen.rows, seen.scores), directed, tables[near], found[near].arrays(),
         (words.starts, words.words, words.factors, words.norms),
-        (lists.postings.offsets, lists.postings.rows, counts), lists.counted, lists.norms,
-        tables[own], found[own].arrays(), drain, allowed, segment.image_ids, segment.base,
-        room.sums, room.met,
+        (lists.postings.offsets, lists.postings.rows, counts), lists.counted, lists.inverse_norms,
+        lists.greatest, tables[own], found[own].arrays(), drain, allowed, segment.image_ids,
+        segment.base, room,
     )  # fmt: skip
 
 

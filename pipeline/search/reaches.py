@@ -10,7 +10,8 @@ DEFAULT_RECALL = 0.95
 def reach_for(proposers: Proposers, recall: float | None, k: int) -> Reach:
     """Return the nearest reach that was measured to find a share of the exact answers.
 
-    Where more images are asked for than were measured, each layer proposes more in proportion.
+    Where more images are asked for than were measured, more are proposed and decided on in
+    proportion.
 
     Args:
         recall: the share, `DEFAULT_RECALL` where it is None.
@@ -22,8 +23,12 @@ def reach_for(proposers: Proposers, recall: float | None, k: int) -> Reach:
     target = DEFAULT_RECALL if recall is None else recall
     for reach in proposers.reaches:
         if reach.recall >= target:
-            proposed = max(reach.proposed, -(-reach.proposed * k // proposers.k))
-            return reach.model_copy(update={"proposed": proposed})
+            times = max(k, proposers.k)
+            more = {
+                name: -(-getattr(reach, name) * times // proposers.k)
+                for name in ("proposed", "decided")
+            }
+            return reach.model_copy(update=more)
     default = " (the default)" if recall is None else ""
     if not proposers.reaches:
         raise InputError(

@@ -26,7 +26,7 @@ from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.proposers.opened import open_frames, open_proposers
 from lamella.pipeline.search.allowed import Allowed, Masks
 from lamella.pipeline.search.candidates import Finder, find_reached
-from lamella.pipeline.search.decide import decide
+from lamella.pipeline.search.decide import decide, estimate
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.propose import Proposing, propose
 from lamella.pipeline.search.score import bag_norms
@@ -40,7 +40,7 @@ from lamella.pipeline.search.segment import (
     ResidualLayer,
     SegmentData,
 )
-from lamella.pipeline.search.shortlist import Shortlist
+from lamella.pipeline.search.shortlist import Proposed
 from lamella.pipeline.store.commit import WRONG_FORM, open_committed, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.storage import open_store
@@ -136,7 +136,7 @@ class SegmentSearcher:
 
     def proposed(
         self, queries: QueryBatch, spec: FusionSpec, reach: Reach, where: str | None = None
-    ) -> tuple[int, list[Shortlist]]:
+    ) -> tuple[int, list[Proposed]]:
         """Return how many images may be answers here, and the best that each layer proposes.
 
         Raises:
@@ -145,7 +145,8 @@ class SegmentSearcher:
         count = self.ready() if where is None else self.allowed_images(where)
         segments, frequencies = self._proposing
         masks = self._masks(where)
-        return count, propose(segments, queries, spec, reach, self._weights, frequencies, masks)
+        lists = propose(segments, queries, spec, reach, self._weights, frequencies, masks)
+        return count, estimate(self._by_number(), queries, spec, lists)
 
     def decided(
         self, queries: QueryBatch, spec: FusionSpec, k: int, query_of: Int64s, places: Int64s
@@ -154,8 +155,11 @@ class SegmentSearcher:
 
         Arguments as of `propose.decide`.
         """
-        segments = dict(zip(self._served, self.segments, strict=True))
-        return decide(segments, queries, spec, k, query_of, places)
+        return decide(self._by_number(), queries, spec, k, query_of, places)
+
+    def _by_number(self) -> dict[int, SegmentData]:
+        """Return the segments by their number in the snapshot."""
+        return dict(zip(self._served, self.segments, strict=True))
 
     @cached_property
     def _proposing(self) -> tuple[list[Proposing], dict[str, Int64s]]:

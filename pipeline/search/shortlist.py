@@ -1,7 +1,7 @@
 """The best proposed images of each query in one layer, over any number of segments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -24,7 +24,7 @@ class Shortlist:
     twice as many, so that lists are seldom cut; `cut` ends that.
 
     Attributes:
-        scores: (Q, 2 size) float64; (Q, size) once nothing more is to be kept.
+        scores: (Q, 2 size) float64.
         ids: likewise, int64.
         places: likewise, int64, see `SEGMENT_BITS`.
         held: (Q,) int64, how many of each row are there; the rest of the row has no meaning.
@@ -48,37 +48,6 @@ class Shortlist:
             np.zeros(queries, np.int64), np.full(queries, -np.inf), size,
         )  # fmt: skip
 
-    @classmethod
-    def best_of(cls, parts: Sequence["Shortlist"]) -> "Shortlist":
-        """Return the best of several lists of the same queries and size, no image in two."""
-        if len(parts) == 1:
-            parts[0].cut()
-            return parts[0]
-        best = cls.of(len(parts[0].held), parts[0].size)
-        for part in parts:
-            there = part.there()
-            query_of = np.nonzero(there)[0]
-            shortlist_kernels.keep_scored(
-                query_of, part.ids[there], part.scores[there], part.places[there], best.arrays()
-            )
-        best.cut()
-        return best
-
-    @classmethod
-    def join(cls, parts: Sequence["Shortlist"]) -> Self:
-        """Return the lists of all queries of some parts, in order; cut, and without more room."""
-        size = parts[0].size
-        for part in parts:
-            part.cut()
-        return cls(
-            np.concatenate([part.scores[:, :size] for part in parts]),
-            np.concatenate([part.ids[:, :size] for part in parts]),
-            np.concatenate([part.places[:, :size] for part in parts]),
-            np.concatenate([part.held for part in parts]),
-            np.concatenate([part.bars for part in parts]),
-            size,
-        )
-
     def cut(self) -> None:
         """Keep no more than `size` images of each query."""
         shortlist_kernels.cut(self.arrays())
@@ -92,7 +61,95 @@ class Shortlist:
         there: Bools = np.arange(self.scores.shape[1]) < self.held[:, None]
         return there
 
-    def pairs(self) -> tuple[Int64s, Int64s]:
-        """Return the query and the place of each image held, (m,) each, by query."""
-        there = self.there()
-        return np.nonzero(there)[0], self.places[there]
+
+@dataclass(frozen=True, eq=False)
+class Proposed:
+    """The images that a layer proposes, as pairs of a query and an image, by query.
+
+    Attributes:
+        query_of: (m,) int64, rising.
+        ids: (m,) int64, of the image.
+        places: (m,) int64, see `SEGMENT_BITS`.
+        scores: (m,) float64, by which the layer ranks them.
+        estimates: (m,) float64, what is known of F.
+    """
+
+    query_of: Int64s
+    ids: Int64s
+    places: Int64s
+    scores: Float64s
+    estimates: Float64s
+
+    @classmethod
+    def of(cls, lists: Shortlist, first: int = 0) -> Self:
+        """Return what a list holds, once cut, of the queries from `first` on."""
+        lists.cut()
+        there = lists.there()
+        scores = lists.scores[there]
+        which = np.nonzero(there)[0] + first
+        return cls(which, lists.ids[there], lists.places[there], scores, scores)
+
+    @classmethod
+    def join(cls, parts: Sequence["Proposed"]) -> "Proposed":
+        """Return the pairs of all parts, by query."""
+        if len(parts) == 1:
+            return parts[0]
+        names = ("query_of", "ids", "places", "scores", "estimates")
+        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+        order = np.argsort(joined[0], kind="stable")
+        return cls(*(array[order] for array in joined))
+
+    def best(self, queries: int, size: int, by: Float64s) -> "Proposed":
+        """Return the `size` best pairs of each query by numbers (m,), falling, then by id.
+
+        Args:
+            queries: Q.
+            size: at least 1.
+        """
+        return self.take(best_pairs(self.query_of, self.ids, by, queries, size))
+
+    def decided_on(self, queries: int, size: int, lists: int) -> "Proposed":
+        """Return the `size` best images of each query by what is known of F, each once.
+
+        Args:
+            queries: Q.
+            size: at least 1.
+            lists: in how many an image may be; the best it has there counts.
+        """
+        few = self.best(queries, size * lists, self.estimates)
+        order = np.lexsort((-few.estimates, few.places, few.query_of))
+        query_of, places = few.query_of[order], few.places[order]
+        once = np.ones(len(order), np.bool_)
+        once[1:] = (query_of[1:] != query_of[:-1]) | (places[1:] != places[:-1])
+        distinct = few.take(order[once])
+        return distinct.best(queries, size, distinct.estimates)
+
+    def take(self, pairs: Int64s) -> "Proposed":
+        """Return some pairs, by their numbers."""
+        return Proposed(
+            self.query_of[pairs], self.ids[pairs], self.places[pairs], self.scores[pairs],
+            self.estimates[pairs],
+        )  # fmt: skip
+
+    def known(self, estimates: Float64s) -> "Proposed":
+        """Return the same pairs with other estimates."""
+        return replace(self, estimates=estimates)
+
+
+def best_pairs(query_of: Int64s, ids: Int64s, by: Float64s, queries: int, size: int) -> Int64s:
+    """Return the numbers, rising, of the `size` best pairs of each query: by falling `by`, then id.
+
+    Args:
+        query_of: (m,) int64, in any order.
+        ids: (m,) int64, an image once a query.
+        by: (m,) float64.
+        queries: Q.
+        size: at least 1.
+    """
+    most = int(np.bincount(query_of).max(initial=0))
+    if most <= size:
+        return np.arange(len(query_of))
+    best = Shortlist.of(queries, size)
+    shortlist_kernels.keep_scored(query_of, ids, by, best.arrays())
+    best.cut()
+    return np.sort(best.places[best.there()])

@@ -10,11 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s
+from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int32s, Int64s, UInt32s
 from lamella.pipeline.compiled import compiled
+from lamella.pipeline.search.prefetch import fetch
 
 Kept = tuple[Float64s, Int64s, Int64s, Int64s, Float64s, int]
 """The arrays of a `Shortlist`: scores, ids, places, held, bars and size."""
+
+BINS = 1_024
+"""Bins that the scores of a full list are counted in."""
+
+LEAST = 1e-30
+"""Above 0, and below any sum of postings over both norms."""
+
+NEARLY = 0.999
+"""Of a bar, so that rounding to float32 hides no row."""
+
+TERMS_AHEAD = 4
+"""How many words ahead of the sum the beginnings of posting lists are prefetched."""
 
 
 @compiled
@@ -55,25 +68,67 @@ def cut(lists: Kept) -> None:
 
 
 @compiled
-def _at(table: Float64s, value: float) -> float:
-    """Return what a table of even steps over [0, 1] has at a value, between its entries linear."""
-    place = min(max(value, 0.0), 1.0) * (len(table) - 1)
-    entry = min(int(place), len(table) - 2)
-    return table[entry] + (place - entry) * (table[entry + 1] - table[entry])  # type: ignore[no-any-return]
+def _thin(scores: Float64s, ids: Int64s, places: Int64s, held: int, size: int, bins: Int32s) -> int:
+    """Cut a full list to its best `size` images and some more; return how many it holds then.
+
+    Scores are counted in bins of equal width: those from the bin that holds the last of the best
+    on are kept. It takes a third of the time of `_cut`, which comes where they are too many.
+    """
+    low, high = scores[0], scores[0]
+    for number in range(held):
+        low, high = min(low, scores[number]), max(high, scores[number])
+    if not low < high:
+        return _cut(scores, ids, places, held, size)  # type: ignore[no-any-return]
+    scale = (len(bins) - 1) / (high - low)
+    bins[:] = 0
+    for number in range(held):
+        bins[np.int64((scores[number] - low) * scale)] += 1
+    bound, count = len(bins), 0
+    while count < size:
+        bound -= 1
+        count += bins[bound]
+    if count > size + size // 2:
+        return _cut(scores, ids, places, held, size)  # type: ignore[no-any-return]
+    count = 0
+    for number in range(held):
+        kept = np.int64((scores[number] - low) * scale) >= bound
+        # Without a branch: which are kept is hard to predict.
+        scores[count], ids[count], places[count] = scores[number], ids[number], places[number]
+        count += np.int64(kept)
+    return count
 
 
 @compiled
 def _put(
-    lists: Kept, query: int, score: float, image_id: int | np.int64, place: int | np.int64
-) -> None:
-    """Put an image into the list of a query, which is cut first if it is full."""
-    scores, ids, places, held, bars, size = lists
-    full = held[query]
-    if full == scores.shape[1]:
-        full = _cut(scores[query], ids[query], places[query], full, size)
-        bars[query] = scores[query, :full].min()
-    scores[query, full], ids[query, full], places[query, full] = score, image_id, place
-    held[query] = full + 1
+    found: Float64s,
+    rows: UInt32s,
+    count: int,
+    scores: Float64s,
+    ids: Int64s,
+    places: Int64s,
+    held: int | np.int64,
+    bar: float | np.float64,
+    size: int,
+    image_ids: Int64s,
+    base: int,
+    bins: Int32s,
+) -> tuple[int, float]:
+    """Put images into the list of one query, which is cut when it is full.
+
+    Returns how many it then holds, and the bar. It takes arrays and not the tuple of a list:
+    counting references to these would take longer than all else.
+    """
+    full, least = np.int64(held), np.float64(bar)
+    for number in range(count):
+        score = found[number]
+        if score >= least:
+            if full == len(scores):
+                full = np.int64(_thin(scores, ids, places, full, size, bins))
+                least = scores[:full].min()
+            row = np.int64(rows[number])
+            scores[full], ids[full], places[full] = score, image_ids[row], base + row
+            full += 1
+    return full, least
 
 
 @compiled
@@ -85,83 +140,118 @@ def keep_known(
     terms: tuple[Int64s, UInt32s, Float32s, Float64s],
     postings: tuple[Int64s, UInt32s, NDArray[Any]],
     counted: bool,
-    norms: Float64s,
+    inverse_norms: Float32s,
+    greatest: float,
     own_table: Float64s,
     own: Kept,
     drain: bool,
     allowed: Bools,
     image_ids: Int64s,
     base: int,
-    sums: Float32s,
-    met: UInt32s,
+    room: tuple[Float32s, UInt32s, UInt32s, UInt32s, Float64s],
 ) -> None:
     """Keep the images that a dense layer looked at, and others that stand in some posting lists.
 
     Those that were looked at are ranked by what is known of both layers, the others by the sum of
     their postings over both norms, which is a lower bound of their cosine. Only the sums of rows
-    that are met are touched, so the work is that of the lists and not of the segment. A row's sum
-    takes its words in rising order, as everywhere.
+    that are met are touched, so the work is that of the lists and not of the segment; and only rows
+    whose sum comes to pass the bar, were their norm the least of all, are looked at again. A row's
+    sum takes its words in rising order, as everywhere.
 
     Args:
         looked: offsets (Q + 1,), rows (m,) and scores (m,) of the dense layer.
         directed: (Q,) which queries have a direction in it; of others no row is kept.
-        near_table, own_table: the map of each layer times its weight, see `_at`.
+        near_table, own_table: the map of each layer times its weight, at even steps over [0, 1].
         near, own: written: the lists of the dense and of the local layer.
         terms: starts (Q + 1,) of the chosen words of each query, words (w,), rising, their factors
             (w,), above 0, and the norms (Q,) of the whole queries.
         postings: offsets (K + 1,), rows and counts of the segment.
         counted: whether a posting counts as often as its count, or once.
-        norms: (n,).
+        inverse_norms: (n,), 0 for an empty bag.
+        greatest: of these.
         drain: whether rows that were not looked at are kept too.
         allowed: (n,), or (0,) where all images are.
-        sums, met: room for n numbers at least; sums are 0 before and after.
+        room: sums (n,), 0 before and after, and room for rows (n + 1,) that were met, whose sum
+            passes the bar, and that are kept, and for their scores (n + 1,).
     """
     offsets, rows, found = looked
     starts, words, factors, query_norms = terms
     list_offsets, list_rows, list_counts = postings
+    sums, met, over, passed, scores = room
+    bins = np.empty(BINS, np.int32)
+    near_steps, own_steps = len(near_table) - 1, len(own_table) - 1
+    final = len(words) - 1
     for query in range(len(offsets) - 1):
-        count = np.uint64(0)
+        count = above = np.uint64(0)
+        norm = query_norms[query]
+        inverse = np.float32(1.0 / norm) if norm > 0.0 else np.float32(0.0)
+        bar = max(own[4][query], LEAST)
+        enough = np.float32(bar / greatest * NEARLY)
         for term in range(starts[query], starts[query + 1]):
-            factor = factors[term]
+            ahead = list_offsets[words[min(term + TERMS_AHEAD, final)]]
+            fetch(list_rows, ahead)
+            fetch(list_rows, ahead + 16)
+            fetch(list_counts, ahead)
+            factor = factors[term] * inverse
             for entry in range(list_offsets[words[term]], list_offsets[words[term] + 1]):
                 row = np.uint64(list_rows[entry])
-                # Without a branch: whether a row was met before is hard to predict.
-                met[count] = row
-                count += np.uint64(sums[row] == np.float32(0.0))
                 times = np.int32(list_counts[entry]) if counted else np.int32(1)
-                sums[row] += factor * np.float32(times)
+                before = sums[row]
+                after = before + factor * np.float32(times)
+                sums[row] = after
+                # Without a branch: whether a row was met before is hard to predict.
+                met[count] = over[above] = row
+                count += np.uint64(before == np.float32(0.0))
+                above += np.uint64((before < enough) & (after >= enough))
+        # What passes the bar is collected first, again without a branch.
         last = offsets[query + 1] if directed[query] else offsets[query]
+        kept, least = np.uint64(0), near[4][query]
         for entry in range(offsets[query], last):
             row = np.uint64(rows[entry])
-            score = _at(near_table, np.float64(found[entry]))
+            # Both maps, between the entries of their tables linear.
+            place = min(max(np.float64(found[entry]), 0.0), 1.0) * near_steps
+            step = min(np.int64(place), near_steps - 1)
+            score = near_table[step] + (place - step) * (near_table[step + 1] - near_table[step])
             if sums[row] > np.float32(0.0):
-                both = query_norms[query] * norms[row]
-                share = np.float64(sums[row]) / (both if both > 0.0 else 1.0)
-                score += _at(own_table, share)
+                share = np.float64(min(sums[row] * inverse_norms[row], np.float32(1.0)))
                 sums[row] = np.float32(0.0)
-            if score >= near[4][query]:
-                _put(near, query, score, image_ids[row], base + np.int64(row))
+                place = share * own_steps
+                step = min(np.int64(place), own_steps - 1)
+                score += own_table[step] + (place - step) * (own_table[step + 1] - own_table[step])
+            passed[kept], scores[kept] = row, score
+            kept += np.uint64(score >= least)
+        near[3][query], near[4][query] = _put(
+            scores, passed, np.int64(kept), near[0][query], near[1][query], near[2][query],
+            near[3][query], near[4][query], near[5], image_ids, base, bins,
+        )  # fmt: skip
+        kept = np.uint64(0)
+        for number in range(np.int64(above) if drain else 0):
+            row = np.uint64(over[number])
+            share = np.float64(min(sums[row] * inverse_norms[row], np.float32(1.0)))
+            passed[kept], scores[kept] = row, share
+            kept += np.uint64(share >= bar and (len(allowed) == 0 or allowed[row]))
+        own[3][query], own[4][query] = _put(
+            scores, passed, np.int64(kept), own[0][query], own[1][query], own[2][query],
+            own[3][query], own[4][query], own[5], image_ids, base, bins,
+        )  # fmt: skip
         for number in range(np.int64(count)):
-            row = np.uint64(met[number])
-            total = np.float64(sums[row])
-            sums[row] = np.float32(0.0)
-            if total == 0.0 or not drain or (len(allowed) > 0 and not allowed[row]):
-                continue
-            both = query_norms[query] * norms[row]
-            score = min(total / (both if both > 0.0 else 1.0), 1.0)
-            if score > 0.0 and score >= own[4][query]:
-                _put(own, query, score, image_ids[row], base + np.int64(row))
+            sums[met[number]] = np.float32(0.0)
 
 
 @compiled
-def keep_scored(
-    query_of: Int64s, image_ids: Int64s, found: Float64s, numbers: Int64s, into: Kept
-) -> None:
-    """Keep scored pairs (m,) of query and image, each with a number that stands for its place."""
+def keep_scored(query_of: Int64s, image_ids: Int64s, found: Float64s, into: Kept) -> None:
+    """Keep pairs (m,) of query and image by a number each; places are the numbers of the pairs."""
+    scores, ids, places, held, bars, size = into
     for pair in range(len(query_of)):
         query = query_of[pair]
-        if found[pair] >= into[4][query]:
-            _put(into, query, found[pair], image_ids[pair], numbers[pair])
+        if found[pair] >= bars[query]:
+            full = held[query]
+            if full == scores.shape[1]:
+                full = _cut(scores[query], ids[query], places[query], full, size)
+                bars[query] = scores[query, :full].min()
+            scores[query, full], ids[query, full] = found[pair], image_ids[pair]
+            places[query, full] = pair
+            held[query] = full + 1
 
 
 @compiled

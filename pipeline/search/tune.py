@@ -25,20 +25,24 @@ SAMPLE = 64
 
 TARGETS = (0.8, 0.9, 0.95, 0.98, 0.99)
 
-FIRST = Reach(recall=0.0, cells=4, proposed=64, postings=4_096)
-"""The nearest reach of the ladder; a layer proposes k images at least. Each rung has twice as much
-of all three, and which of them is too much is found afterwards."""
+FIRST = Reach(recall=0.0, cells=4, proposed=64, postings=4_096, decided=64)
+"""The nearest reach of the ladder; k images are proposed and decided on at least. Each rung has
+twice as much of all four, and which of them is too much is found afterwards."""
 
 RUNGS = 10
 """Of the ladder: the farthest has 2,048 cells, 512 k images and 2,097,152 postings."""
 
+LEAST = {"cells": 1, "proposed": 1, "postings": 0, "decided": 1}
+"""The numbers of a reach, and the least of each."""
+
 SHRINKS = (0.7, 0.85)
 """What a number is multiplied by to try whether less of it does: in large steps, then in small."""
 
-NS_OF_CODE, NS_OF_POSTING, NS_OF_PAIR, NS_OF_NUMBER = 0.45, 10.0, 500.0, 0.7
-"""What a byte of a code in a cell takes, a posting, a pair of a query and a proposed image in all
-layers, and each number of a vector for such a pair: nanoseconds of a core with AVX2, over a million
-drawn pictures. They only say which of two reaches is cheaper."""
+NS_OF_SEEN, NS_OF_CODE, NS_OF_POSTING = 20.0, 0.45, 8.0
+NS_OF_SCORE, NS_OF_NUMBER, NS_OF_ANSWER = 200.0, 0.7, 200.0
+"""Nanoseconds of a core with AVX2, over drawn pictures: an image in a cell, and each byte of its
+code; a posting; a similarity of a query and an image, and each number of its vector; an image
+that is decided on. They only say which of two reaches is cheaper."""
 
 GRAPH_NEIGHBOURS = 32
 """Neighbours that an entry of the search list of a graph is compared with, about: its M."""
@@ -63,21 +67,21 @@ class Tuning:
     wanted: Int64s
     limits: Reach
     proposers: Proposers
-    tried: dict[tuple[int, int, int], Reach] = field(default_factory=dict)
+    tried: dict[tuple[int, ...], Reach] = field(default_factory=dict)
 
     def measured(self, reach: Reach) -> Reach:
         """Return a reach, cut to the limits, with what it finds."""
-        limits = self.limits
-        key = (
-            min(reach.cells, limits.cells),
-            min(max(reach.proposed, self.wanted.shape[1] + 1), limits.proposed),
-            min(reach.postings, limits.postings),
+        least, limits = self.wanted.shape[1] + 1, self.limits
+        cut = Reach(
+            recall=0.0,
+            cells=min(reach.cells, limits.cells),
+            proposed=min(max(reach.proposed, least), limits.proposed),
+            postings=min(reach.postings, limits.postings),
+            decided=min(max(reach.decided, least), limits.decided),
         )
+        key = _numbers(cut)
         if key not in self.tried:
-            cells, proposed, postings = key
-            cut = Reach(recall=0.0, cells=cells, proposed=proposed, postings=postings)
-            k = self.wanted.shape[1] + 1
-            answer = self.coordinator.answer_by(cut, self.queries, self.fusion, k)
+            answer = self.coordinator.answer_by(cut, self.queries, self.fusion, least)
             found = without_own(answer, self.ids).image_ids
             recall = lower_recall(self.wanted, found)
             self.tried[key] = cut.model_copy(update={"recall": recall})
@@ -92,11 +96,15 @@ class Tuning:
         features = self.queries.layers.values()
         widths = [each.shape[1] for each in features if isinstance(each, np.ndarray)]
         local = len(features) - len(widths)
-        pairs = reach.proposed * len(features)
+        # Each layer's proposals are scored in all dense layers but its own.
+        others = local * len(widths) + len(widths) * (len(widths) - 1)
+        width = sum(widths) / max(len(widths), 1)
         total = (
-            NS_OF_CODE * min(seen, every) * sum(min(width, LEADING) for width in widths)
+            min(seen, every) * sum(NS_OF_SEEN + NS_OF_CODE * min(each, LEADING) for each in widths)
             + NS_OF_POSTING * reach.postings * local
-            + pairs * (NS_OF_PAIR + NS_OF_NUMBER * sum(widths))
+            + reach.proposed * others * (NS_OF_SCORE + NS_OF_NUMBER * width)
+            + reach.decided * len(features) * NS_OF_SCORE
+            + reach.decided * (NS_OF_ANSWER + NS_OF_NUMBER * sum(widths))
         )
         return float(total)
 
@@ -108,6 +116,7 @@ class Tuning:
                     "cells": FIRST.cells << rung,
                     "proposed": max(FIRST.proposed, self.wanted.shape[1]) << rung,
                     "postings": FIRST.postings << rung,
+                    "decided": max(FIRST.decided, self.wanted.shape[1]) << rung,
                 }
             )
             tried = len(self.tried)
@@ -124,11 +133,11 @@ class Tuning:
             return
         best = min(able, key=self._order)
         for factor in SHRINKS:
-            open_numbers = {"cells", "proposed", "postings"}
+            open_numbers = set(LEAST)
             while open_numbers:
                 less = {
                     name: best.model_copy(update={name: int(getattr(best, name) * factor) or least})
-                    for name, least in (("cells", 1), ("proposed", 1), ("postings", 0))
+                    for name, least in LEAST.items()
                     if name in open_numbers
                 }
                 name = min(less, key=lambda each: (self.cost(less[each]), each))
@@ -146,11 +155,15 @@ class Tuning:
             next((reach for reach in reaches if reach.recall >= target), None)
             for target in (*TARGETS, most)
         ]
-        distinct = {(r.cells, r.proposed, r.postings): r for r in found if r is not None}
+        distinct = {_numbers(reach): reach for reach in found if reach is not None}
         return tuple(sorted(distinct.values(), key=lambda reach: reach.recall))
 
-    def _order(self, reach: Reach) -> tuple[float, int, int, int]:
-        return self.cost(reach), reach.cells, reach.proposed, reach.postings
+    def _order(self, reach: Reach) -> tuple[float, ...]:
+        return self.cost(reach), *_numbers(reach)
+
+
+def _numbers(reach: Reach) -> tuple[int, ...]:
+    return reach.cells, reach.proposed, reach.postings, reach.decided
 
 
 def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers:
@@ -176,6 +189,7 @@ def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers
         cells=(proposers.cells or every) if dense else 1,
         proposed=every,
         postings=FIRST.postings << RUNGS if local else 0,
+        decided=every,
     )
     ids = coordinator.image_ids()
     ids = ids[draw(ids, SAMPLE)]

@@ -131,7 +131,7 @@ def said(answered: Answered) -> str:
 def test_a_run_says_what_was_asked_of_proposers_and_where_less_was_found(
     indexed: Indexed, store: LocalStore
 ) -> None:
-    near, far = Reach(recall=0.6, cells=1, proposed=5, postings=0), reach(3, 40, recall=0.96)
+    near, far = reach(1, 5, 0, recall=0.6), reach(3, 40, recall=0.96)
     made = drafted(indexed.snapshot, known(near, far))
     run = asked(store, made, "far").run
     assert (run.target, run.reach, run.certified) == (0.95, far, 0)

@@ -139,9 +139,13 @@ def known(*reaches: Reach, k: int = 10, cells: int = 8) -> Proposers:
 
 
 def reach(
-    cells: int = 8, proposed: int = 1_000, postings: int = 1 << 40, recall: float = 1.0
+    cells: int = 8,
+    proposed: int = 1_000,
+    postings: int = 1 << 40,
+    recall: float = 1.0,
+    decided: int = 2_000,
 ) -> Reach:
-    return Reach(recall=recall, cells=cells, proposed=proposed, postings=postings)
+    return Reach(recall=recall, cells=cells, proposed=proposed, postings=postings, decided=decided)
 
 
 def drafted(

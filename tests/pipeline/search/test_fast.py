@@ -65,7 +65,7 @@ def test_with_everything_proposed_it_is_the_exact_search(
 
 
 @pytest.mark.parametrize("spec", [SPECS[0], SPECS[1], SPECS[3]])
-@pytest.mark.parametrize("near", [reach(3, 12, 30), reach(8, 11, 0)])
+@pytest.mark.parametrize("near", [reach(3, 12, 30), reach(8, 11, 0), reach(3, 14, 30, decided=11)])
 def test_any_cut_and_any_number_of_servers_give_the_same_bytes(
     spec: FusionSpec, near: Reach
 ) -> None:
@@ -128,6 +128,48 @@ def test_proposals_are_the_best_by_what_is_known_and_by_the_heaviest_lists(budge
     assert np.array_equal(found.scores[scored], expected.scores[scored])
 
 
+@pytest.mark.parametrize("spec", SPECS[:4])
+@pytest.mark.parametrize("decided", [6, 9, 15])
+def test_what_is_decided_on_is_the_best_by_what_is_known_of_f(
+    spec: FusionSpec, decided: int
+) -> None:
+    # A dense layer looks at half of the images; local layers propose 12 of the others, or of all.
+    segment, queries = random_corpus(29, 120)
+    queries = take_queries(queries, [0, 1])
+    layers, size, budget = [entry.layer for entry in spec.layers], 12, 25
+    half = np.arange(120) < 60
+    exact = similarities(segment, queries, layers)
+    read = {name: heaviest(segment, queries, budget, name) for name in ("low", "middle")}
+    dense = "high" in layers
+    locals_, estimates = [each for each in layers if each != "high"], np.full((2, 120), -np.inf)
+    for name in layers:
+        # A dense layer knows what was read of the first local one, a local one what is dense.
+        knows = {"high", *(locals_[:1] if name == "high" else [name])}
+        known_of = [read.get(each, exact[c]) * (each in knows) for c, each in enumerate(layers)]
+        f = fuse(np.stack(known_of), spec)
+        if name == "high":
+            mask, rank, limit = np.tile(half, (2, 1)), f, min(decided, size)
+        else:
+            mask, rank, limit = read[name] > 0, read[name], size if dense else min(decided, size)
+            mask &= ~(half & (dense and name == locals_[0]))
+        mask &= first_of(np.where(mask, rank, -np.inf), limit)
+        estimates = np.maximum(estimates, np.where(mask, f, -np.inf))
+    chosen = first_of(estimates, decided) & (estimates > -np.inf)
+    made = [{"high": Some(high_of(segment), half)}]
+    coordinator = Coordinator(Servers([segment], OF_WORDS, 1, made), 120, known(reach()))
+    near = reach(8, size, budget, decided=decided)
+    found = coordinator.answer_by(near, queries, spec, 6)
+    expected = plain(segment, queries, spec, 6, [chosen])
+    assert np.array_equal(found.image_ids, expected.image_ids)
+    assert np.array_equal(found.scores, expected.scores)
+
+
+def first_of(scores: np.ndarray, size: int) -> np.ndarray:
+    """Which of each row are its `size` highest; of equal ones the first; (Q, n)."""
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.argsort(order, axis=1, kind="stable") < size
+
+
 class Some(Exact):
     """A proposer that looks at some images."""
 
@@ -139,9 +181,11 @@ class Some(Exact):
         return super().look(asked, self._some if allowed is None else self._some & allowed)
 
 
-def heaviest(segment: SegmentData, queries: QueryBatch, budget: int) -> np.ndarray:
+def heaviest(
+    segment: SegmentData, queries: QueryBatch, budget: int, name: str = "low"
+) -> np.ndarray:
     """Similarities (Q, n) by the words that a budget lets in, in plain Python."""
-    bags, layer = queries.layers["low"], segment.layers["low"]
+    bags, layer = queries.layers[name], segment.layers[name]
     assert isinstance(bags, BagsOfWords)
     lists = layer.postings  # type: ignore[union-attr]
     out = np.zeros((len(bags), len(segment)))
@@ -315,8 +359,10 @@ def test_the_first_reach_that_finds_enough_is_taken_and_too_much_is_refused() ->
     assert reach_for(both, 0.5, 10) == near
     assert reach_for(both, 0.9, 5) == near
     assert reach_for(both, None, 10) == far
-    # Three times as many answers as were measured: three times as many proposals.
-    assert reach_for(both, 0.9, 30).proposed == 60
+    # Three times as many answers as were measured: three times as many proposals,
+    # and as many decided on.
+    more = reach_for(both, 0.9, 30)
+    assert (more.proposed, more.decided, more.cells) == (60, 6_000, 2)
     with pytest.raises(InputError, match=r"is 0\.97, and the farthest .* found 0\.96 of the 10"):
         reach_for(both, 0.97, 10)
     with pytest.raises(InputError, match=r"0\.95 \(the default\)"):

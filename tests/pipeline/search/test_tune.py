@@ -69,8 +69,11 @@ def test_the_lower_recall_is_worked_by_hand() -> None:
     assert lower_recall(wanted, found - 100) == 0.0
 
 
+NUMBERS = ("cells", "proposed", "postings", "decided")
+
+
 class Scripted(Coordinator):
-    """Finds an image each for cells, proposals and postings that reach what is needed."""
+    """Finds an image each for the numbers of a reach that are as great as is needed."""
 
     def __init__(self, needs: Reach) -> None:
         self.images, self.needs, self.asked = 1 << 20, needs, 0
@@ -79,28 +82,25 @@ class Scripted(Coordinator):
         self, reach: Reach, queries: QueryBatch, spec: FusionSpec, k: int, where: None = None
     ) -> Answer:
         self.asked += 1
-        enough = [
-            getattr(reach, name) >= getattr(self.needs, name)
-            for name in ("cells", "proposed", "postings")
-        ]
-        ids = np.where(enough, [[1, 2, 3]], -1)
+        enough = [getattr(reach, name) >= getattr(self.needs, name) for name in NUMBERS]
+        ids = np.where(enough, [[1, 2, 3, 4]], -1)
         ids = np.concatenate([ids, [[9]]], axis=1)
-        return Answer(ids, np.ones((1, 4)), np.ones((1, 4, 2)), np.zeros(1, np.bool_))
+        return Answer(ids, np.ones((1, 5)), np.ones((1, 5, 2)), np.zeros(1, np.bool_))
 
 
 def test_each_number_is_shrunk_alone_to_a_third_above_what_is_needed() -> None:
-    needs = reach(3, 900, 5_000)
+    needs = reach(3, 900, 5_000, decided=300)
     coordinator = Scripted(needs)
     queries = QueryBatch({"high": np.ones((1, 5), np.float32)})
     tuning = Tuning(
-        coordinator, SPECS[0], queries, np.array([9]), np.array([[1, 2, 3]]),
-        reach(64, 1 << 20, 1 << 30), known(cells=64),
+        coordinator, SPECS[0], queries, np.array([9]), np.array([[1, 2, 3, 4]]),
+        reach(64, 1 << 20, 1 << 30, decided=1 << 20), known(cells=64),
     )  # fmt: skip
     tuning.climb()
     for target in TARGETS:
         tuning.shrink(target)
     best = tuning.chosen()[-1]
     assert best.recall == 1.0
-    for name in ("cells", "proposed", "postings"):
+    for name in NUMBERS:
         least = getattr(needs, name)
         assert least <= getattr(best, name) <= least / 0.7 + 1
