@@ -124,7 +124,7 @@ class Tuning:
                 return
 
     def shrink(self, target: float) -> None:
-        """Take from the first reach of the ladder that finds the target what is not needed.
+        """Take from the cheapest reach tried that finds the target what is not needed.
 
         The number whose next step saves most goes first, until none can go on.
         """
@@ -201,7 +201,7 @@ def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers
     wanted = np.where(exact.scores > 0.0, exact.image_ids, -1)
     tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers)
     tuning.climb()
-    for target in TARGETS:
+    for target in reversed(TARGETS):  # what does for one may do with still less for the next
         tuning.shrink(target)
     update = {"k": k, "queries": len(ids), "reaches": tuning.chosen()}
     return proposers.model_copy(update=update)

@@ -25,7 +25,7 @@ from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.record_rules import tuning_path
 from lamella.schemas.job import SearchSettings
 from lamella.schemas.query import Weighting
-from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
+from lamella.schemas.snapshot import IndexSnapshot, Proposers
 from tests.builders import copied
 from tests.conftest import Indexed
 from tests.pipeline.search.fast_servers import exact_proposers, known, reach
