@@ -78,7 +78,7 @@ def _thin(scores: Float64s, ids: Int64s, places: Int64s, held: int, size: int, b
     for number in range(held):
         low, high = min(low, scores[number]), max(high, scores[number])
     if not low < high:
-        return _cut(scores, ids, places, held, size)  # type: ignore[no-any-return]
+        return _cut(scores, ids, places, held, size)
     scale = (len(bins) - 1) / (high - low)
     bins[:] = 0
     for number in range(held):
@@ -88,21 +88,29 @@ def _thin(scores: Float64s, ids: Int64s, places: Int64s, held: int, size: int, b
         bound -= 1
         count += bins[bound]
     if count > size + size // 2:
-        return _cut(scores, ids, places, held, size)  # type: ignore[no-any-return]
-    count = 0
+        return _cut(scores, ids, places, held, size)
+    there = 0
     for number in range(held):
         kept = np.int64((scores[number] - low) * scale) >= bound
         # Without a branch: which are kept is hard to predict.
-        scores[count], ids[count], places[count] = scores[number], ids[number], places[number]
-        count += np.int64(kept)
-    return count
+        scores[there], ids[there], places[there] = scores[number], ids[number], places[number]
+        there += int(kept)
+    return there
+
+
+@compiled
+def _at(table: Float64s, value: float | np.float64) -> float:
+    """Return what a table of even steps over [0, 1] has at a value, between its entries linear."""
+    place = min(max(value, 0.0), 1.0) * (len(table) - 1)
+    entry = min(int(place), len(table) - 2)
+    return table[entry] + (place - entry) * (table[entry + 1] - table[entry])  # type: ignore[no-any-return]
 
 
 @compiled
 def _put(
     found: Float64s,
     rows: UInt32s,
-    count: int,
+    count: np.uint64,
     scores: Float64s,
     ids: Int64s,
     places: Int64s,
@@ -118,13 +126,13 @@ def _put(
     Returns how many it then holds, and the bar. It takes arrays and not the tuple of a list:
     counting references to these would take longer than all else.
     """
-    full, least = np.int64(held), np.float64(bar)
-    for number in range(count):
+    full, least = int(held), float(bar)
+    for number in range(np.int64(count)):
         score = found[number]
         if score >= least:
             if full == len(scores):
-                full = np.int64(_thin(scores, ids, places, full, size, bins))
-                least = scores[:full].min()
+                full = _thin(scores, ids, places, full, size, bins)
+                least = float(scores[:full].min())
             row = np.int64(rows[number])
             scores[full], ids[full], places[full] = score, image_ids[row], base + row
             full += 1
@@ -179,7 +187,6 @@ def keep_known(
     list_offsets, list_rows, list_counts = postings
     sums, met, over, passed, scores = room
     bins = np.empty(BINS, np.int32)
-    near_steps, own_steps = len(near_table) - 1, len(own_table) - 1
     final = len(words) - 1
     for query in range(len(offsets) - 1):
         count = above = np.uint64(0)
@@ -208,20 +215,15 @@ def keep_known(
         kept, least = np.uint64(0), near[4][query]
         for entry in range(offsets[query], last):
             row = np.uint64(rows[entry])
-            # Both maps, between the entries of their tables linear.
-            place = min(max(np.float64(found[entry]), 0.0), 1.0) * near_steps
-            step = min(np.int64(place), near_steps - 1)
-            score = near_table[step] + (place - step) * (near_table[step + 1] - near_table[step])
+            score = _at(near_table, np.float64(found[entry]))
             if sums[row] > np.float32(0.0):
                 share = np.float64(min(sums[row] * inverse_norms[row], np.float32(1.0)))
                 sums[row] = np.float32(0.0)
-                place = share * own_steps
-                step = min(np.int64(place), own_steps - 1)
-                score += own_table[step] + (place - step) * (own_table[step + 1] - own_table[step])
+                score += _at(own_table, share)
             passed[kept], scores[kept] = row, score
             kept += np.uint64(score >= least)
         near[3][query], near[4][query] = _put(
-            scores, passed, np.int64(kept), near[0][query], near[1][query], near[2][query],
+            scores, passed, kept, near[0][query], near[1][query], near[2][query],
             near[3][query], near[4][query], near[5], image_ids, base, bins,
         )  # fmt: skip
         kept = np.uint64(0)
@@ -231,7 +233,7 @@ def keep_known(
             passed[kept], scores[kept] = row, share
             kept += np.uint64(share >= bar and (len(allowed) == 0 or allowed[row]))
         own[3][query], own[4][query] = _put(
-            scores, passed, np.int64(kept), own[0][query], own[1][query], own[2][query],
+            scores, passed, kept, own[0][query], own[1][query], own[2][query],
             own[3][query], own[4][query], own[5], image_ids, base, bins,
         )  # fmt: skip
         for number in range(np.int64(count)):
