@@ -37,6 +37,7 @@ from lamella.pipeline.jobs.resolve import (
 from lamella.pipeline.jobs.tuning import OpenCoordinator, in_this_process, note_on, tuned
 from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
 from lamella.pipeline.journey import Journey
+from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
@@ -252,7 +253,7 @@ def index_prepared(
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
     made = journey.make(hands)
-    draft = draft_of(store, path, record, made, opened)
+    draft = draft_of(store, path, record, made, opened, watch.progress)
     if (note := note_on(draft)) is not None:
         watch.note(note)
     # The manifest of an equal listing may be older.
@@ -272,6 +273,7 @@ def draft_of(
     job: JobRecord,
     made: Made,
     opened: OpenCoordinator = in_this_process,
+    on_progress: OnProgress = quiet,
 ) -> IndexSnapshot:
     """Return the snapshot that a job whose stages have ended gives, not yet published.
 
@@ -280,7 +282,7 @@ def draft_of(
 
     Args:
         path: that of the job's record.
-        opened: opens the draft for that.
+        opened: opens the draft for that; `on_progress` is told how far it is.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -307,7 +309,7 @@ def draft_of(
         proposers=None if proposed is None else proposed.described(job.job.search.k),
         proposed=None if proposed is None else proposed.records,
     )
-    return tuned(store, draft, job.job.search.k, opened)
+    return tuned(store, draft, job.job.search.k, opened, on_progress)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ so the same index gets the same reaches on one kind of machine, however it is se
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +17,13 @@ from lamella.pipeline.index.draw import draw
 from lamella.pipeline.index.sketch import LEADING
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.merge import without_own
+from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import QueryBatch
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
+
+ASKED_AT_ONCE = 16
+"""Images of the sample that get their exact answers together, so that progress is seen."""
 
 SAMPLE = 64
 """Images of the index that are asked. A mean share of .95 has then a standard error near .01."""
@@ -40,6 +45,12 @@ NS_OF_CODE, NS_OF_POSTING, NS_OF_PAIR, NS_OF_NUMBER = 0.45, 10.0, 500.0, 0.7
 layers, and each number of a vector for such a pair: nanoseconds of a core with AVX2, over a million
 drawn pictures. They only say which of two reaches is cheaper."""
 
+TRIES = 9
+"""About the reaches that are tried for a target, after the ladder."""
+
+OnTried = Callable[[int, int], None]
+"""Called with how many reaches were tried, and of about how many; the same at the end."""
+
 GRAPH_NEIGHBOURS = 32
 """Neighbours that an entry of the search list of a graph is compared with, about: its M."""
 
@@ -54,6 +65,7 @@ class Tuning:
         ids: (Q,) of these.
         wanted: (Q, k) their exact answers, -1 where there is nothing of any similarity.
         limits: the most that each number of a reach can be of use.
+        expected: about how many reaches will have been tried at the end.
     """
 
     coordinator: Coordinator
@@ -64,6 +76,8 @@ class Tuning:
     limits: Reach
     proposers: Proposers
     tried: dict[tuple[int, int, int], Reach] = field(default_factory=dict)
+    on_tried: OnTried = lambda done, about: None
+    expected: int = RUNGS + TRIES * len(TARGETS)
 
     def measured(self, reach: Reach) -> Reach:
         """Return a reach, cut to the limits, with what it finds."""
@@ -81,6 +95,7 @@ class Tuning:
             found = without_own(answer, self.ids).image_ids
             recall = lower_recall(self.wanted, found)
             self.tried[key] = cut.model_copy(update={"recall": recall})
+            self.on_tried(len(self.tried), max(self.expected, len(self.tried) + 1))
         return self.tried[key]
 
     def cost(self, reach: Reach) -> float:
@@ -153,12 +168,21 @@ class Tuning:
         return self.cost(reach), reach.cells, reach.proposed, reach.postings
 
 
-def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers:
+def tune(
+    coordinator: Coordinator,
+    snapshot: IndexSnapshot,
+    k: int,
+    on_asked: OnTried = lambda done, total: None,
+    on_tried: OnTried = lambda done, about: None,
+) -> Proposers:
     """Return the proposers of a snapshot, not yet published, with reaches measured by its images.
 
     Args:
         coordinator: of that snapshot.
         k: how many images the answers have that are to be found.
+        on_asked: called with how many images of the sample have their exact answers, and of how
+            many.
+        on_tried: called as reaches are tried.
 
     Raises:
         ValueError: the snapshot has no proposers.
@@ -177,20 +201,43 @@ def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers
         proposed=every,
         postings=FIRST.postings << RUNGS if local else 0,
     )
+    on_asked(0, SAMPLE)  # what follows opens the segments
     ids = coordinator.image_ids()
     ids = ids[draw(ids, SAMPLE)]
     if len(ids) < 2:  # nothing but a query itself can be found
+        on_asked(len(ids), len(ids))
         nearest = limits.model_copy(update={"cells": 1})
         return proposers.model_copy(update={"k": k, "queries": 0, "reaches": (nearest,)})
     queries = coordinator.features(ids.tolist(), [entry.layer for entry in fusion.layers])
-    exact = without_own(coordinator.answer(queries, fusion, k + 1), ids)
-    wanted = np.where(exact.scores > 0.0, exact.image_ids, -1)
-    tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers)
+    wanted = _exact_answers(coordinator, queries, fusion, ids, k, on_asked)
+    tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers, on_tried=on_tried)
+    on_tried(0, tuning.expected)
     tuning.climb()
-    for target in TARGETS:
+    for number, target in enumerate(TARGETS):
+        tuning.expected = len(tuning.tried) + TRIES * (len(TARGETS) - number)
         tuning.shrink(target)
+    on_tried(len(tuning.tried), len(tuning.tried))
     update = {"k": k, "queries": len(ids), "reaches": tuning.chosen()}
     return proposers.model_copy(update=update)
+
+
+def _exact_answers(
+    coordinator: Coordinator,
+    queries: QueryBatch,
+    fusion: FusionSpec,
+    ids: Int64s,
+    k: int,
+    on_asked: OnTried,
+) -> Int64s:
+    """Return the exact answers of images, (Q, k), -1 where there is nothing of any similarity."""
+    found = []
+    for start in range(0, len(ids), ASKED_AT_ONCE):
+        rows = range(start, min(start + ASKED_AT_ONCE, len(ids)))
+        answer = coordinator.answer(take_queries(queries, rows), fusion, k + 1)
+        exact = without_own(answer, ids[rows.start : rows.stop])
+        found.append(np.where(exact.scores > 0.0, exact.image_ids, -1))
+        on_asked(rows.stop, len(ids))
+    return np.concatenate(found)
 
 
 def lower_recall(wanted: Int64s, found: Int64s) -> float:
