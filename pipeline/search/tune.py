@@ -56,7 +56,7 @@ GRAPH_NEIGHBOURS = 32
 
 
 @dataclass(eq=False)
-class Tuning:
+class ReachSearch:
     """Reaches of one index that were tried, and what each found and costs.
 
     Attributes:
@@ -210,14 +210,16 @@ def tune(
         return proposers.model_copy(update={"k": k, "queries": 0, "reaches": (nearest,)})
     queries = coordinator.features(ids.tolist(), [entry.layer for entry in fusion.layers])
     wanted = _exact_answers(coordinator, queries, fusion, ids, k, on_asked)
-    tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers, on_tried=on_tried)
-    on_tried(0, tuning.expected)
-    tuning.climb()
+    search = ReachSearch(
+        coordinator, fusion, queries, ids, wanted, limits, proposers, on_tried=on_tried
+    )
+    on_tried(0, search.expected)
+    search.climb()
     for number, target in enumerate(TARGETS):
-        tuning.expected = len(tuning.tried) + TRIES * (len(TARGETS) - number)
-        tuning.shrink(target)
-    on_tried(len(tuning.tried), len(tuning.tried))
-    update = {"k": k, "queries": len(ids), "reaches": tuning.chosen()}
+        search.expected = len(search.tried) + TRIES * (len(TARGETS) - number)
+        search.shrink(target)
+    on_tried(len(search.tried), len(search.tried))
+    update = {"k": k, "queries": len(ids), "reaches": search.chosen()}
     return proposers.model_copy(update=update)
 
 
