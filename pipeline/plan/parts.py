@@ -296,6 +296,7 @@ def memory_of(
         memory["propose"] = max(
             frame, proposer_memory(images, width), key=lambda x: sum(x.values())
         )
+    if kind not in ("none", "ivf"):  # cells are mapped, graphs are held
         servers, every = min(workers, extent.segments), extent.pictures.mean
         held = sum(
             sum(proposer_bytes(kind, every, each, extent.segments).values())
