@@ -152,7 +152,8 @@ def _tune_load(prepared: Prepared, found: Probe, extent: Extent) -> Load | None:
     kind, pictures = prepared.job.index.proposer, extent.pictures.mean
     if kind == "none":
         return None
-    seconds = tuning_seconds(kind, found.dimensions, len(found.words), pictures)
+    k = prepared.job.search.k
+    seconds = tuning_seconds(kind, found.dimensions, len(found.words), pictures, k)
     return Load(
         TUNE,
         {"reaches": Figure(mean=seconds / pictures)},

@@ -36,10 +36,11 @@ ALIKE = 128
 """An image costs a graph as much time as the binary logarithm of its images over this many: so
 builds of 2,048 to 98,304 vectors took, of 128 dimensions within 15 %, of 1,280 within 20 %."""
 
-FARTHEST = 64
-"""How many times as far as the first reach those go that take most of the time of tuning."""
+FARTHEST = 128
+"""How many times as far as the first reach those go that take most of the time of tuning. That
+depends on the data: where far images are among the best, the whole index is looked at."""
 
-TRIES_OF_IT = 12
+TRIES_OF_IT = 15
 """All reaches that are tried take about as long as the farthest would so many times."""
 
 NS_OF_EXACT = 23.0
@@ -85,20 +86,21 @@ def graph_growth(images: float) -> float:
 
 
 def tuning_seconds(
-    kind: ProposerKind, dimensions: Mapping[str, int], local: int, pictures: float
+    kind: ProposerKind, dimensions: Mapping[str, int], local: int, pictures: float, k: int
 ) -> float:
     """Return about how many seconds of one thread it takes to measure the reaches of an index.
 
     Args:
         dimensions: of each global layer.
         local: how many local layers there are.
+        k: how many images the answers have that are to be found.
     """
     every = max(round(pictures), 1)
     seen = min(FIRST.cells * FARTHEST * GRAPH_NEIGHBOURS, every)
     if kind == "ivf":
         seen = min(every * FIRST.cells * FARTHEST // cells_for(every), every)
     widths = dimensions.values()
-    pairs = min(FIRST.proposed * FARTHEST, every) * (len(widths) + local)
+    pairs = min(max(FIRST.proposed, k) * FARTHEST, every) * (len(widths) + local)
     farthest = (
         NS_OF_CODE * seen * sum(min(width, LEADING) for width in widths)
         + NS_OF_POSTING * FIRST.postings * FARTHEST * local

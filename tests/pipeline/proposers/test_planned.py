@@ -56,7 +56,7 @@ def test_an_image_takes_longer_in_a_larger_graph_by_its_logarithm() -> None:
 
 
 def test_tuning_takes_longer_with_pictures_and_with_layers() -> None:
-    few = tuning_seconds("ivf", {"high": 128}, 0, 1e5)
-    assert few < tuning_seconds("ivf", {"high": 128}, 0, 1e6)
-    assert few < tuning_seconds("ivf", {"high": 128}, 1, 1e5)
-    assert few < tuning_seconds("ivf", {"high": 1_280}, 0, 1e5)
+    few = tuning_seconds("ivf", {"high": 128}, 0, 1e5, 100)
+    assert few < tuning_seconds("ivf", {"high": 128}, 0, 1e6, 100)
+    assert few < tuning_seconds("ivf", {"high": 128}, 1, 1e5, 100)
+    assert few < tuning_seconds("ivf", {"high": 1_280}, 0, 1e5, 100)
