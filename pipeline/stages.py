@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from lamella.pipeline.corpus.given_vectors import GivenVectors
 from lamella.pipeline.corpus.listing import Listing
 from lamella.pipeline.extract.extraction import Extraction
-from lamella.pipeline.index.encode import Encoding
+from lamella.pipeline.index.encode import Encoding, encoding_place, from_high_to_low
 from lamella.pipeline.index.one_pass import WordEncoder
 from lamella.pipeline.index.publish import totals_place
 from lamella.pipeline.index.stage import Cuts, Index
@@ -125,12 +125,12 @@ class Made:
 
     def __init__(self, **outcomes: Any) -> None:
         self._of: dict[str, Any] = outcomes
-        self._keys: dict[str, frozenset[str]] = {}
+        self._tasks: dict[str, frozenset[tuple[str, str]]] = {}
 
     def add(self, name: str, outcome: Any) -> None:
         """Add the outcome of a stage."""
         self._of[name] = outcome
-        self._keys.clear()
+        self._tasks.clear()
 
     def has(self, name: str) -> bool:
         """Say whether a stage has ended."""
@@ -184,22 +184,27 @@ class Made:
         if top == top_of(tree.PROPOSE.form.text):
             made = self.proposed  # of other kinds there may be some with the same keys
             return made is not None and made.folder == file.folder and file.key in made.records
-        if top not in self._keys:
-            self._keys[top] = self._keys_in(top)
-        return file.parts.get("key", file.key) in self._keys[top]
+        if top not in self._tasks:
+            self._tasks[top] = frozenset(self._tasks_in(top))
+        # The manifest of a segment lies in a folder of its own, below that of the step.
+        folder = f"{top}/{file.parts.get('keyed', '')}"
+        return (folder, file.parts.get("key", file.key)) in self._tasks[top]
 
-    def _keys_in(self, top: str) -> frozenset[str]:
-        """Return the keys of the tasks of this corpus in a folder below the root."""
+    def _tasks_in(self, top: str) -> Iterator[tuple[str, str]]:
+        """Yield folder and key of each task of this corpus in a folder below the root."""
         if top == top_of(tree.LOOK.form.text):
             looks = (tree.read(shard.file.path) for shard in self.manifest.shards)
-            return frozenset(look.key for look in looks if look is not None)
-        if top == top_of(tree.EXTRACT.form.text) and self.has("extract"):
-            return frozenset(shard.key for shard in self.extraction.shards)
-        if top == top_of(tree.ENCODE.form.text) and self.has("extract"):
-            return frozenset(self.extraction.keys)
-        if top == top_of(tree.INDEX.form.text) and self.has("index"):
-            return frozenset(task.key for task in self.index.tasks)
-        return frozenset()
+            yield from ((look.folder, look.key) for look in looks if look is not None)
+        elif top == top_of(tree.EXTRACT.form.text) and self.has("extract"):
+            for record in self.extraction.records:
+                yield tree.folder_of(record.files["images"].path), record.key
+        elif top == top_of(tree.ENCODE.form.text) and self.has("extract"):
+            extraction = self.extraction
+            words = from_high_to_low(extraction.spec, self.vocabularies)
+            folder, _ = encoding_place(extraction.decided, words)
+            yield from ((folder, key) for key in extraction.keys)
+        elif top == top_of(tree.INDEX.form.text) and self.has("index"):
+            yield from ((self.index.folder, task.key) for task in self.index.tasks)
 
 
 SHARED = frozenset(

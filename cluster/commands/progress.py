@@ -31,7 +31,7 @@ UNITS: Mapping[str, Unit] = {
     "answer": "queries",
     "evaluate": "queries",
     "vocabulary": "rows",
-    **dict.fromkeys(("project", "fit", "import", "totals", "take"), "tasks"),
+    **dict.fromkeys(("project", "fit", "import", "totals", "take", "tune"), "tasks"),
 }
 """What a stage counts, by the first word of its name; all others count pictures."""
 
@@ -118,7 +118,7 @@ def _beat(name: str, stage: _Running, now: float) -> StageBeat:
         unit=UNITS.get(kind, "pictures"),
         per_second=stage.speed.per_second(now),
         seconds_left=stage.speed.seconds_left(now, stage.total) if stage.total else None,
-        note=stage.of[:200] if kind == "vocabulary" else "",
+        note=stage.of[:200] if kind in ("vocabulary", "tune") else "",
     )
 
 
@@ -227,6 +227,8 @@ class ProgressLines:
             of, what = f"round {min(stand.done + 1, rounds)} of about {rounds}", " rounds"
             if not total:
                 of = "sampling"
+        elif stand.stage == "tune":  # how many reaches will be tried is a guess until the end
+            of, what = f"reach {min(stand.done + 1, stand.total)} of about {total}", " reaches"
         with self._lock:
             if name not in self._running:
                 self._running[name] = _Running(

@@ -12,12 +12,10 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from lamella.cluster.ray import lifeline
 from lamella.cluster.ray.actors import (
@@ -28,6 +26,7 @@ from lamella.cluster.ray.actors import (
     Worker,
     check_device,
 )
+from lamella.cluster.ray.calls import calls_of, hanging, reply_to, sendable, tries_at
 from lamella.cluster.ray.capacity import machines, total, workers_for
 from lamella.cluster.ray.reports import Reporting
 from lamella.cluster.ray.room import START_TIMEOUT_S, Patience, Room
@@ -36,26 +35,17 @@ from lamella.cluster.ray.starts import (
     OR_SERIAL,
     NoWorkers,
     Starts,
-    how_it_died,
-    node_is_gone,
     none_starts,
 )
 from lamella.cluster.ray.stragglers import STRAGGLER_S, Call, Pace
 from lamella.cluster.ray.worker_logs import LOOK_S, why_none_starts
 from lamella.pipeline import events, meters
 from lamella.pipeline.products import choice
-from lamella.pipeline.run.ledger import Ledger, describe
+from lamella.pipeline.run.ledger import Ledger
 from lamella.pipeline.run.step import Outcome, Step, TaskT
 from lamella.schemas.job import EngineSettings
 
 TASK_TIMEOUT_S = 3600.0
-REPLY_TIMEOUT_S = 60.0
-
-SMALL_BYTES = 50_000
-"""Smaller steps are sent with every task; Ray inlines arguments up to 100,000 bytes."""
-
-ANSWER_TIMEOUT_S = 10.0
-"""How long a worker may take to answer how long its task has been silent."""
 
 
 class RayRunner:
@@ -143,7 +133,7 @@ class RayRunner:
         # A new name each run, so that a worker does not mistake this step for its open one.
         step_id = uuid.uuid4().hex
         lifeline.check()
-        shared_step = _sendable(step)
+        shared_step = sendable(step)
         calls: dict[Any, Call] = {}
         pace = Pace(self.straggler_s)
         self._starts = Starts()
@@ -204,7 +194,7 @@ class RayRunner:
 
     def _clock(self, actor: Any, calls: dict[Any, Call]) -> None:
         """Start the clock of an actor's first call, if it does not run yet."""
-        first = next(iter(_calls_of(actor, calls)), None)
+        first = next(iter(calls_of(actor, calls)), None)
         if first is not None and calls[first].began == math.inf:
             now = time.monotonic()
             calls[first] = replace(calls[first], began=now, deadline=now + self.task_timeout_s)
@@ -225,7 +215,7 @@ class RayRunner:
                 raise none_starts(why)
             self._patience.tell()
         self._renew(calls)
-        for actor in self._hanging(calls):
+        for actor in hanging(calls, self.task_timeout_s):
             why = f"no sign of progress in {self.task_timeout_s:g} s: worker ended"
             if actor not in self._pool:
                 why = f"it did not start in {self.start_timeout_s:g} s"
@@ -241,39 +231,12 @@ class RayRunner:
         for reference in references:
             calls[reference] = replace(calls[reference], deadline=deadline)
 
-    def _hanging(self, calls: dict[Any, Call]) -> set[Any]:
-        """Return the actors with a call whose time is up; calls that made progress get more time.
-
-        An actor that is dead, stopped or held up does not say how long its task was silent.
-        """
-        now = time.monotonic()
-        late = {reference: call for reference, call in calls.items() if call.deadline <= now}
-        hanging = {call.actor for call in late.values() if call.key is None}
-        asked = {
-            reference: call.actor.silence.options(concurrency_group=ASIDE).remote(call.key)
-            for reference, call in late.items()
-            if call.key is not None
-        }
-        until = now + min(ANSWER_TIMEOUT_S, self.task_timeout_s)
-        for reference, answer in asked.items():
-            silence: float | None = math.inf
-            with suppress(RayError):
-                silence = lifeline.get(answer, max(0.0, until - time.monotonic()))
-            left = self.task_timeout_s - (math.inf if silence is None else silence)
-            if lifeline.wait([reference], 0.0) is not None:
-                continue  # the call has ended meanwhile
-            if left > 0:
-                calls[reference] = replace(late[reference], deadline=time.monotonic() + left)
-            else:
-                hanging.add(late[reference].actor)
-        return hanging
-
     def _hear(
         self, reference: Any, ledger: Ledger[TaskT], calls: dict[Any, Call], pace: Pace
     ) -> Iterator[Outcome]:
         """Handle a reply, or the reason why there is none; yield the outcomes that follow."""
         call = calls[reference]
-        reply, why_lost, vanished = _reply_to(reference)
+        reply, why_lost, vanished = reply_to(reference)
         if isinstance(reply, Reply):
             reply.report.hear()
         if why_lost is not None:
@@ -289,7 +252,7 @@ class RayRunner:
             self._measure()
             self._starts.failed.clear()
             return
-        others = _tries_at(call.key, calls)
+        others = tries_at(call.key, calls)
         if reply.record is not None:
             if call.began < math.inf:
                 pace.spent.append(time.monotonic() - call.began)
@@ -327,7 +290,7 @@ class RayRunner:
         for call in lost:
             if call.key is None and call.deadline > now and not vanished:
                 self._starts.failed.append((why, now - call.began))
-            elif call.key is not None and not _tries_at(call.key, calls):
+            elif call.key is not None and not tries_at(call.key, calls):
                 outcome = ledger.fail(call.key, why, retry=True, vanished=vanished)
                 if outcome is not None:
                     yield outcome
@@ -342,7 +305,7 @@ class RayRunner:
         lifeline.kill(actor)
         self._pool = [each for each in self._pool if each != actor]
         self._measure()
-        return [calls.pop(reference) for reference in _calls_of(actor, calls)]
+        return [calls.pop(reference) for reference in calls_of(actor, calls)]
 
     def _measure(self) -> None:
         meters.WORKERS.set(len(self._pool), kind="gpu" if self._on_gpus else "cpu")
@@ -369,32 +332,3 @@ class RayRunner:
                 f"what is done stays done; {MEND}, {OR_SERIAL}",
             )
         return self._patience.lost(name)
-
-
-def _sendable(step: Step[Any]) -> Any:
-    """Return what to send with each task: the step itself, or a reference to a large one.
-
-    A reference ties this process to the scheduler: it cannot outlive it.
-    """
-    return step if len(ray.cloudpickle.dumps(step)) < SMALL_BYTES else ray.put(step)
-
-
-def _reply_to(reference: Any) -> tuple[Any, str | None, bool]:
-    """Return the reply; why the actor must be replaced, if it must; whether its machine is gone."""
-    try:
-        reply = lifeline.get(reference, timeout=REPLY_TIMEOUT_S)
-    except (RayActorError, GetTimeoutError) as error:
-        return None, f"its worker died ({how_it_died(error)})", node_is_gone(error)
-    except RayError as error:
-        return None, describe(error), False
-    return reply, reply.error if isinstance(reply, Reply) and reply.useless else None, False
-
-
-def _calls_of(actor: Any, calls: Mapping[Any, Call]) -> dict[Any, Call]:
-    """Return an actor's calls, in the order of sending."""
-    return {reference: call for reference, call in calls.items() if call.actor == actor}
-
-
-def _tries_at(key: str, calls: Mapping[Any, Call]) -> dict[Any, Call]:
-    """Return the calls for a task; a straggler has two."""
-    return {reference: call for reference, call in calls.items() if call.key == key}

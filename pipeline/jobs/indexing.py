@@ -19,11 +19,12 @@ from lamella.pipeline.corpus.stage import (
     in_utc,
 )
 from lamella.pipeline.corpus.vector_listing import list_vectors
-from lamella.pipeline.errors import CorruptFile, InputError, MissingFile
+from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.promotions import current_snapshot
 from lamella.pipeline.index.publish import draft_snapshot, make_totals, read_weights
 from lamella.pipeline.index.words_fit import fits_of
 from lamella.pipeline.jobs.gate import Gate, open_gate
+from lamella.pipeline.jobs.kept_words import keep_words
 from lamella.pipeline.jobs.mistakes import Mistakes
 from lamella.pipeline.jobs.promoting import publish_and_promote, unjudged
 from lamella.pipeline.jobs.proposing import building, check_proposing, keep_frames
@@ -37,12 +38,11 @@ from lamella.pipeline.jobs.resolve import (
 from lamella.pipeline.jobs.tuning import OpenCoordinator, in_this_process, note_on, tuned
 from lamella.pipeline.jobs.vectors import given_layers, largest_shard, notes_on, open_layers
 from lamella.pipeline.journey import Journey
+from lamella.pipeline.run.drive import OnProgress, quiet
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.search.calibrate import calibrate
 from lamella.pipeline.stages import Hands, Made, Watch
-from lamella.pipeline.store import tree
 from lamella.pipeline.store.protocol import Store
-from lamella.pipeline.store.records import read_record
 from lamella.pipeline.vocabulary.import_words import (
     find_import,
     probes_wanted,
@@ -155,53 +155,6 @@ def prepare(source: str | None, job: JobConfig, on_entries: OnEntries = quietly)
     )
 
 
-def keep_words(store: Store, prepared: Prepared, before: IndexSnapshot | None) -> Prepared:
-    """Return the job with the words of the snapshot before, if that was made by the same settings.
-
-    So what is known of its pictures stays as it is. Words are trained anew for another source
-    (unless its corpus was given the same name), for other layers, words or encodings, and where the
-    words before had come from elsewhere.
-    """
-    if before is None or prepared.imports or not before.job:
-        return prepared
-    if before.corpus != prepared.name or not before.extraction.is_like(prepared.spec):
-        return prepared
-    try:
-        last = read_record(store, before.job, JobRecord)
-    except (MissingFile, CorruptFile):  # `verify` says so
-        return prepared
-    if last.imports or any(
-        last.job.vocabulary_of(layer) != prepared.job.vocabulary_of(layer)
-        or last.job.encoding_of(layer) != prepared.job.encoding_of(layer)
-        for layer in before.vocabularies
-    ):
-        return prepared
-    same = (before.extraction, last.corpus_inputs) == (prepared.spec, prepared.corpus_inputs)
-    if same:
-        return with_words(prepared, last.kept)  # the same job, given again
-    if before.root != prepared.listing.root and prepared.job.name is None:
-        return prepared  # another folder, whose last name happens to be the same
-    return with_words(prepared, words_of(before))
-
-
-def words_of(snapshot: IndexSnapshot) -> dict[str, str]:
-    """Return the paths of the records of a snapshot's words, by layer."""
-    return {
-        layer: tree.VOCABULARY.at(**tree.parts_of(vocabulary.centroids.path))
-        for layer, vocabulary in snapshot.vocabularies.items()
-        if vocabulary.centroids is not None
-    }
-
-
-def with_words(prepared: Prepared, kept: Mapping[str, str]) -> Prepared:
-    """Return the job with these words, which are in the store."""
-    if not kept:
-        return prepared
-    keep = ActivationSettings(keep=prepared.keep_said or "none")
-    job = prepared.job.model_copy(update={"activations": keep})
-    return replace(prepared, job=job, imports={}, kept=dict(kept))
-
-
 def index_prepared(
     store: Store,
     runner: Runner,
@@ -252,7 +205,7 @@ def index_prepared(
     journey = Journey(store, record, PreparedSources(prepared))
     hands = Hands(runner, threads, watch, before=before, rehash=rehash, fresh=True)
     made = journey.make(hands)
-    draft = draft_of(store, path, record, made, opened)
+    draft = draft_of(store, path, record, made, opened, watch.progress)
     if (note := note_on(draft)) is not None:
         watch.note(note)
     # The manifest of an equal listing may be older.
@@ -272,6 +225,7 @@ def draft_of(
     job: JobRecord,
     made: Made,
     opened: OpenCoordinator = in_this_process,
+    on_progress: OnProgress = quiet,
 ) -> IndexSnapshot:
     """Return the snapshot that a job whose stages have ended gives, not yet published.
 
@@ -280,7 +234,7 @@ def draft_of(
 
     Args:
         path: that of the job's record.
-        opened: opens the draft for that.
+        opened: opens the draft for that; `on_progress` is told how far it is.
 
     Raises:
         SnapshotIncomplete: the images of the manifest are not all accounted for.
@@ -307,7 +261,7 @@ def draft_of(
         proposers=None if proposed is None else proposed.described(job.job.search.k),
         proposed=None if proposed is None else proposed.records,
     )
-    return tuned(store, draft, job.job.search.k, opened)
+    return tuned(store, draft, job.job.search.k, opened, on_progress)
 
 
 @dataclass(frozen=True)

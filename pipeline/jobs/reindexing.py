@@ -8,7 +8,8 @@ from lamella.pipeline.corpus.roots import picture_source
 from lamella.pipeline.corpus.sources import OnEntries, quietly
 from lamella.pipeline.errors import InputError, MissingFile
 from lamella.pipeline.index.promotions import current_snapshot
-from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare, with_words, words_of
+from lamella.pipeline.jobs.indexing import Prepared, index_prepared, prepare
+from lamella.pipeline.jobs.kept_words import with_words, words_of
 from lamella.pipeline.jobs.vectors import changed, check_believed
 from lamella.pipeline.run.step import Runner
 from lamella.pipeline.stages import Watch

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from lamella.pipeline.jobs.tuning import TUNE
 from lamella.pipeline.run.drive import OnProgress, Progress, quiet
 from lamella.pipeline.run.step import Outcome, Runner, Step, TaskT
 from lamella.schemas.plan import Plan
@@ -36,6 +37,7 @@ class Stopwatch:
     runner: Runner
     on_progress: OnProgress = quiet
     taken: dict[str, Taken] = field(default_factory=dict)
+    _began: dict[str, float] = field(default_factory=dict)
 
     def run(self, step: Step[TaskT], tasks: Sequence[TaskT]) -> Iterator[Outcome]:
         """Yield the outcomes of the runner, and measure their stage."""
@@ -61,10 +63,23 @@ class Stopwatch:
         return self.runner.memory_per_worker()
 
     def progress(self, stand: Progress) -> None:
-        """Note whether a stage had tasks that were done before, and pass progress on."""
-        if stand.of_stage and stand.done and self._of(stand.of_stage).tasks == 0:
+        """Note whether a stage had tasks that were done before, and pass progress on.
+
+        The measuring of reaches runs no tasks, and is timed by its progress.
+        """
+        if stand.of_stage == TUNE:
+            self._time(stand)
+        elif stand.of_stage and stand.done and self._of(stand.of_stage).tasks == 0:
             self._of(stand.of_stage).before = True
         self.on_progress(stand)
+
+    def _time(self, stand: Progress) -> None:
+        """Add the time since this part of a stage began, once it has ended."""
+        began = self._began.setdefault(stand.stage, time.perf_counter())
+        if stand.done == stand.total:
+            taken = self._of(stand.of_stage)
+            taken.seconds += time.perf_counter() - began
+            taken.tasks += 1
 
     def _of(self, name: str) -> Taken:
         return self.taken.setdefault(name, Taken())

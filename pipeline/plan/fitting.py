@@ -29,6 +29,7 @@ WHAT = {
     ),
     "index": ("a segment takes", "ask for smaller ones (index.segment_images)"),
     "propose": ("proposers take", "ask for smaller segments (index.segment_images), or for none"),
+    "tune": ("the proposers that a worker serves take", 'leave them out (index.proposer = "none")'),
 }
 """By stage: the beginning of the message about memory, and how to need less."""
 

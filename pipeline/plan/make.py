@@ -89,7 +89,7 @@ def plan_of(
     extent = extent_of(prepared, found)
     loads = loads_of(prepared, found, extent)
     stored = stored_bytes(prepared, found, extent)
-    memory = memory_of(prepared, found, extent)
+    memory = memory_of(prepared, found, extent, machine.workers)
     of_a_worker = machine.available_bytes // machine.workers
     refusals = too_many_refused(
         found.refused,

@@ -7,11 +7,12 @@ from lamella.pipeline.bench.wait_times import DECODE_ON_GPU
 from lamella.pipeline.corpus.cut import cut_shards, runs
 from lamella.pipeline.index.plan import segment_memory
 from lamella.pipeline.jobs.indexing import Prepared
+from lamella.pipeline.jobs.tuning import TUNE
 from lamella.pipeline.journey import encodes_at_once, route
 from lamella.pipeline.plan.figures import mean_of, product, scaled
 from lamella.pipeline.plan.loads import Load
 from lamella.pipeline.plan.probe import Probe
-from lamella.pipeline.plan.proposers_cost import TRIED, proposer_bytes
+from lamella.pipeline.plan.proposers_cost import TRIED, proposer_bytes, tuning_seconds
 from lamella.pipeline.plan.sizes import (
     ARROW,
     ID,
@@ -25,6 +26,7 @@ from lamella.pipeline.plan.sizes import (
 from lamella.pipeline.plan.vocabulary_cost import WordsProbe
 from lamella.pipeline.proposers.build import proposer_memory
 from lamella.pipeline.proposers.frame import frame_memory
+from lamella.pipeline.run.budget import PROCESS_BYTES
 from lamella.pipeline.text import counted
 from lamella.pipeline.vocabulary.plan import training_memory
 from lamella.schemas.plan import Figure, PlannedBytes
@@ -92,6 +94,7 @@ def loads_of(prepared: Prepared, found: Probe, extent: Extent) -> list[Load]:
                 loads.append(_index_load(found, extent))
             case "propose":
                 loads.append(_propose_load(found, extent))
+                loads.append(_tune_load(prepared, found, extent))
     return [load for load in loads if load is not None]
 
 
@@ -142,6 +145,22 @@ def _propose_load(found: Probe, extent: Extent) -> Load:
         extent.segments,
         fixed=frames,
         basis=f"estimated: {TRIED:,} vectors",
+    )
+
+
+def _tune_load(prepared: Prepared, found: Probe, extent: Extent) -> Load | None:
+    kind, pictures = prepared.job.index.proposer, extent.pictures.mean
+    if kind == "none":
+        return None
+    k = prepared.job.search.k
+    seconds = tuning_seconds(kind, found.dimensions, len(found.words), pictures, k)
+    return Load(
+        TUNE,
+        {"reaches": Figure(mean=seconds / pictures)},
+        pictures,
+        extent.segments,
+        threaded=True,
+        basis="estimated: as measured elsewhere",
     )
 
 
@@ -246,7 +265,9 @@ def stored_bytes(prepared: Prepared, found: Probe, extent: Extent) -> tuple[Plan
     return tuple(listed)
 
 
-def memory_of(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dict[str, int]]:
+def memory_of(
+    prepared: Prepared, found: Probe, extent: Extent, workers: int
+) -> dict[str, dict[str, int]]:
     """Return the peak memory of a worker in bytes, by stage and by what holds it."""
     from lamella.pipeline.extract.sink import end_of_a_shard_bytes
 
@@ -269,10 +290,18 @@ def memory_of(prepared: Prepared, found: Probe, extent: Extent) -> dict[str, dic
     }
     images = math.ceil(extent.segment_pictures)
     memory["index"] = segment_memory(images, entries, found.dimensions)
-    if prepared.job.index.proposer != "none":
+    kind = prepared.job.index.proposer
+    if kind != "none":
         width = max(found.dimensions.values())
         frame = frame_memory(round(extent.pictures.mean), width)
         memory["propose"] = max(
             frame, proposer_memory(images, width), key=lambda x: sum(x.values())
         )
+    if kind not in ("none", "ivf"):  # cells are mapped, graphs are held
+        servers, every = min(workers, extent.segments), extent.pictures.mean
+        held = sum(
+            sum(proposer_bytes(kind, every, each, extent.segments).values())
+            for each in found.dimensions.values()
+        )
+        memory[TUNE] = {"process": PROCESS_BYTES, "proposers": math.ceil(held / servers)}
     return memory

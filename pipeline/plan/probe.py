@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s
+from lamella.pipeline.corpus.cut import runs
 from lamella.pipeline.corpus.decode import DecodeLimits
 from lamella.pipeline.corpus.identity import image_id_of
 from lamella.pipeline.corpus.image_table import ENTRY_FACTS, probe_rows
@@ -176,7 +177,8 @@ def probe(
     indexing = _index(layers, extract.image_ids, words, scratch)
     vectors = {name: each for name, each in layers.items() if isinstance(each, np.ndarray)}
     kind = prepared.job.index.proposer
-    proposing = (0.0, 0.0) if kind == "none" else probe_proposers(kind, vectors, pictures)
+    segment = pictures / runs(pictures, prepared.job.index.segment_images)
+    proposing = (0.0, 0.0) if kind == "none" else probe_proposers(kind, vectors, pictures, segment)
     ended = len(steps) + 1
     on_progress(Progress("probe words", ended, ended, ended, ended))
     return Probe(

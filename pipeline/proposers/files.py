@@ -11,7 +11,7 @@ from lamella.pipeline.arrays import Float32s, UInt8s
 from lamella.pipeline.errors import CorruptFile, IncompatibleInputs, one_line
 from lamella.pipeline.proposers.frame import Frame
 from lamella.pipeline.proposers.library import faiss_module
-from lamella.pipeline.store.commit import read_committed
+from lamella.pipeline.store.commit import open_committed, read_committed
 from lamella.pipeline.store.protocol import Store
 from lamella.pipeline.store.tables import (
     column,
@@ -82,7 +82,8 @@ def write_index(data: UInt8s, images: int, path: Path) -> int:
 def read_index(store: Store, reference: FileRef, frame: Frame, images: int, made: Proposers) -> Any:
     """Return the index in a file, once it is the file that the snapshot names.
 
-    FAISS trusts what it deserialises, so nothing else is given to it.
+    FAISS trusts what it reads, so nothing else is given to it. Codes and ids of cells stay in the
+    file, which is mapped; a graph is held in memory.
 
     Args:
         frame: of its layer.
@@ -94,10 +95,9 @@ def read_index(store: Store, reference: FileRef, frame: Frame, images: int, made
         CorruptFile: it is not what the snapshot says: it was written wrong.
         IncompatibleInputs: likewise, and another FAISS wrote it.
     """
-    data = read_committed(store, reference, lambda path: np.fromfile(path, np.uint8))
-    faiss = faiss_module()
+    path, faiss = open_committed(store, reference), faiss_module()
     try:
-        index = faiss.deserialize_index(data)
+        index = _read(faiss, path, made.kind)
         wrong = _wrong(faiss, index, frame, images, made.kind)
     except (RuntimeError, AttributeError) as error:  # FAISS cannot read it, or it lacks a part
         wrong = one_line(error)
@@ -113,6 +113,17 @@ def read_index(store: Store, reference: FileRef, frame: Frame, images: int, made
         f"{reference.path} has the SHA-256 on record and is not what it must be: {wrong}; so it "
         f"was written wrong, by whoever made {store.url}: index anew, or use a store that you trust"
     )
+
+
+def _read(faiss: Any, path: Path, kind: ProposerKind) -> Any:
+    """Return the index in a file; its cells are mapped.
+
+    A file that is changed in place after its check can give a mapped list wrong numbers, and each
+    row that is found is checked. Links of a graph are addresses that FAISS follows unchecked.
+    """
+    if kind == "ivf":
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    return faiss.deserialize_index(np.fromfile(path, np.uint8))
 
 
 def _wrong(faiss: Any, index: Any, frame: Frame, images: int, kind: ProposerKind) -> str:

@@ -7,6 +7,7 @@ so the same index gets the same reaches on one kind of machine, however it is se
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,9 +17,13 @@ from lamella.pipeline.index.draw import draw
 from lamella.pipeline.index.sketch import LEADING
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.merge import without_own
+from lamella.pipeline.search.searcher import take_queries
 from lamella.pipeline.search.segment import QueryBatch
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.snapshot import IndexSnapshot, Proposers, Reach
+
+ASKED_AT_ONCE = 16
+"""Images of the sample that get their exact answers together, so that progress is seen."""
 
 SAMPLE = 64
 """Images of the index that are asked. A mean share of .95 has then a standard error near .01."""
@@ -44,12 +49,18 @@ NS_OF_SCORE, NS_OF_NUMBER, NS_OF_ANSWER = 200.0, 0.7, 200.0
 code; a posting; a similarity of a query and an image, and each number of its vector; an image
 that is decided on. They only say which of two reaches is cheaper."""
 
+TRIES = 9
+"""About the reaches that are tried for a target, after the ladder."""
+
+OnTried = Callable[[int, int], None]
+"""Called with how many reaches were tried, and of about how many; the same at the end."""
+
 GRAPH_NEIGHBOURS = 32
 """Neighbours that an entry of the search list of a graph is compared with, about: its M."""
 
 
 @dataclass(eq=False)
-class Tuning:
+class ReachSearch:
     """Reaches of one index that were tried, and what each found and costs.
 
     Attributes:
@@ -58,6 +69,7 @@ class Tuning:
         ids: (Q,) of these.
         wanted: (Q, k) their exact answers, -1 where there is nothing of any similarity.
         limits: the most that each number of a reach can be of use.
+        expected: about how many reaches will have been tried at the end.
     """
 
     coordinator: Coordinator
@@ -68,6 +80,8 @@ class Tuning:
     limits: Reach
     proposers: Proposers
     tried: dict[tuple[int, ...], Reach] = field(default_factory=dict)
+    on_tried: OnTried = lambda done, about: None
+    expected: int = RUNGS + TRIES * len(TARGETS)
 
     def measured(self, reach: Reach) -> Reach:
         """Return a reach, cut to the limits, with what it finds."""
@@ -85,40 +99,20 @@ class Tuning:
             found = without_own(answer, self.ids).image_ids
             recall = lower_recall(self.wanted, found)
             self.tried[key] = cut.model_copy(update={"recall": recall})
+            self.on_tried(len(self.tried), max(self.expected, len(self.tried) + 1))
         return self.tried[key]
 
     def cost(self, reach: Reach) -> float:
         """Return about how many nanoseconds a query takes, counted by what it reads."""
-        every = max(self.coordinator.images, 1)
-        seen = float(reach.cells * GRAPH_NEIGHBOURS)
-        if self.proposers.cells:
-            seen = every * reach.cells / self.proposers.cells
         features = self.queries.layers.values()
         widths = [each.shape[1] for each in features if isinstance(each, np.ndarray)]
-        local = len(features) - len(widths)
-        # Each layer's proposals are scored in all dense layers but its own.
-        others = local * len(widths) + len(widths) * (len(widths) - 1)
-        width = sum(widths) / max(len(widths), 1)
-        total = (
-            min(seen, every) * sum(NS_OF_SEEN + NS_OF_CODE * min(each, LEADING) for each in widths)
-            + NS_OF_POSTING * reach.postings * local
-            + reach.proposed * others * (NS_OF_SCORE + NS_OF_NUMBER * width)
-            + reach.decided * len(features) * NS_OF_SCORE
-            + reach.decided * (NS_OF_ANSWER + NS_OF_NUMBER * sum(widths))
-        )
-        return float(total)
+        images, local = self.coordinator.images, len(features) - len(widths)
+        return cost_of(reach, images, self.proposers.cells, widths, local)
 
     def climb(self) -> None:
         """Try one reach after the other, each twice as far, until one finds the last target."""
         for rung in range(RUNGS):
-            far = FIRST.model_copy(
-                update={
-                    "cells": FIRST.cells << rung,
-                    "proposed": max(FIRST.proposed, self.wanted.shape[1]) << rung,
-                    "postings": FIRST.postings << rung,
-                    "decided": max(FIRST.decided, self.wanted.shape[1]) << rung,
-                }
-            )
+            far = times_as_far(1 << rung, self.wanted.shape[1])
             tried = len(self.tried)
             if self.measured(far).recall >= TARGETS[-1] or len(self.tried) == tried:
                 return
@@ -162,16 +156,56 @@ class Tuning:
         return self.cost(reach), *_numbers(reach)
 
 
+def times_as_far(times: int, k: int) -> Reach:
+    """Return a reach so many times as far as the first, which proposes k images at least."""
+    least = {"cells": 1, "proposed": k, "postings": 0, "decided": k}
+    more = {name: max(getattr(FIRST, name), low) * times for name, low in least.items()}
+    return FIRST.model_copy(update=more)
+
+
+def cost_of(reach: Reach, images: int, cells: int, widths: Sequence[int], local: int) -> float:
+    """Return about how many nanoseconds a query takes, counted by what it reads.
+
+    Args:
+        images: of the index.
+        cells: of its proposers; 0 for graphs.
+        widths: of the vectors of each dense layer.
+        local: how many local layers there are.
+    """
+    every = max(images, 1)
+    seen = every * reach.cells / cells if cells else float(reach.cells * GRAPH_NEIGHBOURS)
+    # Each layer's proposals are scored in all dense layers but its own.
+    others = local * len(widths) + len(widths) * (len(widths) - 1)
+    width = sum(widths) / max(len(widths), 1)
+    total = (
+        min(seen, every) * sum(NS_OF_SEEN + NS_OF_CODE * min(each, LEADING) for each in widths)
+        + NS_OF_POSTING * reach.postings * local
+        + min(reach.proposed, every) * others * (NS_OF_SCORE + NS_OF_NUMBER * width)
+        + min(reach.decided, every) * (len(widths) + local) * NS_OF_SCORE
+        + min(reach.decided, every) * (NS_OF_ANSWER + NS_OF_NUMBER * sum(widths))
+    )
+    return float(total)
+
+
 def _numbers(reach: Reach) -> tuple[int, ...]:
     return reach.cells, reach.proposed, reach.postings, reach.decided
 
 
-def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers:
+def tune(
+    coordinator: Coordinator,
+    snapshot: IndexSnapshot,
+    k: int,
+    on_asked: OnTried = lambda done, total: None,
+    on_tried: OnTried = lambda done, about: None,
+) -> Proposers:
     """Return the proposers of a snapshot, not yet published, with reaches measured by its images.
 
     Args:
         coordinator: of that snapshot.
         k: how many images the answers have that are to be found.
+        on_asked: called with how many images of the sample have their exact answers, and of how
+            many.
+        on_tried: called as reaches are tried.
 
     Raises:
         ValueError: the snapshot has no proposers.
@@ -191,20 +225,46 @@ def tune(coordinator: Coordinator, snapshot: IndexSnapshot, k: int) -> Proposers
         postings=FIRST.postings << RUNGS if local else 0,
         decided=every,
     )
+    on_asked(0, SAMPLE)  # what follows opens the segments
     ids = coordinator.image_ids()
     ids = ids[draw(ids, SAMPLE)]
     if len(ids) < 2:  # nothing but a query itself can be found
+        on_asked(len(ids), len(ids))
         nearest = limits.model_copy(update={"cells": 1})
         return proposers.model_copy(update={"k": k, "queries": 0, "reaches": (nearest,)})
     queries = coordinator.features(ids.tolist(), [entry.layer for entry in fusion.layers])
-    exact = without_own(coordinator.answer(queries, fusion, k + 1), ids)
-    wanted = np.where(exact.scores > 0.0, exact.image_ids, -1)
-    tuning = Tuning(coordinator, fusion, queries, ids, wanted, limits, proposers)
-    tuning.climb()
-    for target in reversed(TARGETS):  # what does for one may do with still less for the next
-        tuning.shrink(target)
-    update = {"k": k, "queries": len(ids), "reaches": tuning.chosen()}
+    wanted = _exact_answers(coordinator, queries, fusion, ids, k, on_asked)
+    search = ReachSearch(
+        coordinator, fusion, queries, ids, wanted, limits, proposers, on_tried=on_tried
+    )
+    on_tried(0, search.expected)
+    search.climb()
+    for number, target in enumerate(reversed(TARGETS)):
+        # What does for one target may do with still less for the next.
+        search.expected = len(search.tried) + TRIES * (len(TARGETS) - number)
+        search.shrink(target)
+    on_tried(len(search.tried), len(search.tried))
+    update = {"k": k, "queries": len(ids), "reaches": search.chosen()}
     return proposers.model_copy(update=update)
+
+
+def _exact_answers(
+    coordinator: Coordinator,
+    queries: QueryBatch,
+    fusion: FusionSpec,
+    ids: Int64s,
+    k: int,
+    on_asked: OnTried,
+) -> Int64s:
+    """Return the exact answers of images, (Q, k), -1 where there is nothing of any similarity."""
+    found = []
+    for start in range(0, len(ids), ASKED_AT_ONCE):
+        rows = range(start, min(start + ASKED_AT_ONCE, len(ids)))
+        answer = coordinator.answer(take_queries(queries, rows), fusion, k + 1)
+        exact = without_own(answer, ids[rows.start : rows.stop])
+        found.append(np.where(exact.scores > 0.0, exact.image_ids, -1))
+        on_asked(rows.stop, len(ids))
+    return np.concatenate(found)
 
 
 def lower_recall(wanted: Int64s, found: Int64s) -> float:

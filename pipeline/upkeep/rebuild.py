@@ -171,7 +171,8 @@ def rebuild_snapshot(store: Store, path: str, hands: Hands, pictures: str | None
     for job_path, job in read_jobs(store).items():
         if not _is_whole(store, job):
             continue  # the job has not ended
-        draft = draft_of(store, job_path, job, rebuild_job(store, job, hands, pictures))
+        made = rebuild_job(store, job, hands, pictures)
+        draft = draft_of(store, job_path, job, made, on_progress=hands.watch.progress)
         if draft.root_digest in wanted or (not wanted and draft.root_digest not in others):
             store.replace(path, draft.model_copy(update={"number": number}).to_json())
             return

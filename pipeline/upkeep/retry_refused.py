@@ -136,7 +136,7 @@ def retry_store(
                 discard_verdicts(store, folder, shard.key)
     _renew_tables(store, job, found, [(trial, row) for trial, row in tried if row != trial.row])
     made = rebuild_job(store, job, replace(hands, anew=passed), pictures)
-    draft = draft_of(store, path, job, made)
+    draft = draft_of(store, path, job, made, on_progress=watch.progress)
     published = publish_and_promote(store, draft, gate, instead_of=current, force=force)
     return Retried(sum(became.values()), dict(sorted(became.items())), published.snapshot)
 

@@ -113,6 +113,23 @@ def test_the_time_left_of_a_training_is_reckoned_by_the_planned_rounds() -> None
     assert out.getvalue().splitlines()[-1] == "vocabulary b11 done 14 rounds in 26.7 min"
 
 
+def test_reaches_are_counted_of_a_guess_that_is_corrected() -> None:
+    out, clock = io.StringIO(), Clock()
+    lines = lines_to(out, clock)
+    lines.stage(Progress("tune", 0, 50, 0, 50))
+    clock.now = 40.0
+    lines.stage(Progress("tune", 10, 50, 10, 50))
+    clock.now = 65.0
+    lines.stage(Progress("tune", 13, 26, 13, 26))
+    lines.tell()
+    assert out.getvalue().splitlines()[-1] == (
+        "tune 50 %, reach 14 of about 26, 1.08 min so far, some 1.08 min left"
+    )
+    clock.now = 70.0
+    lines.stage(Progress("tune", 20, 20, 20, 20))
+    assert out.getvalue().splitlines()[-1] == "tune done 20 reaches in 1.17 min"
+
+
 def test_the_time_of_a_stage_is_all_of_it() -> None:
     out, clock = io.StringIO(), Clock()
     lines = lines_to(out, clock)

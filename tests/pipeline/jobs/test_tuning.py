@@ -15,6 +15,7 @@ from lamella.pipeline.jobs.query_run import Answered, Place
 from lamella.pipeline.jobs.querying import query_images
 from lamella.pipeline.jobs.question import Question
 from lamella.pipeline.jobs.tuning import note_on, tuned
+from lamella.pipeline.run.drive import Progress
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.search.coordinator import Coordinator, LocalServers
 from lamella.pipeline.search.propose import Proposing
@@ -62,11 +63,20 @@ def test_a_draft_is_measured_once_and_the_record_is_found_again(
     indexed: Indexed, store: LocalStore
 ) -> None:
     draft = drafted(indexed.snapshot, known())
-    first = tuned(store, draft, 5, opened)
+    told: list[Progress] = []
+    first = tuned(store, draft, 5, opened, told.append)
     assert first.proposers is not None
     assert first.proposers.k == 5
     assert first.proposers.queries == indexed.snapshot.indexed
     assert first.proposers.reaches[-1].recall >= 0.99
+    asked = [each for each in told if each.stage == "answer sample"]
+    tried = [each for each in told if each.stage == "tune"]
+    assert told == asked + tried
+    for some in (asked, tried):
+        assert [each.done for each in some] == sorted(each.done for each in some)
+        assert all(each.done < each.total for each in some[:-1])
+        assert some[-1].done == some[-1].total > 1
+    assert asked[-1].total == indexed.snapshot.indexed
     assert first.root_digest not in (draft.root_digest, indexed.snapshot.root_digest)
     path = tuning_path(draft.root_digest, 5)
     assert tree.kind_of(path) == "record"
@@ -74,7 +84,9 @@ def test_a_draft_is_measured_once_and_the_record_is_found_again(
     def refusing(*_: object) -> None:
         raise AssertionError("it was measured twice")
 
-    assert tuned(store, draft, 5, refusing) == first  # type: ignore[arg-type]
+    told.clear()
+    assert tuned(store, draft, 5, refusing, told.append) == first  # type: ignore[arg-type]
+    assert told == []
     other = tuned(store, draft, 6, opened)
     assert other.root_digest != first.root_digest
 

@@ -144,6 +144,23 @@ def test_the_steps_of_a_training_are_of_its_vocabulary() -> None:
     assert {name: found.tasks for name, found in watch.taken.items()} == {"vocabulary b11": 3}
 
 
+def test_the_measuring_of_reaches_is_timed_by_its_progress() -> None:
+    told: list[Progress] = []
+    watch = Stopwatch(SerialRunner(), told.append)
+    for label, done, total in (("answer sample", 0, 64), ("answer sample", 64, 64)):
+        watch.progress(Progress(label, done, total, done, total, "tune"))
+    assert watch.taken["tune"].tasks == 1
+    answered = watch.taken["tune"].seconds
+    for done, total in ((0, 50), (20, 50), (30, 30)):
+        watch.progress(Progress("tune", done, total, done, total, "tune"))
+    taken = watch.taken["tune"]
+    assert (taken.tasks, taken.before) == (2, False)
+    assert taken.seconds > answered > 0
+    assert len(told) == 5
+    (row,) = compare(plan(stages=(stage("tune", 5),)), watch.taken, {}, 100)[:1]
+    assert (row.seconds, row.note) == (taken.seconds, "")
+
+
 def test_what_was_done_before_is_no_part_of_this_run() -> None:
     heard: list[Progress] = []
     watch = Stopwatch(SerialRunner(), heard.append)

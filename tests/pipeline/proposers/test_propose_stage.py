@@ -18,7 +18,7 @@ from lamella.pipeline.jobs.recorded import read_jobs
 from lamella.pipeline.jobs.status import store_status
 from lamella.pipeline.journey import Journey
 from lamella.pipeline.proposers.library import check_proposer
-from lamella.pipeline.proposers.opened import open_frames, open_proposers
+from lamella.pipeline.proposers.opened import FaissProposer, open_frames, open_proposers
 from lamella.pipeline.run.serial import SerialRunner
 from lamella.pipeline.store.commit import open_committed
 from lamella.pipeline.store.storage import open_store
@@ -30,7 +30,7 @@ from lamella.pipeline.upkeep.sizes import store_sizes
 from lamella.pipeline.upkeep.verify import verify_store
 from lamella.schemas.snapshot import IndexSnapshot
 from tests.builders import counted_creates
-from tests.pipeline.proposers.stored import COUNT, index, nearest, write_vectors
+from tests.pipeline.proposers.stored import COUNT, VECTORS, index, nearest, write_vectors
 
 faiss = pytest.importorskip("faiss")
 
@@ -250,6 +250,24 @@ def test_a_proposer_of_another_kind_or_size_is_not_used(made: Path) -> None:
     )
     with pytest.raises(CorruptFile, match=r"is not what it must be.*not recognized"):
         open_proposers(store, cells, dense)
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="says what Linux has mapped")
+def test_cells_stay_in_their_file_and_a_graph_does_not(made: Path) -> None:
+    for number, mapped in ((2, True), (3, False)):
+        store, snapshot = open_store(str(made / "store")), snapshot_of(made / "store", number)
+        segment = snapshot.segments[0]
+        opened = open_proposers(store, snapshot, segment)["clip"]
+        assert isinstance(opened, FaissProposer)
+        path = made / "store" / opened.path
+        assert (str(path) in Path("/proc/self/maps").read_text()) == mapped
+        held = replace(opened, index=faiss.deserialize_index(np.fromfile(path, np.uint8)))
+        units = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+        for reach in (1, 5, 40):
+            found = [each.look(each.ask(units, reach)) for each in (opened, held)]
+            for name in ("offsets", "rows", "scores"):
+                one, other = (getattr(each, name) for each in found)
+                assert one.tobytes() == other.tobytes()
 
 
 def test_a_file_of_another_faiss_says_which_and_the_way_out(made: Path) -> None:

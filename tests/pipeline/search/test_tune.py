@@ -5,7 +5,7 @@ import pytest
 
 from lamella.pipeline.search.coordinator import Coordinator
 from lamella.pipeline.search.segment import Answer, QueryBatch
-from lamella.pipeline.search.tune import TARGETS, Tuning, lower_recall, tune
+from lamella.pipeline.search.tune import TARGETS, ReachSearch, lower_recall, tune
 from lamella.schemas.extraction import LayerKind
 from lamella.schemas.query import FusionSpec
 from lamella.schemas.snapshot import Proposers, Reach
@@ -92,14 +92,14 @@ def test_each_number_is_shrunk_alone_to_a_third_above_what_is_needed() -> None:
     needs = reach(3, 900, 5_000, decided=300)
     coordinator = Scripted(needs)
     queries = QueryBatch({"high": np.ones((1, 5), np.float32)})
-    tuning = Tuning(
+    search = ReachSearch(
         coordinator, SPECS[0], queries, np.array([9]), np.array([[1, 2, 3, 4]]),
         reach(64, 1 << 20, 1 << 30, decided=1 << 20), known(cells=64),
     )  # fmt: skip
-    tuning.climb()
+    search.climb()
     for target in TARGETS:
-        tuning.shrink(target)
-    best = tuning.chosen()[-1]
+        search.shrink(target)
+    best = search.chosen()[-1]
     assert best.recall == 1.0
     for name in NUMBERS:
         least = getattr(needs, name)
