@@ -43,7 +43,7 @@ class Waiting:
 
 
 class Group:
-    """A group of queries and one segment.
+    """A group of queries and a range of images of one segment.
 
     `look` scans the blocks: it computes close bounds for the most promising pairs of each, and lets
     the others wait. `end` treats those that still reach the bar, once it is as high as it gets.
@@ -52,7 +52,7 @@ class Group:
         matches: the layers of the segment.
         maps: one a layer, with weights of at most 1.
         queries: which of the batch.
-        images: how many images of the segment are scanned, from the first on.
+        images: which of the segment are scanned.
         best: of the whole batch, updated.
         allowed: which images may be answers, (n,); all by default.
         cascade: how sketches are read; it changes no answer.
@@ -63,7 +63,7 @@ class Group:
         matches: Sequence[Match],
         maps: Sequence[LayerMap],
         queries: slice,
-        images: int,
+        images: slice,
         best: Best,
         allowed: Bools | None = None,
         cascade: Cascade = LEADS_FIRST,
@@ -94,9 +94,10 @@ class Group:
         self._first = _Products.of([each.first for each in asked], count)
         self._rests = _stack([each.rests for each in asked], count)
         self._whole = _Products.of([each.whole for each in asked], count)
-        scans = [match.scan(self._queries) for match in self._local]
+        scans = [match.scan(self._queries, self._images.start) for match in self._local]
         self._errors = np.stack([scan.errors for scan in scans]) if scans else np.empty((0, count))
-        highest = np.empty((count, min(self._best.heaps.shape[1], max(self._images, 1))))
+        images = self._images.stop - self._images.start
+        highest = np.empty((count, min(self._best.heaps.shape[1], max(images, 1))))
         filled = np.zeros(count, np.int64)
         room = _Room()
         for block in self._blocks():
@@ -117,9 +118,10 @@ class Group:
         return Reached.join(self._found)
 
     def _blocks(self) -> Iterator[slice]:
-        """Yield the blocks of the segment."""
+        """Yield the blocks of the range."""
         # The first block is small: with no bar yet, all of it waits.
-        ends = [0, *range(FIRST_IMAGES, self._images, BLOCK_IMAGES), self._images]
+        first, stop = self._images.start, self._images.stop
+        ends = [first, *range(first + FIRST_IMAGES, stop, BLOCK_IMAGES), stop]
         yield from (slice(*each) for each in pairwise(ends))
 
     def _near(self, block: slice, room: "_Room") -> Float32s:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
-from lamella.pipeline.index.postings import COUNT_BITS, Postings
+from lamella.pipeline.index.postings import COUNT_BITS, Postings, entries_from
 from lamella.pipeline.search import kernels
 
 
@@ -75,8 +75,13 @@ class Terms:
     factors: Float64s
 
 
-def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Float64s) -> Terms:
+def start_terms(
+    query_bags: BagsOfWords, postings: Postings, weights: Float64s, first: int = 0, images: int = 0
+) -> Terms:
     """Return the terms of queries at the beginning of their posting lists.
+
+    Args:
+        first: a row; they begin there, of a segment of so many images.
 
     Raises:
         ValueError: a query holds a word outside the vocabulary.
@@ -85,7 +90,7 @@ def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Float64s) 
     words = query_bags.words
     own = weights[words]
     return Terms(
-        cursors=postings.offsets[:-1][words],
+        cursors=entries_from(postings, words, first, images),
         ends=postings.offsets[1:][words],
         factors=query_bags.counts.astype(np.float64) * own * own,
     )
