@@ -97,66 +97,12 @@ def fold(postings: Postings) -> NDArray[np.uint32] | None:
     return folded
 
 
-def entries_from(
-    postings: Postings, words: NDArray[np.uint32], row: int, images: int
-) -> NDArray[np.int64]:
-    """Return where the list of each word comes to a row or goes past it, (m,) int64.
-
-    Args:
-        words: (m,), each below K.
-        row: at least 0.
-        images: of the segment; a guess where rows lie evenly begins with it.
-    """
-    entries, ends = postings.offsets[:-1][words], postings.offsets[1:][words]
-    if row > 0:
-        _go_to(postings.rows, entries, ends, row, max(images, 1))
-    return entries
-
-
 def document_frequencies(postings: Postings) -> NDArray[np.int64]:
     """Return how many images of the segment hold each word, (K,) int64.
 
     Frequencies of segments add up, in any order, as they are integers.
     """
     return np.diff(postings.offsets)
-
-
-@compiled
-def _go_to(
-    rows: NDArray[np.uint32],
-    entries: NDArray[np.int64],
-    ends: NDArray[np.int64],
-    row: int,
-    images: int,
-) -> None:
-    """Move each entry to the first one that has a row or a later one.
-
-    Steps double from where the row would be if rows lay evenly, which is mostly a line of the cache
-    away; halving finds the place between the last two.
-    """
-    for term in range(len(entries)):
-        low, high = entries[term], ends[term]
-        place = min(low + (high - low) * row // images, high - 1)
-        step = np.int64(1)
-        if low < high and np.int64(rows[place]) < row:
-            low = place + 1
-            while low + step < high and np.int64(rows[low + step]) < row:
-                low += step + 1
-                step *= 2
-            high = min(low + step, high)
-        elif low < high:
-            high = place
-            while high - step > low and np.int64(rows[high - step]) >= row:
-                high -= step
-                step *= 2
-            low = max(high - step, low)
-        while low < high:
-            middle = (low + high) // 2
-            if np.int64(rows[middle]) < row:
-                low = middle + 1
-            else:
-                high = middle
-        entries[term] = low
 
 
 @compiled

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
-from lamella.pipeline.index.postings import entries_from
 from lamella.pipeline.index.residuals import Residuals, kind_of
 from lamella.pipeline.search import residual_kernels
+from lamella.pipeline.search.entries import entries_from
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import ResidualLayer, inverse_roots
 from lamella.pipeline.vocabulary.ivf_kernels import widen

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
-from lamella.pipeline.index.postings import COUNT_BITS, Postings, entries_from
+from lamella.pipeline.index.postings import COUNT_BITS, Postings
 from lamella.pipeline.search import kernels
+from lamella.pipeline.search.entries import entries_from
 
 
 @dataclass(frozen=True, eq=False)
