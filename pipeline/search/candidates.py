@@ -73,7 +73,7 @@ def find_reached(
     if most_images is not None:
         images = [min(each, most_images) for each in images]
     threads = numba.get_num_threads()
-    slices, parts = _cuts(queries, images, threads)
+    slices, parts = cut(queries, images, threads)
     size = slices[0].stop
     together = max(1, TASKS * threads // max(len(parts), 1))
     reached: list[list[Reached]] = [[] for _ in matched]
@@ -107,7 +107,7 @@ def find_reached(
     return [Reached.join(each) for each in reached]
 
 
-def _cuts(queries: int, images: Sequence[int], threads: int) -> tuple[list[slice], list[Part]]:
+def cut(queries: int, images: Sequence[int], threads: int) -> tuple[list[slice], list[Part]]:
     """Return groups of queries, and ranges of images of the segments, to scan each with each.
 
     As few as keep threads busy: a group shares the codes that it reads. Ranges have at least the
