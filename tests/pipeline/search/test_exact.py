@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamella.pipeline.compiled import numba
 from lamella.pipeline.errors import MismatchedQueries, UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
 from lamella.pipeline.search import block_scan, candidates
@@ -224,7 +225,7 @@ def test_answer_is_the_same_in_ranges_of_images(
     allowed = [rows[:70] % 3 > 0, rows[70:] % 3 > 0]
     some = search_exact(parts, queries, SPECS[1], 9, allowed=allowed)
     monkeypatch.setattr(candidates, "BLOCK_IMAGES", 6)
-    monkeypatch.setattr(candidates.numba, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
     assert len(candidates.cut(3, [100], threads)[1]) == threads
     assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
     assert_same(search_exact(parts, queries, SPECS[1], 9, allowed=allowed), some)
