@@ -4,16 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.index.sketch import Codes
-from lamella.pipeline.products.codes import Weights
-from lamella.pipeline.search import bound_kernels
-from lamella.pipeline.search.bounds import LEADS_FIRST, Cascade, Products, ask_sketch
+from lamella.pipeline.search import bound_kernels, pair_products
+from lamella.pipeline.search.bounds import LEADS_FIRST, Cascade, Products, Ready, ask_sketch
 from lamella.pipeline.search.query_layers import DenseMatch, Match, Scan
 from lamella.pipeline.search.step_kernels import drop_others, propose_again
 from lamella.pipeline.search.topk import Best, Reached
@@ -43,7 +42,7 @@ class Waiting:
 
 
 class Group:
-    """A group of queries and one segment.
+    """A group of queries and a range of images of one segment.
 
     `look` scans the blocks: it computes close bounds for the most promising pairs of each, and lets
     the others wait. `end` treats those that still reach the bar, once it is as high as it gets.
@@ -52,7 +51,7 @@ class Group:
         matches: the layers of the segment.
         maps: one a layer, with weights of at most 1.
         queries: which of the batch.
-        images: how many images of the segment are scanned, from the first on.
+        images: which of the segment are scanned.
         best: of the whole batch, updated.
         allowed: which images may be answers, (n,); all by default.
         cascade: how sketches are read; it changes no answer.
@@ -63,7 +62,7 @@ class Group:
         matches: Sequence[Match],
         maps: Sequence[LayerMap],
         queries: slice,
-        images: int,
+        images: slice,
         best: Best,
         allowed: Bools | None = None,
         cascade: Cascade = LEADS_FIRST,
@@ -71,8 +70,10 @@ class Group:
         dense = [(i, match) for i, match in enumerate(matches) if isinstance(match, DenseMatch)]
         local = [(i, match) for i, match in enumerate(matches) if not isinstance(match, DenseMatch)]
         self._dense, self._local = [match for _, match in dense], [match for _, match in local]
-        self._maps = [maps[i] for i, _ in dense + local]
-        self._weights = np.array([each.weight for each in self._maps])
+        self._weights, self._t, self._p = (
+            np.array([getattr(maps[i], name) for i, _ in dense + local], np.float64)
+            for name in ("weight", "t", "p")
+        )
         self._queries, self._images, self._best = queries, images, best
         self._allowed, self._cascade = allowed, cascade
         self._waiting: list[Waiting] = []
@@ -94,9 +95,10 @@ class Group:
         self._first = _Products.of([each.first for each in asked], count)
         self._rests = _stack([each.rests for each in asked], count)
         self._whole = _Products.of([each.whole for each in asked], count)
-        scans = [match.scan(self._queries) for match in self._local]
+        scans = [match.scan(self._queries, self._images.start) for match in self._local]
         self._errors = np.stack([scan.errors for scan in scans]) if scans else np.empty((0, count))
-        highest = np.empty((count, min(self._best.heaps.shape[1], max(self._images, 1))))
+        images = self._images.stop - self._images.start
+        highest = np.empty((count, min(self._best.heaps.shape[1], max(images, 1))))
         filled = np.zeros(count, np.int64)
         room = _Room()
         for block in self._blocks():
@@ -117,9 +119,10 @@ class Group:
         return Reached.join(self._found)
 
     def _blocks(self) -> Iterator[slice]:
-        """Yield the blocks of the segment."""
+        """Yield the blocks of the range."""
         # The first block is small: with no bar yet, all of it waits.
-        ends = [0, *range(FIRST_IMAGES, self._images, BLOCK_IMAGES), self._images]
+        first, stop = self._images.start, self._images.stop
+        ends = [first, *range(first + FIRST_IMAGES, stop, BLOCK_IMAGES), stop]
         yield from (slice(*each) for each in pairwise(ends))
 
     def _near(self, block: slice, room: "_Room") -> Float32s:
@@ -191,9 +194,7 @@ class Group:
     def _lines(self, touching: Float64s) -> tuple[Float32s, Float32s]:
         """Return lines above each layer's f, tight where dense layers add up to `touching`."""
         dense = float(self._weights[: len(self._dense)].sum())
-        touching = np.where(np.isfinite(touching), touching / (dense or 1.0), 1.0)
-        lines = [bound_kernels.lines_above(each.t, each.p, touching) for each in self._maps]
-        return np.stack([slope for slope, _ in lines]), np.stack([offset for _, offset in lines])
+        return bound_kernels.lines_above(self._t, self._p, touching, dense or 1.0)
 
     def _reaching(self) -> Iterator[Waiting]:
         """Yield waiting pairs that still reach the bar."""
@@ -212,10 +213,10 @@ class Group:
         self.narrowed += len(rows)
         near = np.empty((len(self._dense), len(rows)), np.float32)
         whole = self._whole
-        each_layer = zip(self._dense, whole.weights, whole.bases, near, strict=True)
-        for match, weights, bases, out in each_layer:
+        each_layer = zip(self._dense, whole.ready, whole.bases, near, strict=True)
+        for match, ready, bases, out in each_layer:
             codes = match.layer.sketch.whole.codes[block]
-            bound_kernels.multiply(offsets, rows, codes, weights, bases, out)
+            pair_products.multiply(offsets, rows, codes, ready.whole, ready.scales, bases, out)
         bars = self._best.bars(self._queries)
         query_of = np.empty(len(rows), np.int64)
         lowers, uppers = np.empty((2, len(rows)))
@@ -225,8 +226,8 @@ class Group:
             _stack([match.layer.sketch.whole.errors[block] for match in self._dense], 0),
             whole.lengths,
             whole.slacks,
-            np.array([each.t for each in self._maps]),
-            np.array([each.p for each in self._maps]),
+            self._t,
+            self._p,
             self._weights,
             *self._lines_for(pairs, bars),
             self._errors,
@@ -247,20 +248,18 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class _Products:
+class _Products(Generic[Ready]):
     """`bounds.Products` of A layers: weights of each, the rest (A, Q) float32."""
 
-    weights: list[Float32s]
     bases: Float32s
     lengths: Float32s
     slacks: Float32s
-    ready: list[Weights]
+    ready: list[Ready]
 
     @classmethod
-    def of(cls, layers: Sequence[Products], queries: int) -> Self:
+    def of(cls, layers: Sequence[Products[Ready]], queries: int) -> Self:
         """Return layers together."""
         return cls(
-            [each.weights for each in layers],
             _stack([each.bases for each in layers], queries),
             _stack([each.lengths for each in layers], queries),
             _stack([each.slacks for each in layers], queries),

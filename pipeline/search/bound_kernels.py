@@ -2,8 +2,9 @@
 
 `propose` bounds each image in a few operations, by straight lines above f and the codes on the
 leading axes. `promising` picks the highest of those that reach the bar; the others wait until the
-bar is as high as it gets, and `reaching` then drops those below it. `multiply` and `narrow` bound
-closely, by the codes of whole vectors and f itself. What is left is scored in float64, elsewhere.
+bar is as high as it gets, and `reaching` then drops those below it. `narrow` bounds closely, by
+products with the codes of whole vectors (`pair_products`) and f itself. What is left is scored in
+float64, elsewhere.
 
 Pairs of query and row lie flat, by query: those of query q from offsets[q] to offsets[q + 1].
 Layers are in one order throughout: the A dense ones, then the B local ones.
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.compiled import compiled
-from lamella.pipeline.search.prefetch import fetch
 from lamella.pipeline.vocabulary.ivf_kernels import proposing
 
 Flat = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]
@@ -27,12 +27,6 @@ SLACK = 1e-12
 LOCAL_ERROR = 1e-7
 """Above what rounding a similarity in [0, 1] to float32 adds to it or takes from it."""
 
-NEAR_ROWS = 256
-"""Rows whose codes all queries use before the next rows: 330 kB at 1,280 dimensions."""
-
-PAIRS_AHEAD = 4
-"""How many pairs ahead of the product codes are prefetched."""
-
 STEEPEST = 50.0
 """The largest slope of a line above f: rounding errors grow with it."""
 
@@ -43,26 +37,39 @@ SINGLE_SLACK = 1e-5
 """Above the rounding of a sum of bounds in float32, for up to 20 layers."""
 
 
-def lines_above(t: float, p: float, touching: Float64s) -> tuple[Float32s, Float32s]:
-    """Return slope and offset (Q,) of lines with f(S) <= max(S, slope * S + offset).
+@compiled
+def lines_above(
+    t: Float64s, p: Float64s, touching: Float64s, dense: float
+) -> tuple[Float32s, Float32s]:
+    """Return slopes and offsets (C, Q) of lines with f(S) <= max(S, slope * S + offset).
 
     f is concave from t on, so it lies below each tangent; below t it is S.
 
     Args:
-        t, p: of the map.
-        touching: (Q,) values of f near which the bound is to be tight.
+        t, p: (C,) of the maps.
+        touching: (Q,) sums of f over layers whose weights add up to `dense`, near which the bounds
+            are to be tight. Those that are not finite, before there is a bar, are anything.
     """
-    if t == 1.0 or p == 1.0:
-        return np.ones(len(touching), np.float32), np.zeros(len(touching), np.float32)
-    if p < FLATTEST:
-        return np.zeros(len(touching), np.float32), np.ones(len(touching), np.float32)
-    places = ((np.clip(touching, t, 1.0) - t) / (1.0 - t)) ** (1.0 / p)
-    places = np.maximum(places, max((STEEPEST / p) ** (1.0 / (p - 1.0)), 1e-300))
-    at = t + (1.0 - t) * places
-    slopes = p * places ** (p - 1.0)
-    offsets = t + (1.0 - t) * places**p - slopes * at
-    # Rounded to float32 the line may sink by 2 ** -23 of its values, which are below 2 STEEPEST.
-    return slopes.astype(np.float32), (offsets + 2e-5).astype(np.float32)
+    slopes = np.ones((len(t), len(touching)), np.float32)
+    offsets = np.zeros((len(t), len(touching)), np.float32)
+    for layer in range(len(t)):
+        low, power = t[layer], p[layer]
+        if low == 1.0 or power == 1.0:
+            continue
+        if power < FLATTEST:
+            slopes[layer], offsets[layer] = np.float32(0.0), np.float32(1.0)
+            continue
+        least = max((STEEPEST / power) ** (1.0 / (power - 1.0)), 1e-300)
+        for query in range(len(touching)):
+            value = touching[query] / dense if np.isfinite(touching[query]) else 1.0
+            place = ((min(max(value, low), 1.0) - low) / (1.0 - low)) ** (1.0 / power)
+            place = max(place, least)
+            slope = power * place ** (power - 1.0)
+            offset = low + (1.0 - low) * (place**power - slope * place) - slope * low
+            # Rounded to float32 the line may sink by 2 ** -23 of its values, below 2 STEEPEST.
+            slopes[layer, query] = slope
+            offsets[layer, query] = offset + 2e-5
+    return slopes, offsets
 
 
 @compiled
@@ -260,54 +267,19 @@ def reaching(
     return left, rows[kept], values
 
 
-@compiled
+@proposing
 def means(pairs: Flat, first: int, weights: Float64s) -> Float64s:
     """Return what layers from `first` on give the pairs of each query on average, (Q,)."""
     offsets, _, most = pairs
     out = np.zeros(len(offsets) - 1)
     for query in range(len(out)):
-        start, stop = offsets[query], offsets[query + 1]
+        values = most[:, offsets[query] : offsets[query + 1]]
         for layer in range(first, len(most)):
-            for place in range(start, stop):
-                out[query] += weights[layer] * most[layer, place] / (stop - start)
+            total = np.float32(0.0)
+            for place in range(values.shape[1]):
+                total += values[layer, place]
+            out[query] += weights[layer] * np.float64(total) / max(values.shape[1], 1)
     return out
-
-
-@proposing
-def product(codes: NDArray[np.uint8], weights: Float32s) -> float:
-    """Return the product of a row of codes with weights, in float32, added in any order."""
-    total = np.float32(0.0)
-    for place in range(len(weights)):
-        total += np.float32(codes[place]) * weights[place]
-    return total  # type: ignore[return-value]
-
-
-@compiled
-def multiply(
-    offsets: Int64s,
-    rows: Int32s,
-    codes: NDArray[np.uint8],
-    weights: Float32s,
-    bases: Float32s,
-    out: Float32s,
-) -> None:
-    """Write the products (m,) of queries (Q, D) with the codes (b, D) of their rows.
-
-    A run of rows for all queries, then the next run: its codes stay in a core's own cache.
-    """
-    flat = codes.reshape(-1)
-    places = offsets[:-1].copy()
-    for stop in range(NEAR_ROWS, len(codes) + NEAR_ROWS, NEAR_ROWS):
-        for query in range(len(places)):
-            place = places[query]
-            while place < offsets[query + 1] and rows[place] < stop:
-                if place + PAIRS_AHEAD < offsets[query + 1]:
-                    ahead = np.int64(rows[place + PAIRS_AHEAD]) * codes.shape[1]
-                    for line in range(ahead, ahead + codes.shape[1], 64):
-                        fetch(flat, line)
-                out[place] = product(codes[rows[place]], weights[query]) + bases[query]
-                place += 1
-            places[query] = place
 
 
 @compiled

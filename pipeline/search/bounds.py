@@ -4,6 +4,7 @@ Codes only propose; pairs that may be in the answer are scored again in float64.
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float32s
 from lamella.pipeline.index.sketch import ROUNDING, Codes, Sketch
 from lamella.pipeline.products.codes import Weights, prepare
+from lamella.pipeline.search.pair_products import PairWeights, prepare_pairs
 from lamella.schemas.job import ProductKind
 
 
@@ -32,25 +34,26 @@ LEADS_FIRST = Cascade()
 """What needs no PyTorch."""
 
 
+Ready = TypeVar("Ready", Weights, PairWeights)
+
+
 @dataclass(frozen=True, eq=False)
-class Products:
+class Products(Generic[Ready]):
     """Q queries prepared for products with codes: product = codes @ weights + base.
 
     For a row with error e the true product is within length * e + slack of that.
 
     Attributes:
-        weights: (Q, d) float32.
         bases: (Q,) float32.
         lengths: (Q,) float32, rounded up.
         slacks: (Q,) float32: bounds of the rounding error, for any order of the sum.
-        ready: the weights for products with blocks of codes, perhaps rounded to other numbers.
+        ready: the weights, perhaps rounded to other numbers.
     """
 
-    weights: Float32s
     bases: Float32s
     lengths: Float32s
     slacks: Float32s
-    ready: Weights
+    ready: Ready
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +64,12 @@ class AskedSketch:
         first: products with codes of all rows, on the leading axes or of the whole vectors. What
             lies off the axes may add rest_of_query * rest_of_row to their errors.
         rests: (Q,) float32, that of each query; 0 for whole vectors.
-        whole: products with the codes of the whole vectors.
+        whole: products with the codes of whole vectors, of chosen rows.
     """
 
-    first: Products
+    first: Products[Weights]
     rests: Float32s
-    whole: Products
+    whole: Products[PairWeights]
 
 
 def ask_sketch(
@@ -82,28 +85,32 @@ def ask_sketch(
     """
     norms = np.where(query_norms > 0.0, query_norms, 1.0)
     units = queries / norms[:, None]
-    whole = _products(units, sketch.whole, 0.0)
+    weights = _weights(units, sketch.whole)
+    whole = _products(units, sketch.whole, 0.0, prepare_pairs(weights))
     if cascade.whole:
-        first = _products(units, sketch.whole, 0.0, cascade.kind)
+        first = _products(units, sketch.whole, 0.0, prepare(weights, cascade.kind))
         return AskedSketch(first, np.zeros(len(queries), np.float32), whole)
     on_axes = units @ sketch.turned
     kept = np.einsum("ij,ij->i", on_axes, on_axes)
     # As for the vectors: |v - A'Av|^2 is at most |v|^2 - (1 - skew) |Av|^2.
     squares = (query_norms > 0.0) - kept * (1.0 - sketch.skew)
     rests = np.sqrt(np.maximum(squares, 0.0) + ROUNDING**2)
-    leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew, cascade.kind)
+    ready = prepare(_weights(on_axes, sketch.leads), cascade.kind)
+    leads = _products(on_axes, sketch.leads, 1.01 * sketch.skew, ready)
     return AskedSketch(leads, _up(rests), whole)
 
 
+def _weights(rows: NDArray[np.float64], codes: Codes) -> NDArray[np.float64]:
+    """Return the weights of rows (Q, d): rows times steps."""
+    return rows * codes.steps.astype(np.float64)
+
+
 def _products(
-    rows: NDArray[np.float64],
-    codes: Codes,
-    more: float,
-    kind: ProductKind = "float32",
-) -> Products:
+    rows: NDArray[np.float64], codes: Codes, more: float, ready: Ready
+) -> Products[Ready]:
     """Return rows (Q, d) ready for codes, with an error `more` times their length on top.
 
-    Weights are rows times steps. Rounded to numbers of the kind they are the weights of other rows,
+    Weights are rows times steps. Rounded to other numbers they are the weights of other rows,
     r', and r - r' adds |r - r'| times the length of what is coded to the error, by Cauchy and
     Schwarz. The product itself is off by at most `Weights.relative` times the sum of the sizes of
     its terms, which is at most the length of r' times that of the codes times steps. That counts
@@ -113,16 +120,11 @@ def _products(
     lengths = np.linalg.norm(rows, axis=1)
     furthest = float(codes.errors.max(initial=0.0))
     longest = 1.01 + 2.0 * float(np.linalg.norm(lows)) + furthest
-    ready = prepare(rows * steps, kind)
-    if kind == "float32":  # what rounding the weights loses is among the terms
-        held, lost, sizes = rows, 0.0, lengths
-    else:
-        back = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0.0)
-        held = np.where(steps > 0.0, ready.held * back, rows)
-        lost = np.linalg.norm(rows - held, axis=1) * (1.01 + furthest)
-        sizes = np.linalg.norm(held, axis=1)
+    back = np.divide(1.0, steps, out=np.zeros_like(steps), where=steps > 0.0)
+    held = np.where(steps > 0.0, ready.held * back, rows)
+    lost = np.linalg.norm(rows - held, axis=1) * (1.01 + furthest)
+    sizes = np.linalg.norm(held, axis=1)
     return Products(
-        weights=(rows * steps).astype(np.float32),
         bases=(held @ lows).astype(np.float32),
         lengths=_up(lengths),
         slacks=_up(1.01 * sizes * ready.relative * longest + lost + lengths * more + 1e-12),

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from heapq import heapreplace
+from itertools import pairwise, product
 from typing import Any, Protocol
 
 from threadpoolctl import ThreadpoolController
@@ -23,8 +24,15 @@ from lamella.schemas.query import LayerMap
 GROUP_QUERIES = 128
 """The most queries of a group: one thread scans for all of them together."""
 
+BUSY = 0.9
+"""The share of the threads' time that scans of equal length should fill."""
+
 TASKS = 4
-"""Groups and segments a thread scans, at least, before waiting pairs are decided."""
+"""Scans of a thread, at least, before waiting pairs are decided."""
+
+
+Part = tuple[int, slice]
+"""The number of a segment, and a range of its images."""
 
 
 class Finder(Protocol):
@@ -65,42 +73,80 @@ def find_reached(
     if most_images is not None:
         images = [min(each, most_images) for each in images]
     threads = numba.get_num_threads()
-    fair = GROUP_QUERIES if len(matched) >= threads else -(-queries // threads)
-    size = max(1, min(GROUP_QUERIES, fair))
-    starts = range(0, max(queries, 1), size)  # no query at all is a group too
-    slices = [slice(start, min(start + size, queries)) for start in starts]
-    together = max(1, TASKS * threads // max(len(matched), 1))
+    slices, parts = cut(queries, images, threads)
+    size = slices[0].stop
+    together = max(1, TASKS * threads // max(len(parts), 1))
     reached: list[list[Reached]] = [[] for _ in matched]
     shape = _shape(matched)
-    used = cascade or CASCADES.now(shape, min(size, queries))
+    used = cascade or CASCADES.now(shape, size)
     pairs = queries * sum(images)
-    to_try = () if cascade else CASCADES.due(shape, min(size, queries), sum(images), pairs)
+    to_try = () if cascade else CASCADES.due(shape, size, sum(images), pairs)
     by_torch = any(each.kind != "float32" for each in (used, *to_try))
     with (
         one_blas_thread(),
         ThreadPoolExecutor(threads, initializer=_begin_thread, initargs=(by_torch,)) as pool,
     ):
         for first in range(0, len(slices), together):
-            tasks = list(product(range(len(matched)), slices[first : first + together]))
-            groups = [
-                Group(
-                    matched[n], maps, asked, images[n], best, allowed[n] if allowed else None, used
-                )
-                for n, asked in tasks
+            tasks = list(product(parts, slices[first : first + together]))
+            scans = [
+                Group(matched[n], maps, asked, part, best, allowed[n] if allowed else None, used)
+                for (n, part), asked in tasks
             ]
-            list(pool.map(Group.look, groups))
-            for (n, _), found in zip(tasks, pool.map(Group.end, groups), strict=True):
+            list(pool.map(Group.look, scans))
+            for ((n, _), _), found in zip(tasks, pool.map(Group.end, scans), strict=True):
                 reached[n].append(found)
-            effort.narrowed += sum(group.narrowed for group in groups)
-            effort.payloads += sum(group.payloads for group in groups)
-            effort.payloads_read += sum(group.payloads_read for group in groups)
+            effort.narrowed += sum(scan.narrowed for scan in scans)
+            effort.payloads += sum(scan.payloads for scan in scans)
+            effort.payloads_read += sum(scan.payloads_read for scan in scans)
             if to_try:  # bars are now what they are for most groups
                 n = max(range(len(images)), key=lambda each: images[each])
                 trial = _Trial(matched[n], maps, tasks[0][1], images[n], best)
                 pool.submit(CASCADES.settle, shape, to_try, trial.seconds).result()
-                used, to_try = CASCADES.now(shape, min(size, queries)), ()
+                used, to_try = CASCADES.now(shape, size), ()
     effort.pairs += pairs
     return [Reached.join(each) for each in reached]
+
+
+def cut(queries: int, images: Sequence[int], threads: int) -> tuple[list[slice], list[Part]]:
+    """Return groups of queries, and ranges of images of the segments, to scan each with each.
+
+    As few as keep threads busy: a group shares the codes that it reads. Ranges have at least the
+    images of a block; where more are needed, groups get smaller.
+    """
+    fewest = max(1, -(-queries // GROUP_QUERIES))
+    longest = max(images, default=0)
+    most = max(1, longest // BLOCK_IMAGES)
+    cuts: tuple[list[slice], list[Part]] = [], []
+    busiest = -1.0
+    for groups, ranges in product(
+        range(fewest, max(fewest, min(queries, threads)) + 1), range(most)
+    ):
+        asked = _even(queries, groups)
+        parts = [
+            (n, part)
+            for n, each in enumerate(images)
+            for part in _even(each, max(1, -(-each * (ranges + 1) // max(longest, 1))))
+        ]
+        busy = _busy([part.stop - part.start for _, part in parts] * groups, threads)
+        if busy > busiest:
+            cuts, busiest = (asked, parts), busy
+        if busiest >= BUSY:
+            break
+    return cuts
+
+
+def _busy(lengths: Sequence[int], threads: int) -> float:
+    """Return the share of the threads' time that scans take, each begun by a free thread."""
+    ends = [0] * threads
+    for length in lengths:
+        heapreplace(ends, ends[0] + length)
+    return sum(lengths) / max(max(ends) * threads, 1)
+
+
+def _even(count: int, parts: int) -> list[slice]:
+    """Return as many slices of a range, the longest first, none longer by more than one."""
+    ends = [-(-count * part // parts) for part in range(parts + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +164,12 @@ class _Trial:
 
     def seconds(self, cascade: Cascade) -> float:
         """Return how long a scan takes; a small one before it compiles and allocates."""
-        self._scan(min(self.images, FIRST_IMAGES), cascade)
+        self._scan(slice(0, min(self.images, FIRST_IMAGES)), cascade)
         begun = time.perf_counter()
-        self._scan(min(self.images, FIRST_IMAGES + BLOCK_IMAGES), cascade)
+        self._scan(slice(0, min(self.images, FIRST_IMAGES + BLOCK_IMAGES)), cascade)
         return time.perf_counter() - begun
 
-    def _scan(self, images: int, cascade: Cascade) -> None:
+    def _scan(self, images: slice, cascade: Cascade) -> None:
         best = Best(self.best.heaps.copy(), self.best.filled.copy(), self.best.floors)
         group = Group(self.matches, self.maps, self.queries, images, best, cascade=cascade)
         group.look()

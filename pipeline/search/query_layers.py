@@ -111,12 +111,12 @@ class LocalMatch:
             self.bags, candidates, layer.bags, layer.weights, self.norms, layer.norms, alone
         )
 
-    def scan(self, queries: slice) -> Scan:
-        """Return some queries at the beginning of the segment."""
+    def scan(self, queries: slice, first: int = 0) -> Scan:
+        """Return some queries at a row of the segment."""
         layer = self.layer
         bags = select(self.bags, np.arange(queries.start, queries.stop))
         norms = self.norms[queries]
-        terms = score.start_terms(bags, layer.postings, layer.weights)
+        terms = score.start_terms(bags, layer.postings, layer.weights, first, len(layer))
         if layer.folded is not None:
             shares = np.repeat(inverse_of(norms), np.diff(bags.offsets))
             terms = replace(terms, factors=terms.factors * shares)
@@ -138,10 +138,10 @@ class ResidualMatch:
         """Return the similarities with chosen rows, (m,) float64; `alone` in the calling thread."""
         return residual_similarities_of(self.residuals, candidates, self.layer, alone)
 
-    def scan(self, queries: slice) -> Scan:
-        """Return some queries at the beginning of the segment."""
+    def scan(self, queries: slice, first: int = 0) -> Scan:
+        """Return some queries at a row of the segment."""
         numbers = np.arange(queries.start, queries.stop)
-        return start_scan(select_residuals(self.residuals, numbers), self.layer)
+        return start_scan(select_residuals(self.residuals, numbers), self.layer, first)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lamella.pipeline.arrays import Float32s, Float64s, Int32s, Int64s
 from lamella.pipeline.index.residuals import Residuals, kind_of
 from lamella.pipeline.search import residual_kernels
+from lamella.pipeline.search.entries import entries_from
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import ResidualLayer, inverse_roots
 from lamella.pipeline.vocabulary.ivf_kernels import widen
@@ -128,8 +129,8 @@ class ResidualScan:
         self.payloads_read += taken
 
 
-def start_scan(queries: Residuals, layer: ResidualLayer) -> ResidualScan:
-    """Return queries at the beginning of a segment.
+def start_scan(queries: Residuals, layer: ResidualLayer, first: int = 0) -> ResidualScan:
+    """Return queries at a row of a segment, its first by default.
 
     With u = 2**-24: a product of D numbers in float32 is off by at most e = 1.01 (D + 2) u, in any
     order (Higham, equation 3.5 of the 2nd edition; lengths are at most 1.001); one of signs, which
@@ -153,7 +154,7 @@ def start_scan(queries: Residuals, layer: ResidualLayer) -> ResidualScan:
     return ResidualScan(
         layer=layer,
         starts=np.append(starts, len(order)),
-        cursors=layer.postings.offsets[:-1][words],
+        cursors=entries_from(layer.postings, words, first, len(layer)),
         ends=layer.postings.offsets[1:][words],
         query_of=np.repeat(np.arange(len(bags)), sizes)[order],
         asked=as_integers(payload) if signs else _scaled(payload),

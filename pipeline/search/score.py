@@ -15,6 +15,7 @@ from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_on
 from lamella.pipeline.index.bags import BagsOfWords, check_offsets
 from lamella.pipeline.index.postings import COUNT_BITS, Postings
 from lamella.pipeline.search import kernels
+from lamella.pipeline.search.entries import entries_from
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +76,13 @@ class Terms:
     factors: Float64s
 
 
-def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Float64s) -> Terms:
+def start_terms(
+    query_bags: BagsOfWords, postings: Postings, weights: Float64s, first: int = 0, images: int = 0
+) -> Terms:
     """Return the terms of queries at the beginning of their posting lists.
+
+    Args:
+        first: a row; they begin there, of a segment of so many images.
 
     Raises:
         ValueError: a query holds a word outside the vocabulary.
@@ -85,7 +91,7 @@ def start_terms(query_bags: BagsOfWords, postings: Postings, weights: Float64s) 
     words = query_bags.words
     own = weights[words]
     return Terms(
-        cursors=postings.offsets[:-1][words],
+        cursors=entries_from(postings, words, first, images),
         ends=postings.offsets[1:][words],
         factors=query_bags.counts.astype(np.float64) * own * own,
     )

@@ -31,7 +31,7 @@ from lamella.pipeline.index.bags import BagsOfWords
 from lamella.pipeline.planted.scale import ScaleSpec, draw_queries
 from lamella.pipeline.products import choice
 from lamella.pipeline.products.cpu import this_cpu
-from lamella.pipeline.search import block_scan, bound_kernels, query_layers
+from lamella.pipeline.search import block_scan, bound_kernels, pair_products, query_layers
 from lamella.pipeline.search.bounds import Cascade
 from lamella.pipeline.search.cascade import CASCADES
 from lamella.pipeline.search.exact import search_exact
@@ -105,7 +105,7 @@ class Naive:
 
 PARTS: dict[str, list[tuple[Any, str]]] = {
     "first products": [(block_scan.Group, "_near")],
-    "close products": [(bound_kernels, "multiply")],
+    "close products": [(pair_products, "multiply")],
     "postings": [(query_layers.BagScan, "begin_block")],
     "bounds": [(bound_kernels, name) for name in ("propose", "promising", "reaching", "narrow")],
     "float64": [

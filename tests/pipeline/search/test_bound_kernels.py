@@ -15,22 +15,26 @@ def test_lines_lie_above_f(t: float, p: float, touching: list[float]) -> None:
     similarities = np.append(np.linspace(0.0, 1.0, 401), [t, min(t + 1e-9, 1.0)])
     mapped = map_similarity(similarities, t, p)
     singles = similarities.astype(np.float32)
-    for slope, offset in zip(*lines_above(t, p, np.array(touching)), strict=True):
+    slopes, offsets = lines_above(np.array([t]), np.array([p]), np.array(touching), 1.0)
+    for slope, offset in zip(slopes[0], offsets[0], strict=True):
         line = np.maximum(singles, slope * singles + offset)
         assert np.all(line >= mapped - 1e-6)
 
 
 def test_a_line_touches_where_it_is_asked_to() -> None:
     # f(.5) = .2 + .8 (.3 / .8) ** .45 = .7145; the slope there is .45 (.3 / .8) ** -.55
-    (slope,), (offset,) = lines_above(0.2, 0.45, np.array([0.7145]))
+    # of one layer of weight 1, or of weights that add up to 2.
+    t, p = np.array([0.2]), np.array([0.45])
+    ((slope,),), ((offset,),) = lines_above(t, p, np.array([0.7145]), 1.0)
+    assert lines_above(t, p, np.array([2 * 0.7145]), 2.0)[0] == slope
     assert slope == pytest.approx(0.45 * 0.375**-0.55, rel=1e-3)
     assert slope * 0.5 + offset == pytest.approx(0.7145, abs=1e-4)
 
 
 def test_a_plain_layer_has_the_plain_line() -> None:
-    for t, p in ((1.0, 0.45), (0.2, 1.0)):
-        slopes, offsets = lines_above(t, p, np.array([0.3, 0.8]))
-        assert (slopes.tolist(), offsets.tolist()) == ([1.0, 1.0], [0.0, 0.0])
+    slopes, offsets = lines_above(np.array([1, 0.2]), np.array([0.45, 1]), np.array([0.3, 0.8]), 1)
+    assert (slopes == 1.0).all()
+    assert (offsets == 0.0).all()
 
 
 @given(st.lists(st.floats(0, 1), max_size=40), st.integers(1, 10))

@@ -3,14 +3,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamella.pipeline.index.sketch import sketch_vectors
+from lamella.pipeline.products.codes import Weights
 from lamella.pipeline.search import score
 from lamella.pipeline.search.bounds import Cascade, Products, ask_sketch
+from lamella.pipeline.search.pair_products import PairWeights, multiply
 from lamella.schemas.job import ProductKind
 
 
-def products(asked: Products, codes: np.ndarray) -> np.ndarray:
+def products(asked: Products[Weights] | Products[PairWeights], codes: np.ndarray) -> np.ndarray:
     """Return the products as a search works them out, (Q, n) in float32."""
     out = np.empty((len(asked.bases), len(codes)), np.float32)
+    if isinstance(asked.ready, PairWeights):
+        rows = np.tile(np.arange(len(codes), dtype=np.int32), len(out))
+        offsets = np.arange(len(out) + 1, dtype=np.int64) * len(codes)
+        whole, scales = asked.ready.whole, asked.ready.scales
+        multiply(offsets, rows, codes, whole, scales, asked.bases, out.reshape(-1))
+        return out
     asked.ready.multiply(codes, out)
     return out + asked.bases[:, None]
 
@@ -56,9 +64,10 @@ def test_float32_loses_little_beside_the_codes() -> None:
     vectors[0] = np.eye(1280, dtype=np.float32)[0]
     vectors[1] = np.eye(1280, dtype=np.float32)[1]
     norms = score.dense_norms(vectors)
-    asked = ask_sketch(sketch_vectors(vectors, norms), vectors[:2], norms[:2])
-    assert np.all(asked.whole.slacks < 1e-4)
-    assert np.all(asked.whole.slacks > 7e-5)
+    cascade = Cascade("float32", whole=True)
+    asked = ask_sketch(sketch_vectors(vectors, norms), vectors[:2], norms[:2], cascade)
+    assert np.all(asked.first.slacks < 1e-4)
+    assert np.all(asked.first.slacks > 7e-5)
 
 
 def test_what_other_numbers_lose_is_small_beside_similarities() -> None:
@@ -72,5 +81,7 @@ def test_what_other_numbers_lose_is_small_beside_similarities() -> None:
     assert exactly < 1e-4 < 2.0**-8 < sixteen < 2.0**-7
     # The largest weight is some 5 to 8 times the usual one, which loses 5 to 8 / 63 / sqrt(12).
     assert 0.01 < eight < 0.06
-    for each in asked:  # pairs that are left are looked at in float32, whatever was before
+    for each in asked:  # pairs that are left are looked at in 16 bits, whatever was before
         assert np.array_equal(each.whole.slacks, asked[0].whole.slacks)
+    # The largest weight is 6,604, and rounding loses 5 to 8 / 6,604 / sqrt(12) as above.
+    assert 2e-5 < asked[0].whole.slacks.max() < 5e-4

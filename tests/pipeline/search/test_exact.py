@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lamella.pipeline.compiled import numba
 from lamella.pipeline.errors import MismatchedQueries, UnknownLayer
 from lamella.pipeline.index.bags import BagsOfWords, bags_from_words, select
-from lamella.pipeline.search import block_scan
+from lamella.pipeline.search import block_scan, candidates
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
 from lamella.pipeline.search.searcher import take_queries
@@ -211,6 +212,23 @@ def test_answer_is_the_same_in_blocks_of_any_size(
     monkeypatch.setattr(block_scan, "BLOCK_IMAGES", block)
     monkeypatch.setattr(block_scan, "FIRST_IMAGES", block // 2 + 1)
     assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_answer_is_the_same_in_ranges_of_images(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    segment, queries = random_corpus(12, 100)
+    rows = np.arange(100)
+    parts = [part_of(segment, rows[:70]), part_of(segment, rows[70:])]
+    whole = search_exact([segment], queries, SPECS[1], 9)
+    allowed = [rows[:70] % 3 > 0, rows[70:] % 3 > 0]
+    some = search_exact(parts, queries, SPECS[1], 9, allowed=allowed)
+    monkeypatch.setattr(candidates, "BLOCK_IMAGES", 6)
+    monkeypatch.setattr(numba, "get_num_threads", lambda: threads)
+    assert len(candidates.cut(3, [100], threads)[1]) == threads
+    assert_same(search_exact([segment], queries, SPECS[1], 9), whole)
+    assert_same(search_exact(parts, queries, SPECS[1], 9, allowed=allowed), some)
 
 
 def test_answer_is_the_same_for_a_query_alone() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lamella.pipeline.errors import InputError
 from lamella.pipeline.index.bags import select as select_bags
 from lamella.pipeline.index.residuals import Kind, Residuals, aggregate, select
-from lamella.pipeline.search import block_scan
+from lamella.pipeline.search import block_scan, candidates
 from lamella.pipeline.search.exact import lower_bounds, search_exact, similarities, top_by_layer
 from lamella.pipeline.search.fuse import fuse
 from lamella.pipeline.search.merge import common_floors, fuse_candidates, merge_answers
@@ -170,7 +170,10 @@ def test_blocks_that_read_few_residuals_change_no_answer(
     seed: int, n: int, k: int, spec: FusionSpec
 ) -> None:
     segment, queries = random_corpus(seed, n)
-    with mock.patch.multiple(block_scan, BLOCK_IMAGES=11, FIRST_IMAGES=5):
+    with (
+        mock.patch.multiple(block_scan, BLOCK_IMAGES=11, FIRST_IMAGES=5),
+        mock.patch.object(candidates, "BLOCK_IMAGES", 11),  # ranges begin within the segment
+    ):
         effort = Effort()
         answer = search_exact([segment], queries, spec, k, effort=effort)
     assert_same(answer, brute_force(segment, queries, spec, k))
