@@ -13,6 +13,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/lamella demo
 
+# Hundreds of processes import the same files: they compile them once, whatever the shell says.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
+
 # Two processes: one runs all tests on Ray, the other the rest, a file at a time.
 PROCESSES ?= 2
 test: $(VENV)/installed
