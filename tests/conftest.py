@@ -1,11 +1,12 @@
 """Shared and dear: a small planted corpus, its index, tiny stores, and one Ray at a time."""
 
 import functools
+import gc
 import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,8 +168,8 @@ def _wait_until_each_node_works() -> None:
     ray.get([look.options(scheduling_strategy=each).remote() for each in strategies], timeout=60)
 
 
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2}
-"""What a Ray node of one CPU is started with."""
+NODE = {"num_cpus": 1, "object_store_memory": 100 * 1024**2, "include_dashboard": False}
+"""What a Ray node of one CPU is started with. A dashboard would be ten more processes."""
 
 
 @contextmanager
@@ -221,11 +222,13 @@ class RaySwitch:
             ended.__exit__(None, None, None)
 
 
+_switch = RaySwitch()
+
+
 @pytest.fixture(scope="session")
 def ray_switch() -> Iterator[RaySwitch]:
-    switch = RaySwitch()
-    yield switch
-    switch.close()
+    yield _switch
+    _switch.close()
 
 
 @pytest.fixture
@@ -288,6 +291,17 @@ def _ray_of(item: pytest.Item) -> str | None:
     return "" if "ray_switch" in names or item.get_closest_marker("ray") else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for no garbage while all is imported, nor later in what is: it stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let tests that share a Ray follow each other: starting one takes seconds."""
     items.sort(key=lambda item: _place(_ray_of(item)))
@@ -302,6 +316,18 @@ SAYS_RAY = re.compile(
 )
 
 
+@functools.cache
+def _is_on_ray(file: Path) -> bool:
+    return SAYS_RAY.search(file.read_text()) is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the Ray at hand before a file that uses none: its processes take time even when idle."""
+    if _ray_of(item) is None and not _is_on_ray(item.path):
+        _switch.close()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run on several processes: one runs all files with tests on Ray, first of all."""
@@ -309,13 +335,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
 
-    @functools.cache
-    def is_on_ray(file: str) -> bool:
-        return SAYS_RAY.search((config.rootpath / file).read_text()) is not None
-
     class ByFile(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "on Ray" if is_on_ray(file) else file
+            return "on Ray" if _is_on_ray(config.rootpath / file) else file
 
     return ByFile(config, log)

@@ -1,6 +1,7 @@
 """The rules of the house, read from the source: who may import what, how long a file may be."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -62,11 +63,14 @@ def imports_of(path: Path) -> Iterator[Import]:
     yield from walk(ast.parse(path.read_text()), False)
 
 
-IMPORTS = [each for path in sources(*OURS) for each in imports_of(path)]
+@functools.cache
+def imports() -> list[Import]:
+    """Return what all files of ours import: read once, and only where these tests are run."""
+    return [each for path in sources(*OURS) for each in imports_of(path)]
 
 
 def of(package: str) -> list[Import]:
-    return [each for each in IMPORTS if each.file.startswith(f"{package}/")]
+    return [each for each in imports() if each.file.startswith(f"{package}/")]
 
 
 def named(wrong: list[Import]) -> str:
@@ -74,7 +78,7 @@ def named(wrong: list[Import]) -> str:
 
 
 def test_there_is_something_to_read() -> None:
-    assert len({each.file for each in IMPORTS}) > 50
+    assert len({each.file for each in imports()}) > 50
 
 
 def test_schemas_stand_on_nothing_of_ours_and_do_no_work() -> None:
@@ -93,7 +97,7 @@ def test_the_pipeline_does_not_know_that_it_is_distributed() -> None:
 
 
 def test_nothing_but_tests_imports_tests() -> None:
-    wrong = [each for each in IMPORTS if each.top in ("tests", "pytest", "hypothesis")]
+    wrong = [each for each in imports() if each.top in ("tests", "pytest", "hypothesis")]
     assert not wrong, named(wrong)
 
 
@@ -132,7 +136,7 @@ def test_a_library_is_used_where_it_belongs(
 ) -> None:
     wrong = [
         each
-        for each in IMPORTS
+        for each in imports()
         if each.top == library
         and not each.file.startswith(at_home)
         and not (each.inside_function and each.file.startswith(inside_functions_of))
@@ -199,7 +203,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     }
     files = {str(path.relative_to(ROOT)): name for name, path in modules.items()}
     needs: dict[str, set[str]] = {name: set() for name in modules}
-    for each in IMPORTS:
+    for each in imports():
         if each.file in files and each.module in modules:
             needs[files[each.file]].add(each.module)
     TopologicalSorter(needs).prepare()  # raises CycleError, which names the circle

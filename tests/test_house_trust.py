@@ -1,6 +1,7 @@
 """The rules of trust, read from the source: what may load, wait, tell the date, or reach out."""
 
 import ast
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,9 +29,15 @@ def names_in(tree: ast.AST) -> dict[str, str]:
     return names
 
 
-def calls_in(source: str) -> Iterator[tuple[str, ast.Call, str]]:
-    """Yield (full name, call, enclosing function) of every call."""
-    tree = ast.parse(source)
+@functools.cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@functools.cache
+def calls_in(source: str) -> list[tuple[str, ast.Call, str]]:
+    """Return (full name, call, enclosing function) of every call."""
+    tree = parsed(source)
     names = names_in(tree)
 
     def walk(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call, str]]:
@@ -42,11 +49,11 @@ def calls_in(source: str) -> Iterator[tuple[str, ast.Call, str]]:
         for child in ast.iter_child_nodes(node):
             yield from walk(child, function)
 
-    yield from walk(tree, "")
+    return list(walk(tree, ""))
 
 
 def imports_in(source: str) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from ((each.name, node.lineno) for each in node.names)
         elif isinstance(node, ast.ImportFrom):
