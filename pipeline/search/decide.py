@@ -32,7 +32,10 @@ def decide(
         places: (m,) int64, of the image of each pair, see `shortlist.SEGMENT_BITS`.
     """
     layers = [entry.layer for entry in spec.layers]
-    mine = np.isin(places >> SEGMENT_BITS, list(segments))
+    numbers = places >> SEGMENT_BITS
+    served = np.zeros(int(numbers.max(initial=-1)) + 1, np.bool_)
+    served[[each for each in segments if each < len(served)]] = True
+    mine = served[numbers]
     query_of, places = query_of[mine], places[mine]
     ids, values = score_pairs(segments, queries, layers, query_of, places)
     scores = fuse(values, spec)
@@ -78,9 +81,12 @@ def score_pairs(
     """Return the ids (m,) of the images of pairs, and their similarities (C, m) float64.
 
     Args:
-        query_of, places: as for `decide`, of these segments alone.
+        query_of: (m,) int64, rising.
+        places: as for `decide`, of these segments alone.
     """
     numbers = places >> SEGMENT_BITS
+    if len(segments) < 1 << 16 and numbers.max(initial=0) < 1 << 16:
+        numbers = numbers.astype(np.uint16)  # so few bits are sorted without comparing
     order = np.argsort(numbers, kind="stable")
     ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments]).reshape(-1, 2)
     threads = numba.get_num_threads()

@@ -21,9 +21,6 @@ AT_ONCE, PAIRS_AT_ONCE = 256, 1 << 21
 """Queries, and pairs of a query and an image that a layer proposes, 24 bytes each, that are in
 memory together."""
 
-PLACE_BITS = 52
-"""Bits of a place, see `shortlist.SEGMENT_BITS`: of 1,048,576 segments at most."""
-
 Ask = Callable[..., list[Any]]
 """Puts a question to all servers, as `coordinator.Servers.ask`."""
 
@@ -62,10 +59,7 @@ def _answer_part(
     images, asked = sum(count for count, _ in proposed), len(queries)
     lists = [Proposed.join([each[c] for _, each in proposed]) for c in range(len(spec.layers))]
     lists = [each.best(asked, reach.proposed, each.scores) for each in lists]
-    chosen = Proposed.join(lists).decided_on(asked, reach.decided, len(lists))
-    # By query and place, as one number of 63 bits.
-    pairs = np.sort(chosen.query_of << PLACE_BITS | chosen.places)
-    query_of, places = pairs >> PLACE_BITS, pairs & ((1 << PLACE_BITS) - 1)
+    query_of, places = Proposed.join(lists).decided_on(asked, reach.decided, len(lists))
     found = merge_answers(ask("decided", queries, spec, k, query_of, places), k)
     whole = np.bincount(query_of, minlength=len(queries)) == images
     return Answer(found.image_ids, found.scores, found.similarities, whole)

@@ -12,16 +12,20 @@ words count alike, and the rarest come first: their lists are shortest.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.index.bags import BagsOfWords
-from lamella.pipeline.index.postings import Postings
+from lamella.pipeline.index.postings import COUNT_BITS
 from lamella.pipeline.index.residuals import Residuals
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.score import bag_norms
 from lamella.pipeline.search.segment import Features, LocalLayer, ResidualLayer
+
+_NO_COUNTS = np.empty(0, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,25 +50,40 @@ class Lists:
     """The posting lists of a segment's local layer, as a fast search reads them.
 
     Attributes:
-        postings: of n images.
+        offsets: (K + 1,) int64, where the list of each word begins.
+        entries: (m,) uint32, rows << bits | counts.
+        bits: of the counts; 0 where `counts` has them, or a posting counts once.
+        counts: (m,) or, where they are not read, (0,).
         inverse_norms: (n,) float32, 0 for an empty bag.
         greatest: of these, above 0.
-        counted: whether a posting counts as often as its count, or once.
     """
 
-    postings: Postings
+    offsets: Int64s
+    entries: UInt32s
+    bits: int
+    counts: NDArray[Any]
     inverse_norms: Float32s
     greatest: float
-    counted: bool
 
     @classmethod
     def of(cls, layer: LocalLayer | ResidualLayer) -> "Lists":
-        """Return those of a layer."""
-        counted = isinstance(layer, LocalLayer)
-        norms = layer.norms if isinstance(layer, LocalLayer) else _roots(layer.bags)
+        """Return those of a layer. Folded postings are shared with exact search."""
+        postings, folded = layer.postings, None
+        if isinstance(layer, LocalLayer):
+            norms, counts, folded = layer.norms, postings.counts, layer.folded
+        else:
+            norms, counts = _roots(layer.bags), _NO_COUNTS
+        if folded is not None:
+            counts = _NO_COUNTS
         inverse = np.divide(1.0, norms, out=np.zeros(len(norms)), where=norms > 0.0)
-        greatest = float(inverse.max(initial=0.0)) or 1.0
-        return cls(layer.postings, inverse.astype(np.float32), greatest, counted)
+        return cls(
+            postings.offsets,
+            postings.rows if folded is None else folded,
+            0 if folded is None else COUNT_BITS,
+            counts,
+            inverse.astype(np.float32),
+            float(inverse.max(initial=0.0)) or 1.0,
+        )
 
 
 def heavy_words(asked: Features, weights: Float64s, frequencies: Int64s, budget: int) -> HeavyWords:

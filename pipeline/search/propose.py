@@ -8,14 +8,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lamella.pipeline.arrays import Bools, Float32s, Float64s, Int64s, UInt32s, read_only
 from lamella.pipeline.compiled import numba
-from lamella.pipeline.index.postings import Postings
 from lamella.pipeline.proposers.opened import Asked, Looked, Proposer
 from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.candidates import one_blas_thread
@@ -39,11 +36,9 @@ STEPS = 1_024
 """Steps of the table of a map: what is known of a proposed image is rounded anyway."""
 
 _NO_LISTS = Lists(
-    Postings(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.uint8)),
-    np.empty(0, np.float32),
-    1.0,
-    counted=True,
-)
+    np.zeros(1, np.int64), np.empty(0, np.uint32), 0, np.empty(0, np.uint8),
+    np.empty(0, np.float32), 1.0,
+)  # fmt: skip
 
 _ALL = read_only(np.empty(0, np.bool_), np.bool_, "allowed", ndim=1)
 
@@ -273,11 +268,10 @@ def _keep(
     near, own = dense or local, local or dense
     assert near is not None
     assert own is not None
-    counts: NDArray[Any] = lists.postings.counts
     shortlist_kernels.keep_known(
         (seen.offsets, seen.rows, seen.scores), directed, tables[near], found[near].arrays(),
         (words.starts, words.words, words.factors, words.norms),
-        (lists.postings.offsets, lists.postings.rows, counts), lists.counted, lists.inverse_norms,
+        (lists.offsets, lists.entries, lists.bits, lists.counts), lists.inverse_norms,
         lists.greatest, tables[own], found[own].arrays(), drain, allowed, segment.image_ids,
         segment.base, room,
     )  # fmt: skip

@@ -12,6 +12,9 @@ from lamella.pipeline.search import shortlist_kernels
 SEGMENT_BITS = 32
 """A place is the number of a segment in the snapshot, shifted by this, and a row in it."""
 
+PLACE_BITS = 52
+"""Bits of a place: of 1,048,576 segments at most."""
+
 ROWS = (1 << SEGMENT_BITS) - 1
 """The bits of a place that are the row."""
 
@@ -64,10 +67,10 @@ class Shortlist:
 
 @dataclass(frozen=True, eq=False)
 class Proposed:
-    """The images that a layer proposes, as pairs of a query and an image, by query.
+    """The images that a layer proposes, as pairs of a query and an image.
 
     Attributes:
-        query_of: (m,) int64, rising.
+        query_of: (m,) int64.
         ids: (m,) int64, of the image.
         places: (m,) int64, see `SEGMENT_BITS`.
         scores: (m,) float64, by which the layer ranks them.
@@ -82,7 +85,7 @@ class Proposed:
 
     @classmethod
     def of(cls, lists: Shortlist, first: int = 0) -> Self:
-        """Return what a list holds, once cut, of the queries from `first` on."""
+        """Return what a list holds, once cut, of the queries from `first` on, by query."""
         lists.cut()
         there = lists.there()
         scores = lists.scores[there]
@@ -91,13 +94,11 @@ class Proposed:
 
     @classmethod
     def join(cls, parts: Sequence["Proposed"]) -> "Proposed":
-        """Return the pairs of all parts, by query."""
+        """Return the pairs of all parts, one part after the other."""
         if len(parts) == 1:
             return parts[0]
         names = ("query_of", "ids", "places", "scores", "estimates")
-        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
-        order = np.argsort(joined[0], kind="stable")
-        return cls(*(array[order] for array in joined))
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def best(self, queries: int, size: int, by: Float64s) -> "Proposed":
         """Return the `size` best pairs of each query by numbers (m,), falling, then by id.
@@ -108,21 +109,33 @@ class Proposed:
         """
         return self.take(best_pairs(self.query_of, self.ids, by, queries, size))
 
-    def decided_on(self, queries: int, size: int, lists: int) -> "Proposed":
-        """Return the `size` best images of each query by what is known of F, each once.
+    def decided_on(self, queries: int, size: int, lists: int) -> tuple[Int64s, Int64s]:
+        """Return query and place, rising, of the `size` best images of each query by estimate.
 
         Args:
             queries: Q.
             size: at least 1.
-            lists: in how many an image may be; the best it has there counts.
+            lists: in how many an image may be; the best estimate that it has there counts.
         """
-        few = self.best(queries, size * lists, self.estimates)
-        order = np.lexsort((-few.estimates, few.places, few.query_of))
-        query_of, places = few.query_of[order], few.places[order]
-        once = np.ones(len(order), np.bool_)
-        once[1:] = (query_of[1:] != query_of[:-1]) | (places[1:] != places[:-1])
-        distinct = few.take(order[once])
-        return distinct.best(queries, size, distinct.estimates)
+        best = self.best(queries, size, self.estimates)
+        pairs = best._sorted()
+        if (pairs[1:] == pairs[:-1]).any():  # seldom: of two layers, one leaves out what one has
+            few = self.best(queries, size * lists, self.estimates)
+            order = np.argsort(-few.estimates, kind="stable")
+            few = few.take(order[few.take(order)._first()])
+            pairs = few.best(queries, size, few.estimates)._sorted()
+        return pairs >> PLACE_BITS, pairs & ((1 << PLACE_BITS) - 1)
+
+    def _keys(self) -> Int64s:
+        """Return query and place as one number of 63 bits, (m,)."""
+        return self.query_of << PLACE_BITS | self.places
+
+    def _sorted(self) -> Int64s:
+        return np.sort(self._keys())
+
+    def _first(self) -> Int64s:
+        """Return the number of the first of equal pairs, for each pair."""
+        return np.unique(self._keys(), return_index=True)[1]
 
     def take(self, pairs: Int64s) -> "Proposed":
         """Return some pairs, by their numbers."""

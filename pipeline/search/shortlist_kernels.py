@@ -146,8 +146,7 @@ def keep_known(
     near_table: Float64s,
     near: Kept,
     terms: tuple[Int64s, UInt32s, Float32s, Float64s],
-    postings: tuple[Int64s, UInt32s, NDArray[Any]],
-    counted: bool,
+    postings: tuple[Int64s, UInt32s, int, NDArray[Any]],
     inverse_norms: Float32s,
     greatest: float,
     own_table: Float64s,
@@ -173,8 +172,7 @@ def keep_known(
         near, own: written: the lists of the dense and of the local layer.
         terms: starts (Q + 1,) of the chosen words of each query, words (w,), rising, their factors
             (w,), above 0, and the norms (Q,) of the whole queries.
-        postings: offsets (K + 1,), rows and counts of the segment.
-        counted: whether a posting counts as often as its count, or once.
+        postings: offsets (K + 1,), entries, bits and counts, see `heavy_words.Lists`.
         inverse_norms: (n,), 0 for an empty bag.
         greatest: of these.
         drain: whether rows that were not looked at are kept too.
@@ -184,7 +182,8 @@ def keep_known(
     """
     offsets, rows, found = looked
     starts, words, factors, query_norms = terms
-    list_offsets, list_rows, list_counts = postings
+    list_offsets, entries, bits, counts = postings
+    shift, mask = np.uint64(bits), np.uint64((1 << bits) - 1)
     sums, met, over, passed, scores = room
     bins = np.empty(BINS, np.int32)
     final = len(words) - 1
@@ -196,13 +195,16 @@ def keep_known(
         enough = np.float32(bar / greatest * NEARLY)
         for term in range(starts[query], starts[query + 1]):
             ahead = list_offsets[words[min(term + TERMS_AHEAD, final)]]
-            fetch(list_rows, ahead)
-            fetch(list_rows, ahead + 16)
-            fetch(list_counts, ahead)
+            fetch(entries, ahead)
+            fetch(entries, ahead + 16)
             factor = factors[term] * inverse
             for entry in range(list_offsets[words[term]], list_offsets[words[term] + 1]):
-                row = np.uint64(list_rows[entry])
-                times = np.int32(list_counts[entry]) if counted else np.int32(1)
+                posting = np.uint64(entries[entry])
+                row, times = posting >> shift, np.int32(1)
+                if bits > 0:
+                    times = np.int32(posting & mask)
+                elif len(counts) > 0:
+                    times = np.int32(counts[entry])
                 before = sums[row]
                 after = before + factor * np.float32(times)
                 sums[row] = after

@@ -40,16 +40,18 @@ RUNGS = 10
 LEAST = {"cells": 1, "proposed": 1, "postings": 0, "decided": 1}
 """The numbers of a reach, and the least of each."""
 
+DOUBLED = ("postings", "cells", "proposed")
+"""What may spare others if there is more of it."""
+
 SHRINKS = (0.7, 0.85)
 """What a number is multiplied by to try whether less of it does: in large steps, then in small."""
 
-NS_OF_SEEN, NS_OF_CODE, NS_OF_POSTING = 20.0, 0.45, 8.0
-NS_OF_SCORE, NS_OF_NUMBER, NS_OF_ANSWER = 200.0, 0.7, 200.0
-"""Nanoseconds of a core with AVX2, over drawn pictures: an image in a cell, and each byte of its
-code; a posting; a similarity of a query and an image, and each number of its vector; an image
-that is decided on. They only say which of two reaches is cheaper."""
+NS_OF_SEEN, NS_OF_CODE, NS_OF_POSTING, NS_OF_SCORE, NS_OF_NUMBER = 20.0, 0.45, 10.0, 500.0, 0.7
+"""Nanoseconds of a core with AVX2, about, over one and ten million drawn pictures: an image in a
+cell, and each byte of its code; a posting; a similarity of a query and an image, and each number of
+its vector. They only say which of two reaches is cheaper."""
 
-TRIES = 9
+TRIES = 20
 """About the reaches that are tried for a target, after the ladder."""
 
 OnTried = Callable[[int, int], None]
@@ -117,29 +119,43 @@ class ReachSearch:
             if self.measured(far).recall >= TARGETS[-1] or len(self.tried) == tried:
                 return
 
-    def shrink(self, target: float) -> None:
-        """Take from the cheapest reach tried that finds the target what is not needed.
+    def settle(self, target: float) -> None:
+        """Find a cheap reach for a target, from the cheapest tried that finds so much.
 
-        The number whose next step saves most goes first, until none can go on.
+        Each number shrinks as far as the target allows. Then twice as much of one is tried, which
+        may spare more of the others than it costs.
         """
         able = [reach for reach in self.tried.values() if reach.recall >= target]
         if not able:
             return
-        best = min(able, key=self._order)
-        for factor in SHRINKS:
-            open_numbers = set(LEAST)
-            while open_numbers:
-                less = {
-                    name: best.model_copy(update={name: int(getattr(best, name) * factor) or least})
-                    for name, least in LEAST.items()
-                    if name in open_numbers
-                }
-                name = min(less, key=lambda each: (self.cost(less[each]), each))
-                found = self.measured(less[name])
-                if found.recall >= target and self._order(found) < self._order(best):
-                    best = found
-                else:
-                    open_numbers.remove(name)
+        coarse, fine = SHRINKS
+        best = self._shrunk(min(able, key=self._order), target, coarse, set(LEAST))
+        for name in DOUBLED:
+            twice = self.measured(best.model_copy(update={name: 2 * getattr(best, name)}))
+            if twice.recall >= target:
+                other = self._shrunk(twice, target, coarse, set(LEAST) - {name})
+                best = min(best, other, key=self._order)
+        self._shrunk(best, target, fine, set(LEAST))
+
+    def _shrunk(self, best: Reach, target: float, factor: float, names: set[str]) -> Reach:
+        """Return a reach with some numbers less, while it finds the target.
+
+        The number whose next step saves most goes first, until none can go on.
+        """
+        while names:
+            less = {
+                name: best.model_copy(
+                    update={name: int(getattr(best, name) * factor) or LEAST[name]}
+                )
+                for name in names
+            }
+            name = min(less, key=lambda each: (self.cost(less[each]), each))
+            found = self.measured(less[name])
+            if found.recall >= target and self._order(found) < self._order(best):
+                best = found
+            else:
+                names = names - {name}
+        return best
 
     def chosen(self) -> tuple[Reach, ...]:
         """Return the cheapest reach tried for each target, and the one that finds most; rising."""
@@ -182,7 +198,7 @@ def cost_of(reach: Reach, images: int, cells: int, widths: Sequence[int], local:
         + NS_OF_POSTING * reach.postings * local
         + min(reach.proposed, every) * others * (NS_OF_SCORE + NS_OF_NUMBER * width)
         + min(reach.decided, every) * (len(widths) + local) * NS_OF_SCORE
-        + min(reach.decided, every) * (NS_OF_ANSWER + NS_OF_NUMBER * sum(widths))
+        + min(reach.decided, every) * NS_OF_NUMBER * sum(widths)
     )
     return float(total)
 
@@ -242,7 +258,7 @@ def tune(
     for number, target in enumerate(reversed(TARGETS)):
         # What does for one target may do with still less for the next.
         search.expected = len(search.tried) + TRIES * (len(TARGETS) - number)
-        search.shrink(target)
+        search.settle(target)
     on_tried(len(search.tried), len(search.tried))
     update = {"k": k, "queries": len(ids), "reaches": search.chosen()}
     return proposers.model_copy(update=update)

@@ -98,7 +98,7 @@ def test_each_number_is_shrunk_alone_to_a_third_above_what_is_needed() -> None:
     )  # fmt: skip
     search.climb()
     for target in TARGETS:
-        search.shrink(target)
+        search.settle(target)
     best = search.chosen()[-1]
     assert best.recall == 1.0
     for name in NUMBERS:
