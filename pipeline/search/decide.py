@@ -1,19 +1,23 @@
 """Score proposed images in float64: to estimate their F, and to decide."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lamella.pipeline.arrays import Float64s, Int64s
 from lamella.pipeline.compiled import numba
 from lamella.pipeline.search.fuse import fuse, map_similarity
+from lamella.pipeline.search.pool import run_tasks
 from lamella.pipeline.search.query_layers import Match, match_layer
 from lamella.pipeline.search.rank import best_of
 from lamella.pipeline.search.score import Candidates
 from lamella.pipeline.search.segment import Answer, QueryBatch, SegmentData
 from lamella.pipeline.search.shortlist import ROWS, SEGMENT_BITS, Proposed, best_pairs
 from lamella.schemas.query import FusionSpec
+
+ALONE_PAIRS = 8_192
+"""Up to so many pairs are scored by the calling thread: threads would wait for each other's
+Python."""
 
 
 def decide(
@@ -89,7 +93,7 @@ def score_pairs(
         numbers = numbers.astype(np.uint16)  # so few bits are sorted without comparing
     order = np.argsort(numbers, kind="stable")
     ends = np.searchsorted(numbers[order], [(each, each + 1) for each in segments]).reshape(-1, 2)
-    threads = numba.get_num_threads()
+    threads = numba.get_num_threads() if len(places) > ALONE_PAIRS else 1
     tasks: list[tuple[Int64s, Int64s, list[Match]]] = []
     like: Sequence[Match | None] = [None for _ in layers]
     for segment, (first, last) in zip(segments.values(), ends.tolist(), strict=True):
@@ -98,7 +102,7 @@ def score_pairs(
                 match_layer(segment, queries, name, before)
                 for name, before in zip(layers, like, strict=True)
             ]
-            # So that threads share the pairs of few segments, and of one query.
+            # So that threads share the pairs of few segments.
             shares = np.array_split(order[first:last], -(-2 * threads // len(segments)))
             tasks += [(share, segment.image_ids, matches) for share in shares if len(share)]
     ids, values = np.empty(len(places), np.int64), np.empty((len(layers), len(places)))
@@ -112,6 +116,5 @@ def score_pairs(
         for number, match in enumerate(matches):
             values[number, mine] = match.similarities_of(candidates, alone=True)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(score, tasks))
+    run_tasks(score, tasks, threads)
     return ids, values

@@ -4,10 +4,9 @@ Global layers propose by the indexes of `proposers`, local ones by their posting
 impact (`heavy_words`). Neither looks at all images of a segment.
 """
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from lamella.pipeline.search import shortlist_kernels
 from lamella.pipeline.search.candidates import one_blas_thread
 from lamella.pipeline.search.fuse import map_similarity
 from lamella.pipeline.search.heavy_words import HeavyWords, Lists, heavy_words
+from lamella.pipeline.search.pool import run_tasks
 from lamella.pipeline.search.score import dense_norms
 from lamella.pipeline.search.segment import (
     DenseLayer,
@@ -29,8 +29,9 @@ from lamella.pipeline.search.shortlist import SEGMENT_BITS, Proposed, Shortlist
 from lamella.schemas.query import FusionSpec, LayerMap
 from lamella.schemas.snapshot import Reach
 
-GROUP_QUERIES = 64
-"""The most queries that one thread takes through the segments together."""
+FEWEST_QUERIES, GROUP_QUERIES = 8, 64
+"""How many queries one thread takes through the segments together. With fewer, threads would wait
+for each other's Python."""
 
 STEPS = 1_024
 """Steps of the table of a map: what is known of a proposed image is rounded anyway."""
@@ -117,26 +118,23 @@ def propose(
         return [Proposed.of(Shortlist.of(len(queries), size)) for size in sizes.values()]
     tables = {entry.layer: _table(entry) for entry in spec.layers}
     threads = numba.get_num_threads()
-    size = max(1, min(GROUP_QUERIES, -(-len(queries) // threads)))
+    size = max(FEWEST_QUERIES, min(GROUP_QUERIES, -(-len(queries) // threads)))
     starts = range(0, max(len(queries), 1), size)  # no query at all is a group too
     slices = [slice(start, min(start + size, len(queries))) for start in starts]
-    # One query alone has its segments shared out over the threads.
-    parts = max(1, min(len(segments), threads // len(slices)))
     largest = max(len(segment.image_ids) for segment in segments)
     masks = [_ALL] * len(segments) if allowed is None else [_mask(each) for each in allowed]
     pairs = list(zip(segments, masks, strict=True))
     asked: dict[str, HeavyWords | _Directions] = {}
 
-    def look(task: tuple[slice, int]) -> list[Proposed]:
-        some, part = task
+    def look(some: slice) -> list[Proposed]:
         found = {name: Shortlist.of(some.stop - some.start, sizes[name]) for name in layers}
-        room = _room(largest)
         mine = {name: _of(each, some) for name, each in asked.items()}
-        for segment, mask in pairs[part::parts]:
-            _look_into(segment, mask, mine, tables, room, found)
+        with _room(largest) as room:
+            for segment, mask in pairs:
+                _look_into(segment, mask, mine, tables, room, found)
         return [Proposed.of(found[name], some.start) for name in layers]
 
-    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+    with one_blas_thread():
         for name in layers:
             features, layer = queries.layers[name], segments[0].layers[name]
             if isinstance(layer, Lists):
@@ -144,14 +142,8 @@ def propose(
                 asked[name] = heavy_words(features, weights[name], frequencies[name], budget)
             else:
                 asked[name] = _directions(layer, features, reach)
-        done = list(pool.map(look, product(slices, range(parts))))
-    joined = [Proposed.join([each[number] for each in done]) for number in range(len(layers))]
-    if parts > 1:
-        joined = [
-            each.best(len(queries), sizes[name], each.scores)
-            for name, each in zip(layers, joined, strict=True)
-        ]
-    return joined
+        done = run_tasks(look, slices, threads)
+    return [Proposed.join([each[number] for each in done]) for number in range(len(layers))]
 
 
 def _size(name: str, layers: Sequence[str], queries: QueryBatch, reach: Reach) -> int:
@@ -183,9 +175,19 @@ _Room = tuple[Float32s, UInt32s, UInt32s, UInt32s, Float64s]
 """What a thread works in, see `shortlist_kernels.keep_known`."""
 
 
-def _room(rows: int) -> _Room:
-    met, over, passed = (np.empty(rows + 1, np.uint32) for _ in range(3))
-    return np.zeros(rows, np.float32), met, over, passed, np.empty(rows + 1)
+_ROOMS: list[_Room] = []
+"""Rooms that no thread works in: the pages of new ones would have to be found again."""
+
+
+@contextmanager
+def _room(rows: int) -> Iterator[_Room]:
+    """Lend a room for so many rows; one that an error left as it was is not lent again."""
+    room = _ROOMS.pop() if _ROOMS else None
+    if room is None or len(room[0]) < rows:
+        met, over, passed = (np.empty(rows + 1, np.uint32) for _ in range(3))
+        room = np.zeros(rows, np.float32), met, over, passed, np.empty(rows + 1)
+    yield room
+    _ROOMS.append(room)
 
 
 @dataclass(frozen=True, eq=False)
