@@ -114,7 +114,7 @@ def proposer_of(folder: Path, frame: Any, segment: SegmentData) -> tuple[Any, fl
         build_proposer("ivf", frame, layer.vectors, layer.norms).tofile(path)
         seconds[path.name] = time.perf_counter() - start
         took.write_text(json.dumps(seconds))
-    index = faiss.deserialize_index(np.fromfile(path, np.uint8))
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     proposer = FaissProposer(str(path), frame, index, len(segment))
     return proposer, seconds[path.name], path.stat().st_size
 
