@@ -182,7 +182,10 @@ _ROOMS: list[_Room] = []
 @contextmanager
 def _room(rows: int) -> Iterator[_Room]:
     """Lend a room for so many rows; one that an error left as it was is not lent again."""
-    room = _ROOMS.pop() if _ROOMS else None
+    try:
+        room = _ROOMS.pop()
+    except IndexError:
+        room = None
     if room is None or len(room[0]) < rows:
         met, over, passed = (np.empty(rows + 1, np.uint32) for _ in range(3))
         room = np.zeros(rows, np.float32), met, over, passed, np.empty(rows + 1)

@@ -51,7 +51,7 @@ NS_OF_SEEN, NS_OF_CODE, NS_OF_POSTING, NS_OF_SCORE, NS_OF_NUMBER = 20.0, 0.45, 1
 cell, and each byte of its code; a posting; a similarity of a query and an image, and each number of
 its vector. They only say which of two reaches is cheaper."""
 
-TRIES = 20
+TRIES = 28
 """About the reaches that are tried for a target, after the ladder."""
 
 OnTried = Callable[[int, int], None]
