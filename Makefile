@@ -15,8 +15,6 @@ demo: $(VENV)/installed
 
 # Hundreds of processes import the same files: they compile them once, whatever the shell says.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
-# Threads of torch that wait leave the core to the process beside: else they spin.
-test test-all: export OMP_WAIT_POLICY := passive
 
 # Two processes: one runs all tests on Ray, the other the rest, a file at a time.
 PROCESSES ?= 2

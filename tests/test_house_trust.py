@@ -82,7 +82,7 @@ UNPICKLERS = {
 
 READS_FAISS = {
     # Reads an index only once it is the file whose SHA-256 a snapshot names.
-    ("pipeline/proposers/files.py", "read_index"),
+    ("pipeline/proposers/files.py", "_read"),
 }
 
 LOADERS = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
