@@ -68,20 +68,19 @@ class Lists:
     @classmethod
     def of(cls, layer: LocalLayer | ResidualLayer) -> "Lists":
         """Return those of a layer. Folded postings are shared with exact search."""
-        postings, folded = layer.postings, None
+        postings, folded, counts = layer.postings, None, _NO_COUNTS
         if isinstance(layer, LocalLayer):
-            norms, counts, folded = layer.norms, postings.counts, layer.folded
+            folded, inverse = layer.folded, layer.inverse_norms.astype(np.float32)
+            if folded is None:
+                counts = postings.counts
         else:
-            norms, counts = _roots(layer.bags), _NO_COUNTS
-        if folded is not None:
-            counts = _NO_COUNTS
-        inverse = np.divide(1.0, norms, out=np.zeros(len(norms)), where=norms > 0.0)
+            inverse = layer.roots * (np.diff(layer.bags.offsets) > 0)
         return cls(
             postings.offsets,
             postings.rows if folded is None else folded,
             0 if folded is None else COUNT_BITS,
             counts,
-            inverse.astype(np.float32),
+            inverse,
             float(inverse.max(initial=0.0)) or 1.0,
         )
 
